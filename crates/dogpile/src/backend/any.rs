@@ -1,0 +1,207 @@
+//! Any backend behind one type: [`AnyBackend`], and the object-safe trait
+//! under it, which boxes the futures of the public one.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{Backend, BackendError, Claimed, Keeps, Seen};
+use crate::key::Mangler;
+use crate::lock::{AnyMutex, Lease};
+use crate::value::Entry;
+
+/// The future of an erased operation.
+pub(crate) type Boxed<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+
+/// A backend of any type, proxies around it included. Clones share it.
+///
+/// Its operations are those of [`Backend`]; what a [proxy](crate::proxy)
+/// passes its calls on to is one of these.
+#[derive(Clone)]
+pub struct AnyBackend {
+    outermost: Arc<dyn ErasedBackend>,
+    /// The backend inside all proxies.
+    actual: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl AnyBackend {
+    /// Erases the type of `backend`.
+    pub fn new<B: Backend>(backend: B) -> Self {
+        let actual = Arc::new(backend);
+        Self { outermost: actual.clone(), actual }
+    }
+
+    /// `outer` around `self`.
+    pub(crate) fn within(self, outer: impl ErasedBackend + 'static) -> Self {
+        Self { outermost: Arc::new(outer), actual: self.actual }
+    }
+
+    /// The backend inside all proxies, if it is a `B` (contract 2).
+    pub fn actual<B: Backend>(&self) -> Option<&B> {
+        self.actual.downcast_ref()
+    }
+
+    /// The name of the backend, proxies around it included.
+    pub fn name(&self) -> String {
+        self.outermost.name()
+    }
+
+    /// Does it keep live objects? Otherwise bytes.
+    pub fn keeps_objects(&self) -> bool {
+        self.outermost.keeps_objects()
+    }
+
+    /// See [`Backend::get`].
+    pub async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        self.outermost.get(key).await
+    }
+
+    /// See [`Backend::get_now`].
+    pub fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        self.outermost.get_now(key)
+    }
+
+    /// See [`Backend::set`].
+    pub async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        self.outermost.set(key, entry).await
+    }
+
+    /// See [`Backend::delete`].
+    pub async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        self.outermost.delete(key).await
+    }
+
+    /// See [`Backend::get_multi`]. An answer of another length than `keys` is
+    /// an error.
+    pub async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        let entries = self.outermost.get_multi(keys).await?;
+        same_length(keys.len(), entries)
+    }
+
+    /// See [`Backend::set_multi`].
+    pub async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        self.outermost.set_multi(entries).await
+    }
+
+    /// See [`Backend::delete_multi`].
+    pub async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
+        self.outermost.delete_multi(keys).await
+    }
+
+    /// See [`Backend::mutex`].
+    pub fn mutex(&self) -> Option<AnyMutex> {
+        self.outermost.mutex()
+    }
+
+    /// See [`Backend::claim`].
+    pub async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
+        let claims = self.outermost.claim(keys).await?;
+        same_length(keys.len(), claims)
+    }
+
+    /// See [`Backend::commit`].
+    pub async fn commit(
+        &self,
+        entries: Vec<(&str, Entry, Lease)>,
+    ) -> Result<Vec<bool>, BackendError> {
+        let asked = entries.len();
+        let stored = self.outermost.commit(entries).await?;
+        same_length(asked, stored)
+    }
+
+    /// See [`Backend::recommended_mangler`].
+    pub fn recommended_mangler(&self) -> Option<Mangler> {
+        self.outermost.recommended_mangler()
+    }
+}
+
+/// A backend's or proxy's own mistake must not shift one key's value to
+/// another.
+fn same_length<T>(asked: usize, answers: Vec<T>) -> Result<Vec<T>, BackendError> {
+    match answers.len() == asked {
+        true => Ok(answers),
+        false => Err(BackendError::other(format!(
+            "the backend answered {} times for {asked} keys",
+            answers.len()
+        ))),
+    }
+}
+
+impl fmt::Debug for AnyBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyBackend({})", self.name())
+    }
+}
+
+/// The object-safe form of [`Backend`].
+pub(crate) trait ErasedBackend: Send + Sync {
+    fn name(&self) -> String;
+    fn keeps_objects(&self) -> bool;
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>>;
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>>;
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()>;
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()>;
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>>;
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()>;
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()>;
+    fn mutex(&self) -> Option<AnyMutex>;
+    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>>;
+    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>>;
+    fn recommended_mangler(&self) -> Option<Mangler>;
+}
+
+impl<B: Backend> ErasedBackend for B {
+    fn name(&self) -> String {
+        Backend::name(self).to_owned()
+    }
+
+    fn keeps_objects(&self) -> bool {
+        B::Keeps::OBJECTS
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(Backend::get(self, key))
+    }
+
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        Backend::get_now(self, key)
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(Backend::set(self, key, entry))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(Backend::delete(self, key))
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(Backend::get_multi(self, keys))
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(Backend::set_multi(self, entries))
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(Backend::delete_multi(self, keys))
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        Backend::mutex(self)
+    }
+
+    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(Backend::claim(self, keys))
+    }
+
+    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(Backend::commit(self, entries))
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        Backend::recommended_mangler(self)
+    }
+}

@@ -1,0 +1,137 @@
+//! Time: where "now" comes from and how the engine waits for a moment.
+//!
+//! Creation times are shared between machines, so they are wall-clock epoch
+//! seconds (contract 1). A [`Clock`] is handed to a region at configuration;
+//! tests hand in one that they move by hand, and nothing in the crate sleeps
+//! or looks at a clock in any other way.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::sync::Mutex;
+
+/// A point in time as the wire format has it: seconds since the Unix epoch.
+pub type Timestamp = f64;
+
+/// A source of time. [`SystemClock`] unless a region was given another.
+pub trait Clock: Send + Sync + 'static {
+    /// The current time, precisely: creation and invalidation times are taken
+    /// from here.
+    fn now(&self) -> Timestamp;
+
+    /// The current time, a few milliseconds off at most, if that is cheaper.
+    /// Only the age of a value is judged with it.
+    fn coarse_now(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// Completes once `duration` has passed on this clock.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// The operating system's wall clock; waiting works on any executor and on
+/// none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        epoch_seconds(SystemTime::now())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn coarse_now(&self) -> Timestamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(futures_timer::Delay::new(duration))
+    }
+}
+
+/// `time` as seconds since the epoch, negative before it.
+pub fn epoch_seconds(time: SystemTime) -> Timestamp {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+/// The `SystemTime` of an epoch-seconds timestamp; the epoch itself for one
+/// that no `SystemTime` can express.
+pub fn system_time(at: Timestamp) -> SystemTime {
+    let distance = Duration::try_from_secs_f64(at.abs()).unwrap_or_default();
+    let time = if at < 0.0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+/// The order of events in one region: every creation and invalidation gets a
+/// later timestamp than the one before, even when the clock stands still or
+/// steps back a little between them. Without it a value and an invalidation
+/// with the same timestamp could not be told apart.
+pub(crate) struct Timeline {
+    last: Mutex<Timestamp>,
+}
+
+/// The smallest step that survives being a float of epoch seconds.
+const TICK: f64 = 1e-6;
+
+/// A clock that was set back further than this is believed: the timeline
+/// follows it instead of running ahead of the wall for hours.
+const STEP_BACK: f64 = 1.0;
+
+impl Timeline {
+    pub(crate) fn new() -> Self {
+        Self { last: Mutex::new(f64::NEG_INFINITY) }
+    }
+
+    pub(crate) fn stamp(&self, now: Timestamp) -> Timestamp {
+        let mut last = self.last.lock();
+        let ahead = *last - now;
+        *last = if (0.0..STEP_BACK).contains(&ahead) { *last + TICK } else { now };
+        *last
+    }
+}
+
+impl fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeline").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_clock_still_orders_events() {
+        let timeline = Timeline::new();
+        let first = timeline.stamp(1_763_700_000.25);
+        let second = timeline.stamp(1_763_700_000.25);
+        assert_eq!(first.to_bits(), 1_763_700_000.25_f64.to_bits());
+        assert!(second > first);
+    }
+
+    #[test]
+    fn a_clock_set_back_by_an_hour_is_followed() {
+        let timeline = Timeline::new();
+        timeline.stamp(10_000.0);
+        assert!(timeline.stamp(6_400.0) < 6_401.0);
+    }
+
+    #[test]
+    fn timestamps_convert_both_ways() {
+        for at in [0.0, 1_763_700_000.25, -5.5] {
+            assert!((epoch_seconds(system_time(at)) - at).abs() < 1e-6);
+        }
+        assert_eq!(system_time(f64::MAX), UNIX_EPOCH);
+        assert_eq!(system_time(f64::NAN), UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,284 @@
+//! What can go wrong, and what to do about it.
+//!
+//! One [`Error`] for the crate. The plain calls of a region never return it
+//! from a creation, because a fault of the cache then runs the creator
+//! (contract 3); [`get`](crate::Region::get), [`set`](crate::Region::set),
+//! [`delete`](crate::Region::delete) and the strict calls do.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::codec::CodecError;
+use crate::lock::LockError;
+
+/// A `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A fault of the cache, never of a creator.
+///
+/// Keys appear in messages escaped and cut to 100 characters; values never
+/// do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The region was used before [`configure`](crate::Region::configure).
+    NotConfigured {
+        /// The region's name.
+        region: String,
+    },
+    /// The region has a backend already, and replacement was not asked for.
+    AlreadyConfigured {
+        /// The region's name.
+        region: String,
+    },
+    /// A region of types without serde was given a backend that keeps bytes.
+    NeedsObjects {
+        /// The region's name.
+        region: String,
+        /// The backend's name.
+        backend: String,
+    },
+    /// The backend failed.
+    Backend {
+        /// The region's name.
+        region: String,
+        /// What was being done: `get`, `set_multi`, `lock` and so on.
+        operation: &'static str,
+        /// What the backend said.
+        source: BackendError,
+    },
+    /// The key holds a value of another type than was asked for.
+    WrongType {
+        /// The region's name.
+        region: String,
+        /// The key, fit for a message.
+        key: String,
+        /// The type that is stored.
+        stored: &'static str,
+        /// The type that was asked for.
+        asked: &'static str,
+    },
+    /// The codec could not turn the value into bytes. Nothing was stored.
+    Encode {
+        /// The region's name.
+        region: String,
+        /// The key, fit for a message.
+        key: String,
+        /// What the codec said.
+        source: CodecError,
+    },
+    /// A creator asked for the key that it is creating. Waiting would never
+    /// end.
+    OwnKey {
+        /// The region's name.
+        region: String,
+        /// The key, fit for a message.
+        key: String,
+    },
+    /// Somebody else was still creating the value when the wait limit ended.
+    WaitedTooLong {
+        /// The region's name.
+        region: String,
+        /// The key, fit for a message.
+        key: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// A blocking call had to wait on the thread that everything it could
+    /// wait for runs on: inside a current-thread tokio runtime.
+    WouldDeadlock {
+        /// The region's name.
+        region: String,
+    },
+    /// A multi-creator returned another number of values than it was asked
+    /// for. Nothing was stored.
+    WrongCount {
+        /// The region's name.
+        region: String,
+        /// How many keys it was given.
+        asked: usize,
+        /// How many values came back.
+        returned: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConfigured { region } => write!(
+                f,
+                "region `{region}` is not configured: call `configure` on it before its first use"
+            ),
+            Self::AlreadyConfigured { region } => write!(
+                f,
+                "region `{region}` is configured already: to change its backend, ask for it with `Config::replace_existing`"
+            ),
+            Self::NeedsObjects { region, backend } => write!(
+                f,
+                "region `{region}` holds types without serde, but the backend `{backend}` keeps bytes: use a memory backend, or a `Region` of serializable types"
+            ),
+            Self::Backend { region, operation, source } => {
+                write!(f, "region `{region}`: {operation} failed: {source}")
+            }
+            Self::WrongType { region, key, stored, asked } => write!(
+                f,
+                "region `{region}`: key `{key}` holds a `{stored}`, but a `{asked}` was asked for: give the two kinds of value different keys"
+            ),
+            Self::Encode { region, key, source } => {
+                write!(f, "region `{region}`: the value of `{key}` cannot be encoded: {source}")
+            }
+            Self::OwnKey { region, key } => write!(
+                f,
+                "region `{region}`: the creator of `{key}` asked for `{key}` itself and would wait for itself forever: read what it needs from the source instead"
+            ),
+            Self::WaitedTooLong { region, key, limit } => write!(
+                f,
+                "region `{region}`: `{key}` was still being created elsewhere after {limit:?}: raise `wait_limit`, or make the creator faster"
+            ),
+            Self::WouldDeadlock { region } => write!(
+                f,
+                "region `{region}`: a blocking call would have to wait inside a current-thread runtime, which cannot go on meanwhile: use the async call, `spawn_blocking`, or a multi-thread runtime"
+            ),
+            Self::WrongCount { region, asked, returned } => write!(
+                f,
+                "region `{region}`: the creator was given {asked} keys and returned {returned} values: it must return one value per key, in the order of the keys"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Backend { source, .. } => Some(source),
+            Self::Encode { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What a strict creation can fail with: the creator's own error, untouched,
+/// or a fault of the cache.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// The creator failed.
+    Creator(E),
+    /// The cache failed.
+    Cache(Error),
+}
+
+impl<E: fmt::Display> fmt::Display for Failure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Creator(error) => error.fmt(f),
+            Self::Cache(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Failure<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Creator(error) => Some(error),
+            Self::Cache(error) => Some(error),
+        }
+    }
+}
+
+impl<E> From<Error> for Failure<E> {
+    fn from(error: Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl Error {
+    /// What a fault of the lock means to a region.
+    pub(crate) fn from_lock(region: &str, key: &str, fault: LockError) -> Self {
+        let region = region.to_owned();
+        match fault {
+            LockError::OwnKey => Self::OwnKey { region, key: shown(key) },
+            LockError::WaitedTooLong { limit } => {
+                Self::WaitedTooLong { region, key: shown(key), limit }
+            }
+            LockError::Mutex(source) => Self::Backend { region, operation: "lock", source },
+            LockError::WrongCount { asked, returned } => {
+                Self::WrongCount { region, asked, returned }
+            }
+        }
+    }
+}
+
+/// A key as messages show it: control characters escaped, 100 characters at
+/// most.
+pub(crate) fn shown(key: &str) -> String {
+    const MOST: usize = 100;
+    let mut text: String = key.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if key.chars().nth(MOST).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+/// What kind of failure a backend or a mutex met: what the caller may do
+/// about it follows from this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The store cannot be reached, or did not answer in time. It may come
+    /// back.
+    Unavailable,
+    /// The store refuses this key or value: too long, too large, characters
+    /// it cannot hold. Trying again does not help.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+/// Why a backend or a mutex could not do what it was asked.
+#[derive(Debug)]
+pub struct BackendError {
+    kind: FaultKind,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl BackendError {
+    /// A failure of `kind`; `source` says what happened, without secrets.
+    pub fn new(
+        kind: FaultKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, source: source.into() }
+    }
+
+    /// The store cannot be reached or did not answer.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(FaultKind::Unavailable, source)
+    }
+
+    /// The store refuses this key or value.
+    pub fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(FaultKind::Refused, source)
+    }
+
+    /// Any other failure.
+    pub fn other(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(FaultKind::Other, source)
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FaultKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for BackendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}

@@ -1,0 +1,116 @@
+//! Keys: how a region turns the caller's key into the one that is stored
+//! (contract 5).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Changes a key on its way to the backend. It must be deterministic, and two
+/// keys must not become one.
+///
+/// Any `Fn(&str) -> String` is one; the built-in ones are functions of this
+/// module.
+#[derive(Clone)]
+pub struct Mangler(Arc<dyn Fn(&str) -> Cow<'_, str> + Send + Sync>);
+
+impl Mangler {
+    /// A mangler out of a function that always makes a new key.
+    pub fn new(mangle: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |key| Cow::Owned(mangle(key))))
+    }
+
+    /// The key to store `key` under.
+    pub fn mangle<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        (self.0)(key)
+    }
+
+    /// Applies `self` first, then `next`.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        Self(Arc::new(move |key| match self.mangle(key) {
+            Cow::Borrowed(key) => next.mangle(key),
+            Cow::Owned(key) => Cow::Owned(next.mangle(&key).into_owned()),
+        }))
+    }
+}
+
+impl fmt::Debug for Mangler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mangler")
+    }
+}
+
+/// Puts `prefix` before every key.
+///
+/// ```
+/// let mangler = dogpile::key::prefix("shop:");
+/// assert_eq!(mangler.mangle("user:42"), "shop:user:42");
+/// ```
+pub fn prefix(prefix: impl Into<String>) -> Mangler {
+    let prefix = prefix.into();
+    Mangler::new(move |key| format!("{prefix}{key}"))
+}
+
+/// Replaces every key by the SHA-1 of its UTF-8 bytes in lower-case hex, as
+/// Python's `sha1_mangle_key` does.
+///
+/// ```
+/// let mangler = dogpile::key::sha1();
+/// assert_eq!(mangler.mangle("user:42"), "adf14d23d3caa1297fd8df9a6f360b9d003ef4bc");
+/// ```
+#[cfg(feature = "sha1")]
+pub fn sha1() -> Mangler {
+    use sha1::Digest;
+    use std::fmt::Write;
+
+    Mangler::new(|key| {
+        let digest = sha1::Sha1::digest(key.as_bytes());
+        digest.iter().fold(String::with_capacity(40), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    })
+}
+
+/// Applies `mangler` to keys of at least `length` characters only, as
+/// Python's `length_conditional_mangler` does.
+///
+/// ```
+/// let mangler = dogpile::key::length_conditional(5, dogpile::key::prefix("long:"));
+/// assert_eq!(mangler.mangle("four"), "four");
+/// assert_eq!(mangler.mangle("fives"), "long:fives");
+/// ```
+pub fn length_conditional(length: usize, mangler: Mangler) -> Mangler {
+    Mangler(Arc::new(move |key| {
+        // A key has no more characters than bytes: most need no counting.
+        if key.len() >= length && key.chars().count() >= length {
+            mangler.mangle(key)
+        } else {
+            Cow::Borrowed(key)
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(feature = "sha1")]
+    fn sha1_is_of_the_utf8_bytes_in_hex() {
+        assert_eq!(sha1().mangle("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!(sha1().mangle("ключ").len(), 40);
+    }
+
+    #[test]
+    fn length_counts_characters_not_bytes() {
+        let mangler = length_conditional(4, Mangler::new(|_| "x".into()));
+        assert_eq!(mangler.mangle("äöü"), "äöü");
+        assert_eq!(mangler.mangle("äöüß"), "x");
+    }
+
+    #[test]
+    fn manglers_chain_in_order() {
+        assert_eq!(prefix("a").then(prefix("b")).mangle("k"), "bak");
+    }
+}

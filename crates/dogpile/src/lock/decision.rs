@@ -1,0 +1,155 @@
+//! Who creates? The decision at the heart of the dogpile lock, as two pure
+//! functions (contract 3): [`judge`] says what a stored value is worth, and
+//! [`decide`] what to do about it. Neither reads a clock, takes a lock or does
+//! I/O, so both are tested over their whole domain.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::invalidation::Mode;
+
+/// What a look into the store found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A value that may be used as it is.
+    Fresh,
+    /// A value that is expired or soft-invalidated: good enough to be served
+    /// while one caller makes the new one.
+    Stale,
+    /// Nothing usable: no value, another format version, undecodable, or
+    /// hard-invalidated.
+    Nothing,
+}
+
+/// What is known about the mutex of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MutexState {
+    /// It was not tried.
+    Untried,
+    /// This caller holds it.
+    Won,
+    /// Somebody else holds it.
+    HeldElsewhere,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Return the value that was found.
+    Return,
+    /// Try to get the mutex, without waiting for it.
+    TryMutex,
+    /// Run the creator, store its value and return it.
+    Create,
+    /// Hand the creation to the background runner, and return the old value.
+    CreateInBackground,
+    /// Wait until the mutex is free or its holder hands a value over, then
+    /// look again.
+    Wait,
+}
+
+/// A value from a peer whose clock is ahead by more than this counts as
+/// expired: its creation time says nothing, and it must not live for ever.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// What a value created at `ct` is worth at `now` (both epoch seconds), where
+/// values live for `max_age` (`None`: for ever) and `invalidated` is the
+/// region's verdict on `ct`.
+///
+/// A `ct` slightly in the future, as machines' clocks differ, is age zero;
+/// one further ahead than [`CLOCK_SKEW`] is expired.
+pub fn judge(
+    ct: Timestamp,
+    now: Timestamp,
+    max_age: Option<Duration>,
+    invalidated: Option<Mode>,
+) -> Found {
+    let age = now - ct;
+    let expired = age < -CLOCK_SKEW.as_secs_f64()
+        || max_age.is_some_and(|max_age| age > max_age.as_secs_f64());
+    match invalidated {
+        Some(Mode::Hard) => Found::Nothing,
+        Some(Mode::Soft) => Found::Stale,
+        None if expired => Found::Stale,
+        None => Found::Fresh,
+    }
+}
+
+/// What a caller does who `found` this, with the mutex in this state;
+/// `runner` says whether there is a background runner.
+///
+/// | found | mutex free (won) | mutex held elsewhere |
+/// |---|---|---|
+/// | fresh | return it; the mutex is never touched | the same |
+/// | stale | create, or hand to the runner and return the old value | return the old value |
+/// | nothing | create | wait |
+pub fn decide(found: Found, mutex: MutexState, runner: bool) -> Action {
+    match (found, mutex) {
+        (Found::Fresh, _) | (Found::Stale, MutexState::HeldElsewhere) => Action::Return,
+        (_, MutexState::Untried) => Action::TryMutex,
+        (Found::Stale, MutexState::Won) if runner => Action::CreateInBackground,
+        (_, MutexState::Won) => Action::Create,
+        (Found::Nothing, MutexState::HeldElsewhere) => Action::Wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_table_of_the_contract_holds_in_every_cell() {
+        use Action::{Create, CreateInBackground, Return, TryMutex, Wait};
+        use Found::{Fresh, Nothing, Stale};
+        use MutexState::{HeldElsewhere, Untried, Won};
+
+        let table = [
+            (Fresh, Untried, Return, Return),
+            (Fresh, Won, Return, Return),
+            (Fresh, HeldElsewhere, Return, Return),
+            (Stale, Untried, TryMutex, TryMutex),
+            (Stale, Won, Create, CreateInBackground),
+            (Stale, HeldElsewhere, Return, Return),
+            (Nothing, Untried, TryMutex, TryMutex),
+            (Nothing, Won, Create, Create),
+            (Nothing, HeldElsewhere, Wait, Wait),
+        ];
+        for (found, mutex, alone, with_runner) in table {
+            assert_eq!(decide(found, mutex, false), alone, "{found:?} {mutex:?}");
+            assert_eq!(decide(found, mutex, true), with_runner, "{found:?} {mutex:?} runner");
+        }
+    }
+
+    #[test]
+    fn a_value_as_old_as_the_expiration_is_still_fresh() {
+        let max_age = Some(Duration::from_secs(10));
+        assert_eq!(judge(100.0, 110.0, max_age, None), Found::Fresh);
+        assert_eq!(judge(100.0, 110.001, max_age, None), Found::Stale);
+        assert_eq!(judge(100.0, 1e12, None, None), Found::Fresh);
+    }
+
+    #[test]
+    fn invalidation_outranks_age() {
+        let max_age = Some(Duration::from_secs(10));
+        for now in [100.0, 200.0] {
+            assert_eq!(judge(100.0, now, max_age, Some(Mode::Hard)), Found::Nothing);
+            assert_eq!(judge(100.0, now, max_age, Some(Mode::Soft)), Found::Stale);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_creation_time_makes_a_value_immortal(
+            ct in 0.0..4e9_f64, expiration in 0u64..1_000_000, now in 1e9..2e9_f64,
+        ) {
+            let max_age = Duration::from_secs(expiration);
+            // However far ahead `ct` claims to be, once it counts as fresh it
+            // stops doing so within its expiration and the skew.
+            let later = now + expiration as f64 + CLOCK_SKEW.as_secs_f64() + 1.0;
+            if judge(ct, now, Some(max_age), None) == Found::Fresh {
+                prop_assert_eq!(judge(ct, later, Some(max_age), None), Found::Stale);
+            }
+        }
+    }
+}

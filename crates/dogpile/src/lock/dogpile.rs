@@ -1,0 +1,286 @@
+//! The dogpile lock on its own: any mutex, any reader, any creator, no cache
+//! (contract 9). It is the engine of a region without the region.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::creating::Creation;
+use super::decision::{Found, judge};
+use super::drive::{
+    Claim, Foreground, LockError, OnTimeout, Patience, Reading, Site, Stop, Terms, Waited, drive,
+};
+use super::mutex::{Lease, Mutex};
+use crate::clock::{Clock, SystemClock, Timestamp};
+
+/// Elects one caller per key to create a value; see the
+/// [module](crate::lock).
+///
+/// ```
+/// # pollster::block_on(async {
+/// use std::sync::Mutex;
+/// use std::time::Duration;
+/// use dogpile::clock::{Clock, SystemClock};
+/// use dogpile::lock::{KeyedMutex, Lock};
+///
+/// let shelf: Mutex<Option<(String, f64)>> = Mutex::new(None);
+/// let lock = Lock::new(KeyedMutex::new()).expiration(Duration::from_secs(60));
+///
+/// let report = lock
+///     .get_or_create(
+///         "report",
+///         async || shelf.lock().unwrap().clone(),
+///         async || {
+///             let report = "42 orders".to_owned();
+///             *shelf.lock().unwrap() = Some((report.clone(), SystemClock.now()));
+///             Ok::<_, std::io::Error>(report)
+///         },
+///     )
+///     .await;
+/// assert!(matches!(report, Ok(text) if text == "42 orders"));
+/// # });
+/// ```
+pub struct Lock<M> {
+    mutex: M,
+    clock: Arc<dyn Clock>,
+    expiration: Option<Duration>,
+    wait_limit: Option<Duration>,
+}
+
+/// Why [`Lock::get_or_create`] has no value.
+#[derive(Debug)]
+pub enum LockFailure<E> {
+    /// The creator failed.
+    Creator(E),
+    /// The lock failed.
+    Lock(LockError),
+}
+
+impl<E: fmt::Display> fmt::Display for LockFailure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Creator(error) => error.fmt(f),
+            Self::Lock(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for LockFailure<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Creator(error) => Some(error),
+            Self::Lock(fault) => Some(fault),
+        }
+    }
+}
+
+impl<M: Mutex> Lock<M> {
+    /// A lock over `mutex`, whose values never expire.
+    pub fn new(mutex: M) -> Self {
+        Self { mutex, clock: Arc::new(SystemClock), expiration: None, wait_limit: None }
+    }
+
+    /// Values older than `expiration` are made anew.
+    #[must_use]
+    pub fn expiration(mut self, expiration: Duration) -> Self {
+        self.expiration = Some(expiration);
+        self
+    }
+
+    /// How long to wait for another's creation before giving up with an
+    /// error. Without a limit, as long as it takes.
+    #[must_use]
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = Some(limit);
+        self
+    }
+
+    /// Where the time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The value under `key`: what `read` finds, if it is fresh; what
+    /// `create` makes, if this caller is elected; what another caller made,
+    /// otherwise.
+    ///
+    /// `read` returns the value and its creation time in epoch seconds. It is
+    /// called again after the mutex was won or waited for. `create` stores
+    /// what it makes where `read` finds it. Where `read` finds an expired
+    /// value while another caller is creating, the expired value is returned
+    /// at once.
+    ///
+    /// Cancel safe: dropping the future gives the key up, and a waiter takes
+    /// over. A panic in `create` does the same.
+    pub async fn get_or_create<T, E, R, RF, C, CF>(
+        &self,
+        key: &str,
+        read: R,
+        create: C,
+    ) -> Result<T, LockFailure<E>>
+    where
+        T: Clone + Send + Sync,
+        E: Send,
+        R: Fn() -> RF + Send + Sync,
+        RF: Future<Output = Option<(T, Timestamp)>> + Send,
+        C: FnOnce() -> CF + Send,
+        CF: Future<Output = Result<T, E>> + Send,
+    {
+        let site = LockSite { lock: self, key, read, types: std::marker::PhantomData };
+        let first = site.look().await;
+        let mut create = Some(create);
+        let create = |_| {
+            let create = create.take();
+            async move {
+                match create {
+                    Some(create) => create().await.map(|value| vec![value]),
+                    // One key is won at most once; an empty answer is refused.
+                    None => Ok(Vec::new()),
+                }
+            }
+        };
+        match drive(&site, vec![first], create, Foreground).await {
+            Ok(mut values) => match values.pop() {
+                Some((value, _)) => Ok(value),
+                None => Err(LockFailure::Lock(LockError::WrongCount { asked: 1, returned: 0 })),
+            },
+            Err(Stop::Creator(error)) => Err(LockFailure::Creator(error)),
+            Err(Stop::Fault(fault)) => Err(LockFailure::Lock(fault)),
+        }
+    }
+
+    /// Is somebody creating `key` now?
+    pub async fn is_locked(&self, key: &str) -> Result<bool, LockError> {
+        self.mutex.is_locked(key).await.map_err(LockError::Mutex)
+    }
+}
+
+impl<M> fmt::Debug for Lock<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("expiration", &self.expiration)
+            .field("wait_limit", &self.wait_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+struct LockSite<'l, M, R, RF, T> {
+    lock: &'l Lock<M>,
+    key: &'l str,
+    read: R,
+    types: std::marker::PhantomData<fn() -> (RF, T)>,
+}
+
+impl<M, R, RF, T> LockSite<'_, M, R, RF, T>
+where
+    M: Mutex,
+    T: Clone + Send + Sync,
+    R: Fn() -> RF + Send + Sync,
+    RF: Future<Output = Option<(T, Timestamp)>> + Send,
+{
+    async fn look(&self) -> Reading<Self> {
+        match (self.read)().await {
+            None => Reading { found: Found::Nothing, value: None, seen: () },
+            Some((value, ct)) => {
+                let now = self.lock.clock.now();
+                let found = judge(ct, now, self.lock.expiration, None);
+                Reading { found, value: Some(value), seen: () }
+            }
+        }
+    }
+
+    /// The mutex is won: look again before it is taken as a licence to
+    /// create.
+    async fn look_again(&self, lease: Lease) -> Result<Result<Lease, Reading<Self>>, LockError> {
+        let reading = self.look().await;
+        if reading.found != Found::Fresh {
+            return Ok(Ok(lease));
+        }
+        self.lock.mutex.unlock(lease).await.map_err(LockError::Mutex)?;
+        Ok(Err(reading))
+    }
+
+    async fn wait(&self) -> Result<Waited<Self>, LockError> {
+        let lease = match self.lock.mutex.wait(self.key).await.map_err(LockError::Mutex)? {
+            Some(lease) => lease,
+            None => return Ok(Waited::Changed(self.look().await)),
+        };
+        Ok(match self.look_again(lease).await? {
+            Ok(lease) => Waited::Won(lease),
+            Err(reading) => Waited::Changed(reading),
+        })
+    }
+}
+
+impl<M, R, RF, T> Site for LockSite<'_, M, R, RF, T>
+where
+    M: Mutex,
+    T: Clone + Send + Sync,
+    R: Fn() -> RF + Send + Sync,
+    RF: Future<Output = Option<(T, Timestamp)>> + Send,
+{
+    type Value = T;
+    type Made = T;
+    type Guard = Lease;
+    type Seen = ();
+    type Fault = LockError;
+
+    fn fault(&self, _index: usize, fault: LockError) -> LockError {
+        fault
+    }
+
+    fn creation(&self, indexes: &[usize]) -> Creation {
+        let owner = std::ptr::from_ref(self.lock).addr();
+        Creation { owner, keys: indexes.iter().map(|_| self.key.to_owned()).collect() }
+    }
+
+    async fn claim<'s>(&'s self, keys: &[(usize, &())]) -> Result<Vec<Claim<'s, Self>>, LockError> {
+        let mut claims = Vec::with_capacity(keys.len());
+        for _ in keys {
+            let lease = self.lock.mutex.try_lock(self.key).await.map_err(LockError::Mutex)?;
+            claims.push(match lease {
+                None => Claim::Held(Box::pin(self.wait())),
+                Some(lease) => match self.look_again(lease).await? {
+                    Ok(lease) => Claim::Won(lease),
+                    Err(reading) => Claim::Changed(reading),
+                },
+            });
+        }
+        Ok(claims)
+    }
+
+    fn begin(&self, _guard: &mut Lease) {}
+
+    async fn finish(&self, made: Vec<(usize, Option<Lease>, T)>) -> Result<Vec<T>, LockError> {
+        let mut values = Vec::with_capacity(made.len());
+        for (_, lease, value) in made {
+            if let Some(lease) = lease {
+                self.hand_over(lease, &value).await;
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    async fn hand_over(&self, lease: Lease, _value: &T) {
+        // The value is made and stored; a mutex that cannot be released now
+        // ends by itself.
+        let _ = self.lock.mutex.unlock(lease).await;
+    }
+
+    async fn abandon(&self, leases: Vec<Lease>) {
+        for lease in leases {
+            let _ = self.lock.mutex.unlock(lease).await;
+        }
+    }
+
+    fn patience(&self) -> Option<Patience> {
+        let limit = self.lock.wait_limit?;
+        let timer = self.lock.clock.sleep(limit);
+        Some(Patience { terms: Terms { limit, then: OnTimeout::Error }, timer })
+    }
+}
+

@@ -1,0 +1,514 @@
+//! The driver around the decision: does what [`decide`] says, for one key or
+//! many at once, over anything that can read, claim and store.
+//!
+//! ```text
+//!             +--> settle what the reading decides
+//!             |        |
+//!             |    claim the rest, without waiting
+//!             |        |
+//!             |    create what was won (or hand it to the runner)
+//!             |        |
+//!             +--- wait for whichever of the rest moves first
+//! ```
+//!
+//! Nothing is ever waited for while a key is held that was won: what is won is
+//! created at once, the rest waited for afterwards. So two callers with
+//! overlapping keys finish in any order.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::creating::{self, Creation};
+use super::decision::{Action, Found, MutexState, decide};
+use crate::error::BackendError;
+
+/// A fault of the lock itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LockError {
+    /// A creator asked for the key that it is creating.
+    OwnKey,
+    /// The key was still held elsewhere when the wait limit ended.
+    WaitedTooLong {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The mutex, or the store behind it, failed.
+    Mutex(BackendError),
+    /// A multi-creator returned another number of values than it was asked
+    /// for.
+    WrongCount {
+        /// How many keys it was given.
+        asked: usize,
+        /// How many values came back.
+        returned: usize,
+    },
+}
+
+impl std::fmt::Display for LockError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OwnKey => f.write_str("a creator asked for the key that it is creating"),
+            Self::WaitedTooLong { limit } => {
+                write!(f, "the key was still being created elsewhere after {limit:?}")
+            }
+            Self::Mutex(source) => write!(f, "the mutex failed: {source}"),
+            Self::WrongCount { asked, returned } => {
+                write!(f, "the creator was given {asked} keys and returned {returned} values")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Mutex(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What the driver drives: some keys, by their index, in a store with a
+/// mutex.
+pub(crate) trait Site: Sync {
+    /// A value as callers get it.
+    type Value: Clone + Send;
+    /// A value as creators make it.
+    type Made: Send;
+    /// Holding one key.
+    type Guard: Send;
+    /// What a claim needs to know of the reading before it.
+    type Seen: Send;
+
+    /// A fault, as this site's callers know them.
+    type Fault: Send;
+
+    /// What a fault of the lock at the key `index` is to callers.
+    fn fault(&self, index: usize, fault: LockError) -> Self::Fault;
+
+    /// Which lock this is, and its keys.
+    fn creation(&self, indexes: &[usize]) -> Creation;
+
+    /// Tries to get the keys without waiting; for each either the guard, with
+    /// the certainty that the reading before still holds, or what changed, or
+    /// a way to wait.
+    fn claim<'s>(
+        &'s self,
+        keys: &[(usize, &Self::Seen)],
+    ) -> impl Future<Output = Result<Vec<Claim<'s, Self>>, Self::Fault>> + Send;
+
+    /// A creation under this guard begins.
+    fn begin(&self, guard: &mut Self::Guard);
+
+    /// Stores what was made, gives the keys up and hands the values to those
+    /// who wait. Values without a guard are stored without its protection.
+    fn finish(
+        &self,
+        made: Vec<(usize, Option<Self::Guard>, Self::Made)>,
+    ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Fault>> + Send;
+
+    /// Gives a key up for whose value no creation was needed after all.
+    fn hand_over(
+        &self,
+        guard: Self::Guard,
+        value: &Self::Value,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Gives keys up that nothing was made for.
+    fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
+
+    /// How long to wait for others; `None` for as long as it takes.
+    fn patience(&self) -> Option<Patience>;
+}
+
+/// A limit to waiting.
+pub(crate) struct Patience {
+    pub(crate) terms: Terms,
+    pub(crate) timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// How long the limit is and what follows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) limit: Duration,
+    pub(crate) then: OnTimeout,
+}
+
+/// What a caller does who has waited for another's creation as long as the
+/// wait limit allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnTimeout {
+    /// Give up with an error. A plain call, which has no place for one, runs
+    /// the creator uncached.
+    #[default]
+    Error,
+    /// Take an old value if there is any, even a hard-invalidated one; else
+    /// as [`Error`](Self::Error).
+    Stale,
+    /// Create without the mutex, and store.
+    Create,
+}
+
+/// What a look into the store found.
+pub(crate) struct Reading<S: Site + ?Sized> {
+    pub(crate) found: Found,
+    /// The value, even a hard-invalidated one.
+    pub(crate) value: Option<S::Value>,
+    pub(crate) seen: S::Seen,
+}
+
+/// What became of trying to get a key.
+pub(crate) enum Claim<'s, S: Site + ?Sized> {
+    Won(S::Guard),
+    Changed(Reading<S>),
+    Held(Waiting<'s, S>),
+}
+
+/// Waits for a key held elsewhere.
+pub(crate) type Waiting<'s, S> =
+    Pin<Box<dyn Future<Output = Result<Waited<S>, <S as Site>::Fault>> + Send + 's>>;
+
+/// What came of waiting. A key is won only after another look into the store
+/// that found nothing fresh.
+pub(crate) enum Waited<S: Site + ?Sized> {
+    Handed(S::Value),
+    Won(S::Guard),
+    Changed(Reading<S>),
+}
+
+/// How a caller came by its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// A fresh value was in the cache.
+    Hit,
+    /// An old value, while somebody makes the new one.
+    Stale,
+    /// This caller created it.
+    Created,
+    /// Another caller created it while this one waited.
+    Waited,
+    /// This caller created it past the cache: the region is not configured,
+    /// or the cache failed.
+    Uncached,
+}
+
+/// Why a drive ended without values.
+pub(crate) enum Stop<E, F> {
+    Creator(E),
+    Fault(F),
+}
+
+impl<E, F> From<F> for Stop<E, F> {
+    fn from(fault: F) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// How a creation can leave the caller's side.
+pub(crate) trait Background<S: Site, C> {
+    fn is_available(&self) -> bool;
+    /// Takes the creation of the keys of `won` away.
+    fn start(self, site: &S, won: Vec<(usize, S::Guard)>, create: C);
+}
+
+/// No background: the caller creates.
+pub(crate) struct Foreground;
+
+impl<S: Site, C> Background<S, C> for Foreground {
+    fn is_available(&self) -> bool {
+        false
+    }
+
+    fn start(self, _site: &S, _won: Vec<(usize, S::Guard)>, _create: C) {}
+}
+
+/// One key on its way to a value.
+struct Slot<'s, S: Site> {
+    reading: Reading<S>,
+    guard: Option<S::Guard>,
+    waiting: Option<Waiting<'s, S>>,
+    outcome: Option<(S::Value, Status)>,
+    /// The next value found was worth waiting for.
+    waited: bool,
+}
+
+/// Brings every key to a value. `create` is called with the indexes of the
+/// keys that this caller was elected for: once, unless a key that somebody
+/// else was creating falls to it afterwards.
+pub(crate) async fn drive<S, C, F, E, B>(
+    site: &S,
+    readings: Vec<Reading<S>>,
+    mut create: C,
+    background: B,
+) -> Result<Vec<(S::Value, Status)>, Stop<E, S::Fault>>
+where
+    S: Site,
+    C: FnMut(Vec<usize>) -> F + Send,
+    F: Future<Output = Result<Vec<S::Made>, E>> + Send,
+    E: Send,
+    B: Background<S, C> + Send,
+{
+    let mut slots: Vec<Slot<'_, S>> = readings.into_iter().map(Slot::new).collect();
+    let mut patience = None;
+    loop {
+        settle(site, &mut slots).await;
+        claim(site, &mut slots).await?;
+        settle(site, &mut slots).await;
+        if ready_for_background(&slots, background.is_available()) {
+            background.start(site, take_won_as_stale(&mut slots), create);
+            break;
+        }
+        let won = take_won(&mut slots);
+        if !won.is_empty() {
+            // Not to become the holder of a key while busy with these.
+            slots.iter_mut().for_each(|slot| slot.waiting = None);
+            let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
+            let values = create_won(site, &mut create, won).await?;
+            for (index, value) in indexes.into_iter().zip(values) {
+                slots[index].outcome = Some((value, Status::Created));
+            }
+        } else if slots.iter().any(|slot| slot.waiting.is_some()) {
+            let patience = patience.get_or_insert_with(|| site.patience());
+            if !wait_for_any(&mut slots, patience.as_mut()).await? {
+                let terms = patience.as_ref().map(|patience| patience.terms);
+                give_up(site, &mut slots, &mut create, terms).await?;
+            }
+        } else if slots.iter().all(|slot| slot.outcome.is_some()) {
+            break;
+        }
+    }
+    Ok(slots.into_iter().filter_map(|slot| slot.outcome).collect())
+}
+
+impl<S: Site> Slot<'_, S> {
+    fn new(reading: Reading<S>) -> Self {
+        Self { reading, guard: None, waiting: None, outcome: None, waited: false }
+    }
+
+    fn mutex(&self) -> MutexState {
+        match (&self.guard, &self.waiting) {
+            (Some(_), _) => MutexState::Won,
+            (None, Some(_)) => MutexState::HeldElsewhere,
+            (None, None) => MutexState::Untried,
+        }
+    }
+
+    fn action(&self) -> Option<Action> {
+        let decided = || decide(self.reading.found, self.mutex(), true);
+        self.outcome.is_none().then(decided)
+    }
+
+    fn status(&self) -> Status {
+        match self.reading.found {
+            Found::Fresh if self.waited => Status::Waited,
+            Found::Fresh => Status::Hit,
+            Found::Stale | Found::Nothing => Status::Stale,
+        }
+    }
+}
+
+/// Gives their value to the slots whose decision is to return it.
+async fn settle<S: Site>(site: &S, slots: &mut [Slot<'_, S>]) {
+    for slot in slots {
+        if slot.action() != Some(Action::Return) {
+            continue;
+        }
+        slot.waiting = None;
+        let Some(value) = slot.reading.value.clone() else { continue };
+        slot.outcome = Some((value.clone(), slot.status()));
+        if let Some(guard) = slot.guard.take() {
+            site.hand_over(guard, &value).await;
+        }
+    }
+}
+
+/// Tries to get the keys whose decision asks for it.
+async fn claim<'s, S: Site>(site: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), S::Fault> {
+    let indexes: Vec<usize> = (0..slots.len())
+        .filter(|&index| slots[index].action() == Some(Action::TryMutex))
+        .collect();
+    if indexes.is_empty() {
+        return Ok(());
+    }
+    refuse_own_keys(site, slots, &indexes)?;
+    let keys: Vec<_> = indexes.iter().map(|&index| (index, &slots[index].reading.seen)).collect();
+    let claims = site.claim(&keys).await?;
+    for (index, claim) in indexes.into_iter().zip(claims) {
+        let slot = &mut slots[index];
+        match claim {
+            Claim::Won(guard) => slot.guard = Some(guard),
+            Claim::Held(waiting) => slot.waiting = Some(waiting),
+            Claim::Changed(reading) => slot.reading = reading,
+        }
+    }
+    Ok(())
+}
+
+/// A creator that would wait for itself gets an error; one that finds an old
+/// value under its key may have it.
+fn refuse_own_keys<S: Site>(
+    site: &S,
+    slots: &[Slot<'_, S>],
+    indexes: &[usize],
+) -> Result<(), S::Fault> {
+    let without_value = |index: &usize| slots[*index].reading.found == Found::Nothing;
+    let indexes: Vec<usize> = indexes.iter().copied().filter(without_value).collect();
+    let Creation { owner, keys } = site.creation(&indexes);
+    match keys.iter().position(|key| creating::depth(owner, key) > 0) {
+        Some(own) => Err(site.fault(indexes[own], LockError::OwnKey)),
+        None => Ok(()),
+    }
+}
+
+/// May all that is left to do be done behind the caller's back? Only if every
+/// key has an old value to return meanwhile.
+fn ready_for_background<S: Site>(slots: &[Slot<'_, S>], available: bool) -> bool {
+    let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
+    available
+        && open.peek().is_some()
+        && open.all(|slot| slot.action() == Some(Action::CreateInBackground))
+}
+
+fn take_won_as_stale<S: Site>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
+    for slot in slots.iter_mut().filter(|slot| slot.outcome.is_none()) {
+        slot.outcome = slot.reading.value.clone().map(|value| (value, Status::Stale));
+    }
+    take_won(slots)
+}
+
+fn take_won<S: Site>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
+    let won = slots.iter_mut().enumerate();
+    won.filter_map(|(index, slot)| Some((index, slot.guard.take()?))).collect()
+}
+
+/// Runs the creator for the keys that were won, stores what it made and gives
+/// the keys up; whatever happens, no key stays held.
+pub(crate) async fn create_won<S, C, F, E>(
+    site: &S,
+    create: &mut C,
+    mut won: Vec<(usize, S::Guard)>,
+) -> Result<Vec<S::Value>, Stop<E, S::Fault>>
+where
+    S: Site,
+    C: FnMut(Vec<usize>) -> F,
+    F: Future<Output = Result<Vec<S::Made>, E>>,
+{
+    let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
+    for (_, guard) in &mut won {
+        site.begin(guard);
+    }
+    let made = run_creator(site, create, indexes).await;
+    match made {
+        Ok(made) => {
+            let made = won.into_iter().zip(made);
+            let made = made.map(|((index, guard), made)| (index, Some(guard), made));
+            Ok(site.finish(made.collect()).await?)
+        }
+        Err(stop) => {
+            site.abandon(won.into_iter().map(|(_, guard)| guard).collect()).await;
+            Err(stop)
+        }
+    }
+}
+
+async fn run_creator<S, C, F, E>(
+    site: &S,
+    create: &mut C,
+    indexes: Vec<usize>,
+) -> Result<Vec<S::Made>, Stop<E, S::Fault>>
+where
+    S: Site,
+    C: FnMut(Vec<usize>) -> F,
+    F: Future<Output = Result<Vec<S::Made>, E>>,
+{
+    let asked = indexes.len();
+    let first = indexes.first().copied().unwrap_or_default();
+    let creation = site.creation(&indexes);
+    // The closure itself may ask for the key too, before its future runs.
+    let made = creating::inside(creation, async { create(indexes).await });
+    let made = made.await.map_err(Stop::Creator)?;
+    if made.len() != asked {
+        let fault = LockError::WrongCount { asked, returned: made.len() };
+        return Err(site.fault(first, fault).into());
+    }
+    Ok(made)
+}
+
+/// Waits until any key moves; false if patience ended first.
+async fn wait_for_any<S: Site>(
+    slots: &mut [Slot<'_, S>],
+    mut patience: Option<&mut Patience>,
+) -> Result<bool, S::Fault> {
+    let moved = poll_fn(|cx| {
+        let mut moved = Vec::new();
+        for (index, slot) in slots.iter_mut().enumerate() {
+            let Some(waiting) = &mut slot.waiting else { continue };
+            if let Poll::Ready(waited) = waiting.as_mut().poll(cx) {
+                moved.push((index, waited));
+            }
+        }
+        let ended = moved.is_empty()
+            && patience.as_mut().is_some_and(|p| p.timer.as_mut().poll(cx).is_ready());
+        if moved.is_empty() && !ended { Poll::Pending } else { Poll::Ready(moved) }
+    });
+    let moved = moved.await;
+    let any = !moved.is_empty();
+    for (index, waited) in moved {
+        slots[index].waiting = None;
+        slots[index].waited = true;
+        slots[index].take_news(waited?);
+    }
+    Ok(any)
+}
+
+impl<S: Site> Slot<'_, S> {
+    fn take_news(&mut self, waited: Waited<S>) {
+        match waited {
+            Waited::Handed(value) => self.outcome = Some((value, Status::Waited)),
+            Waited::Won(guard) => self.guard = Some(guard),
+            Waited::Changed(reading) => self.reading = reading,
+        }
+    }
+}
+
+/// Patience has ended: does what was asked for that case.
+async fn give_up<S, C, F, E>(
+    site: &S,
+    slots: &mut [Slot<'_, S>],
+    create: &mut C,
+    terms: Option<Terms>,
+) -> Result<(), Stop<E, S::Fault>>
+where
+    S: Site,
+    C: FnMut(Vec<usize>) -> F,
+    F: Future<Output = Result<Vec<S::Made>, E>>,
+{
+    let Some(Terms { limit, then }) = terms else { return Ok(()) };
+    let open = slots.iter_mut().enumerate().filter(|(_, slot)| slot.waiting.is_some());
+    let mut still_open = Vec::new();
+    for (index, slot) in open {
+        slot.waiting = None;
+        match slot.reading.value.clone() {
+            Some(value) if then == OnTimeout::Stale => {
+                slot.outcome = Some((value, Status::Stale));
+            }
+            _ => still_open.push(index),
+        }
+    }
+    let Some(&first) = still_open.first() else { return Ok(()) };
+    if then != OnTimeout::Create {
+        let fault = LockError::WaitedTooLong { limit };
+        return Err(site.fault(first, fault).into());
+    }
+    let made = run_creator(site, create, still_open.clone()).await?;
+    let made = still_open.iter().zip(made).map(|(&index, made)| (index, None, made));
+    let values = site.finish(made.collect()).await?;
+    for (index, value) in still_open.into_iter().zip(values) {
+        slots[index].outcome = Some((value, Status::Created));
+    }
+    Ok(())
+}

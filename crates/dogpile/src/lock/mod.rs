@@ -1,0 +1,26 @@
+//! The dogpile lock: of all who want a missing or expired value, one creates
+//! it (contract 3), and the blocks it is built of, usable alone (contract 9).
+//!
+//! ```text
+//!   decision   who creates? two pure functions
+//!   drive      does what the decision says, for one key or many
+//!   keyed      the mutex of this process: per key, with hand-over
+//!   mutex      what a wider mutex must offer
+//!   creating   notices a creator that asks for its own key
+//!   dogpile    the lock for use without a cache
+//! ```
+//!
+//! A region runs the same driver over its backend and both layers of mutexes.
+
+pub(crate) mod creating;
+mod decision;
+mod dogpile;
+pub(crate) mod drive;
+pub(crate) mod keyed;
+mod mutex;
+
+pub use decision::{Action, CLOCK_SKEW, Found, MutexState, decide, judge};
+pub use dogpile::{Lock, LockFailure};
+pub use drive::{LockError, OnTimeout, Status};
+pub use keyed::KeyedMutex;
+pub use mutex::{AnyMutex, Lease, Mutex, NullMutex};

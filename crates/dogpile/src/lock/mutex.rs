@@ -1,0 +1,159 @@
+//! What the dogpile lock asks of a mutex: the [`Mutex`] trait that backends
+//! bring wider ones by, and the [`Lease`] that stands for holding one.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::error::BackendError;
+
+/// A mutex per key, as wide as its implementation reaches: this process, a
+/// file's users, a Redis server's.
+///
+/// Implementations write plain `async fn`s. Keys arrive mangled, as the
+/// backend stores them.
+pub trait Mutex: Send + Sync + 'static {
+    /// Takes the mutex of `key` if it is free; `None` if somebody holds it.
+    ///
+    /// Cancel safe: a future dropped before it ends leaves nothing locked for
+    /// longer than a lease.
+    fn try_lock(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Lease>, BackendError>> + Send;
+
+    /// Waits until the mutex of `key` was free, or the value under `key`
+    /// changed, at some moment since the call began.
+    ///
+    /// It may return earlier, for no reason; the caller looks again in any
+    /// case. Where waiting means acquiring, as with kernel locks, it returns
+    /// what it acquired. There is no time limit here: the caller drops the
+    /// future when it has waited long enough.
+    fn wait(&self, key: &str) -> impl Future<Output = Result<Option<Lease>, BackendError>> + Send;
+
+    /// Gives the mutex up. A lease that was lost meanwhile is not an error,
+    /// and its successor's is left alone.
+    fn unlock(&self, lease: Lease) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// Does anybody hold the mutex of `key` now?
+    fn is_locked(&self, key: &str) -> impl Future<Output = Result<bool, BackendError>> + Send;
+}
+
+/// Holding a mutex. What is inside is its implementation's business: a token,
+/// a file lock, the task that renews it.
+///
+/// Dropping a lease gives the mutex up too, soon, by the `Drop` of what is
+/// inside; that is what happens when a creator is cancelled or panics.
+pub struct Lease(Box<dyn Any + Send + Sync>);
+
+impl Lease {
+    /// Wraps what an implementation needs to know to unlock.
+    pub fn new<T: Send + Sync + 'static>(held: T) -> Self {
+        Self(Box::new(held))
+    }
+
+    /// What is inside.
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+
+    /// Takes out what is inside; the lease itself back, if it is of another
+    /// type.
+    pub fn into_inner<T: 'static>(self) -> Result<T, Self> {
+        self.0.downcast().map(|held| *held).map_err(Self)
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+/// The future of an erased operation.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+
+/// Any [`Mutex`], behind one type.
+#[derive(Clone)]
+pub struct AnyMutex(Arc<dyn ErasedMutex>);
+
+impl AnyMutex {
+    /// Erases the type of `mutex`.
+    pub fn new(mutex: impl Mutex) -> Self {
+        Self(Arc::new(mutex))
+    }
+}
+
+impl fmt::Debug for AnyMutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyMutex")
+    }
+}
+
+impl Mutex for AnyMutex {
+    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.0.try_lock_boxed(key).await
+    }
+
+    async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.0.wait_boxed(key).await
+    }
+
+    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
+        self.0.unlock_boxed(lease).await
+    }
+
+    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
+        self.0.is_locked_boxed(key).await
+    }
+}
+
+trait ErasedMutex: Send + Sync {
+    fn try_lock_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Lease>>;
+    fn wait_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Lease>>;
+    fn unlock_boxed(&self, lease: Lease) -> Boxed<'_, ()>;
+    fn is_locked_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, bool>;
+}
+
+impl<M: Mutex> ErasedMutex for M {
+    fn try_lock_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Lease>> {
+        Box::pin(self.try_lock(key))
+    }
+
+    fn wait_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Lease>> {
+        Box::pin(self.wait(key))
+    }
+
+    fn unlock_boxed(&self, lease: Lease) -> Boxed<'_, ()> {
+        Box::pin(self.unlock(lease))
+    }
+
+    fn is_locked_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, bool> {
+        Box::pin(self.is_locked(key))
+    }
+}
+
+/// A mutex that everybody always gets: the null backend's, and a way to
+/// switch the election off.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullMutex;
+
+impl Mutex for NullMutex {
+    async fn try_lock(&self, _key: &str) -> Result<Option<Lease>, BackendError> {
+        Ok(Some(Lease::new(())))
+    }
+
+    async fn wait(&self, _key: &str) -> Result<Option<Lease>, BackendError> {
+        Ok(None)
+    }
+
+    async fn unlock(&self, _lease: Lease) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    async fn is_locked(&self, _key: &str) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+}

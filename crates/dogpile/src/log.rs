@@ -1,0 +1,159 @@
+//! Every event the crate logs, in the contract's words, in one place; with
+//! the `tracing` feature off they all vanish.
+//!
+//! Keys appear escaped and cut, values never. What happens on every miss is
+//! debug; what needs somebody's attention is warn or error.
+
+#![cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+
+use std::time::Duration;
+
+use crate::error::{BackendError, Error, shown};
+
+/// The target of all events but those of the logging proxy.
+pub const TARGET: &str = "dogpile";
+
+macro_rules! event {
+    ($level:ident, $($rest:tt)+) => {
+        #[cfg(feature = "tracing")]
+        tracing::event!(target: "dogpile", tracing::Level::$level, $($rest)+)
+    };
+}
+
+pub(crate) fn no_value(region: &str, key: &str) {
+    event!(DEBUG, region, key = %Lazy(key), "no value present for {}", Lazy(key));
+}
+
+pub(crate) fn version_changed(region: &str, key: &str, version: u32) {
+    event!(DEBUG, region, key = %Lazy(key), version, "value version changed");
+}
+
+pub(crate) fn hard_invalidated(region: &str, key: &str) {
+    event!(DEBUG, region, key = %Lazy(key), "hard invalidation detected");
+}
+
+pub(crate) fn unreadable(region: &str, key: &str, why: &dyn std::fmt::Display) {
+    event!(WARN, region, key = %Lazy(key), %why, "stored value cannot be read and counts as missing");
+}
+
+pub(crate) fn generated(region: &str, keys: &[&str], took: Duration) {
+    event!(
+        DEBUG,
+        region,
+        seconds = took.as_secs_f64(),
+        "value generated in {:.3} seconds for {}",
+        took.as_secs_f64(),
+        KeyList(keys)
+    );
+}
+
+/// A background creation came to nothing: by a `fault` of the cache, or by
+/// its creator's own error, which may be of any type and cannot be shown.
+pub(crate) fn failed_behind(region: &str, keys: &[&str], fault: Option<&Error>) {
+    let why = fault.map_or_else(|| "its creator failed".to_owned(), ToString::to_string);
+    event!(WARN, region, why, "creation in the background failed for {}", KeyList(keys));
+}
+
+pub(crate) fn not_stored(region: &str, key: &str, why: &dyn std::fmt::Display) {
+    event!(WARN, region, key = %Lazy(key), %why, "value was made but not stored");
+}
+
+pub(crate) fn lease_lost(region: &str, key: &str) {
+    event!(
+        WARN,
+        region,
+        key = %Lazy(key),
+        "the lock was lost before the value was made: not stored, its successor's value stays"
+    );
+}
+
+pub(crate) fn backend_failed(region: &str, operation: &'static str, error: &BackendError) {
+    event!(WARN, region, operation, %error, "backend failed; going on without it");
+}
+
+pub(crate) fn running_uncached(region: &str, why: &dyn std::fmt::Display) {
+    event!(ERROR, region, %why, "running the creator uncached");
+}
+
+pub(crate) fn operation(
+    operation: &'static str,
+    key: &str,
+    outcome: Result<&'static str, &BackendError>,
+    took: Duration,
+) {
+    #[cfg(feature = "tracing")]
+    match outcome {
+        Ok(outcome) => {
+            tracing::debug!(target: "dogpile::backend", operation, key, outcome, ?took);
+        }
+        Err(error) => {
+            tracing::warn!(target: "dogpile::backend", operation, key, %error, ?took);
+        }
+    }
+}
+
+/// `work` in the span that creators run in.
+#[cfg(feature = "tracing")]
+pub(crate) fn in_creation_span<F: Future>(
+    region: &str,
+    keys: &[&str],
+    work: F,
+) -> impl Future<Output = F::Output> + use<F> {
+    use tracing::Instrument;
+    let span = tracing::debug_span!(target: "dogpile", "create", region, keys = %KeyList(keys));
+    work.instrument(span)
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn in_creation_span<F: Future>(_region: &str, _keys: &[&str], work: F) -> F {
+    work
+}
+
+/// A key that is only prepared for a message that is really wanted.
+struct Lazy<'a>(&'a str);
+
+impl std::fmt::Display for Lazy<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&shown(self.0))
+    }
+}
+
+/// Keys of one creation, cut in the middle at about 300 characters.
+struct KeyList<'a>(&'a [&'a str]);
+
+impl std::fmt::Display for KeyList<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const MOST: usize = 300;
+        // Enough from either end to fill the message, however many there are.
+        let some = MOST / 2;
+        let keys = self.0;
+        let ends = if keys.len() > 2 * some {
+            [&keys[..some], &keys[keys.len() - some..]].concat()
+        } else {
+            keys.to_vec()
+        };
+        let text = ends.iter().map(|key| shown(key)).collect::<Vec<_>>().join(", ");
+        let length = text.chars().count();
+        if length <= MOST {
+            return f.write_str(&text);
+        }
+        let head: String = text.chars().take(MOST / 2).collect();
+        let tail: String = text.chars().skip(length - MOST / 2).collect();
+        write!(f, "{head} … {tail}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_key_list_is_cut_in_the_middle() {
+        let keys: Vec<String> = (0..1_000_000).map(|n| format!("key-{n}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let text = KeyList(&keys).to_string();
+        assert!(text.chars().count() < 310);
+        assert!(text.starts_with("key-0, key-1,") && text.ends_with("key-999999"));
+        assert_eq!(KeyList(&["a", "b\n"]).to_string(), "a, b\\n");
+    }
+}

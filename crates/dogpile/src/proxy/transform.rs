@@ -1,0 +1,190 @@
+//! Proxies that only change keys or entries on their way in and out.
+
+use std::borrow::Cow;
+
+use super::Layer;
+use crate::backend::{AnyBackend, BackendError, Boxed, Claimed, ErasedBackend, Seen};
+use crate::key::Mangler;
+use crate::lock::{AnyMutex, Lease, Mutex};
+use crate::value::Entry;
+
+/// Changes keys and entries between a region and the backend. What it does
+/// to an entry on writing it must undo on reading.
+pub trait Transform: Send + Sync + 'static {
+    /// Its name in messages and logs.
+    fn name(&self) -> &str;
+
+    /// The key that `key` is stored and locked under.
+    fn key<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        Cow::Borrowed(key)
+    }
+
+    /// The form in which `entry` is stored under `key`.
+    fn write(&self, _key: &str, entry: Entry) -> Result<Entry, BackendError> {
+        Ok(entry)
+    }
+
+    /// The entry that was written, from the form in which it is stored under
+    /// `key`. Where that cannot be undone the answer is an
+    /// [unreadable](Entry::unreadable) entry.
+    fn read(&self, _key: &str, entry: Entry) -> Entry {
+        entry
+    }
+}
+
+/// Makes a [`Transform`] a proxy.
+#[derive(Debug, Clone)]
+pub struct Transforming<T>(pub T);
+
+impl<T: Transform> Layer for Transforming<T> {
+    fn layer(self, inner: AnyBackend) -> AnyBackend {
+        let transform = std::sync::Arc::new(self.0);
+        inner.clone().within(Transformed { transform, next: inner })
+    }
+}
+
+struct Transformed<T> {
+    transform: std::sync::Arc<T>,
+    next: AnyBackend,
+}
+
+impl<T: Transform> Transformed<T> {
+    fn keys<'a>(&self, keys: &[&'a str]) -> Vec<Cow<'a, str>> {
+        keys.iter().map(|key| self.transform.key(key)).collect()
+    }
+
+    fn read(&self, key: &str, entry: Option<Entry>) -> Option<Entry> {
+        entry.map(|entry| self.transform.read(key, entry))
+    }
+}
+
+impl<T: Transform> ErasedBackend for Transformed<T> {
+    fn name(&self) -> String {
+        format!("{} over {}", self.transform.name(), self.next.name())
+    }
+
+    fn keeps_objects(&self) -> bool {
+        self.next.keeps_objects()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(async move {
+            let entry = self.next.get(&self.transform.key(key)).await?;
+            Ok(self.read(key, entry))
+        })
+    }
+
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        let found = self.next.get_now(&self.transform.key(key))?;
+        Some(found.map(|entry| self.read(key, entry)))
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let entry = self.transform.write(key, entry)?;
+            self.next.set(&self.transform.key(key), entry).await
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(async move { self.next.delete(&self.transform.key(key)).await })
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(async move {
+            let stored_under = self.keys(keys);
+            let stored_under: Vec<&str> = stored_under.iter().map(AsRef::as_ref).collect();
+            let entries = self.next.get_multi(&stored_under).await?;
+            Ok(keys.iter().zip(entries).map(|(key, entry)| self.read(key, entry)).collect())
+        })
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let mut written = Vec::with_capacity(entries.len());
+            for (key, entry) in entries {
+                let entry = self.transform.write(key, entry.clone())?;
+                written.push((self.transform.key(key), entry));
+            }
+            let written: Vec<_> =
+                written.iter().map(|(key, entry)| (&**key, entry.clone())).collect();
+            self.next.set_multi(&written).await
+        })
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let stored_under = self.keys(keys);
+            let stored_under: Vec<&str> = stored_under.iter().map(AsRef::as_ref).collect();
+            self.next.delete_multi(&stored_under).await
+        })
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        let inner = self.next.mutex()?;
+        let transform = self.transform.clone();
+        Some(AnyMutex::new(TransformedMutex { transform, inner }))
+    }
+
+    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(async move {
+            let stored_under: Vec<_> =
+                keys.iter().map(|(key, seen)| (self.transform.key(key), *seen)).collect();
+            let stored_under: Vec<_> =
+                stored_under.iter().map(|(key, seen)| (&**key, *seen)).collect();
+            let claims = self.next.claim(&stored_under).await?;
+            let read = |(&(key, _), claim): (&(&str, Seen), _)| match claim {
+                Claimed::Changed(entry) => Claimed::Changed(self.transform.read(key, entry)),
+                other => other,
+            };
+            Ok(keys.iter().zip(claims).map(read).collect())
+        })
+    }
+
+    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(async move {
+            let mut written = Vec::with_capacity(entries.len());
+            for (key, entry, lease) in entries {
+                let entry = self.transform.write(key, entry)?;
+                written.push((self.transform.key(key), entry, lease));
+            }
+            let mut borrowed = Vec::with_capacity(written.len());
+            let mut keys = Vec::with_capacity(written.len());
+            for (key, entry, lease) in written {
+                keys.push(key);
+                borrowed.push((entry, lease));
+            }
+            let entries = keys.iter().zip(borrowed);
+            let entries = entries.map(|(key, (entry, lease))| (&**key, entry, lease));
+            self.next.commit(entries.collect()).await
+        })
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.next.recommended_mangler()
+    }
+}
+
+/// The mutex inside, under the keys that the transform makes.
+struct TransformedMutex<T> {
+    transform: std::sync::Arc<T>,
+    inner: AnyMutex,
+}
+
+impl<T: Transform> Mutex for TransformedMutex<T> {
+    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.inner.try_lock(&self.transform.key(key)).await
+    }
+
+    async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.inner.wait(&self.transform.key(key)).await
+    }
+
+    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
+        self.inner.unlock(lease).await
+    }
+
+    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
+        self.inner.is_locked(&self.transform.key(key)).await
+    }
+}

@@ -1,0 +1,84 @@
+//! Creation behind the caller's back: who runs it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::blocking::block_on;
+
+/// Runs the creations of [background](crate::Entry::background) calls
+/// (contract 3). It is only ever given one where an old value exists, which
+/// the caller has already.
+///
+/// Any `Fn(Job)` is one.
+pub trait Runner: Send + Sync + 'static {
+    /// Sees to it that `job` is run, and returns at once.
+    fn run(&self, job: Job);
+}
+
+impl<F: Fn(Job) + Send + Sync + 'static> Runner for F {
+    fn run(&self, job: Job) {
+        self(job);
+    }
+}
+
+/// A creation on its way to the background: a future that creates, stores and
+/// gives the key up. It may be run on any task or thread. Dropping it, before
+/// or while it runs, gives the key up to the next caller.
+#[must_use = "a job does nothing until it is polled, and gives its keys up when it is dropped"]
+pub struct Job {
+    pub(crate) region: String,
+    pub(crate) keys: Vec<String>,
+    pub(crate) work: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Job {
+    /// The name of the region it is for.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The keys it creates.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// Runs it on this thread to its end.
+    pub fn run(self) {
+        // Refused only where waiting would never end; the key is given up.
+        let _ = block_on(self);
+    }
+}
+
+impl Future for Job {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.work.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// The runner of a region that was given none: a task of the tokio runtime
+/// that the call came from, a thread of its own outside of one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DefaultRunner;
+
+impl Runner for DefaultRunner {
+    fn run(&self, job: Job) {
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(job);
+            return;
+        }
+        let thread = std::thread::Builder::new().name("dogpile-creation".into());
+        // Without a thread the job is dropped, and the next caller creates.
+        let _ = thread.spawn(move || job.run());
+    }
+}

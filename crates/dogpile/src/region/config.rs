@@ -1,0 +1,172 @@
+//! What a region is configured with.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::background::{DefaultRunner, Runner};
+use super::kind::{Codec as KindCodec, Holds, Kind, Serde};
+use super::options::{Expiration, Options};
+use crate::backend::{AnyBackend, Backend};
+use crate::clock::{Clock, SystemClock};
+use crate::codec::{Codec, RegionCodec};
+use crate::invalidation::{InProcess, Invalidation};
+use crate::key::Mangler;
+use crate::lock::OnTimeout;
+use crate::proxy::Layer;
+
+/// A backend and the settings of the region over it, for
+/// [`Region::configure`](crate::Region::configure).
+///
+/// ```
+/// use std::time::Duration;
+/// use dogpile::{Config, Region, backend::Memory, key, proxy::KeyPrefix};
+///
+/// static USERS: Region = Region::new("users");
+///
+/// USERS.configure(
+///     Config::new(Memory::new(10_000))
+///         .expiration(Duration::from_secs(300))
+///         .proxy(KeyPrefix::new("shop:")),
+/// )?;
+/// # Ok::<(), dogpile::Error>(())
+/// ```
+#[must_use = "a configuration does nothing until it is given to Region::configure"]
+pub struct Config<K = Serde> {
+    pub(crate) backend: AnyBackend,
+    pub(crate) codec: KindCodec,
+    pub(crate) mangler: ManglerChoice,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) invalidation: Arc<dyn Invalidation>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) defaults: Options,
+    pub(crate) replace_existing: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// Which mangler a region uses (contract 5).
+pub(crate) enum ManglerChoice {
+    /// The backend's, if it recommends one.
+    Recommended,
+    Own(Mangler),
+    None,
+}
+
+impl<K: Kind> Config<K> {
+    /// A configuration over `backend`, with defaults for everything else:
+    /// values never expire, JSON where bytes are kept, the backend's
+    /// recommended key mangler, invalidation within this process.
+    pub fn new<B>(backend: B) -> Self
+    where
+        B: Backend,
+        B::Keeps: Holds<K>,
+    {
+        Self::over(AnyBackend::new(backend))
+    }
+
+    /// A configuration over a backend whose type was erased. Whether it fits
+    /// the kind of region is checked by
+    /// [`configure`](crate::Region::configure).
+    pub fn over(backend: AnyBackend) -> Self {
+        Self {
+            backend,
+            codec: KindCodec(RegionCodec::Json),
+            mangler: ManglerChoice::Recommended,
+            clock: Arc::new(SystemClock),
+            invalidation: Arc::new(InProcess::new()),
+            runner: Arc::new(DefaultRunner),
+            defaults: Options::default(),
+            replace_existing: false,
+            kind: PhantomData,
+        }
+    }
+
+    /// How long values live: a `Duration`, or an [`Expiration`].
+    pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
+        self.defaults.expiration = Some(expiration.into());
+        self
+    }
+
+    /// Puts `proxy` around the backend and the proxies added before.
+    pub fn proxy(mut self, proxy: impl Layer) -> Self {
+        self.backend = proxy.layer(self.backend);
+        self
+    }
+
+    /// Mangles keys with `mangler`, instead of the backend's recommended
+    /// one.
+    pub fn key_mangler(mut self, mangler: Mangler) -> Self {
+        self.mangler = ManglerChoice::Own(mangler);
+        self
+    }
+
+    /// Leaves keys as they are, also where the backend recommends a mangler.
+    pub fn no_key_mangler(mut self) -> Self {
+        self.mangler = ManglerChoice::None;
+        self
+    }
+
+    /// Where "now" comes from, for tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Where invalidation moments are kept. Regions may share one strategy.
+    pub fn invalidation(mut self, strategy: Arc<dyn Invalidation>) -> Self {
+        self.invalidation = strategy;
+        self
+    }
+
+    /// Runs the creations of background calls; see [`Runner`].
+    pub fn runner(mut self, runner: impl Runner) -> Self {
+        self.runner = Arc::new(runner);
+        self
+    }
+
+    /// How long a caller waits for another's creation. Without a limit, which
+    /// is the default, as long as it takes.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.defaults.wait_limit = Some(limit);
+        self
+    }
+
+    /// What a caller does whose wait limit has ended.
+    pub fn on_timeout(mut self, then: OnTimeout) -> Self {
+        self.defaults.on_timeout = Some(then);
+        self
+    }
+
+    /// Replaces the configuration of a region that has one. Values in the old
+    /// backend stay there; creations that are going on end there.
+    pub fn replace_existing(mut self) -> Self {
+        self.replace_existing = true;
+        self
+    }
+}
+
+impl Config<Serde> {
+    /// Serializes values with `codec` instead of JSON, where the backend
+    /// keeps bytes.
+    pub fn codec<C: Codec>(mut self, codec: C) -> Self {
+        let any: &dyn std::any::Any = &codec;
+        self.codec = KindCodec(match any {
+            _ if any.is::<crate::codec::Json>() => RegionCodec::Json,
+            #[cfg(feature = "msgpack")]
+            _ if any.is::<crate::codec::MessagePack>() => RegionCodec::MessagePack,
+            _ => RegionCodec::Own(Arc::new(codec)),
+        });
+        self
+    }
+}
+
+impl<K> fmt::Debug for Config<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("backend", &self.backend)
+            .field("codec", &self.codec.0.name())
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+//! A configured region: the backend and everything that judging, opening and
+//! storing a value needs. Knows nothing of who creates.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::config::{Config, ManglerChoice};
+use super::kind::{Cacheable, Codec, Kind};
+use super::options::Options;
+use super::background::Runner;
+use crate::backend::{AnyBackend, BackendError};
+use crate::clock::{Clock, Timeline, Timestamp};
+use crate::codec::CodecError;
+use crate::error::{Error, shown};
+use crate::invalidation::{Invalidation, Mode};
+use crate::key::Mangler;
+use crate::lock::{AnyMutex, Found, KeyedMutex, judge};
+use crate::log;
+use crate::stats::{Count, Stats};
+use crate::value::{Entry, Metadata, Payload, VERSION};
+
+/// What a region keeps through reconfigurations.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) keys: KeyedMutex,
+    pub(crate) stats: Stats,
+    pub(crate) timeline: Timeline,
+    /// Somebody was told that the region is used unconfigured.
+    pub(crate) warned: std::sync::Once,
+}
+
+/// A region's configuration in force.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) backend: AnyBackend,
+    pub(crate) mutex: Option<AnyMutex>,
+    pub(crate) objects: bool,
+    pub(crate) mangler: Option<Mangler>,
+    pub(crate) codec: Codec,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) invalidation: Arc<dyn Invalidation>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) defaults: Options,
+}
+
+/// A value with its creation time.
+#[derive(Clone)]
+pub(crate) struct Got<T> {
+    pub(crate) value: T,
+    pub(crate) ct: Timestamp,
+}
+
+/// Why a payload is no `T`.
+pub(crate) enum Unopened {
+    WrongType { stored: &'static str },
+    Unreadable(String),
+}
+
+impl Core {
+    pub(crate) fn new<K: Kind>(shared: Arc<Shared>, config: Config<K>) -> Result<Self, Error> {
+        let Config { backend, codec, mangler, clock, invalidation, runner, defaults, .. } = config;
+        let objects = backend.keeps_objects();
+        if K::NEEDS_OBJECTS && !objects {
+            let region = shared.name.clone();
+            return Err(Error::NeedsObjects { region, backend: backend.name() });
+        }
+        let mangler = match mangler {
+            ManglerChoice::Own(mangler) => Some(mangler),
+            ManglerChoice::Recommended => backend.recommended_mangler(),
+            ManglerChoice::None => None,
+        };
+        let mutex = backend.mutex();
+        Ok(Self {
+            shared, backend, mutex, objects, mangler, codec, clock, invalidation, runner, defaults,
+        })
+    }
+
+    /// The same configuration with the backend replaced.
+    pub(crate) fn with_backend(&self, backend: AnyBackend) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            mutex: backend.mutex(),
+            objects: backend.keeps_objects(),
+            backend,
+            mangler: self.mangler.clone(),
+            codec: Codec(self.codec.0.clone()),
+            clock: self.clock.clone(),
+            invalidation: self.invalidation.clone(),
+            runner: self.runner.clone(),
+            defaults: self.defaults.clone(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// The key that `key` is stored under.
+    pub(crate) fn stored_key<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        match &self.mangler {
+            None => Cow::Borrowed(key),
+            Some(mangler) => mangler.mangle(key),
+        }
+    }
+
+    /// What a stored value is worth `now`, to a call with these options.
+    pub(crate) fn judge(&self, metadata: &Metadata, options: &Options, now: Timestamp) -> Found {
+        if metadata.v != VERSION {
+            return Found::Nothing;
+        }
+        if options.ignore_expiration {
+            return Found::Fresh;
+        }
+        let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
+        let max_age = expiration.and_then(super::options::Expiration::max_age);
+        let ct = metadata.ct;
+        judge(ct, now, max_age, self.invalidation.verdict(ct))
+    }
+
+    /// The `T` in a payload.
+    pub(crate) fn open<K, T: Cacheable<K>>(&self, payload: &Payload) -> Result<T, Unopened> {
+        match payload {
+            Payload::Object(object) => match object.downcast_ref::<T>() {
+                Some(value) => Ok(value.clone()),
+                None => Err(Unopened::WrongType { stored: object.type_name() }),
+            },
+            Payload::Bytes(bytes) => {
+                self.stats().add(Count::BytesRead, bytes.len() as u64);
+                let decoded = T::decode(&self.codec, bytes);
+                decoded.map_err(|error| Unopened::Unreadable(error.to_string()))
+            }
+            Payload::Unreadable(why) => Err(Unopened::Unreadable(why.to_string())),
+        }
+    }
+
+    /// The entry to store for `value`.
+    pub(crate) fn close<K, T: Cacheable<K>>(
+        &self,
+        value: &T,
+        ct: Timestamp,
+    ) -> Result<Entry, CodecError> {
+        if self.objects {
+            return Ok(Entry::object(value.clone(), ct));
+        }
+        let bytes = value.encode(&self.codec)?;
+        self.stats().add(Count::BytesWritten, bytes.len() as u64);
+        Ok(Entry::bytes(bytes, ct))
+    }
+
+    /// The creation time of what is created now.
+    pub(crate) fn stamp(&self) -> Timestamp {
+        self.shared.timeline.stamp(self.clock.now())
+    }
+
+    /// Judges and opens what was found under `key` on the slow path, with the
+    /// contract's log lines and counts. The value comes along even where it
+    /// counts for nothing, if it is readable.
+    pub(crate) fn examine<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        entry: Option<&Entry>,
+        options: &Options,
+    ) -> (Found, Option<Got<T>>) {
+        let region = self.name();
+        let Some(Entry { metadata, payload }) = entry else {
+            log::no_value(region, key);
+            return (Found::Nothing, None);
+        };
+        if metadata.v != VERSION && !matches!(payload, Payload::Unreadable(_)) {
+            log::version_changed(region, key, metadata.v);
+            self.stats().count(Count::Unreadable);
+            return (Found::Nothing, None);
+        }
+        let found = self.judge(metadata, options, self.clock.coarse_now());
+        if found == Found::Nothing && self.invalidation.verdict(metadata.ct) == Some(Mode::Hard) {
+            log::hard_invalidated(region, key);
+        }
+        match self.open(payload) {
+            Ok(value) => (found, Some(Got { value, ct: metadata.ct })),
+            Err(why) => {
+                self.note_unopened::<T>(key, &why);
+                (Found::Nothing, None)
+            }
+        }
+    }
+
+    /// Logs and counts a stored value that is no `T`.
+    pub(crate) fn note_unopened<T>(&self, key: &str, why: &Unopened) {
+        self.stats().count(Count::Unreadable);
+        match why {
+            Unopened::WrongType { .. } => {
+                if let Some(error) = self.wrong_type::<T>(key, why) {
+                    log::unreadable(self.name(), key, &error);
+                }
+            }
+            Unopened::Unreadable(why) => log::unreadable(self.name(), key, why),
+        }
+    }
+
+    /// The error for a value of another type.
+    pub(crate) fn wrong_type<T>(&self, key: &str, why: &Unopened) -> Option<Error> {
+        let Unopened::WrongType { stored } = why else { return None };
+        Some(Error::WrongType {
+            region: self.name().to_owned(),
+            key: shown(key),
+            stored,
+            asked: std::any::type_name::<T>(),
+        })
+    }
+
+    /// Counts a failure of the backend and makes it an error of the region.
+    pub(crate) fn failed(&self, operation: &'static str, source: BackendError) -> Error {
+        self.stats().count(Count::BackendErrors);
+        Error::Backend { region: self.name().to_owned(), operation, source }
+    }
+
+    /// Counts and logs a failure of the backend that is survived.
+    pub(crate) fn survived(&self, operation: &'static str, fault: &BackendError) {
+        self.stats().count(Count::BackendErrors);
+        log::backend_failed(self.name(), operation, fault);
+    }
+}

@@ -1,0 +1,297 @@
+//! The creating calls: from a look into the backend, through the dogpile
+//! lock, to values; for one key and for many, with the creator on the
+//! caller's side or behind it.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::background::Job;
+use super::core::{Core, Got};
+use super::kind::Cacheable;
+use super::lookup::{Lookup, age};
+use super::options::{Options, ShouldCache};
+use super::site::{Guard, RegionSite, SiteKey};
+use crate::error::{Error, Failure};
+use crate::lock::drive::{Background, Foreground, Site, Stop, create_won, drive};
+use crate::lock::{Status, creating};
+use crate::log;
+use crate::stats::Count;
+use crate::sync::Mutex;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Any creator in one form: given indexes of keys, it makes their values.
+pub(crate) type Creator<'a, T, E> =
+    Box<dyn FnMut(Vec<usize>) -> BoxFuture<'a, Result<Vec<T>, E>> + Send + 'a>;
+
+/// A creating call on the slow path.
+pub(crate) struct Creation<K, T, C> {
+    site: Arc<RegionSite<K, T, C>>,
+}
+
+impl<K, T, C> Creation<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    pub(crate) fn new(
+        core: Arc<Core>,
+        keys: Vec<String>,
+        options: Options,
+        should_cache: C,
+        strict: bool,
+    ) -> Self {
+        let stored = |asked: String| {
+            let stored = core.stored_key(&asked).into_owned();
+            SiteKey { asked, stored }
+        };
+        let keys = keys.into_iter().map(stored).collect();
+        let options = options.or(&core.defaults);
+        let types = PhantomData;
+        Self { site: Arc::new(RegionSite { core, keys, options, should_cache, strict, types }) }
+    }
+
+    /// The values of all keys, the creator run on the caller's side.
+    pub(crate) async fn here<'a, E: Send + 'a>(
+        &self,
+        creator: Creator<'a, T, E>,
+    ) -> Result<Vec<Lookup<T>>, Failure<E>>
+    where
+        C: 'a,
+    {
+        self.run(observed(&self.site, creator), Foreground).await
+    }
+
+    /// The values of all keys; where old values exist, the creator goes to
+    /// the background runner.
+    pub(crate) async fn behind<E: Send + 'static>(
+        &self,
+        creator: Creator<'static, T, E>,
+    ) -> Result<Vec<Lookup<T>>, Failure<E>>
+    where
+        C: 'static,
+    {
+        let behind = Behind { site: self.site.clone() };
+        self.run(observed(&self.site, creator), behind).await
+    }
+
+    async fn run<'a, E, B>(
+        &self,
+        creator: Creator<'a, T, E>,
+        background: B,
+    ) -> Result<Vec<Lookup<T>>, Failure<E>>
+    where
+        E: Send,
+        B: Background<RegionSite<K, T, C>, Creator<'a, T, E>> + Send,
+    {
+        let site = &*self.site;
+        let everything: Vec<usize> = (0..site.keys.len()).collect();
+        let readings = site.look(&everything).await?;
+        match drive(site, readings, creator, background).await {
+            Ok(answers) => Ok(answers.into_iter().map(|answer| site.answer(answer)).collect()),
+            Err(Stop::Creator(error)) => Err(Failure::Creator(error)),
+            Err(Stop::Fault(fault)) => Err(Failure::Cache(fault)),
+        }
+    }
+
+    /// What a plain call does when the cache cannot help: the creator alone.
+    /// A creator that came here by asking for its own key may do so once;
+    /// again would be for ever.
+    pub(crate) async fn uncached<E>(
+        &self,
+        fault: &Error,
+        creator: impl Future<Output = Result<T, E>>,
+    ) -> Result<Lookup<T>, E> {
+        let creation = self.site.creation(&[0]);
+        let own = creating::depth(creation.owner, &self.site.keys[0].stored);
+        assert!(own < 2, "{fault}");
+        log::running_uncached(self.site.core.name(), fault);
+        let value = creating::inside(creation, creator).await?;
+        let stats = self.site.core.stats();
+        [Count::Misses, Count::Creations, Count::Uncached].map(|what| stats.count(what));
+        Ok(Lookup::uncached(value))
+    }
+}
+
+impl<T> Lookup<T> {
+    /// A value made past the cache.
+    pub(crate) fn uncached(value: T) -> Self {
+        Self { value, status: Status::Uncached, age: std::time::Duration::ZERO }
+    }
+}
+
+impl<K, T, C> RegionSite<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    /// Counts how a value came about, and tells the caller.
+    fn answer(&self, (got, status): (Got<T>, Status)) -> Lookup<T> {
+        let stats = self.core.stats();
+        match status {
+            Status::Hit => stats.count(Count::Hits),
+            Status::Stale => stats.count(Count::Stale),
+            Status::Created | Status::Uncached => stats.count(Count::Misses),
+            Status::Waited => {
+                stats.count(Count::Misses);
+                stats.count(Count::Waits);
+            }
+        }
+        let age = match status {
+            Status::Created => std::time::Duration::ZERO,
+            _ => age(self.core.clock.now(), got.ct),
+        };
+        Lookup { value: got.value, status, age }
+    }
+
+    fn asked(&self, indexes: &[usize]) -> Vec<&str> {
+        indexes.iter().map(|&index| self.keys[index].asked.as_str()).collect()
+    }
+}
+
+/// `creator`, timed, counted and logged.
+fn observed<'a, K, T, C, E>(
+    site: &Arc<RegionSite<K, T, C>>,
+    mut creator: Creator<'a, T, E>,
+) -> Creator<'a, T, E>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T> + 'a,
+    E: Send + 'a,
+{
+    let site = site.clone();
+    Box::new(move |indexes| {
+        let site = site.clone();
+        let began = Instant::now();
+        let work = creator(indexes.clone());
+        let work = log::in_creation_span(site.core.name(), &site.asked(&indexes), work);
+        Box::pin(async move {
+            let made = work.await;
+            let stats = site.core.stats();
+            match &made {
+                Ok(made) => {
+                    let took = began.elapsed();
+                    stats.add(Count::Creations, made.len() as u64);
+                    stats.creation_took(took);
+                    log::generated(site.core.name(), &site.asked(&indexes), took);
+                }
+                Err(_) => stats.count(Count::CreatorFailures),
+            }
+            made
+        })
+    })
+}
+
+/// Takes a creation to the region's background runner.
+struct Behind<K, T, C> {
+    site: Arc<RegionSite<K, T, C>>,
+}
+
+impl<K, T, C, E> Background<RegionSite<K, T, C>, Creator<'static, T, E>> for Behind<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T> + 'static,
+    E: Send + 'static,
+{
+    fn is_available(&self) -> bool {
+        true
+    }
+
+    fn start(
+        self,
+        _site: &RegionSite<K, T, C>,
+        won: Vec<(usize, Guard)>,
+        mut creator: Creator<'static, T, E>,
+    ) {
+        let site = self.site;
+        let core = site.core.clone();
+        let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
+        let keys = site.asked(&indexes).into_iter().map(str::to_owned).collect();
+        let work = Box::pin(async move {
+            if let Err(stop) = create_won(&*site, &mut creator, won).await {
+                let fault = match &stop {
+                    Stop::Creator(_) => None,
+                    Stop::Fault(fault) => Some(fault),
+                };
+                log::failed_behind(site.core.name(), &site.asked(&indexes), fault);
+            }
+        });
+        core.stats().count(Count::Background);
+        core.runner.run(Job { region: core.name().to_owned(), keys, work });
+    }
+}
+
+/// A creator of one value, which can be taken once: by the lock, or by the
+/// call itself when the cache fails.
+pub(crate) struct OneCreator<F>(Arc<Mutex<Option<F>>>);
+
+impl<F, Fut, T, E> OneCreator<F>
+where
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Send,
+    E: Send,
+{
+    pub(crate) fn new(creator: F) -> Self {
+        Self(Arc::new(Mutex::new(Some(creator))))
+    }
+
+    /// The form that the lock takes it in. One key is won once, so the
+    /// creator is there; a second time it would be refused for making
+    /// nothing.
+    pub(crate) fn for_lock<'a>(&self) -> Creator<'a, T, E>
+    where
+        F: 'a,
+        Fut: 'a,
+        T: 'a,
+        E: 'a,
+    {
+        let slot = self.0.clone();
+        Box::new(move |_| {
+            let creator = slot.lock().take();
+            Box::pin(async move {
+                match creator {
+                    Some(creator) => creator().await.map(|value| vec![value]),
+                    None => Ok(Vec::new()),
+                }
+            })
+        })
+    }
+
+    /// Turns a fault of the cache into a run of the creator, in a plain call.
+    pub(crate) async fn settle<K, C>(
+        self,
+        creation: &Creation<K, T, C>,
+        result: Result<Vec<Lookup<T>>, Failure<E>>,
+        strict: bool,
+    ) -> Result<Lookup<T>, Failure<E>>
+    where
+        K: 'static,
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let fault = match result {
+            Ok(mut lookups) => match lookups.pop() {
+                Some(lookup) => return Ok(lookup),
+                None => unreachable!("one key has one answer"),
+            },
+            Err(Failure::Cache(fault)) if !strict => fault,
+            Err(failure) => return Err(failure),
+        };
+        let creator = self.0.lock().take();
+        match creator {
+            Some(creator) => {
+                let work = async move { creator().await };
+                creation.uncached(&fault, work).await.map_err(Failure::Creator)
+            }
+            None => Err(Failure::Cache(fault)),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! One key of a region and the options of a call on it.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::Region;
+use super::core::Core;
+use super::create::{Creation, OneCreator};
+use super::kind::{Cacheable, Kind, Serde};
+use super::lookup::{
+    IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, age,
+};
+use super::options::{Always, Expiration, Options, ShouldCache};
+use crate::backend::BackendError;
+use crate::error::{Error, Failure, Result};
+use crate::lock::{Found, Mutex, OnTimeout, Status};
+use crate::stats::Count;
+use crate::value::Entry as StoredEntry;
+
+/// A key of a region, and how this call treats it. Made by
+/// [`Region::entry`](crate::Region::entry); what is not set here is as the
+/// region was configured.
+///
+/// ```
+/// use std::time::Duration;
+/// use dogpile::{Config, Region, backend::Memory};
+///
+/// # pollster::block_on(async {
+/// let region = Region::new("prices");
+/// region.configure(Config::new(Memory::new(100)).expiration(Duration::from_secs(60)))?;
+///
+/// let price: u64 = region
+///     .entry("gold")
+///     .expiration(Duration::from_secs(5))
+///     .should_cache(|price: &u64| *price > 0)
+///     .get_or_create(async || 4_062)
+///     .await;
+/// assert_eq!(price, 4_062);
+/// # Ok::<(), dogpile::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "an entry does nothing until one of its operations is called"]
+pub struct Entry<'r, K = Serde, S = Plain, C = Always> {
+    pub(super) region: &'r Region<K>,
+    pub(super) key: Cow<'r, str>,
+    pub(super) options: Options,
+    pub(super) should_cache: C,
+    shape: PhantomData<fn() -> S>,
+}
+
+impl<'r, K: Kind> Entry<'r, K> {
+    pub(super) fn new(region: &'r Region<K>, key: Cow<'r, str>) -> Self {
+        let options = Options::default();
+        Self { region, key, options, should_cache: Always, shape: PhantomData }
+    }
+}
+
+impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+    /// How old a value may be for this call. [`Expiration::Never`] takes a
+    /// value of any age.
+    pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
+        self.options.expiration = Some(expiration.into());
+        self
+    }
+
+    /// Takes whatever is stored, expired or invalidated as it may be.
+    pub fn ignore_expiration(mut self) -> Self {
+        self.options.ignore_expiration = true;
+        self
+    }
+
+    /// How long to wait for another caller's creation.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.options.wait_limit = Some(limit);
+        self
+    }
+
+    /// What to do when the wait limit ends.
+    pub fn on_timeout(mut self, then: OnTimeout) -> Self {
+        self.options.on_timeout = Some(then);
+        self
+    }
+
+    /// Stores a created value only if `should_cache` says so; the caller gets
+    /// it in any case.
+    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F> {
+        let Self { region, key, options, .. } = self;
+        Entry { region, key, options, should_cache, shape: PhantomData }
+    }
+
+    /// Makes faults of the cache errors, where a plain call would survive
+    /// them; see [`Shape`].
+    pub fn strict(self) -> Entry<'r, K, S::Strict, C>
+    where
+        S: IntoStrict,
+    {
+        self.shaped()
+    }
+
+    /// Makes the call say how the value came about; see [`Shape`].
+    pub fn detailed(self) -> Entry<'r, K, S::Detailed, C>
+    where
+        S: IntoDetailed,
+    {
+        self.shaped()
+    }
+
+    /// Where there is an old value, returns that at once, also to the elected
+    /// caller, and runs the creator on the region's
+    /// [`Runner`](crate::Runner).
+    pub fn background(self) -> BackgroundEntry<'r, K, S, C> {
+        BackgroundEntry(self)
+    }
+
+    fn shaped<N>(self) -> Entry<'r, K, N, C> {
+        let Self { region, key, options, should_cache, .. } = self;
+        Entry { region, key, options, should_cache, shape: PhantomData }
+    }
+
+    /// The value, made by `creator` if there is none that is fresh. See
+    /// [`Region::get_or_create`](crate::Region::get_or_create).
+    pub async fn get_or_create<T, F, Fut>(self, creator: F) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        if let Some(hit) = self.hit_now() {
+            return S::one(Ok(hit));
+        }
+        S::one(Box::pin(self.create(|| async { Ok(creator().await) })).await)
+    }
+
+    /// The value, made by `creator` if there is none that is fresh; the
+    /// creator's error if it fails. See
+    /// [`Region::try_get_or_create`](crate::Region::try_get_or_create).
+    pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        if let Some(hit) = self.hit_now() {
+            return S::tried(Ok(hit));
+        }
+        S::tried(Box::pin(self.create(creator)).await)
+    }
+
+    /// The hit path: a fresh value that the backend has at hand, without a
+    /// look at any mutex.
+    pub(super) fn hit_now<T: Cacheable<K>>(&self) -> Option<Lookup<T>> {
+        let core = self.region.core.load();
+        let core = core.as_ref()?;
+        let entry = core.backend.get_now(&core.stored_key(&self.key))?.ok()??;
+        let now = core.clock.coarse_now();
+        if core.judge(&entry.metadata, &self.options, now) != Found::Fresh {
+            return None;
+        }
+        let value = core.open(&entry.payload).ok()?;
+        core.stats().count(Count::Hits);
+        Some(Lookup { value, status: Status::Hit, age: age(now, entry.metadata.ct) })
+    }
+
+    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Lookup<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let creation = match self.creation() {
+            Ok(creation) => creation,
+            Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
+        };
+        let creator = OneCreator::new(creator);
+        let result = creation.here(creator.for_lock()).await;
+        creator.settle(&creation, result, S::STRICT).await
+    }
+
+    fn creation<T>(self) -> Result<Creation<K, T, C>, Unconfigured<'r, K>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        match self.region.core.load_full() {
+            None => Err(Unconfigured(self.region)),
+            Some(core) => {
+                let keys = vec![self.key.into_owned()];
+                Ok(Creation::new(core, keys, self.options, self.should_cache, S::STRICT))
+            }
+        }
+    }
+}
+
+/// A creating call of a region that has no backend.
+pub(super) struct Unconfigured<'r, K>(pub(super) &'r Region<K>);
+
+impl<K: Kind> Unconfigured<'_, K> {
+    async fn run<T, E, F, Fut>(
+        self,
+        strict: bool,
+        creator: F,
+    ) -> Result<Lookup<T>, Failure<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if strict {
+            return Err(self.0.not_configured().into());
+        }
+        self.0.note_uncached_use();
+        creator().await.map(Lookup::uncached).map_err(Failure::Creator)
+    }
+}
+
+/// An [`Entry`] whose creations go to the background where they can. The
+/// creator is owned then: it may outlive the call.
+///
+/// Where there is no old value, callers wait for the creation, and it runs on
+/// the caller's side.
+#[must_use = "an entry does nothing until one of its operations is called"]
+pub struct BackgroundEntry<'r, K = Serde, S = Plain, C = Always>(Entry<'r, K, S, C>);
+
+impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
+    /// As [`Entry::get_or_create`].
+    pub async fn get_or_create<T, F, Fut>(self, creator: F) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+    {
+        if let Some(hit) = self.0.hit_now() {
+            return S::one(Ok(hit));
+        }
+        S::one(Box::pin(self.create(|| async { Ok(creator().await) })).await)
+    }
+
+    /// As [`Entry::try_get_or_create`]. An error of a creator that ran in the
+    /// background is counted and logged; nobody is there to take it.
+    pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        if let Some(hit) = self.0.hit_now() {
+            return S::tried(Ok(hit));
+        }
+        S::tried(Box::pin(self.create(creator)).await)
+    }
+
+    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Lookup<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let creation = match self.0.creation() {
+            Ok(creation) => creation,
+            Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
+        };
+        let creator = OneCreator::new(creator);
+        let result = creation.behind(creator.for_lock()).await;
+        creator.settle(&creation, result, S::STRICT).await
+    }
+
+    pub(super) fn entry(&self) -> &Entry<'r, K, S, C> {
+        &self.0
+    }
+}
+
+impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
+    /// The value, if it is present, not expired and not invalidated.
+    ///
+    /// What cannot be read counts as absent (and is logged and counted);
+    /// [`Error::WrongType`] if a live object of another type is there.
+    pub async fn get<T: Cacheable<K>>(self) -> Result<Option<T>> {
+        Ok(self.get_stored().await?.map(|stored| stored.value))
+    }
+
+    /// As [`get`](Self::get), with the value's creation time and age.
+    pub async fn get_stored<T: Cacheable<K>>(self) -> Result<Option<Stored<T>>> {
+        let core = self.region.configured()?;
+        let stored_key = core.stored_key(&self.key);
+        let entry = match core.backend.get_now(&stored_key) {
+            Some(now) => now,
+            None => core.backend.get(&stored_key).await,
+        };
+        core.read(&self.key, entry, &self.options)
+    }
+
+    /// Stores `value` as created now.
+    pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
+        let core = self.region.configured()?;
+        let entry = core.entry_for(&self.key, value, core.stamp())?;
+        let stored = core.backend.set(&core.stored_key(&self.key), entry).await;
+        stored.map_err(|fault| core.failed("set", fault))
+    }
+
+    /// Removes the value; that there is none is fine.
+    pub async fn delete(self) -> Result<()> {
+        let core = self.region.configured()?;
+        let deleted = core.backend.delete(&core.stored_key(&self.key)).await;
+        deleted.map_err(|fault| core.failed("delete", fault))
+    }
+
+    /// Is the value being created right now, anywhere that the mutex reaches?
+    pub async fn is_locked(self) -> Result<bool> {
+        let core = self.region.configured()?;
+        let key = core.stored_key(&self.key);
+        if core.shared.keys.is_held(&key) {
+            return Ok(true);
+        }
+        match &core.mutex {
+            None => Ok(false),
+            Some(mutex) => {
+                mutex.is_locked(&key).await.map_err(|fault| core.failed("is_locked", fault))
+            }
+        }
+    }
+}
+
+impl Core {
+    /// A `get`'s answer from what the backend said.
+    pub(super) fn read<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        entry: Result<Option<StoredEntry>, BackendError>,
+        options: &Options,
+    ) -> Result<Option<Stored<T>>> {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(fault) => {
+                self.stats().count(Count::Misses);
+                return Err(self.failed("get", fault));
+            }
+        };
+        let Some((entry, now)) = entry.and_then(|entry| {
+            let now = self.clock.coarse_now();
+            (self.judge(&entry.metadata, options, now) == Found::Fresh).then_some((entry, now))
+        }) else {
+            self.stats().count(Count::Misses);
+            return Ok(None);
+        };
+        match self.open(&entry.payload) {
+            Ok(value) => {
+                self.stats().count(Count::Hits);
+                let ct = entry.metadata.ct;
+                Ok(Some(Stored { value, ct, age: age(now, ct) }))
+            }
+            Err(why) => {
+                self.stats().count(Count::Misses);
+                if let Some(error) = self.wrong_type::<T>(key, &why) {
+                    return Err(error);
+                }
+                self.note_unopened::<T>(key, &why);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The entry to store for an explicit `set`.
+    pub(super) fn entry_for<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        value: &T,
+        ct: f64,
+    ) -> Result<StoredEntry> {
+        self.close(value, ct).map_err(|source| {
+            self.stats().count(Count::NotStored);
+            Error::Encode { region: self.name().to_owned(), key: crate::error::shown(key), source }
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Which types a region can hold, checked by the compiler.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::{KeepsBytes, KeepsObjects};
+use crate::codec::{CodecError, RegionCodec};
+
+/// The kind of region whose values can be serialized: it works over every
+/// backend. This is the default.
+#[derive(Debug, Clone, Copy)]
+pub struct Serde;
+
+/// The kind of region whose values need no serde: it works over backends that
+/// keep objects.
+#[derive(Debug, Clone, Copy)]
+pub struct Local;
+
+/// [`Serde`] or [`Local`].
+pub trait Kind: sealed::Sealed + Send + Sync + 'static {
+    /// Does it need a backend that keeps objects?
+    const NEEDS_OBJECTS: bool;
+}
+
+impl Kind for Serde {
+    const NEEDS_OBJECTS: bool = false;
+}
+
+impl Kind for Local {
+    const NEEDS_OBJECTS: bool = true;
+}
+
+/// Whether a backend that keeps values in this form fits a region of kind
+/// `K`.
+#[diagnostic::on_unimplemented(
+    message = "this backend keeps bytes, and a region of kind `{K}` holds types without serde",
+    note = "use a backend that keeps objects, such as `Memory`, or make the region a plain `Region` (kind `Serde`) and derive `Serialize` and `Deserialize` for its types"
+)]
+pub trait Holds<K> {}
+
+impl Holds<Serde> for KeepsObjects {}
+impl Holds<Serde> for KeepsBytes {}
+impl Holds<Local> for KeepsObjects {}
+
+/// A type that a region of kind `K` can hold: clonable, shareable and, unless
+/// the region is [`Local`], serializable. Implemented for all that are.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be kept in a region of kind `{K}`",
+    label = "not cacheable here",
+    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<Local>`, which needs no serde; both need `Send + Sync + 'static`"
+)]
+pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
+    #[doc(hidden)]
+    fn encode(&self, codec: &Codec) -> Result<Bytes, CodecError>;
+    #[doc(hidden)]
+    fn decode(codec: &Codec, bytes: &[u8]) -> Result<Self, CodecError>;
+}
+
+/// The codec of a region, as [`Cacheable`] gets it.
+#[doc(hidden)]
+pub struct Codec(pub(crate) RegionCodec);
+
+impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serde> for T {
+    fn encode(&self, codec: &Codec) -> Result<Bytes, CodecError> {
+        codec.0.encode(self)
+    }
+
+    fn decode(codec: &Codec, bytes: &[u8]) -> Result<Self, CodecError> {
+        codec.0.decode(bytes)
+    }
+}
+
+/// A local region's backend keeps objects, so these two are never reached.
+impl<T: Clone + Send + Sync + 'static> Cacheable<Local> for T {
+    fn encode(&self, _codec: &Codec) -> Result<Bytes, CodecError> {
+        Err(CodecError::new("a local region has no codec"))
+    }
+
+    fn decode(_codec: &Codec, _bytes: &[u8]) -> Result<Self, CodecError> {
+        Err(CodecError::new("a local region has no codec"))
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Serde {}
+    impl Sealed for super::Local {}
+}

@@ -1,0 +1,464 @@
+//! Regions: the interface to a cache (contract 2 to 4).
+//!
+//! ```text
+//!   mod          Region: what users call
+//!   config       what a region is configured with
+//!   options      what a region, or one call of it, can set
+//!   entry        one key and the options of a call on it
+//!   entries      the same for several keys
+//!   typed        one function's keys and type
+//!   blocking     the same calls for code that is not async
+//!   lookup       what calls return
+//!   kind         which types a region can hold
+//!   core         a configured region: judging, opening and storing values
+//!   create       the creating calls
+//!   site         the dogpile lock's view of a region
+//!   background   who runs creations behind the caller's back
+//! ```
+
+mod background;
+mod blocking;
+mod config;
+mod core;
+mod create;
+mod entries;
+mod entry;
+mod kind;
+mod lookup;
+mod options;
+mod site;
+mod typed;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+
+use self::core::{Core, Shared};
+use crate::backend::AnyBackend;
+use crate::clock::Timeline;
+use crate::error::{Error, Failure, Result};
+use crate::invalidation::Mode;
+use crate::lock::KeyedMutex;
+use crate::log;
+use crate::proxy::Layer;
+use crate::stats::{Count, Statistics, Stats};
+
+pub use background::{DefaultRunner, Job, Runner};
+pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
+pub use config::Config;
+pub use entries::Entries;
+pub use entry::{BackgroundEntry, Entry};
+#[doc(hidden)]
+pub use kind::Codec as KindCodec;
+pub use kind::{Cacheable, Holds, Kind, Local, Serde};
+pub use lookup::{
+    Detailed, IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, Strict, StrictDetailed,
+};
+pub use options::{Always, Expiration, ShouldCache};
+pub use typed::Typed;
+
+/// A cache: one interface over any backend, with one caller elected to create
+/// a value that is missing or expired.
+///
+/// A region is made unconfigured, usually as a `static`, and
+/// [configured](Self::configure) once, later, when settings are at hand.
+/// Values are typed by the call.
+///
+/// ```
+/// use std::time::Duration;
+/// use dogpile::{Config, Region, backend::Memory};
+///
+/// static USERS: Region = Region::new("users");
+///
+/// # async fn slow_query(id: u64) -> String { format!("user {id}") }
+/// # pollster::block_on(async {
+/// USERS.configure(Config::new(Memory::new(10_000)).expiration(Duration::from_secs(300)))?;
+///
+/// let name: String = USERS.get_or_create("user:42", || slow_query(42)).await;
+/// assert_eq!(name, "user 42");
+/// # Ok::<(), dogpile::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// The kind `K` says what it can hold: [`Serde`], the default, types that can
+/// be serialized; [`Local`] any type, over backends that keep objects.
+pub struct Region<K = Serde> {
+    name: Cow<'static, str>,
+    shared: OnceLock<Arc<Shared>>,
+    core: ArcSwapOption<Core>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl Region<Serde> {
+    /// A region called `name`, not configured yet.
+    pub const fn new(name: &'static str) -> Self {
+        Self::unconfigured(Cow::Borrowed(name))
+    }
+
+    /// A region whose name is made at run time.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self::unconfigured(Cow::Owned(name.into()))
+    }
+}
+
+impl Region<Local> {
+    /// A region of types that need no serde, not configured yet.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use dogpile::{Config, Local, Region, backend::Memory};
+    ///
+    /// struct Connection; // neither Clone nor Serialize
+    ///
+    /// static CONNECTIONS: Region<Local> = Region::local("connections");
+    ///
+    /// # pollster::block_on(async {
+    /// CONNECTIONS.configure(Config::new(Memory::new(10)))?;
+    /// let one = CONNECTIONS.get_or_create("db", async || Arc::new(Connection)).await;
+    /// let two = CONNECTIONS.get_or_create("db", async || Arc::new(Connection)).await;
+    /// assert!(Arc::ptr_eq(&one, &two));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// The compiler keeps it from backends that keep bytes:
+    ///
+    /// ```compile_fail
+    /// use dogpile::{Config, Local, Region, backend::SerializedMemory};
+    /// let region: Region<Local> = Region::local("connections");
+    /// region.configure(Config::new(SerializedMemory::new(10))).unwrap();
+    /// ```
+    pub const fn local(name: &'static str) -> Self {
+        Self::unconfigured(Cow::Borrowed(name))
+    }
+}
+
+impl<K> Region<K> {
+    const fn unconfigured(name: Cow<'static, str>) -> Self {
+        Self {
+            name,
+            shared: OnceLock::new(),
+            core: ArcSwapOption::const_empty(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: Kind> Region<K> {
+    /// Gives the region its backend and settings.
+    ///
+    /// [`Error::AlreadyConfigured`] the second time, unless the configuration
+    /// [asks for replacement](Config::replace_existing);
+    /// [`Error::NeedsObjects`] if a region of kind [`Local`] gets an erased
+    /// backend that keeps bytes.
+    pub fn configure(&self, config: Config<K>) -> Result<()> {
+        let replace = config.replace_existing;
+        let core = Arc::new(Core::new(self.shared().clone(), config)?);
+        #[cfg(feature = "metrics")]
+        self.shared().stats.publish_as(&self.name);
+        if replace {
+            self.core.store(Some(core));
+            return Ok(());
+        }
+        let before = self.core.compare_and_swap(&None::<Arc<Core>>, Some(core));
+        match *before {
+            None => Ok(()),
+            Some(_) => Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() }),
+        }
+    }
+
+    /// Puts `proxy` around the backend and the proxies it has already
+    /// (contract 8). Creations that are going on end without it.
+    pub fn add_proxy(&self, proxy: impl Layer) -> Result<()> {
+        let core = self.configured()?;
+        let backend = proxy.layer(core.backend.clone());
+        self.core.store(Some(Arc::new(core.with_backend(backend))));
+        Ok(())
+    }
+
+    /// The region's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Has the region got a backend?
+    pub fn is_configured(&self) -> bool {
+        self.core.load().is_some()
+    }
+
+    /// The outermost backend: the proxies, if there are any, around the
+    /// [actual](AnyBackend::actual) one.
+    pub fn backend(&self) -> Result<AnyBackend> {
+        Ok(self.configured()?.backend.clone())
+    }
+
+    /// What the region has counted up to now.
+    pub fn statistics(&self) -> Statistics {
+        self.shared().stats.snapshot()
+    }
+
+    /// The key that `key` is stored under, after mangling.
+    pub fn stored_key(&self, key: &str) -> Result<String> {
+        Ok(self.configured()?.stored_key(key).into_owned())
+    }
+
+    /// One key, for a call with options of its own.
+    pub fn entry<'r>(&'r self, key: impl Into<Cow<'r, str>>) -> Entry<'r, K> {
+        Entry::new(self, key.into())
+    }
+
+    /// Several keys, for a call with options of its own.
+    pub fn entries<I>(&self, keys: I) -> Entries<'_, K>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Entries::new(self, keys.into_iter().map(Into::into).collect())
+    }
+
+    /// A view of the keys that begin with `prefix` and a colon, which hold
+    /// values of one type: keys and type of one function, kept together.
+    ///
+    /// ```
+    /// # use dogpile::{Config, Region, backend::Memory};
+    /// # pollster::block_on(async {
+    /// # let region = Region::new("r");
+    /// # region.configure(Config::new(Memory::new(10)))?;
+    /// let names = region.of::<u64, String>("name");
+    /// let name = names.get_or_create(&42, async || "Ada".to_owned()).await;
+    /// assert_eq!(name, "Ada");
+    /// assert_eq!(region.get("name:42").await?, Some("Ada".to_owned()));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub const fn of<'r, Q, T>(&'r self, prefix: &'r str) -> Typed<'r, Q, T, K> {
+        Typed::new(self, prefix)
+    }
+
+    /// The same region for code that is not async.
+    ///
+    /// A call returns at once where there is nothing to wait for, and parks
+    /// the thread otherwise. On a multi-thread tokio runtime the other tasks
+    /// of the worker move on first; on a current-thread runtime, where what
+    /// it waits for could never go on, waiting is refused: with
+    /// [`Error::WouldDeadlock`], and where there is no place for an error by
+    /// running the creator uncached.
+    pub const fn blocking(&self) -> Blocking<'_, K> {
+        Blocking::new(self)
+    }
+
+    /// The value under `key`; if there is none that is fresh, what `creator`
+    /// makes.
+    ///
+    /// Of all callers of a key one is elected to run its creator. While it
+    /// runs, the others get the old value, if there is one, and wait for the
+    /// new one if not (contract 3). The value is stored with the time at which
+    /// its creation ended. When the cache fails, the creator runs all the
+    /// same: at most one per process and key at a time.
+    ///
+    /// Cancel safe: dropping the future while it creates passes the creation
+    /// on to one of those who wait. A panic of the creator does the same and
+    /// goes on to the caller.
+    ///
+    /// # Panics
+    ///
+    /// A creator that asks for its own key would wait for itself; instead the
+    /// inner call runs its creator uncached and logs an error, and if that
+    /// asks for the key once more it panics. The
+    /// [strict](Entry::strict) form returns [`Error::OwnKey`] at once.
+    pub async fn get_or_create<T, F, Fut>(&self, key: &str, creator: F) -> T
+    where
+        T: Cacheable<K>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        self.entry(key).get_or_create(creator).await
+    }
+
+    /// As [`get_or_create`](Self::get_or_create), for a creator that can
+    /// fail. Its error goes to its caller alone and unchanged; nothing is
+    /// stored, and one of those who wait takes over with its own creator.
+    pub async fn try_get_or_create<T, E, F, Fut>(&self, key: &str, creator: F) -> Result<T, E>
+    where
+        T: Cacheable<K>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        self.entry(key).try_get_or_create(creator).await
+    }
+
+    /// The values under `keys`, in their order; those that are missing or
+    /// expired are made by `creator`, which gets only the keys that this
+    /// caller was elected for and returns their values in that order.
+    ///
+    /// One read for all keys, one call of the creator, one write. It is
+    /// called again only if a key that somebody else was creating falls to
+    /// this caller after all. Callers with overlapping keys in any order do
+    /// not block each other: nothing is waited for while a key is held.
+    ///
+    /// [`Error::WrongCount`] if it returns too few or too many values,
+    /// [`Error::OwnKey`] if it asks for what it is creating; nothing is
+    /// stored then.
+    pub async fn get_or_create_multi<T, I, F, Fut>(&self, keys: I, creator: F) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        I: IntoIterator,
+        I::Item: Into<String>,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Vec<T>> + Send,
+    {
+        let entries = self.entries(keys);
+        entries.get_or_create(creator).await
+    }
+
+    /// As [`get_or_create_multi`](Self::get_or_create_multi), for a creator
+    /// that can fail.
+    pub async fn try_get_or_create_multi<T, E, I, F, Fut>(
+        &self,
+        keys: I,
+        creator: F,
+    ) -> Result<Vec<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        E: Send,
+        I: IntoIterator,
+        I::Item: Into<String>,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        let entries = self.entries(keys);
+        entries.try_get_or_create(creator).await
+    }
+
+    /// The value under `key`, if it is present, not expired and not
+    /// invalidated. See [`Entry::get`].
+    pub async fn get<T: Cacheable<K>>(&self, key: &str) -> Result<Option<T>> {
+        self.entry(key).get().await
+    }
+
+    /// As [`get`](Self::get), with the value's creation time and age.
+    pub async fn get_value_metadata<T: Cacheable<K>>(
+        &self,
+        key: &str,
+    ) -> Result<Option<Stored<T>>> {
+        self.entry(key).get_stored().await
+    }
+
+    /// The values under `keys`, in their order.
+    pub async fn get_multi<T, I>(&self, keys: I) -> Result<Vec<Option<T>>>
+    where
+        T: Cacheable<K>,
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let entries = self.entries(keys);
+        entries.get().await
+    }
+
+    /// Stores `value` under `key`, as created now.
+    pub async fn set<T: Cacheable<K>>(&self, key: &str, value: &T) -> Result<()> {
+        self.entry(key).set(value).await
+    }
+
+    /// Stores each value under its key, as created now, in one write.
+    pub async fn set_multi<'v, T, I, Q>(&self, values: I) -> Result<()>
+    where
+        T: Cacheable<K>,
+        I: IntoIterator<Item = (Q, &'v T)>,
+        Q: AsRef<str>,
+    {
+        let core = self.configured()?;
+        let ct = core.stamp();
+        let mut entries = Vec::new();
+        for (key, value) in values {
+            let key = key.as_ref();
+            let entry = core.entry_for(key, value, ct)?;
+            entries.push((core.stored_key(key).into_owned(), entry));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
+        let stored = core.backend.set_multi(&entries).await;
+        stored.map_err(|fault| core.failed("set_multi", fault))
+    }
+
+    /// Removes the value under `key`; that there is none is fine.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.entry(key).delete().await
+    }
+
+    /// Removes the values under `keys`.
+    pub async fn delete_multi<I>(&self, keys: I) -> Result<()>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let entries = self.entries(keys);
+        entries.delete().await
+    }
+
+    /// Is the value under `key` being created right now, anywhere that the
+    /// mutex reaches?
+    pub async fn key_is_locked(&self, key: &str) -> Result<bool> {
+        self.entry(key).is_locked().await
+    }
+
+    /// Invalidates all values created up to now; see [`Mode`].
+    ///
+    /// The values stay where they are and are overwritten one by one. With
+    /// the default strategy this reaches callers of this process only.
+    pub async fn invalidate(&self, mode: Mode) -> Result<()> {
+        let core = self.configured()?;
+        let invalidated = core.invalidation.invalidate(mode, core.stamp()).await;
+        invalidated.map_err(|fault| core.failed("invalidate", fault))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.get_or_init(|| {
+            Arc::new(Shared {
+                name: self.name.clone().into_owned(),
+                keys: KeyedMutex::new(),
+                stats: Stats::new(),
+                timeline: Timeline::new(),
+                warned: std::sync::Once::new(),
+            })
+        })
+    }
+
+    fn configured(&self) -> Result<Arc<Core>> {
+        self.core.load_full().ok_or_else(|| self.not_configured())
+    }
+
+    fn not_configured(&self) -> Error {
+        Error::NotConfigured { region: self.name.clone().into_owned() }
+    }
+
+    /// A plain creating call before configuration runs its creator uncached;
+    /// the first one is warned about.
+    fn note_uncached_use(&self) {
+        self.count_uncached();
+        let warned = &self.shared().warned;
+        warned.call_once(|| log::running_uncached(&self.name, &self.not_configured()));
+    }
+
+    fn count_uncached(&self) {
+        let stats = &self.shared().stats;
+        [Count::Misses, Count::Creations, Count::Uncached].map(|what| stats.count(what));
+    }
+}
+
+impl<K> fmt::Debug for Region<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = self.core.load();
+        f.debug_struct("Region")
+            .field("name", &self.name)
+            .field("backend", &core.as_ref().map(|core| &core.backend))
+            .finish_non_exhaustive()
+    }
+}

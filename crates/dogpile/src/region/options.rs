@@ -1,0 +1,113 @@
+//! What can be set for a region, and for one call of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::lock::OnTimeout;
+
+/// How long values live. Judged when a value is read, by its creation time;
+/// it is no storage time-out (contract 2).
+#[derive(Clone, Default)]
+pub enum Expiration {
+    /// For ever.
+    #[default]
+    Never,
+    /// For this long after their creation. A zero lets a value live for the
+    /// rest of the clock's tick, a few milliseconds at most.
+    After(Duration),
+    /// For as long as the function says each time a value is judged; `None`
+    /// is for ever.
+    Computed(Arc<dyn Fn() -> Option<Duration> + Send + Sync>),
+}
+
+impl Expiration {
+    /// An expiration that is computed each time a value is judged: how old
+    /// may a value be at this moment?
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    /// use dogpile::Expiration;
+    ///
+    /// // Whatever was created before the last midnight (UTC) is expired.
+    /// let daily = Expiration::computed(|| {
+    ///     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    ///     Some(Duration::from_secs(now.as_secs() % 86_400))
+    /// });
+    /// # let _ = daily;
+    /// ```
+    pub fn computed(max_age: impl Fn() -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self::Computed(Arc::new(max_age))
+    }
+
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::After(duration) => Some(*duration),
+            Self::Computed(max_age) => max_age(),
+        }
+    }
+}
+
+impl From<Duration> for Expiration {
+    fn from(duration: Duration) -> Self {
+        Self::After(duration)
+    }
+}
+
+impl From<Option<Duration>> for Expiration {
+    fn from(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::Never, Self::After)
+    }
+}
+
+impl fmt::Debug for Expiration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("Never"),
+            Self::After(duration) => write!(f, "After({duration:?})"),
+            Self::Computed(_) => f.write_str("Computed"),
+        }
+    }
+}
+
+/// The options of a call: a region holds the defaults, a call overrides some.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) expiration: Option<Expiration>,
+    pub(crate) ignore_expiration: bool,
+    pub(crate) wait_limit: Option<Duration>,
+    pub(crate) on_timeout: Option<OnTimeout>,
+}
+
+impl Options {
+    /// `self` where it says something, `defaults` elsewhere.
+    pub(crate) fn or(mut self, defaults: &Self) -> Self {
+        self.expiration = self.expiration.or_else(|| defaults.expiration.clone());
+        self.wait_limit = self.wait_limit.or(defaults.wait_limit);
+        self.on_timeout = self.on_timeout.or(defaults.on_timeout);
+        self
+    }
+}
+
+/// Decides whether a created value is stored. Any `Fn(&T) -> bool` does.
+pub trait ShouldCache<T>: Send + Sync {
+    /// May `value` be stored?
+    fn should_cache(&self, value: &T) -> bool;
+}
+
+/// Stores every value: the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Always;
+
+impl<T> ShouldCache<T> for Always {
+    fn should_cache(&self, _value: &T) -> bool {
+        true
+    }
+}
+
+impl<T, F: Fn(&T) -> bool + Send + Sync> ShouldCache<T> for F {
+    fn should_cache(&self, value: &T) -> bool {
+        self(value)
+    }
+}

@@ -1,0 +1,142 @@
+//! A view of one function's keys and type.
+
+use std::fmt::{self, Display};
+use std::future::Future;
+use std::marker::PhantomData;
+
+use super::kind::{Cacheable, Kind, Serde};
+use super::lookup::Stored;
+use super::{Entries, Entry, Region};
+use crate::error::{Failure, Result};
+
+/// The keys of a region that begin with one prefix and hold values of one
+/// type `T`, each named by a `Q`. Made by [`Region::of`](crate::Region::of);
+/// cheap to make and to copy.
+///
+/// The key of `q` is `prefix:q`, with `q` as its `Display` shows it: two
+/// different `Q`s must not look the same.
+pub struct Typed<'r, Q, T, K = Serde> {
+    region: &'r Region<K>,
+    prefix: &'r str,
+    types: PhantomData<fn(Q) -> T>,
+}
+
+impl<'r, Q, T, K> Typed<'r, Q, T, K> {
+    pub(super) const fn new(region: &'r Region<K>, prefix: &'r str) -> Self {
+        Self { region, prefix, types: PhantomData }
+    }
+}
+
+impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
+    /// The region's key for `key`.
+    pub fn key(&self, key: &Q) -> String {
+        format!("{}:{key}", self.prefix)
+    }
+
+    /// One key, for a call with options of its own.
+    pub fn entry(&self, key: &Q) -> Entry<'r, K> {
+        self.region.entry(self.key(key))
+    }
+
+    /// Several keys, for a call with options of its own.
+    pub fn entries<'q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Entries<'r, K>
+    where
+        Q: 'q,
+    {
+        self.region.entries(keys.into_iter().map(|key| self.key(key)))
+    }
+
+    /// See [`Region::get_or_create`](crate::Region::get_or_create).
+    pub async fn get_or_create<F, Fut>(&self, key: &Q, creator: F) -> T
+    where
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        self.entry(key).get_or_create(creator).await
+    }
+
+    /// See [`Region::try_get_or_create`](crate::Region::try_get_or_create).
+    pub async fn try_get_or_create<E, F, Fut>(&self, key: &Q, creator: F) -> Result<T, E>
+    where
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        self.entry(key).try_get_or_create(creator).await
+    }
+
+    /// See [`Region::get_or_create_multi`](crate::Region::get_or_create_multi);
+    /// the creator gets the `Q`s themselves.
+    pub async fn get_or_create_multi<F, Fut>(&self, keys: &[Q], mut creator: F) -> Result<Vec<T>>
+    where
+        Q: Clone + Send + Sync,
+        F: FnMut(Vec<Q>) -> Fut + Send,
+        Fut: Future<Output = Vec<T>> + Send,
+    {
+        self.entries(keys).get_or_create(|names| creator(self.named(keys, &names))).await
+    }
+
+    /// See
+    /// [`Region::try_get_or_create_multi`](crate::Region::try_get_or_create_multi);
+    /// the creator gets the `Q`s themselves.
+    pub async fn try_get_or_create_multi<E, F, Fut>(
+        &self,
+        keys: &[Q],
+        mut creator: F,
+    ) -> Result<Vec<T>, Failure<E>>
+    where
+        Q: Clone + Send + Sync,
+        E: Send,
+        F: FnMut(Vec<Q>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        self.entries(keys).try_get_or_create(|names| creator(self.named(keys, &names))).await
+    }
+
+    /// Those of `keys` whose region keys are `names`, in the order of `names`.
+    fn named(&self, keys: &[Q], names: &[String]) -> Vec<Q>
+    where
+        Q: Clone,
+    {
+        let all: std::collections::HashMap<String, &Q> =
+            keys.iter().map(|key| (self.key(key), key)).collect();
+        names.iter().filter_map(|name| all.get(name).map(|&key| key.clone())).collect()
+    }
+
+    /// See [`Region::get`](crate::Region::get).
+    pub async fn get(&self, key: &Q) -> Result<Option<T>> {
+        self.entry(key).get().await
+    }
+
+    /// See [`Region::get_value_metadata`](crate::Region::get_value_metadata).
+    pub async fn get_value_metadata(&self, key: &Q) -> Result<Option<Stored<T>>> {
+        self.entry(key).get_stored().await
+    }
+
+    /// See [`Region::set`](crate::Region::set).
+    pub async fn set(&self, key: &Q, value: &T) -> Result<()> {
+        self.entry(key).set(value).await
+    }
+
+    /// See [`Region::delete`](crate::Region::delete).
+    pub async fn delete(&self, key: &Q) -> Result<()> {
+        self.entry(key).delete().await
+    }
+}
+
+impl<Q, T, K> Clone for Typed<'_, Q, T, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q, T, K> Copy for Typed<'_, Q, T, K> {}
+
+impl<Q, T, K> fmt::Debug for Typed<'_, Q, T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Typed")
+            .field("region", &self.region)
+            .field("prefix", &self.prefix)
+            .finish()
+    }
+}

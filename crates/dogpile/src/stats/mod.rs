@@ -1,0 +1,154 @@
+//! What a region counts, and the snapshot of it that users read.
+//!
+//! Counting a hit is one relaxed add to a counter that no other core is
+//! writing to: counters are striped over threads and summed when read.
+
+mod counters;
+#[cfg(feature = "metrics")]
+mod facade;
+mod histogram;
+
+use std::time::Duration;
+
+pub(crate) use counters::Count;
+pub use histogram::Histogram;
+
+use counters::Counters;
+#[cfg(feature = "metrics")]
+pub use facade::names;
+use histogram::Recorder;
+
+/// A region's counts since the process began. `hits + stale + misses` is how
+/// many keys were asked for.
+///
+/// Read by [`Region::statistics`](crate::Region::statistics); counts of the
+/// same moment may be a few operations apart.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Keys answered with a fresh value from the cache.
+    pub hits: u64,
+    /// Keys answered with an old value, while somebody made the new one.
+    pub stale: u64,
+    /// Keys for which there was nothing to answer with.
+    pub misses: u64,
+    /// Values that creators of this process made, uncached ones included.
+    pub creations: u64,
+    /// Runs of a creator that ended in its error. Panics and cancellations
+    /// are not counted.
+    pub creator_failures: u64,
+    /// Keys whose value another caller made while this one waited.
+    pub waits: u64,
+    /// Creations handed to the background runner.
+    pub background: u64,
+    /// Values that `should_cache` kept out.
+    pub vetoed: u64,
+    /// Values created past the cache: it was not configured, or failed in a
+    /// way that left no other choice.
+    pub uncached: u64,
+    /// Stored values that could not be read (broken bytes, another type or
+    /// format version) and counted as missing.
+    pub unreadable: u64,
+    /// Operations that the backend or its mutex failed.
+    pub backend_errors: u64,
+    /// Values that were made and could not be stored.
+    pub not_stored: u64,
+    /// Values that were not stored because their creator had lost its lease.
+    pub leases_lost: u64,
+    /// Payload bytes read from a backend that keeps bytes.
+    pub bytes_read: u64,
+    /// Payload bytes written to a backend that keeps bytes.
+    pub bytes_written: u64,
+    /// How long creators ran.
+    pub creation_time: Histogram,
+    /// How long callers waited for another's creation.
+    pub wait_time: Histogram,
+}
+
+impl Statistics {
+    /// The part of answers that came from the cache, from 0 to 1; zero if
+    /// nothing was asked yet.
+    pub fn hit_ratio(&self) -> f64 {
+        let asked = self.hits + self.stale + self.misses;
+        if asked == 0 { 0.0 } else { (self.hits + self.stale) as f64 / asked as f64 }
+    }
+}
+
+/// Where a region counts.
+pub(crate) struct Stats {
+    counters: Counters,
+    creation_time: Recorder,
+    wait_time: Recorder,
+    #[cfg(feature = "metrics")]
+    facade: std::sync::OnceLock<facade::Facade>,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Self {
+            counters: Counters::new(),
+            creation_time: Recorder::default(),
+            wait_time: Recorder::default(),
+            #[cfg(feature = "metrics")]
+            facade: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Registers the region's metrics with the recorder that is installed
+    /// now.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish_as(&self, region: &str) {
+        let _ = self.facade.set(facade::Facade::new(region));
+    }
+
+    pub(crate) fn count(&self, what: Count) {
+        self.add(what, 1);
+    }
+
+    pub(crate) fn add(&self, what: Count, amount: u64) {
+        self.counters.add(what, amount);
+        #[cfg(feature = "metrics")]
+        if let Some(facade) = self.facade.get() {
+            facade.add(what, amount);
+        }
+    }
+
+    pub(crate) fn creation_took(&self, time: Duration) {
+        self.creation_time.record(time);
+        #[cfg(feature = "metrics")]
+        if let Some(facade) = self.facade.get() {
+            facade.creation_took(time);
+        }
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.wait_time.record(time);
+        #[cfg(feature = "metrics")]
+        if let Some(facade) = self.facade.get() {
+            facade.waited(time);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Statistics {
+        let read = |what| self.counters.sum(what);
+        Statistics {
+            hits: read(Count::Hits),
+            stale: read(Count::Stale),
+            misses: read(Count::Misses),
+            creations: read(Count::Creations),
+            creator_failures: read(Count::CreatorFailures),
+            waits: read(Count::Waits),
+            background: read(Count::Background),
+            vetoed: read(Count::Vetoed),
+            uncached: read(Count::Uncached),
+            unreadable: read(Count::Unreadable),
+            backend_errors: read(Count::BackendErrors),
+            not_stored: read(Count::NotStored),
+            leases_lost: read(Count::LeasesLost),
+            bytes_read: read(Count::BytesRead),
+            bytes_written: read(Count::BytesWritten),
+            creation_time: self.creation_time.snapshot(),
+            wait_time: self.wait_time.snapshot(),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The synchronization primitives the crate is built on, in one place so that
+//! a build with `--cfg shuttle` can put a model checker's in their stead.
+//!
+//! [`Mutex`] never reports poisoning: every critical section in this crate
+//! leaves its data whole before it calls anything that can panic.
+
+#[cfg(not(shuttle))]
+use std::sync as imp;
+
+#[cfg(shuttle)]
+use shuttle::sync as imp;
+
+pub(crate) use imp::Arc;
+pub(crate) use imp::atomic;
+
+/// A mutex whose guard is handed out even after a panic in another holder.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> imp::MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(imp::PoisonError::into_inner)
+    }
+}
+
+#[cfg(not(shuttle))]
+pub(crate) use std::thread_local;
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread_local;

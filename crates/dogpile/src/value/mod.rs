@@ -1,0 +1,139 @@
+//! Values as backends hold them: a payload plus its metadata (contract 1).
+//!
+//! ```text
+//!   T  --codec-->  Payload::Bytes   \
+//!                                    Entry { metadata: ct, v, .. }  --wire-->  bytes
+//!   T  ---------->  Payload::Object /
+//! ```
+//!
+//! A backend either keeps objects, and then an [`Entry`] passes through as it
+//! is, or it keeps bytes, and then [`Entry::to_frame`] and
+//! [`Entry::from_frame`] are its whole contact with the format.
+
+mod object;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+
+pub use object::Object;
+pub use wire::{MAX_HEADER, Malformed};
+
+/// The value format version that this library writes and reads (contract 1).
+/// A value of any other version is a miss.
+pub const VERSION: u32 = 2;
+
+/// Metadata beyond `ct` and `v`: what proxies and other writers put beside
+/// them.
+pub type Extra = serde_json::Map<String, serde_json::Value>;
+
+/// What is known of a value beside its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metadata {
+    /// When its creation ended, in epoch seconds.
+    pub ct: Timestamp,
+    /// The value format version; [`VERSION`] on everything written here.
+    pub v: u32,
+    /// Further keys of the header, kept as they were found.
+    pub extra: Option<Arc<Extra>>,
+}
+
+impl Metadata {
+    /// Metadata of a value created at `ct` (epoch seconds).
+    pub fn created_at(ct: Timestamp) -> Self {
+        Self { ct, v: VERSION, extra: None }
+    }
+
+    /// The extra header key `name`.
+    pub fn extra(&self, name: &str) -> Option<&serde_json::Value> {
+        self.extra.as_deref()?.get(name)
+    }
+
+    /// The same metadata with the extra header key `name` set.
+    #[must_use]
+    pub fn with_extra(mut self, name: &str, value: serde_json::Value) -> Self {
+        let mut extra = self.extra.as_deref().cloned().unwrap_or_default();
+        extra.insert(name.to_owned(), value);
+        self.extra = Some(Arc::new(extra));
+        self
+    }
+
+    /// The same metadata without the extra header key `name`.
+    #[must_use]
+    pub fn without_extra(mut self, name: &str) -> Self {
+        if self.extra(name).is_some() {
+            let mut extra = self.extra.as_deref().cloned().unwrap_or_default();
+            extra.remove(name);
+            self.extra = (!extra.is_empty()).then(|| Arc::new(extra));
+        }
+        self
+    }
+}
+
+/// The value itself, in the form that its backend keeps.
+#[derive(Clone)]
+pub enum Payload {
+    /// A live object of this process.
+    Object(Object),
+    /// The codec's output.
+    Bytes(Bytes),
+    /// Something is stored that cannot be read: a header that does not parse,
+    /// a proxy that could not undo its work. Counts as missing and is
+    /// overwritten by the next creation (contract 1).
+    Unreadable(Malformed),
+}
+
+impl Payload {
+    /// Its size in bytes, where that is known: objects have none.
+    pub fn size(&self) -> Option<usize> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.len()),
+            Self::Object(_) | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Shows the kind and size, never the content: payloads may be secret.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(object) => write!(f, "Object({})", object.type_name()),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Unreadable(why) => write!(f, "Unreadable({why})"),
+        }
+    }
+}
+
+/// One stored value: metadata and payload.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When it was made, and in which format.
+    pub metadata: Metadata,
+    /// What was made.
+    pub payload: Payload,
+}
+
+impl Entry {
+    /// An entry holding the codec's output `payload`, created at `ct` (epoch
+    /// seconds).
+    pub fn bytes(payload: impl Into<Bytes>, ct: Timestamp) -> Self {
+        Self { metadata: Metadata::created_at(ct), payload: Payload::Bytes(payload.into()) }
+    }
+
+    /// An entry holding a live object, created at `ct` (epoch seconds).
+    pub fn object<T: Send + Sync + 'static>(object: T, ct: Timestamp) -> Self {
+        Self {
+            metadata: Metadata::created_at(ct),
+            payload: Payload::Object(Object::new(object)),
+        }
+    }
+
+    /// What a stored value that cannot be read turns into.
+    pub fn unreadable(why: Malformed) -> Self {
+        Self { metadata: Metadata::created_at(0.0), payload: Payload::Unreadable(why) }
+    }
+}

@@ -1,0 +1,175 @@
+//! The bytes on the wire: a JSON header, one `|`, the payload (contract 1).
+//!
+//! `{"ct": 1763700000.25, "v": 2}|{"id": 7}` is what Python's dogpile.cache
+//! writes; a reader takes any spacing, any key order and further keys. What
+//! comes from a shared server is untrusted: the header's length and depth are
+//! bounded, the payload is a slice of the frame, and nothing here panics or
+//! allocates more than the header needs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Extra, Metadata, Payload};
+
+/// A header longer than this many bytes is not searched for its end: the
+/// frame is unreadable. A genuine one has about 40.
+pub const MAX_HEADER: usize = 64 * 1024;
+
+/// Why stored bytes cannot be read as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed(Arc<str>);
+
+impl Malformed {
+    /// Says `why`, in a few words that hold no part of the value.
+    pub fn new(why: &str) -> Self {
+        Self(why.into())
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+#[derive(Deserialize)]
+struct HeaderIn {
+    ct: f64,
+    v: serde_json::Number,
+    #[serde(flatten)]
+    extra: Extra,
+}
+
+#[derive(Serialize)]
+struct HeaderOut<'a> {
+    ct: f64,
+    v: u32,
+    #[serde(flatten)]
+    extra: Option<&'a Extra>,
+}
+
+impl Entry {
+    /// The entry in a stored frame. Never fails: what cannot be parsed is an
+    /// entry with an unreadable payload, which a region treats as missing.
+    pub fn from_frame(frame: &Bytes) -> Self {
+        parse(frame).unwrap_or_else(Self::unreadable)
+    }
+
+    /// The bytes to store; `None` for an entry that holds an object or
+    /// something unreadable, which have no form as bytes.
+    pub fn to_frame(&self) -> Option<Bytes> {
+        let Payload::Bytes(payload) = &self.payload else {
+            return None;
+        };
+        let mut frame = Vec::with_capacity(48 + payload.len());
+        let header = HeaderOut {
+            ct: self.metadata.ct,
+            v: self.metadata.v,
+            extra: self.metadata.extra.as_deref(),
+        };
+        serde_json::to_writer(&mut frame, &header).ok()?;
+        frame.push(b'|');
+        frame.extend_from_slice(payload);
+        Some(frame.into())
+    }
+}
+
+fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
+    let searched = &frame[..frame.len().min(MAX_HEADER)];
+    let bar = searched.iter().position(|&byte| byte == b'|').ok_or_else(|| {
+        Malformed::new(if frame.len() > MAX_HEADER {
+            "the header is longer than 64 KiB"
+        } else {
+            "there is no | after the header"
+        })
+    })?;
+    let header: HeaderIn = serde_json::from_slice(&searched[..bar])
+        .map_err(|_| Malformed::new("the header is not a JSON object with ct and v"))?;
+    if !header.ct.is_finite() {
+        return Err(Malformed::new("the creation time is not a number"));
+    }
+    let metadata = Metadata {
+        ct: header.ct,
+        v: version(&header.v),
+        extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
+    };
+    Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
+}
+
+/// A version that is no small whole number is some other version: 0 stands
+/// for it.
+fn version(number: &serde_json::Number) -> u32 {
+    number.as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(frame: &'static [u8]) -> Entry {
+        Entry::from_frame(&Bytes::from_static(frame))
+    }
+
+    fn reason(frame: &'static [u8]) -> String {
+        match read(frame).payload {
+            Payload::Unreadable(why) => why.to_string(),
+            other => panic!("readable: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_contract_reads_back() {
+        let entry = read(br#"{"ct": 1763700000.25, "v": 2}|{"id": 7}"#);
+        assert_eq!(entry.metadata, Metadata::created_at(1_763_700_000.25));
+        assert!(matches!(entry.payload, Payload::Bytes(b) if b == br#"{"id": 7}"#[..]));
+    }
+
+    #[test]
+    fn any_order_spacing_and_further_keys_are_fine() {
+        let entry = read(b"{ \"who\":\"x\" ,\"v\" : 2,\n\"ct\": 12 }|a|b");
+        assert_eq!(entry.metadata.ct.to_bits(), 12.0_f64.to_bits());
+        assert_eq!(entry.metadata.extra("who"), Some(&"x".into()));
+        assert!(matches!(&entry.payload, Payload::Bytes(b) if b == &b"a|b"[..]));
+        let again = Entry::from_frame(&entry.to_frame().unwrap());
+        assert_eq!(again.metadata, entry.metadata);
+    }
+
+    #[test]
+    fn broken_frames_say_what_is_wrong_and_nothing_of_the_value() {
+        assert_eq!(reason(b""), "there is no | after the header");
+        assert_eq!(reason(br#"{"ct": 1.0, "v": 2}"#), "there is no | after the header");
+        let bad = "the header is not a JSON object with ct and v";
+        for frame in [
+            &b"|x"[..],
+            b"not json|x",
+            br#"{"v": 2}|x"#,
+            br#"{"ct": "now", "v": 2}|x"#,
+            br#"{"ct": 1e999, "v": 2}|x"#,
+            br#"{"ct": null, "v": 2}|x"#,
+            b"\xff\xfe|x",
+        ] {
+            assert_eq!(reason(frame), bad, "{}", String::from_utf8_lossy(frame));
+        }
+    }
+
+    #[test]
+    fn an_absurd_header_is_neither_searched_nor_nested_to_its_end() {
+        let long = Bytes::from(vec![b' '; MAX_HEADER + 10]);
+        let entry = Entry::from_frame(&long);
+        assert!(matches!(entry.payload, Payload::Unreadable(_)));
+        let deep: Vec<u8> = std::iter::repeat_n(b'[', 10_000).chain(*b"|x").collect();
+        assert!(matches!(Entry::from_frame(&deep.into()).payload, Payload::Unreadable(_)));
+    }
+
+    #[test]
+    fn odd_versions_are_other_versions() {
+        for frame in [&br#"{"ct": 1, "v": -2}|"#[..], br#"{"ct": 1, "v": 2.5}|"#] {
+            assert_eq!(Entry::from_frame(&Bytes::copy_from_slice(frame)).metadata.v, 0);
+        }
+    }
+}
