@@ -1,1 +1,22 @@
-//! x
+//! Tests for backends of the [`dogpile`] cache, and what tests of code over a
+//! cache need.
+//!
+//! - [`conformance`]: what every backend must do, derived from dogpile's
+//!   behaviour contract. An author of a backend runs all of it with one line:
+//!
+//!   ```
+//!   use dogpile::backend::{AnyBackend, Memory};
+//!
+//!   dogpile_testkit::conformance!(memory, async || AnyBackend::new(Memory::new(100_000)).into());
+//!   # fn main() {}
+//!   ```
+//!
+//! - [`ManualClock`]: time that moves when a test says so.
+//! - [`Faults`]: a proxy that fails, holds up, loses or corrupts operations.
+
+mod clock;
+pub mod conformance;
+mod faults;
+
+pub use clock::ManualClock;
+pub use faults::{Fault, Faults, Operation};

@@ -105,7 +105,7 @@ impl Codec for Json {
     }
 }
 
-/// MessagePack, with structs as maps, so that a field can come or go without
+/// `MessagePack`, with structs as maps, so that a field can come or go without
 /// an old value being read as something else.
 #[cfg(feature = "msgpack")]
 #[derive(Debug, Clone, Copy, Default)]
@@ -149,6 +149,12 @@ pub(crate) enum RegionCodec {
     #[cfg(feature = "msgpack")]
     MessagePack,
     Own(Arc<dyn ErasedCodec>),
+}
+
+impl fmt::Debug for RegionCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl RegionCodec {

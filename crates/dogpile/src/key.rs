@@ -11,7 +11,9 @@ use std::sync::Arc;
 /// Any `Fn(&str) -> String` is one; the built-in ones are functions of this
 /// module.
 #[derive(Clone)]
-pub struct Mangler(Arc<dyn Fn(&str) -> Cow<'_, str> + Send + Sync>);
+pub struct Mangler(Arc<Mangle>);
+
+type Mangle = dyn Fn(&str) -> Cow<'_, str> + Send + Sync;
 
 impl Mangler {
     /// A mangler out of a function that always makes a new key.

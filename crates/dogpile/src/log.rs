@@ -4,14 +4,11 @@
 //! Keys appear escaped and cut, values never. What happens on every miss is
 //! debug; what needs somebody's attention is warn or error.
 
-#![cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+#![cfg_attr(not(feature = "tracing"), allow(unused))]
 
 use std::time::Duration;
 
 use crate::error::{BackendError, Error, shown};
-
-/// The target of all events but those of the logging proxy.
-pub const TARGET: &str = "dogpile";
 
 macro_rules! event {
     ($level:ident, $($rest:tt)+) => {

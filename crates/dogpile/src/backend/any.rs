@@ -120,13 +120,11 @@ impl AnyBackend {
 /// A backend's or proxy's own mistake must not shift one key's value to
 /// another.
 fn same_length<T>(asked: usize, answers: Vec<T>) -> Result<Vec<T>, BackendError> {
-    match answers.len() == asked {
-        true => Ok(answers),
-        false => Err(BackendError::other(format!(
-            "the backend answered {} times for {asked} keys",
-            answers.len()
-        ))),
+    if answers.len() == asked {
+        return Ok(answers);
     }
+    let answered = answers.len();
+    Err(BackendError::other(format!("the backend answered {answered} times for {asked} keys")))
 }
 
 impl fmt::Debug for AnyBackend {

@@ -22,7 +22,7 @@ use std::future::Future;
 
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, Mutex};
-use crate::value::{Entry, Payload};
+use crate::value::Entry;
 
 pub use crate::error::{BackendError, FaultKind};
 pub use any::AnyBackend;
@@ -209,7 +209,7 @@ pub enum Seen {
     Nothing,
     /// There was a value, created then (epoch seconds).
     Created(f64),
-    /// There was something that could not be read.
+    /// There was something whose header could not be read.
     Unreadable,
 }
 
@@ -218,7 +218,7 @@ impl Seen {
     pub fn of(entry: Option<&Entry>) -> Self {
         match entry {
             None => Self::Nothing,
-            Some(Entry { payload: Payload::Unreadable(_), .. }) => Self::Unreadable,
+            Some(entry) if entry.metadata.ct.is_nan() => Self::Unreadable,
             Some(entry) => Self::Created(entry.metadata.ct),
         }
     }

@@ -50,7 +50,7 @@ pub enum Action {
 
 /// A value from a peer whose clock is ahead by more than this counts as
 /// expired: its creation time says nothing, and it must not live for ever.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// What a value created at `ct` is worth at `now` (both epoch seconds), where
 /// values live for `max_age` (`None`: for ever) and `invalidated` is the

@@ -204,9 +204,9 @@ where
     }
 
     async fn wait(&self) -> Result<Waited<Self>, LockError> {
-        let lease = match self.lock.mutex.wait(self.key).await.map_err(LockError::Mutex)? {
-            Some(lease) => lease,
-            None => return Ok(Waited::Changed(self.look().await)),
+        let waited = self.lock.mutex.wait(self.key).await.map_err(LockError::Mutex)?;
+        let Some(lease) = waited else {
+            return Ok(Waited::Changed(self.look().await));
         };
         Ok(match self.look_again(lease).await? {
             Ok(lease) => Waited::Won(lease),

@@ -265,7 +265,9 @@ where
         let won = take_won(&mut slots);
         if !won.is_empty() {
             // Not to become the holder of a key while busy with these.
-            slots.iter_mut().for_each(|slot| slot.waiting = None);
+            for slot in &mut slots {
+                slot.waiting = None;
+            }
             let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
             let values = create_won(site, &mut create, won).await?;
             for (index, value) in indexes.into_iter().zip(values) {

@@ -29,7 +29,7 @@ pub(crate) type Handed = std::sync::Arc<dyn Any + Send + Sync>;
 
 /// The mutex of this process, per key. Clones are the same mutex.
 #[derive(Clone)]
-pub struct KeyedMutex(Arc<Shards>);
+pub struct KeyedMutex(Arc<Table>);
 
 /// What [`KeyedMutex::ticket`] was when a caller looked into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) enum Turn {
 
 type Flights = HashMap<Arc<str>, Flight>;
 
-struct Shards {
+struct Table {
     shards: Box<[Mutex<Flights>]>,
     hasher: RandomState,
     /// How many holders ended with a value so far.
@@ -95,7 +95,7 @@ const SHARDS: usize = 1;
 impl KeyedMutex {
     /// A mutex that nobody holds.
     pub fn new() -> Self {
-        Self(Arc::new(Shards {
+        Self(Arc::new(Table {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             ended: AtomicU64::new(0),
@@ -117,10 +117,10 @@ impl KeyedMutex {
     /// Takes `key` if it is free.
     pub(crate) fn try_hold(&self, key: &str) -> Option<KeyGuard> {
         let mut shard = self.0.shard(key).lock();
-        match shard.contains_key(key) {
-            true => None,
-            false => Some(self.open_flight(&mut shard, key)),
+        if shard.contains_key(key) {
+            return None;
         }
+        Some(self.open_flight(&mut shard, key))
     }
 
     /// Waits for `key`; see [`Turn`].
@@ -143,7 +143,7 @@ impl KeyedMutex {
         let state = Mutex::new(SeatState::Waiting(None));
         let seat = Arc::new(Seat { joined: flight.begun, state });
         flight.waiters.insert(number, seat.clone());
-        Err(Waiter { shards: self.0.clone(), key: flight.key.clone(), number, seat })
+        Err(Waiter { table: self.0.clone(), key: flight.key.clone(), number, seat })
     }
 
     fn open_flight(&self, shard: &mut Flights, key: &str) -> KeyGuard {
@@ -189,7 +189,7 @@ impl DogpileMutex for KeyedMutex {
     }
 }
 
-impl Shards {
+impl Table {
     fn shard(&self, key: &str) -> &Mutex<Flights> {
         let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
         &self.shards[hash % self.shards.len()]
@@ -230,7 +230,7 @@ impl Seat {
 /// Holding a key. Dropped without [`finish`](Self::finish), it passes the key
 /// to a waiter.
 pub(crate) struct KeyGuard {
-    shards: Arc<Shards>,
+    table: Arc<Table>,
     key: Arc<str>,
     /// Which creation under this key is going on; 0 before the first.
     creation: u64,
@@ -239,20 +239,20 @@ pub(crate) struct KeyGuard {
 }
 
 impl KeyGuard {
-    fn of(shards: Arc<Shards>, key: Arc<str>) -> Self {
-        Self { shards, key, creation: 0, freed: false }
+    fn of(table: Arc<Table>, key: Arc<str>) -> Self {
+        Self { table, key, creation: 0, freed: false }
     }
 
     /// Did a holder of any key end with a value since `ticket`? Then a look
     /// into the store from before is out of date.
     pub(crate) fn overtaken_since(&self, ticket: Ticket) -> bool {
-        self.shards.ended.load(Ordering::Acquire) != ticket.0
+        self.table.ended.load(Ordering::Acquire) != ticket.0
     }
 
     /// To be called when a creation begins: tells those who wait already from
     /// those who come during it.
     pub(crate) fn begin(&mut self) {
-        if let Some(flight) = self.shards.shard(&self.key).lock().get_mut(&self.key) {
+        if let Some(flight) = self.table.shard(&self.key).lock().get_mut(&self.key) {
             flight.begun += 1;
             self.creation = flight.begun;
         }
@@ -262,9 +262,9 @@ impl KeyGuard {
     pub(crate) fn finish(mut self, value: &Handed, audience: Audience) {
         let served = match audience {
             Audience::Everyone => {
-                self.shards.ended.fetch_add(1, Ordering::AcqRel);
+                self.table.ended.fetch_add(1, Ordering::AcqRel);
                 self.freed = true;
-                let flight = self.shards.shard(&self.key).lock().remove(&self.key);
+                let flight = self.table.shard(&self.key).lock().remove(&self.key);
                 flight.map(|flight| flight.waiters).unwrap_or_default()
             }
             Audience::WaitingSinceBefore => self.take_early_waiters(),
@@ -275,7 +275,7 @@ impl KeyGuard {
     }
 
     fn take_early_waiters(&self) -> BTreeMap<u64, Arc<Seat>> {
-        let mut shard = self.shards.shard(&self.key).lock();
+        let mut shard = self.table.shard(&self.key).lock();
         let Some(flight) = shard.get_mut(&self.key) else { return BTreeMap::new() };
         let (early, late) = std::mem::take(&mut flight.waiters)
             .into_iter()
@@ -288,14 +288,14 @@ impl KeyGuard {
 impl Drop for KeyGuard {
     fn drop(&mut self) {
         if !self.freed {
-            self.shards.pass_on(&self.key);
+            self.table.pass_on(&self.key);
         }
     }
 }
 
 /// A place in the queue for a key.
 struct Waiter {
-    shards: Arc<Shards>,
+    table: Arc<Table>,
     key: Arc<str>,
     number: u64,
     seat: Arc<Seat>,
@@ -303,7 +303,7 @@ struct Waiter {
 
 impl Waiter {
     fn guard(&self) -> KeyGuard {
-        KeyGuard::of(self.shards.clone(), self.key.clone())
+        KeyGuard::of(self.table.clone(), self.key.clone())
     }
 }
 
@@ -332,7 +332,7 @@ impl Drop for Waiter {
             SeatState::Waiting(_) => {
                 // Numbers are never used twice, so a later flight of the same
                 // key is safe from this.
-                if let Some(flight) = self.shards.shard(&self.key).lock().get_mut(&self.key) {
+                if let Some(flight) = self.table.shard(&self.key).lock().get_mut(&self.key) {
                     flight.waiters.remove(&self.number);
                 }
             }

@@ -30,6 +30,7 @@ async fn logged<T>(
     result
 }
 
+#[expect(clippy::ref_option, reason = "it describes the operation's result as it is")]
 fn hit_or_miss(found: &Option<Entry>) -> &'static str {
     if found.is_some() { "hit" } else { "miss" }
 }

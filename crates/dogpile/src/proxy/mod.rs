@@ -11,9 +11,9 @@
 //! [`Config::proxy`](crate::Config::proxy) takes all three (a transform
 //! within [`Transforming`]); the last one added is outermost.
 
-#[cfg(any())]
+#[cfg(feature = "compression")]
 mod compression;
-#[cfg(any())]
+#[cfg(feature = "encryption")]
 mod encryption;
 mod logging;
 mod prefix;
@@ -29,9 +29,9 @@ use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
 
-#[cfg(any())]
+#[cfg(feature = "compression")]
 pub use compression::{Algorithm, Compression};
-#[cfg(any())]
+#[cfg(feature = "encryption")]
 pub use encryption::{Encryption, EncryptionKey};
 pub use logging::Logging;
 pub use prefix::KeyPrefix;

@@ -25,8 +25,8 @@ pub trait Transform: Send + Sync + 'static {
     }
 
     /// The entry that was written, from the form in which it is stored under
-    /// `key`. Where that cannot be undone the answer is an
-    /// [unreadable](Entry::unreadable) entry.
+    /// `key`. Where that cannot be undone the answer is the entry
+    /// [without its payload](Entry::with_unreadable_payload).
     fn read(&self, _key: &str, entry: Entry) -> Entry {
         entry
     }

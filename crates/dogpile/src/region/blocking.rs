@@ -184,6 +184,7 @@ impl<'r, K: Kind> Blocking<'r, K> {
 }
 
 /// An [`Entry`] for code that is not async.
+#[derive(Debug)]
 #[must_use = "an entry does nothing until one of its operations is called"]
 pub struct BlockingEntry<'r, K = Serde, S = Plain, C = Always>(Entry<'r, K, S, C>);
 
@@ -355,6 +356,7 @@ where
 ///
 /// The creator runs on the region's [`Runner`](super::Runner): by default on
 /// the runtime the call came from, and outside of one on a thread of its own.
+#[derive(Debug)]
 #[must_use = "an entry does nothing until one of its operations is called"]
 pub struct BlockingBackgroundEntry<'r, K = Serde, S = Plain, C = Always>(
     BackgroundEntry<'r, K, S, C>,
@@ -410,6 +412,7 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
 }
 
 /// [`Entries`] for code that is not async.
+#[derive(Debug)]
 #[must_use = "entries do nothing until one of their operations is called"]
 pub struct BlockingEntries<'r, K = Serde, C = Always> {
     region: &'r Region<K>,

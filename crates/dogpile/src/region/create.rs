@@ -111,8 +111,7 @@ where
         assert!(own < 2, "{fault}");
         log::running_uncached(self.site.core.name(), fault);
         let value = creating::inside(creation, creator).await?;
-        let stats = self.site.core.stats();
-        [Count::Misses, Count::Creations, Count::Uncached].map(|what| stats.count(what));
+        self.site.core.stats().count_uncached();
         Ok(Lookup::uncached(value))
     }
 }
@@ -132,14 +131,14 @@ where
 {
     /// Counts how a value came about, and tells the caller.
     fn answer(&self, (got, status): (Got<T>, Status)) -> Lookup<T> {
-        let stats = self.core.stats();
+        let counted = self.core.stats();
         match status {
-            Status::Hit => stats.count(Count::Hits),
-            Status::Stale => stats.count(Count::Stale),
-            Status::Created | Status::Uncached => stats.count(Count::Misses),
+            Status::Hit => counted.count(Count::Hits),
+            Status::Stale => counted.count(Count::Stale),
+            Status::Created | Status::Uncached => counted.count(Count::Misses),
             Status::Waited => {
-                stats.count(Count::Misses);
-                stats.count(Count::Waits);
+                counted.count(Count::Misses);
+                counted.count(Count::Waits);
             }
         }
         let age = match status {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -158,6 +159,16 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
         let deleted = core.backend.delete_multi(&stored_keys).await;
         deleted.map_err(|fault| core.failed("delete_multi", fault))
+    }
+}
+
+impl<K, C> fmt::Debug for Entries<'_, K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries")
+            .field("region", &self.region)
+            .field("keys", &self.keys.len())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

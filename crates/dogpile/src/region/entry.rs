@@ -1,6 +1,7 @@
 //! One key of a region and the options of a call on it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -198,6 +199,16 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     }
 }
 
+impl<K, S, C> fmt::Debug for Entry<'_, K, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("region", &self.region)
+            .field("key", &crate::error::shown(&self.key))
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A creating call of a region that has no backend.
 pub(super) struct Unconfigured<'r, K>(pub(super) &'r Region<K>);
 
@@ -226,6 +237,12 @@ impl<K: Kind> Unconfigured<'_, K> {
 /// the caller's side.
 #[must_use = "an entry does nothing until one of its operations is called"]
 pub struct BackgroundEntry<'r, K = Serde, S = Plain, C = Always>(Entry<'r, K, S, C>);
+
+impl<K, S, C> fmt::Debug for BackgroundEntry<'_, K, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BackgroundEntry").field(&self.0).finish()
+    }
+}
 
 impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
     /// As [`Entry::get_or_create`].

@@ -59,6 +59,7 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
 
 /// The codec of a region, as [`Cacheable`] gets it.
 #[doc(hidden)]
+#[derive(Debug)]
 pub struct Codec(pub(crate) RegionCodec);
 
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serde> for T {

@@ -45,7 +45,7 @@ use crate::invalidation::Mode;
 use crate::lock::KeyedMutex;
 use crate::log;
 use crate::proxy::Layer;
-use crate::stats::{Count, Statistics, Stats};
+use crate::stats::{Statistics, Stats};
 
 pub use background::{DefaultRunner, Job, Runner};
 pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
@@ -448,8 +448,7 @@ impl<K: Kind> Region<K> {
     }
 
     fn count_uncached(&self) {
-        let stats = &self.shared().stats;
-        [Count::Misses, Count::Creations, Count::Uncached].map(|what| stats.count(what));
+        self.shared().stats.count_uncached();
     }
 }
 

@@ -280,11 +280,11 @@ where
         self.core.stats().count(Count::NotStored);
         log::not_stored(self.core.name(), key, &source);
         let region = self.core.name().to_owned();
-        match self.strict {
-            true => Err(Error::Encode { region, key: crate::error::shown(key), source }),
-            // Nobody could have stored it: no reason to make it once more.
-            false => Ok((None, Audience::Everyone)),
+        if self.strict {
+            return Err(Error::Encode { region, key: crate::error::shown(key), source });
         }
+        // Nobody could have stored it: no reason to make it once more.
+        Ok((None, Audience::Everyone))
     }
 
     /// Stores entries without a lease: one write, whatever their number.
@@ -348,7 +348,6 @@ where
 
 /// A value on its way into the store.
 struct Finished<T> {
-    index: usize,
     got: Got<T>,
     local: Option<KeyGuard>,
     audience: Audience,
@@ -422,7 +421,7 @@ where
                 (None, Some(lease)) => unused.push(lease),
                 (None, None) => {}
             }
-            finished.push(Finished { index, got, local, audience });
+            finished.push(Finished { got, local, audience });
         }
         self.unlock(unused).await;
         let (positions, leased): (Vec<usize>, Vec<_>) = leased.into_iter().unzip();

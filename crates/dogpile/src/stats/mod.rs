@@ -113,6 +113,13 @@ impl Stats {
         }
     }
 
+    /// A value was created past the cache.
+    pub(crate) fn count_uncached(&self) {
+        for what in [Count::Misses, Count::Creations, Count::Uncached] {
+            self.count(what);
+        }
+    }
+
     pub(crate) fn creation_took(&self, time: Duration) {
         self.creation_time.record(time);
         #[cfg(feature = "metrics")]

@@ -132,8 +132,15 @@ impl Entry {
         }
     }
 
-    /// What a stored value that cannot be read turns into.
+    /// What stored bytes turn into whose header cannot be read: not even the
+    /// creation time is known, and stands as not-a-number.
     pub fn unreadable(why: Malformed) -> Self {
-        Self { metadata: Metadata::created_at(0.0), payload: Payload::Unreadable(why) }
+        Self { metadata: Metadata::created_at(f64::NAN), payload: Payload::Unreadable(why) }
+    }
+
+    /// This entry with a payload that could not be read.
+    #[must_use]
+    pub fn with_unreadable_payload(self, why: &str) -> Self {
+        Self { metadata: self.metadata, payload: Payload::Unreadable(Malformed::new(why)) }
     }
 }

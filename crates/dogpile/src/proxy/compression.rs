@@ -1,0 +1,137 @@
+//! Compresses payloads above a size.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+
+use super::{Layer, Transform, Transforming};
+use crate::backend::{AnyBackend, BackendError};
+use crate::value::{Entry, Payload};
+
+/// Compresses payloads of at least a minimum size, where that makes them
+/// smaller.
+///
+/// The header of a compressed value says so (`"z": "zstd"`), so that values
+/// written with and without the proxy, or with another algorithm, live side
+/// by side. A reader without the proxy, Python's included, cannot read
+/// compressed ones. Live objects pass through untouched.
+///
+/// What is read back is bounded, 64 MiB unless set: a stored value that claims
+/// to be larger counts as unreadable.
+#[derive(Debug, Clone)]
+pub struct Compression {
+    algorithm: Algorithm,
+    min_size: usize,
+    max_size: usize,
+}
+
+/// How payloads are compressed. All are read, whichever is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Zstandard at this level, 1 (fast) to 22 (small); 3 is its default.
+    Zstd(i32),
+    /// LZ4: larger than Zstandard, and faster.
+    Lz4,
+}
+
+/// The header key that names the algorithm.
+const HEADER: &str = "z";
+
+impl Compression {
+    /// Compresses payloads of 1 KiB and more.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, min_size: 1024, max_size: 64 << 20 }
+    }
+
+    /// Leaves payloads below this many bytes as they are.
+    #[must_use]
+    pub fn min_size(mut self, bytes: usize) -> Self {
+        self.min_size = bytes;
+        self
+    }
+
+    /// Refuses to read payloads that decompress to more than this many bytes,
+    /// and leaves larger ones uncompressed when writing.
+    #[must_use]
+    pub fn max_size(mut self, bytes: usize) -> Self {
+        self.max_size = bytes;
+        self
+    }
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zstd(_) => "zstd",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Zstd(level) => zstd::stream::encode_all(bytes, level),
+            Self::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(bytes)?;
+                Ok(encoder.finish()?)
+            }
+        }
+    }
+}
+
+/// Undoes the algorithm called `name`, up to `limit` bytes.
+fn decompress(name: &str, bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    let decoder: Box<dyn Read + '_> = match name {
+        "zstd" => Box::new(zstd::stream::read::Decoder::with_buffer(bytes)?),
+        "lz4" => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
+        _ => return Err(io::Error::other("compressed by an unknown algorithm")),
+    };
+    let mut plain = Vec::new();
+    decoder.take(limit as u64 + 1).read_to_end(&mut plain)?;
+    if plain.len() > limit {
+        return Err(io::Error::other("larger than the limit when decompressed"));
+    }
+    Ok(plain)
+}
+
+impl Transform for Compression {
+    fn name(&self) -> &'static str {
+        "Compression"
+    }
+
+    fn write(&self, _key: &str, entry: Entry) -> Result<Entry, BackendError> {
+        let Payload::Bytes(bytes) = &entry.payload else { return Ok(entry) };
+        if bytes.len() < self.min_size || bytes.len() > self.max_size {
+            return Ok(entry);
+        }
+        let compressed = self.algorithm.compress(bytes).map_err(BackendError::other)?;
+        if compressed.len() >= bytes.len() {
+            return Ok(entry);
+        }
+        let metadata = entry.metadata.with_extra(HEADER, self.algorithm.name().into());
+        Ok(Entry { metadata, payload: Payload::Bytes(compressed.into()) })
+    }
+
+    fn read(&self, _key: &str, entry: Entry) -> Entry {
+        let (Payload::Bytes(bytes), Some(algorithm)) =
+            (&entry.payload, entry.metadata.extra(HEADER))
+        else {
+            return entry;
+        };
+        let algorithm = algorithm.as_str().unwrap_or_default();
+        match decompress(algorithm, bytes, self.max_size) {
+            Ok(plain) => Entry {
+                payload: Payload::Bytes(Bytes::from(plain)),
+                metadata: entry.metadata.without_extra(HEADER),
+            },
+            Err(error) => entry.with_unreadable_payload(&format!("compression: {error}")),
+        }
+    }
+}
+
+impl Layer for Compression {
+    fn layer(self, inner: AnyBackend) -> AnyBackend {
+        Transforming(self).layer(inner)
+    }
+}
