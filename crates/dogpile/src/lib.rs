@@ -7,6 +7,8 @@ pub mod backend;
 mod blocking;
 pub mod clock;
 pub mod codec;
+#[cfg(feature = "config")]
+pub mod config;
 mod error;
 pub mod invalidation;
 pub mod key;

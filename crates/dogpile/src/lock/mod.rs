@@ -8,6 +8,9 @@
 //!   mutex      what a wider mutex must offer
 //!   creating   notices a creator that asks for its own key
 //!   dogpile    the lock for use without a cache
+//!   rw         a read/write mutex
+//!   reentrant  a mutex that a thread can take for several keys
+//!   registry   one live object per name
 //! ```
 //!
 //! A region runs the same driver over its backend and both layers of mutexes.
@@ -18,9 +21,17 @@ mod dogpile;
 pub(crate) mod drive;
 pub(crate) mod keyed;
 mod mutex;
+mod reentrant;
+mod registry;
+mod rw;
 
 pub use decision::{Action, CLOCK_SKEW, Found, MutexState, decide, judge};
 pub use dogpile::{Lock, LockFailure};
 pub use drive::{LockError, OnTimeout, Status};
 pub use keyed::KeyedMutex;
 pub use mutex::{AnyMutex, Lease, Mutex, NullMutex};
+pub use reentrant::{
+    KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex,
+};
+pub use registry::NameRegistry;
+pub use rw::{ReadWriteGuard, ReadWriteMutex};

@@ -50,6 +50,8 @@ use crate::stats::{Statistics, Stats};
 pub use background::{DefaultRunner, Job, Runner};
 pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
 pub use config::Config;
+#[cfg(feature = "config")]
+pub(crate) use config::ManglerChoice;
 pub use entries::Entries;
 pub use entry::{BackgroundEntry, Entry};
 #[doc(hidden)]

@@ -1,0 +1,94 @@
+//! What is wrong with a configuration.
+
+use std::fmt;
+
+/// Why settings could not be turned into a configuration. Values appear in
+/// messages only where their name does not look like a secret's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The text is no TOML.
+    Toml {
+        /// What the parser says, with the line.
+        message: String,
+    },
+    /// There is no backend of this name.
+    UnknownBackend {
+        /// The name that was given.
+        name: String,
+        /// The names that are registered.
+        known: Vec<String>,
+    },
+    /// There is no proxy of this name.
+    UnknownProxy {
+        /// The name that was given.
+        name: String,
+        /// The names that are registered.
+        known: Vec<String>,
+    },
+    /// Settings that nobody asked for.
+    UnknownArguments {
+        /// Whose settings they are: `region`, or the backend's name.
+        owner: String,
+        /// Their names.
+        names: Vec<String>,
+        /// The names that are known.
+        known: Vec<String>,
+    },
+    /// A setting that must be there is not.
+    Missing {
+        /// Whose setting it is.
+        owner: String,
+        /// Its name.
+        name: String,
+    },
+    /// A value that is not what it should be.
+    Invalid {
+        /// Whose setting it is.
+        owner: String,
+        /// Its name.
+        name: String,
+        /// What was expected.
+        expected: String,
+        /// What was found; hidden if it may be a secret.
+        found: String,
+    },
+    /// A backend could not be made of its arguments.
+    Backend {
+        /// The backend's name.
+        name: String,
+        /// What it says.
+        message: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Toml { message } => write!(f, "the settings are no TOML: {message}"),
+            Self::UnknownBackend { name, known } => write!(
+                f,
+                "there is no backend `{name}`: known are {}; its feature may be switched off, or `register_backend` not called",
+                known.join(", ")
+            ),
+            Self::UnknownProxy { name, known } => {
+                write!(f, "there is no proxy `{name}`: known are {}", known.join(", "))
+            }
+            Self::UnknownArguments { owner, names, known } => write!(
+                f,
+                "unknown settings for {owner}: {}; known are {}",
+                names.join(", "),
+                known.join(", ")
+            ),
+            Self::Missing { owner, name } => write!(f, "{owner} needs the setting `{name}`"),
+            Self::Invalid { owner, name, expected, found } => {
+                write!(f, "the setting `{name}` of {owner} must be {expected}, not {found}")
+            }
+            Self::Backend { name, message } => {
+                write!(f, "the backend `{name}` cannot be made: {message}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,80 @@
+//! Configuration from settings: flat string maps, TOML, the environment
+//! (contract 2).
+//!
+//! ```
+//! use dogpile::{Region, config::Settings};
+//!
+//! static USERS: Region = Region::new("users");
+//!
+//! let settings = Settings::from_iter([
+//!     ("cache.users.backend", "memory"),
+//!     ("cache.users.expiration_time", "5m"),
+//!     ("cache.users.arguments.max_entries", "10000"),
+//! ]);
+//! USERS.configure(settings.with_prefix("cache.users.").config()?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | name | value |
+//! |---|---|
+//! | `backend` | a registered name, with or without `dogpile.cache.` before it |
+//! | `expiration_time` | a duration; `none` or `-1`: never |
+//! | `arguments.*` | what the backend takes |
+//! | `key_mangler` | `sha1`, `none`, or `prefix:TEXT` |
+//! | `codec` | `json`, `msgpack` |
+//! | `wrap` | proxies by name, comma-separated, the last one outermost |
+//! | `wait_limit` | a duration |
+//! | `replace_existing_backend` | `true` or `false` |
+//!
+//! Durations are numbers of seconds (`300`, `0.5`) or say their unit (`5m`,
+//! `1h 30m`). Built-in backends are `memory` (argument `max_entries`, 10,000
+//! unless given), `memory_pickle` (`max_entries` or `max_bytes`) and `null`;
+//! [`register_backend`] adds others. Built-in proxies are `logging` and
+//! `compression`; [`register_proxy`] adds others.
+
+mod arguments;
+mod coerce;
+mod error;
+mod registry;
+mod settings;
+
+pub use arguments::{Arguments, FromSetting};
+pub use coerce::{Scalar, coerce};
+pub use error::ConfigError;
+pub use registry::{register_backend, register_proxy};
+pub use settings::Settings;
+
+use crate::region::{Config, Kind};
+
+impl Settings {
+    /// The configuration of one region, from settings whose prefix was
+    /// stripped.
+    ///
+    /// Errors name what is unknown or malformed, and what would be known.
+    pub fn config<K: Kind>(&self) -> Result<Config<K>, ConfigError> {
+        let mut region = Arguments::new("region", self.clone());
+        let backend: String = region.require("backend")?;
+        let arguments = region.take_group("arguments.");
+        let mut config = Config::over(registry::backend(&backend, arguments)?);
+        for name in region.take_list("wrap") {
+            config.backend = registry::wrap(&name, config.backend)?;
+        }
+        if let Some(expiration) = region.take::<arguments::Lifetime>("expiration_time")? {
+            config = config.expiration(expiration.0);
+        }
+        if let Some(limit) = region.take("wait_limit")? {
+            config = config.wait_limit(limit);
+        }
+        if let Some(mangler) = region.take::<arguments::ManglerName>("key_mangler")? {
+            config.mangler = mangler.0;
+        }
+        if let Some(codec) = region.take::<arguments::CodecName>("codec")? {
+            config.codec = crate::region::KindCodec(codec.0);
+        }
+        if region.take("replace_existing_backend")? == Some(true) {
+            config = config.replace_existing();
+        }
+        region.finish()?;
+        Ok(config)
+    }
+}

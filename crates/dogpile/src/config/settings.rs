@@ -1,0 +1,140 @@
+//! Settings: a flat map from dotted names to texts, wherever it came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::ConfigError;
+
+/// A flat map of settings. Its `Debug` form shows names only: values may be
+/// secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    /// The settings in a TOML document: the names of nested tables are joined
+    /// by dots, the items of arrays by commas.
+    ///
+    /// ```
+    /// # use dogpile::config::Settings;
+    /// let settings = Settings::from_toml(
+    ///     r#"
+    ///     [cache.users]
+    ///     backend = "memory"
+    ///     expiration_time = "5m"
+    ///     arguments.max_entries = 10_000
+    ///     "#,
+    /// )?;
+    /// assert_eq!(settings.get("cache.users.arguments.max_entries"), Some("10000"));
+    /// # Ok::<(), dogpile::config::ConfigError>(())
+    /// ```
+    #[cfg(feature = "toml")]
+    pub fn from_toml(document: &str) -> Result<Self, ConfigError> {
+        let table: toml::Table = document
+            .parse()
+            .map_err(|error: toml::de::Error| ConfigError::Toml { message: error.to_string() })?;
+        let mut settings = Self::default();
+        settings.flatten("", toml::Value::Table(table));
+        Ok(settings)
+    }
+
+    #[cfg(feature = "toml")]
+    fn flatten(&mut self, name: &str, value: toml::Value) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let dot = if name.is_empty() { "" } else { "." };
+                    self.flatten(&format!("{name}{dot}{key}"), value);
+                }
+            }
+            toml::Value::Array(items) => {
+                let items: Vec<String> = items.into_iter().map(text).collect();
+                self.0.insert(name.to_owned(), items.join(","));
+            }
+            value => {
+                self.0.insert(name.to_owned(), text(value));
+            }
+        }
+    }
+
+    /// The settings in the environment variables that begin with `prefix` and
+    /// two underscores; two underscores are a dot, and case does not matter.
+    ///
+    /// `DOGPILE__USERS__EXPIRATION_TIME=5m` is `users.expiration_time` to
+    /// `Settings::from_env("DOGPILE")`. Variables that are not Unicode are
+    /// left out.
+    pub fn from_env(prefix: &str) -> Self {
+        let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::from_variables(prefix, std::env::vars_os().filter_map(unicode))
+    }
+
+    /// As [`from_env`](Self::from_env), from variables given here.
+    pub fn from_variables(
+        prefix: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let prefix = format!("{}__", prefix.to_lowercase());
+        let setting = |(name, value): (String, String)| {
+            let name = name.to_lowercase();
+            let name = name.strip_prefix(&prefix)?.replace("__", ".");
+            Some((name, value))
+        };
+        variables.into_iter().filter_map(setting).collect()
+    }
+
+    /// These settings and `other`'s; where both have one, `other`'s.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The settings whose names begin with `prefix`, without it.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> Self {
+        let below = |(name, value): (&String, &String)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
+        };
+        Self(self.0.iter().filter_map(below).collect())
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// All names and values, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+}
+
+#[cfg(feature = "toml")]
+fn text(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Settings {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(settings: I) -> Self {
+        Self(settings.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
