@@ -23,7 +23,8 @@ impl Object {
 
     /// The name of its type, for messages.
     pub fn type_name(&self) -> &'static str {
-        self.0.type_name()
+        // Not of the `Arc`, which is an `Erased` like any other type.
+        (*self.0).type_name()
     }
 }
 

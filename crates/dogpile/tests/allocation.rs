@@ -1,0 +1,41 @@
+//! What a hit in memory costs in allocations: nothing.
+
+use std::sync::Arc;
+
+use dogpile::backend::{MapBackend, Memory};
+use dogpile::{Config, Local, Region};
+
+struct Large([u8; 4096]);
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    allocation_counter::measure(work).count_total
+}
+
+#[test]
+fn a_hit_of_an_arc_allocates_nothing() {
+    let regions: [Region<Local>; 2] = [Region::local("bounded"), Region::local("map")];
+    regions[0].configure(Config::new(Memory::new(100))).unwrap();
+    regions[1].configure(Config::new(MapBackend::unbounded())).unwrap();
+    for region in regions {
+        let make = || Arc::new(Large([7; 4096]));
+        region.blocking().get_or_create("key", make);
+        let hits = allocations(|| {
+            pollster::block_on(async {
+                for _ in 0..100 {
+                    let found = region.get::<Arc<Large>>("key").await;
+                    assert_eq!(found.unwrap().unwrap().0[1], 7);
+                    let hit = region.get_or_create("key", async || make()).await;
+                    assert_eq!(hit.0[2], 7);
+                    let tried = region.try_get_or_create("key", async || Ok::<_, ()>(make()));
+                    assert!(tried.await.is_ok());
+                }
+            });
+            for _ in 0..100 {
+                assert_eq!(region.blocking().get_or_create("key", make).0[3], 7);
+                assert!(region.blocking().get::<Arc<Large>>("key").unwrap().is_some());
+            }
+        });
+        // The executor of the test has one of its own.
+        assert!(hits <= 1, "{hits} allocations in 500 hits");
+    }
+}

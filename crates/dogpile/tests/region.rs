@@ -1,0 +1,317 @@
+//! Regions: configuration, plain operations, errors (contract 2, 4, 5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dogpile::backend::{AnyBackend, Memory, Null, SerializedMemory};
+use dogpile::codec::MessagePack;
+use dogpile::invalidation::{InProcess, Invalidation};
+use dogpile::proxy::{KeyPrefix, Logging};
+use dogpile::{Config, Error, Expiration, Failure, Local, Mode, Region, Status, key};
+use dogpile_testkit::{Fault, Faults, ManualClock, Operation};
+
+fn memory() -> Region {
+    let region = Region::new("test");
+    region.configure(Config::new(Memory::new(100))).unwrap();
+    region
+}
+
+#[tokio::test]
+async fn an_unconfigured_region_says_so_and_still_creates() {
+    static REGION: Region = Region::new("early");
+    assert!(!REGION.is_configured());
+    let error = REGION.get::<u8>("k").await.unwrap_err();
+    assert!(matches!(&error, Error::NotConfigured { region } if region == "early"));
+    assert!(error.to_string().contains("early"));
+    assert!(REGION.set("k", &1_u8).await.is_err());
+    assert!(REGION.invalidate(Mode::Hard).await.is_err());
+    let strict = REGION.entry("k").strict().get_or_create(async || 1_u8).await;
+    assert!(matches!(strict, Err(Error::NotConfigured { .. })));
+    for _ in 0..2 {
+        let lookup = REGION.entry("k").detailed().get_or_create(async || 5_u8).await;
+        assert_eq!((lookup.value, lookup.status), (5, Status::Uncached));
+    }
+    let multi = REGION.get_or_create_multi(["a", "b", "a"], async |keys: Vec<String>| keys).await;
+    assert_eq!(multi.unwrap(), ["a", "b", "a"]);
+    assert_eq!(REGION.statistics().uncached, 3);
+}
+
+#[tokio::test]
+async fn configuring_twice_is_an_error_unless_replacement_is_asked_for() {
+    let region = memory();
+    region.set("k", &1_u8).await.unwrap();
+    let again = region.configure(Config::new(Memory::new(10)));
+    assert!(matches!(again, Err(Error::AlreadyConfigured { .. })));
+    assert_eq!(region.get("k").await.unwrap(), Some(1_u8));
+    region.configure(Config::new(Memory::new(10)).replace_existing()).unwrap();
+    assert_eq!(region.get::<u8>("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_backends_can_be_seen_through_the_proxies() {
+    let region = Region::new("seen");
+    let config = Config::new(SerializedMemory::new(10)).proxy(KeyPrefix::new("p:")).proxy(Logging);
+    region.configure(config).unwrap();
+    let backend = region.backend().unwrap();
+    assert_eq!(backend.name(), "Logging over KeyPrefix over SerializedMemory");
+    assert!(backend.actual::<SerializedMemory>().is_some());
+    assert!(backend.actual::<Memory>().is_none());
+    region.set("k", &1_u8).await.unwrap();
+    let actual = AnyBackend::actual::<SerializedMemory>(&backend).unwrap();
+    assert!(dogpile::backend::Backend::get(actual, "p:k").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn proxies_can_be_added_later() {
+    let region = memory();
+    let faults = Faults::new();
+    region.add_proxy(faults.clone()).unwrap();
+    faults.next(Operation::Get, Fault::Unavailable, 1);
+    let error = region.get::<u8>("k").await.unwrap_err();
+    assert!(matches!(error, Error::Backend { operation: "get", .. }));
+}
+
+#[tokio::test]
+async fn values_come_with_their_creation_time_and_age() {
+    let region = Region::new("aged");
+    let clock = ManualClock::at(1_763_700_000.25);
+    region.configure(Config::new(Memory::new(10)).clock(clock.clone())).unwrap();
+    region.set("k", &"v".to_owned()).await.unwrap();
+    clock.advance(Duration::from_secs(90));
+    let stored = region.get_value_metadata::<String>("k").await.unwrap().unwrap();
+    assert_eq!(stored.ct.to_bits(), 1_763_700_000.25_f64.to_bits());
+    assert_eq!(stored.age, Duration::from_secs(90));
+    assert_eq!(dogpile::clock::epoch_seconds(stored.cached_time()).to_bits(), stored.ct.to_bits());
+    assert!(region.get_value_metadata::<String>("other").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn multi_operations_take_any_iterator() {
+    let region = memory();
+    let values = [("a", 1), ("b", 2), ("c", 3)];
+    region.set_multi(values.iter().map(|(key, value)| (*key, value))).await.unwrap();
+    let found = region.get_multi::<i32, _>(["c", "x", "a", "c"]).await.unwrap();
+    assert_eq!(found, [Some(3), None, Some(1), Some(3)]);
+    region.delete_multi(values.map(|(key, _)| key)).await.unwrap();
+    assert_eq!(region.get_multi::<i32, _>(["a", "b"]).await.unwrap(), [None, None]);
+    assert!(region.get_multi::<i32, _>(Vec::<String>::new()).await.unwrap().is_empty());
+    region.set_multi(Vec::<(&str, &i32)>::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_type_under_the_key_is_an_error_on_get_and_replaced_on_creation() {
+    let region = memory();
+    region.set("k", &7_u64).await.unwrap();
+    let error = region.get::<String>("k").await.unwrap_err();
+    let Error::WrongType { stored, asked, .. } = &error else { panic!("{error}") };
+    assert_eq!((*stored, *asked), ("u64", "alloc::string::String"));
+    assert_eq!(region.get_or_create("k", async || "new".to_owned()).await, "new");
+    assert_eq!(region.get("k").await.unwrap(), Some("new".to_owned()));
+    assert_eq!(region.statistics().unreadable, 1);
+}
+
+#[tokio::test]
+async fn a_hit_in_memory_is_the_same_object() {
+    let region: Region<Local> = Region::local("objects");
+    region.configure(Config::new(Memory::new(10))).unwrap();
+    let made: Arc<[u8]> = region.get_or_create("k", async || Arc::from([1, 2, 3])).await;
+    let found = region.get::<Arc<[u8]>>("k").await.unwrap().unwrap();
+    assert!(Arc::ptr_eq(&made, &found));
+}
+
+#[test]
+fn a_local_region_refuses_an_erased_backend_that_keeps_bytes() {
+    let region = Region::local("objects");
+    let backend = AnyBackend::new(SerializedMemory::new(10));
+    let error = region.configure(Config::over(backend)).unwrap_err();
+    assert!(matches!(error, Error::NeedsObjects { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn manglers_are_the_regions_own_or_the_backends_or_none() {
+    let region = Region::new("mangled");
+    let config = Config::new(SerializedMemory::new(10)).key_mangler(key::sha1());
+    region.configure(config).unwrap();
+    assert_eq!(region.stored_key("abc").unwrap(), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    region.set("abc", &1).await.unwrap();
+    assert_eq!(region.get::<i32>("abc").await.unwrap(), Some(1));
+    let plain = Region::new("plain");
+    plain.configure(Config::new(Memory::new(1)).no_key_mangler()).unwrap();
+    assert_eq!(plain.stored_key("abc").unwrap(), "abc");
+}
+
+#[tokio::test]
+async fn codecs_write_what_they_are_called() {
+    let json = Region::new("json");
+    json.configure(Config::new(SerializedMemory::new(10))).unwrap();
+    let packed = Region::new("msgpack");
+    packed.configure(Config::new(SerializedMemory::new(10)).codec(MessagePack)).unwrap();
+    for (region, payload) in [(&json, &b"{\"id\":7}"[..]), (&packed, b"\x81\xa2id\x07")] {
+        let value = std::collections::BTreeMap::from([("id".to_owned(), 7)]);
+        region.set("k", &value).await.unwrap();
+        assert_eq!(region.get("k").await.unwrap(), Some(value));
+        let entry = region.backend().unwrap().get("k").await.unwrap().unwrap();
+        let dogpile::value::Payload::Bytes(bytes) = entry.payload else { panic!("bytes") };
+        assert_eq!(&bytes[..], payload);
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_encoded_reaches_the_caller_and_is_counted() {
+    // JSON has no maps with such keys.
+    let value = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
+    let region = Region::new("unencodable");
+    region.configure(Config::new(SerializedMemory::new(10))).unwrap();
+    let got = region.get_or_create("k", async || value.clone()).await;
+    assert_eq!(got, value);
+    assert_eq!(region.statistics().not_stored, 1);
+    assert!(matches!(region.set("k", &value).await, Err(Error::Encode { .. })));
+    let strict = region.entry("k").strict().get_or_create(async || value.clone()).await;
+    assert!(matches!(strict, Err(Error::Encode { .. })));
+    assert!(!region.key_is_locked("k").await.unwrap());
+}
+
+#[tokio::test]
+async fn when_the_backend_is_down_creations_go_on_and_strict_ones_say_so() {
+    let region = Region::new("down");
+    let faults = Faults::new();
+    region.configure(Config::new(Memory::new(10)).proxy(faults.clone())).unwrap();
+    faults.down();
+    for n in 0..3 {
+        assert_eq!(region.get_or_create("k", async || n).await, n);
+        let multi = region.get_or_create_multi(["a", "b"], async |_| vec![n, n]).await;
+        assert_eq!(multi.unwrap(), [n, n]);
+    }
+    let statistics = region.statistics();
+    assert_eq!((statistics.misses, statistics.creations), (9, 9));
+    assert!(statistics.backend_errors >= 12 && statistics.not_stored == 9);
+    let strict = region.entry("k").strict().try_get_or_create(async || Ok::<_, ()>(1)).await;
+    assert!(matches!(strict, Err(Failure::Cache(Error::Backend { operation: "get", .. }))));
+    let strict = region.entries(["a"]).strict().get_or_create(async |_| vec![1]).await;
+    assert!(strict.is_err());
+    for result in [
+        region.set("k", &1).await,
+        region.delete("k").await,
+        region.delete_multi(["k"]).await,
+        region.set_multi([("k", &1)]).await,
+    ] {
+        assert!(matches!(result, Err(Error::Backend { .. })));
+    }
+    faults.clear();
+    assert_eq!(region.get_or_create("k", async || 9).await, 9);
+    assert_eq!(region.get("k").await.unwrap(), Some(9));
+}
+
+#[tokio::test]
+async fn expiration_can_be_computed_at_each_call() {
+    let clock = ManualClock::at(1_000_000.0);
+    let region = Region::new("midnight");
+    let day = 86_400.0;
+    let of_today = {
+        let clock = clock.clone();
+        Expiration::computed(move || {
+            Some(Duration::from_secs_f64(dogpile::clock::Clock::now(&clock) % day))
+        })
+    };
+    let config = Config::new(Memory::new(10)).clock(clock.clone()).expiration(of_today);
+    region.configure(config).unwrap();
+    region.set("k", &1).await.unwrap();
+    clock.set(1_036_000.0);
+    assert_eq!(region.get("k").await.unwrap(), Some(1), "the same day");
+    clock.set(1_036_900.0);
+    assert_eq!(region.get::<i32>("k").await.unwrap(), None, "midnight was at 1,036,800");
+}
+
+#[tokio::test]
+async fn invalidation_reaches_all_regions_of_a_shared_strategy() {
+    let strategy = Arc::new(InProcess::new());
+    let [one, two] = ["one", "two"].map(|name| {
+        let region = Region::named(name);
+        let config = Config::new(Memory::new(10)).invalidation(strategy.clone());
+        region.configure(config).unwrap();
+        region
+    });
+    one.set("k", &1).await.unwrap();
+    two.set("k", &2).await.unwrap();
+    one.invalidate(Mode::Hard).await.unwrap();
+    assert!(strategy.was_hard_invalidated());
+    assert_eq!(one.get::<i32>("k").await.unwrap(), None);
+    assert_eq!(two.get::<i32>("k").await.unwrap(), None);
+    assert_eq!(one.entry("k").ignore_expiration().get::<i32>().await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn invalidating_and_setting_at_the_same_moment_are_told_apart() {
+    let region = Region::new("moment");
+    region.configure(Config::new(Memory::new(10)).clock(ManualClock::new())).unwrap();
+    for _ in 0..10 {
+        region.set("k", &1).await.unwrap();
+        region.invalidate(Mode::Hard).await.unwrap();
+        assert_eq!(region.get::<i32>("k").await.unwrap(), None);
+        region.set("k", &2).await.unwrap();
+        assert_eq!(region.get::<i32>("k").await.unwrap(), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn the_null_backend_keeps_nothing() {
+    let region = Region::new("null");
+    region.configure(Config::new(Null)).unwrap();
+    region.set("k", &1).await.unwrap();
+    assert_eq!(region.get::<i32>("k").await.unwrap(), None);
+    assert_eq!(region.get_or_create("k", async || 2).await, 2);
+    assert_eq!(region.get_or_create("k", async || 3).await, 3);
+}
+
+#[tokio::test]
+async fn a_typed_view_keeps_keys_and_types_together() {
+    let region = memory();
+    let squares = region.of::<u64, u64>("square");
+    let made = squares
+        .get_or_create_multi(&[3, 4, 3], async |numbers: Vec<u64>| {
+            assert_eq!(numbers, [3, 4]);
+            numbers.iter().map(|n| n * n).collect()
+        })
+        .await;
+    assert_eq!(made.unwrap(), [9, 16, 9]);
+    assert_eq!(squares.get(&4).await.unwrap(), Some(16));
+    assert_eq!(region.get::<u64>("square:4").await.unwrap(), Some(16));
+    squares.delete(&4).await.unwrap();
+    let failed = squares.try_get_or_create(&4, async || Err::<u64, _>("no")).await;
+    assert_eq!(failed, Err("no"));
+    squares.set(&4, &17).await.unwrap();
+    assert_eq!(squares.entry(&4).get::<u64>().await.unwrap(), Some(17));
+}
+
+#[tokio::test]
+async fn a_bounded_memory_stays_within_its_bound() {
+    let region = Region::new("bounded");
+    region.configure(Config::new(Memory::new(50))).unwrap();
+    for n in 0..1_000 {
+        region.set(&n.to_string(), &n).await.unwrap();
+    }
+    let backend = region.backend().unwrap();
+    assert!(backend.actual::<Memory>().unwrap().len() <= 50);
+    let weighed = Region::new("weighed");
+    let memory = Memory::weighted(1_000, |_, object| {
+        object.downcast_ref::<String>().map_or(1, |text| text.len() as u64)
+    });
+    weighed.configure(Config::new(memory)).unwrap();
+    for n in 0..100 {
+        weighed.set(&n.to_string(), &"x".repeat(100)).await.unwrap();
+    }
+    assert!(weighed.backend().unwrap().actual::<Memory>().unwrap().len() <= 10);
+    let nothing = Region::new("nothing");
+    nothing.configure(Config::new(Memory::new(0))).unwrap();
+    nothing.set("k", &1).await.unwrap();
+    assert_eq!(nothing.get_or_create("k", async || 2).await, 2);
+}
+
+#[test]
+fn debug_forms_show_no_values() {
+    let region = memory();
+    region.blocking().set("k", &"secret-value".to_owned()).unwrap();
+    let entry = pollster::block_on(region.backend().unwrap().get("k")).unwrap();
+    let shown = format!("{region:?} {:?} {entry:?}", region.entry("k"));
+    assert!(!shown.contains("secret-value"), "{shown}");
+}
