@@ -159,7 +159,7 @@ async fn step(
         }
         Operation::DeleteMulti(keys) => {
             region.delete_multi(keys.iter().map(|&key| name(key))).await.unwrap();
-            keys.iter().for_each(|key| drop(model.stored.remove(key)));
+            model.stored.retain(|key, _| !keys.contains(key));
         }
         Operation::Create(key, value) => {
             let entry = region.entry(name(key)).detailed();

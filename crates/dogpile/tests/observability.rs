@@ -1,0 +1,174 @@
+//! What can be seen at three in the morning: events, counts, metrics.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dogpile::backend::{Memory, SerializedMemory};
+use dogpile::proxy::Logging;
+use dogpile::value::Entry;
+use dogpile::{Config, Mode, Region};
+use dogpile_testkit::{Faults, ManualClock};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged while `work` runs. One at a time: which events are wanted is
+/// cached for the whole process.
+fn logged(work: impl Future<Output = ()>) -> String {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(Mutex::new(writer))
+        .finish();
+    tracing::subscriber::with_default(subscriber, || pollster::block_on(work));
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn the_contracts_words_are_logged_at_debug() {
+    let clock = ManualClock::new();
+    let region = Region::new("users");
+    let config = Config::new(SerializedMemory::new(10)).clock(clock.clone());
+    region.configure(config.expiration(Duration::from_secs(60))).unwrap();
+    let text = logged(async {
+        region.get_or_create("k", async || "secret-value".to_owned()).await;
+        region.invalidate(Mode::Hard).await.unwrap();
+        region.get_or_create("k", async || "secret-value".to_owned()).await;
+        let mut entry = region.backend().unwrap().get("k").await.unwrap().unwrap();
+        entry.metadata.v = 1;
+        region.backend().unwrap().set("k", entry).await.unwrap();
+        region.get_or_create("k", async || "secret-value".to_owned()).await;
+    });
+    for words in [
+        "DEBUG dogpile: no value present for k region=\"users\"",
+        "hard invalidation detected",
+        "value version changed",
+        "value generated in 0.000 seconds for k",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert!(!text.contains("secret-value"), "{text}");
+}
+
+#[test]
+fn creators_run_in_a_span() {
+    let region = Region::new("users");
+    region.configure(Config::new(Memory::new(10))).unwrap();
+    let text = logged(async {
+        region
+            .get_or_create("k", async || {
+                tracing::info!("asking the database");
+                1
+            })
+            .await;
+    });
+    let line = text.lines().find(|line| line.contains("asking the database")).unwrap();
+    assert!(line.contains("create{region=\"users\" keys=k}"), "{line}");
+}
+
+#[test]
+fn what_needs_attention_is_a_warning() {
+    let faults = Faults::new();
+    let region = Region::new("users");
+    let config = Config::new(SerializedMemory::new(10)).proxy(faults.clone());
+    region.configure(config).unwrap();
+    let text = logged(async {
+        let broken = Entry::bytes(b"{broken".to_vec(), 1e9);
+        region.backend().unwrap().set("k", broken).await.unwrap();
+        region.get_or_create("k", async || 1).await;
+        faults.down();
+        region.get_or_create("k", async || 1).await;
+        static EARLY: Region = Region::new("early");
+        EARLY.get_or_create("k", async || 1).await;
+        EARLY.get_or_create("k", async || 1).await;
+    });
+    for words in [
+        "WARN dogpile: stored value cannot be read and counts as missing",
+        "WARN dogpile: backend failed; going on without it region=\"users\" operation=\"get\"",
+        "region `early` is not configured",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert_eq!(text.matches("`early`").count(), 1, "warned once");
+}
+
+#[test]
+fn the_logging_proxy_logs_operations_and_their_outcomes() {
+    let region = Region::new("users");
+    region.configure(Config::new(Memory::new(10)).proxy(Logging)).unwrap();
+    let text = logged(async {
+        region.get::<u8>("line\nbreak").await.unwrap();
+        region.set("k", &1_u8).await.unwrap();
+        region.get::<u8>("k").await.unwrap();
+    });
+    for words in ["operation=\"get\"", "outcome=\"miss\"", "outcome=\"hit\"", "operation=\"set\""] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert_eq!(text.lines().count(), 3, "keys cannot break lines: {text}");
+}
+
+#[test]
+fn statistics_say_what_happened() {
+    let clock = ManualClock::new();
+    let region = Region::new("users");
+    let config = Config::new(SerializedMemory::new(10)).clock(clock.clone());
+    region.configure(config.expiration(Duration::from_secs(60))).unwrap();
+    let blocking = region.blocking();
+    blocking.get::<String>("k").unwrap();
+    blocking.get_or_create("k", || "12345678".to_owned());
+    blocking.get_or_create("k", || "not called".to_owned());
+    blocking.get::<String>("k").unwrap();
+    let _ = blocking.try_get_or_create("j", || Err::<String, _>("failed"));
+    let statistics = region.statistics();
+    assert_eq!((statistics.hits, statistics.misses, statistics.stale), (2, 2, 0));
+    assert_eq!((statistics.creations, statistics.creator_failures), (1, 1));
+    assert_eq!(statistics.creation_time.count(), 1);
+    assert_eq!(statistics.bytes_written, 10);
+    assert_eq!(statistics.bytes_read, 20);
+    assert!((statistics.hit_ratio() - 0.5).abs() < 1e-9);
+}
+
+#[test]
+fn metrics_reach_the_recorder_under_stable_names() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let region = Region::new("users");
+        region.configure(Config::new(Memory::new(10))).unwrap();
+        region.blocking().get_or_create("k", || 1);
+        region.blocking().get_or_create("k", || 1);
+    });
+    let found: std::collections::HashMap<String, DebugValue> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let labels: Vec<_> = key.key().labels().map(|label| label.key()).collect();
+            assert_eq!(labels, ["region"]);
+            (key.key().name().to_owned(), value)
+        })
+        .collect();
+    assert_eq!(found["dogpile_hits_total"], DebugValue::Counter(1));
+    assert_eq!(found["dogpile_misses_total"], DebugValue::Counter(1));
+    assert_eq!(found["dogpile_creations_total"], DebugValue::Counter(1));
+    let DebugValue::Histogram(times) = &found["dogpile_creation_seconds"] else { panic!() };
+    assert_eq!(times.len(), 1);
+}

@@ -1,0 +1,156 @@
+//! Configuration from settings (contract 2).
+
+use dogpile::backend::{AnyBackend, MapBackend, Memory};
+use dogpile::config::{
+    Arguments, ConfigError, Scalar, Settings, coerce, register_backend, register_proxy,
+};
+use dogpile::proxy::{KeyPrefix, Layer};
+use dogpile::{Config, Region, Serde};
+use proptest::prelude::*;
+
+fn config(settings: &[(&str, &str)]) -> Result<Config<Serde>, ConfigError> {
+    Settings::from_iter(settings.iter().copied()).config()
+}
+
+fn configured(settings: &[(&str, &str)]) -> Region {
+    let region = Region::new("settings");
+    region.configure(config(settings).unwrap()).unwrap();
+    region
+}
+
+#[test]
+fn names_are_taken_with_and_without_pythons_prefix() {
+    for name in ["memory", "dogpile.cache.memory"] {
+        let region = configured(&[("backend", name), ("arguments.max_entries", "3")]);
+        assert!(region.backend().unwrap().actual::<Memory>().is_some());
+    }
+    for name in ["memory_pickle", "null"] {
+        configured(&[("backend", name)]);
+    }
+}
+
+#[test]
+fn everything_can_be_set() {
+    let region = configured(&[
+        ("backend", "memory_pickle"),
+        ("arguments.max_bytes", "100000"),
+        ("expiration_time", "1h 30m"),
+        ("wait_limit", "2.5"),
+        ("key_mangler", "prefix:shop:"),
+        ("codec", "msgpack"),
+        ("wrap", "logging, compression"),
+        ("replace_existing_backend", "true"),
+    ]);
+    assert_eq!(region.stored_key("k").unwrap(), "shop:k");
+    assert_eq!(
+        region.backend().unwrap().name(),
+        "Compression over Logging over SerializedMemory"
+    );
+    region.blocking().set("k", &7).unwrap();
+    assert_eq!(region.blocking().get("k").unwrap(), Some(7));
+}
+
+#[test]
+fn expirations_are_numbers_durations_or_never() {
+    for (text, expected) in [
+        ("300", "After(300s)"),
+        ("0.5", "After(500ms)"),
+        ("5m", "After(300s)"),
+        ("none", "Never"),
+        ("-1", "Never"),
+    ] {
+        let config = config(&[("backend", "null"), ("expiration_time", text)]).unwrap();
+        assert!(format!("{config:?}").contains(expected), "{text}: {config:?}");
+    }
+}
+
+#[test]
+fn errors_say_what_is_wrong_and_what_would_be_right() {
+    let message = |settings: &[(&str, &str)]| config(settings).unwrap_err().to_string();
+    let unknown = message(&[("backend", "memroy")]);
+    assert!(unknown.contains("`memroy`") && unknown.contains("memory, memory_pickle, null"));
+    let unknown = message(&[("backend", "memory"), ("arguments.max_entires", "5")]);
+    assert!(unknown.contains("max_entires") && unknown.contains("max_entries"), "{unknown}");
+    let unknown = message(&[("backend", "null"), ("expiration", "5m")]);
+    assert!(unknown.contains("expiration") && unknown.contains("expiration_time"), "{unknown}");
+    let invalid = message(&[("backend", "memory"), ("arguments.max_entries", "many")]);
+    assert!(invalid.contains("`many`") && invalid.contains("whole number"), "{invalid}");
+    let invalid = message(&[("backend", "null"), ("expiration_time", "soon")]);
+    assert!(invalid.contains("5m"), "{invalid}");
+    assert!(message(&[]).contains("`backend`"));
+    assert!(message(&[("backend", "null"), ("wrap", "cellophane")]).contains("logging"));
+    let both = [("arguments.max_entries", "1"), ("arguments.max_bytes", "1")];
+    assert!(message(&[&[("backend", "memory_pickle")], &both[..]].concat()).contains("not both"));
+}
+
+#[test]
+fn users_register_backends_and_proxies() {
+    register_backend("mine", |arguments: &mut Arguments| {
+        let _: String = arguments.require("password")?;
+        Ok(AnyBackend::new(MapBackend::unbounded()))
+    });
+    register_proxy("prefixed", |backend| KeyPrefix::new("p:").layer(backend));
+    configured(&[("backend", "mine"), ("arguments.password", "hunter2"), ("wrap", "prefixed")]);
+    let missing = config(&[("backend", "mine")]).unwrap_err().to_string();
+    assert!(missing.contains("`mine`") && missing.contains("`password`"));
+}
+
+#[test]
+fn secrets_appear_in_no_message() {
+    let settings = Settings::from_iter([("password", "hunter2"), ("url", "redis://:hunter2@h")]);
+    let mut arguments = Arguments::new("test", settings.clone());
+    assert!(!format!("{settings:?} {arguments:?}").contains("hunter2"));
+    for name in ["password", "url"] {
+        let error = arguments.take::<u64>(name).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn toml_is_flattened() {
+    let settings = Settings::from_toml(
+        "[cache.users]\nbackend = \"memory\"\nexpiration_time = 300\nwrap = [\"logging\"]\n\
+         [cache.users.arguments]\nmax_entries = 5\n[cache.other]\nbackend = \"null\"\n",
+    )
+    .unwrap();
+    let users = settings.with_prefix("cache.users.");
+    assert_eq!(users.get("expiration_time"), Some("300"));
+    assert_eq!(users.get("arguments.max_entries"), Some("5"));
+    assert!(users.config::<Serde>().is_ok());
+    let error = Settings::from_toml("a = 1\nb = = 2").unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn the_environment_overrides_a_file() {
+    let variables = [
+        ("DOGPILE__USERS__EXPIRATION_TIME", "5m"),
+        ("DOGPILE__USERS__ARGUMENTS__MAX_ENTRIES", "7"),
+        ("DOGPILES__USERS__BACKEND", "null"),
+        ("PATH", "/bin"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = Settings::from_variables("DOGPILE", variables);
+    let file = Settings::from_iter([("users.backend", "memory"), ("users.expiration_time", "1h")]);
+    let users = file.merge(environment).with_prefix("users.");
+    let settings: Vec<_> = users.iter().collect();
+    assert_eq!(
+        settings,
+        [("arguments.max_entries", "7"), ("backend", "memory"), ("expiration_time", "5m")]
+    );
+}
+
+proptest! {
+    #[test]
+    fn coercion_never_loses_a_text_and_reads_back_numbers(text in ".{0,20}", int: i64, float in -1e9..1e9_f64) {
+        match coerce(&text) {
+            Scalar::Text(kept) => prop_assert_eq!(kept, text.trim()),
+            Scalar::None => prop_assert!(text.trim().eq_ignore_ascii_case("none")),
+            Scalar::Bool(value) => prop_assert!(text.trim().eq_ignore_ascii_case(&value.to_string())),
+            Scalar::Int(value) => prop_assert_eq!(text.trim().parse::<i64>(), Ok(value)),
+            Scalar::Float(value) => prop_assert!(value.is_finite()),
+        }
+        prop_assert_eq!(coerce(&int.to_string()), Scalar::Int(int));
+        prop_assert_eq!(coerce(&format!("{float:e}")), Scalar::Float(float));
+    }
+}
