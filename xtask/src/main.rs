@@ -1,2 +1,98 @@
-//! x
-fn main() {}
+//! `cargo xtask`: the chores of this repository.
+
+mod licences;
+mod run;
+
+use std::process::ExitCode;
+
+use run::{Failure, Step, cargo};
+
+const USAGE: &str = "\
+cargo xtask test            all checks and tests, as CI runs them
+cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
+cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["test"] => test(),
+        ["bench", ref rest @ ..] => bench(rest),
+        ["fuzz"] => fuzz("60"),
+        ["fuzz", seconds] => fuzz(seconds),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Features of the library that must build by themselves.
+const FEATURES: [&str; 10] = [
+    "memory",
+    "tokio",
+    "msgpack",
+    "sha1",
+    "config",
+    "toml",
+    "compression",
+    "encryption",
+    "metrics",
+    "tracing",
+];
+
+fn test() -> Result<(), Failure> {
+    cargo(["fmt", "--all", "--check"]).named("formatting").run()?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
+    cargo(clippy).named("lints").run()?;
+    features()?;
+    cargo(["test", "--workspace", "--all-features"]).named("tests").run()?;
+    let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
+    cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;
+    model_checks().run()?;
+    licences::check()
+}
+
+fn features() -> Result<(), Failure> {
+    let alone = |feature| {
+        let check = ["check", "-p", "dogpile", "--no-default-features", "--features", feature];
+        cargo(check).env("RUSTFLAGS", "-Dwarnings").target_dir("target-features")
+    };
+    alone("").named("no features").run()?;
+    for feature in FEATURES {
+        alone(feature).named(&format!("feature {feature} alone")).run()?;
+    }
+    Ok(())
+}
+
+/// The lock under a model checker, with the primitives it is built on
+/// replaced.
+fn model_checks() -> Step {
+    let test = ["test", "-p", "dogpile", "--all-features", "--release", "--test", "model"];
+    cargo(test).env("RUSTFLAGS", "--cfg shuttle").target_dir("target-model").named("model checks")
+}
+
+fn bench(arguments: &[&str]) -> Result<(), Failure> {
+    let bench = ["bench", "-p", "dogpile-bench", "--"];
+    cargo(bench.iter().chain(arguments).copied()).named("benchmarks").run()
+}
+
+fn fuzz(seconds: &str) -> Result<(), Failure> {
+    if cargo(["fuzz", "--version"]).quiet().run().is_err() {
+        cargo(["install", "cargo-fuzz", "--locked"]).named("installing cargo-fuzz").run()?;
+    }
+    for target in ["wire", "msgpack"] {
+        let limit = format!("-max_total_time={seconds}");
+        let fuzz = ["+nightly", "fuzz", "run", target, "--", &limit];
+        cargo(fuzz).named(&format!("fuzzing {target}")).run()?;
+    }
+    Ok(())
+}

@@ -44,9 +44,8 @@ fn wait_for<F: Future>(future: Pin<&mut F>) -> Result<F::Output, Starved> {
 pub(crate) fn blocking_is_allowed() -> bool {
     use tokio::runtime::{Handle, RuntimeFlavor};
 
-    let current_thread = |runtime: Handle| {
-        matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread)
-    };
+    let current_thread =
+        |runtime: Handle| matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread);
     match Handle::try_current() {
         Err(_) => true,
         // The trial's panic could not be caught.

@@ -64,11 +64,8 @@ pub fn epoch_seconds(time: SystemTime) -> Timestamp {
 /// that no `SystemTime` can express.
 pub fn system_time(at: Timestamp) -> SystemTime {
     let distance = Duration::try_from_secs_f64(at.abs()).unwrap_or_default();
-    let time = if at < 0.0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
+    let time =
+        if at < 0.0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     time.unwrap_or(UNIX_EPOCH)
 }
 

@@ -195,7 +195,8 @@ impl RegionCodec {
     }
 }
 
-type Read<'r> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'r;
+type Read<'r> =
+    dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'r;
 
 /// The object-safe form of [`Codec`].
 pub(crate) trait ErasedCodec: Send + Sync {

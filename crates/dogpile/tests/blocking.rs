@@ -195,11 +195,7 @@ fn hits_and_creations_that_need_not_wait_work_on_any_runtime() {
 struct SlowWrites;
 
 impl Proxy for SlowWrites {
-    fn get_now(
-        &self,
-        next: &AnyBackend,
-        key: &str,
-    ) -> Option<Result<Option<Entry>, BackendError>> {
+    fn get_now(&self, next: &AnyBackend, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
         next.get_now(key)
     }
 

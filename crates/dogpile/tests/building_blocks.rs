@@ -111,7 +111,8 @@ async fn a_keyed_mutex_is_one_per_key() {
 fn a_registry_keeps_one_object_per_name_while_somebody_uses_it() {
     static NAMES: NameRegistry<AtomicUsize> = NameRegistry::new();
     let made = AtomicUsize::new(0);
-    let get = |name: &str| NAMES.get(name, || AtomicUsize::new(made.fetch_add(1, Ordering::SeqCst)));
+    let get =
+        |name: &str| NAMES.get(name, || AtomicUsize::new(made.fetch_add(1, Ordering::SeqCst)));
     let start = std::sync::Barrier::new(8);
     std::thread::scope(|scope| {
         let (get, start) = (&get, &start);

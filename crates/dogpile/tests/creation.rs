@@ -228,8 +228,7 @@ async fn a_vetoed_value_goes_to_those_who_waited_from_before_and_no_others() {
         })
     };
     let gates: Vec<Arc<Notify>> = (0..4).map(|_| Arc::new(Notify::new())).collect();
-    let mut calls: Vec<_> =
-        gates.iter().zip(0..).map(|(gate, n)| call(n, gate.clone())).collect();
+    let mut calls: Vec<_> = gates.iter().zip(0..).map(|(gate, n)| call(n, gate.clone())).collect();
     for call in &mut calls {
         assert!(futures_util::poll!(call).is_pending());
     }
@@ -262,7 +261,9 @@ async fn the_wait_limit_ends_as_chosen() {
     assert!(futures_util::poll!(&mut plain).is_pending());
     assert!(futures_util::poll!(&mut create).is_pending());
     clock.advance(limit);
-    assert!(matches!(strict.await, Err(Failure::Cache(Error::WaitedTooLong { limit: l, .. })) if l == limit));
+    assert!(
+        matches!(strict.await, Err(Failure::Cache(Error::WaitedTooLong { limit: l, .. })) if l == limit)
+    );
     let plain = plain.await;
     assert_eq!((plain.value, plain.status), (3, Status::Uncached));
     assert_eq!(region.get::<u32>("k").await.unwrap(), None, "uncached is not stored");
@@ -291,7 +292,8 @@ async fn behind_a_background_runner_nobody_waits_for_a_stale_value() {
     let clock = ManualClock::new();
     let region = Region::new("test");
     let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
-    let config = Config::new(Memory::new(10)).clock(clock.clone()).expiration(Duration::from_secs(60));
+    let config =
+        Config::new(Memory::new(10)).clock(clock.clone()).expiration(Duration::from_secs(60));
     region.configure(config.runner(move |job| jobs.send(job).unwrap())).unwrap();
     let call = |value: u32| region.entry("k").background().get_or_create(async move || value);
 
@@ -398,7 +400,9 @@ async fn a_failed_multi_creator_stores_nothing_and_frees_all_keys() {
     assert!(matches!(failed.await, Err(Failure::Creator("no"))));
     for returned in [0, 1, 3] {
         let wrong = region.get_or_create_multi(["a", "b"], async |_| vec![1_u32; returned]).await;
-        assert!(matches!(wrong, Err(Error::WrongCount { asked: 2, returned: r, .. }) if r == returned));
+        assert!(
+            matches!(wrong, Err(Error::WrongCount { asked: 2, returned: r, .. }) if r == returned)
+        );
     }
     assert_eq!(region.get_multi::<u32, _>(["a", "b"]).await.unwrap(), [None, None]);
     for key in ["a", "b"] {
@@ -446,7 +450,8 @@ async fn a_seeded_storm_of_everything_ends_with_every_key_free() {
                         let _ = call.await;
                     }
                     5 => {
-                        let call = region.get_or_create::<u64, _, _>(&key, async || pending().await);
+                        let call =
+                            region.get_or_create::<u64, _, _>(&key, async || pending().await);
                         let _ = tokio::time::timeout(Duration::from_micros(50), call).await;
                     }
                     6 => {

@@ -161,7 +161,7 @@ fn metrics_reach_the_recorder_under_stable_names() {
         .into_vec()
         .into_iter()
         .map(|(key, _, _, value)| {
-            let labels: Vec<_> = key.key().labels().map(|label| label.key()).collect();
+            let labels: Vec<_> = key.key().labels().map(metrics::Label::key).collect();
             assert_eq!(labels, ["region"]);
             (key.key().name().to_owned(), value)
         })

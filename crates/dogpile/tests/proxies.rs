@@ -57,7 +57,8 @@ async fn compression_is_for_large_values_and_undone_on_reading() {
 async fn what_was_written_without_compression_or_otherwise_is_read() {
     let memory = Arc::new(SerializedMemory::new(100));
     let plain = over(AnyBackend::new(Shared(memory.clone())));
-    let zstd = over(Compression::new(Algorithm::Zstd(1)).layer(AnyBackend::new(Shared(memory.clone()))));
+    let zstd =
+        over(Compression::new(Algorithm::Zstd(1)).layer(AnyBackend::new(Shared(memory.clone()))));
     let lz4 = over(Compression::new(Algorithm::Lz4).layer(AnyBackend::new(Shared(memory))));
     let value = "words ".repeat(1_000);
     plain.set("plain", &value).await.unwrap();
@@ -130,9 +131,11 @@ async fn encrypted_values_show_nothing_and_cannot_be_moved_aged_or_forged() {
 
 #[tokio::test]
 async fn encryption_keys_can_be_rotated() {
-    let [old, new] = [("old", 1), ("new", 2)].map(|(name, byte)| EncryptionKey::new(name, &[byte; 32]));
+    let [old, new] =
+        [("old", 1), ("new", 2)].map(|(name, byte)| EncryptionKey::new(name, &[byte; 32]));
     let memory = Arc::new(SerializedMemory::new(100));
-    let region = |encryption: Encryption| over(encryption.layer(AnyBackend::new(Shared(memory.clone()))));
+    let region =
+        |encryption: Encryption| over(encryption.layer(AnyBackend::new(Shared(memory.clone()))));
     region(Encryption::new(old.clone())).set("k", &1).await.unwrap();
     let rotated = region(Encryption::new(new.clone()).also_read(old));
     assert_eq!(rotated.get("k").await.unwrap(), Some(1));
@@ -166,7 +169,8 @@ impl Proxy for Vandal {
         next: &AnyBackend,
         entries: &[(&str, Entry)],
     ) -> Result<(), BackendError> {
-        let entries: Vec<_> = entries.iter().map(|(key, entry)| (*key, vandalized(entry))).collect();
+        let entries: Vec<_> =
+            entries.iter().map(|(key, entry)| (*key, vandalized(entry))).collect();
         next.set_multi(&entries).await
     }
 }

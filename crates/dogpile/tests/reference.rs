@@ -140,7 +140,8 @@ async fn step(
             prop_assert_eq!(found, model.stored.get(&key).map(|(value, ..)| *value));
         }
         Operation::GetMulti(keys) => {
-            let found = region.get_multi::<u32, _>(keys.iter().map(|&key| name(key))).await.unwrap();
+            let found =
+                region.get_multi::<u32, _>(keys.iter().map(|&key| name(key))).await.unwrap();
             let expected: Vec<_> = keys.iter().map(|&key| model.fresh(key, EXPIRATION)).collect();
             prop_assert_eq!(found, expected);
         }

@@ -42,10 +42,7 @@ fn everything_can_be_set() {
         ("replace_existing_backend", "true"),
     ]);
     assert_eq!(region.stored_key("k").unwrap(), "shop:k");
-    assert_eq!(
-        region.backend().unwrap().name(),
-        "Compression over Logging over SerializedMemory"
-    );
+    assert_eq!(region.backend().unwrap().name(), "Compression over Logging over SerializedMemory");
     region.blocking().set("k", &7).unwrap();
     assert_eq!(region.blocking().get("k").unwrap(), Some(7));
 }

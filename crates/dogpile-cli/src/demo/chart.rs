@@ -47,7 +47,10 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let slowest = runs.iter().flat_map(Run::latencies).max().unwrap_or_default();
     let top = height(Duration::from_secs_f64(slowest.as_secs_f64().max(0.001))).ceil();
-    writeln!(out, "\nThe slowest request of each moment, in milliseconds (logarithmic), over time:")?;
+    writeln!(
+        out,
+        "\nThe slowest request of each moment, in milliseconds (logarithmic), over time:"
+    )?;
     for run in runs {
         let points = slowest_per_column(&run.samples, seconds, style.width);
         let area = Rect::new(0, 0, style.width, HEIGHT);
@@ -66,7 +69,11 @@ fn slowest_per_column(samples: &[Sample], seconds: u32, width: u16) -> Vec<(f64,
     let mut slowest = vec![None::<Duration>; columns];
     for sample in samples {
         let at = sample.sent.as_secs_f64() / total * columns as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small column number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small column number"
+        )]
         let column = (at as usize).min(columns - 1);
         slowest[column] = slowest[column].max(Some(sample.latency));
     }

@@ -113,7 +113,8 @@ fn fill(connection: &Connection, rows: u32) -> rusqlite::Result<()> {
     // A linear congruence: the same rows in every run.
     let mut state = 42_u64;
     let mut draw = |below: u64| -> i64 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         i64::try_from((state >> 33) % below).unwrap_or(0)
     };
     for _ in 0..rows {

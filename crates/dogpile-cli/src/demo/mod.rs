@@ -76,7 +76,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 async fn all_ways(options: &Options) -> Result<Vec<Run>, Failure> {
     let folder = tempfile::tempdir()?;
     say(options, &format!("creating a database of {} rows ...", options.rows))?;
-    let database = Arc::new(Database::create(&folder.path().join("orders.db"), options.rows).await?);
+    let database =
+        Arc::new(Database::create(&folder.path().join("orders.db"), options.rows).await?);
     let alone = database.time_one_query().await?;
     say(
         options,

@@ -47,7 +47,10 @@ enum Cache {
     None,
     /// What is often written by hand: look, and if there is nothing fresh,
     /// query and store.
-    Naive { stored: Mutex<Option<(SystemTime, Report)>>, schedule: Schedule },
+    Naive {
+        stored: Mutex<Option<(SystemTime, Report)>>,
+        schedule: Schedule,
+    },
     Dogpile(Region<Local>),
 }
 

@@ -88,8 +88,21 @@ pub async fn set_multi_stores_and_delete_multi_removes(fixture: Fixture) {
 pub async fn unusual_keys_are_kept_apart_or_refused(fixture: Fixture) {
     let long = "x".repeat(10_000);
     let names = [
-        "with space", "with  space", "new\nline", "nul\u{0}", "nul", "ключ", "🔑", "a|b", "%00",
-        "{hash}tag", "*", "../up", "'quoted'; --", &long[1..], &long,
+        "with space",
+        "with  space",
+        "new\nline",
+        "nul\u{0}",
+        "nul",
+        "ключ",
+        "🔑",
+        "a|b",
+        "%00",
+        "{hash}tag",
+        "*",
+        "../up",
+        "'quoted'; --",
+        &long[1..],
+        &long,
     ];
     let mut kept = Vec::new();
     for name in names {
@@ -158,7 +171,9 @@ pub async fn concurrent_writes_are_never_torn(fixture: Fixture) {
                 backend.set(&key, entry.clone()).await.unwrap();
                 if let Some(found) = backend.get(&key).await.unwrap() {
                     let found = text(&found);
-                    assert!(found.len() == 5_000 && found.bytes().all(|b| b == found.as_bytes()[0]));
+                    assert!(
+                        found.len() == 5_000 && found.bytes().all(|b| b == found.as_bytes()[0])
+                    );
                 }
             }
         });

@@ -132,7 +132,10 @@ struct Refreshing {
     elected: tokio::task::JoinHandle<String>,
 }
 
-async fn refreshing(fixture: &Fixture, age: impl AsyncFnOnce(&Region, &crate::ManualClock)) -> Refreshing {
+async fn refreshing(
+    fixture: &Fixture,
+    age: impl AsyncFnOnce(&Region, &crate::ManualClock),
+) -> Refreshing {
     let (region, clock) = fixture.region();
     let key = fixture.key("refreshed");
     region.set(&key, &"old".to_owned()).await.unwrap();
@@ -208,7 +211,8 @@ pub async fn overlapping_multi_calls_finish_and_create_each_key_once(fixture: Fi
     const KEYS: usize = 12;
     let (region, _) = fixture.region();
     let keys: Vec<String> = (0..KEYS).map(|n| fixture.key(&n.to_string())).collect();
-    let creations: Arc<Vec<AtomicUsize>> = Arc::new((0..KEYS).map(|_| AtomicUsize::new(0)).collect());
+    let creations: Arc<Vec<AtomicUsize>> =
+        Arc::new((0..KEYS).map(|_| AtomicUsize::new(0)).collect());
     let start = Arc::new(Barrier::new(40));
     let mut tasks = JoinSet::new();
     for task in 0..40 {
@@ -227,9 +231,9 @@ pub async fn overlapping_multi_calls_finish_and_create_each_key_once(fixture: Fi
                 let creations = creations.clone();
                 async move {
                     tokio::time::sleep(Duration::from_millis(2)).await;
-                    numbers.iter().for_each(|&n| {
+                    for &n in &numbers {
                         creations[n].fetch_add(1, Ordering::SeqCst);
-                    });
+                    }
                     numbers
                 }
             });

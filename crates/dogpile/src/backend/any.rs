@@ -12,8 +12,7 @@ use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
 
 /// The future of an erased operation.
-pub(crate) type Boxed<'a, T> =
-    Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
 /// A backend of any type, proxies around it included. Clones share it.
 ///

@@ -92,7 +92,8 @@ pub trait Backend: Send + Sync + 'static {
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, BackendError>> + Send;
 
     /// Stores `entry` under `key`.
-    fn set(&self, key: &str, entry: Entry) -> impl Future<Output = Result<(), BackendError>> + Send;
+    fn set(&self, key: &str, entry: Entry)
+    -> impl Future<Output = Result<(), BackendError>> + Send;
 
     /// Removes what is stored under `key`, if anything is.
     fn delete(&self, key: &str) -> impl Future<Output = Result<(), BackendError>> + Send;
@@ -132,10 +133,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// Removes what is stored under each of `keys`.
-    fn delete_multi(
-        &self,
-        keys: &[&str],
-    ) -> impl Future<Output = Result<(), BackendError>> + Send {
+    fn delete_multi(&self, keys: &[&str]) -> impl Future<Output = Result<(), BackendError>> + Send {
         async move {
             for key in keys {
                 self.delete(key).await?;

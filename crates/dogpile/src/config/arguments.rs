@@ -169,7 +169,8 @@ impl FromSetting for Lifetime {
 pub(super) struct ManglerName(pub(super) ManglerChoice);
 
 impl FromSetting for ManglerName {
-    const EXPECTED: &'static str = "`sha1` (with the feature of that name), `none` or `prefix:TEXT`";
+    const EXPECTED: &'static str =
+        "`sha1` (with the feature of that name), `none` or `prefix:TEXT`";
 
     fn from_setting(text: &str) -> Option<Self> {
         match text.trim() {

@@ -44,10 +44,7 @@ pub fn register_backend(
 
 /// Makes a proxy known to settings as `name`. A name that is taken is
 /// replaced.
-pub fn register_proxy(
-    name: &str,
-    wrap: impl Fn(AnyBackend) -> AnyBackend + Send + Sync + 'static,
-) {
+pub fn register_proxy(name: &str, wrap: impl Fn(AnyBackend) -> AnyBackend + Send + Sync + 'static) {
     let mut names = PROXIES.write().unwrap_or_else(PoisonError::into_inner);
     names.insert(name.to_owned(), Arc::new(wrap));
 }

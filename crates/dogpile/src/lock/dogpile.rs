@@ -283,4 +283,3 @@ where
         Some(Patience { terms: Terms { limit, then: OnTimeout::Error }, timer })
     }
 }
-

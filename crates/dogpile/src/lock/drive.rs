@@ -111,11 +111,8 @@ pub(crate) trait Site: Sync {
     ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Fault>> + Send;
 
     /// Gives a key up for whose value no creation was needed after all.
-    fn hand_over(
-        &self,
-        guard: Self::Guard,
-        value: &Self::Value,
-    ) -> impl Future<Output = ()> + Send;
+    fn hand_over(&self, guard: Self::Guard, value: &Self::Value)
+    -> impl Future<Output = ()> + Send;
 
     /// Gives keys up that nothing was made for.
     fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
@@ -330,9 +327,8 @@ async fn settle<S: Site>(site: &S, slots: &mut [Slot<'_, S>]) {
 
 /// Tries to get the keys whose decision asks for it.
 async fn claim<'s, S: Site>(site: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), S::Fault> {
-    let indexes: Vec<usize> = (0..slots.len())
-        .filter(|&index| slots[index].action() == Some(Action::TryMutex))
-        .collect();
+    let indexes: Vec<usize> =
+        (0..slots.len()).filter(|&index| slots[index].action() == Some(Action::TryMutex)).collect();
     if indexes.is_empty() {
         return Ok(());
     }

@@ -30,8 +30,6 @@ pub use dogpile::{Lock, LockFailure};
 pub use drive::{LockError, OnTimeout, Status};
 pub use keyed::KeyedMutex;
 pub use mutex::{AnyMutex, Lease, Mutex, NullMutex};
-pub use reentrant::{
-    KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex,
-};
+pub use reentrant::{KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex};
 pub use registry::NameRegistry;
 pub use rw::{ReadWriteGuard, ReadWriteMutex};

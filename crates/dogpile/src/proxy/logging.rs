@@ -44,11 +44,7 @@ impl Proxy for Logging {
         logged("get", key, next.get(key), hit_or_miss).await
     }
 
-    fn get_now(
-        &self,
-        next: &AnyBackend,
-        key: &str,
-    ) -> Option<Result<Option<Entry>, BackendError>> {
+    fn get_now(&self, next: &AnyBackend, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
         let began = Instant::now();
         let result = next.get_now(key)?;
         log::operation("get", &shown(key), result.as_ref().map(hit_or_miss), began.elapsed());

@@ -90,11 +90,7 @@ impl Proxy for Operations {
         self.count(&self.0.get, next.get(key).await)
     }
 
-    fn get_now(
-        &self,
-        next: &AnyBackend,
-        key: &str,
-    ) -> Option<Result<Option<Entry>, BackendError>> {
+    fn get_now(&self, next: &AnyBackend, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
         Some(self.count(&self.0.get, next.get_now(key)?))
     }
 

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::background::Runner;
 use super::config::{Config, ManglerChoice};
 use super::kind::{Cacheable, Codec, Kind};
 use super::options::Options;
-use super::background::Runner;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -71,7 +71,16 @@ impl Core {
         };
         let mutex = backend.mutex();
         Ok(Self {
-            shared, backend, mutex, objects, mangler, codec, clock, invalidation, runner, defaults,
+            shared,
+            backend,
+            mutex,
+            objects,
+            mangler,
+            codec,
+            clock,
+            invalidation,
+            runner,
+            defaults,
         })
     }
 

@@ -96,10 +96,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     /// The values, those that are missing made by `creator`; its error if it
     /// fails, and then nothing is stored. See
     /// [`Region::get_or_create_multi`](crate::Region::get_or_create_multi).
-    pub async fn try_get_or_create<T, E, F, Fut>(
-        self,
-        mut creator: F,
-    ) -> Result<Vec<T>, Failure<E>>
+    pub async fn try_get_or_create<T, E, F, Fut>(self, mut creator: F) -> Result<Vec<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,

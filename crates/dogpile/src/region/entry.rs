@@ -10,9 +10,7 @@ use super::Region;
 use super::core::Core;
 use super::create::{Creation, OneCreator};
 use super::kind::{Cacheable, Kind, Serde};
-use super::lookup::{
-    IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, age,
-};
+use super::lookup::{IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, age};
 use super::options::{Always, Expiration, Options, ShouldCache};
 use crate::backend::BackendError;
 use crate::error::{Error, Failure, Result};
@@ -213,11 +211,7 @@ impl<K, S, C> fmt::Debug for Entry<'_, K, S, C> {
 pub(super) struct Unconfigured<'r, K>(pub(super) &'r Region<K>);
 
 impl<K: Kind> Unconfigured<'_, K> {
-    async fn run<T, E, F, Fut>(
-        self,
-        strict: bool,
-        creator: F,
-    ) -> Result<Lookup<T>, Failure<E>>
+    async fn run<T, E, F, Fut>(self, strict: bool, creator: F) -> Result<Lookup<T>, Failure<E>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,

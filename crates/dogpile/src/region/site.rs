@@ -374,10 +374,7 @@ where
         Creation { owner: Arc::as_ptr(&self.core.shared).addr(), keys }
     }
 
-    async fn claim<'s>(
-        &'s self,
-        keys: &[(usize, &Sight)],
-    ) -> Result<Vec<Claim<'s, Self>>, Error> {
+    async fn claim<'s>(&'s self, keys: &[(usize, &Sight)]) -> Result<Vec<Claim<'s, Self>>, Error> {
         let mut held = Vec::with_capacity(keys.len());
         for &(index, sight) in keys {
             if let Some(local) = self.core.shared.keys.try_hold(&self.keys[index].stored) {
@@ -399,10 +396,7 @@ where
         guard.local.begin();
     }
 
-    async fn finish(
-        &self,
-        made: Vec<(usize, Option<Guard>, T)>,
-    ) -> Result<Vec<Got<T>>, Error> {
+    async fn finish(&self, made: Vec<(usize, Option<Guard>, T)>) -> Result<Vec<Got<T>>, Error> {
         let ct = self.core.stamp();
         let mut finished = Vec::with_capacity(made.len());
         let (mut plain, mut leased, mut unused) = (Vec::new(), Vec::new(), Vec::new());

@@ -134,9 +134,6 @@ impl<Q, T, K> Copy for Typed<'_, Q, T, K> {}
 
 impl<Q, T, K> fmt::Debug for Typed<'_, Q, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Typed")
-            .field("region", &self.region)
-            .field("prefix", &self.prefix)
-            .finish()
+        f.debug_struct("Typed").field("region", &self.region).field("prefix", &self.prefix).finish()
     }
 }

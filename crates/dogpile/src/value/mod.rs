@@ -126,10 +126,7 @@ impl Entry {
 
     /// An entry holding a live object, created at `ct` (epoch seconds).
     pub fn object<T: Send + Sync + 'static>(object: T, ct: Timestamp) -> Self {
-        Self {
-            metadata: Metadata::created_at(ct),
-            payload: Payload::Object(Object::new(object)),
-        }
+        Self { metadata: Metadata::created_at(ct), payload: Payload::Object(Object::new(object)) }
     }
 
     /// What stored bytes turn into whose header cannot be read: not even the

@@ -1,0 +1,70 @@
+//! Running commands, and saying which.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Why a chore was not done.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A command that is one step of a chore.
+pub(crate) struct Step {
+    command: Command,
+    name: Option<String>,
+}
+
+/// `cargo` with these arguments. The `cargo` of the path rather than the one
+/// that runs us: only that one understands `+nightly`.
+pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Step {
+    let mut command = Command::new("cargo");
+    command.args(arguments);
+    // Set by the cargo that runs us, these would pin the toolchain.
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    Step { command, name: None }
+}
+
+impl Step {
+    /// Announces the step and how long it took.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Builds where other flags do not undo the work of other steps.
+    pub(crate) fn target_dir(self, folder: &str) -> Self {
+        self.env("CARGO_TARGET_DIR", folder)
+    }
+
+    pub(crate) fn quiet(mut self) -> Self {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        self
+    }
+
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        if let Some(name) = &self.name {
+            println!("==> {name}");
+        }
+        let began = Instant::now();
+        let what = self.name.clone().unwrap_or_else(|| "a command".to_owned());
+        let status = self.command.status().map_err(|e| Failure(format!("{what}: {e}")))?;
+        if !status.success() {
+            return Err(Failure(format!("{what} failed ({status})")));
+        }
+        if self.name.is_some() {
+            println!("==> {what}: {:.0} s", began.elapsed().as_secs_f64());
+        }
+        Ok(())
+    }
+}
