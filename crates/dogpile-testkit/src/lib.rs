@@ -1,7 +1,7 @@
 //! Tests for backends of the [`dogpile`] cache, and what tests of code over a
 //! cache need.
 //!
-//! - [`conformance`]: what every backend must do, derived from dogpile's
+//! - [`mod@conformance`]: what every backend must do, derived from dogpile's
 //!   behaviour contract. An author of a backend runs all of it with one line:
 //!
 //!   ```

@@ -1,0 +1,2 @@
+//! Benchmarks of dogpile beside other caches, all in one process:
+//! `cargo bench -p dogpile-bench`.

@@ -1,0 +1,65 @@
+//! Hits on two threads: how much more than one thread do they get done?
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use crate::hits::{KEYS, Value, keys, moka, quick, region, value};
+use crate::measure::Effort;
+
+/// Operations per second and thread, of all threads together, in the best
+/// round: the one that nobody else disturbed.
+fn throughput(threads: usize, effort: Effort, hit: &(impl Fn(usize) + Sync)) -> f64 {
+    let round = || {
+        let start = Barrier::new(threads + 1);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        // Each thread in another place of the keys.
+                        let offset = thread * KEYS / 2;
+                        (0..effort.operations).for_each(|n| hit(n + offset));
+                    })
+                })
+                .collect();
+            start.wait();
+            let began = Instant::now();
+            for worker in workers {
+                worker.join().expect("a worker does not panic");
+            }
+            (threads * effort.operations) as f64 / began.elapsed().as_secs_f64()
+        })
+    };
+    (0..effort.rounds).map(|_| round()).fold(0.0, f64::max)
+}
+
+fn row(name: &str, keys: &str, effort: Effort, hit: impl Fn(usize) + Sync) -> f64 {
+    let [one, two] = [1, 2].map(|threads| throughput(threads, effort, &hit));
+    let gain = two / one;
+    println!("  {name:24} {keys:10} {:7.1} -> {:7.1} million/s = {gain:.2}", one / 1e6, two / 1e6);
+    gain
+}
+
+pub(crate) fn run(effort: Effort) {
+    println!("\nhits in memory, one thread -> two threads");
+    let all = keys();
+    let (region, quick, moka) = (region(), quick(), moka());
+    let mut uniform_gain = 0.0;
+    for (name, spread) in [("uniform", KEYS), ("one key", 1)] {
+        let next = |n: usize| all[n % spread].as_str();
+        let gain = row("dogpile get_or_create", name, effort, |n| {
+            black_box(region.blocking().get_or_create::<Value>(next(n), value));
+        });
+        if spread > 1 {
+            uniform_gain = gain;
+        }
+        row("quick_cache get", name, effort, |n| drop(black_box(quick.get(next(n)))));
+        row("moka get", name, effort, |n| {
+            black_box(pollster::block_on(moka.get(next(n))));
+        });
+    }
+    let mark = if uniform_gain >= 1.7 { "met" } else { "MISSED" };
+    println!("  dogpile, uniform: {uniform_gain:.2} (target at least 1.7: {mark})");
+}
