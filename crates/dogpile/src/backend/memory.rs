@@ -121,6 +121,7 @@ impl Backend for Memory {
 }
 
 impl Memory {
+    #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
         let Slot { object, ct } = self.cache.get(key)?;
         Some(Entry { metadata: Metadata::created_at(ct), payload: Payload::Object(object) })

@@ -58,6 +58,7 @@ pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 ///
 /// A `ct` slightly in the future, as machines' clocks differ, is age zero;
 /// one further ahead than [`CLOCK_SKEW`] is expired.
+#[inline]
 pub fn judge(
     ct: Timestamp,
     now: Timestamp,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::entry::{BackgroundEntry, Entry};
 use super::kind::{Cacheable, Kind, Serde};
-use super::lookup::{IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored};
+use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored};
 use super::options::{Always, Expiration, ShouldCache};
 use super::{Entries, Region};
 use crate::blocking::{Starved, block_on, blocking_is_allowed};
@@ -266,7 +266,7 @@ impl<'r, K: Kind, S: Shape, C> BlockingEntry<'r, K, S, C> {
     fn create<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send,
-    ) -> Result<Lookup<T>, Failure<E>>
+    ) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,
@@ -335,7 +335,7 @@ where
         made
     }
 
-    fn rescue<K: Kind>(&self, region: &Region<K>, strict: bool) -> Result<Lookup<T>, Failure<E>> {
+    fn rescue<K: Kind>(&self, region: &Region<K>, strict: bool) -> Result<Answer<T>, Failure<E>> {
         let fault = would_deadlock(region);
         if strict {
             return Err(Failure::Cache(fault));
@@ -345,8 +345,8 @@ where
         let made = self.made.lock().take();
         let creator = self.creator.lock().take();
         match (made, creator) {
-            (Some(made), _) => made.map(Lookup::uncached).map_err(Failure::Creator),
-            (None, Some(creator)) => creator().map(Lookup::uncached).map_err(Failure::Creator),
+            (Some(made), _) => made.map(Answer::uncached).map_err(Failure::Creator),
+            (None, Some(creator)) => creator().map(Answer::uncached).map_err(Failure::Creator),
             (None, None) => unreachable!("the creator ran, and what it made was saved"),
         }
     }
@@ -394,7 +394,7 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
     fn create<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send + 'static,
-    ) -> Result<Lookup<T>, Failure<E>>
+    ) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,

@@ -109,6 +109,7 @@ impl Core {
     }
 
     /// The key that `key` is stored under.
+    #[inline]
     pub(crate) fn stored_key<'k>(&self, key: &'k str) -> Cow<'k, str> {
         match &self.mangler {
             None => Cow::Borrowed(key),
@@ -117,6 +118,7 @@ impl Core {
     }
 
     /// What a stored value is worth `now`, to a call with these options.
+    #[inline]
     pub(crate) fn judge(&self, metadata: &Metadata, options: &Options, now: Timestamp) -> Found {
         if metadata.v != VERSION {
             return Found::Nothing;
@@ -131,6 +133,7 @@ impl Core {
     }
 
     /// The `T` in a payload.
+    #[inline]
     pub(crate) fn open<K, T: Cacheable<K>>(&self, payload: &Payload) -> Result<T, Unopened> {
         match payload {
             Payload::Object(object) => match object.downcast_ref::<T>() {

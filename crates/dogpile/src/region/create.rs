@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::background::Job;
 use super::core::{Core, Got};
 use super::kind::Cacheable;
-use super::lookup::{Lookup, age};
+use super::lookup::Answer;
 use super::options::{Options, ShouldCache};
 use super::site::{Guard, RegionSite, SiteKey};
 use crate::error::{Error, Failure};
@@ -59,7 +59,7 @@ where
     pub(crate) async fn here<'a, E: Send + 'a>(
         &self,
         creator: Creator<'a, T, E>,
-    ) -> Result<Vec<Lookup<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, Failure<E>>
     where
         C: 'a,
     {
@@ -71,7 +71,7 @@ where
     pub(crate) async fn behind<E: Send + 'static>(
         &self,
         creator: Creator<'static, T, E>,
-    ) -> Result<Vec<Lookup<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, Failure<E>>
     where
         C: 'static,
     {
@@ -83,7 +83,7 @@ where
         &self,
         creator: Creator<'a, T, E>,
         background: B,
-    ) -> Result<Vec<Lookup<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, Failure<E>>
     where
         E: Send,
         B: Background<RegionSite<K, T, C>, Creator<'a, T, E>> + Send,
@@ -105,21 +105,14 @@ where
         &self,
         fault: &Error,
         creator: impl Future<Output = Result<T, E>>,
-    ) -> Result<Lookup<T>, E> {
+    ) -> Result<Answer<T>, E> {
         let creation = self.site.creation(&[0]);
         let own = creating::depth(creation.owner, &self.site.keys[0].stored);
         assert!(own < 2, "{fault}");
         log::running_uncached(self.site.core.name(), fault);
         let value = creating::inside(creation, creator).await?;
         self.site.core.stats().count_uncached();
-        Ok(Lookup::uncached(value))
-    }
-}
-
-impl<T> Lookup<T> {
-    /// A value made past the cache.
-    pub(crate) fn uncached(value: T) -> Self {
-        Self { value, status: Status::Uncached, age: std::time::Duration::ZERO }
+        Ok(Answer::uncached(value))
     }
 }
 
@@ -130,7 +123,7 @@ where
     C: ShouldCache<T>,
 {
     /// Counts how a value came about, and tells the caller.
-    fn answer(&self, (got, status): (Got<T>, Status)) -> Lookup<T> {
+    fn answer(&self, (got, status): (Got<T>, Status)) -> Answer<T> {
         let counted = self.core.stats();
         match status {
             Status::Hit => counted.count(Count::Hits),
@@ -141,11 +134,7 @@ where
                 counted.count(Count::Waits);
             }
         }
-        let age = match status {
-            Status::Created => std::time::Duration::ZERO,
-            _ => age(self.core.clock.now(), got.ct),
-        };
-        Lookup { value: got.value, status, age }
+        Answer { value: got.value, status, ct: got.ct, now: self.core.clock.now() }
     }
 
     fn asked(&self, indexes: &[usize]) -> Vec<&str> {
@@ -268,17 +257,17 @@ where
     pub(crate) async fn settle<K, C>(
         self,
         creation: &Creation<K, T, C>,
-        result: Result<Vec<Lookup<T>>, Failure<E>>,
+        result: Result<Vec<Answer<T>>, Failure<E>>,
         strict: bool,
-    ) -> Result<Lookup<T>, Failure<E>>
+    ) -> Result<Answer<T>, Failure<E>>
     where
         K: 'static,
         T: Cacheable<K>,
         C: ShouldCache<T>,
     {
         let fault = match result {
-            Ok(mut lookups) => match lookups.pop() {
-                Some(lookup) => return Ok(lookup),
+            Ok(mut answers) => match answers.pop() {
+                Some(answer) => return Ok(answer),
                 None => unreachable!("one key has one answer"),
             },
             Err(Failure::Cache(fault)) if !strict => fault,

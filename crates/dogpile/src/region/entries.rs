@@ -116,8 +116,8 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         let creator: Creator<'_, T, E> = Box::new(move |indexes: Vec<usize>| {
             Box::pin(creator(indexes.iter().map(|&index| keys[index].clone()).collect()))
         });
-        let lookups = Box::pin(creation.here(creator)).await?;
-        let values: Vec<T> = lookups.into_iter().map(|lookup| lookup.value).collect();
+        let answers = Box::pin(creation.here(creator)).await?;
+        let values: Vec<T> = answers.into_iter().map(|answer| answer.value).collect();
         Ok(order.into_iter().map(|index| values[index].clone()).collect())
     }
 

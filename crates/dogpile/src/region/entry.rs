@@ -10,11 +10,11 @@ use super::Region;
 use super::core::Core;
 use super::create::{Creation, OneCreator};
 use super::kind::{Cacheable, Kind, Serde};
-use super::lookup::{IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, age};
+use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored, age};
 use super::options::{Always, Expiration, Options, ShouldCache};
 use crate::backend::BackendError;
 use crate::error::{Error, Failure, Result};
-use crate::lock::{Found, Mutex, OnTimeout, Status};
+use crate::lock::{Found, Mutex, OnTimeout};
 use crate::stats::Count;
 use crate::value::Entry as StoredEntry;
 
@@ -150,22 +150,11 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         S::tried(Box::pin(self.create(creator)).await)
     }
 
-    /// The hit path: a fresh value that the backend has at hand, without a
-    /// look at any mutex.
-    pub(super) fn hit_now<T: Cacheable<K>>(&self) -> Option<Lookup<T>> {
-        let core = self.region.core.load();
-        let core = core.as_ref()?;
-        let entry = core.backend.get_now(&core.stored_key(&self.key))?.ok()??;
-        let now = core.clock.coarse_now();
-        if core.judge(&entry.metadata, &self.options, now) != Found::Fresh {
-            return None;
-        }
-        let value = core.open(&entry.payload).ok()?;
-        core.stats().count(Count::Hits);
-        Some(Lookup { value, status: Status::Hit, age: age(now, entry.metadata.ct) })
+    pub(super) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
+        self.region.hit_now(&self.key, &self.options)
     }
 
-    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Lookup<T>, Failure<E>>
+    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,
@@ -211,7 +200,7 @@ impl<K, S, C> fmt::Debug for Entry<'_, K, S, C> {
 pub(super) struct Unconfigured<'r, K>(pub(super) &'r Region<K>);
 
 impl<K: Kind> Unconfigured<'_, K> {
-    async fn run<T, E, F, Fut>(self, strict: bool, creator: F) -> Result<Lookup<T>, Failure<E>>
+    async fn run<T, E, F, Fut>(self, strict: bool, creator: F) -> Result<Answer<T>, Failure<E>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -220,7 +209,7 @@ impl<K: Kind> Unconfigured<'_, K> {
             return Err(self.0.not_configured().into());
         }
         self.0.note_uncached_use();
-        creator().await.map(Lookup::uncached).map_err(Failure::Creator)
+        creator().await.map(Answer::uncached).map_err(Failure::Creator)
     }
 }
 
@@ -269,7 +258,7 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
         S::tried(Box::pin(self.create(creator)).await)
     }
 
-    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Lookup<T>, Failure<E>>
+    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,

@@ -45,6 +45,31 @@ pub(crate) fn age(now: Timestamp, ct: Timestamp) -> Duration {
     Duration::try_from_secs_f64((now - ct).max(0.0)).unwrap_or_default()
 }
 
+/// What the engine answers; a [`Lookup`] is made of it for those who want one.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Answer<T> {
+    pub(crate) value: T,
+    pub(crate) status: Status,
+    pub(crate) ct: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl<T> Answer<T> {
+    /// A value made past the cache.
+    pub(crate) fn uncached(value: T) -> Self {
+        Self { value, status: Status::Uncached, ct: 0.0, now: 0.0 }
+    }
+
+    fn into_lookup(self) -> Lookup<T> {
+        let age = match self.status {
+            Status::Created | Status::Uncached => Duration::ZERO,
+            _ => age(self.now, self.ct),
+        };
+        Lookup { value: self.value, status: self.status, age }
+    }
+}
+
 /// What the creating calls of an [`Entry`](crate::Entry) return. There are
 /// four shapes, chosen by [`detailed`](crate::Entry::detailed) and
 /// [`strict`](crate::Entry::strict):
@@ -63,9 +88,9 @@ pub trait Shape: sealed::Sealed + Send + Sync + 'static {
     #[doc(hidden)]
     const STRICT: bool;
     #[doc(hidden)]
-    fn one<T>(result: Result<Lookup<T>, Failure<Infallible>>) -> Self::One<T>;
+    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Self::One<T>;
     #[doc(hidden)]
-    fn tried<T, E>(result: Result<Lookup<T>, Failure<E>>) -> Self::Tried<T, E>;
+    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Self::Tried<T, E>;
 }
 
 /// The value alone; a fault of the cache runs the creator.
@@ -85,16 +110,16 @@ pub struct Detailed;
 pub struct StrictDetailed;
 
 /// The creator's side of a call that survives faults of the cache.
-fn without_faults<T, E>(result: Result<Lookup<T>, Failure<E>>) -> Result<Lookup<T>, E> {
+fn without_faults<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<Answer<T>, E> {
     match result {
-        Ok(lookup) => Ok(lookup),
+        Ok(answer) => Ok(answer),
         Err(Failure::Creator(error)) => Err(error),
         Err(Failure::Cache(_)) => unreachable!("a plain call survives the cache's faults"),
     }
 }
 
 /// The cache's side of a call whose creator cannot fail.
-fn without_failures<T>(result: Result<Lookup<T>, Failure<Infallible>>) -> Result<Lookup<T>, Error> {
+fn without_failures<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Result<Answer<T>, Error> {
     result.map_err(|failure| match failure {
         Failure::Cache(error) => error,
     })
@@ -105,13 +130,13 @@ impl Shape for Plain {
     type Tried<T, E> = Result<T, E>;
     const STRICT: bool = false;
 
-    fn one<T>(result: Result<Lookup<T>, Failure<Infallible>>) -> T {
-        let Ok(lookup) = without_faults(result);
-        lookup.value
+    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> T {
+        let Ok(answer) = without_faults(result);
+        answer.value
     }
 
-    fn tried<T, E>(result: Result<Lookup<T>, Failure<E>>) -> Result<T, E> {
-        without_faults(result).map(|lookup| lookup.value)
+    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<T, E> {
+        without_faults(result).map(|answer| answer.value)
     }
 }
 
@@ -120,13 +145,13 @@ impl Shape for Detailed {
     type Tried<T, E> = Result<Lookup<T>, E>;
     const STRICT: bool = false;
 
-    fn one<T>(result: Result<Lookup<T>, Failure<Infallible>>) -> Lookup<T> {
-        let Ok(lookup) = without_faults(result);
-        lookup
+    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Lookup<T> {
+        let Ok(answer) = without_faults(result);
+        answer.into_lookup()
     }
 
-    fn tried<T, E>(result: Result<Lookup<T>, Failure<E>>) -> Result<Lookup<T>, E> {
-        without_faults(result)
+    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<Lookup<T>, E> {
+        without_faults(result).map(Answer::into_lookup)
     }
 }
 
@@ -135,12 +160,12 @@ impl Shape for Strict {
     type Tried<T, E> = Result<T, Failure<E>>;
     const STRICT: bool = true;
 
-    fn one<T>(result: Result<Lookup<T>, Failure<Infallible>>) -> Result<T, Error> {
-        without_failures(result).map(|lookup| lookup.value)
+    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Result<T, Error> {
+        without_failures(result).map(|answer| answer.value)
     }
 
-    fn tried<T, E>(result: Result<Lookup<T>, Failure<E>>) -> Result<T, Failure<E>> {
-        result.map(|lookup| lookup.value)
+    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<T, Failure<E>> {
+        result.map(|answer| answer.value)
     }
 }
 
@@ -149,12 +174,12 @@ impl Shape for StrictDetailed {
     type Tried<T, E> = Result<Lookup<T>, Failure<E>>;
     const STRICT: bool = true;
 
-    fn one<T>(result: Result<Lookup<T>, Failure<Infallible>>) -> Result<Lookup<T>, Error> {
-        without_failures(result)
+    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Result<Lookup<T>, Error> {
+        without_failures(result).map(Answer::into_lookup)
     }
 
-    fn tried<T, E>(result: Result<Lookup<T>, Failure<E>>) -> Result<Lookup<T>, Failure<E>> {
-        result
+    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<Lookup<T>, Failure<E>> {
+        result.map(Answer::into_lookup)
     }
 }
 

@@ -38,14 +38,16 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use self::core::{Core, Shared};
+use self::lookup::Answer;
+use self::options::Options;
 use crate::backend::AnyBackend;
 use crate::clock::Timeline;
 use crate::error::{Error, Failure, Result};
 use crate::invalidation::Mode;
-use crate::lock::KeyedMutex;
+use crate::lock::{Found, KeyedMutex, Status};
 use crate::log;
 use crate::proxy::Layer;
-use crate::stats::{Statistics, Stats};
+use crate::stats::{Count, Statistics, Stats};
 
 pub use background::{DefaultRunner, Job, Runner};
 pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
@@ -278,7 +280,10 @@ impl<K: Kind> Region<K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
     {
-        self.entry(key).get_or_create(creator).await
+        match self.hit_now(key, Options::NONE) {
+            Some(hit) => hit.value,
+            None => Box::pin(self.entry(key).get_or_create(creator)).await,
+        }
     }
 
     /// As [`get_or_create`](Self::get_or_create), for a creator that can
@@ -291,7 +296,10 @@ impl<K: Kind> Region<K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        self.entry(key).try_get_or_create(creator).await
+        match self.hit_now(key, Options::NONE) {
+            Some(hit) => Ok(hit.value),
+            None => Box::pin(self.entry(key).try_get_or_create(creator)).await,
+        }
     }
 
     /// The values under `keys`, in their order; those that are missing or
@@ -340,7 +348,10 @@ impl<K: Kind> Region<K> {
     /// The value under `key`, if it is present, not expired and not
     /// invalidated. See [`Entry::get`].
     pub async fn get<T: Cacheable<K>>(&self, key: &str) -> Result<Option<T>> {
-        self.entry(key).get().await
+        match self.hit_now(key, Options::NONE) {
+            Some(hit) => Ok(Some(hit.value)),
+            None => Box::pin(self.entry(key).get()).await,
+        }
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
@@ -419,6 +430,25 @@ impl<K: Kind> Region<K> {
         let core = self.configured()?;
         let invalidated = core.invalidation.invalidate(mode, core.stamp()).await;
         invalidated.map_err(|fault| core.failed("invalidate", fault))
+    }
+
+    /// The hit path: a fresh value that the backend has at hand, without a
+    /// look at any mutex.
+    #[inline]
+    fn hit_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Answer<T>> {
+        let core = self.core.load();
+        let core = core.as_ref()?;
+        // Looked at where it is: moving an entry about costs as much as the
+        // rest of this function.
+        let found = core.backend.get_now(&core.stored_key(key));
+        let Some(Ok(Some(entry))) = &found else { return None };
+        let now = core.clock.coarse_now();
+        if core.judge(&entry.metadata, options, now) != Found::Fresh {
+            return None;
+        }
+        let value = core.open(&entry.payload).ok()?;
+        core.stats().count(Count::Hits);
+        Some(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
     }
 
     fn shared(&self) -> &Arc<Shared> {

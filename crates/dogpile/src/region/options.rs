@@ -81,6 +81,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Nothing but the region's defaults.
+    pub(crate) const NONE: &Self =
+        &Self { expiration: None, ignore_expiration: false, wait_limit: None, on_timeout: None };
+
     /// `self` where it says something, `defaults` elsewhere.
     pub(crate) fn or(mut self, defaults: &Self) -> Self {
         self.expiration = self.expiration.or_else(|| defaults.expiration.clone());

@@ -62,6 +62,7 @@ thread_local! {
 }
 
 /// This thread's stripe.
+#[inline]
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     STRIPE.with(|stripe| {
@@ -77,6 +78,7 @@ impl Counters {
         Self((0..STRIPES).map(|_| Stripe::default()).collect())
     }
 
+    #[inline]
     pub(super) fn add(&self, what: Count, amount: u64) {
         self.0[stripe()].0[what as usize].fetch_add(amount, Ordering::Relaxed);
     }

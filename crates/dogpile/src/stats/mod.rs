@@ -101,10 +101,12 @@ impl Stats {
         let _ = self.facade.set(facade::Facade::new(region));
     }
 
+    #[inline]
     pub(crate) fn count(&self, what: Count) {
         self.add(what, 1);
     }
 
+    #[inline]
     pub(crate) fn add(&self, what: Count, amount: u64) {
         self.counters.add(what, amount);
         #[cfg(feature = "metrics")]
