@@ -1,7 +1,8 @@
 //! What can be seen at three in the morning: events, counts, metrics.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::Duration;
 
 use dogpile::backend::{Memory, SerializedMemory};
@@ -10,12 +11,17 @@ use dogpile::value::Entry;
 use dogpile::{Config, Mode, Region};
 use dogpile_testkit::{Faults, ManualClock};
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread has logged.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl Write for Lines {
+/// Writes to the lines of the thread that logs.
+struct OfThisThread;
+
+impl Write for OfThisThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
+        LINES.with(|lines| lines.borrow_mut().extend(bytes));
         Ok(bytes.len())
     }
 
@@ -24,20 +30,21 @@ impl Write for Lines {
     }
 }
 
-/// What is logged while `work` runs. One at a time: which events are wanted is
-/// cached for the whole process.
+/// What is logged while `work` runs. One subscriber serves all tests, because
+/// which events are wanted is cached for the whole process.
 fn logged(work: impl Future<Output = ()>) -> String {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(Mutex::new(writer))
-        .finish();
-    tracing::subscriber::with_default(subscriber, || pollster::block_on(work));
-    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    static SUBSCRIBED: Once = Once::new();
+    SUBSCRIBED.call_once(|| {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(|| OfThisThread)
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+    LINES.with(|lines| lines.borrow_mut().clear());
+    pollster::block_on(work);
+    LINES.with(|lines| String::from_utf8(lines.borrow().clone()).unwrap())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One key of a region and the options of a call on it.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -13,6 +14,7 @@ use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored, age};
 use super::options::{Always, Expiration, Options, ShouldCache};
 use crate::backend::BackendError;
+use crate::clock::Timestamp;
 use crate::error::{Error, Failure, Result};
 use crate::lock::{Found, Mutex, OnTimeout};
 use crate::stats::Count;
@@ -130,7 +132,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         if let Some(hit) = self.hit_now() {
             return S::one(Ok(hit));
         }
-        S::one(Box::pin(self.create(|| async { Ok(creator().await) })).await)
+        S::one(Box::pin(self.create_infallibly(creator)).await)
     }
 
     /// The value, made by `creator` if there is none that is fresh; the
@@ -152,6 +154,19 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
 
     pub(super) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
         self.region.hit_now(&self.key, &self.options)
+    }
+
+    pub(super) async fn create_infallibly<T, F, Fut>(
+        self,
+        creator: F,
+    ) -> Result<Answer<T>, Failure<Infallible>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        self.create(|| async { Ok(creator().await) }).await
     }
 
     pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
@@ -286,17 +301,20 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// What cannot be read counts as absent (and is logged and counted);
     /// [`Error::WrongType`] if a live object of another type is there.
     pub async fn get<T: Cacheable<K>>(self) -> Result<Option<T>> {
+        match self.region.get_now(&self.key, &self.options) {
+            Some(found) => Ok(found),
+            None => self.get_slowly().await,
+        }
+    }
+
+    pub(super) async fn get_slowly<T: Cacheable<K>>(self) -> Result<Option<T>> {
         Ok(self.get_stored().await?.map(|stored| stored.value))
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
     pub async fn get_stored<T: Cacheable<K>>(self) -> Result<Option<Stored<T>>> {
         let core = self.region.configured()?;
-        let stored_key = core.stored_key(&self.key);
-        let entry = match core.backend.get_now(&stored_key) {
-            Some(now) => now,
-            None => core.backend.get(&stored_key).await,
-        };
+        let entry = core.backend.get(&core.stored_key(&self.key)).await;
         core.read(&self.key, entry, &self.options)
     }
 
@@ -333,41 +351,47 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
 
 impl Core {
     /// A `get`'s answer from what the backend said.
+    #[inline]
     pub(super) fn read<K, T: Cacheable<K>>(
         &self,
         key: &str,
-        entry: Result<Option<StoredEntry>, BackendError>,
+        found: Result<Option<StoredEntry>, BackendError>,
         options: &Options,
     ) -> Result<Option<Stored<T>>> {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(fault) => {
-                self.stats().count(Count::Misses);
-                return Err(self.failed("get", fault));
-            }
-        };
-        let Some((entry, now)) = entry.and_then(|entry| {
-            let now = self.clock.coarse_now();
-            (self.judge(&entry.metadata, options, now) == Found::Fresh).then_some((entry, now))
-        }) else {
-            self.stats().count(Count::Misses);
-            return Ok(None);
-        };
-        match self.open(&entry.payload) {
+        let now = self.clock.coarse_now();
+        if let Ok(Some(entry)) = &found
+            && self.judge(&entry.metadata, options, now) == Found::Fresh
+        {
+            return self.read_fresh(key, entry, now);
+        }
+        self.stats().count(Count::Misses);
+        match found {
+            Ok(_) => Ok(None),
+            Err(fault) => Err(self.failed("get", fault)),
+        }
+    }
+
+    #[inline]
+    fn read_fresh<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        entry: &StoredEntry,
+        now: Timestamp,
+    ) -> Result<Option<Stored<T>>> {
+        let ct = entry.metadata.ct;
+        let why = match self.open(&entry.payload) {
             Ok(value) => {
                 self.stats().count(Count::Hits);
-                let ct = entry.metadata.ct;
-                Ok(Some(Stored { value, ct, age: age(now, ct) }))
+                return Ok(Some(Stored { value, ct, age: age(now, ct) }));
             }
-            Err(why) => {
-                self.stats().count(Count::Misses);
-                if let Some(error) = self.wrong_type::<T>(key, &why) {
-                    return Err(error);
-                }
-                self.note_unopened::<T>(key, &why);
-                Ok(None)
-            }
+            Err(why) => why,
+        };
+        self.stats().count(Count::Misses);
+        if let Some(error) = self.wrong_type::<T>(key, &why) {
+            return Err(error);
         }
+        self.note_unopened::<T>(key, &why);
+        Ok(None)
     }
 
     /// The entry to store for an explicit `set`.

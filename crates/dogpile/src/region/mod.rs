@@ -97,6 +97,15 @@ pub struct Region<K = Serde> {
     kind: PhantomData<fn() -> K>,
 }
 
+/// What a look into the backend without waiting has shown.
+enum Now<T> {
+    Hit(Answer<T>),
+    /// There is nothing stored.
+    Absent,
+    /// The backend must wait, or has something to be looked at more closely.
+    Unclear,
+}
+
 impl Region<Serde> {
     /// A region called `name`, not configured yet.
     pub const fn new(name: &'static str) -> Self {
@@ -282,7 +291,7 @@ impl<K: Kind> Region<K> {
     {
         match self.hit_now(key, Options::NONE) {
             Some(hit) => hit.value,
-            None => Box::pin(self.entry(key).get_or_create(creator)).await,
+            None => Plain::one(Box::pin(self.entry(key).create_infallibly(creator)).await),
         }
     }
 
@@ -298,7 +307,7 @@ impl<K: Kind> Region<K> {
     {
         match self.hit_now(key, Options::NONE) {
             Some(hit) => Ok(hit.value),
-            None => Box::pin(self.entry(key).try_get_or_create(creator)).await,
+            None => Plain::tried(Box::pin(self.entry(key).create(creator)).await),
         }
     }
 
@@ -348,9 +357,9 @@ impl<K: Kind> Region<K> {
     /// The value under `key`, if it is present, not expired and not
     /// invalidated. See [`Entry::get`].
     pub async fn get<T: Cacheable<K>>(&self, key: &str) -> Result<Option<T>> {
-        match self.hit_now(key, Options::NONE) {
-            Some(hit) => Ok(Some(hit.value)),
-            None => Box::pin(self.entry(key).get()).await,
+        match self.get_now(key, Options::NONE) {
+            Some(found) => Ok(found),
+            None => Box::pin(self.entry(key).get_slowly()).await,
         }
     }
 
@@ -436,19 +445,44 @@ impl<K: Kind> Region<K> {
     /// look at any mutex.
     #[inline]
     fn hit_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Answer<T>> {
+        match self.look_now(key, options) {
+            Now::Hit(answer) => Some(answer),
+            Now::Absent | Now::Unclear => None,
+        }
+    }
+
+    #[inline]
+    fn look_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
         let core = self.core.load();
-        let core = core.as_ref()?;
+        let Some(core) = core.as_ref() else { return Now::Unclear };
         // Looked at where it is: moving an entry about costs as much as the
         // rest of this function.
         let found = core.backend.get_now(&core.stored_key(key));
-        let Some(Ok(Some(entry))) = &found else { return None };
+        let entry = match &found {
+            Some(Ok(Some(entry))) => entry,
+            Some(Ok(None)) => return Now::Absent,
+            Some(Err(_)) | None => return Now::Unclear,
+        };
         let now = core.clock.coarse_now();
         if core.judge(&entry.metadata, options, now) != Found::Fresh {
-            return None;
+            return Now::Unclear;
         }
-        let value = core.open(&entry.payload).ok()?;
+        let Ok(value) = core.open(&entry.payload) else { return Now::Unclear };
         core.stats().count(Count::Hits);
-        Some(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
+        Now::Hit(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
+    }
+
+    /// What `get` returns if that is clear without waiting.
+    #[inline]
+    fn get_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Option<T>> {
+        match self.look_now(key, options) {
+            Now::Hit(answer) => Some(Some(answer.value)),
+            Now::Absent => {
+                self.shared().stats.count(Count::Misses);
+                Some(None)
+            }
+            Now::Unclear => None,
+        }
     }
 
     fn shared(&self) -> &Arc<Shared> {
