@@ -1,7 +1,63 @@
-//! x
-
-#[cfg(test)]
-use pollster as _;
+//! A cache that keeps a crowd off your database.
+//!
+//! When a popular value expires, dogpile elects one caller to make the new one.
+//! The others go on with the old value; where there is none, they wait for the
+//! one being made. However many ask, the creator runs once.
+//!
+//! ```
+//! use std::time::Duration;
+//! use dogpile::{Config, Region, backend::Memory};
+//!
+//! static USERS: Region = Region::new("users");
+//!
+//! # async fn slow_query(id: u64) -> String { format!("user {id}") }
+//! # pollster::block_on(async {
+//! USERS.configure(Config::new(Memory::new(10_000)).expiration(Duration::from_secs(300)))?;
+//! let name: String = USERS.get_or_create("user:42", || slow_query(42)).await;
+//! # assert_eq!(name, "user 42");
+//! # Ok::<(), dogpile::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # A tour
+//!
+//! - A [`Region`] is a cache: usually a `static`, given its backend and
+//!   settings by [`configure`](Region::configure) with a [`Config`]. Its calls
+//!   are async; [`blocking`](Region::blocking) has the same for other code.
+//! - [`get_or_create`](Region::get_or_create) is the call to know;
+//!   [`try_get_or_create`](Region::try_get_or_create) takes creators that can
+//!   fail, [`get_or_create_multi`](Region::get_or_create_multi) many keys.
+//!   [`entry`](Region::entry) begins a call with options of its own, and
+//!   [`of`](Region::of) keeps one function's keys and type together.
+//! - [`backend`] holds the places to keep values and the trait for others,
+//!   [`proxy`] what can be put around them, [`codec`] how values become bytes,
+//!   [`key`] how keys are changed on the way.
+//! - `config` (with the feature of that name) turns settings into
+//!   configurations.
+//! - [`invalidation`] is about whole regions, [`stats`] about what happened.
+//! - [`lock`] is the dogpile lock itself, for use without a cache.
+//!
+//! # Which types
+//!
+//! A value's type is chosen by the call. A plain [`Region`] holds types that
+//! are `Clone`, have serde's traits and own their data; over backends that keep
+//! objects nothing is serialized all the same. A [`Region<Local>`](Local) holds
+//! any `Clone` type, and the compiler keeps it from backends that keep bytes.
+//! A hit is a clone: cache an `Arc` of what is dear to clone.
+//!
+//! # When things go wrong
+//!
+//! A creator's error goes to its caller, unchanged and uncached, and one of
+//! those who wait takes over; so does a panic, or dropping the future. A fault
+//! of the cache runs the creator in plain calls and is an [`Error`] in
+//! [strict](Entry::strict) ones. A stored value that cannot be read is a miss.
+//!
+//! # Features
+//!
+//! `memory` (default): the bounded backends in memory. `tokio` (default): the
+//! default background runner, blocking calls inside a runtime. `msgpack`,
+//! `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`, `tracing`:
+//! what their names say.
 
 pub mod backend;
 mod blocking;
@@ -24,3 +80,7 @@ pub use error::{Error, Failure, Result};
 pub use invalidation::Mode;
 pub use lock::{OnTimeout, Status};
 pub use region::*;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExamples;

@@ -473,6 +473,7 @@ impl<K: Kind> Region<K> {
     }
 
     /// What `get` returns if that is clear without waiting.
+    #[expect(clippy::option_option, reason = "whether it is clear, and whether there is a value")]
     #[inline]
     fn get_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Option<T>> {
         match self.look_now(key, options) {

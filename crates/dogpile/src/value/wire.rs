@@ -73,9 +73,18 @@ impl Entry {
             extra: self.metadata.extra.as_deref(),
         };
         serde_json::to_writer(&mut frame, &header).ok()?;
+        escape_bars(&mut frame);
         frame.push(b'|');
         frame.extend_from_slice(payload);
         Some(frame.into())
+    }
+}
+
+/// A bar within the header would end it. It can only stand in a string there,
+/// which has another way to write it.
+fn escape_bars(header: &mut Vec<u8>) {
+    while let Some(bar) = header.iter().position(|&byte| byte == b'|') {
+        header.splice(bar..=bar, *b"\\u007c");
     }
 }
 
