@@ -1,13 +1,15 @@
 //! A view of one function's keys and type.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 use std::future::Future;
 use std::marker::PhantomData;
 
 use super::kind::{Cacheable, Kind, Serde};
-use super::lookup::Stored;
+use super::lookup::{Plain, Shape, Stored};
+use super::options::Options;
 use super::{Entries, Entry, Region};
 use crate::error::{Failure, Result};
+use crate::key::KeyBuffer;
 
 /// The keys of a region that begin with one prefix and hold values of one
 /// type `T`, each named by a `Q`. Made by [`Region::of`](crate::Region::of);
@@ -46,13 +48,24 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
         self.region.entries(keys.into_iter().map(|key| self.key(key)))
     }
 
+    /// The hit path, without a key on the heap.
+    fn hit_now(&self, key: &Q) -> Option<T> {
+        let mut buffer = KeyBuffer::new();
+        // A `Display` that fails gets to the error by the long way.
+        buffer.write_str(self.prefix).and_then(|()| write!(buffer, ":{key}")).ok()?;
+        self.region.hit_now(buffer.as_str(), Options::NONE).map(|hit| hit.value)
+    }
+
     /// See [`Region::get_or_create`](crate::Region::get_or_create).
     pub async fn get_or_create<F, Fut>(&self, key: &Q, creator: F) -> T
     where
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
     {
-        self.entry(key).get_or_create(creator).await
+        match self.hit_now(key) {
+            Some(hit) => hit,
+            None => Plain::one(Box::pin(self.entry(key).create_infallibly(creator)).await),
+        }
     }
 
     /// See [`Region::try_get_or_create`](crate::Region::try_get_or_create).
@@ -62,7 +75,10 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        self.entry(key).try_get_or_create(creator).await
+        match self.hit_now(key) {
+            Some(hit) => Ok(hit),
+            None => Plain::tried(Box::pin(self.entry(key).create(creator)).await),
+        }
     }
 
     /// See [`Region::get_or_create_multi`](crate::Region::get_or_create_multi);
@@ -105,7 +121,10 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
 
     /// See [`Region::get`](crate::Region::get).
     pub async fn get(&self, key: &Q) -> Result<Option<T>> {
-        self.entry(key).get().await
+        match self.hit_now(key) {
+            Some(hit) => Ok(Some(hit)),
+            None => Box::pin(self.entry(key).get_slowly()).await,
+        }
     }
 
     /// See [`Region::get_value_metadata`](crate::Region::get_value_metadata).
