@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+#[cfg(feature = "toml")]
 use super::ConfigError;
 
 /// A flat map of settings. Its `Debug` form shows names only: values may be

@@ -10,7 +10,7 @@ use super::Region;
 use super::create::{Creation, Creator};
 use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::Stored;
-use super::options::{Always, Expiration, Options, ShouldCache};
+use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::error::{Error, Failure, Result};
 use crate::lock::OnTimeout;
 use crate::stats::Count;
@@ -37,29 +37,7 @@ impl<'r, K: Kind> Entries<'r, K> {
 }
 
 impl<'r, K: Kind, C> Entries<'r, K, C> {
-    /// How old values may be for this call.
-    pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
-        self.options.expiration = Some(expiration.into());
-        self
-    }
-
-    /// Takes whatever is stored, expired or invalidated as it may be.
-    pub fn ignore_expiration(mut self) -> Self {
-        self.options.ignore_expiration = true;
-        self
-    }
-
-    /// How long to wait for other callers' creations.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.options.wait_limit = Some(limit);
-        self
-    }
-
-    /// What to do when the wait limit ends.
-    pub fn on_timeout(mut self, then: OnTimeout) -> Self {
-        self.options.on_timeout = Some(then);
-        self
-    }
+    call_options!();
 
     /// Stores of the created values those that `should_cache` accepts; the
     /// caller gets all.

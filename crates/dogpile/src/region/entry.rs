@@ -12,7 +12,7 @@ use super::core::Core;
 use super::create::{Creation, OneCreator};
 use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored, age};
-use super::options::{Always, Expiration, Options, ShouldCache};
+use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::error::{Error, Failure, Result};
@@ -59,30 +59,7 @@ impl<'r, K: Kind> Entry<'r, K> {
 }
 
 impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
-    /// How old a value may be for this call. [`Expiration::Never`] takes a
-    /// value of any age.
-    pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
-        self.options.expiration = Some(expiration.into());
-        self
-    }
-
-    /// Takes whatever is stored, expired or invalidated as it may be.
-    pub fn ignore_expiration(mut self) -> Self {
-        self.options.ignore_expiration = true;
-        self
-    }
-
-    /// How long to wait for another caller's creation.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.options.wait_limit = Some(limit);
-        self
-    }
-
-    /// What to do when the wait limit ends.
-    pub fn on_timeout(mut self, then: OnTimeout) -> Self {
-        self.options.on_timeout = Some(then);
-        self
-    }
+    call_options!();
 
     /// Stores a created value only if `should_cache` says so; the caller gets
     /// it in any case.

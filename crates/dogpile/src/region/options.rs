@@ -115,3 +115,35 @@ impl<T, F: Fn(&T) -> bool + Send + Sync> ShouldCache<T> for F {
         self(value)
     }
 }
+
+/// The setters that calls on one key and on several have in common.
+macro_rules! call_options {
+    () => {
+        /// How old a value may be for this call. [`Expiration::Never`] takes a
+        /// value of any age.
+        pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
+            self.options.expiration = Some(expiration.into());
+            self
+        }
+
+        /// Takes whatever is stored, expired or invalidated as it may be.
+        pub fn ignore_expiration(mut self) -> Self {
+            self.options.ignore_expiration = true;
+            self
+        }
+
+        /// How long to wait for another caller's creation.
+        pub fn wait_limit(mut self, limit: Duration) -> Self {
+            self.options.wait_limit = Some(limit);
+            self
+        }
+
+        /// What to do when the wait limit ends.
+        pub fn on_timeout(mut self, then: OnTimeout) -> Self {
+            self.options.on_timeout = Some(then);
+            self
+        }
+    };
+}
+
+pub(super) use call_options;
