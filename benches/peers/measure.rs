@@ -1,80 +1,113 @@
 //! Measuring contestants against each other.
 
-use std::time::Instant;
+use std::ops::Range;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 /// How much time to take.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
+    /// How often each contestant's turn comes.
     pub(crate) rounds: usize,
-    pub(crate) operations: usize,
+    /// How many calls make a turn.
+    pub(crate) calls: usize,
 }
 
 impl Effort {
-    pub(crate) const FULL: Self = Self { rounds: 60, operations: 100_000 };
-    pub(crate) const QUICK: Self = Self { rounds: 10, operations: 50_000 };
+    pub(crate) const FULL: Self = Self { rounds: 100, calls: 100_000 };
+    pub(crate) const QUICK: Self = Self { rounds: 15, calls: 20_000 };
 }
 
-/// Somebody who does the given number of operations.
+/// Somebody who makes numbered calls.
 pub(crate) struct Contestant<'c> {
-    pub(crate) name: &'static str,
-    work: Box<dyn FnMut(usize) + 'c>,
+    name: &'static str,
+    work: Box<dyn Fn(Range<usize>) + Sync + 'c>,
 }
 
 impl<'c> Contestant<'c> {
-    pub(crate) fn new(name: &'static str, work: impl FnMut(usize) + 'c) -> Self {
-        Self { name, work: Box::new(work) }
+    /// One who makes calls that are not async.
+    pub(crate) fn calling(name: &'static str, call: impl Fn(usize) + Sync + 'c) -> Self {
+        Self { name, work: Box::new(move |calls| calls.for_each(&call)) }
+    }
+
+    /// One who awaits its calls, all of a turn in one future.
+    pub(crate) fn awaiting(name: &'static str, call: impl AsyncFn(usize) + Sync + 'c) -> Self {
+        let turn = async move |calls: Range<usize>| {
+            for number in calls {
+                call(number).await;
+            }
+        };
+        Self { name, work: Box::new(move |calls| pollster::block_on(turn(calls))) }
+    }
+
+    /// How long a turn takes, a number of threads at once: the slowest's time.
+    fn turn(&self, threads: usize, calls: usize) -> Duration {
+        if threads == 1 {
+            return timed(|| (self.work)(0..calls));
+        }
+        let start = Barrier::new(threads);
+        std::thread::scope(|scope| {
+            let worker = |thread: usize| {
+                // Each thread somewhere else in the keys.
+                let from = thread * 307;
+                start.wait();
+                timed(|| (self.work)(from..from + calls))
+            };
+            let workers: Vec<_> =
+                (0..threads).map(|thread| scope.spawn(move || worker(thread))).collect();
+            let times = workers.into_iter().map(|worker| worker.join().expect("no panic"));
+            times.max().unwrap_or_default()
+        })
     }
 }
 
-/// Nanoseconds per operation of each contestant: the median over rounds in
-/// which all take part.
-pub(crate) fn race(contestants: &mut [Contestant<'_>], effort: Effort) -> Vec<f64> {
-    let mut times: Vec<Vec<f64>> = contestants.iter().map(|_| Vec::new()).collect();
-    for round in 0..=effort.rounds {
-        for (contestant, times) in contestants.iter_mut().zip(&mut times) {
-            let began = Instant::now();
-            (contestant.work)(effort.operations);
-            let spent = began.elapsed().as_nanos() as f64 / effort.operations as f64;
-            // The first round warms up.
-            if round > 0 {
-                times.push(spent);
+fn timed(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
+}
+
+/// Nanoseconds of each contestant.
+pub(crate) struct Times(Vec<(&'static str, f64)>);
+
+impl Times {
+    pub(crate) fn of(&self, name: &str) -> f64 {
+        let named = self.0.iter().find(|(contestant, _)| *contestant == name);
+        named.unwrap_or_else(|| panic!("nobody is called {name:?}")).1
+    }
+}
+
+/// Nanoseconds per call of each contestant, for each number of threads.
+pub(crate) fn race<const N: usize>(
+    contestants: &[Contestant<'_>],
+    threads: [usize; N],
+    effort: Effort,
+) -> [Times; N] {
+    let Effort { rounds, calls } = effort;
+    let mut times = vec![[const { Vec::new() }; N]; contestants.len()];
+    // The first round warms up.
+    for round in 0..=rounds {
+        for turn in 0..contestants.len() {
+            // Not always the same one after the same other.
+            let index = (turn + round) % contestants.len();
+            for (threads, times) in threads.into_iter().zip(&mut times[index]) {
+                let time = contestants[index].turn(threads, calls);
+                if round > 0 {
+                    times.push(time.as_nanos() as f64 / (threads * calls) as f64);
+                }
             }
         }
     }
-    times.into_iter().map(median).collect()
+    std::array::from_fn(|position| {
+        let named = contestants.iter().zip(&times);
+        Times(named.map(|(named, times)| (named.name, undisturbed(&times[position]))).collect())
+    })
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// The time that a tenth of the rounds beat: free of what others did to the
+/// machine meanwhile, and no single stroke of luck.
+fn undisturbed(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// A target: a contestant should take at most so many times as long as
-/// another.
-pub(crate) struct Target {
-    pub(crate) ours: &'static str,
-    pub(crate) peer: &'static str,
-    pub(crate) at_most: f64,
-}
-
-/// Prints a row per contestant, and one per target.
-pub(crate) fn report(
-    title: &str,
-    contestants: &[Contestant<'_>],
-    times: &[f64],
-    targets: &[Target],
-) {
-    println!("\n{title}");
-    for (contestant, time) in contestants.iter().zip(times) {
-        println!("  {:44} {time:8.1} ns", contestant.name);
-    }
-    let time = |name| {
-        let row = contestants.iter().position(|contestant| contestant.name == name);
-        row.map_or(f64::NAN, |row| times[row])
-    };
-    for Target { ours, peer, at_most } in targets {
-        let ratio = time(*ours) / time(*peer);
-        let mark = if ratio <= *at_most { "met" } else { "MISSED" };
-        println!("  {ours} / {peer} = {ratio:.2} (target {at_most}: {mark})");
-    }
+    times[times.len() / 10]
 }

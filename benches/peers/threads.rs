@@ -1,75 +1,67 @@
-//! Hits on two threads: how much more than one thread do they get done?
+//! Hits on two threads: how much more do they get done than one?
 
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::time::Instant;
 
-use crate::hits::{KEYS, Value, keys, moka, quick, region, value};
-use crate::measure::Effort;
+use crate::caches::{Caches, REGION, Value, value};
+use crate::measure::{Contestant, Effort, race};
+use crate::table::{Row, Section};
 
-/// Operations per second of all threads together, in the best round: the one
-/// that nobody else disturbed.
-fn throughput(threads: usize, effort: Effort, hit: &(impl Fn(usize) + Sync)) -> f64 {
-    let operations = effort.operations * 5;
-    let round = || {
-        let start = Barrier::new(threads);
-        let slowest = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
-                .map(|thread| {
-                    let start = &start;
-                    scope.spawn(move || {
-                        // Each thread in another place of the keys.
-                        let offset = thread * KEYS / 2;
-                        start.wait();
-                        let began = Instant::now();
-                        (0..operations).for_each(|n| hit(n + offset));
-                        began.elapsed()
-                    })
-                })
-                .collect();
-            let times = workers.into_iter().map(|worker| worker.join().expect("no panic"));
-            times.max().unwrap_or_default()
-        });
-        (threads * operations) as f64 / slowest.as_secs_f64()
-    };
-    (0..effort.rounds / 3).map(|_| round()).fold(0.0, f64::max)
+const UNIFORM: &str = "get_or_create, uniform";
+
+/// What two threads gain when they share nothing: what the machine has to
+/// give at this moment, to be compared with the others' gains.
+const NOTHING_SHARED: &str = "arithmetic";
+
+const NAMES: [&str; 9] = [
+    NOTHING_SHARED,
+    UNIFORM,
+    "quick_cache get, uniform",
+    "moka get, uniform",
+    "moka get_with, uniform",
+    "get_or_create, one hot key",
+    "quick_cache get, one hot key",
+    "moka get, one hot key",
+    "moka get_with, one hot key",
+];
+
+pub(crate) fn section(caches: &Caches, effort: Effort) -> Section {
+    let [one, two] = race(&contestants(caches), [1, 2], effort);
+    let rows = NAMES.map(|name| {
+        let per_microsecond = |nanoseconds: f64| 1e3 / nanoseconds;
+        let two = (format!("{name}, 2 threads"), per_microsecond(two.of(name)));
+        let row = Row::new(two, ("1 thread", per_microsecond(one.of(name))), "M/s");
+        if name == UNIFORM { row.ratio_at_least(1.7) } else { row }
+    });
+    Section { title: "hits in memory, two threads", rows: rows.into() }
 }
 
-fn row(name: &str, keys: &str, effort: Effort, hit: impl Fn(usize) + Sync) -> f64 {
-    let [one, two] = [1, 2].map(|threads| throughput(threads, effort, &hit));
-    let gain = two / one;
-    println!("  {name:24} {keys:10} {:7.1} -> {:7.1} million/s = {gain:.2}", one / 1e6, two / 1e6);
-    gain
+fn contestants(caches: &Caches) -> Vec<Contestant<'_>> {
+    let [arithmetic, names @ ..] = NAMES;
+    let (uniform, hot) = names.split_at(names.len() / 2);
+    let arithmetic = Contestant::calling(arithmetic, |n| {
+        (0..40).fold(n, |sum, factor| black_box(sum.wrapping_mul(factor)));
+    });
+    let uniform = on_keys(uniform, |n| caches.key(n), caches);
+    let hot = on_keys(hot, |_| caches.key(0), caches);
+    std::iter::once(arithmetic).chain(uniform).chain(hot).collect()
 }
 
-/// Work without memory: what a second thread is worth on this machine at best.
-fn arithmetic(n: usize) {
-    black_box(
-        (0..20).fold(n, |x, step| x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step)),
-    );
-}
-
-pub(crate) fn run(effort: Effort) {
-    println!("\nhits in memory, one thread -> two threads");
-    let best = row("arithmetic", "none", effort, arithmetic);
-    let all = keys();
-    let (region, quick, moka) = (region(), quick(), moka());
-    let mut uniform_gain = 0.0;
-    for (name, spread) in [("uniform", KEYS), ("one key", 1)] {
-        let next = |n: usize| all[n % spread].as_str();
-        let gain = row("dogpile get_or_create", name, effort, |n| {
-            black_box(region.blocking().get_or_create::<Value>(next(n), value));
-        });
-        if spread > 1 {
-            uniform_gain = gain;
-        }
-        row("quick_cache get", name, effort, |n| drop(black_box(quick.get(next(n)))));
-        row("moka get", name, effort, |n| {
-            black_box(pollster::block_on(moka.get(next(n))));
-        });
-    }
-    let mark = if uniform_gain >= 0.85 * best { "met" } else { "MISSED" };
-    let share = uniform_gain / best;
-    println!("  dogpile, uniform: {uniform_gain:.2}, {share:.2} of what arithmetic gains");
-    println!("  (target 1.7 where a second thread is worth 2, that is 0.85 of it: {mark})");
+fn on_keys<'c>(
+    names: &[&'static str],
+    key: impl Fn(usize) -> &'c str + Copy + Sync + 'c,
+    caches: &'c Caches,
+) -> [Contestant<'c>; 4] {
+    [
+        Contestant::awaiting(names[0], async move |n| {
+            drop(black_box(REGION.get_or_create::<Value, _, _>(key(n), async || value()).await));
+        }),
+        Contestant::calling(names[1], move |n| drop(black_box(caches.quick.get(key(n))))),
+        Contestant::awaiting(names[2], async move |n| {
+            drop(black_box(caches.moka.get(key(n)).await));
+        }),
+        Contestant::awaiting(names[3], async move |n| {
+            let create = async { value() };
+            drop(black_box(caches.moka.get_with_by_ref(key(n), create).await));
+        }),
+    ]
 }

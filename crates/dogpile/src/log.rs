@@ -69,7 +69,7 @@ pub(crate) fn backend_failed(region: &str, operation: &'static str, error: &Back
 }
 
 pub(crate) fn running_uncached(region: &str, why: &dyn std::fmt::Display) {
-    event!(ERROR, region, %why, "running the creator uncached");
+    event!(WARN, region, %why, "running the creator uncached");
 }
 
 pub(crate) fn operation(

@@ -66,8 +66,10 @@ pub fn judge(
     invalidated: Option<Mode>,
 ) -> Found {
     let age = now - ct;
-    let expired = age < -CLOCK_SKEW.as_secs_f64()
-        || max_age.is_some_and(|max_age| age > max_age.as_secs_f64());
+    // A creation time that is no number passes neither of these.
+    let believable = age >= -CLOCK_SKEW.as_secs_f64();
+    let young_enough = max_age.is_none_or(|max_age| age <= max_age.as_secs_f64());
+    let expired = !(believable && young_enough);
     match invalidated {
         Some(Mode::Hard) => Found::Nothing,
         Some(Mode::Soft) => Found::Stale,
@@ -128,6 +130,7 @@ mod tests {
         assert_eq!(judge(100.0, 110.0, max_age, None), Found::Fresh);
         assert_eq!(judge(100.0, 110.001, max_age, None), Found::Stale);
         assert_eq!(judge(100.0, 1e12, None, None), Found::Fresh);
+        assert_eq!(judge(f64::NAN, 110.0, None, None), Found::Stale);
     }
 
     #[test]

@@ -117,7 +117,11 @@ impl ReadWriteMutex {
         waker: &Waker,
         try_again: impl FnOnce(&Self) -> Option<ReadWriteGuard>,
     ) -> Poll<ReadWriteGuard> {
-        self.0.lock().wakers.push(waker.clone());
+        let mut state = self.0.lock();
+        if !state.wakers.iter().any(|queued| queued.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        drop(state);
         try_again(self).map_or(Poll::Pending, Poll::Ready)
     }
 

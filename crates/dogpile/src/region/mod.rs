@@ -275,12 +275,13 @@ impl<K: Kind> Region<K> {
     ///
     /// Cancel safe: dropping the future while it creates passes the creation
     /// on to one of those who wait. A panic of the creator does the same and
-    /// goes on to the caller.
+    /// goes on to the caller. A future that is neither polled nor dropped may
+    /// hold its key up, as with any lock.
     ///
     /// # Panics
     ///
     /// A creator that asks for its own key would wait for itself; instead the
-    /// inner call runs its creator uncached and logs an error, and if that
+    /// inner call runs its creator uncached and logs a warning, and if that
     /// asks for the key once more it panics. The
     /// [strict](Entry::strict) form returns [`Error::OwnKey`] at once.
     pub async fn get_or_create<T, F, Fut>(&self, key: &str, creator: F) -> T

@@ -30,7 +30,9 @@ pub struct Statistics {
     pub hits: u64,
     /// Keys answered with an old value, while somebody made the new one.
     pub stale: u64,
-    /// Keys for which there was nothing to answer with.
+    /// Keys that the cache had no answer for: absent to a `get`, created by
+    /// their caller (from nothing, or because it was elected to renew an
+    /// expired value), or waited for.
     pub misses: u64,
     /// Values that creators of this process made, uncached ones included.
     pub creations: u64,

@@ -1,0 +1,68 @@
+//! Bytes per entry of caches filled alike, to their bounds: what is allocated afterwards and
+//! was not before. Prints a name, a tab and a number for each, ours first.
+
+use std::sync::Arc;
+
+use dogpile::backend::{MapBackend, Memory};
+use dogpile::{Config, Local, Region};
+
+const ENTRIES: usize = 200_000;
+
+/// One `Arc` for all entries, so that it costs nothing itself.
+type Value = Arc<[u8; 64]>;
+
+fn key(n: usize) -> String {
+    format!("user:{n:08}")
+}
+
+/// What one entry costs in the cache that `fill` returns with its number of
+/// entries.
+fn bytes_per_entry<C>(fill: impl FnOnce(&Value) -> (C, usize)) -> f64 {
+    let value = Arc::new([0; 64]);
+    let mut filled = None;
+    let info = allocation_counter::measure(|| filled = Some(fill(&value)));
+    let entries = filled.map_or(0, |(_, entries)| entries);
+    info.bytes_current as f64 / entries as f64
+}
+
+fn filled(region: Region<Local>, config: Config<Local>, value: &Value) -> Region<Local> {
+    region.configure(config).expect("a new region");
+    for n in 0..ENTRIES {
+        region.blocking().set(&key(n), value).expect("memory does not fail");
+    }
+    region
+}
+
+fn memory(value: &Value) -> (Region<Local>, usize) {
+    let region = filled(Region::local("bytes"), Config::new(Memory::new(ENTRIES)), value);
+    let backend = region.backend().expect("it is configured");
+    let entries = backend.actual::<Memory>().map_or(0, Memory::len);
+    (region, entries)
+}
+
+fn map(value: &Value) -> (Region<Local>, usize) {
+    let config = Config::new(MapBackend::unbounded());
+    (filled(Region::local("bytes"), config, value), ENTRIES)
+}
+
+fn quick(value: &Value) -> (quick_cache::sync::Cache<String, Value>, usize) {
+    let cache = quick_cache::sync::Cache::new(ENTRIES);
+    (0..ENTRIES).for_each(|n| cache.insert(key(n), value.clone()));
+    let entries = cache.len();
+    (cache, entries)
+}
+
+fn moka(value: &Value) -> (moka::sync::Cache<String, Value>, usize) {
+    let cache = moka::sync::Cache::new(ENTRIES as u64);
+    (0..ENTRIES).for_each(|n| cache.insert(key(n), value.clone()));
+    cache.run_pending_tasks();
+    let entries = cache.iter().count();
+    (cache, entries)
+}
+
+fn main() {
+    println!("Memory\t{}", bytes_per_entry(memory));
+    println!("quick_cache\t{}", bytes_per_entry(quick));
+    println!("moka sync\t{}", bytes_per_entry(moka));
+    println!("MapBackend\t{}", bytes_per_entry(map));
+}
