@@ -444,7 +444,8 @@ impl<K: Kind> Region<K> {
 
     /// The hit path: a fresh value that the backend has at hand, without a
     /// look at any mutex.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
     fn hit_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Answer<T>> {
         match self.look_now(key, options) {
             Now::Hit(answer) => Some(answer),
@@ -452,7 +453,8 @@ impl<K: Kind> Region<K> {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
     fn look_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
         let core = self.core.load();
         let Some(core) = core.as_ref() else { return Now::Unclear };
@@ -475,7 +477,8 @@ impl<K: Kind> Region<K> {
 
     /// What `get` returns if that is clear without waiting.
     #[expect(clippy::option_option, reason = "whether it is clear, and whether there is a value")]
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
     fn get_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Option<T>> {
         match self.look_now(key, options) {
             Now::Hit(answer) => Some(Some(answer.value)),
