@@ -1,7 +1,7 @@
 //! Measuring contestants against each other.
 
 use std::ops::Range;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How much time to take.
@@ -40,31 +40,47 @@ impl<'c> Contestant<'c> {
         Self { name, work: Box::new(move |calls| pollster::block_on(turn(calls))) }
     }
 
-    /// How long a turn takes, a number of threads at once: the slowest's time.
+    /// How long a turn takes, on so many threads at once: from the moment at
+    /// which the first begins to the end of the last.
     fn turn(&self, threads: usize, calls: usize) -> Duration {
-        if threads == 1 {
-            return timed(|| (self.work)(0..calls));
-        }
-        let start = Barrier::new(threads);
-        std::thread::scope(|scope| {
-            let worker = |thread: usize| {
-                // Each thread somewhere else in the keys.
-                let from = thread * 307;
-                start.wait();
-                timed(|| (self.work)(from..from + calls))
-            };
-            let workers: Vec<_> =
-                (0..threads).map(|thread| scope.spawn(move || worker(thread))).collect();
-            let times = workers.into_iter().map(|worker| worker.join().expect("no panic"));
-            times.max().unwrap_or_default()
-        })
+        let start = Start { missing: AtomicUsize::new(threads) };
+        let work = |thread: usize| {
+            // Each thread somewhere else in the keys.
+            let from = thread * 307;
+            start.wait();
+            let began = Instant::now();
+            (self.work)(from..from + calls);
+            (began, Instant::now())
+        };
+        let times: Vec<_> = if threads == 1 {
+            vec![work(0)]
+        } else {
+            std::thread::scope(|scope| {
+                let work = &work;
+                let spawn = |thread| scope.spawn(move || work(thread));
+                let workers: Vec<_> = (0..threads).map(spawn).collect();
+                workers.into_iter().map(|worker| worker.join().expect("no panic")).collect()
+            })
+        };
+        let began = times.iter().map(|(began, _)| began).min();
+        let ended = times.iter().map(|(_, ended)| ended).max();
+        began.zip(ended).map_or(Duration::ZERO, |(began, ended)| *ended - *began)
     }
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
-    let began = Instant::now();
-    work();
-    began.elapsed()
+/// Lets threads start together. A sleeping one would come too late, so they
+/// spin.
+struct Start {
+    missing: AtomicUsize,
+}
+
+impl Start {
+    fn wait(&self) {
+        self.missing.fetch_sub(1, Ordering::AcqRel);
+        while self.missing.load(Ordering::Acquire) > 0 {
+            std::hint::spin_loop();
+        }
+    }
 }
 
 /// Nanoseconds of each contestant.

@@ -82,7 +82,7 @@ impl Row {
         };
         let (ratio, target) = (self.ratio(), self.shown_target());
         let row = format!(
-            "  {name:42}{ours:8.1} {unit:6}  {peer:38}{theirs:8.1} {ratio:6.2}  {target:9}  {mark}"
+            "  {name:46}{ours:8.1} {unit:6}  {peer:30}{theirs:8.1} {ratio:6.2}  {target:9}  {mark}"
         );
         println!("{}", row.trim_end());
     }
@@ -105,7 +105,7 @@ impl Section {
     fn print(&self) {
         println!("\n{}", self.title);
         let (ours, peer, theirs) = ("ours", "peer", "theirs");
-        println!("  {:42}{ours:>8} {:6}  {peer:38}{theirs:>8}  ratio  target", "", "");
+        println!("  {:46}{ours:>8} {:6}  {peer:30}{theirs:>8}  ratio  target", "", "");
         self.rows.iter().for_each(Row::print);
     }
 
@@ -137,7 +137,7 @@ impl Report {
     pub(crate) fn finish(self) {
         match self.json {
             Some(sections) => {
-                println!("{}", json!({ "sections": sections, "missed": self.missed }))
+                println!("{}", json!({ "sections": sections, "missed": self.missed }));
             }
             None => println!("\n{} target(s) missed", self.missed),
         }
