@@ -11,12 +11,14 @@
 //!   # fn main() {}
 //!   ```
 //!
+//! - [`fleet`]: races between processes.
 //! - [`ManualClock`]: time that moves when a test says so.
 //! - [`Faults`]: a proxy that fails, holds up, loses or corrupts operations.
 
 mod clock;
 pub mod conformance;
 mod faults;
+pub mod fleet;
 
 pub use clock::ManualClock;
 pub use faults::{Fault, Faults, Operation};

@@ -1,10 +1,11 @@
 //! The conformance suite on every backend that needs no server, alone and
 //! within proxies, and on an example of each kind of mutex.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use dogpile::backend::{
-    AnyBackend, Backend, BackendError, KeepsBytes, MapBackend, Memory, SerializedMemory,
+    AnyBackend, Backend, BackendError, File, KeepsBytes, MapBackend, Memory, SerializedMemory,
 };
 use dogpile::key::Mangler;
 use dogpile::lock::{AnyMutex, KeyedMutex};
@@ -87,4 +88,12 @@ conformance!(with_a_mutex_within_proxies, async || {
     let remote = Remote::new();
     let wrap = |remote| KeyPrefix::new("p:").layer(Logging.layer(AnyBackend::new(remote)));
     Fixture::from(wrap(remote.clone())).with_peer(wrap(remote))
+});
+
+// Two handles on one file, each with connections and locks of its own, as two
+// processes have them.
+conformance!(file, async || {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance.db");
+    let open = || AnyBackend::new(File::open(&path).unwrap());
+    Fixture::from(open()).with_peer(open())
 });

@@ -68,6 +68,17 @@ pub(crate) fn backend_failed(region: &str, operation: &'static str, error: &Back
     event!(WARN, region, operation, %error, "backend failed; going on without it");
 }
 
+#[cfg(feature = "file")]
+pub(crate) fn file_moved_aside(path: &std::path::Path, aside: &std::path::Path, why: &str) {
+    event!(
+        WARN,
+        path = %path.display(),
+        aside = %aside.display(),
+        why,
+        "cache file is damaged: moved aside, beginning an empty one"
+    );
+}
+
 pub(crate) fn running_uncached(region: &str, why: &dyn std::fmt::Display) {
     event!(WARN, region, %why, "running the creator uncached");
 }

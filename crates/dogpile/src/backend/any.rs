@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Keeps, Seen};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
@@ -23,23 +24,31 @@ pub struct AnyBackend {
     outermost: Arc<dyn ErasedBackend>,
     /// The backend inside all proxies.
     actual: Arc<dyn std::any::Any + Send + Sync>,
+    /// The way to look into that one.
+    inspect: Option<Arc<dyn Inspect>>,
 }
 
 impl AnyBackend {
     /// Erases the type of `backend`.
     pub fn new<B: Backend>(backend: B) -> Self {
         let actual = Arc::new(backend);
-        Self { outermost: actual.clone(), actual }
+        let inspect = actual.inspect();
+        Self { outermost: actual.clone(), actual, inspect }
     }
 
     /// `outer` around `self`.
     pub(crate) fn within(self, outer: impl ErasedBackend + 'static) -> Self {
-        Self { outermost: Arc::new(outer), actual: self.actual }
+        Self { outermost: Arc::new(outer), ..self }
     }
 
     /// The backend inside all proxies, if it is a `B` (contract 2).
     pub fn actual<B: Backend>(&self) -> Option<&B> {
         self.actual.downcast_ref()
+    }
+
+    /// The way to look into the backend inside all proxies, if it has one.
+    pub fn inspect(&self) -> Option<&dyn Inspect> {
+        self.inspect.as_deref()
     }
 
     /// The name of the backend, proxies around it included.

@@ -11,6 +11,9 @@
 //! reaches further than this process.
 
 mod any;
+#[cfg(feature = "file")]
+mod file;
+pub mod inspect;
 mod map;
 #[cfg(feature = "memory")]
 mod memory;
@@ -19,6 +22,7 @@ mod null;
 mod serialized;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, Mutex};
@@ -27,6 +31,9 @@ use crate::value::Entry;
 pub use crate::error::{BackendError, FaultKind};
 pub use any::AnyBackend;
 pub(crate) use any::{Boxed, ErasedBackend};
+#[cfg(feature = "file")]
+pub use file::{Damage, File, FileBuilder};
+use inspect::Inspect;
 pub use map::{MapBackend, ObjectMap};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
@@ -195,6 +202,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The mangler that a region uses which names none itself (contract 5).
     fn recommended_mangler(&self) -> Option<Mangler> {
+        None
+    }
+
+    /// The way to look into it from outside, if it can list what it holds.
+    fn inspect(&self) -> Option<Arc<dyn Inspect>> {
         None
     }
 }

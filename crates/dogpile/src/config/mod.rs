@@ -28,13 +28,22 @@
 //!
 //! Durations are numbers of seconds (`300`, `0.5`) or say their unit (`5m`,
 //! `1h 30m`). Built-in backends are `memory` (argument `max_entries`, 10,000
-//! unless given), `memory_pickle` (`max_entries` or `max_bytes`) and `null`;
-//! [`register_backend`] adds others. Built-in proxies are `logging` and
+//! unless given), `memory_pickle` (`max_entries` or `max_bytes`), `null`, and with
+//! the feature of that name `file`, also called `dbm`; [`register_backend`] adds
+//! others. Built-in proxies are `logging` and
 //! `compression`; [`register_proxy`] adds others.
+//!
+//! Arguments of `file`: `filename`, `max_bytes`, `max_entries`, `max_age`,
+//! `busy_timeout`, `on_damage` (`move_aside` or `refuse`), `distributed_lock`
+//! (`true` unless given). Python's `dogpile_lockfile` is the path of the lock
+//! file, or `false` for no creation locks between processes; `rw_lockfile` is
+//! accepted and does nothing, since SQLite keeps readers and writers apart.
 
 mod arguments;
 mod coerce;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod registry;
 mod settings;
 

@@ -84,6 +84,11 @@ fn built_in_backends() -> BTreeMap<String, Arc<Make>> {
         names.insert("memory".into(), Arc::new(memory));
         names.insert("memory_pickle".into(), Arc::new(serialized));
     }
+    #[cfg(feature = "file")]
+    {
+        names.insert("file".into(), Arc::new(super::file::backend));
+        names.insert("dbm".into(), Arc::new(super::file::backend));
+    }
     names
 }
 

@@ -29,6 +29,8 @@ pub use decision::{Action, CLOCK_SKEW, Found, MutexState, decide, judge};
 pub use dogpile::{Lock, LockFailure};
 pub use drive::{LockError, OnTimeout, Status};
 pub use keyed::KeyedMutex;
+#[cfg(feature = "file")]
+pub(crate) use keyed::{KeyGuard, Turn};
 pub use mutex::{AnyMutex, Lease, Mutex, NullMutex};
 pub use reentrant::{KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex};
 pub use registry::NameRegistry;

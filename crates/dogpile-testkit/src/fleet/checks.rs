@@ -1,0 +1,83 @@
+//! What must hold when processes race.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Answer, Fleet, Race};
+
+/// How many keys overlapping calls ask for parts of.
+pub(super) const KEYS: usize = 10;
+
+/// A cold key and a crowd in every process: one creation, one value. Returns
+/// the answers, so that they can be looked at in time.
+pub fn one_creation_in_the_fleet(fleet: &Fleet, key: &str) -> Vec<Answer> {
+    let answers = fleet.run(Race::Crowd { creation: 100 }, key);
+    let creations = fleet.creations(key);
+    assert_eq!(creations.len(), 1, "{creations:?}");
+    assert_eq!(answers.len(), fleet.processes * fleet.tasks);
+    assert!(answers.iter().all(|answer| answer.value == creations[0]));
+    answers
+}
+
+/// The first creation fails: its error stays with its caller, and one other
+/// creates.
+pub fn a_failed_creator_has_one_successor(fleet: &Fleet, key: &str) {
+    let answers = fleet.run(Race::FirstFails, key);
+    assert_two_creations(fleet, key, &answers);
+    assert_eq!(answers.len(), fleet.processes * fleet.tasks);
+}
+
+/// The process of the first creator is killed: one waiter of another takes
+/// over.
+pub fn a_killed_creator_has_one_successor(fleet: &Fleet, key: &str) {
+    let answers = fleet.run(Race::FirstDies, key);
+    assert_two_creations(fleet, key, &answers);
+    let creations = fleet.creations(key);
+    let processes: BTreeSet<_> = creations.iter().map(|line| process(line)).collect();
+    assert_eq!(processes.len(), 2, "the successor is of another process");
+    assert_eq!(answers.len(), (fleet.processes - 1) * fleet.tasks);
+}
+
+/// Calls for overlapping sets of keys, in any order: all end, and each key is
+/// created once.
+pub fn overlapping_calls_create_each_key_once(fleet: &Fleet, key: &str) {
+    let answers = fleet.run(Race::Overlap, key);
+    let creations = fleet.creations(key);
+    assert_eq!(creations.len(), KEYS, "{creations:?}");
+    let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+    for answer in &answers {
+        let value = values.entry(&answer.key).or_insert(&answer.value);
+        assert_eq!(*value, answer.value);
+        assert!(answer.value.starts_with(&format!("{} by", answer.key)), "{answer:?}");
+    }
+    assert_eq!(answers.len(), fleet.processes * fleet.tasks * (KEYS / 2));
+}
+
+fn assert_two_creations(fleet: &Fleet, key: &str, answers: &[Answer]) {
+    let creations = fleet.creations(key);
+    assert_eq!(creations.len(), 2, "{creations:?}");
+    assert!(answers.iter().all(|answer| answer.value == creations[1]), "{creations:?}");
+}
+
+fn process(creation: &str) -> Option<&str> {
+    creation.split(" by ").nth(1)?.split(' ').next()
+}
+
+/// A key, and a value for it that [`is_whole`] can vouch for.
+pub(super) fn whole_value() -> (String, String) {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let number = count.wrapping_mul(2_654_435_761) ^ u64::from(std::process::id());
+    let length = usize::try_from(number % 6_000).unwrap_or(0);
+    let filling = char::from(b'a' + u8::try_from(number % 26).unwrap_or(0));
+    (format!("whole-{}", number % 500), format!("{number} {}", filling.to_string().repeat(length)))
+}
+
+/// Is `value` one that a worker of [`Race::Write`] wrote, from its first byte
+/// to its last?
+pub fn is_whole(value: &str) -> bool {
+    let Some((number, filling)) = value.split_once(' ') else { return false };
+    let Ok(number) = number.parse::<u64>() else { return false };
+    let expected = b'a' + u8::try_from(number % 26).unwrap_or(0);
+    filling.len() as u64 == number % 6_000 && filling.bytes().all(|byte| byte == expected)
+}

@@ -1,0 +1,228 @@
+//! The creation locks of a file backend: one per key, between processes and
+//! between the tasks of one, owned by the kernel, so that a killed creator
+//! frees it at once.
+//!
+//! Within the process a [`KeyedMutex`] comes first, then the kernel's lock
+//! ([`ranges`], or [`files`] where those do not exist). A waiter sleeps in the
+//! kernel, on a thread of its own, and is woken by it.
+
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+mod files;
+mod notes;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod ranges;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use crate::backend::BackendError;
+use crate::backend::inspect::HeldLock;
+use crate::lock::{KeyGuard, KeyedMutex, Lease, Mutex, Turn};
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+type System = files::Files;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+type System = ranges::Ranges;
+
+/// What the kernel's locks know a key by. The same in every process and
+/// version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Hash(u64);
+
+impl Hash {
+    /// FNV-1a, 64 bits.
+    fn of(key: &str) -> Self {
+        let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(key.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
+
+/// The kernel's locks, one per hash, between open files.
+pub(crate) trait Kernel: Sized + Send + Sync + 'static {
+    fn open(path: &Path) -> io::Result<Self>;
+    /// Takes the lock if nobody else holds it. Of one's own it knows nothing.
+    fn try_lock(&self, key: Hash) -> io::Result<bool>;
+    fn unlock(&self, key: Hash);
+    fn is_locked_elsewhere(&self, key: Hash) -> io::Result<bool>;
+    /// Blocks until nobody holds it.
+    fn wait(&self, key: Hash) -> io::Result<()>;
+    /// The file for notes on who holds what, if there is one.
+    fn notes(&self) -> Option<&File>;
+}
+
+/// The lock file of a cache file. Clones share it.
+pub(super) struct Locks<K = System>(Arc<Table<K>>);
+
+impl<K> Clone for Locks<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Table<K> {
+    kernel: K,
+    /// By hash, as the kernel has it.
+    local: KeyedMutex,
+}
+
+/// Holding one key's lock.
+struct Held<K: Kernel> {
+    key: Hash,
+    table: Arc<Table<K>>,
+    _local: KeyGuard,
+}
+
+impl<K: Kernel> Drop for Held<K> {
+    fn drop(&mut self) {
+        self.table.kernel.unlock(self.key);
+    }
+}
+
+/// Threads of this process that sleep for a lock, at most.
+const MOST_WAITING_THREADS: usize = 128;
+static WAITING_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// How long those wait who find no thread left to sleep on.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+impl<K: Kernel> Locks<K> {
+    /// Opens the lock file at `path`, making it if there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, BackendError> {
+        let kernel = K::open(path).map_err(|error| {
+            BackendError::unavailable(format!("lock file `{}`: {error}", path.display()))
+        })?;
+        Ok(Self(Arc::new(Table { kernel, local: KeyedMutex::new() })))
+    }
+
+    fn try_hold(&self, key: &str) -> Result<Option<Held<K>>, BackendError> {
+        let hash = Hash::of(key);
+        let Some(local) = self.0.local.try_hold(&local_name(hash)) else { return Ok(None) };
+        if !self.0.kernel.try_lock(hash).map_err(fault)? {
+            return Ok(None);
+        }
+        if let Some(file) = self.0.kernel.notes() {
+            notes::write(file, hash, key);
+        }
+        Ok(Some(Held { key: hash, table: self.0.clone(), _local: local }))
+    }
+
+    /// Runs `work` while no other process does the same, blocking for it.
+    pub(super) fn alone<T>(&self, work: impl FnOnce() -> T) -> Result<T, BackendError> {
+        const KEY: &str = "\0recovery";
+        loop {
+            if let Some(_held) = self.try_hold(KEY)? {
+                return Ok(work());
+            }
+            self.0.kernel.wait(Hash::of(KEY)).map_err(fault)?;
+        }
+    }
+
+    /// The locks that are held now, as far as notes on them are left.
+    pub(super) fn held(&self) -> Result<Vec<HeldLock>, BackendError> {
+        let Some(file) = self.0.kernel.notes() else { return Ok(Vec::new()) };
+        let mut held = Vec::new();
+        for (hash, lock) in notes::read(file).map_err(fault)? {
+            if self.is_held(hash)? {
+                held.push(lock);
+            }
+        }
+        Ok(held)
+    }
+
+    fn is_held(&self, key: Hash) -> Result<bool, BackendError> {
+        if self.0.local.is_held(&local_name(key)) {
+            return Ok(true);
+        }
+        self.0.kernel.is_locked_elsewhere(key).map_err(fault)
+    }
+
+    /// Sleeps in the kernel on a thread of its own. A thread whose waiter is
+    /// gone sleeps on until the lock is free, and does nothing then.
+    async fn wait_in_kernel(&self, key: Hash) -> Result<(), BackendError> {
+        let Some(place) = WaitingThread::admit() else { return look_again_later().await };
+        let (done, woken) = oneshot::channel();
+        let table = self.0.clone();
+        let sleep = move || {
+            let _place = place;
+            let _ = done.send(table.kernel.wait(key));
+        };
+        let thread = thread::Builder::new().name("dogpile-lock".into()).stack_size(64 * 1024);
+        if thread.spawn(sleep).is_err() {
+            return look_again_later().await;
+        }
+        match woken.await {
+            Ok(waited) => waited.map_err(fault),
+            Err(oneshot::Canceled) => look_again_later().await,
+        }
+    }
+}
+
+impl<K: Kernel> Mutex for Locks<K> {
+    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        Ok(self.try_hold(key)?.map(Lease::new))
+    }
+
+    async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        let hash = Hash::of(key);
+        let name = local_name(hash);
+        if self.0.local.is_held(&name) {
+            // Nothing is ever handed over here: the turn is the key itself.
+            if let Turn::Won(turn) = self.0.local.hold(&name).await {
+                drop(turn);
+            }
+        } else {
+            self.wait_in_kernel(hash).await?;
+        }
+        Ok(None)
+    }
+
+    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
+        drop(lease);
+        Ok(())
+    }
+
+    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
+        self.is_held(Hash::of(key))
+    }
+}
+
+/// A place among the threads that sleep in the kernel.
+struct WaitingThread;
+
+impl WaitingThread {
+    fn admit() -> Option<Self> {
+        let place = Self;
+        let before = WAITING_THREADS.fetch_add(1, Ordering::Relaxed);
+        (before < MOST_WAITING_THREADS).then_some(place)
+    }
+}
+
+impl Drop for WaitingThread {
+    fn drop(&mut self) {
+        WAITING_THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn look_again_later() -> Result<(), BackendError> {
+    futures_timer::Delay::new(LOOK_AGAIN).await;
+    Ok(())
+}
+
+fn local_name(key: Hash) -> String {
+    format!("{:016x}", key.0)
+}
+
+fn fault(error: io::Error) -> BackendError {
+    BackendError::unavailable(error)
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}

@@ -1,0 +1,96 @@
+//! Who creates what, for people who look: a note per lock in the lock file, in
+//! a table of fixed places. The kernel's locks are the truth; a note counts
+//! only while its lock is held. Two locks that share a place overwrite each
+//! other's note.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use super::Hash;
+use crate::backend::inspect::HeldLock;
+use crate::clock::{Clock, SystemClock};
+
+const PLACES: u64 = 1024;
+const PLACE_BYTES: usize = 256;
+/// Hash, time, process, length of the key.
+const HEADER: usize = 8 + 8 + 4 + 2;
+const MOST_KEY: usize = PLACE_BYTES - HEADER;
+
+/// Notes that this process holds the lock of `key`. Where that fails, only
+/// those who look miss something.
+pub(super) fn write(file: &File, hash: Hash, key: &str) {
+    let shown = &key[..key.floor_char_boundary(MOST_KEY)];
+    let mut note = Vec::with_capacity(PLACE_BYTES);
+    note.extend(hash.0.to_le_bytes());
+    note.extend(SystemClock.now().to_le_bytes());
+    note.extend(std::process::id().to_le_bytes());
+    note.extend(u16::try_from(shown.len()).unwrap_or(0).to_le_bytes());
+    note.extend(shown.as_bytes());
+    let _ = write_at(file, &note, hash.0 % PLACES * PLACE_BYTES as u64);
+}
+
+/// All notes, outdated ones included.
+pub(super) fn read(file: &File) -> io::Result<Vec<(Hash, HeldLock)>> {
+    let mut bytes = vec![0; usize::try_from(PLACES).unwrap_or(0) * PLACE_BYTES];
+    let length = read_at(file, &mut bytes)?;
+    bytes.truncate(length);
+    bytes.resize(length.next_multiple_of(PLACE_BYTES), 0);
+    let now = SystemClock.now();
+    Ok(bytes.chunks_exact(PLACE_BYTES).filter_map(|place| parse(place, now)).collect())
+}
+
+fn parse(place: &[u8], now: f64) -> Option<(Hash, HeldLock)> {
+    let (hash, rest) = place.split_first_chunk::<8>()?;
+    let (since, rest) = rest.split_first_chunk::<8>()?;
+    let (process, rest) = rest.split_first_chunk::<4>()?;
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let process = u32::from_le_bytes(*process);
+    let key = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
+    let age = Duration::try_from_secs_f64(now - f64::from_le_bytes(*since)).ok();
+    let lock = HeldLock {
+        key: String::from_utf8_lossy(key).into_owned(),
+        holder: format!("process {process}"),
+        age,
+    };
+    (process != 0).then_some((Hash(u64::from_le_bytes(*hash)), lock))
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, mut bytes: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while !bytes.is_empty() {
+        match std::os::unix::fs::FileExt::read_at(file, bytes, length as u64)? {
+            0 => break,
+            read => {
+                length += read;
+                bytes = &mut bytes[read..];
+            }
+        }
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_read_back_and_junk_does_no_harm() {
+        let file = tempfile::tempfile().unwrap();
+        let long = "ü".repeat(300);
+        write(&file, Hash(1), "short");
+        write(&file, Hash(2), &long);
+        write_at(&file, &[0xff; PLACE_BYTES], 3 * PLACE_BYTES as u64).unwrap();
+        let notes = read(&file).unwrap();
+        assert_eq!(notes.len(), 2, "the junk is no note");
+        assert_eq!((notes[0].0, &*notes[0].1.key), (Hash(1), "short"));
+        assert_eq!(notes[0].1.holder, format!("process {}", std::process::id()));
+        assert!(long.starts_with(&notes[1].1.key) && notes[1].1.key.len() > 200);
+    }
+}

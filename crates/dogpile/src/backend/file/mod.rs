@@ -1,0 +1,378 @@
+//! The file backend: values in one SQLite file, shared by the processes of a
+//! machine, no server (contract 7, Python's `dbm`).
+//!
+//! - `database`: the SQLite database, and everything that is said in SQL;
+//! - `place`: the path, and whether its file is still the one opened;
+//! - `readers`, `writer`: the connections;
+//! - `locks`: the creation locks between processes.
+
+mod database;
+mod locks;
+mod place;
+mod readers;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use super::{Backend, BackendError, KeepsBytes};
+use crate::clock::{Clock, SystemClock};
+use crate::lock::AnyMutex;
+use crate::value::Entry;
+use database::Trouble;
+use locks::Locks;
+use place::{Place, with_suffix};
+use readers::Readers;
+use writer::{Change, Writer};
+
+/// One SQLite file, shared by all processes that open it. Clones share it.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("cache.db");
+/// use dogpile::{Config, Region, backend::File};
+///
+/// let region = Region::new("reports");
+/// region.configure(Config::new(File::open(&path)?))?;
+/// # let made = region.blocking().get_or_create("june", async || 42);
+/// # assert_eq!(made, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The creation lock reaches all processes of the machine, key by key; the
+/// kernel owns it, so that a killed creator frees it at once. A creator that
+/// hangs holds it until its process ends: bound that with a
+/// [wait limit](crate::Config::wait_limit).
+///
+/// **Reads** take microseconds on the caller's thread and never wait for
+/// writers. **Writes** happen on a thread of the backend's; what comes while it
+/// is busy becomes one transaction. A file that is killed in the middle is
+/// whole afterwards. After a power failure the last writes may be missing.
+///
+/// **Bounds**: 1 GiB unless given otherwise, oldest-created first. Sizes are as
+/// SQLite has them, nearly: the key twice, the value and 32 bytes an entry.
+/// Freed space is given back to the file system bit by bit (not by files that
+/// Python made).
+///
+/// **Beside the file** there are SQLite's own (`-wal`, `-shm`) and the lock
+/// file, the path with `.lock` after it. Leave that in place as long as anybody
+/// uses the cache. Network file systems serve neither SQLite nor the locks.
+///
+/// **Python's** `dogpile.cache.dbm` under CPython 3.13 and later uses the same
+/// table, so both read each other's values (configure a JSON serializer there);
+/// its creation lock is one per file and does not know ours.
+#[derive(Clone)]
+pub struct File(Arc<Shared>);
+
+struct Shared {
+    options: Arc<Options>,
+    place: Arc<Place>,
+    readers: Readers,
+    writer: Writer,
+    locks: Locks,
+}
+
+/// What to do with a file that turns out to be damaged, or not to be an SQLite
+/// database at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Damage {
+    /// Rename it to `….damaged-1` (and so on, ten at most), say so in the log,
+    /// and begin an empty one.
+    #[default]
+    MoveAside,
+    /// Fail until somebody has removed it.
+    Refuse,
+}
+
+#[derive(Debug)]
+struct Options {
+    max_bytes: u64,
+    max_entries: Option<u64>,
+    max_age: Option<Duration>,
+    busy_timeout: Duration,
+    on_damage: Damage,
+    creation_locks: bool,
+    clock: AnyClock,
+}
+
+struct AnyClock(Arc<dyn Clock>);
+
+impl fmt::Debug for AnyClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl std::ops::Deref for AnyClock {
+    type Target = dyn Clock;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// How a [`File`] is opened.
+#[derive(Debug)]
+#[must_use = "nothing is opened before `open`"]
+pub struct FileBuilder {
+    path: PathBuf,
+    lock_file: Option<PathBuf>,
+    options: Options,
+}
+
+const DEFAULT_MAX_BYTES: u64 = 1 << 30;
+const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl File {
+    /// Opens the cache file at `path`, or makes it. Blocks for that, some
+    /// milliseconds usually.
+    ///
+    /// # Errors
+    ///
+    /// If the file is a SQLite database of another program's, its directory
+    /// does not exist, or reading and writing it is not permitted.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
+        Self::builder(path).open()
+    }
+
+    /// A file with other options than the default ones.
+    pub fn builder(path: impl AsRef<Path>) -> FileBuilder {
+        FileBuilder {
+            path: path.as_ref().to_owned(),
+            lock_file: None,
+            options: Options {
+                max_bytes: DEFAULT_MAX_BYTES,
+                max_entries: None,
+                max_age: None,
+                busy_timeout: DEFAULT_BUSY_TIMEOUT,
+                on_damage: Damage::default(),
+                creation_locks: true,
+                clock: AnyClock(Arc::new(SystemClock)),
+            },
+        }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.0.place.path
+    }
+}
+
+impl FileBuilder {
+    /// The size of all entries together, in bytes; 1 GiB by default. An entry
+    /// larger than this is refused.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.options.max_bytes = bytes;
+        self
+    }
+
+    /// The number of entries; not bounded by default.
+    pub fn max_entries(mut self, entries: u64) -> Self {
+        self.options.max_entries = Some(entries);
+        self
+    }
+
+    /// Entries created longer ago than this are removed, within a sixteenth of
+    /// it or a minute, whenever something is written; never by default. It
+    /// should be longer than any expiration time, or stale values cannot be
+    /// served.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.options.max_age = Some(age);
+        self
+    }
+
+    /// How long a write goes on trying while another process writes; 5 seconds
+    /// by default.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.options.busy_timeout = timeout;
+        self
+    }
+
+    /// What to do with a damaged file.
+    pub fn on_damage(mut self, damage: Damage) -> Self {
+        self.options.on_damage = damage;
+        self
+    }
+
+    /// Where the lock file is: the path of the cache with `.lock` after it by
+    /// default. All who share the cache must name the same.
+    pub fn lock_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.lock_file = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Whether creation is locked between processes; it is by default. Without,
+    /// each process makes its own.
+    pub fn creation_locks(mut self, yes: bool) -> Self {
+        self.options.creation_locks = yes;
+        self
+    }
+
+    /// The clock that entries' ages are judged by.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.options.clock = AnyClock(Arc::new(clock));
+        self
+    }
+
+    /// Opens the file; see [`File::open`].
+    pub fn open(self) -> Result<File, BackendError> {
+        let options = Arc::new(self.options);
+        let place = Arc::new(Place::new(&self.path));
+        database::check_path(&self.path)?;
+        let lock_file = self.lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
+        let locks = Locks::open(&lock_file)?;
+        let writer = Writer::start(options.clone(), place.clone(), locks.clone())?;
+        let readers = Readers::new(place.clone());
+        Ok(File(Arc::new(Shared { options, place, readers, writer, locks })))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("path", &self.0.place.path).finish_non_exhaustive()
+    }
+}
+
+impl File {
+    /// What is to be stored of `entry`, if the file may hold it.
+    fn frame(&self, key: &str, entry: &Entry) -> Result<Change, BackendError> {
+        let frame = entry
+            .to_frame()
+            .ok_or_else(|| BackendError::refused("a file keeps bytes, not objects"))?;
+        let (cost, most) = (database::cost(key, &frame), self.0.options.max_bytes);
+        if cost > most {
+            return Err(BackendError::refused(format!(
+                "the entry takes {cost} bytes, the whole cache file may take {most}: raise `max_bytes`"
+            )));
+        }
+        Ok(Change::Put { key: key.into(), frame })
+    }
+}
+
+impl Backend for File {
+    type Keeps = KeepsBytes;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        match self.0.readers.get(key) {
+            Ok(entry) => Ok(entry),
+            Err(Trouble::Fault(fault)) => Err(fault),
+            // The writer can wait, repair and open again.
+            Err(_) => {
+                let key = key.to_owned();
+                self.0.writer.ask(move |connection| database::get(connection, &key)).await
+            }
+        }
+    }
+
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        match self.0.readers.get(key) {
+            Ok(entry) => Some(Ok(entry)),
+            Err(_) => None,
+        }
+    }
+
+    async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        let change = self.frame(key, &entry)?;
+        self.0.writer.write(vec![change]).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        self.delete_multi(&[key]).await
+    }
+
+    async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        let read = match self.0.readers.borrow() {
+            Ok(reader) => reader.get_all(keys).await,
+            Err(trouble) => Err(trouble),
+        };
+        match read {
+            Ok(entries) => Ok(entries),
+            Err(Trouble::Fault(fault)) => Err(fault),
+            Err(_) => {
+                let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+                self.0.writer.ask(move |connection| database::get_all(connection, &keys)).await
+            }
+        }
+    }
+
+    async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        let changes = entries.iter().map(|(key, entry)| self.frame(key, entry));
+        let changes = changes.collect::<Result<_, _>>()?;
+        self.0.writer.write(changes).await
+    }
+
+    async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
+        let changes = keys.iter().map(|&key| Change::Delete { key: key.into() }).collect();
+        self.0.writer.write(changes).await
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.0.options.creation_locks.then(|| AnyMutex::new(self.0.locks.clone()))
+    }
+
+    fn inspect(&self) -> Option<Arc<dyn Inspect>> {
+        Some(Arc::new(self.clone()))
+    }
+}
+
+impl Inspect for File {
+    fn keys<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Inspecting<'a, KeyPage> {
+        let prefix = prefix.as_bytes().to_vec();
+        let after = after.map(|key| key.as_bytes().to_vec());
+        Box::pin(async move {
+            let list = move |c: &_| database::list(c, &prefix, after.as_deref(), limit);
+            let listed = self.0.writer.ask(list).await?;
+            let more = limit > 0 && listed.len() == limit;
+            let key = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let next = listed.last().filter(|_| more).map(|last| key(&last.key));
+            let keys = listed.iter().map(|found| KeyInfo {
+                key: key(&found.key),
+                value_bytes: Some(found.value_bytes),
+            });
+            Ok(KeyPage { keys: keys.collect(), next })
+        })
+    }
+
+    fn locks(&self) -> Inspecting<'_, Vec<HeldLock>> {
+        Box::pin(async { self.0.locks.held() })
+    }
+
+    fn info(&self) -> Inspecting<'_, Vec<(&'static str, Value)>> {
+        Box::pin(async {
+            let options = self.0.options.clone();
+            let path = self.0.place.path.clone();
+            let now = options.clock.now();
+            let read = |c: &_| Ok((database::size(c)?, database::oldest(c)?));
+            let (size, oldest) = self.0.writer.ask(read).await?;
+            let on_disk = |suffix: &str| {
+                std::fs::metadata(with_suffix(&path, suffix)).map_or(0, |found| found.len())
+            };
+            Ok(vec![
+                ("backend", "file".into()),
+                ("path", path.display().to_string().into()),
+                ("entries", size.entries.into()),
+                ("bytes", size.bytes.into()),
+                ("max_bytes", options.max_bytes.into()),
+                ("max_entries", options.max_entries.into()),
+                ("oldest_age_seconds", oldest.map(|ct| (now - ct).max(0.0)).into()),
+                ("file_bytes", on_disk("").into()),
+                ("wal_bytes", on_disk("-wal").into()),
+                ("sqlite", rusqlite::version().into()),
+            ])
+        })
+    }
+
+    fn clear(&self) -> Inspecting<'_, ()> {
+        Box::pin(self.0.writer.ask(|connection| database::transaction(connection, database::clear)))
+    }
+}

@@ -1,0 +1,132 @@
+//! Connections for reading. In WAL mode a reader never waits for a writer and
+//! takes microseconds, so reads happen on the caller's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Connection;
+
+use super::database::{self, Trouble};
+use super::place::Place;
+use crate::clock::{Clock, SystemClock};
+use crate::sync::Mutex;
+use crate::value::Entry;
+
+/// Connections kept for the next reader.
+const MOST_IDLE: usize = 8;
+
+/// How often it is checked that the file is still at its path.
+const CHECK_SECONDS: f64 = 1.0;
+
+/// Keys read before other tasks get their turn.
+pub(super) const CHUNK: usize = 256;
+
+/// The idle connections of a file.
+#[derive(Debug)]
+pub(super) struct Readers {
+    place: Arc<Place>,
+    idle: Mutex<Vec<(u64, Connection)>>,
+    /// When the file's identity was last checked, as bits.
+    checked: AtomicU64,
+}
+
+/// A connection on loan.
+pub(super) struct Reader<'a> {
+    readers: &'a Readers,
+    generation: u64,
+    connection: Option<Connection>,
+}
+
+impl Readers {
+    pub(super) fn new(place: Arc<Place>) -> Self {
+        Self { place, idle: Mutex::default(), checked: AtomicU64::new(0) }
+    }
+
+    /// What is stored under `key`.
+    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, Trouble> {
+        self.borrow()?.with(|connection| database::get(connection, key))
+    }
+
+    pub(super) fn borrow(&self) -> Result<Reader<'_>, Trouble> {
+        let now = SystemClock.coarse_now();
+        let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
+        if !(checked..checked + CHECK_SECONDS).contains(&now) {
+            if !self.place.is_current() {
+                return Err(Trouble::Replaced);
+            }
+            self.checked.store(now.to_bits(), Ordering::Relaxed);
+        }
+        let generation = self.place.generation();
+        let mut idle = self.idle.lock();
+        let mut found = idle.pop();
+        if found.as_ref().is_some_and(|(made, _)| *made != generation) {
+            idle.clear();
+            found = None;
+        }
+        drop(idle);
+        let connection = match found {
+            Some((_, connection)) => connection,
+            None => database::open_reader(&self.place.path)?,
+        };
+        Ok(Reader { readers: self, generation, connection: Some(connection) })
+    }
+}
+
+impl Reader<'_> {
+    /// Reads. A connection that met trouble is not used again.
+    pub(super) fn with<T>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let connection = self.connection.take().ok_or(Trouble::Replaced)?;
+        let answer = read(&connection)?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    /// Each of `keys`, all as they were at one moment; between two chunks
+    /// other tasks get their turn.
+    pub(super) async fn get_all(mut self, keys: &[&str]) -> Result<Vec<Option<Entry>>, Trouble> {
+        let mut entries = Vec::with_capacity(keys.len());
+        self.with(database::begin_reading)?;
+        for chunk in keys.chunks(CHUNK) {
+            if !entries.is_empty() {
+                yield_now().await;
+            }
+            self.with(|connection| {
+                for key in chunk {
+                    entries.push(database::get(connection, key)?);
+                }
+                Ok(())
+            })?;
+        }
+        self.with(database::end_reading)?;
+        Ok(entries)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        // One that was left within a transaction is closed instead.
+        let Some(connection) = self.connection.take().filter(Connection::is_autocommit) else {
+            return;
+        };
+        let mut idle = self.readers.idle.lock();
+        if idle.len() < MOST_IDLE {
+            idle.push((self.generation, connection));
+        }
+    }
+}
+
+/// Lets the executor run others before it goes on.
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}

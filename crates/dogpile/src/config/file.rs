@@ -1,0 +1,71 @@
+//! The arguments of the file backend, Python's `dbm` ones among them.
+
+use super::{Arguments, ConfigError, FromSetting, Scalar, coerce};
+use crate::backend::{AnyBackend, Damage, File};
+
+pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
+    let filename: String = arguments.require("filename")?;
+    let mut builder = File::builder(filename);
+    if let Some(bytes) = arguments.take("max_bytes")? {
+        builder = builder.max_bytes(bytes);
+    }
+    if let Some(entries) = arguments.take("max_entries")? {
+        builder = builder.max_entries(entries);
+    }
+    if let Some(age) = arguments.take("max_age")? {
+        builder = builder.max_age(age);
+    }
+    if let Some(timeout) = arguments.take("busy_timeout")? {
+        builder = builder.busy_timeout(timeout);
+    }
+    if let Some(on_damage) = arguments.take::<Damage>("on_damage")? {
+        builder = builder.on_damage(on_damage);
+    }
+    if let Some(yes) = arguments.take("distributed_lock")? {
+        builder = builder.creation_locks(yes);
+    }
+    match arguments.take::<Switch>("dogpile_lockfile")? {
+        Some(Switch::Off) => builder = builder.creation_locks(false),
+        Some(Switch::Path(path)) => builder = builder.lock_file(path),
+        Some(Switch::On) | None => {}
+    }
+    // SQLite keeps readers and writers apart by itself.
+    arguments.take::<Switch>("rw_lockfile")?;
+    let opened = builder.open().map_err(|fault| ConfigError::Backend {
+        name: "file".to_owned(),
+        message: fault.to_string(),
+    })?;
+    Ok(AnyBackend::new(opened))
+}
+
+/// What Python's lock file arguments say: a path, or whether there is one.
+enum Switch {
+    On,
+    Off,
+    Path(String),
+}
+
+impl FromSetting for Switch {
+    const EXPECTED: &'static str = "a path, or `false`";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        Some(match coerce(text) {
+            Scalar::Bool(true) => Self::On,
+            Scalar::Bool(false) => Self::Off,
+            Scalar::None => return None,
+            _ => Self::Path(text.to_owned()),
+        })
+    }
+}
+
+impl FromSetting for Damage {
+    const EXPECTED: &'static str = "`move_aside` or `refuse`";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        match text.trim() {
+            "move_aside" => Some(Self::MoveAside),
+            "refuse" => Some(Self::Refuse),
+            _ => None,
+        }
+    }
+}
