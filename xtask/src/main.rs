@@ -1,6 +1,7 @@
 //! `cargo xtask`: the chores of this repository.
 
 mod licences;
+mod python;
 mod run;
 
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use run::{Failure, Step, cargo};
 
 const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
+cargo xtask python          what the tests need of Python, into `target/python`
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
 ";
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["test"] => test(),
+        ["python"] => python::install(),
         ["bench", ref rest @ ..] => bench(rest),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] => fuzz(seconds),
@@ -36,8 +39,9 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 10] = [
+const FEATURES: [&str; 11] = [
     "memory",
+    "file",
     "tokio",
     "msgpack",
     "sha1",
@@ -54,6 +58,7 @@ fn test() -> Result<(), Failure> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
     cargo(clippy).named("lints").run()?;
     features()?;
+    python::install()?;
     cargo(["test", "--workspace", "--all-features"]).named("tests").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;

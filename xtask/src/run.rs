@@ -1,5 +1,6 @@
 //! Running commands, and saying which.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -20,20 +21,34 @@ pub(crate) struct Step {
     name: Option<String>,
 }
 
+/// Any program with these arguments.
+pub(crate) fn program<'a>(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Step {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Step { command, name: None }
+}
+
 /// `cargo` with these arguments. The `cargo` of the path rather than the one
 /// that runs us: only that one understands `+nightly`.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Step {
-    let mut command = Command::new("cargo");
-    command.args(arguments);
+    let mut step = program("cargo", arguments);
     // Set by the cargo that runs us, these would pin the toolchain.
-    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-    Step { command, name: None }
+    step.command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    step
 }
 
 impl Step {
     /// Announces the step and how long it took.
     pub(crate) fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
+        self
+    }
+
+    pub(crate) fn args<'a>(mut self, more: impl IntoIterator<Item = &'a str>) -> Self {
+        self.command.args(more);
         self
     }
 

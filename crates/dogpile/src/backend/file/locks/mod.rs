@@ -226,3 +226,94 @@ fn fault(error: io::Error) -> BackendError {
 fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two handles on one lock file are as two processes.
+    async fn excludes_wakes_and_frees<K: Kernel>() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("cache.db.lock");
+        let open = || Locks::<K>::open(&path).unwrap();
+        let (one, two) = (open(), open());
+        let lease = one.try_lock("k").await.unwrap().unwrap();
+        for locks in [&one, &two] {
+            assert!(locks.try_lock("k").await.unwrap().is_none());
+            assert!(locks.is_locked("k").await.unwrap());
+            assert!(!locks.is_locked("other").await.unwrap());
+        }
+        let waiters = [one.clone(), two.clone(), open(), open()].map(|locks| {
+            thread::spawn(move || {
+                pollster::block_on(async {
+                    while locks.is_locked("k").await.unwrap() {
+                        assert!(locks.wait("k").await.unwrap().is_none());
+                    }
+                })
+            })
+        });
+        assert!(!waiters.iter().any(thread::JoinHandle::is_finished));
+        one.unlock(lease).await.unwrap();
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        drop(two.try_lock("k").await.unwrap().unwrap());
+        assert!(!one.is_locked("k").await.unwrap());
+    }
+
+    /// Holders come and go; there is never more than one.
+    fn excludes_under_load<K: Kernel>() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("cache.db.lock");
+        let inside = Arc::new(AtomicUsize::new(0));
+        let holders: [_; 4] = std::array::from_fn(|_| {
+            let (locks, inside) = (Locks::<K>::open(&path).unwrap(), inside.clone());
+            thread::spawn(move || {
+                pollster::block_on(async {
+                    for _ in 0..200 {
+                        let lease = loop {
+                            match locks.try_lock("k").await.unwrap() {
+                                Some(lease) => break lease,
+                                None => drop(locks.wait("k").await.unwrap()),
+                            }
+                        };
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        locks.unlock(lease).await.unwrap();
+                    }
+                })
+            })
+        });
+        for holder in holders {
+            holder.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_systems_locks_hold() {
+        pollster::block_on(excludes_wakes_and_frees::<System>());
+        excludes_under_load::<System>();
+    }
+
+    #[test]
+    fn the_fallback_holds() {
+        pollster::block_on(excludes_wakes_and_frees::<files::Files>());
+        excludes_under_load::<files::Files>();
+    }
+
+    #[test]
+    fn the_fallback_leaves_no_litter() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let locks = Locks::<files::Files>::open(&directory.path().join("l")).unwrap();
+        drop(locks.try_hold("k").unwrap().unwrap());
+        assert_eq!(directory.path().join("ls").read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn keys_hash_the_same_for_ever() {
+        // Other versions and other processes must agree.
+        assert_eq!(Hash::of("").0, 0xcbf2_9ce4_8422_2325);
+        assert_eq!(Hash::of("foobar").0, 0x8594_4171_f739_67e8);
+    }
+}

@@ -1,0 +1,94 @@
+//! A cache file shared with Python: the standard library's table, and
+//! dogpile.cache over it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dogpile::backend::File;
+use dogpile::clock::epoch_seconds;
+use dogpile::{Config, Region};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What `cargo xtask python` installs.
+fn python() -> Command {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let interpreter = target.join("python/bin/python");
+    assert!(
+        interpreter.exists(),
+        "there is no {}: run `cargo xtask python`",
+        interpreter.display()
+    );
+    Command::new(interpreter)
+}
+
+fn run(path: &Path, arguments: &[&str]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/cache_file.py");
+    let output = python().arg(script).arg(path).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+/// Does this Python keep its `dbm` files in SQLite?
+fn has_dbm_sqlite() -> bool {
+    let has = python().args(["-c", "import dbm.sqlite3"]).status().unwrap().success();
+    if !has {
+        eprintln!("this Python is older than 3.13: dogpile.cache.dbm was not tried, its table was");
+    }
+    has
+}
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("cache.db");
+    (directory, path)
+}
+
+fn region(path: &Path) -> Region {
+    let region = Region::new("shared");
+    region.configure(Config::new(File::open(path).unwrap())).unwrap();
+    region
+}
+
+#[test]
+fn the_table_is_the_one_of_dbm_sqlite3() {
+    let (_directory, path) = place();
+    let region = region(&path);
+    region.blocking().set("from rust", &json!({"id": 7})).unwrap();
+    assert_eq!(run(&path, &["table", "get", "from rust"]), json!({"id": 7}));
+    run(&path, &["table", "set", "from python", "[1, \"zwei\"]"]);
+    assert_eq!(region.blocking().get::<Value>("from python").unwrap(), Some(json!([1, "zwei"])));
+    // Python's writes are counted too.
+    let counted = "SELECT entries = (SELECT count(*) FROM Dict) FROM dogpile_size";
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    run(&path, &["table", "set", "from python", "[2]"]);
+    assert!(connection.query_row(counted, [], |row| row.get::<_, bool>(0)).unwrap());
+}
+
+#[test]
+fn a_file_that_python_made_is_taken_over() {
+    let (_directory, path) = place();
+    run(&path, &["table", "set", "k", "5"]);
+    assert_eq!(region(&path).blocking().get::<u32>("k").unwrap(), Some(5));
+    assert_eq!(run(&path, &["table", "get", "k"]), 5);
+}
+
+#[test]
+fn dogpile_cache_reads_and_writes_the_same_file() {
+    if !has_dbm_sqlite() {
+        return;
+    }
+    let (_directory, path) = place();
+    run(&path, &["region", "set", "from python", "{\"n\": [1, 2]}"]);
+    let region = region(&path);
+    let found = region.blocking().get_value_metadata::<Value>("from python").unwrap().unwrap();
+    assert_eq!(found.value, json!({"n": [1, 2]}));
+    let seen = run(&path, &["region", "get", "from python"]);
+    assert_eq!(seen["ct"], json!(epoch_seconds(found.cached_time())));
+    region.blocking().set("from rust", &"hello".to_owned()).unwrap();
+    let stored = region.blocking().get_value_metadata::<String>("from rust").unwrap().unwrap();
+    let seen = run(&path, &["region", "get", "from rust"]);
+    assert_eq!(seen["value"], "hello");
+    let difference = seen["ct"].as_f64().unwrap() - epoch_seconds(stored.cached_time());
+    assert!(difference.abs() < 1e-6, "{difference}");
+}

@@ -1,0 +1,339 @@
+//! The file backend in one process: bounds, bad files, and being looked into.
+//! Races between processes are in the testkit's tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use dogpile::backend::inspect::Inspect;
+use dogpile::backend::{Backend, Damage, FaultKind, File};
+use dogpile::config::Settings;
+use dogpile::lock::Mutex;
+use dogpile::value::{Entry, Payload};
+use dogpile::{Config, Region};
+use dogpile_testkit::ManualClock;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("cache.db");
+    (directory, path)
+}
+
+fn entry(payload: &[u8], ct: f64) -> Entry {
+    Entry::bytes(payload.to_vec(), ct)
+}
+
+async fn payload(file: &File, key: &str) -> Option<Vec<u8>> {
+    match file.get(key).await.unwrap()?.payload {
+        Payload::Bytes(bytes) => Some(bytes.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn entries(file: &File) -> u64 {
+    info(file, "entries").await.as_u64().unwrap()
+}
+
+async fn info(file: &File, name: &str) -> serde_json::Value {
+    let info = file.info().await.unwrap();
+    info.into_iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+#[tokio::test]
+async fn the_oldest_go_when_there_are_too_many() {
+    let (_directory, path) = place();
+    let file = File::builder(&path).max_entries(3).open().unwrap();
+    for key in ["a", "b", "c"] {
+        file.set(key, entry(b"1", 1.0)).await.unwrap();
+    }
+    // Stored anew, `a` is the youngest.
+    file.set("a", entry(b"2", 2.0)).await.unwrap();
+    file.set("d", entry(b"1", 3.0)).await.unwrap();
+    assert_eq!(entries(&file).await, 3);
+    assert_eq!(payload(&file, "b").await, None);
+    assert_eq!(payload(&file, "a").await.unwrap(), b"2");
+}
+
+#[tokio::test]
+async fn the_oldest_go_when_they_are_too_large_and_the_file_shrinks() {
+    let (_directory, path) = place();
+    let most = 1_000_000;
+    let file = File::builder(&path).max_bytes(most).open().unwrap();
+    let value = vec![b'x'; 10_000];
+    for n in 0..500 {
+        file.set(&format!("key-{n}"), entry(&value, f64::from(n))).await.unwrap();
+    }
+    let bytes = info(&file, "bytes").await.as_u64().unwrap();
+    assert!((most / 2..=most).contains(&bytes), "{bytes} bytes");
+    assert_eq!(payload(&file, "key-0").await, None);
+    assert!(payload(&file, "key-499").await.is_some());
+    let refused = file.set("huge", entry(&vec![0; 1_000_000], 0.0)).await.unwrap_err();
+    assert_eq!(refused.kind(), FaultKind::Refused);
+    assert!(refused.to_string().contains("max_bytes"), "{refused}");
+    assert!(payload(&file, "key-499").await.is_some(), "a refusal evicts nothing");
+    file.delete_multi(
+        &(0..500)
+            .map(|n| format!("key-{n}"))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    )
+    .await
+    .unwrap();
+    // Free pages go a few at a time, with each write.
+    for _ in 0..10 {
+        file.set("small", entry(b"1", 1.0)).await.unwrap();
+    }
+    let connection = Connection::open(&path).unwrap();
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    assert!(pages < 100, "{pages} pages are left of an empty cache");
+}
+
+#[tokio::test]
+async fn entries_past_the_maximum_age_go() {
+    let (_directory, path) = place();
+    let clock = ManualClock::new();
+    let now = || dogpile::clock::Clock::now(&clock);
+    let file =
+        File::builder(&path).max_age(Duration::from_secs(160)).clock(clock.clone()).open().unwrap();
+    file.set("old", entry(b"1", now())).await.unwrap();
+    clock.advance(Duration::from_secs(100));
+    file.set("younger", entry(b"1", now())).await.unwrap();
+    assert_eq!(entries(&file).await, 2);
+    clock.advance(Duration::from_secs(100));
+    file.set("new", entry(b"1", now())).await.unwrap();
+    assert_eq!(entries(&file).await, 2);
+    assert_eq!(payload(&file, "old").await, None);
+    assert!(payload(&file, "younger").await.is_some());
+}
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_opening_again() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"v", 1.5)).await.unwrap();
+    drop(file);
+    let file = File::open(&path).unwrap();
+    assert_eq!(payload(&file, "k").await.unwrap(), b"v");
+}
+
+/// Makes a sound cache file with some entries and closes it.
+async fn filled(path: &Path) {
+    let file = File::open(path).unwrap();
+    for n in 0..200 {
+        file.set(&format!("key-{n}"), entry(&[b'x'; 500], 1.0)).await.unwrap();
+    }
+    drop(file);
+    let connection = Connection::open(path).unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+}
+
+/// Every kind of damage: reads and writes go on, at the price of the values.
+#[tokio::test]
+async fn a_damaged_file_is_moved_aside_and_begun_anew() {
+    type Harm = fn(&mut Vec<u8>);
+    let harms: [(&str, Harm); 5] = [
+        ("not SQLite", |bytes| *bytes = b"#!/bin/sh\necho hello\n".to_vec()),
+        ("half the magic", |bytes| bytes.truncate(7)),
+        ("truncated", |bytes| bytes.truncate(bytes.len() / 3)),
+        ("scribbled header", |bytes| bytes[..100].fill(0x5a)),
+        ("scribbled pages", |bytes| bytes[4096..].fill(0x5a)),
+    ];
+    for (name, harm) in harms {
+        let (_directory, path) = place();
+        filled(&path).await;
+        let mut bytes = fs::read(&path).unwrap();
+        harm(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        for n in 0..200 {
+            file.get(&format!("key-{n}")).await.unwrap();
+        }
+        file.set("new", entry(b"v", 1.0)).await.unwrap();
+        assert_eq!(payload(&file, "new").await.unwrap(), b"v", "{name}");
+        let aside = path.with_file_name("cache.db.damaged-1");
+        assert_eq!(fs::read(&aside).unwrap().len(), bytes.len(), "{name}: nothing is lost");
+        let again = File::open(&path).unwrap();
+        assert_eq!(payload(&again, "new").await.unwrap(), b"v", "{name}");
+        assert!(!path.with_file_name("cache.db.damaged-2").exists(), "{name}: once is enough");
+    }
+}
+
+/// Damage under a file that is in use, by two handles as two processes have
+/// them: both end on the same new file.
+#[tokio::test]
+async fn damage_in_use_is_found_and_repaired_by_all() {
+    let (_directory, path) = place();
+    filled(&path).await;
+    let (one, two) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    assert!(payload(&one, "key-1").await.is_some() && payload(&two, "key-1").await.is_some());
+    let length = fs::metadata(&path).unwrap().len();
+    let rubbish = vec![0x5a; usize::try_from(length).unwrap()];
+    fs::write(&path, &rubbish).unwrap();
+    // What is in SQLite's memory is good until somebody writes.
+    one.set("from-one", entry(b"1", 1.0)).await.unwrap();
+    two.set("from-two", entry(b"2", 1.0)).await.unwrap();
+    one.set("again", entry(b"3", 1.0)).await.unwrap();
+    for file in [&one, &two, &File::open(&path).unwrap()] {
+        for key in ["from-two", "again"] {
+            assert!(payload(file, key).await.is_some(), "{key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_can_be_refused() {
+    let (_directory, path) = place();
+    fs::write(&path, b"precious").unwrap();
+    let fault = File::builder(&path).on_damage(Damage::Refuse).open().unwrap_err();
+    assert!(fault.to_string().contains("damaged"), "{fault}");
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn another_programs_database_is_left_alone() {
+    for sql in [
+        "CREATE TABLE users (id INTEGER)",
+        "CREATE TABLE Dict (word TEXT, meaning TEXT)",
+        "CREATE TABLE Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL); CREATE TABLE more (x)",
+        "PRAGMA application_id = 77; CREATE TABLE Dict (key, value)",
+    ] {
+        let (_directory, path) = place();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let before = fs::read(&path).unwrap();
+        let fault = File::open(&path).unwrap_err();
+        assert!(fault.to_string().contains("another program's"), "{fault}");
+        assert_eq!(fs::read(&path).unwrap(), before, "{sql}");
+    }
+}
+
+#[test]
+fn places_where_no_file_can_be_are_clear_errors() {
+    let (directory, _) = place();
+    let missing = directory.path().join("no/such/cache.db");
+    for (path, word) in [(missing.as_path(), "no directory"), (directory.path(), "regular file")] {
+        let fault = File::open(path).unwrap_err();
+        assert!(fault.to_string().contains(word), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_file_is_begun_anew() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"v", 1.0)).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    file.set("other", entry(b"v", 1.0)).await.unwrap();
+    assert_eq!(payload(&file, "k").await, None, "it went with the file");
+    assert!(path.exists());
+    assert!(payload(&File::open(&path).unwrap(), "other").await.is_some());
+}
+
+/// A disk that is full: an error for who stores, and the application goes on.
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_nothing_worse() {
+    let (directory, _) = place();
+    let Some(disk) = SmallDisk::mount(directory.path()) else { return };
+    let path = directory.path().join("cache.db");
+    let file = File::open(&path).unwrap();
+    file.set("first", entry(b"1", 1.0)).await.unwrap();
+    let mut failed = None;
+    for n in 0..200 {
+        if let Err(fault) = file.set(&format!("k{n}"), entry(&vec![b'x'; 100_000], 1.0)).await {
+            failed = Some(fault);
+            break;
+        }
+    }
+    let fault = failed.expect("the disk is small");
+    assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}");
+    assert_eq!(payload(&file, "first").await.unwrap(), b"1");
+    let region = Region::new("full");
+    region.configure(Config::new(file.clone())).unwrap();
+    let made: String = region.get_or_create("big", async || "x".repeat(500_000)).await;
+    assert_eq!(made.len(), 500_000);
+    drop((region, file));
+    drop(disk);
+}
+
+/// A file system of one megabyte; unmounted on drop.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(path)
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("cannot mount a small disk here: not tested");
+        }
+        mounted.then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn keys_are_listed_in_pages_and_cleared() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    for key in ["a:1", "a:2", "a:3", "b:1"] {
+        file.set(key, entry(b"12345", 1.0)).await.unwrap();
+    }
+    let first = file.keys("a:", None, 2).await.unwrap();
+    let keys = |page: &dogpile::backend::inspect::KeyPage| {
+        page.keys.iter().map(|found| found.key.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&first), ["a:1", "a:2"]);
+    let second = file.keys("a:", first.next.as_deref(), 2).await.unwrap();
+    assert_eq!((keys(&second), second.next), (vec!["a:3".to_owned()], None));
+    file.clear().await.unwrap();
+    assert_eq!(entries(&file).await, 0);
+    assert_eq!(payload(&file, "a:1").await, None);
+}
+
+#[tokio::test]
+async fn held_locks_are_listed_with_their_keys() {
+    let (_directory, path) = place();
+    let (file, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let mutex = file.mutex().unwrap();
+    let lease = mutex.try_lock("report").await.unwrap().unwrap();
+    let held = other.locks().await.unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].key, "report");
+    assert!(held[0].holder.contains(&std::process::id().to_string()));
+    mutex.unlock(lease).await.unwrap();
+    assert!(other.locks().await.unwrap().is_empty());
+}
+
+#[test]
+fn settings_know_it_by_both_names() {
+    let (_directory, path) = place();
+    let filename = path.display().to_string();
+    for name in ["file", "dogpile.cache.dbm"] {
+        let settings = Settings::from_iter([
+            ("backend", name),
+            ("arguments.filename", &filename),
+            ("arguments.rw_lockfile", "false"),
+            ("arguments.dogpile_lockfile", "false"),
+            ("arguments.max_bytes", "1000000"),
+            ("arguments.on_damage", "refuse"),
+        ]);
+        let config: Config = settings.config().unwrap();
+        let region = Region::new("configured");
+        region.configure(config).unwrap();
+        assert!(region.backend().unwrap().mutex().is_none());
+    }
+    let settings = Settings::from_iter([("backend", "file")]);
+    let error = settings.config::<dogpile::Serde>().unwrap_err().to_string();
+    assert!(error.contains("filename"), "{error}");
+}
