@@ -249,7 +249,7 @@ mod tests {
                     while locks.is_locked("k").await.unwrap() {
                         assert!(locks.wait("k").await.unwrap().is_none());
                     }
-                })
+                });
             })
         });
         assert!(!waiters.iter().any(thread::JoinHandle::is_finished));
@@ -282,7 +282,7 @@ mod tests {
                         inside.fetch_sub(1, Ordering::SeqCst);
                         locks.unlock(lease).await.unwrap();
                     }
-                })
+                });
             })
         });
         for holder in holders {
