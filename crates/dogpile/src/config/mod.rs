@@ -23,6 +23,7 @@
 //! | `key_mangler` | `sha1`, `none`, or `prefix:TEXT` |
 //! | `codec` | `json`, `msgpack` |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
+//! | `stale_limit` | a duration |
 //! | `wait_limit` | a duration |
 //! | `replace_existing_backend` | `true` or `false` |
 //!
@@ -70,6 +71,9 @@ impl Settings {
         }
         if let Some(expiration) = region.take::<arguments::Lifetime>("expiration_time")? {
             config = config.expiration(expiration.0);
+        }
+        if let Some(limit) = region.take("stale_limit")? {
+            config = config.stale_limit(limit);
         }
         if let Some(limit) = region.take("wait_limit")? {
             config = config.wait_limit(limit);

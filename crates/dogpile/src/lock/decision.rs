@@ -52,9 +52,24 @@ pub enum Action {
 /// expired: its creation time says nothing, and it must not live for ever.
 pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
+/// How long values are good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifetime {
+    /// An older value is expired; `None`: values never expire.
+    pub max_age: Option<Duration>,
+    /// How long an expired value may still be served; after that it counts as
+    /// missing. `None`: as long as there is no other.
+    pub stale_limit: Option<Duration>,
+}
+
+impl From<Option<Duration>> for Lifetime {
+    fn from(max_age: Option<Duration>) -> Self {
+        Self { max_age, stale_limit: None }
+    }
+}
+
 /// What a value created at `ct` is worth at `now` (both epoch seconds), where
-/// values live for `max_age` (`None`: for ever) and `invalidated` is the
-/// region's verdict on `ct`.
+/// values live for so long and `invalidated` is the region's verdict on `ct`.
 ///
 /// A `ct` slightly in the future, as machines' clocks differ, is age zero;
 /// one further ahead than [`CLOCK_SKEW`] is expired.
@@ -62,16 +77,22 @@ pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 pub fn judge(
     ct: Timestamp,
     now: Timestamp,
-    max_age: Option<Duration>,
+    lifetime: Lifetime,
     invalidated: Option<Mode>,
 ) -> Found {
+    let Lifetime { max_age, stale_limit } = lifetime;
     let age = now - ct;
     // A creation time that is no number passes neither of these.
     let believable = age >= -CLOCK_SKEW.as_secs_f64();
     let young_enough = max_age.is_none_or(|max_age| age <= max_age.as_secs_f64());
     let expired = !(believable && young_enough);
+    let past_serving = || match (max_age, stale_limit) {
+        (Some(max_age), Some(limit)) => age > max_age.as_secs_f64() + limit.as_secs_f64(),
+        _ => false,
+    };
     match invalidated {
         Some(Mode::Hard) => Found::Nothing,
+        _ if expired && past_serving() => Found::Nothing,
         Some(Mode::Soft) => Found::Stale,
         None if expired => Found::Stale,
         None => Found::Fresh,
@@ -126,16 +147,32 @@ mod tests {
 
     #[test]
     fn a_value_as_old_as_the_expiration_is_still_fresh() {
-        let max_age = Some(Duration::from_secs(10));
-        assert_eq!(judge(100.0, 110.0, max_age, None), Found::Fresh);
-        assert_eq!(judge(100.0, 110.001, max_age, None), Found::Stale);
-        assert_eq!(judge(100.0, 1e12, None, None), Found::Fresh);
-        assert_eq!(judge(f64::NAN, 110.0, None, None), Found::Stale);
+        let ten = Lifetime::from(Some(Duration::from_secs(10)));
+        let never = Lifetime::default();
+        assert_eq!(judge(100.0, 110.0, ten, None), Found::Fresh);
+        assert_eq!(judge(100.0, 110.001, ten, None), Found::Stale);
+        assert_eq!(judge(100.0, 1e12, ten, None), Found::Stale);
+        assert_eq!(judge(100.0, 1e12, never, None), Found::Fresh);
+        assert_eq!(judge(f64::NAN, 110.0, never, None), Found::Stale);
+    }
+
+    #[test]
+    fn past_its_stale_limit_an_expired_value_is_missing() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        let limited = Lifetime { max_age: seconds(10), stale_limit: seconds(5) };
+        for (now, found) in [(110.0, Found::Fresh), (115.0, Found::Stale), (115.1, Found::Nothing)]
+        {
+            assert_eq!(judge(100.0, now, limited, None), found, "at {now}");
+        }
+        assert_eq!(judge(100.0, 112.0, limited, Some(Mode::Soft)), Found::Stale);
+        assert_eq!(judge(100.0, 116.0, limited, Some(Mode::Soft)), Found::Nothing);
+        let never_expires = Lifetime { max_age: None, stale_limit: seconds(0) };
+        assert_eq!(judge(100.0, 1e9, never_expires, None), Found::Fresh);
     }
 
     #[test]
     fn invalidation_outranks_age() {
-        let max_age = Some(Duration::from_secs(10));
+        let max_age = Lifetime::from(Some(Duration::from_secs(10)));
         for now in [100.0, 200.0] {
             assert_eq!(judge(100.0, now, max_age, Some(Mode::Hard)), Found::Nothing);
             assert_eq!(judge(100.0, now, max_age, Some(Mode::Soft)), Found::Stale);
@@ -151,8 +188,8 @@ mod tests {
             // However far ahead `ct` claims to be, once it counts as fresh it
             // stops doing so within its expiration and the skew.
             let later = now + expiration as f64 + CLOCK_SKEW.as_secs_f64() + 1.0;
-            if judge(ct, now, Some(max_age), None) == Found::Fresh {
-                prop_assert_eq!(judge(ct, later, Some(max_age), None), Found::Stale);
+            if judge(ct, now, Some(max_age).into(), None) == Found::Fresh {
+                prop_assert_eq!(judge(ct, later, Some(max_age).into(), None), Found::Stale);
             }
         }
     }

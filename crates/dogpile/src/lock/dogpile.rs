@@ -186,7 +186,7 @@ where
             None => Reading { found: Found::Nothing, value: None, seen: () },
             Some((value, ct)) => {
                 let now = self.lock.clock.now();
-                let found = judge(ct, now, self.lock.expiration, None);
+                let found = judge(ct, now, self.lock.expiration.into(), None);
                 Reading { found, value: Some(value), seen: () }
             }
         }

@@ -25,7 +25,7 @@ mod reentrant;
 mod registry;
 mod rw;
 
-pub use decision::{Action, CLOCK_SKEW, Found, MutexState, decide, judge};
+pub use decision::{Action, CLOCK_SKEW, Found, Lifetime, MutexState, decide, judge};
 pub use dogpile::{Lock, LockFailure};
 pub use drive::{LockError, OnTimeout, Status};
 pub use keyed::KeyedMutex;

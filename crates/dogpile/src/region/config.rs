@@ -88,6 +88,14 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// How long an expired value may still be served while one caller creates
+    /// it anew; one that is older counts as missing. Without a limit, which is
+    /// the default, any old value is better than waiting.
+    pub fn stale_limit(mut self, limit: Duration) -> Self {
+        self.defaults.stale_limit = Some(limit);
+        self
+    }
+
     /// Puts `proxy` around the backend and the proxies added before.
     pub fn proxy(mut self, proxy: impl Layer) -> Self {
         self.backend = proxy.layer(self.backend);

@@ -14,7 +14,7 @@ use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{Invalidation, Mode};
 use crate::key::Mangler;
-use crate::lock::{AnyMutex, Found, KeyedMutex, judge};
+use crate::lock::{AnyMutex, Found, KeyedMutex, Lifetime, judge};
 use crate::log;
 use crate::stats::{Count, Stats};
 use crate::value::{Entry, Metadata, Payload, VERSION};
@@ -39,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) codec: Codec,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: Arc<dyn Invalidation>,
+    pub(crate) invalidation_is_remote: bool,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
 }
@@ -78,6 +79,7 @@ impl Core {
             mangler,
             codec,
             clock,
+            invalidation_is_remote: invalidation.is_remote(),
             invalidation,
             runner,
             defaults,
@@ -95,6 +97,7 @@ impl Core {
             codec: Codec(self.codec.0.clone()),
             clock: self.clock.clone(),
             invalidation: self.invalidation.clone(),
+            invalidation_is_remote: self.invalidation_is_remote,
             runner: self.runner.clone(),
             defaults: self.defaults.clone(),
         }
@@ -106,6 +109,23 @@ impl Core {
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    /// Must the invalidation's moments be looked at again before a read?
+    #[inline]
+    pub(crate) fn invalidation_is_due(&self) -> bool {
+        self.invalidation_is_remote && self.invalidation.is_due(self.clock.coarse_now())
+    }
+
+    /// Looks at the invalidation's moments again if that is due. Where it
+    /// fails, what is known stays in force.
+    pub(crate) async fn refresh_invalidation(&self) {
+        if !self.invalidation_is_remote {
+            return;
+        }
+        if let Err(fault) = self.invalidation.refresh(self.clock.coarse_now()).await {
+            self.survived("refresh_invalidation", &fault);
+        }
     }
 
     /// The key that `key` is stored under.
@@ -127,9 +147,12 @@ impl Core {
             return Found::Fresh;
         }
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
-        let max_age = expiration.and_then(super::options::Expiration::max_age);
+        let lifetime = Lifetime {
+            max_age: expiration.and_then(super::options::Expiration::max_age),
+            stale_limit: options.stale_limit.or(self.defaults.stale_limit),
+        };
         let ct = metadata.ct;
-        judge(ct, now, max_age, self.invalidation.verdict(ct))
+        judge(ct, now, lifetime, self.invalidation.verdict(ct))
     }
 
     /// The `T` in a payload.

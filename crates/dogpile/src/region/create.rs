@@ -90,6 +90,7 @@ where
     {
         let site = &*self.site;
         let everything: Vec<usize> = (0..site.keys.len()).collect();
+        site.core.refresh_invalidation().await;
         let readings = site.look(&everything).await?;
         match drive(site, readings, creator, background).await {
             Ok(answers) => Ok(answers.into_iter().map(|answer| site.answer(answer)).collect()),

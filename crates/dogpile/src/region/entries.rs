@@ -113,6 +113,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         }
         let stored_keys: Vec<_> = self.keys.iter().map(|key| core.stored_key(key)).collect();
         let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
+        core.refresh_invalidation().await;
         let entries = match core.backend.get_multi(&stored_keys).await {
             Ok(entries) => entries,
             Err(fault) => {

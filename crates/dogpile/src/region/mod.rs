@@ -458,6 +458,9 @@ impl<K: Kind> Region<K> {
     fn look_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
         let core = self.core.load();
         let Some(core) = core.as_ref() else { return Now::Unclear };
+        if core.invalidation_is_due() {
+            return Now::Unclear;
+        }
         // Looked at where it is: moving an entry about costs as much as the
         // rest of this function.
         let found = core.backend.get_now(&core.stored_key(key));

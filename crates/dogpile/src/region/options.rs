@@ -75,6 +75,7 @@ impl fmt::Debug for Expiration {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) expiration: Option<Expiration>,
+    pub(crate) stale_limit: Option<Duration>,
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_limit: Option<Duration>,
     pub(crate) on_timeout: Option<OnTimeout>,
@@ -82,12 +83,18 @@ pub(crate) struct Options {
 
 impl Options {
     /// Nothing but the region's defaults.
-    pub(crate) const NONE: &Self =
-        &Self { expiration: None, ignore_expiration: false, wait_limit: None, on_timeout: None };
+    pub(crate) const NONE: &Self = &Self {
+        expiration: None,
+        stale_limit: None,
+        ignore_expiration: false,
+        wait_limit: None,
+        on_timeout: None,
+    };
 
     /// `self` where it says something, `defaults` elsewhere.
     pub(crate) fn or(mut self, defaults: &Self) -> Self {
         self.expiration = self.expiration.or_else(|| defaults.expiration.clone());
+        self.stale_limit = self.stale_limit.or(defaults.stale_limit);
         self.wait_limit = self.wait_limit.or(defaults.wait_limit);
         self.on_timeout = self.on_timeout.or(defaults.on_timeout);
         self
@@ -123,6 +130,13 @@ macro_rules! call_options {
         /// value of any age.
         pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
             self.options.expiration = Some(expiration.into());
+            self
+        }
+
+        /// How long an expired value may still be served while it is created
+        /// anew. One that is older counts as missing, and callers wait.
+        pub fn stale_limit(mut self, limit: Duration) -> Self {
+            self.options.stale_limit = Some(limit);
             self
         }
 

@@ -39,7 +39,7 @@ use writer::{Change, Writer};
 ///
 /// let region = Region::new("reports");
 /// region.configure(Config::new(File::open(&path)?))?;
-/// # let made = region.blocking().get_or_create("june", async || 42);
+/// # let made = region.blocking().get_or_create("june", || 42);
 /// # assert_eq!(made, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

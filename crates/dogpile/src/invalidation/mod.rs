@@ -3,8 +3,10 @@
 //! `invalidate` does not touch the backend: it notes a moment, and values
 //! created up to then count as missing (hard) or expired (soft) from now on.
 //! Where the moment is kept is an [`Invalidation`] strategy. The default
-//! keeps it in this process; one that keeps it in the backend reaches every
-//! process.
+//! keeps it in this process; [`Stored`] keeps it in the backend and so reaches
+//! every process.
+
+mod stored;
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -12,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
+
+pub use stored::Stored;
 
 /// How a region is invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,8 @@ pub type Invalidating<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>
 /// by them.
 ///
 /// The questions are asked on every read and must answer at once, from
-/// memory; only [`invalidate`](Self::invalidate) may do I/O.
+/// memory; only [`invalidate`](Self::invalidate) and
+/// [`refresh`](Self::refresh) may do I/O.
 pub trait Invalidation: Send + Sync + 'static {
     /// Invalidates what was created up to `at` (epoch seconds).
     fn invalidate(&self, mode: Mode, at: Timestamp) -> Invalidating<'_>;
@@ -51,6 +56,24 @@ pub trait Invalidation: Send + Sync + 'static {
     /// Does a value created at `ct` count as missing or expired?
     fn is_invalidated(&self, ct: Timestamp) -> bool {
         self.verdict(ct).is_some()
+    }
+
+    /// Are the moments kept outside of this process, so that what is known of
+    /// them here gets old? Asked once, when a region is configured.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Is it time to look at the moments again? Asked before each read, where
+    /// they [are remote](Self::is_remote).
+    fn is_due(&self, _now: Timestamp) -> bool {
+        false
+    }
+
+    /// Looks at the moments again. Of several callers one does, the others go
+    /// on with what is known; so they do where it fails.
+    fn refresh(&self, _now: Timestamp) -> Invalidating<'_> {
+        Box::pin(ready(Ok(())))
     }
 
     /// What is to be thought of a value created at `ct`: the question that
@@ -81,6 +104,13 @@ impl InProcess {
     pub const fn new() -> Self {
         Self { hard: Moment::never(), soft: Moment::never() }
     }
+
+    fn advance(&self, mode: Mode, at: Timestamp) {
+        match mode {
+            Mode::Hard => self.hard.advance(at),
+            Mode::Soft => self.soft.advance(at),
+        }
+    }
 }
 
 impl Default for InProcess {
@@ -91,10 +121,7 @@ impl Default for InProcess {
 
 impl Invalidation for InProcess {
     fn invalidate(&self, mode: Mode, at: Timestamp) -> Invalidating<'_> {
-        match mode {
-            Mode::Hard => self.hard.advance(at),
-            Mode::Soft => self.soft.advance(at),
-        }
+        self.advance(mode, at);
         Box::pin(ready(Ok(())))
     }
 

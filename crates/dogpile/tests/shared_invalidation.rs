@@ -1,0 +1,78 @@
+//! Invalidation whose moments lie in the backend: two regions over one store
+//! stand for two processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dogpile::backend::{AnyBackend, SerializedMemory};
+use dogpile::invalidation::Stored;
+use dogpile::proxy::Layer;
+use dogpile::{Config, Mode, Region};
+use dogpile_testkit::{Fault, Faults, ManualClock, Operation};
+
+const DELAY: Duration = Duration::from_secs(5);
+
+fn region(backend: &AnyBackend, clock: &ManualClock) -> Region {
+    let region = Region::new("shared");
+    let strategy = Stored::new(backend.clone(), "shared", DELAY);
+    let config =
+        Config::over(backend.clone()).clock(clock.clone()).invalidation(Arc::new(strategy));
+    region.configure(config).unwrap();
+    region
+}
+
+async fn number(region: &Region) -> Option<u32> {
+    region.get("k").await.unwrap()
+}
+
+#[tokio::test]
+async fn other_processes_obey_within_the_delay() {
+    let backend = AnyBackend::new(SerializedMemory::new(100));
+    let clock = ManualClock::new();
+    let (here, there) = (region(&backend, &clock), region(&backend, &clock));
+    here.set("k", &1).await.unwrap();
+    assert_eq!(number(&there).await, Some(1));
+    clock.advance(Duration::from_secs(1));
+    here.invalidate(Mode::Hard).await.unwrap();
+    assert_eq!(number(&here).await, None, "at once where it was called");
+    assert_eq!(number(&there).await, Some(1), "not looked again yet");
+    clock.advance(DELAY);
+    assert_eq!(number(&there).await, None);
+    assert_eq!(there.get_multi::<u32, _>(["k"]).await.unwrap(), [None]);
+    let made: u32 = there.get_or_create("k", async || 2).await;
+    assert_eq!((made, number(&here).await), (2, Some(2)));
+}
+
+#[tokio::test]
+async fn a_process_that_starts_later_knows() {
+    let backend = AnyBackend::new(SerializedMemory::new(100));
+    let clock = ManualClock::new();
+    let here = region(&backend, &clock);
+    here.set("k", &1).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    here.invalidate(Mode::Soft).await.unwrap();
+    let late = region(&backend, &clock);
+    assert_eq!(number(&late).await, None);
+    let stale = late.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+    assert_eq!(stale, Some(1));
+    let made: u32 = late.get_or_create("k", async || 2).await;
+    assert_eq!(made, 2);
+}
+
+#[tokio::test]
+async fn a_backend_that_is_away_leaves_what_was_known() {
+    let faults = Faults::new();
+    let backend = faults.clone().layer(AnyBackend::new(SerializedMemory::new(100)));
+    let clock = ManualClock::new();
+    let here = region(&backend, &clock);
+    here.set("k", &1).await.unwrap();
+    here.invalidate(Mode::Hard).await.unwrap();
+    clock.advance(DELAY);
+    faults.always(Operation::Get, Fault::Unavailable);
+    let made: u32 = here.get_or_create("k", async || 2).await;
+    assert_eq!(made, 2);
+    let error = here.invalidate(Mode::Hard).await.unwrap_err().to_string();
+    assert!(error.contains("invalidate"), "{error}");
+    faults.clear();
+    assert_eq!(number(&here).await, Some(2), "stored after the invalidation");
+}
