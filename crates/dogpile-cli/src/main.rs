@@ -1,11 +1,28 @@
 //! The `dogpile` command.
+//!
+//! ```text
+//!   exec      a command behind a cache
+//!   inspect   looking into a cache and changing it by hand
+//!   bench     how quick a cache is
+//!   demo      what dogpile does for a database
+//! ```
 
+mod arguments;
+mod bench;
+mod cache;
 mod demo;
+mod exec;
+mod failure;
+mod inspect;
+mod show;
 
-use std::io::{self, Write};
+use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use failure::Failure;
 
 /// A cache that keeps a crowd off your database.
 #[derive(Parser)]
@@ -17,28 +34,100 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs one burst of requests against a real database three ways: without
+    /// Run a command at most once per expiration, and replay its output
+    Exec(exec::Options),
+    /// Show a stored value
+    Get(inspect::GetOptions),
+    /// Store a value
+    Set(inspect::SetOptions),
+    /// Remove values
+    Delete(inspect::DeleteOptions),
+    /// List keys
+    Keys(inspect::KeysOptions),
+    /// Show facts about a cache: limits, sizes, ages
+    Info(inspect::InfoOptions),
+    /// Count values by age and size; reads all of them
+    Stats(inspect::StatsOptions),
+    /// List the keys that are being created now, and by whom
+    Locks(inspect::LocksOptions),
+    /// Make all values created up to now count as missing, or as expired
+    Invalidate(inspect::InvalidateOptions),
+    /// Remove all values
+    Clear(inspect::ClearOptions),
+    /// Measure a cache: hits, writes, a stampede
+    Bench(bench::Options),
+    /// Run one burst of requests against a real database three ways: without
     /// a cache, with a plain one, and with dogpile
     Demo(demo::Options),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or that of a command
+    Man {
+        /// The command
+        command: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
-    let ran = match command {
-        Command::Demo(options) => demo::run(&options),
-    };
-    match ran {
-        Ok(code) => code,
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to be told if even this fails.
-            let _ = writeln!(io::stderr(), "dogpile: {error}");
-            ExitCode::FAILURE
+    warn_on_stderr();
+    run(&command).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(command: &Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Exec(options) => exec::run(options),
+        Command::Get(options) => block_on(inspect::get(options)),
+        Command::Set(options) => block_on(inspect::set(options)),
+        Command::Delete(options) => block_on(inspect::delete(options)),
+        Command::Keys(options) => block_on(inspect::keys(options)),
+        Command::Info(options) => block_on(inspect::info(options)),
+        Command::Stats(options) => block_on(inspect::stats(options)),
+        Command::Locks(options) => block_on(inspect::locks(options)),
+        Command::Invalidate(options) => block_on(inspect::invalidate(options)),
+        Command::Clear(options) => block_on(inspect::clear(options)),
+        Command::Bench(options) => block_on(bench::run(options)),
+        Command::Demo(options) => demo::run(options),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "dogpile", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
         }
+        Command::Man { command } => manual(command.as_deref()),
     }
 }
 
-/// Whoever read our output has read enough.
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// What the library has to say: a file moved aside, a value not stored.
+fn warn_on_stderr() {
+    let level = match std::env::var("DOGPILE_LOG").as_deref() {
+        Ok("debug") => tracing::Level::DEBUG,
+        Ok("error") => tracing::Level::ERROR,
+        _ => tracing::Level::WARN,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .init();
+}
+
+fn manual(command: Option<&str>) -> Result<ExitCode, Failure> {
+    let mut cli = Cli::command();
+    cli.build();
+    let page = match command {
+        None => cli,
+        Some(name) => match cli.find_subcommand(name) {
+            Some(found) => found.clone(),
+            None => return Err(Failure::usage(&format!("there is no command `{name}`"))),
+        },
+    };
+    clap_mangen::Man::new(page).render(&mut io::stdout())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::Failure;
+use crate::failure::Failure;
 
 /// A few connections for many requests: the rest queue.
 const CONNECTIONS: usize = 4;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 
-use super::Failure;
 use super::database::Database;
 use super::ways::Way;
+use crate::failure::Failure;
 
 /// A burst of requests, the same for every way.
 pub(super) struct Load {

@@ -24,8 +24,7 @@ use database::Database;
 use load::{Load, Run};
 use ways::{Schedule, WAYS, Way};
 
-/// Any failure of a command.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::failure::Failure;
 
 /// The arguments of `dogpile demo`.
 #[derive(clap::Args)]

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use dogpile::backend::Memory;
 use dogpile::{Config, Expiration, Local, Region};
 
-use super::Failure;
 use super::database::{Database, Report};
+use crate::failure::Failure;
 
 /// All ways, in the order in which they run.
 pub(super) const WAYS: [&str; 3] = ["none", "naive", "dogpile"];

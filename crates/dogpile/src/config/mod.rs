@@ -45,12 +45,14 @@ mod coerce;
 mod error;
 #[cfg(feature = "file")]
 mod file;
+mod location;
 mod registry;
 mod settings;
 
 pub use arguments::{Arguments, FromSetting};
 pub use coerce::{Scalar, coerce};
 pub use error::ConfigError;
+pub use location::backend_at;
 pub use registry::{register_backend, register_proxy};
 pub use settings::Settings;
 

@@ -58,6 +58,11 @@ fn look_up<M: ?Sized>(
     names.get(name).cloned().ok_or_else(|| names.keys().cloned().collect())
 }
 
+/// Is there a backend called `name`?
+pub(super) fn is_registered(name: &str) -> bool {
+    look_up(&BACKENDS, name).is_ok()
+}
+
 /// The backend called `name`, with or without Python's prefix.
 pub(super) fn backend(name: &str, arguments: Settings) -> Result<AnyBackend, ConfigError> {
     let short = name.strip_prefix("dogpile.cache.").unwrap_or(name);

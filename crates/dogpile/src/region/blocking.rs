@@ -194,6 +194,11 @@ impl<'r, K: Kind, S: Shape, C> BlockingEntry<'r, K, S, C> {
         Self(self.0.expiration(expiration))
     }
 
+    /// See [`Entry::stale_limit`].
+    pub fn stale_limit(self, limit: Duration) -> Self {
+        Self(self.0.stale_limit(limit))
+    }
+
     /// See [`Entry::ignore_expiration`].
     pub fn ignore_expiration(self) -> Self {
         Self(self.0.ignore_expiration())
@@ -427,6 +432,11 @@ impl<'r, K: Kind, C> BlockingEntries<'r, K, C> {
     /// See [`Entries::expiration`].
     pub fn expiration(self, expiration: impl Into<Expiration>) -> Self {
         self.map(|entries| entries.expiration(expiration))
+    }
+
+    /// See [`Entries::stale_limit`].
+    pub fn stale_limit(self, limit: Duration) -> Self {
+        self.map(|entries| entries.stale_limit(limit))
     }
 
     /// See [`Entries::ignore_expiration`].

@@ -148,6 +148,15 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Trouble> {
     Ok(connection)
 }
 
+/// A reading connection to a file that needs no set-up; `None` if it does.
+pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, Trouble> {
+    if check_header(path)? == Header::Absent {
+        return Ok(None);
+    }
+    let connection = open_reader(path)?;
+    Ok(is_set_up(&connection)?.then_some(connection))
+}
+
 fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -172,33 +181,37 @@ pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
     Err(BackendError::unavailable(problem))
 }
 
+#[derive(PartialEq, Eq)]
+enum Header {
+    /// There is no file, or an empty one.
+    Absent,
+    Good,
+}
+
 /// A file that is there must be empty or begin as SQLite's do.
-fn check_header(path: &Path) -> Result<(), Trouble> {
+fn check_header(path: &Path) -> Result<Header, Trouble> {
     check_path(path).map_err(Trouble::Fault)?;
     let mut header = Vec::new();
     match fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut header)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
+        Ok(0) => Ok(Header::Absent),
+        Ok(_) if header == SQLITE_MAGIC => Ok(Header::Good),
+        Ok(_) => Err(Trouble::Damaged("it does not begin as a SQLite database does".to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Header::Absent),
+        Err(error) => {
             let message = format!("`{}` cannot be read: {error}", path.display());
             Err(Trouble::Fault(BackendError::unavailable(message)))
         }
-        Ok(_) if !header.is_empty() && header != SQLITE_MAGIC => {
-            Err(Trouble::Damaged("it does not begin as a SQLite database does".to_owned()))
-        }
-        _ => Ok(()),
     }
 }
 
 fn set_up(connection: &Connection) -> Result<(), Trouble> {
-    let id: i32 = pragma(connection, "application_id")?;
-    let version: i32 = pragma(connection, "user_version")?;
-    refuse_foreign(connection, id)?;
-    if id == APPLICATION_ID && version > SCHEMA_VERSION {
-        let message = "the cache file was made by a newer version of dogpile";
-        return Err(Trouble::Fault(BackendError::other(message)));
+    let ready = is_set_up(connection)?;
+    if !ready {
+        refuse_foreign(connection)?;
     }
     connection
         .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;")?;
-    if id == APPLICATION_ID && version == SCHEMA_VERSION {
+    if ready {
         return Ok(());
     }
     // Has an effect only while the file is empty.
@@ -211,8 +224,22 @@ fn set_up(connection: &Connection) -> Result<(), Trouble> {
     end(connection, made.map_err(Trouble::from))
 }
 
+/// Are our tables there, as this version makes them?
+fn is_set_up(connection: &Connection) -> Result<bool, Trouble> {
+    if pragma::<i32>(connection, "application_id")? != APPLICATION_ID {
+        return Ok(false);
+    }
+    let version: i32 = pragma(connection, "user_version")?;
+    if version > SCHEMA_VERSION {
+        let message = "the cache file was made by a newer version of dogpile";
+        return Err(Trouble::Fault(BackendError::other(message)));
+    }
+    Ok(version == SCHEMA_VERSION)
+}
+
 /// A database of another program's is left alone.
-fn refuse_foreign(connection: &Connection, application_id: i32) -> Result<(), Trouble> {
+fn refuse_foreign(connection: &Connection) -> Result<(), Trouble> {
+    let application_id: i32 = pragma(connection, "application_id")?;
     let refuse = |what: String| {
         let message = format!(
             "the file is another program's SQLite database ({what}): give the cache a file of its own"

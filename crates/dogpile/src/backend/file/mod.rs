@@ -226,8 +226,11 @@ impl FileBuilder {
         database::check_path(&self.path)?;
         let lock_file = self.lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
         let locks = Locks::open(&lock_file)?;
-        let writer = Writer::start(options.clone(), place.clone(), locks.clone())?;
+        let writer = Writer::new(options.clone(), place.clone(), locks.clone());
         let readers = Readers::new(place.clone());
+        if !readers.find_ready()? {
+            writer.open_now()?;
+        }
         Ok(File(Arc::new(Shared { options, place, readers, writer, locks })))
     }
 }

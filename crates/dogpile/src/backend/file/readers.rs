@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::database::{self, Trouble};
 use super::place::Place;
+use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
 use crate::sync::Mutex;
 use crate::value::Entry;
@@ -40,6 +41,21 @@ pub(super) struct Reader<'a> {
 impl Readers {
     pub(super) fn new(place: Arc<Place>) -> Self {
         Self { place, idle: Mutex::default(), checked: AtomicU64::new(0) }
+    }
+
+    /// Is there a file, sound and ours? Then its first connection is idle now;
+    /// otherwise the writer has work to do.
+    pub(super) fn find_ready(&self) -> Result<bool, BackendError> {
+        self.place.about_to_open();
+        match database::open_ready(&self.place.path) {
+            Ok(Some(connection)) => {
+                self.place.opened_now();
+                self.idle.lock().push((self.place.generation(), connection));
+                Ok(true)
+            }
+            Err(Trouble::Fault(fault)) => Err(fault),
+            Ok(None) | Err(_) => Ok(false),
+        }
     }
 
     /// What is stored under `key`.

@@ -2,8 +2,8 @@
 //! another process's transaction on its executor's thread. What is asked of it
 //! while it is busy becomes one transaction.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::{Damage, Options};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::log;
+use crate::sync::Mutex;
 
 /// A change to one entry.
 #[derive(Debug)]
@@ -34,34 +35,52 @@ enum Request {
     Other(Box<dyn FnOnce(&mut Worker) + Send>),
 }
 
-/// The way to the thread. It ends when this is dropped, with all done that it
-/// was asked.
-#[derive(Debug)]
+/// The way to the thread, which starts with the first request and ends when
+/// this is dropped, with all done that it was asked.
 pub(super) struct Writer {
-    requests: Sender<Request>,
+    requests: OnceLock<Sender<Request>>,
+    /// Until the thread starts.
+    worker: Mutex<Option<Worker>>,
 }
 
 impl Writer {
-    /// Opens the file and starts the thread.
-    pub(super) fn start(
-        options: Arc<Options>,
-        place: Arc<Place>,
-        locks: Locks,
-    ) -> Result<Self, BackendError> {
-        let mut worker = Worker { options, place, locks, connection: None, purged: f64::MIN };
-        worker.run(|_| Ok(()))?;
+    pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
+        let worker = Worker { options, place, locks, connection: None, purged: f64::MIN };
+        Self { requests: OnceLock::new(), worker: Mutex::new(Some(worker)) }
+    }
+
+    /// Opens the file on this thread, makes it and repairs it if need be.
+    pub(super) fn open_now(&self) -> Outcome {
+        match &mut *self.worker.lock() {
+            Some(worker) => worker.run(|_| Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&self, request: Request) -> Outcome {
+        if self.requests.get().is_none() {
+            self.start()?;
+        }
+        self.requests.get().ok_or_else(gone)?.send(request).map_err(|_| gone())
+    }
+
+    fn start(&self) -> Outcome {
+        let mut waiting = self.worker.lock();
+        let Some(worker) = waiting.take() else { return Ok(()) };
         let (requests, receiver) = mpsc::channel();
-        thread::Builder::new()
-            .name("dogpile-file".into())
-            .spawn(move || worker.serve(&receiver))
-            .map_err(BackendError::unavailable)?;
-        Ok(Self { requests })
+        let thread = thread::Builder::new().name("dogpile-file".into());
+        // A worker whose thread cannot be started is lost with its closure.
+        let started = thread.spawn(move || worker.serve(&receiver));
+        started.map_err(BackendError::unavailable)?;
+        // Nobody else sets it: the worker can be taken once.
+        let _ = self.requests.set(requests);
+        Ok(())
     }
 
     /// Makes `changes`, all or none. Once begun it happens, waited for or not.
     pub(super) async fn write(&self, changes: Vec<Change>) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        self.requests.send(Request::Write { changes, done }).map_err(|_| gone())?;
+        self.send(Request::Write { changes, done })?;
         outcome.await.map_err(|_| gone())?
     }
 
@@ -74,7 +93,7 @@ impl Writer {
         let request = move |worker: &mut Worker| {
             let _ = done.send(worker.run(work));
         };
-        self.requests.send(Request::Other(Box::new(request))).map_err(|_| gone())?;
+        self.send(Request::Other(Box::new(request)))?;
         answer.await.map_err(|_| gone())?
     }
 }

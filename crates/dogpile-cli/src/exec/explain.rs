@@ -1,0 +1,69 @@
+//! Where an output came from, for those who ask.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::show;
+
+/// How an output came about.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Why {
+    Hit,
+    Stale,
+    Waited,
+    Ran,
+    Killed,
+}
+
+impl Why {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Hit => "hit: the remembered output is still good",
+            Self::Stale => "stale: the remembered output is expired",
+            Self::Waited => "waited: another process was running the command, this is its output",
+            Self::Ran => "ran: there was no output to use",
+            Self::Killed => "killed: a signal ended the command, nothing is remembered",
+        }
+    }
+}
+
+pub(super) struct Explanation<'a> {
+    pub(super) why: Why,
+    pub(super) age: Duration,
+    /// `None`: never.
+    pub(super) expires_in: Option<Duration>,
+    /// It is being renewed behind.
+    pub(super) renewing: bool,
+    pub(super) exit_code: u8,
+    pub(super) key: &'a str,
+    pub(super) cache: &'a str,
+}
+
+impl Explanation<'_> {
+    pub(super) fn write(&self, out: &mut impl Write, json: bool) -> io::Result<()> {
+        if json {
+            let explanation = serde_json::json!({
+                "status": self.why,
+                "age": self.age.as_secs_f64(),
+                "expires_in": self.expires_in.map(|left| left.as_secs_f64()),
+                "renewing": self.renewing,
+                "exit_code": self.exit_code,
+                "key": self.key,
+                "cache": self.cache,
+            });
+            return writeln!(out, "{explanation}");
+        }
+        let behind = if self.renewing { "; it is being renewed behind" } else { "" };
+        writeln!(out, "dogpile: {}{behind}", self.why.words())?;
+        let expires = match self.expires_in {
+            None => "never expires".to_owned(),
+            Some(Duration::ZERO) => "expired".to_owned(),
+            Some(left) => format!("expires in {}", show::duration(left)),
+        };
+        writeln!(out, "dogpile: {} old, {expires}", show::duration(self.age))?;
+        writeln!(out, "dogpile: key {} in {}", self.key, self.cache)
+    }
+}

@@ -1,0 +1,50 @@
+//! What a command can fail with: a message, and the code that the process
+//! ends with.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+/// Any failure of a command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    source: Box<dyn Error + Send + Sync>,
+    code: Option<u8>,
+}
+
+/// What a command that was called wrongly ends with, as clap has it.
+const USAGE: u8 = 2;
+
+impl Failure {
+    /// The command was called wrongly.
+    pub(crate) fn usage(message: &str) -> Self {
+        Self::from(message.to_owned()).with_code(USAGE)
+    }
+
+    /// The same, ending with `code` if it has none yet.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code: self.code.or(Some(code)), ..self }
+    }
+
+    /// Tells the user, and says how to end.
+    pub(crate) fn report(&self) -> ExitCode {
+        if self.is_broken_pipe() {
+            // Whoever read our output has read enough.
+            return ExitCode::SUCCESS;
+        }
+        // Nobody is left to be told if even this fails.
+        let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("dogpile: {}\n", self.source));
+        self.code.map_or(ExitCode::FAILURE, ExitCode::from)
+    }
+
+    fn is_broken_pipe(&self) -> bool {
+        let error = self.source.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { source: error.into(), code: None }
+    }
+}

@@ -1,0 +1,131 @@
+//! The commands that change: `set`, `delete`, `invalidate`, `clear`.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use dogpile::Mode;
+use dogpile::clock::{Clock, SystemClock};
+use dogpile::invalidation::{Invalidation, Stored};
+use dogpile::value::Entry;
+use serde_json::Value;
+
+use super::Cache;
+use crate::cache;
+use crate::failure::Failure;
+
+/// The arguments of `dogpile set`.
+#[derive(clap::Args)]
+pub(crate) struct SetOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// The key, as it is to be stored
+    key: String,
+    /// The value as JSON; from standard input if it is absent or `-`
+    value: Option<String>,
+    /// The value is a text, not JSON
+    #[arg(long)]
+    string: bool,
+    /// Store the bytes as they are, in whatever format they are
+    #[arg(long, conflicts_with = "string")]
+    raw: bool,
+}
+
+/// Stores a value, as created now.
+pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, Failure> {
+    let given = match options.value.as_deref() {
+        None | Some("-") => {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            bytes
+        }
+        Some(value) => value.as_bytes().to_vec(),
+    };
+    let payload = if options.raw {
+        given
+    } else if options.string {
+        let text = String::from_utf8(given).map_err(|_| "the text is no UTF-8: use --raw")?;
+        serde_json::to_vec(&text)?
+    } else {
+        let value: Value = serde_json::from_slice(&given).map_err(|error| {
+            Failure::usage(&format!("the value is no JSON ({error}): for a text use --string"))
+        })?;
+        serde_json::to_vec(&value)?
+    };
+    let backend = cache::open(&options.cache.cache)?;
+    backend.set(&options.key, Entry::bytes(payload, SystemClock.now())).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The arguments of `dogpile delete`.
+#[derive(clap::Args)]
+pub(crate) struct DeleteOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// The keys, as they are stored; that there is none is fine
+    #[arg(required = true)]
+    keys: Vec<String>,
+}
+
+/// Removes values.
+pub(crate) async fn delete(options: &DeleteOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let keys: Vec<&str> = options.keys.iter().map(String::as_str).collect();
+    backend.delete_multi(&keys).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The arguments of `dogpile invalidate`.
+#[derive(clap::Args)]
+pub(crate) struct InvalidateOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// The name that the regions' shared invalidation goes by; the default is
+    /// that of `dogpile exec`
+    #[arg(long, value_name = "NAME", default_value = cache::REGION)]
+    region: String,
+    /// Old values are served while they are created anew
+    #[arg(long)]
+    soft: bool,
+}
+
+/// Invalidates all that was created up to now, for all processes whose
+/// regions share their invalidation.
+pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let mode = if options.soft { Mode::Soft } else { Mode::Hard };
+    let moments = Stored::new(backend, &options.region, Duration::ZERO);
+    moments.invalidate(mode, SystemClock.now()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The arguments of `dogpile clear`.
+#[derive(clap::Args)]
+pub(crate) struct ClearOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Removes everything, after a question.
+pub(crate) async fn clear(options: &ClearOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let inspect = cache::inspect(&backend)?;
+    if !options.yes && !is_wanted(&options.cache.cache)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    inspect.clear().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_wanted(cache: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked: confirm with --yes"));
+    }
+    write!(io::stderr(), "Remove all values from {cache}? [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

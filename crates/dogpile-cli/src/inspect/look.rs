@@ -1,0 +1,345 @@
+//! The commands that look: `get`, `keys`, `info`, `stats`, `locks`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use dogpile::backend::AnyBackend;
+use dogpile::backend::inspect::KeyInfo;
+use dogpile::clock::{Clock, SystemClock, system_time};
+use dogpile::value::{Entry, Payload};
+use serde_json::{Map, Value, json};
+
+use super::Cache;
+use super::payload::{self, Decoded};
+use crate::cache;
+use crate::failure::Failure;
+use crate::show;
+
+/// The arguments of `dogpile get`.
+#[derive(clap::Args)]
+pub(crate) struct GetOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// The key, as it is stored
+    key: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print the payload's bytes and nothing else
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+}
+
+/// What `get` ends with if there is no such key.
+const NOT_FOUND: u8 = 1;
+
+/// Shows a stored value.
+pub(crate) async fn get(options: &GetOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let entry = backend.get(&options.key).await?;
+    let mut out = io::stdout().lock();
+    match &entry {
+        _ if options.json => writeln!(out, "{}", as_json(&options.key, entry.as_ref()))?,
+        Some(entry) if options.raw => write_raw(&mut out, entry)?,
+        Some(entry) => write_text(&mut out, entry)?,
+        None => writeln!(io::stderr(), "dogpile: nothing is stored under `{}`", options.key)?,
+    }
+    Ok(if entry.is_some() { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
+}
+
+fn age(entry: &Entry) -> Option<Duration> {
+    let age = (SystemClock.now() - entry.metadata.ct).max(0.0);
+    entry.metadata.ct.is_finite().then(|| Duration::try_from_secs_f64(age).unwrap_or_default())
+}
+
+fn as_json(key: &str, entry: Option<&Entry>) -> Value {
+    let Some(entry) = entry else { return json!({ "key": key, "found": false }) };
+    let mut shown = json!({
+        "key": key,
+        "found": true,
+        "ct": entry.metadata.ct,
+        "v": entry.metadata.v,
+        "age": age(entry).map(|age| age.as_secs_f64()),
+        "size": entry.payload.size(),
+    });
+    match &entry.payload {
+        Payload::Bytes(bytes) => {
+            let Decoded { format, value } = payload::decode(bytes);
+            shown["format"] = format.into();
+            shown["payload"] = value;
+        }
+        Payload::Unreadable(why) => shown["unreadable"] = why.to_string().into(),
+        Payload::Object(object) => shown["object"] = object.type_name().into(),
+    }
+    shown
+}
+
+fn write_raw(out: &mut impl Write, entry: &Entry) -> Result<(), Failure> {
+    match &entry.payload {
+        Payload::Bytes(bytes) => out.write_all(bytes)?,
+        Payload::Unreadable(why) => return Err(format!("it cannot be read: {why}").into()),
+        Payload::Object(_) => return Err("it is an object of another process".into()),
+    }
+    Ok(out.flush()?)
+}
+
+fn write_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let metadata = &entry.metadata;
+    if let Some(age) = age(entry) {
+        let created = humantime::format_rfc3339_millis(system_time(metadata.ct));
+        writeln!(out, "created  {created} ({} ago)", show::duration(age))?;
+    }
+    if metadata.v != dogpile::value::VERSION {
+        writeln!(out, "version  {}: a miss for this version of dogpile", metadata.v)?;
+    }
+    for (name, value) in metadata.extra.iter().flat_map(|extra| extra.iter()) {
+        writeln!(out, "{name:<8} {value}")?;
+    }
+    match &entry.payload {
+        Payload::Bytes(bytes) => {
+            let Decoded { format, value } = payload::decode(bytes);
+            writeln!(out, "size     {} ({format})", show::bytes(bytes.len() as u64))?;
+            match value {
+                Value::String(text) if format == "text" => writeln!(out, "\n{text}"),
+                value => writeln!(out, "\n{value:#}"),
+            }
+        }
+        Payload::Unreadable(why) => writeln!(out, "it cannot be read: {why}"),
+        Payload::Object(object) => writeln!(out, "an object: {}", object.type_name()),
+    }
+}
+
+/// The arguments of `dogpile keys`.
+#[derive(clap::Args)]
+pub(crate) struct KeysOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// Only keys that begin so
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// With the sizes of their values
+    #[arg(long, short)]
+    long: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+const PAGE: usize = 1_000;
+
+/// Lists keys, page by page.
+pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    each_page(&backend, &options.prefix, async |keys| {
+        for KeyInfo { key, value_bytes } in keys {
+            if options.json {
+                writeln!(out, "{}", json!({ "key": key, "size": value_bytes }))?;
+            } else if options.long {
+                let size = value_bytes.map_or_else(|| "?".to_owned(), show::bytes);
+                writeln!(out, "{size:>10}  {}", printable(&key))?;
+            } else {
+                writeln!(out, "{}", printable(&key))?;
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keys come from anybody: nothing of them may steer the terminal.
+fn printable(key: &str) -> String {
+    key.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
+}
+
+async fn each_page(
+    backend: &AnyBackend,
+    prefix: &str,
+    mut work: impl AsyncFnMut(Vec<KeyInfo>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let inspect = cache::inspect(backend)?;
+    let mut after = None;
+    loop {
+        let page = inspect.keys(prefix, after.as_deref(), PAGE).await?;
+        work(page.keys).await?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The arguments of `dogpile info`.
+#[derive(clap::Args)]
+pub(crate) struct InfoOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows facts about the store.
+pub(crate) async fn info(options: &InfoOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let facts = cache::inspect(&backend)?.info().await?;
+    let mut out = io::stdout().lock();
+    if options.json {
+        let facts: Map<String, Value> =
+            facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        writeln!(out, "{}", Value::from(facts))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, value) in facts {
+        let shown = match &value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            value => with_unit(name, value),
+        };
+        writeln!(out, "{:<16} {shown}", name.trim_end_matches("_seconds"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_unit(name: &str, value: &Value) -> String {
+    match (value.as_u64(), value.as_f64()) {
+        (Some(bytes), _) if name.ends_with("bytes") => show::bytes(bytes),
+        (_, Some(seconds)) if name.ends_with("_seconds") => {
+            show::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// The arguments of `dogpile stats`.
+#[derive(clap::Args)]
+pub(crate) struct StatsOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// Only keys that begin so
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads all values and counts them by age and size.
+pub(crate) async fn stats(options: &StatsOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let mut tally = Tally::default();
+    each_page(&backend, &options.prefix, async |keys| {
+        let names: Vec<&str> = keys.iter().map(|found| found.key.as_str()).collect();
+        let entries = backend.get_multi(&names).await?;
+        tally.unreadable += entries.iter().flatten().filter(|e| age(e).is_none()).count();
+        tally.ages.extend(entries.iter().flatten().filter_map(age));
+        tally.sizes.extend(entries.iter().flatten().filter_map(|e| e.payload.size()));
+        Ok(())
+    })
+    .await?;
+    tally.sizes.sort_unstable();
+    tally.ages.sort_unstable();
+    let mut out = io::stdout().lock();
+    if options.json { writeln!(out, "{}", tally.as_json()) } else { tally.write(&mut out) }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the values of a cache are like.
+#[derive(Default)]
+struct Tally {
+    sizes: Vec<usize>,
+    ages: Vec<Duration>,
+    unreadable: usize,
+}
+
+/// The `percent` quantile of what is sorted.
+fn quantile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(last * percent / 100).copied().unwrap_or_default()
+}
+
+impl Tally {
+    fn as_json(&self) -> Value {
+        let size = |percent| quantile(&self.sizes, percent);
+        let age = |percent| quantile(&self.ages, percent).as_secs_f64();
+        json!({
+            "entries": self.sizes.len(),
+            "unreadable": self.unreadable,
+            "payload_bytes": self.sizes.iter().sum::<usize>(),
+            "size": { "p50": size(50), "p99": size(99), "max": size(100) },
+            "age": { "min": age(0), "p50": age(50), "max": age(100) },
+        })
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let total = self.sizes.iter().sum::<usize>() as u64;
+        writeln!(out, "entries    {}", self.sizes.len())?;
+        writeln!(out, "unreadable {}", self.unreadable)?;
+        writeln!(out, "payloads   {}", show::bytes(total))?;
+        if self.sizes.is_empty() {
+            return Ok(());
+        }
+        let size = |percent| show::bytes(quantile(&self.sizes, percent) as u64);
+        writeln!(out, "size       p50 {}, p99 {}, max {}", size(50), size(99), size(100))?;
+        writeln!(out, "\nage")?;
+        let mut from = Duration::ZERO;
+        for (name, minutes) in [("1m", 1), ("10m", 10), ("1h", 60), ("1d", 1440), ("1w", 10_080)] {
+            let to = Duration::from_secs(minutes * 60);
+            self.write_ages(out, &format!("< {name}"), from..to)?;
+            from = to;
+        }
+        self.write_ages(out, "older", from..Duration::MAX)
+    }
+
+    fn write_ages(
+        &self,
+        out: &mut impl Write,
+        name: &str,
+        ages: std::ops::Range<Duration>,
+    ) -> io::Result<()> {
+        let count = self.ages.iter().filter(|age| ages.contains(age)).count();
+        let share = count as f64 / self.ages.len().max(1) as f64;
+        writeln!(out, "{name:<6} {count:>8}  {}", show::bar(share, 40))
+    }
+}
+
+/// The arguments of `dogpile locks`.
+#[derive(clap::Args)]
+pub(crate) struct LocksOptions {
+    #[command(flatten)]
+    cache: Cache,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists what is being created now.
+pub(crate) async fn locks(options: &LocksOptions) -> Result<ExitCode, Failure> {
+    let backend = cache::open(&options.cache.cache)?;
+    let mut out = io::stdout().lock();
+    for lock in cache::inspect(&backend)?.locks().await? {
+        if options.json {
+            let age = lock.age.map(|age| age.as_secs_f64());
+            writeln!(out, "{}", json!({ "key": lock.key, "holder": lock.holder, "age": age }))?;
+        } else {
+            let age = lock.age.map_or_else(|| "?".to_owned(), show::duration);
+            writeln!(out, "{}  {} for {age}", printable(&lock.key), lock.holder)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nü"), "a\\u{1b}[2Jb\\nü");
+    }
+}
