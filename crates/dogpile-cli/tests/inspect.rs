@@ -1,0 +1,168 @@
+//! The commands that look into a cache and change it by hand.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dogpile"));
+        command.current_dir(self.0.path()).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.text(arguments)).unwrap()
+    }
+}
+
+#[test]
+fn a_value_goes_in_and_comes_out() {
+    let place = Place::new();
+    place.text(&["set", "c.db", "user:1", r#"{"name": "Ada"}"#]);
+    place.text(&["set", "c.db", "motto", "--string", "think"]);
+    let shown = place.json(&["get", "c.db", "user:1", "--json"]);
+    assert_eq!((&shown["key"], &shown["found"]), (&json!("user:1"), &json!(true)));
+    assert_eq!(shown["payload"], json!({"name": "Ada"}));
+    assert_eq!((&shown["size"], &shown["format"]), (&json!(14), &json!("json")));
+    assert!(shown["ct"].as_f64().unwrap() > 1.7e9 && shown["age"].as_f64().unwrap() >= 0.0);
+    assert_eq!(place.text(&["get", "c.db", "motto", "--raw"]), "\"think\"");
+    let text = place.text(&["get", "file:c.db", "user:1"]);
+    assert!(text.contains("\"name\": \"Ada\"") && text.contains("ago"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+
+    let absent = place.run(&["get", "c.db", "nobody", "--json"]);
+    assert_eq!(absent.status.code(), Some(1));
+    let shown: Value = serde_json::from_slice(&absent.stdout).unwrap();
+    assert_eq!(shown, json!({"key": "nobody", "found": false}));
+}
+
+#[test]
+fn a_value_comes_from_standard_input() {
+    let place = Place::new();
+    let mut child =
+        place.command(&["set", "c.db", "k", "--raw"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"\xff\x00raw").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(place.run(&["get", "c.db", "k", "--raw"]).stdout, b"\xff\x00raw");
+    let wrong = place.run(&["set", "c.db", "k", "no json"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("--string"));
+}
+
+#[test]
+fn keys_are_listed_counted_deleted_and_cleared() {
+    let place = Place::new();
+    for key in ["a:1", "a:2", "b:1"] {
+        place.text(&["set", "c.db", key, "[1,2,3]"]);
+    }
+    assert_eq!(place.text(&["keys", "c.db", "--prefix", "a:"]), "a:1\na:2\n");
+    assert!(place.text(&["keys", "c.db", "--long"]).contains(" B  b:1"));
+    let line = place.text(&["keys", "c.db", "--prefix", "b", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["key"], "b:1");
+    assert_eq!(place.json(&["info", "c.db", "--json"])["entries"], 3);
+    assert!(place.text(&["info", "c.db"]).contains("sqlite"));
+    let stats = place.json(&["stats", "c.db", "--json"]);
+    assert_eq!((&stats["entries"], &stats["payload_bytes"]), (&json!(3), &json!(21)));
+    assert!(place.text(&["stats", "c.db"]).contains("< 1m"));
+    place.text(&["delete", "c.db", "a:1", "never there"]);
+    assert_eq!(place.text(&["keys", "c.db"]), "a:2\nb:1\n");
+    let unasked = place.command(&["clear", "c.db"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(unasked.status.code(), Some(2));
+    place.text(&["clear", "c.db", "--yes"]);
+    assert_eq!(place.text(&["keys", "c.db"]), "");
+}
+
+#[test]
+fn locks_say_who_creates_what() {
+    let place = Place::new();
+    let exec = ["exec", "--cache", "c.db", "--key", "slow", "--", "sh", "-c"];
+    let script = "until [ -e go ]; do sleep 0.01; done";
+    let mut creator = place.command(&[&exec[..], &[script]].concat()).spawn().unwrap();
+    let mut locks = String::new();
+    for _ in 0..1_000 {
+        locks = place.text(&["locks", "c.db"]);
+        if !locks.is_empty() {
+            break;
+        }
+    }
+    assert!(locks.starts_with("exec:slow  process"), "{locks}");
+    assert!(locks.contains(&creator.id().to_string()), "{locks}");
+    assert!(place.json(&["locks", "c.db", "--json"])["age"].as_f64().unwrap() < 100.0);
+    std::fs::write(place.0.path().join("go"), "").unwrap();
+    creator.wait().unwrap();
+    assert_eq!(place.text(&["locks", "c.db"]), "");
+}
+
+#[test]
+fn invalidation_reaches_exec() {
+    let place = Place::new();
+    let exec = ["exec", "--cache", "c.db", "--", "sh", "-c", "echo run >> log; wc -l < log"];
+    assert_eq!(place.text(&exec), place.text(&exec));
+    place.text(&["invalidate", "c.db"]);
+    assert_eq!(place.text(&exec).trim(), "2", "all wait for the new output");
+    place.text(&["invalidate", "c.db", "--soft"]);
+    assert_eq!(place.text(&exec).trim(), "2", "the old one is served");
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let place = Place::new();
+    for (arguments, word) in [
+        (&["get", "radis://host/0", "k"][..], "known are"),
+        (&["keys", "memory:"], "cannot list"),
+        (&["get", "no/such/place.db", "k"], "no directory"),
+        (&["info", "file:c.db?max_bits=5"], "max_bytes"),
+        (&["exec", "--expiration", "soon", "--", "true"], "10m"),
+        (&["man", "nothing"], "no command"),
+    ] {
+        let output = place.run(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains(word), "{arguments:?}: {told}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn there_are_completions_a_manual_and_examples() {
+    let place = Place::new();
+    assert!(place.text(&["completions", "bash"]).contains("complete -F"));
+    assert!(place.text(&["man"]).starts_with(".ie"));
+    assert!(place.text(&["man", "exec"]).contains("expiration"));
+    assert!(place.text(&["exec", "--help"]).contains("Examples:"));
+}
+
+#[test]
+fn a_bench_measures_and_leaves_nothing() {
+    let place = Place::new();
+    let options = ["--seconds", "0.05", "--keys", "50", "--crowd", "100"];
+    let measured = place.json(&[&["bench", "c.db", "--json"][..], &options].concat());
+    assert_eq!(measured["stampede"]["creations"], 1);
+    for operation in measured["operations"].as_array().unwrap() {
+        assert!(operation["per_second"].as_f64().unwrap() > 0.0);
+        let seconds = &operation["seconds"];
+        assert!(seconds["p50"].as_f64().unwrap() <= seconds["max"].as_f64().unwrap());
+    }
+    assert_eq!(place.text(&["keys", "c.db"]), "");
+    let text = place.text(&[&["bench", "memory:"][..], &options].concat());
+    assert!(text.contains("1 creation") && text.contains('█') && !text.contains('\u{1b}'));
+}
