@@ -18,10 +18,14 @@
 //!   storm     a crowd and a cold key
 //!   bytes     memory per entry
 //!   json      values kept as bytes
+//!   file      values kept in a file
+//!   exec      `dogpile exec`
 //! ```
 
 mod bytes;
 mod caches;
+mod exec;
+mod file;
 mod hits;
 mod json;
 mod measure;
@@ -43,5 +47,9 @@ fn main() {
     report.add(&threads::section(&caches, effort));
     report.add(&storm::section(effort));
     report.add(&bytes::section());
+    report.add(&file::section(effort));
+    if let Some(section) = exec::section(effort) {
+        report.add(&section);
+    }
     report.finish();
 }

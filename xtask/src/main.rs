@@ -86,6 +86,10 @@ fn model_checks() -> Step {
 }
 
 fn bench(arguments: &[&str]) -> Result<(), Failure> {
+    python::install()?;
+    cargo(["build", "--release", "-p", "dogpile-cli"]).named("the command").run()?;
+    let bkt = ["install", "bkt", "--root", "target/bkt", "--quiet"];
+    cargo(bkt).named("bkt, to compare with").run()?;
     let bench = ["bench", "-p", "dogpile-bench", "--"];
     cargo(bench.iter().chain(arguments).copied()).named("benchmarks").run()
 }
