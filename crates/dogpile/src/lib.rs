@@ -55,7 +55,8 @@
 //! # Features
 //!
 //! `memory` (default): the bounded backends in memory. `tokio` (default): the
-//! default background runner, blocking calls inside a runtime. `msgpack`,
+//! default background runner, blocking calls inside a runtime. `file`: the
+//! backend that keeps values in a file shared by processes. `msgpack`,
 //! `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`, `tracing`:
 //! what their names say.
 
@@ -81,6 +82,6 @@ pub use invalidation::Mode;
 pub use lock::{OnTimeout, Status};
 pub use region::*;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "file", feature = "toml"))]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
