@@ -259,6 +259,27 @@ async fn a_full_disk_is_an_error_and_nothing_worse() {
     drop(disk);
 }
 
+/// A file system that becomes read-only under an open file: what is there can
+/// be read, storing is an error.
+#[tokio::test]
+async fn a_read_only_disk_is_an_error_for_who_stores() {
+    let (directory, _) = place();
+    let Some(disk) = SmallDisk::mount(directory.path()) else { return };
+    let path = directory.path().join("cache.db");
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"1", 1.0)).await.unwrap();
+    drop(file);
+    disk.make_read_only();
+    match File::open(&path) {
+        Err(fault) => assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}"),
+        Ok(file) => {
+            let fault = file.set("k", entry(b"1", 1.0)).await.unwrap_err();
+            assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}");
+        }
+    }
+    assert!(!path.with_file_name("cache.db.damaged-1").exists());
+}
+
 /// A file system of one megabyte; unmounted on drop.
 struct SmallDisk(PathBuf);
 
@@ -273,6 +294,12 @@ impl SmallDisk {
             eprintln!("cannot mount a small disk here: not tested");
         }
         mounted.then(|| Self(path.to_owned()))
+    }
+
+    fn make_read_only(&self) {
+        let remount = ["-o", "remount,ro"];
+        let remounted = Command::new("mount").args(remount).arg(&self.0).status();
+        assert!(remounted.is_ok_and(|status| status.success()));
     }
 }
 

@@ -128,6 +128,14 @@ fn execute(options: &Options) -> Result<ExitCode, Failure> {
     session.finish(served)
 }
 
+/// A cache out of order keeps nobody from the command: said, and gone on.
+fn or_nothing<T, E: std::fmt::Display>(result: Result<Option<T>, E>) -> Option<T> {
+    result.unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        None
+    })
+}
+
 /// One invocation.
 struct Session<'a> {
     options: &'a Options,
@@ -174,13 +182,13 @@ impl<'a> Session<'a> {
         if self.options.behind {
             return self.create();
         }
-        if let Some(hit) = entry().get_stored::<Record>()? {
+        if let Some(hit) = or_nothing(entry().get_stored::<Record>()) {
             return Ok(Served { record: hit.value, age: hit.age, why: Why::Hit });
         }
-        match entry().ignore_expiration().get_stored::<Record>()? {
+        match or_nothing(entry().ignore_expiration().get_stored::<Record>()) {
             Some(old) if self.may_be_served(&old) => {
-                let renewing = refresh::start(&self.backend, &self.key)?;
-                self.renewing.store(renewing, Ordering::Relaxed);
+                let renewing = or_nothing(refresh::start(&self.backend, &self.key).map(Some));
+                self.renewing.store(renewing.is_some(), Ordering::Relaxed);
                 Ok(Served { record: old.value, age: old.age, why: Why::Stale })
             }
             _ => self.create(),

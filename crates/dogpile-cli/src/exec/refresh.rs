@@ -14,18 +14,17 @@ use crate::failure::Failure;
 /// Where commands find the keys that are being created around them.
 const CREATING: &str = "DOGPILE_CREATING";
 
-/// Starts a process behind, if nobody renews this key already; says whether
-/// somebody does now.
+/// Starts a process behind, unless somebody renews this key already.
 ///
 /// This process is elected by the key's lock, so that a crowd starts one. It
 /// gives the lock up before the other begins, which waits for the end of its
 /// input for that.
-pub(super) fn start(backend: &AnyBackend, key: &str) -> Result<bool, Failure> {
+pub(super) fn start(backend: &AnyBackend, key: &str) -> Result<(), Failure> {
     let mut lease = None;
     if let Some(mutex) = backend.mutex() {
         match pollster::block_on(mutex.try_lock(key))? {
             Some(won) => lease = Some((mutex, won)),
-            None => return Ok(true),
+            None => return Ok(()),
         }
     }
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -44,7 +43,7 @@ pub(super) fn start(backend: &AnyBackend, key: &str) -> Result<bool, Failure> {
     // Closes its input. Nobody waits for it: it is not ours any more once this
     // process has ended.
     drop(behind);
-    Ok(true)
+    Ok(())
 }
 
 /// The process behind belongs to no terminal and no group, so that nothing
