@@ -32,11 +32,15 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     }
 }
 
+/// As deep as serde's JSON goes.
+const MAX_DEPTH: usize = 128;
+
 /// Only if all of it is one collection: nearly every byte by itself is some
 /// number.
 fn message_pack(bytes: &[u8]) -> Option<Value> {
     let mut rest = bytes;
-    let value = rmpv::decode::read_value(&mut rest).ok().filter(|_| rest.is_empty())?;
+    let read = rmpv::decode::read_value_with_max_depth(&mut rest, MAX_DEPTH);
+    let value = read.ok().filter(|_| rest.is_empty())?;
     let plain = value.is_map() || value.is_array() || value.is_str() || bytes.len() == 1;
     plain.then(|| to_json(value))
 }
