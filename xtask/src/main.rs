@@ -3,6 +3,7 @@
 mod licences;
 mod python;
 mod run;
+mod servers;
 
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use run::{Failure, Step, cargo};
 const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
 cargo xtask python          what the tests need of Python, into `target/python`
+cargo xtask servers         installs the servers that the tests start (Debian packages)
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
 ";
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["test"] => test(),
+        ["servers"] => servers::install(),
         ["python"] => python::install(),
         ["bench", ref rest @ ..] => bench(rest),
         ["fuzz"] => fuzz("60"),
@@ -39,9 +42,10 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "memory",
     "file",
+    "redis",
     "tokio",
     "msgpack",
     "sha1",
@@ -59,6 +63,7 @@ fn test() -> Result<(), Failure> {
     cargo(clippy).named("lints").run()?;
     features()?;
     python::install()?;
+    servers::install()?;
     cargo(["test", "--workspace", "--all-features"]).named("tests").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;

@@ -12,6 +12,7 @@
 //!   ```
 //!
 //! - [`fleet`]: races between processes.
+//! - [`servers`]: real servers on free ports.
 //! - [`ManualClock`]: time that moves when a test says so.
 //! - [`Faults`]: a proxy that fails, holds up, loses or corrupts operations.
 
@@ -19,6 +20,7 @@ mod clock;
 pub mod conformance;
 mod faults;
 pub mod fleet;
+pub mod servers;
 
 pub use clock::ManualClock;
 pub use faults::{Fault, Faults, Operation};

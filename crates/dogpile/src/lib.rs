@@ -56,7 +56,8 @@
 //!
 //! `memory` (default): the bounded backends in memory. `tokio` (default): the
 //! default background runner, blocking calls inside a runtime. `file`: the
-//! backend that keeps values in a file shared by processes. `msgpack`,
+//! backend that keeps values in a file shared by processes. `redis`: the one
+//! that keeps them on Redis or Valkey servers. `msgpack`,
 //! `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`, `tracing`:
 //! what their names say.
 
@@ -68,6 +69,8 @@ pub mod codec;
 pub mod config;
 mod error;
 pub mod invalidation;
+#[cfg(feature = "redis")]
+mod io;
 pub mod key;
 pub mod lock;
 mod log;

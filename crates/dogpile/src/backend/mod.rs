@@ -18,6 +18,8 @@ mod map;
 #[cfg(feature = "memory")]
 mod memory;
 mod null;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "memory")]
 mod serialized;
 
@@ -38,6 +40,8 @@ pub use map::{MapBackend, ObjectMap};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
 pub use null::Null;
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
 pub use serialized::SerializedMemory;
 

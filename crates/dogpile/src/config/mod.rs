@@ -46,6 +46,8 @@ mod error;
 #[cfg(feature = "file")]
 mod file;
 mod location;
+#[cfg(feature = "redis")]
+mod redis;
 mod registry;
 mod settings;
 

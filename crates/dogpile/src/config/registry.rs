@@ -94,6 +94,18 @@ fn built_in_backends() -> BTreeMap<String, Arc<Make>> {
         names.insert("file".into(), Arc::new(super::file::backend));
         names.insert("dbm".into(), Arc::new(super::file::backend));
     }
+    #[cfg(feature = "redis")]
+    {
+        use super::redis;
+        for (name, servers) in redis::NAMES {
+            let make = move |arguments: &mut _| redis::backend(servers, arguments);
+            names.insert(name.to_owned(), Arc::new(make));
+        }
+        for scheme in redis::SCHEMES {
+            let make = |arguments: &mut _| redis::backend(redis::Servers::Single, arguments);
+            names.entry(scheme.to_owned()).or_insert(Arc::new(make));
+        }
+    }
     names
 }
 

@@ -1,0 +1,12 @@
+//! Real servers for tests, on free ports, ended with the test program.
+//!
+//! They must be installed (`cargo xtask servers` does it); what is missing is a
+//! panic that says so.
+
+#![expect(clippy::missing_panics_doc, reason = "a fixture panics when it cannot be had")]
+
+mod process;
+mod redis;
+
+pub use process::{Server, free_port};
+pub use redis::{RedisCluster, RedisSentinels, RedisServer, Tls};

@@ -1,0 +1,273 @@
+//! Redis: a server, a master with replica and sentinels, a cluster.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::{Server, free_port, scratch, wait_until};
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Sends one inline command and returns what comes back at first.
+fn ask(port: u16, command: &str) -> String {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut answer = vec![0; 64 * 1024];
+        let length = stream.read(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    };
+    asked().unwrap_or_default()
+}
+
+/// A single server without persistence.
+#[derive(Debug)]
+pub struct RedisServer {
+    server: Server,
+    port: u16,
+    socket: PathBuf,
+}
+
+impl RedisServer {
+    /// Starts one.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts one with more options of `redis-server`.
+    pub fn with(options: &[&str]) -> Self {
+        let port = free_port();
+        let socket = scratch().join(format!("redis-{port}.sock"));
+        let mut command = words(&["redis-server", "--save", "", "--port"]);
+        command.extend([port.to_string(), "--unixsocket".into(), socket.display().to_string()]);
+        command.extend(words(options));
+        let server = Server::start(command, || ask(port, "PING").contains("PONG"));
+        Self { server, port, socket }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its URL by the socket.
+    pub fn socket_url(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Sends one inline command without quoting; the raw answer.
+    pub fn ask(&self, command: &str) -> String {
+        ask(self.port, command)
+    }
+
+    /// Ends it as a power failure does.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub fn restart(&mut self) {
+        self.server.kill();
+        let port = self.port;
+        self.server.launch(|| ask(port, "PING").contains("PONG"));
+    }
+
+    /// Stops it: it is there, and does not answer.
+    pub fn pause(&self) {
+        self.server.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.server.resume();
+    }
+}
+
+/// Certificates made for a test: an authority, and what it signed for the
+/// server at 127.0.0.1 and for a client.
+#[derive(Debug)]
+pub struct Tls {
+    directory: tempfile::TempDir,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tls {
+    /// Makes them, with `openssl`.
+    pub fn new() -> Self {
+        let directory = tempfile::TempDir::new().expect("there is a temporary directory");
+        let tls = Self { directory };
+        let run = |arguments: &str| {
+            let mut command = Command::new("openssl");
+            command.args(arguments.split(' ')).current_dir(tls.directory.path());
+            let output = command.output().expect("openssl is installed");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        run("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test");
+        fs::write(tls.path("names"), "subjectAltName=IP:127.0.0.1\n").expect("it can be written");
+        for name in ["server", "client"] {
+            run(&format!(
+                "req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+            ));
+            run(&format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial \
+                 -out {name}.pem -days 2 -extfile names"
+            ));
+        }
+        tls
+    }
+
+    /// The path of `ca.pem`, `client.pem`, `client.key` and so on.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The content of such a file.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).expect("it was made")
+    }
+
+    /// The options of a server that speaks TLS on `port` and wants clients'
+    /// certificates.
+    pub fn options(&self, port: u16) -> Vec<String> {
+        let path = |name: &str| self.path(name).display().to_string();
+        vec![
+            "--tls-port".into(),
+            port.to_string(),
+            "--tls-cert-file".into(),
+            path("server.pem"),
+            "--tls-key-file".into(),
+            path("server.key"),
+            "--tls-ca-cert-file".into(),
+            path("ca.pem"),
+        ]
+    }
+}
+
+/// A master with one replica, watched by three sentinels, under the name
+/// `main`.
+#[derive(Debug)]
+pub struct RedisSentinels {
+    servers: [RedisServer; 2],
+    sentinels: Vec<(Server, u16)>,
+}
+
+impl RedisSentinels {
+    /// Starts them. Failover begins after half a second without an answer.
+    pub fn start() -> Self {
+        let master = RedisServer::start();
+        let port = master.port();
+        let replica = RedisServer::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+        wait_until("the replica", || ask(port, "INFO replication").contains("state=online"));
+        let sentinels = (0..3).map(|_| start_sentinel(port)).collect();
+        let all = Self { servers: [master, replica], sentinels };
+        let knows = |&(_, port): &(Server, u16)| {
+            let known = ask(port, "SENTINEL MASTER main");
+            let after = |name: &str| known.split(name).nth(1)?.lines().nth(2).map(str::to_owned);
+            after("num-slaves").as_deref() == Some("1")
+                && after("num-other-sentinels").as_deref() == Some("2")
+        };
+        wait_until("the sentinels", || all.sentinels.iter().all(knows));
+        all
+    }
+
+    /// The URL that names them all.
+    pub fn url(&self) -> String {
+        let ports: Vec<String> =
+            self.sentinels.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/main", ports.join(","))
+    }
+
+    /// Kills the present master; the other server takes over.
+    pub fn kill_master(&mut self) {
+        let port = self.master_port();
+        for server in &mut self.servers {
+            if server.port() == port {
+                server.kill();
+            }
+        }
+    }
+
+    /// The port of the master, as the first sentinel knows it.
+    pub fn master_port(&self) -> u16 {
+        let answer = ask(self.sentinels[0].1, "SENTINEL GET-MASTER-ADDR-BY-NAME main");
+        let port =
+            answer.lines().filter(|line| line.chars().all(|c| c.is_ascii_digit())).next_back();
+        port.and_then(|port| port.parse().ok()).expect("the sentinel knows the master")
+    }
+}
+
+fn start_sentinel(master: u16) -> (Server, u16) {
+    let port = free_port();
+    let config = scratch().join(format!("sentinel-{port}.conf"));
+    let text = format!(
+        "port {port}\nsentinel monitor main 127.0.0.1 {master} 2\n\
+         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+    );
+    fs::write(&config, text).expect("there is a temporary directory");
+    let mut command = words(&["redis-server"]);
+    command.extend([config.display().to_string(), "--sentinel".into()]);
+    (Server::start(command, || ask(port, "PING").contains("PONG")), port)
+}
+
+/// Three masters with a replica each.
+#[derive(Debug)]
+pub struct RedisCluster {
+    servers: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// Starts it.
+    pub fn start() -> Self {
+        let servers: Vec<RedisServer> = (0..6).map(|_| start_node()).collect();
+        let nodes: Vec<String> =
+            servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        let created = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(&nodes)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .output()
+            .expect("redis-cli is installed");
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        let agrees = |server: &RedisServer| {
+            let info = server.ask("CLUSTER INFO");
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6")
+        };
+        wait_until("the cluster", || servers.iter().all(agrees));
+        Self { servers }
+    }
+
+    /// The URL that names all nodes.
+    pub fn url(&self) -> String {
+        let nodes: Vec<String> =
+            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        format!("redis+cluster://{}", nodes.join(","))
+    }
+}
+
+fn start_node() -> RedisServer {
+    let bus = free_port().to_string();
+    RedisServer::with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "2000",
+        "--cluster-port",
+        &bus,
+    ])
+}

@@ -1,0 +1,69 @@
+//! The Redis backend: the conformance suite on a single server, by sentinels,
+//! on a cluster, with TLS, by the socket, and where scripts are forbidden.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dogpile::backend::{AnyBackend, Redis};
+use dogpile_testkit::conformance;
+use dogpile_testkit::conformance::Fixture;
+use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer, Tls, free_port};
+
+static SINGLE: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SENTINELS: LazyLock<RedisSentinels> = LazyLock::new(RedisSentinels::start);
+static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+
+fn open(url: &str) -> AnyBackend {
+    AnyBackend::new(Redis::open(url).unwrap())
+}
+
+/// Two clients of one server, as two processes are.
+fn fixture(url: &str) -> Fixture {
+    Fixture::from(open(url)).with_peer(open(url))
+}
+
+conformance!(single, async || fixture(&SINGLE.url()));
+
+conformance!(socket, async || fixture(&SINGLE.socket_url()));
+
+conformance!(sentinel, async || fixture(&SENTINELS.url()));
+
+conformance!(cluster, async || fixture(&CLUSTER.url()));
+
+conformance!(existing_connection, async || {
+    static CLIENTS: AtomicU32 = AtomicU32::new(0);
+    CLIENTS.fetch_add(1, Ordering::Relaxed);
+    let client = redis::Client::open(SINGLE.url()).unwrap();
+    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let backend = Redis::existing(connection).open().unwrap();
+    Fixture::from(AnyBackend::new(backend)).with_peer(open(&SINGLE.url()))
+});
+
+/// A server with certificates on both sides and a user who may not run
+/// scripts.
+struct Guarded {
+    tls: Tls,
+    port: u16,
+    _server: RedisServer,
+}
+
+static GUARDED: LazyLock<Guarded> = LazyLock::new(|| {
+    let (tls, port) = (Tls::new(), free_port());
+    let options = tls.options(port);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let server = RedisServer::with(&options);
+    let rule = "ACL SETUSER app on >secret ~* &* +@all -@scripting";
+    assert!(server.ask(rule).contains("OK"));
+    Guarded { tls, port, _server: server }
+});
+
+conformance!(tls_and_no_scripts, async || {
+    let url = format!("rediss://app:secret@127.0.0.1:{}", GUARDED.port);
+    let open = || {
+        let tls = &GUARDED.tls;
+        let builder = Redis::builder(&url).unwrap().tls_root(&tls.read("ca.pem"));
+        let builder = builder.tls_client(&tls.read("client.pem"), &tls.read("client.key"));
+        AnyBackend::new(builder.open().unwrap())
+    };
+    Fixture::from(open()).with_peer(open())
+});

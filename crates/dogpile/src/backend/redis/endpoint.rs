@@ -1,0 +1,244 @@
+//! Where the servers are, and how to connect to them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_read_routing::RandomReplicaStrategy;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
+    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult,
+    TlsCertificates, TlsMode,
+};
+
+use super::wire::{Clustered, Multiplexed, Wire};
+
+/// Where to connect.
+#[derive(Clone)]
+pub(super) enum Endpoint {
+    Single,
+    /// The master of this name, as the sentinels know it.
+    Sentinel {
+        service: String,
+        sentinels: Credentials,
+        /// One of its replicas instead.
+        replica: bool,
+    },
+    Cluster {
+        read_from_replicas: bool,
+    },
+    /// The application's own connection.
+    Existing(Arc<dyn Wire>),
+}
+
+/// How to log in.
+#[derive(Clone, Default)]
+pub(super) struct Credentials {
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+/// Everything that a connection is made of.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) endpoint: Endpoint,
+    /// The server, the sentinels, or some nodes of the cluster.
+    pub(super) addresses: Vec<ConnectionAddr>,
+    pub(super) credentials: Credentials,
+    pub(super) db: i64,
+    pub(super) tls: Option<Tls>,
+}
+
+/// Certificates, in PEM.
+#[derive(Clone, Default)]
+pub(super) struct Tls {
+    /// Whom to trust, instead of the system's authorities.
+    pub(super) root: Option<Vec<u8>>,
+    /// Our own certificate and its key.
+    pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    fn certificates(&self) -> TlsCertificates {
+        let client = self.client.clone();
+        TlsCertificates {
+            client_tls: client
+                .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
+            root_cert: self.root.clone(),
+        }
+    }
+}
+
+/// Nothing of a target is fit for a log: addresses only.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// What a connection tells of invalidated keys.
+pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+impl Target {
+    /// The server or servers in words, without secrets.
+    pub(super) fn describe(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let addresses = addresses.join(", ");
+        match &self.endpoint {
+            Endpoint::Single => addresses,
+            Endpoint::Sentinel { service, .. } => format!("{service} by the sentinels {addresses}"),
+            Endpoint::Cluster { .. } => format!("the cluster of {addresses}"),
+            Endpoint::Existing(_) => "the application's connection".to_owned(),
+        }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Cluster { .. })
+    }
+
+    /// Can a connection be made that is told of changed keys? Those of a
+    /// cluster would have to be one per node.
+    pub(super) fn can_track(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Single | Endpoint::Sentinel { .. })
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> RedisResult<Arc<dyn Wire>> {
+        self.choose_cryptography();
+        match &self.endpoint {
+            Endpoint::Existing(wire) => Ok(wire.clone()),
+            Endpoint::Cluster { read_from_replicas } => {
+                let client = self.cluster(*read_from_replicas)?;
+                Ok(Arc::new(Clustered(client.get_async_connection().await?)))
+            }
+            Endpoint::Single | Endpoint::Sentinel { .. } => {
+                let config = ours(AsyncConnectionConfig::new());
+                let connection = self.connect_one(ProtocolVersion::RESP2, &config).await?;
+                Ok(Arc::new(Multiplexed(connection)))
+            }
+        }
+    }
+
+    /// A new connection on which `on_push` hears of the keys that it read and
+    /// that change afterwards.
+    pub(super) async fn connect_tracking(&self, on_push: OnPush) -> RedisResult<Arc<dyn Wire>> {
+        self.choose_cryptography();
+        let hear = move |push| {
+            on_push(push);
+            Ok::<(), redis::aio::SendError>(())
+        };
+        let config = ours(AsyncConnectionConfig::new()).set_push_sender(hear);
+        let mut connection = self.connect_one(ProtocolVersion::RESP3, &config).await?;
+        let mut tracking = redis::cmd("CLIENT");
+        tracking.arg("TRACKING").arg("ON").exec_async(&mut connection).await?;
+        Ok(Arc::new(Multiplexed(connection)))
+    }
+
+    /// rustls wants to be told once per process, by the application or by us.
+    fn choose_cryptography(&self) {
+        if self.tls.is_some() {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+    }
+
+    async fn connect_one(
+        &self,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        if let Endpoint::Sentinel { service, sentinels, replica } = &self.endpoint {
+            let server =
+                if *replica { SentinelServerType::Replica } else { SentinelServerType::Master };
+            let mut client = self.sentinel(service, sentinels, server, protocol)?;
+            return client.get_async_connection_with_config(config).await;
+        }
+        self.single(protocol)?.get_multiplexed_async_connection_with_config(config).await
+    }
+
+    fn settings(&self, protocol: ProtocolVersion) -> RedisConnectionInfo {
+        let mut settings = RedisConnectionInfo::default()
+            .set_db(self.db)
+            .set_protocol(protocol)
+            .set_lib_name("dogpile", env!("CARGO_PKG_VERSION"));
+        if let Some(username) = &self.credentials.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &self.credentials.password {
+            settings = settings.set_password(password);
+        }
+        settings
+    }
+
+    fn single(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
+        let info = self.info(0)?.set_redis_settings(self.settings(protocol));
+        match &self.tls {
+            Some(tls) => Client::build_with_tls(info, tls.certificates()),
+            None => Client::open(info),
+        }
+    }
+
+    fn info(&self, index: usize) -> RedisResult<ConnectionInfo> {
+        let address = self.addresses.get(index).cloned();
+        let none = (redis::ErrorKind::InvalidClientConfig, "there is no address");
+        address.ok_or(none)?.into_connection_info()
+    }
+
+    fn sentinel(
+        &self,
+        service: &str,
+        sentinels: &Credentials,
+        server: SentinelServerType,
+        protocol: ProtocolVersion,
+    ) -> RedisResult<SentinelClient> {
+        let addresses = self.addresses.iter().cloned();
+        let mut builder = SentinelClientBuilder::new(addresses, service, server)?
+            .set_client_to_redis_db(self.db)
+            .set_client_to_redis_protocol(protocol);
+        if let Some(username) = &self.credentials.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &self.credentials.password {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(username) = &sentinels.username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = &sentinels.password {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        if let Some(tls) = &self.tls {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_redis_certificates(tls.certificates())
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_certificates(tls.certificates());
+        }
+        builder.build()
+    }
+
+    fn cluster(&self, read_from_replicas: bool) -> RedisResult<ClusterClient> {
+        let nodes: RedisResult<Vec<ConnectionInfo>> =
+            (0..self.addresses.len()).map(|index| self.info(index)).collect();
+        let mut builder: ClusterClientBuilder = ClusterClient::builder(nodes?);
+        if let Some(username) = &self.credentials.username {
+            builder = builder.username(username);
+        }
+        if let Some(password) = &self.credentials.password {
+            builder = builder.password(password);
+        }
+        if read_from_replicas {
+            builder = builder.read_routing_strategy(RandomReplicaStrategy);
+        }
+        if let Some(tls) = &self.tls {
+            builder = builder.tls(TlsMode::Secure).certs(tls.certificates());
+        }
+        builder.build()
+    }
+}
+
+/// Time-outs are ours: the client's would need a runtime around its caller.
+fn ours(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
+    config.set_response_timeout(None).set_connection_timeout(None)
+}

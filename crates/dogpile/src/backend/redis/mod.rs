@@ -1,0 +1,469 @@
+//! The Redis and Valkey backend: values and creation locks for a whole fleet
+//! (contract 7).
+//!
+//! - `location`, `endpoint`, `wire`: where the servers are, connecting, sending;
+//! - `link`: a connection that is kept alive, and known to be down while it is;
+//! - `mutex`, `tracking`: locks, and waking who waits for them;
+//! - `fused`, `scripts`, `slot`: claiming and committing in one round trip;
+//! - `look`: looking into it from outside.
+
+mod endpoint;
+mod fused;
+mod link;
+mod location;
+mod look;
+mod mutex;
+mod scripts;
+mod slot;
+mod tracking;
+mod wire;
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ::redis as client;
+use bytes::Bytes;
+use client::aio::ConnectionLike;
+use client::{Cmd, Value};
+
+use super::inspect::Inspect;
+use super::{Backend, BackendError, Claimed, KeepsBytes, Seen};
+use crate::clock::{Clock, SystemClock};
+use crate::lock::{AnyMutex, Lease};
+use crate::value::{Entry, Malformed};
+use endpoint::{Credentials, Endpoint, Target};
+use link::{Limits, Link};
+use mutex::Locks;
+use tracking::Tracker;
+use wire::{Batch, Multiplexed};
+
+/// A Redis or Valkey server, the master that sentinels name, or a cluster.
+/// Clones share it.
+///
+/// ```no_run
+/// use dogpile::{Config, Region, backend::Redis};
+///
+/// static USERS: Region = Region::new("users");
+///
+/// USERS.configure(Config::new(Redis::open("redis://localhost")?))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// **Values** are as Python's dogpile.cache writes them; configure a JSON or
+/// `MessagePack` serializer there. A hit is one `GET`.
+///
+/// **One creation for the fleet.** The lock is Python's: the key with `_lock`
+/// before it, a random token, released only by its owner; so either makes the
+/// other wait. It has a lease of 30 seconds, renewed while its creator runs, and
+/// storing is bound to it: a creator that was paused for longer than its lease
+/// stores nothing. One that hangs is given up after ten minutes. Waiters are
+/// woken by the server's client tracking (Redis 6 and later), and poll where
+/// there is none: in a cluster, over an existing connection, where a rule of
+/// access forbids it.
+///
+/// **When the server is down** calls fail at once, until one of the attempts to
+/// connect again succeeds; those calls run their creators. Only those that
+/// find out that it is down wait for the time-out.
+///
+/// Connections are driven by a thread of this crate, so that it works on any
+/// executor and in blocking code. Nothing is connected before the first call.
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+struct Shared {
+    target: Target,
+    options: Options,
+    link: Link,
+    /// Where values are read; the same unless a replica was asked for.
+    reads: Link,
+    tracker: Option<Tracker>,
+    /// A rule of access forbids scripts.
+    refuses_scripts: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    storage_time: Option<Duration>,
+    locks: bool,
+    lock_prefix: String,
+    lease: Duration,
+    longest_creation: Duration,
+    longest_poll: Duration,
+    patience: Option<Duration>,
+    read_from_replicas: bool,
+    limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            storage_time: None,
+            locks: true,
+            lock_prefix: "_lock".to_owned(),
+            lease: Duration::from_secs(30),
+            longest_creation: Duration::from_mins(10),
+            longest_poll: Duration::from_millis(100),
+            patience: None,
+            read_from_replicas: false,
+            limits: Limits { connect: Duration::from_secs(1), response: Duration::from_secs(1) },
+        }
+    }
+}
+
+impl Redis {
+    /// The server or servers that `url` names:
+    /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS,
+    /// `unix:///path`, `redis+sentinel://host:port,host:port/service[/db]`,
+    /// `redis+cluster://host:port,host:port`; `valkey` says the same as `redis`.
+    ///
+    /// # Errors
+    ///
+    /// If it is no such URL. Whether anybody is there shows at the first call.
+    pub fn open(url: &str) -> Result<Self, BackendError> {
+        Self::builder(url)?.open()
+    }
+
+    /// The same with options.
+    pub fn builder(url: &str) -> Result<RedisBuilder, BackendError> {
+        Ok(RedisBuilder { target: location::parse(url)?, options: Options::default() })
+    }
+
+    /// A connection that the application has, of redis-rs 1: multiplexed,
+    /// managed, or of a cluster that keeps both keys in one slot. Its time-outs
+    /// and its way to reconnect are the application's.
+    pub fn existing<C>(connection: C) -> RedisBuilder
+    where
+        C: ConnectionLike + Clone + Send + Sync + 'static,
+    {
+        let target = Target {
+            endpoint: Endpoint::Existing(Arc::new(Multiplexed(connection))),
+            addresses: Vec::new(),
+            credentials: Credentials::default(),
+            db: 0,
+            tls: None,
+        };
+        RedisBuilder { target, options: Options::default() }
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redis").field(&self.0.target).finish()
+    }
+}
+
+/// How a [`Redis`] is connected to.
+#[derive(Debug)]
+#[must_use = "nothing is made before `open`"]
+pub struct RedisBuilder {
+    target: Target,
+    options: Options,
+}
+
+impl RedisBuilder {
+    /// The user to log in as (Redis 6 and later).
+    pub fn username(mut self, username: &str) -> Self {
+        self.target.credentials.username = Some(username.to_owned());
+        self
+    }
+
+    /// The password to log in with.
+    pub fn password(mut self, password: &str) -> Self {
+        self.target.credentials.password = Some(password.to_owned());
+        self
+    }
+
+    /// The user and password of the sentinels, where they have their own.
+    pub fn sentinel_credentials(mut self, username: Option<&str>, password: &str) -> Self {
+        if let Endpoint::Sentinel { sentinels, .. } = &mut self.target.endpoint {
+            sentinels.username = username.map(str::to_owned);
+            sentinels.password = Some(password.to_owned());
+        }
+        self
+    }
+
+    /// The number of the database.
+    pub fn db(mut self, db: i64) -> Self {
+        self.target.db = db;
+        self
+    }
+
+    /// Whom to trust in place of the system's authorities: certificates in
+    /// PEM. For URLs with TLS.
+    pub fn tls_root(mut self, pem: &[u8]) -> Self {
+        self.target.tls.get_or_insert_default().root = Some(pem.to_vec());
+        self
+    }
+
+    /// Our own certificate and its key, in PEM. For URLs with TLS.
+    pub fn tls_client(mut self, certificate: &[u8], key: &[u8]) -> Self {
+        let pair = (certificate.to_vec(), key.to_vec());
+        self.target.tls.get_or_insert_default().client = Some(pair);
+        self
+    }
+
+    /// Has the server drop values this long after they were stored. It should
+    /// be longer than any expiration time, or stale values cannot be served.
+    /// Without it, which is the default, that is up to the server's `maxmemory`.
+    pub fn storage_time(mut self, time: Duration) -> Self {
+        self.options.storage_time = Some(time);
+        self
+    }
+
+    /// Whether creation is locked for the whole fleet; it is by default. Without,
+    /// each process makes its own.
+    pub fn creation_locks(mut self, yes: bool) -> Self {
+        self.options.locks = yes;
+        self
+    }
+
+    /// What stands before a key to make its lock's; `_lock` by default, as in
+    /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`.
+    pub fn lock_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.options.lock_prefix);
+        self
+    }
+
+    /// How long a lock lives unless its creator renews it; 30 seconds by
+    /// default. So long do the others wait after a creator's process has died.
+    pub fn lock_lease(mut self, lease: Duration) -> Self {
+        self.options.lease = lease;
+        self
+    }
+
+    /// How long a lock is renewed at most; 10 minutes by default. So long can a
+    /// creator that hangs hold up its key.
+    pub fn longest_creation(mut self, limit: Duration) -> Self {
+        self.options.longest_creation = limit;
+        self
+    }
+
+    /// The longest pause between two looks where waiting is polling; 100 ms by
+    /// default.
+    pub fn longest_poll(mut self, pause: Duration) -> Self {
+        self.options.longest_poll = pause;
+        self
+    }
+
+    /// Gives up waiting for a lock after this long without any change, with an
+    /// error: plain calls then run their creator. It is for Python's
+    /// `lock_blocking_timeout`; a region's [wait
+    /// limit](crate::Config::wait_limit) says more precisely what to do.
+    pub fn lock_patience(mut self, limit: Duration) -> Self {
+        self.options.patience = Some(limit);
+        self
+    }
+
+    /// Reads values from replicas, which may be a little behind. For sentinels
+    /// and clusters.
+    pub fn read_from_replicas(mut self, yes: bool) -> Self {
+        self.options.read_from_replicas = yes;
+        self
+    }
+
+    /// How long connecting may take; 1 second by default.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.connect = limit;
+        self
+    }
+
+    /// How long the server may take to answer before it counts as down; 1 second
+    /// by default.
+    pub fn response_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.response = limit;
+        self
+    }
+
+    /// Makes the backend; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// If the lock prefix or a time is out of its bounds.
+    pub fn open(self) -> Result<Redis, BackendError> {
+        let Self { mut target, options } = self;
+        check(&options)?;
+        if let Endpoint::Cluster { read_from_replicas } = &mut target.endpoint {
+            *read_from_replicas = options.read_from_replicas;
+        }
+        let link = link_to(&target, options.limits);
+        let reads = match reading(&target).filter(|_| options.read_from_replicas) {
+            Some(replica) => link_to(&replica, options.limits),
+            None => link.clone(),
+        };
+        let tracker =
+            (options.locks && target.can_track()).then(|| Tracker::new(&target, options.limits));
+        let refuses_scripts = AtomicBool::new(false);
+        Ok(Redis(Arc::new(Shared { target, options, link, reads, tracker, refuses_scripts })))
+    }
+}
+
+/// The same servers, but a replica.
+fn reading(target: &Target) -> Option<Target> {
+    let mut target = target.clone();
+    let Endpoint::Sentinel { replica, .. } = &mut target.endpoint else { return None };
+    *replica = true;
+    Some(target)
+}
+
+fn link_to(target: &Target, limits: Limits) -> Link {
+    let target = target.clone();
+    let name = target.describe();
+    let connect = move || {
+        let target = target.clone();
+        let connecting = async move { target.connect().await };
+        Box::pin(connecting) as std::pin::Pin<Box<_>>
+    };
+    Link::new(name, limits, Box::new(connect))
+}
+
+fn check(options: &Options) -> Result<(), BackendError> {
+    let prefix = &options.lock_prefix;
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-');
+    if !(2..=10).contains(&prefix.len()) || !prefix.chars().all(good) {
+        return Err(BackendError::other(
+            "a lock prefix has from 2 to 10 of the characters A-Z a-z 0-9 _ . : -",
+        ));
+    }
+    let shortest = Duration::from_millis(10);
+    let times = [options.lease, options.limits.connect, options.limits.response];
+    if times.iter().any(|time| *time < shortest) {
+        return Err(BackendError::other("a lease or time-out has at least 10 ms"));
+    }
+    Ok(())
+}
+
+/// The bytes to store of `entry`.
+fn frame(entry: &Entry) -> Result<Bytes, BackendError> {
+    entry.to_frame().ok_or_else(|| BackendError::refused("Redis keeps bytes, not objects"))
+}
+
+/// What a read has found. A key of another kind is a value that cannot be
+/// read.
+fn entry(answer: Value) -> Option<Entry> {
+    match answer {
+        Value::Nil => None,
+        Value::BulkString(frame) => Some(Entry::from_frame(&frame.into())),
+        _ => Some(Entry::unreadable(Malformed::new("the key holds no string"))),
+    }
+}
+
+/// A number from 0 to 1 that nobody can guess.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
+fn random_share() -> f64 {
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A lock's token: when it was taken and by whom, for people who look, and
+/// randomness enough to be the only one.
+fn new_token() -> String {
+    let random = [1_u8, 2].map(|salt| RandomState::new().hash_one(salt));
+    let milliseconds = SystemClock.now() * 1e3;
+    let process = std::process::id();
+    format!("dogpile-{milliseconds:.0}-{process}-{:016x}{:016x}", random[0], random[1])
+}
+
+impl Shared {
+    fn lease_milliseconds(&self) -> u64 {
+        u64::try_from(self.options.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn storage_milliseconds(&self) -> Option<u64> {
+        let milliseconds = self.options.storage_time?.as_millis().max(1);
+        Some(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+    }
+
+    fn set_command(&self, key: &str, frame: &[u8]) -> Cmd {
+        let mut set = client::cmd("SET");
+        set.arg(key).arg(frame);
+        if let Some(milliseconds) = self.storage_milliseconds() {
+            set.arg("PX").arg(milliseconds);
+        }
+        set
+    }
+
+    async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut get = client::cmd("MGET");
+        get.arg(keys);
+        match self.reads.send(&get).await? {
+            Value::Array(answers) => Ok(answers.into_iter().map(entry).collect()),
+            answer => Err(BackendError::other(format!("MGET is answered by {answer:?}"))),
+        }
+    }
+
+    async fn send_changes(&self, changes: Batch) -> Result<(), BackendError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.link.send_all_or_fail(&changes).await.map(drop)
+    }
+}
+
+impl Backend for Redis {
+    type Keeps = KeepsBytes;
+
+    #[expect(clippy::unnecessary_literal_bound, reason = "the trait has it so")]
+    fn name(&self) -> &str {
+        "redis"
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        let mut read = Batch::new();
+        read.add(key, mutex::get(key));
+        match self.0.reads.send_all(&read).await?.pop() {
+            Some(Ok(answer)) => Ok(entry(answer)),
+            Some(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
+            Some(Err(error)) => Err(self.0.reads.fault(&error)),
+            None => Err(BackendError::unavailable("the read was not answered")),
+        }
+    }
+
+    async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        self.0.link.send(&self.0.set_command(key, &frame(&entry)?)).await.map(drop)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        self.0.link.send(client::cmd("DEL").arg(key)).await.map(drop)
+    }
+
+    async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        self.0.get_multi(keys).await
+    }
+
+    async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        let mut changes = Batch::new();
+        for (key, entry) in entries {
+            changes.add(key, self.0.set_command(key, &frame(entry)?));
+        }
+        self.0.send_changes(changes).await
+    }
+
+    async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
+        let mut changes = Batch::new();
+        for key in keys {
+            changes.add(key, client::cmd("DEL").arg(key).take());
+        }
+        self.0.send_changes(changes).await
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.0.options.locks.then(|| AnyMutex::new(Locks(self.0.clone())))
+    }
+
+    async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
+        self.0.claim(keys).await
+    }
+
+    async fn commit(&self, entries: Vec<(&str, Entry, Lease)>) -> Result<Vec<bool>, BackendError> {
+        self.0.commit(entries).await
+    }
+
+    fn inspect(&self) -> Option<Arc<dyn Inspect>> {
+        Some(Arc::new(self.clone()))
+    }
+}

@@ -1,0 +1,137 @@
+//! What happens in one step on the server: claiming a key, storing under a
+//! lock, releasing, extending. Each has a form in plain commands, for servers
+//! that refuse scripts.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+/// Reads the value; if it is another than was seen, returns it, or else takes
+/// the lock. A reply that got lost is no reason to wait for oneself.
+///
+/// Keys: value, lock. Arguments: token, lease in milliseconds, what was seen:
+/// `nothing`, `unreadable` or a creation time.
+pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local value = redis.call('GET', KEYS[1])
+        if value then
+            local state = 'unreadable'
+            local bar = string.find(value, '|', 1, true)
+            if bar then
+                local readable, header = pcall(cjson.decode, string.sub(value, 1, bar - 1))
+                if readable and type(header) == 'table' and type(header.ct) == 'number' then
+                    state = header.ct
+                end
+            end
+            local same = state == ARGV[3] or (state == tonumber(ARGV[3]) and state ~= nil)
+            if not same then return {2, value} end
+        end
+        if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {1} end
+        if redis.call('GET', KEYS[2]) == ARGV[1] then return {1} end
+        return {0}
+        ",
+    )
+});
+
+/// Stores the value and releases the lock, if that is still held; 1 if so.
+///
+/// Keys: value, lock. Arguments: token, frame, storage time in milliseconds
+/// or 0.
+pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+            if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
+            return 0
+        end
+        if ARGV[3] == '0' then
+            redis.call('SET', KEYS[1], ARGV[2])
+        else
+            redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+        end
+        redis.call('DEL', KEYS[2])
+        return 1
+        ",
+    )
+});
+
+/// Releases the lock, if it is still held. Key: lock. Argument: token.
+pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+        return 0
+        ",
+    )
+});
+
+/// Extends the lock, if it is still held; 1 if so. Key: lock. Arguments:
+/// token, lease in milliseconds.
+pub(super) static EXTEND: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('GET', KEYS[1]) == ARGV[1] then
+            return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+        end
+        return 0
+        ",
+    )
+});
+
+/// A script's text and what the server knows it by.
+pub(super) struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+}
+
+/// A script with its keys and arguments.
+#[derive(Clone)]
+pub(super) struct Call {
+    script: &'static Script,
+    keys: Vec<String>,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl Call {
+    pub(super) fn new(script: &'static Script, keys: &[&str], arguments: &[&[u8]]) -> Self {
+        Self {
+            script,
+            keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            arguments: arguments.iter().map(|argument| argument.to_vec()).collect(),
+        }
+    }
+
+    /// By its hash: what the server should know already.
+    pub(super) fn by_hash(&self) -> Cmd {
+        self.command("EVALSHA", &self.script.hash)
+    }
+
+    /// With its whole text, which the server knows from then on.
+    pub(super) fn in_full(&self) -> Cmd {
+        self.command("EVAL", self.script.text)
+    }
+
+    /// The key that says where the script is to run.
+    pub(super) fn key(&self) -> &str {
+        self.keys.first().map_or("", String::as_str)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len());
+        for key in &self.keys {
+            command.arg(key);
+        }
+        for argument in &self.arguments {
+            command.arg(&argument[..]);
+        }
+        command
+    }
+}

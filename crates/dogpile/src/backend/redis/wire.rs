@@ -1,0 +1,112 @@
+//! One connection of redis-rs's, of whatever kind, behind one type.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use futures_util::future::join_all;
+use redis::aio::ConnectionLike;
+use redis::cluster_async::ClusterConnection;
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+
+use super::slot;
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = RedisResult<T>> + Send + 'a>>;
+
+/// What a command of several is answered.
+pub(super) type Answer = Result<Value, RedisError>;
+
+/// Commands for one round trip, each with the key that says which node of a
+/// cluster it goes to.
+#[derive(Default)]
+pub(super) struct Batch(Vec<(u16, Cmd)>);
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn add(&mut self, key: &str, command: Cmd) -> &mut Self {
+        self.0.push((slot::of(key), command));
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Sends commands; many at a time over one connection.
+pub(super) trait Wire: Send + Sync {
+    fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value>;
+
+    /// The answers in the order of the commands. Those of one key are carried
+    /// out in their order.
+    fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>>;
+}
+
+/// A connection whose clones share it.
+pub(super) struct Multiplexed<C>(pub(super) C);
+
+impl<C> Wire for Multiplexed<C>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        let mut connection = self.0.clone();
+        Box::pin(async move { connection.req_packed_command(command).await })
+    }
+
+    fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
+        Box::pin(send_together(self.0.clone(), batch.0.iter().map(|(_, command)| command)))
+    }
+}
+
+/// A cluster: what belongs to one slot goes together.
+pub(super) struct Clustered(pub(super) ClusterConnection);
+
+impl Wire for Clustered {
+    fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        let mut connection = self.0.clone();
+        Box::pin(async move { connection.req_packed_command(command).await })
+    }
+
+    fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
+        let mut slots: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (index, (slot, _)) in batch.0.iter().enumerate() {
+            slots.entry(*slot).or_default().push(index);
+        }
+        Box::pin(async move {
+            let groups = slots.values().map(|indexes| {
+                let commands = indexes.iter().map(|&index| &batch.0[index].1);
+                send_together(self.0.clone(), commands)
+            });
+            let mut answers: Vec<Option<Answer>> = batch.0.iter().map(|_| None).collect();
+            for (indexes, group) in slots.values().zip(join_all(groups).await) {
+                for (&index, answer) in indexes.iter().zip(group?) {
+                    answers[index] = Some(answer);
+                }
+            }
+            let lost = || Err((redis::ErrorKind::Client, "a command was not answered").into());
+            Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect())
+        })
+    }
+}
+
+/// One pipeline.
+async fn send_together<'a, C: ConnectionLike>(
+    mut connection: C,
+    commands: impl Iterator<Item = &'a Cmd>,
+) -> RedisResult<Vec<Answer>> {
+    let mut pipeline = Pipeline::new();
+    for command in commands {
+        pipeline.add_command(command.clone());
+    }
+    let count = pipeline.len();
+    let answers = connection.req_packed_commands(&pipeline, 0, count).await?;
+    let checked = |answer| match answer {
+        Value::ServerError(error) => Err(RedisError::from(error)),
+        answer => Ok(answer),
+    };
+    Ok(answers.into_iter().map(checked).collect())
+}

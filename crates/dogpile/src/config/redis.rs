@@ -1,0 +1,159 @@
+//! The arguments of the Redis and Valkey backends, Python's among them.
+
+use std::time::Duration;
+
+use super::{Arguments, ConfigError, FromSetting, Scalar, coerce};
+use crate::backend::{AnyBackend, BackendError, Redis, RedisBuilder};
+
+/// Which servers a backend's name stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Servers {
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+/// The names of the backends, with what they stand for.
+pub(super) const NAMES: [(&str, Servers); 6] = [
+    ("redis", Servers::Single),
+    ("redis_sentinel", Servers::Sentinel),
+    ("redis_cluster", Servers::Cluster),
+    ("valkey", Servers::Single),
+    ("valkey_sentinel", Servers::Sentinel),
+    ("valkey_cluster", Servers::Cluster),
+];
+
+/// The schemes of URLs that name such servers.
+pub(super) const SCHEMES: [&str; 13] = [
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "unix",
+    "redis+unix",
+    "valkey+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "valkey+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+    "valkey+cluster",
+];
+
+pub(super) fn backend(
+    servers: Servers,
+    arguments: &mut Arguments,
+) -> Result<AnyBackend, ConfigError> {
+    let wrong = |fault: BackendError| ConfigError::Backend {
+        name: "redis".to_owned(),
+        message: fault.to_string(),
+    };
+    let url = match arguments.take::<String>("url")? {
+        Some(url) => url,
+        None => url_of(servers, arguments)?,
+    };
+    let builder = Redis::builder(&url).map_err(wrong)?;
+    let builder = connection(builder, arguments)?;
+    let builder = locks(builder, arguments)?;
+    Ok(AnyBackend::new(builder.open().map_err(wrong)?))
+}
+
+/// The URL that Python's separate arguments say.
+fn url_of(servers: Servers, arguments: &mut Arguments) -> Result<String, ConfigError> {
+    let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
+    let scheme = if tls { "rediss" } else { "redis" };
+    let db = arguments.take::<u32>("db")?.unwrap_or(0);
+    Ok(match servers {
+        Servers::Single => {
+            let host = arguments.take::<String>("host")?.unwrap_or_else(|| "localhost".to_owned());
+            let port = arguments.take::<u16>("port")?.unwrap_or(6379);
+            format!("{scheme}://{host}:{port}/{db}")
+        }
+        Servers::Sentinel => {
+            let sentinels = arguments.take_list("sentinels").join(",");
+            let service = arguments.take("service_name")?.unwrap_or_else(|| "mymaster".to_owned());
+            format!("{scheme}+sentinel://{sentinels}/{service}/{db}")
+        }
+        Servers::Cluster => {
+            format!("{scheme}+cluster://{}", arguments.take_list("startup_nodes").join(","))
+        }
+    })
+}
+
+fn connection(
+    mut builder: RedisBuilder,
+    arguments: &mut Arguments,
+) -> Result<RedisBuilder, ConfigError> {
+    if let Some(username) = arguments.take::<String>("username")? {
+        builder = builder.username(&username);
+    }
+    if let Some(password) = arguments.take::<String>("password")? {
+        builder = builder.password(&password);
+    }
+    let sentinel_username = arguments.take::<String>("sentinel_username")?;
+    if let Some(password) = arguments.take::<String>("sentinel_password")? {
+        builder = builder.sentinel_credentials(sentinel_username.as_deref(), &password);
+    }
+    if let Some(root) = arguments.take::<File>("ssl_ca_certs")? {
+        builder = builder.tls_root(&root.0);
+    }
+    let certificate = arguments.take::<File>("ssl_certfile")?;
+    let key = arguments.take::<File>("ssl_keyfile")?;
+    if let (Some(certificate), Some(key)) = (certificate, key) {
+        builder = builder.tls_client(&certificate.0, &key.0);
+    }
+    if let Some(time) = arguments.take("redis_expiration_time")? {
+        builder = builder.storage_time(time);
+    }
+    if let Some(yes) = arguments.take("read_from_replicas")? {
+        builder = builder.read_from_replicas(yes);
+    }
+    if let Some(limit) = arguments.take("socket_timeout")? {
+        builder = builder.response_timeout(limit);
+    }
+    if let Some(limit) = arguments.take("socket_connect_timeout")? {
+        builder = builder.connect_timeout(limit);
+    }
+    // The client keeps its connection alive by itself.
+    arguments.take::<bool>("socket_keepalive")?;
+    Ok(builder)
+}
+
+fn locks(
+    mut builder: RedisBuilder,
+    arguments: &mut Arguments,
+) -> Result<RedisBuilder, ConfigError> {
+    if let Some(yes) = arguments.take("distributed_lock")? {
+        builder = builder.creation_locks(yes);
+    }
+    if let Some(lease) = arguments.take("lock_timeout")? {
+        builder = builder.lock_lease(lease);
+    }
+    if let Some(pause) = arguments.take("lock_sleep")? {
+        builder = builder.longest_poll(pause);
+    }
+    if let Some(prefix) = arguments.take::<String>("lock_prefix")? {
+        builder = builder.lock_prefix(&prefix);
+    }
+    let blocking = arguments.take("lock_blocking")?.unwrap_or(true);
+    let patience = arguments.take::<Duration>("lock_blocking_timeout")?;
+    let patience = if blocking { patience } else { Some(Duration::ZERO) };
+    Ok(match patience {
+        Some(limit) => builder.lock_patience(limit),
+        None => builder,
+    })
+}
+
+/// The content of a file.
+struct File(Vec<u8>);
+
+impl FromSetting for File {
+    const EXPECTED: &'static str = "the path of a file that can be read";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        if coerce(text) == Scalar::None {
+            return None;
+        }
+        std::fs::read(text.trim()).ok().map(Self)
+    }
+}
