@@ -1,30 +1,19 @@
 //! A cache file shared with Python: the standard library's table, and
 //! dogpile.cache over it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
+use std::path::{Path, PathBuf};
+
+use common::{python, script};
 use dogpile::backend::File;
 use dogpile::clock::epoch_seconds;
 use dogpile::{Config, Region};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What `cargo xtask python` installs.
-fn python() -> Command {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let interpreter = target.join("python/bin/python");
-    assert!(
-        interpreter.exists(),
-        "there is no {}: run `cargo xtask python`",
-        interpreter.display()
-    );
-    Command::new(interpreter)
-}
-
 fn run(path: &Path, arguments: &[&str]) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/cache_file.py");
-    let output = python().arg(script).arg(path).args(arguments).output().unwrap();
+    let output = python().arg(script("cache_file.py")).arg(path).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }

@@ -84,15 +84,16 @@ impl Fleet {
         workers.into_iter().flat_map(Worker::answers).collect()
     }
 
+    /// The file that creators of a race on `key` note in that they began.
+    pub fn notes(&self, key: &str) -> PathBuf {
+        self.scratch.join(format!("{key}.log"))
+    }
+
     /// What the creators of a race on `key` noted: one line per creation that
     /// began.
     pub fn creations(&self, key: &str) -> Vec<String> {
         let notes = std::fs::read_to_string(self.notes(key)).unwrap_or_default();
         notes.lines().map(str::to_owned).collect()
-    }
-
-    fn notes(&self, key: &str) -> PathBuf {
-        self.scratch.join(format!("{key}.log"))
     }
 }
 
@@ -115,6 +116,22 @@ impl Worker {
     /// Lets it begin.
     pub fn go(&mut self) {
         writeln!(self.input, "{GO}").expect("the worker listens");
+    }
+
+    /// Stops it in the middle of whatever it does.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
     }
 
     /// Ends the process as no destructor sees coming: SIGKILL.

@@ -206,8 +206,7 @@ impl RedisSentinels {
     /// The port of the master, as the first sentinel knows it.
     pub fn master_port(&self) -> u16 {
         let answer = ask(self.sentinels[0].1, "SENTINEL GET-MASTER-ADDR-BY-NAME main");
-        let port =
-            answer.lines().filter(|line| line.chars().all(|c| c.is_ascii_digit())).next_back();
+        let port = answer.lines().rfind(|line| line.chars().all(|c| c.is_ascii_digit()));
         port.and_then(|port| port.parse().ok()).expect("the sentinel knows the master")
     }
 }

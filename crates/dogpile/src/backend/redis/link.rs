@@ -133,7 +133,13 @@ impl Link {
     /// The connection, waiting for it where that is promising.
     async fn wire(&self, started: &Started) -> Result<(Arc<dyn Wire>, u64), Lost> {
         let mut state = started.state.clone();
-        let settled = state.wait_for(|state| !matches!(state, State::Connecting));
+        let lost = *started.lost.borrow();
+        let settled = state.wait_for(|state| match state {
+            State::Connecting => false,
+            // Known to be lost, but not cleared away yet.
+            State::Up { number, .. } => *number > lost,
+            State::Down(_) => true,
+        });
         // The attempt has a limit of its own; this one is for a thread that
         // does not get to it.
         let limit = self.0.limits.connect.saturating_mul(2);

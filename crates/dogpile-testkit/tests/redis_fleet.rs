@@ -1,0 +1,421 @@
+//! Redis shared by processes: races, Python among them, round trips, and what
+//! happens when processes and servers die, hang and come back.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use common::{python, script};
+use dogpile::backend::Redis;
+use dogpile::clock::epoch_seconds;
+use dogpile::codec::MessagePack;
+use dogpile::{Config, Region};
+use dogpile_testkit::fleet::{self, Answer, Fleet, Race};
+use dogpile_testkit::servers::RedisServer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+
+fn settings(url: &str, more: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    let first = [("backend", "redis".to_owned()), ("arguments.url", url.to_owned())];
+    first.into_iter().chain(more.iter().map(|(name, value)| (*name, (*value).to_owned()))).collect()
+}
+
+fn fleet(directory: &TempDir, more: &[(&'static str, &str)]) -> Fleet {
+    let settings = settings(&SERVER.url(), more);
+    Fleet::new(env!("CARGO_BIN_EXE_dogpile-worker"), settings, directory.path())
+}
+
+fn region(url: &str) -> Arc<Region> {
+    let region = Region::new("parent");
+    region.configure(Config::new(Redis::open(url).unwrap())).unwrap();
+    Arc::new(region)
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never happens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How long after the value's creation the answers came, in milliseconds.
+fn print_lateness(who: &str, answers: &[Answer], stored: f64) {
+    let mut late: Vec<f64> = answers.iter().map(|answer| (answer.at - stored) * 1e3).collect();
+    late.sort_by(f64::total_cmp);
+    let [p50, p99, max] = [50, 99, 100].map(|percent| late[(late.len() - 1) * percent / 100]);
+    println!("{who}: answers after the store: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms");
+}
+
+fn stored_at(key: &str) -> f64 {
+    let region = region(&SERVER.url());
+    let stored = region.blocking().get_value_metadata::<String>(key).unwrap();
+    epoch_seconds(stored.expect("it was stored").cached_time())
+}
+
+#[test]
+fn one_creation_in_the_fleet_and_everyone_is_woken() {
+    let directory = TempDir::new().unwrap();
+    let answers = fleet::one_creation_in_the_fleet(&fleet(&directory, &[]), "cold");
+    print_lateness("8 processes of 25 tasks", &answers, stored_at("cold"));
+}
+
+#[test]
+fn troubled_creators_have_one_successor() {
+    let directory = TempDir::new().unwrap();
+    fleet::a_failed_creator_has_one_successor(&fleet(&directory, &[]), "failing");
+    // The server frees a dead creator's lock when its lease ends.
+    let short = fleet(&directory, &[("arguments.lock_timeout", "1")]);
+    fleet::a_killed_creator_has_one_successor(&short, "dying");
+}
+
+#[test]
+fn overlapping_calls_create_each_key_once() {
+    let directory = TempDir::new().unwrap();
+    fleet::overlapping_calls_create_each_key_once(&fleet(&directory, &[]), "overlap");
+}
+
+/// A creator that sleeps through the end of its lease finds that it may not
+/// store any more.
+#[test]
+fn a_paused_creator_does_not_overwrite_its_successor() {
+    let directory = TempDir::new().unwrap();
+    let fleet = fleet(&directory, &[("arguments.lock_timeout", "0.3")]).sized(1, 1);
+    let race = Race::Crowd { creation: 200 };
+    let start = || {
+        let mut worker = fleet.start(race, "paused");
+        worker.ready();
+        worker.go();
+        worker
+    };
+    let sleeper = start();
+    wait_until(|| fleet.creations("paused").len() == 1);
+    sleeper.pause();
+    let successor = start().answers();
+    let creations = fleet.creations("paused");
+    assert_eq!(creations.len(), 2);
+    assert_eq!(successor[0].value, creations[1]);
+    sleeper.resume();
+    let late = sleeper.answers();
+    assert_eq!(late[0].value, creations[0], "its own caller gets what it made");
+    let stored = region(&SERVER.url()).blocking().get::<String>("paused").unwrap();
+    assert_eq!(stored.as_ref(), Some(&creations[1]));
+}
+
+/// Counts round trips: reads of the server's sockets, the counter's own taken
+/// off.
+struct Trips(redis::Connection);
+
+impl Trips {
+    fn to(server: &RedisServer) -> Self {
+        Self(redis::Client::open(server.url()).unwrap().get_connection().unwrap())
+    }
+
+    fn count(&mut self) -> u64 {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut self.0).unwrap();
+        let count = info.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+        count.and_then(|count| count.trim().parse().ok()).expect("the server counts")
+    }
+
+    async fn of(&mut self, work: impl Future<Output = ()>) -> u64 {
+        let before = self.count();
+        work.await;
+        self.count() - before - 1
+    }
+}
+
+#[tokio::test]
+async fn round_trips_are_few() {
+    let server = RedisServer::start();
+    let region = Region::new("trips");
+    let backend = Redis::builder(&server.url()).unwrap().storage_time(Duration::from_secs(60));
+    region.configure(Config::new(backend.open().unwrap())).unwrap();
+    let _: u32 = region.get_or_create("warm-up", async || 1).await;
+    let keys: Vec<String> = (0..100).map(|n| format!("key-{n}")).collect();
+    let values: Vec<u32> = (0..100).collect();
+    let mut trips = Trips::to(&server);
+    let ask = async |number| drop(region.get_or_create::<u32, _, _>("k", async || number).await);
+    assert_eq!(trips.of(ask(5)).await, 3, "a cold miss: read, claim, commit");
+    assert_eq!(trips.of(ask(6)).await, 1, "a hit");
+    let set = async { region.set_multi(keys.iter().zip(&values)).await.unwrap() };
+    assert_eq!(trips.of(set).await, 1, "100 values with a storage time");
+    let get = async { drop(region.get_multi::<u32, _>(&keys).await.unwrap()) };
+    assert_eq!(trips.of(get).await, 1, "100 values");
+    let left = server.ask("TTL k");
+    assert!(left.contains(":60") || left.contains(":59"), "{left}");
+    // A hit is a plain GET.
+    let stats = server.ask("INFO commandstats");
+    assert!(stats.contains("cmdstat_get:") && stats.contains("cmdstat_evalsha:"), "{stats}");
+}
+
+/// The documented number: while the server is lost, each process creates for
+/// itself, once per key at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_and_comes_back_costs_a_creation_per_process() {
+    let mut server = RedisServer::start();
+    let regions = [region(&server.url()), region(&server.url())];
+    let created = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let mut tasks = JoinSet::new();
+    for task in 0..200 {
+        let (region, created) = (regions[task % 2].clone(), created.clone());
+        tasks.spawn(async move {
+            let creator = async || {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                created.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+            };
+            region.get_or_create::<u32, _, _>("k", creator).await
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.kill();
+    let all = tokio::time::timeout(Duration::from_secs(20), tasks.join_all()).await;
+    assert_eq!(all.expect("nobody waits for ever").len(), 200);
+    let created = created.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((1..=2).contains(&created), "{created} creations in two processes");
+
+    // Down: calls fail at once, but for the one that finds it out.
+    let _ = regions[0].get::<u32>("other").await.unwrap_err();
+    let told = regions[0].get::<u32>("other").await.unwrap_err().to_string();
+    assert!(told.contains("is down"), "{told}");
+    let made: u32 = regions[0].get_or_create("other", async || 7).await;
+    assert_eq!(made, 7);
+
+    server.restart();
+    let began = Instant::now();
+    while regions[0].set("back", &1).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(regions[0].get::<u32>("back").await.unwrap(), Some(1));
+    // Scripts are unknown to the new server, and are taught to it.
+    let made: u32 = regions[0].get_or_create("again", async || 8).await;
+    assert_eq!((made, regions[0].get("again").await.unwrap()), (8, Some(8)));
+    assert!(!regions[0].key_is_locked("again").await.unwrap());
+}
+
+/// A server that hangs costs one time-out, and then nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_counts_as_down() {
+    let server = RedisServer::start();
+    let region = Region::new("hanging");
+    let builder = Redis::builder(&server.url()).unwrap();
+    let limit = Duration::from_millis(200);
+    let backend = builder.response_timeout(limit).connect_timeout(limit).open().unwrap();
+    region.configure(Config::new(backend)).unwrap();
+    region.set("k", &1).await.unwrap();
+    server.pause();
+    let told = region.get::<u32>("k").await.unwrap_err().to_string();
+    assert!(told.contains("did not answer"), "{told}");
+    let made: u32 = region.get_or_create("k", async || 2).await;
+    assert_eq!(made, 2);
+    wait_for_async(async || {
+        region.get::<u32>("k").await.is_err_and(|error| error.to_string().contains("is down"))
+    })
+    .await;
+    server.resume();
+    wait_for_async(async || region.get::<u32>("k").await.ok() == Some(Some(1))).await;
+}
+
+async fn wait_for_async(condition: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never happens");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn lost_connections_and_forgotten_scripts_are_not_noticed() {
+    let server = RedisServer::start();
+    let region = region(&server.url());
+    let _: u32 = region.get_or_create("first", async || 1).await;
+    for n in 0..20_u32 {
+        server.ask(if n % 2 == 0 { "CLIENT KILL TYPE normal" } else { "SCRIPT FLUSH" });
+        let key = format!("key-{n}");
+        let made: u32 = region.entry(&*key).strict().get_or_create(async || n).await.unwrap();
+        assert_eq!((made, region.get(&key).await.unwrap()), (n, Some(n)));
+    }
+}
+
+/// A creator holds the lock for longer than its lease: renewed, it keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_while_its_creator_runs() {
+    let open = || {
+        let region = Region::new("renewed");
+        let builder = Redis::builder(&SERVER.url()).unwrap();
+        let backend = builder.lock_lease(Duration::from_millis(300)).open().unwrap();
+        region.configure(Config::new(backend)).unwrap();
+        Arc::new(region)
+    };
+    let (one, two) = (open(), open());
+    let slow = tokio::spawn(async move {
+        let creator = async || {
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            1_u32
+        };
+        one.get_or_create("renewed", creator).await
+    });
+    wait_for_async(async || two.key_is_locked("renewed").await.unwrap()).await;
+    let other: u32 = two.get_or_create("renewed", async || 2).await;
+    assert_eq!((slow.await.unwrap(), other), (1, 1));
+}
+
+#[tokio::test]
+async fn a_waiter_gives_up_as_configured() {
+    let held = region(&SERVER.url());
+    let mutex = held.backend().unwrap().mutex().unwrap();
+    let lease = dogpile::lock::Mutex::try_lock(&mutex, "patience").await.unwrap().unwrap();
+    let region = Region::new("impatient");
+    let builder = Redis::builder(&SERVER.url()).unwrap();
+    let backend = builder.lock_patience(Duration::from_millis(50)).open().unwrap();
+    region.configure(Config::new(backend)).unwrap();
+    let told = region.entry("patience").strict().get_or_create(async || 1_u32).await.unwrap_err();
+    assert!(told.to_string().contains("still held"), "{told}");
+    let made: u32 = region.get_or_create("patience", async || 2).await;
+    assert_eq!(made, 2, "a plain call creates all the same");
+    drop(lease);
+}
+
+fn python_process(arguments: &[&str]) -> Child {
+    let mut command = python();
+    command.arg(script("redis_region.py")).arg(SERVER.url()).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+fn run_python(arguments: &[&str]) -> Value {
+    let output = python_process(arguments).wait_with_output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+#[test]
+fn python_reads_what_we_write_and_the_other_way_round() {
+    let value = json!({"id": 7, "names": ["Ada", "ü"], "half": 0.5, "none": null});
+    for format in ["json", "msgpack"] {
+        let region = Region::new("interop");
+        let config = Config::new(Redis::open(&SERVER.url()).unwrap());
+        let config = if format == "msgpack" { config.codec(MessagePack) } else { config };
+        region.configure(config).unwrap();
+        let [ours, theirs] = ["ours", "theirs"].map(|who| format!("{format}-{who}"));
+        region.blocking().set(&ours, &value).unwrap();
+        let stored = region.blocking().get_value_metadata::<Value>(&ours).unwrap().unwrap();
+        let seen = run_python(&[format, "get", &ours]);
+        assert_eq!(seen, json!({"value": value, "ct": epoch_seconds(stored.cached_time())}));
+        run_python(&[format, "set", &theirs, &value.to_string()]);
+        let found = region.blocking().get_value_metadata::<Value>(&theirs).unwrap().unwrap();
+        assert_eq!(found.value, value);
+        assert_eq!(run_python(&[format, "get", &theirs])["ct"], epoch_seconds(found.cached_time()));
+    }
+}
+
+#[test]
+fn a_lock_held_by_python_makes_us_wait_and_take_its_value() {
+    let mut child = python_process(&["json", "create", "python-first", "0.5"]);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "creating");
+    let region = region(&SERVER.url());
+    assert!(region.blocking().key_is_locked("python-first").unwrap());
+    let value: String = region.blocking().get_or_create("python-first", || "ours".to_owned());
+    line.clear();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(value, line.trim());
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_held_by_us_makes_python_wait_and_take_our_value() {
+    let region = region(&SERVER.url());
+    let creating = tokio::spawn({
+        let region = region.clone();
+        async move {
+            let creator = async || {
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                "ours".to_owned()
+            };
+            region.get_or_create("rust-first", creator).await
+        }
+    });
+    wait_for_async(async || region.key_is_locked("rust-first").await.unwrap()).await;
+    let waiting = || run_python_text(&["json", "create", "rust-first", "0"]);
+    let theirs = tokio::task::spawn_blocking(waiting).await.unwrap();
+    assert_eq!(creating.await.unwrap(), "ours");
+    assert_eq!(theirs.trim(), "ours", "it did not create");
+}
+
+fn run_python_text(arguments: &[&str]) -> String {
+    let output = python_process(arguments).wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Starts `count` Python processes in a storm of 25 threads each.
+struct PythonStorm(Vec<Child>);
+
+impl PythonStorm {
+    fn start(count: usize, key: &str, notes: &str) -> Self {
+        let start = |_| python_process(&["json", "storm", key, "25", notes, "0.1"]);
+        let mut processes: Vec<Child> = (0..count).map(start).collect();
+        for process in &mut processes {
+            let mut ready = [0; 6];
+            std::io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut ready).unwrap();
+            assert_eq!(&ready, b"ready\n");
+        }
+        Self(processes)
+    }
+
+    fn go(&mut self) {
+        for process in &mut self.0 {
+            writeln!(process.stdin.as_mut().unwrap(), "go").unwrap();
+        }
+    }
+
+    fn answers(self) -> Vec<Answer> {
+        let outputs = self.0.into_iter().map(|process| process.wait_with_output().unwrap().stdout);
+        let lines: Vec<String> = outputs
+            .flat_map(|output| output.lines().map(Result::unwrap).collect::<Vec<_>>())
+            .collect();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_mixed_storm_makes_one_creation() {
+    let directory = TempDir::new().unwrap();
+    let fleet = fleet(&directory, &[]).sized(4, 25);
+    let notes = fleet.notes("mixed").display().to_string();
+    let mut storm = PythonStorm::start(4, "mixed", &notes);
+    let race = Race::Crowd { creation: 100 };
+    let mut workers: Vec<_> = (0..4).map(|_| fleet.start(race, "mixed")).collect();
+    workers.iter_mut().for_each(fleet::Worker::ready);
+    storm.go();
+    workers.iter_mut().for_each(fleet::Worker::go);
+    let ours: Vec<Answer> = workers.into_iter().flat_map(fleet::Worker::answers).collect();
+    let theirs = storm.answers();
+    let creations = fleet.creations("mixed");
+    assert_eq!(creations.len(), 1, "{creations:?}");
+    assert_eq!((ours.len(), theirs.len()), (100, 100));
+    assert!(ours.iter().chain(&theirs).all(|answer| answer.value == creations[0]));
+    let stored = stored_at("mixed");
+    print_lateness("mixed, ours", &ours, stored);
+    print_lateness("mixed, Python's", &theirs, stored);
+}
+
+/// For comparison: the same storm with Python alone.
+#[test]
+fn python_alone_in_the_same_storm() {
+    let directory = TempDir::new().unwrap();
+    let notes = directory.path().join("python.log").display().to_string();
+    let mut storm = PythonStorm::start(8, "python", &notes);
+    storm.go();
+    let answers = storm.answers();
+    assert_eq!(std::fs::read_to_string(notes).unwrap().lines().count(), 1);
+    print_lateness("8 Python processes of 25 threads", &answers, stored_at("python"));
+}
