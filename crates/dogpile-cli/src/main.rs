@@ -80,7 +80,8 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Exec(options) => exec::run(options),
-        Command::Get(options) => block_on(inspect::get(options)),
+        // 1 is for what is not there.
+        Command::Get(options) => block_on(inspect::get(options)).map_err(|f| f.with_code(2)),
         Command::Set(options) => block_on(inspect::set(options)),
         Command::Delete(options) => block_on(inspect::delete(options)),
         Command::Keys(options) => block_on(inspect::keys(options)),

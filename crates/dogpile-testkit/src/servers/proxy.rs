@@ -1,0 +1,102 @@
+//! A TCP proxy that gives a connection the troubles of a network.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What becomes of bytes on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// They pass.
+    Fair,
+    /// Each bundle comes so much later.
+    Slow(Duration),
+    /// They are held back until the weather changes: a partition.
+    Held,
+    /// One byte of each bundle from the server is another.
+    Corrupt,
+    /// Connections end, and new ones end at once.
+    Cut,
+}
+
+/// A proxy before a server on this machine. Its threads end with the program.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    port: u16,
+    weather: Arc<Mutex<Weather>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    /// A proxy to `port` on 127.0.0.1.
+    pub fn to(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
+        let own = listener.local_addr().expect("it is bound").port();
+        let weather = Arc::new(Mutex::new(Weather::Fair));
+        let proxy = Self { port: own, weather, open: Arc::default() };
+        let accepting = proxy.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                accepting.connect(client, port);
+            }
+        });
+        proxy
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes the weather, for open connections as well.
+    pub fn set(&self, weather: Weather) {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+        if weather == Weather::Cut {
+            for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn weather(&self) -> Weather {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self, client: TcpStream, port: u16) {
+        if self.weather() == Weather::Cut {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+        let both = || Some([client.try_clone().ok()?, server.try_clone().ok()?]);
+        let (Some(one), Some(other)) = (both(), both()) else { return };
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, server]);
+        let [from_client, to_server] = one;
+        let [to_client, from_server] = other;
+        let (there, back) = (self.clone(), self.clone());
+        thread::spawn(move || there.carry(from_client, to_server, false));
+        thread::spawn(move || back.carry(from_server, to_client, true));
+    }
+
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let bytes = &mut buffer[..length];
+            while self.weather() == Weather::Held {
+                thread::sleep(Duration::from_millis(5));
+            }
+            match self.weather() {
+                Weather::Slow(delay) => thread::sleep(delay),
+                Weather::Corrupt if is_answer => bytes[length / 2] ^= 0x15,
+                Weather::Cut => break,
+                _ => {}
+            }
+            if to.write_all(bytes).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
