@@ -19,6 +19,7 @@
 //!   bytes     memory per entry
 //!   json      values kept as bytes
 //!   file      values kept in a file
+//!   redis     values kept on a Redis server
 //!   exec      `dogpile exec`
 //! ```
 
@@ -29,6 +30,7 @@ mod file;
 mod hits;
 mod json;
 mod measure;
+mod redis;
 mod storm;
 mod table;
 mod threads;
@@ -48,6 +50,7 @@ fn main() {
     report.add(&storm::section(effort));
     report.add(&bytes::section());
     report.add(&file::section(effort));
+    report.add(&redis::section());
     if let Some(section) = exec::section(effort) {
         report.add(&section);
     }

@@ -92,6 +92,7 @@ fn model_checks() -> Step {
 
 fn bench(arguments: &[&str]) -> Result<(), Failure> {
     python::install()?;
+    servers::install()?;
     cargo(["build", "--release", "-p", "dogpile-cli"]).named("the command").run()?;
     let bkt = ["install", "bkt", "--root", "target/bkt", "--quiet"];
     cargo(bkt).named("bkt, to compare with").run()?;

@@ -1,15 +1,14 @@
-//! The I/O thread of this process: a small runtime that drives the connections
-//! of remote backends and their timers, whatever executor their callers are
-//! on, or none.
-//!
-//! So a caller may block its own thread, end its runtime, or have none, and the
-//! answer still comes.
+//! The I/O thread of this process: a small runtime that looks after the
+//! connections of remote backends and their timers, whatever executor their
+//! callers are on, or none. So a caller may block its own thread, end its
+//! runtime, or have none, and the answer still comes.
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
@@ -27,6 +26,12 @@ fn handle() -> Result<&'static Handle, BackendError> {
     runtime.map(Runtime::handle).ok_or_else(cannot)
 }
 
+/// The runtime that the caller is on, if it goes on while the caller blocks.
+pub(crate) fn home_of_caller() -> Option<Handle> {
+    let here = Handle::try_current().ok()?;
+    matches!(here.runtime_flavor(), RuntimeFlavor::MultiThread).then_some(here)
+}
+
 /// Runs `work` on the I/O thread.
 pub(crate) fn spawn<F>(work: F) -> Result<JoinHandle<F::Output>, BackendError>
 where
@@ -42,11 +47,45 @@ pub(crate) fn sleep(duration: Duration) -> Result<Sleep, BackendError> {
     Ok(tokio::time::sleep(duration))
 }
 
+/// While requests come, the thread's timers are kept ticking. Otherwise each
+/// request's time-out would be the only timer, and setting it would wake the
+/// thread: as dear as half a request.
+struct Pulse {
+    used: AtomicBool,
+    /// Nothing came for a while; the next request starts it again.
+    stopped: AtomicBool,
+}
+
+static PULSE: Pulse = Pulse { used: AtomicBool::new(false), stopped: AtomicBool::new(true) };
+
+impl Pulse {
+    const PERIOD: Duration = Duration::from_millis(100);
+    const IDLE_PERIODS: u32 = 10;
+
+    fn keep_up(&'static self) -> Result<(), BackendError> {
+        self.used.store(true, Ordering::Relaxed);
+        if self.stopped.load(Ordering::Relaxed) && self.stopped.swap(false, Ordering::AcqRel) {
+            spawn(self.tick())?;
+        }
+        Ok(())
+    }
+
+    async fn tick(&self) {
+        let mut idle = 0;
+        while idle < Self::IDLE_PERIODS {
+            tokio::time::sleep(Self::PERIOD).await;
+            idle = if self.used.swap(false, Ordering::Relaxed) { 0 } else { idle + 1 };
+        }
+        self.stopped.store(true, Ordering::Release);
+    }
+}
+
 /// What `work` comes to within `limit`; `None` if it takes longer.
 pub(crate) async fn within<F: Future>(
     limit: Duration,
     work: F,
 ) -> Result<Option<F::Output>, BackendError> {
+    PULSE.keep_up()?;
     let timed = {
         let _inside = handle()?.enter();
         tokio::time::timeout(limit, work)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The Python that `cargo xtask python` installs.
-pub fn python() -> Command {
+pub(crate) fn python() -> Command {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let interpreter = target.join("python/bin/python");
     assert!(
@@ -16,6 +16,6 @@ pub fn python() -> Command {
 }
 
 /// One of the scripts beside these tests.
-pub fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name)
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::wire::{Answer, Batch, Wire};
@@ -163,7 +164,7 @@ impl Link {
         }
         let (state, watched) = watch::channel(State::Connecting);
         let (lost, losses) = watch::channel(0);
-        let keep = keep_alive(Arc::downgrade(&self.0), state, losses);
+        let keep = keep_alive(Arc::downgrade(&self.0), io::home_of_caller(), state, losses);
         let started = self.0.started.get_or_init(|| Started { state: watched, lost });
         // If another caller was faster, this task finds its channel closed and
         // ends.
@@ -205,15 +206,34 @@ impl From<BackendError> for Lost {
 
 /// Connects, waits for the loss of the connection, connects again; as long as
 /// the link is there.
+///
+/// The connection is driven at `home`, the runtime of the first caller, if it
+/// has one with threads of its own: an answer that need not change threads is
+/// quicker. When that runtime ends, the I/O thread takes over.
 async fn keep_alive(
     link: std::sync::Weak<Inner>,
+    mut home: Option<Handle>,
     state: watch::Sender<State>,
     mut losses: watch::Receiver<u64>,
 ) {
     let mut number = 0;
     let mut failures = 0;
     while let Some(inner) = link.upgrade() {
-        let connected = tokio::time::timeout(inner.limits.connect, (inner.connect)()).await;
+        let connecting = (inner.connect)();
+        let connected = match &home {
+            None => tokio::time::timeout(inner.limits.connect, connecting).await,
+            Some(runtime) => {
+                let there = runtime.spawn(connecting);
+                match tokio::time::timeout(inner.limits.connect, there).await {
+                    Ok(Ok(connected)) => Ok(connected),
+                    Err(late) => Err(late),
+                    Ok(Err(_ended)) => {
+                        home = None;
+                        continue;
+                    }
+                }
+            }
+        };
         let why = match connected {
             Ok(Ok(wire)) => {
                 drop(inner);
