@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 use crate::table::{Row, Section};
 
 /// Rounds of each contestant, in turn.
-const ROUNDS: usize = 9;
-const CALLS: usize = 2_000;
+const ROUNDS: usize = 60;
+const CALLS: usize = 800;
 const CONCURRENT: usize = 64;
 
 struct Contest {
@@ -89,9 +89,11 @@ impl Contest {
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// What a tenth of the rounds beat: which thread an answer arrives at is luck,
+/// and the luckiest rounds of both are comparable.
+fn undisturbed(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times[times.len() / 10]
 }
 
 pub(crate) fn section() -> Section {
@@ -105,7 +107,7 @@ pub(crate) fn section() -> Section {
             times.iter_mut().zip(turn).for_each(|(times, time)| times.push(time));
         }
     }
-    let [ours, bare, many, many_bare] = times.map(median);
+    let [ours, bare, many, many_bare] = times.map(undisturbed);
     let per_second = |micros: f64| 1_000.0 / micros;
     let mut rows = vec![
         Row::new(("get, redis", ours), ("redis-rs get", bare), "us").ratio_at_most(1.1),

@@ -76,6 +76,17 @@ impl Link {
         self.twice(|wire| async move { wire.send(command).await }).await
     }
 
+    /// Sends a command whose own failure is an answer too.
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Answer, BackendError> {
+        let asked = |wire: Arc<dyn Wire>| async move {
+            match wire.send(command).await {
+                Err(error) if is_end_of_connection(&error) => Err(error),
+                answer => Ok(answer),
+            }
+        };
+        self.twice(asked).await
+    }
+
     /// Sends commands in one round trip; errors are among the answers.
     pub(super) async fn send_all(&self, batch: &Batch) -> Result<Vec<Answer>, BackendError> {
         self.twice(|wire| async move { wire.send_all(batch).await }).await

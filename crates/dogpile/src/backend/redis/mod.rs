@@ -413,13 +413,10 @@ impl Backend for Redis {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        let mut read = Batch::new();
-        read.add(key, mutex::get(key));
-        match self.0.reads.send_all(&read).await?.pop() {
-            Some(Ok(answer)) => Ok(entry(answer)),
-            Some(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
-            Some(Err(error)) => Err(self.0.reads.fault(&error)),
-            None => Err(BackendError::unavailable("the read was not answered")),
+        match self.0.reads.ask(&mutex::get(key)).await? {
+            Ok(answer) => Ok(entry(answer)),
+            Err(error) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
+            Err(error) => Err(self.0.reads.fault(&error)),
         }
     }
 
