@@ -151,3 +151,49 @@ proptest! {
         prop_assert_eq!(coerce(&format!("{float:e}")), Scalar::Float(float));
     }
 }
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_takes_pythons_arguments_under_all_its_names() {
+    let config = |settings: &[(&str, &str)]| -> Result<Config, _> {
+        Settings::from_iter(settings.iter().copied()).config()
+    };
+    let common = [
+        ("arguments.username", "app"),
+        ("arguments.password", "secret"),
+        ("arguments.redis_expiration_time", "3600"),
+        ("arguments.distributed_lock", "true"),
+        ("arguments.lock_timeout", "10"),
+        ("arguments.lock_sleep", "0.1"),
+        ("arguments.lock_blocking", "true"),
+        ("arguments.lock_blocking_timeout", "5"),
+        ("arguments.lock_prefix", "_lock"),
+        ("arguments.socket_timeout", "0.5"),
+        ("arguments.socket_connect_timeout", "1"),
+        ("arguments.socket_keepalive", "true"),
+    ];
+    for servers in [
+        &[("backend", "redis"), ("arguments.url", "redis://localhost/1")][..],
+        &[("backend", "dogpile.cache.valkey"), ("arguments.host", "h"), ("arguments.port", "1")],
+        &[("backend", "redis_sentinel"), ("arguments.sentinels", "a:1, b:2")],
+        &[("backend", "valkey_cluster"), ("arguments.startup_nodes", "a:1,b:2")],
+    ] {
+        let made = config(&[servers, &common].concat());
+        let shown = format!("{:?}", made.unwrap());
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+    for (name, value) in [
+        ("arguments.lock_prefix", "x"),
+        ("arguments.lock_prefix", "white space"),
+        ("arguments.lock_timeout", "0"),
+        ("arguments.socket_timeout", "soon"),
+        ("arguments.ssl_ca_certs", "/no/such/file"),
+        ("arguments.color", "red"),
+    ] {
+        let told = config(&[("backend", "redis"), (name, value)]).unwrap_err().to_string();
+        assert!(told.contains("redis"), "{told}");
+    }
+    let told = config(&[("backend", "redis"), ("arguments.url", "http://u:secret@h")]);
+    let told = told.unwrap_err().to_string();
+    assert!(told.contains("http") && !told.contains("secret"), "{told}");
+}

@@ -39,6 +39,17 @@
 //! (`true` unless given). Python's `dogpile_lockfile` is the path of the lock
 //! file, or `false` for no creation locks between processes; `rw_lockfile` is
 //! accepted and does nothing, since SQLite keeps readers and writers apart.
+//!
+//! Backends of the feature `redis` are `redis`, `redis_sentinel`,
+//! `redis_cluster` and the same with `valkey`. Their arguments: `url`, or
+//! Python's `host`, `port`, `db`, `ssl`; `sentinels` and `service_name`;
+//! `startup_nodes` (lists are comma-separated). `username`, `password`,
+//! `sentinel_username`, `sentinel_password`; `ssl_ca_certs`, `ssl_certfile`,
+//! `ssl_keyfile` (paths of PEM files); `redis_expiration_time`,
+//! `read_from_replicas`, `socket_timeout`, `socket_connect_timeout`;
+//! `distributed_lock` (`true` unless given, unlike in Python), `lock_timeout` (30
+//! s), `lock_sleep` (the longest pause of polling), `lock_blocking`,
+//! `lock_blocking_timeout`, `lock_prefix`.
 
 mod arguments;
 mod coerce;

@@ -11,7 +11,7 @@ use redis::{Value, cmd};
 use super::mutex::{Held, get};
 use super::scripts::{CLAIM, COMMIT, Call};
 use super::wire::{Answer, Batch};
-use super::{Shared, new_token, slot};
+use super::{Shared, get_multi, new_token, slot};
 use crate::backend::{BackendError, Claimed, Seen};
 use crate::lock::Lease;
 use crate::value::Entry;
@@ -54,7 +54,8 @@ impl Shared {
         let together = wanted.iter().all(|wanted| self.are_together(wanted.key, &wanted.lock));
         let lease = self.lease_milliseconds().to_string();
         let answers = if together {
-            self.run(wanted.iter().map(|wanted| wanted.by_script(&lease)).collect()).await?
+            let calls = wanted.iter().map(|wanted| wanted.by_script(&lease)).collect();
+            self.run(calls).await.inspect_err(|_| self.give_up(&wanted))?
         } else {
             None
         };
@@ -76,6 +77,13 @@ impl Shared {
         Ok(claims)
     }
 
+    /// The answer to a claim was lost: what it may have locked is released.
+    fn give_up(self: &Arc<Self>, wanted: &[Wanted<'_>]) {
+        for Wanted { lock, token, .. } in wanted {
+            drop(Held::new(self, lock.clone(), token.clone()));
+        }
+    }
+
     /// Locks, then reads what was locked, and unlocks what has changed.
     async fn claim_plainly(
         self: &Arc<Self>,
@@ -85,7 +93,8 @@ impl Shared {
         for Wanted { lock, token, .. } in &wanted {
             self.add_taking(&mut take, lock, token);
         }
-        let taken = self.link.send_all_or_fail(&take).await?;
+        let taken = self.link.send_all_or_fail(&take).await;
+        let taken = taken.inspect_err(|_| self.give_up(&wanted))?;
         let mut claims = Vec::with_capacity(wanted.len());
         let mut held: Vec<Option<Held>> = Vec::with_capacity(wanted.len());
         for (wanted, answers) in wanted.iter().zip(taken.chunks_exact(2)) {
@@ -94,7 +103,8 @@ impl Shared {
             held.push(ours.then(|| Held::new(self, lock.clone(), token.clone())));
         }
         let keys: Vec<&str> = wanted.iter().map(|wanted| wanted.key).collect();
-        let entries = self.get_multi(&keys).await?;
+        // Of the master: a replica may be behind.
+        let entries = get_multi(&self.link, &keys).await?;
         for ((wanted, held), entry) in wanted.iter().zip(held).zip(entries) {
             claims.push(match (held, entry) {
                 (None, _) => Claimed::Held,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value, cmd};
 use tokio::task::AbortHandle;
@@ -50,7 +50,7 @@ impl Drop for Held {
             let (shared, lock, token) =
                 (self.shared.clone(), self.lock.clone(), self.token.clone());
             // Where this fails, the lease ends by itself.
-            let _ = io::spawn(async move { shared.release(&lock, &token).await });
+            let _ = io::spawn(async move { shared.release_persistently(&lock, &token).await });
         }
     }
 }
@@ -96,6 +96,16 @@ impl Shared {
             self.link.send(cmd("DEL").arg(lock)).await?;
         }
         Ok(())
+    }
+
+    /// Releases a lock that nobody waits to see released; again and again where
+    /// the server is away, as long as the lease may last.
+    async fn release_persistently(&self, lock: &str, token: &str) {
+        const PAUSE: Duration = Duration::from_millis(200);
+        let until = Instant::now() + self.options.lease;
+        while self.release(lock, token).await.is_err() && Instant::now() < until {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn extend(&self, lock: &str, token: &str) -> Result<bool, BackendError> {
