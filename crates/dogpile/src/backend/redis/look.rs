@@ -68,7 +68,7 @@ fn holder(token: &[u8]) -> (String, Option<Duration>) {
     });
     match ours {
         Some((since, process)) => {
-            let age = Duration::try_from_secs_f64(SystemClock.now() - since / 1e3).ok();
+            let age = Duration::try_from_secs_f64((SystemClock.now() - since / 1e3).max(0.0)).ok();
             (format!("process {process}"), age)
         }
         None => (format!("token {}", token.chars().take(8).collect::<String>()), None),

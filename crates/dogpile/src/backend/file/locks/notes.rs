@@ -47,7 +47,7 @@ fn parse(place: &[u8], now: f64) -> Option<(Hash, HeldLock)> {
     let (length, rest) = rest.split_first_chunk::<2>()?;
     let process = u32::from_le_bytes(*process);
     let key = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
-    let age = Duration::try_from_secs_f64(now - f64::from_le_bytes(*since)).ok();
+    let age = Duration::try_from_secs_f64((now - f64::from_le_bytes(*since)).max(0.0)).ok();
     let lock = HeldLock {
         key: String::from_utf8_lossy(key).into_owned(),
         holder: format!("process {process}"),
