@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dogpile::backend::Redis;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{Proxy, RedisSentinels, RedisServer, Weather};
+use dogpile_testkit::servers::{Proxy, RedisCluster, RedisSentinels, RedisServer, Weather};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
@@ -129,6 +129,25 @@ async fn a_failover_is_followed() {
     assert_eq!(region.get::<u32>("after").await.unwrap(), Some(1));
     let made: String = region.get_or_create("new", async || "made".to_owned()).await;
     assert_eq!((made, region.get("new").await.unwrap()), ("made".into(), Some("made".to_owned())));
+}
+
+/// Slots move from node to node under load: values stay, and nobody notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn moving_slots_are_followed() {
+    let cluster = Arc::new(RedisCluster::start());
+    let region = Region::new("moving");
+    region.configure(Config::new(Redis::open(&cluster.url()).unwrap())).unwrap();
+    let (region, created) = (Arc::new(region), Arc::new(AtomicU64::new(0)));
+    load(&region, &created, 200, 200).await;
+    assert_eq!(created.load(Ordering::Relaxed), 200);
+    let mover = cluster.clone();
+    let moving = tokio::task::spawn_blocking(move || mover.move_slots(1_500));
+    while !moving.is_finished() {
+        load(&region, &created, 200, 50).await;
+    }
+    moving.await.unwrap();
+    load(&region, &created, 200, 200).await;
+    assert_eq!(created.load(Ordering::Relaxed), 200, "what was stored is still there");
 }
 
 /// Mixed load with faults at random moments, from a fixed seed. Two seconds,

@@ -251,6 +251,32 @@ impl RedisCluster {
         Self { servers }
     }
 
+    /// Moves `count` slots from each master to another, key by key, while the
+    /// cluster serves.
+    pub fn move_slots(&self, count: u32) {
+        let first = format!("127.0.0.1:{}", self.servers[0].port());
+        let id = |server: &RedisServer| {
+            let id = server.ask("CLUSTER MYID");
+            id.lines().nth(1).unwrap_or_default().trim().to_owned()
+        };
+        // The first three were made masters.
+        let masters: Vec<String> = self.servers[..3].iter().map(id).collect();
+        let agree = || {
+            let check = Command::new("redis-cli").args(["--cluster", "check", &first]).output();
+            check.is_ok_and(|check| check.status.success())
+        };
+        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+            wait_until("the cluster", agree);
+            let moved = Command::new("redis-cli")
+                .args(["--cluster", "reshard", &first, "--cluster-yes"])
+                .args(["--cluster-from", &masters[from], "--cluster-to", &masters[to]])
+                .args(["--cluster-slots", &count.to_string()])
+                .output()
+                .expect("redis-cli is installed");
+            assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stdout));
+        }
+    }
+
     /// The URL that names all nodes.
     pub fn url(&self) -> String {
         let nodes: Vec<String> =
