@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::run::Failure;
 
 /// Licences that put no condition on an application but notices.
-const ACCEPTED: [&str; 11] = [
+const ACCEPTED: [&str; 12] = [
     "MIT",
     "MIT-0",
     "Apache-2.0",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    "BSL-1.0",
     "ISC",
     "Zlib",
     "Unicode-3.0",

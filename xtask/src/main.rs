@@ -42,10 +42,11 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 13] = [
     "memory",
     "file",
     "redis",
+    "tls",
     "tokio",
     "msgpack",
     "sha1",

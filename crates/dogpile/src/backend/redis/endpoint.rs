@@ -8,10 +8,11 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_read_routing::RandomReplicaStrategy;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
-    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult,
-    TlsCertificates, TlsMode,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult,
 };
+#[cfg(feature = "tls")]
+use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 
 use super::wire::{Clustered, Multiplexed, Wire};
 
@@ -60,6 +61,7 @@ pub(super) struct Tls {
     pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+#[cfg(feature = "tls")]
 impl Tls {
     fn certificates(&self) -> TlsCertificates {
         let client = self.client.clone();
@@ -138,6 +140,7 @@ impl Target {
 
     /// rustls wants to be told once per process, by the application or by us.
     fn choose_cryptography(&self) {
+        #[cfg(feature = "tls")]
         if self.tls.is_some() {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
@@ -173,10 +176,11 @@ impl Target {
 
     fn single(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
         let info = self.info(0)?.set_redis_settings(self.settings(protocol));
-        match &self.tls {
-            Some(tls) => Client::build_with_tls(info, tls.certificates()),
-            None => Client::open(info),
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Client::build_with_tls(info, tls.certificates());
         }
+        Client::open(info)
     }
 
     fn info(&self, index: usize) -> RedisResult<ConnectionInfo> {
@@ -208,6 +212,7 @@ impl Target {
         if let Some(password) = &sentinels.password {
             builder = builder.set_client_to_sentinel_password(password);
         }
+        #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
@@ -231,6 +236,7 @@ impl Target {
         if read_from_replicas {
             builder = builder.read_routing_strategy(RandomReplicaStrategy);
         }
+        #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             builder = builder.tls(TlsMode::Secure).certs(tls.certificates());
         }

@@ -56,6 +56,9 @@ pub(super) fn parse(url: &str) -> Result<Target, BackendError> {
 }
 
 fn parse_single(scheme: &str, rest: &str) -> Result<Target, BackendError> {
+    if scheme == "rediss" && cfg!(not(feature = "tls")) {
+        return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
+    }
     let scheme = if scheme == "redis" || scheme == "rediss" { scheme } else { "redis+unix" };
     let info = format!("{scheme}://{rest}").into_connection_info();
     let wrong = |error: redis::RedisError| {
@@ -124,6 +127,7 @@ mod tests {
     #[test]
     fn urls_name_servers_of_every_kind() {
         assert_eq!(described("redis://host"), "host:6379");
+        #[cfg(feature = "tls")]
         assert_eq!(described("valkeys://user:secret@host:1/2"), "host:1");
         assert_eq!(described("unix:///run/redis.sock"), "/run/redis.sock");
         let sentinel = parse("redis+sentinel://:pass@a:1,b/main/3").unwrap();

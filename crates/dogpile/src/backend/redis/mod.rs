@@ -290,6 +290,9 @@ impl RedisBuilder {
     pub fn open(self) -> Result<Redis, BackendError> {
         let Self { mut target, options } = self;
         check(&options)?;
+        if target.tls.is_some() && cfg!(not(feature = "tls")) {
+            return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
+        }
         if let Endpoint::Cluster { read_from_replicas } = &mut target.endpoint {
             *read_from_replicas = options.read_from_replicas;
         }
