@@ -64,8 +64,19 @@ pub(crate) fn lease_lost(region: &str, key: &str) {
     );
 }
 
-pub(crate) fn backend_failed(region: &str, operation: &'static str, error: &BackendError) {
-    event!(WARN, region, operation, %error, "backend failed; going on without it");
+/// The first of a series is a warning; one for each call would bury
+/// everything else while a server is away.
+pub(crate) fn backend_failed(
+    region: &str,
+    operation: &'static str,
+    error: &BackendError,
+    first: bool,
+) {
+    if first {
+        event!(WARN, region, operation, %error, "backend failed; going on without it");
+    } else {
+        event!(DEBUG, region, operation, %error, "backend failed again; going on without it");
+    }
 }
 
 #[cfg(feature = "file")]

@@ -115,6 +115,28 @@ fn what_needs_attention_is_a_warning() {
     assert_eq!(text.matches("`early`").count(), 1, "warned once");
 }
 
+/// While a server is away, each call fails; one of them in ten seconds is a
+/// warning.
+#[test]
+fn a_series_of_failures_is_one_warning() {
+    let (faults, clock) = (Faults::new(), ManualClock::new());
+    let region = Region::new("series");
+    let config = Config::new(SerializedMemory::new(10)).proxy(faults.clone());
+    region.configure(config.clock(clock.clone())).unwrap();
+    faults.down();
+    let warnings = |text: &str| text.lines().filter(|line| line.contains("WARN")).count();
+    let calls = async || {
+        for n in 0..20 {
+            let _: u32 = region.get_or_create("k", async || n).await;
+        }
+    };
+    assert_eq!(warnings(&logged(calls())), 1);
+    assert_eq!(warnings(&logged(calls())), 0);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(warnings(&logged(calls())), 1);
+    assert!(region.statistics().backend_errors >= 60, "all are counted");
+}
+
 #[test]
 fn the_logging_proxy_logs_operations_and_their_outcomes() {
     let region = Region::new("users");

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::background::Runner;
 use super::config::{Config, ManglerChoice};
@@ -27,6 +28,37 @@ pub(crate) struct Shared {
     pub(crate) timeline: Timeline,
     /// Somebody was told that the region is used unconfigured.
     pub(crate) warned: std::sync::Once,
+    pub(crate) failures: FailureSeries,
+}
+
+/// When a failure of the backend was last worth a warning.
+pub(crate) struct FailureSeries {
+    /// Epoch seconds, as bits.
+    warned: AtomicU64,
+}
+
+impl FailureSeries {
+    /// A failure after so many seconds begins another series.
+    const SECONDS: f64 = 10.0;
+
+    pub(crate) fn new() -> Self {
+        Self { warned: AtomicU64::new(f64::NEG_INFINITY.to_bits()) }
+    }
+
+    fn is_first_of_series(&self, now: Timestamp) -> bool {
+        let warned = self.warned.load(Ordering::Relaxed);
+        let since = now - f64::from_bits(warned);
+        let quiet = (0.0..Self::SECONDS).contains(&since);
+        let warn = || {
+            self.warned.compare_exchange(
+                warned,
+                now.to_bits(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+        };
+        !quiet && warn().is_ok()
+    }
 }
 
 /// A region's configuration in force.
@@ -256,6 +288,7 @@ impl Core {
     /// Counts and logs a failure of the backend that is survived.
     pub(crate) fn survived(&self, operation: &'static str, fault: &BackendError) {
         self.stats().count(Count::BackendErrors);
-        log::backend_failed(self.name(), operation, fault);
+        let first = self.shared.failures.is_first_of_series(self.clock.coarse_now());
+        log::backend_failed(self.name(), operation, fault, first);
     }
 }

@@ -501,6 +501,7 @@ impl<K: Kind> Region<K> {
                 stats: Stats::new(),
                 timeline: Timeline::new(),
                 warned: std::sync::Once::new(),
+                failures: core::FailureSeries::new(),
             })
         })
     }
