@@ -86,8 +86,8 @@ fn overlapping_calls_create_each_key_once() {
 #[test]
 fn a_paused_creator_does_not_overwrite_its_successor() {
     let directory = TempDir::new().unwrap();
-    let fleet = fleet(&directory, &[("arguments.lock_timeout", "0.3")]).sized(1, 1);
-    let race = Race::Crowd { creation: 200 };
+    let fleet = fleet(&directory, &[("arguments.lock_timeout", "1")]).sized(1, 1);
+    let race = Race::Crowd { creation: 300 };
     let start = || {
         let mut worker = fleet.start(race, "paused");
         worker.ready();
@@ -207,7 +207,7 @@ async fn a_server_that_hangs_counts_as_down() {
     let server = RedisServer::start();
     let region = Region::new("hanging");
     let builder = Redis::builder(&server.url()).unwrap();
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_millis(500);
     let backend = builder.response_timeout(limit).connect_timeout(limit).open().unwrap();
     region.configure(Config::new(backend)).unwrap();
     region.set("k", &1).await.unwrap();
@@ -251,14 +251,14 @@ async fn a_lease_is_renewed_while_its_creator_runs() {
     let open = || {
         let region = Region::new("renewed");
         let builder = Redis::builder(&SERVER.url()).unwrap();
-        let backend = builder.lock_lease(Duration::from_millis(300)).open().unwrap();
+        let backend = builder.lock_lease(Duration::from_secs(1)).open().unwrap();
         region.configure(Config::new(backend)).unwrap();
         Arc::new(region)
     };
     let (one, two) = (open(), open());
     let slow = tokio::spawn(async move {
         let creator = async || {
-            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
             1_u32
         };
         one.get_or_create("renewed", creator).await
