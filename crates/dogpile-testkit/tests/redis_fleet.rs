@@ -421,3 +421,22 @@ fn python_alone_in_the_same_storm() {
     assert_eq!(std::fs::read_to_string(notes).unwrap().lines().count(), 1);
     print_lateness("8 Python processes of 25 threads", &answers, stored_at("python"));
 }
+
+/// The runtime that a connection was made on ends; other runtimes, blocking
+/// code and other executors go on with the same region.
+#[test]
+fn runtimes_come_and_go() {
+    let region = region(&SERVER.url());
+    for n in 0..5_u32 {
+        let many = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        many.block_on(async { region.set("runtimes", &n).await }).unwrap();
+        // Nobody drives it any more.
+        many.shutdown_background();
+        assert_eq!(region.blocking().get::<u32>("runtimes").unwrap(), Some(n));
+        let one = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(one.block_on(region.get::<u32>("runtimes")).unwrap(), Some(n));
+        let key = format!("made-{n}");
+        let made: u32 = region.blocking().get_or_create(&key, || n);
+        assert_eq!(made, n);
+    }
+}
