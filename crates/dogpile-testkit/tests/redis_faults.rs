@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dogpile::backend::Redis;
+use dogpile::proxy::{Encryption, EncryptionKey};
 use dogpile::{Config, Region};
 use dogpile_testkit::servers::{Proxy, RedisCluster, RedisSentinels, RedisServer, Weather};
 use rand::rngs::StdRng;
@@ -15,11 +16,23 @@ use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_millis(250);
 
+fn config(url: &str) -> Config {
+    let builder = Redis::builder(url).unwrap().lock_lease(Duration::from_secs(1));
+    Config::new(builder.response_timeout(LIMIT).connect_timeout(LIMIT).open().unwrap())
+}
+
 fn region(url: &str) -> Arc<Region> {
     let region = Region::new("faulty");
-    let builder = Redis::builder(url).unwrap().lock_lease(Duration::from_secs(1));
-    let backend = builder.response_timeout(LIMIT).connect_timeout(LIMIT).open().unwrap();
-    region.configure(Config::new(backend)).unwrap();
+    region.configure(config(url)).unwrap();
+    Arc::new(region)
+}
+
+/// Values are sealed, since on a plain connection nothing tells a corrupted
+/// byte of a value from another value.
+fn sealed_region(url: &str) -> Arc<Region> {
+    let region = Region::new("sealed");
+    let seal = Encryption::new(EncryptionKey::new("test", &[7; 32]));
+    region.configure(config(url).proxy(seal)).unwrap();
     Arc::new(region)
 }
 
@@ -59,7 +72,7 @@ async fn no_weather_makes_a_wrong_value_or_a_stuck_key() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port());
     let url = format!("redis://127.0.0.1:{}", proxy.port());
-    let (region, created) = (region(&url), Arc::new(AtomicU64::new(0)));
+    let (region, created) = (sealed_region(&url), Arc::new(AtomicU64::new(0)));
     for weather in [
         Weather::Slow(Duration::from_millis(20)),
         Weather::Held,
@@ -150,10 +163,19 @@ async fn moving_slots_are_followed() {
     assert_eq!(created.load(Ordering::Relaxed), 200, "what was stored is still there");
 }
 
-/// Mixed load with faults at random moments, from a fixed seed. Two seconds,
-/// or as many as `DOGPILE_SOAK_SECONDS` says.
 #[tokio::test(flavor = "multi_thread")]
 async fn soak() {
+    soak_of(region, &[Weather::Cut, Weather::Held]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_with_corruption() {
+    soak_of(sealed_region, &[Weather::Cut, Weather::Held, Weather::Corrupt]).await;
+}
+
+/// Mixed load with faults at random moments, from a fixed seed. Two seconds,
+/// or as many as `DOGPILE_SOAK_SECONDS` says.
+async fn soak_of(region: fn(&str) -> Arc<Region>, faults: &[Weather]) {
     let seconds = std::env::var("DOGPILE_SOAK_SECONDS").ok().and_then(|s| s.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(2));
     let server = RedisServer::start();
@@ -169,11 +191,8 @@ async fn soak() {
     let start = memory_in_use();
     while Instant::now() < until {
         let weather = match random.random_range(0..8) {
-            0 => Weather::Cut,
-            1 => Weather::Held,
-            2 => Weather::Corrupt,
-            3 => Weather::Slow(Duration::from_millis(random.random_range(1..50))),
-            _ => Weather::Fair,
+            7 => Weather::Slow(Duration::from_millis(random.random_range(1..50))),
+            fault => faults.get(fault).copied().unwrap_or(Weather::Fair),
         };
         proxy.set(weather);
         tokio::time::sleep(Duration::from_millis(random.random_range(20..300))).await;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use redis::{Value, cmd};
 
-use super::mutex::{Held, get};
+use super::mutex::{Held, get, release_behind};
 use super::scripts::{CLAIM, COMMIT, Call};
 use super::wire::{Answer, Batch};
 use super::{Shared, get_multi, new_token, slot};
@@ -78,9 +78,15 @@ impl Shared {
     }
 
     /// The answer to a claim was lost: what it may have locked is released.
+    ///
+    /// While a server is away, failing calls must not pile up work: beyond some
+    /// releases at a time, the leases end by themselves.
     fn give_up(self: &Arc<Self>, wanted: &[Wanted<'_>]) {
+        const MOST: usize = 64;
         for Wanted { lock, token, .. } in wanted {
-            drop(Held::new(self, lock.clone(), token.clone()));
+            if self.releases.load(Ordering::Relaxed) < MOST {
+                release_behind(self, lock, token);
+            }
         }
     }
 

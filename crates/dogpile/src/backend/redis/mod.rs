@@ -21,7 +21,7 @@ mod wire;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use ::redis as client;
@@ -87,6 +87,8 @@ struct Shared {
     tracker: Option<Tracker>,
     /// A rule of access forbids scripts.
     refuses_scripts: AtomicBool,
+    /// How many locks are being released behind.
+    releases: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
@@ -304,7 +306,9 @@ impl RedisBuilder {
         let tracker =
             (options.locks && target.can_track()).then(|| Tracker::new(&target, options.limits));
         let refuses_scripts = AtomicBool::new(false);
-        Ok(Redis(Arc::new(Shared { target, options, link, reads, tracker, refuses_scripts })))
+        let releases = AtomicUsize::new(0);
+        let shared = Shared { target, options, link, reads, tracker, refuses_scripts, releases };
+        Ok(Redis(Arc::new(shared)))
     }
 }
 

@@ -47,11 +47,23 @@ impl Drop for Held {
             renewal.abort();
         }
         if !self.released.load(Ordering::Relaxed) {
-            let (shared, lock, token) =
-                (self.shared.clone(), self.lock.clone(), self.token.clone());
-            // Where this fails, the lease ends by itself.
-            let _ = io::spawn(async move { shared.release_persistently(&lock, &token).await });
+            release_behind(&self.shared, &self.lock, &self.token);
         }
+    }
+}
+
+/// Releases a lock that nobody waits to see released.
+pub(super) fn release_behind(shared: &Arc<Shared>, lock: &str, token: &str) {
+    shared.releases.fetch_add(1, Ordering::Relaxed);
+    let counted = shared.clone();
+    let (shared, lock, token) = (shared.clone(), lock.to_owned(), token.to_owned());
+    let released = io::spawn(async move {
+        // Where this fails, the lease ends by itself.
+        shared.release_persistently(&lock, &token).await;
+        shared.releases.fetch_sub(1, Ordering::Relaxed);
+    });
+    if released.is_err() {
+        counted.releases.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -98,8 +110,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Releases a lock that nobody waits to see released; again and again where
-    /// the server is away, as long as the lease may last.
+    /// Again and again where the server is away, as long as the lease may last.
     async fn release_persistently(&self, lock: &str, token: &str) {
         const PAUSE: Duration = Duration::from_millis(200);
         let until = Instant::now() + self.options.lease;
