@@ -66,6 +66,8 @@ fn test() -> Result<(), Failure> {
     python::install()?;
     servers::install()?;
     cargo(["test", "--workspace", "--all-features"]).named("tests").run()?;
+    // As the README begins.
+    cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;
     model_checks().run()?;

@@ -440,3 +440,30 @@ fn runtimes_come_and_go() {
         assert_eq!(made, n);
     }
 }
+
+/// A key that some other program keeps a list under is a value that cannot be
+/// read: a miss, and made anew.
+#[tokio::test]
+async fn a_key_of_another_kind_is_made_anew() {
+    let server = RedisServer::start();
+    let region = region(&server.url());
+    server.ask("LPUSH list x");
+    assert_eq!(region.get::<u32>("list").await.unwrap(), None);
+    let made = region.entry("list").strict().get_or_create(async || 5_u32).await.unwrap();
+    assert_eq!((made, region.get("list").await.unwrap()), (5, Some(5)));
+}
+
+/// A server that turns into a replica without closing its connections is left
+/// for the one that writes, not complained to for ever.
+#[tokio::test]
+async fn a_demoted_server_is_asked_again_on_a_new_connection() {
+    let server = RedisServer::start();
+    let region = region(&server.url());
+    let _: u32 = region.get_or_create("before", async || 1).await;
+    server.ask("REPLICAOF 127.0.0.1 1");
+    let told = region.entry("k").strict().get_or_create(async || 1_u32).await.unwrap_err();
+    assert!(told.to_string().to_lowercase().contains("read"), "{told}");
+    server.ask("REPLICAOF NO ONE");
+    wait_for_async(async || region.set("k", &2).await.is_ok()).await;
+    assert_eq!(region.get::<u32>("k").await.unwrap(), Some(2));
+}

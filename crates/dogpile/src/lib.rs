@@ -57,7 +57,7 @@
 //! `memory` (default): the bounded backends in memory. `tokio` (default): the
 //! default background runner, blocking calls inside a runtime. `file`: the
 //! backend that keeps values in a file shared by processes. `redis`: the one
-//! that keeps them on Redis or Valkey servers. `tls`: to such servers. `msgpack`,
+//! that keeps them on Redis or Valkey servers. `tls`: TLS to them. `msgpack`,
 //! `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`, `tracing`:
 //! what their names say.
 

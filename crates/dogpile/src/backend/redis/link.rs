@@ -89,7 +89,15 @@ impl Link {
 
     /// Sends commands in one round trip; errors are among the answers.
     pub(super) async fn send_all(&self, batch: &Batch) -> Result<Vec<Answer>, BackendError> {
-        self.twice(|wire| async move { wire.send_all(batch).await }).await
+        let sent = |wire: Arc<dyn Wire>| async move {
+            let mut answers = wire.send_all(batch).await?;
+            let demoted = |answer: &Answer| answer.as_ref().is_err_and(is_of_a_replica);
+            match answers.iter().position(demoted).map(|index| answers.swap_remove(index)) {
+                Some(Err(error)) => Err(error),
+                _ => Ok(answers),
+            }
+        };
+        self.twice(sent).await
     }
 
     async fn twice<T, F>(&self, send: impl Fn(Arc<dyn Wire>) -> F) -> Result<T, BackendError>
@@ -281,5 +289,9 @@ fn is_end_of_connection(error: &RedisError) -> bool {
     error.is_connection_dropped()
         || error.is_io_error()
         || error.is_unrecoverable_error()
-        || error.code() == Some("READONLY")
+        || is_of_a_replica(error)
+}
+
+fn is_of_a_replica(error: &RedisError) -> bool {
+    error.code() == Some("READONLY")
 }
