@@ -42,13 +42,14 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "memory",
     "file",
     "redis",
     "tls",
     "tokio",
     "msgpack",
+    "pickle",
     "sha1",
     "config",
     "toml",
@@ -107,7 +108,7 @@ fn fuzz(seconds: &str) -> Result<(), Failure> {
     if cargo(["fuzz", "--version"]).quiet().run().is_err() {
         cargo(["install", "cargo-fuzz", "--locked"]).named("installing cargo-fuzz").run()?;
     }
-    for target in ["wire", "msgpack"] {
+    for target in ["wire", "msgpack", "pickle"] {
         let limit = format!("-max_total_time={seconds}");
         let fuzz = ["+nightly", "fuzz", "run", target, "--", &limit];
         cargo(fuzz).named(&format!("fuzzing {target}")).run()?;

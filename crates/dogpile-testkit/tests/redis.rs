@@ -1,10 +1,14 @@
 //! The Redis backend: the conformance suite on a single server, by sentinels,
 //! on a cluster, with TLS, by the socket, and where scripts are forbidden.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, Redis};
+use dogpile::invalidation::Stored;
+use dogpile::lock::Mutex;
+use dogpile::{Config, Mode, Region};
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
 use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer, Tls, free_port};
@@ -67,3 +71,52 @@ conformance!(tls_and_no_scripts, async || {
     };
     Fixture::from(open()).with_peer(open())
 });
+
+/// Invalidation is told of by tracking, however long the delay.
+#[tokio::test]
+async fn an_invalidation_reaches_every_process_in_a_moment() {
+    for url in [SINGLE.url(), SENTINELS.url(), CLUSTER.url()] {
+        let region = |_| {
+            let region = Region::new("told");
+            let strategy = Stored::new(open(&url), "told", Duration::from_hours(1));
+            let config = Config::over(open(&url)).invalidation(Arc::new(strategy));
+            region.configure(config).unwrap();
+            region
+        };
+        let [here, there] = [0, 1].map(region);
+        for round in 1..=3_u32 {
+            here.set("invalidated", &round).await.unwrap();
+            while there.get::<u32>("invalidated").await.unwrap() != Some(round) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            here.invalidate(Mode::Hard).await.unwrap();
+            while there.get::<u32>("invalidated").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+/// Who waits asks the server once a second, not all the time, in a cluster too.
+#[tokio::test]
+async fn waiting_is_not_polling() {
+    let cluster = RedisCluster::start();
+    let (holder, waiter) = (open(&cluster.url()), open(&cluster.url()));
+    let (holder, waiter) = (holder.mutex().unwrap(), waiter.mutex().unwrap());
+    for n in 0..3 {
+        let key = format!("waited-for-{n}");
+        let lease = holder.try_lock(&key).await.unwrap().unwrap();
+        // The first wait opens the connection.
+        drop(tokio::time::timeout(Duration::from_millis(50), waiter.wait(&key)).await);
+        let before = cluster.count_commands("pttl");
+        let waiting = waiter.wait(&key);
+        let releasing = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            holder.unlock(lease).await.unwrap();
+        };
+        let (waited, ()) = tokio::join!(waiting, releasing);
+        assert!(waited.unwrap().is_none());
+        assert_eq!(cluster.count_commands("pttl") - before, 1);
+        assert!(!waiter.is_locked(&key).await.unwrap());
+    }
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{python, script};
 use dogpile::backend::Redis;
 use dogpile::clock::epoch_seconds;
-use dogpile::codec::MessagePack;
+use dogpile::codec::{MessagePack, Pickle};
 use dogpile::{Config, Region};
 use dogpile_testkit::fleet::{self, Answer, Fleet, Race};
 use dogpile_testkit::servers::RedisServer;
@@ -278,7 +278,7 @@ async fn a_waiter_gives_up_as_configured() {
     let backend = builder.lock_patience(Duration::from_millis(50)).open().unwrap();
     region.configure(Config::new(backend)).unwrap();
     let told = region.entry("patience").strict().get_or_create(async || 1_u32).await.unwrap_err();
-    assert!(told.to_string().contains("still held"), "{told}");
+    assert!(told.to_string().contains("still being created"), "{told}");
     let made: u32 = region.get_or_create("patience", async || 2).await;
     assert_eq!(made, 2, "a plain call creates all the same");
     drop(lease);
@@ -299,11 +299,16 @@ fn run_python(arguments: &[&str]) -> Value {
 #[test]
 fn python_reads_what_we_write_and_the_other_way_round() {
     let value = json!({"id": 7, "names": ["Ada", "ü"], "half": 0.5, "none": null});
-    for format in ["json", "msgpack"] {
+    for format in ["json", "msgpack", "pickle"] {
         let region = Region::new("interop");
         let config = Config::new(Redis::open(&SERVER.url()).unwrap());
-        let config = if format == "msgpack" { config.codec(MessagePack) } else { config };
-        region.configure(config).unwrap();
+        region
+            .configure(match format {
+                "msgpack" => config.codec(MessagePack),
+                "pickle" => config.codec(Pickle),
+                _ => config,
+            })
+            .unwrap();
         let [ours, theirs] = ["ours", "theirs"].map(|who| format!("{format}-{who}"));
         region.blocking().set(&ours, &value).unwrap();
         let stored = region.blocking().get_value_metadata::<Value>(&ours).unwrap().unwrap();

@@ -1,8 +1,11 @@
-//! What the bytes of a payload say: JSON, `MessagePack`, text, or nothing
+//! What the bytes of a payload say: JSON, a pickle, `MessagePack`, text, or nothing
 //! that is known here.
+
+use std::marker::PhantomData;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dogpile::codec::{Codec, Pickle};
 use serde_json::{Map, Value, json};
 
 /// A payload, as far as it was understood.
@@ -18,10 +21,11 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Decoded { format: "json", value };
     }
-    // Protocol 2 and later begin so; what it holds may be code, so it stays
+    // Protocol 2 and later begin so; what holds more than plain data stays
     // closed.
     if matches!(bytes, [0x80, 2..=5, .., b'.']) {
-        return Decoded { format: "pickle", value: binary(bytes) };
+        let plain = Pickle.decode(bytes, PhantomData::<Value>);
+        return Decoded { format: "pickle", value: plain.unwrap_or_else(|_| binary(bytes)) };
     }
     if let Some(value) = message_pack(bytes) {
         return Decoded { format: "msgpack", value };
@@ -97,7 +101,9 @@ mod tests {
         assert_eq!(decoded(packed), ("msgpack", json!({"a": 1, "b": {"base64": "//4="}})));
         assert_eq!(decoded(b"\xc0"), ("msgpack", Value::Null));
         assert_eq!(decoded(b"plain words"), ("text", json!("plain words")));
-        assert_eq!(decoded(b"\x80\x05K\x05."), ("pickle", json!({"base64": "gAVLBS4="})));
+        assert_eq!(decoded(b"\x80\x05K\x05."), ("pickle", json!(5)));
+        let call = b"\x80\x05cos\ngetpid\n)R.";
+        assert_eq!(decoded(call), ("pickle", json!({"base64": "gAVjb3MKZ2V0cGlkCilSLg=="})));
         assert_eq!(decoded(b"\xff\xff\xff").0, "binary");
     }
 

@@ -78,6 +78,8 @@ macro_rules! conformance {
                 foreign_metadata_is_kept
                 the_short_cut_agrees_with_get
                 concurrent_writes_are_never_torn
+                a_listing_has_every_key
+                a_watch_tells_of_changes
 
                 one_creation_for_a_crowd
                 a_failed_creator_is_followed_by_one_waiter

@@ -1,7 +1,10 @@
 //! Checks of a backend's plain operations.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dogpile::value::{Entry, Payload};
+use tokio::sync::Semaphore;
 
 use super::Fixture;
 use super::fixture::{assert_same, text};
@@ -181,4 +184,45 @@ pub async fn concurrent_writes_are_never_torn(fixture: Fixture) {
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
+}
+
+/// Looked into, the backend lists every key of a prefix and no other.
+pub async fn a_listing_has_every_key(fixture: Fixture) {
+    let Some(inspect) = fixture.backend.inspect() else { return };
+    let mut keys: Vec<String> = (0..30).map(|n| fixture.key(&format!("[list*{n:02}"))).collect();
+    for key in &keys {
+        fixture.backend.set(key, fixture.entry(key, CT)).await.unwrap();
+    }
+    fixture.backend.set(&fixture.key("other"), fixture.entry("other", CT)).await.unwrap();
+    let mut found = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = inspect.keys(&fixture.key("[list*"), after.as_deref(), 7).await.unwrap();
+        found.extend(page.keys.into_iter().map(|info| info.key));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    keys.sort();
+    found.sort();
+    assert_eq!(found, keys);
+}
+
+/// Who watches a key hears of every kind of change, by whomever.
+pub async fn a_watch_tells_of_changes(fixture: Fixture) {
+    let (key, changes) = (fixture.key("watched"), Arc::new(Semaphore::new(0)));
+    let told = changes.clone();
+    let watch = fixture.backend.watch(&key, Arc::new(move || told.add_permits(1)));
+    let Some(watch) = watch else { return };
+    let told = async || changes.acquire().await.expect("it is never closed").forget();
+    told().await;
+    let peer = fixture.peer.as_ref().unwrap_or(&fixture.backend);
+    peer.set(&key, fixture.entry("first", CT)).await.unwrap();
+    told().await;
+    peer.set_multi(&[(&key, fixture.entry("second", CT))]).await.unwrap();
+    told().await;
+    fixture.backend.delete(&key).await.unwrap();
+    told().await;
+    drop(watch);
 }

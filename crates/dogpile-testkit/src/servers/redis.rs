@@ -277,6 +277,16 @@ impl RedisCluster {
         }
     }
 
+    /// How often all nodes have carried out the command `name`, in lower case.
+    pub fn count_commands(&self, name: &str) -> u64 {
+        let count = |server: &RedisServer| -> Option<u64> {
+            let stats = server.ask("INFO commandstats");
+            let (_, line) = stats.split_once(&format!("cmdstat_{name}:calls="))?;
+            line.split(',').next()?.parse().ok()
+        };
+        self.servers.iter().filter_map(count).sum()
+    }
+
     /// The URL that names all nodes.
     pub fn url(&self) -> String {
         let nodes: Vec<String> =

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Claimed, Keeps, Seen};
+use super::{Backend, BackendError, Changed, Claimed, Keeps, Seen, Watch};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
@@ -119,6 +119,11 @@ impl AnyBackend {
         same_length(asked, stored)
     }
 
+    /// See [`Backend::watch`].
+    pub fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.outermost.watch(key, changed)
+    }
+
     /// See [`Backend::recommended_mangler`].
     pub fn recommended_mangler(&self) -> Option<Mangler> {
         self.outermost.recommended_mangler()
@@ -155,6 +160,7 @@ pub(crate) trait ErasedBackend: Send + Sync {
     fn mutex(&self) -> Option<AnyMutex>;
     fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>>;
     fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>>;
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch>;
     fn recommended_mangler(&self) -> Option<Mangler>;
 }
 
@@ -205,6 +211,10 @@ impl<B: Backend> ErasedBackend for B {
 
     fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
         Box::pin(Backend::commit(self, entries))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        Backend::watch(self, key, changed)
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {

@@ -23,6 +23,8 @@ mod redis;
 #[cfg(feature = "memory")]
 mod serialized;
 
+use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -204,6 +206,15 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
+    /// Calls `changed` soon after what is stored under `key` may have changed,
+    /// whoever changed it, and once when the watching begins; until the answer
+    /// is dropped. `None`, the default, from a backend that cannot tell.
+    ///
+    /// `changed` is called on a thread of the backend's, and returns at once.
+    fn watch(&self, _key: &str, _changed: Changed) -> Option<Watch> {
+        None
+    }
+
     /// The mangler that a region uses which names none itself (contract 5).
     fn recommended_mangler(&self) -> Option<Mangler> {
         None
@@ -212,6 +223,27 @@ pub trait Backend: Send + Sync + 'static {
     /// The way to look into it from outside, if it can list what it holds.
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {
         None
+    }
+}
+
+/// What is to be called when a [watched](Backend::watch) key changes.
+pub type Changed = Arc<dyn Fn() + Send + Sync>;
+
+/// Watching a key, until this is dropped.
+pub struct Watch(
+    #[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Any + Send + Sync>,
+);
+
+impl Watch {
+    /// Wraps what ends the watching when it is dropped.
+    pub fn new<T: Send + Sync + 'static>(ends: T) -> Self {
+        Self(Box::new(ends))
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
     }
 }
 

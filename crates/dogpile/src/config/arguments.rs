@@ -188,13 +188,15 @@ impl FromSetting for ManglerName {
 pub(super) struct CodecName(pub(super) RegionCodec);
 
 impl FromSetting for CodecName {
-    const EXPECTED: &'static str = "`json`, or `msgpack` with the feature of that name";
+    const EXPECTED: &'static str = "`json`, or with the feature of that name `msgpack` or `pickle`";
 
     fn from_setting(text: &str) -> Option<Self> {
         match text.trim() {
             "json" => Some(Self(RegionCodec::Json)),
             #[cfg(feature = "msgpack")]
             "msgpack" => Some(Self(RegionCodec::MessagePack)),
+            #[cfg(feature = "pickle")]
+            "pickle" => Some(Self(RegionCodec::Own(std::sync::Arc::new(crate::codec::Pickle)))),
             _ => None,
         }
     }

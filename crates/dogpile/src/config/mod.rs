@@ -21,7 +21,7 @@
 //! | `expiration_time` | a duration; `none` or `-1`: never |
 //! | `arguments.*` | what the backend takes |
 //! | `key_mangler` | `sha1`, `none`, or `prefix:TEXT` |
-//! | `codec` | `json`, `msgpack` |
+//! | `codec` | `json`, `msgpack`, `pickle` |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_limit` | a duration |
 //! | `wait_limit` | a duration |

@@ -1,12 +1,13 @@
 //! Invalidation that all processes obey: the moments lie in the backend.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{InProcess, Invalidating, Invalidation, Mode};
-use crate::backend::{AnyBackend, BackendError};
+use crate::backend::{AnyBackend, BackendError, Watch};
 use crate::clock::Timestamp;
 use crate::value::{Entry, Payload};
 
@@ -34,7 +35,8 @@ use crate::value::{Entry, Payload};
 /// # }).unwrap();
 /// ```
 ///
-/// The process that invalidates obeys at once, the others within the delay.
+/// The process that invalidates obeys at once, the others within the delay; or
+/// in a moment, where the backend tells of changes, as Redis does.
 /// While the backend is away they go by what they knew last. Machines' clocks
 /// are compared: what one with a clock ahead created shortly before counts as
 /// created after. The backend must keep bytes.
@@ -45,6 +47,10 @@ pub struct Stored {
     known: InProcess,
     /// When the next look is due, as bits of epoch seconds.
     due: AtomicU64,
+    /// The backend says that the moments have changed.
+    told: Arc<AtomicBool>,
+    /// Begun with the first look, if the backend can.
+    watch: OnceLock<Option<Watch>>,
 }
 
 /// What lies in the backend; other fields may come.
@@ -65,6 +71,8 @@ impl Stored {
             delay,
             known: InProcess::new(),
             due: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
+            told: Arc::default(),
+            watch: OnceLock::new(),
         }
     }
 
@@ -80,6 +88,10 @@ impl Stored {
     }
 
     async fn look(&self) -> Result<Moments, BackendError> {
+        self.watch.get_or_init(|| {
+            let told = self.told.clone();
+            self.backend.watch(&self.key, Arc::new(move || told.store(true, Ordering::Release)))
+        });
         let entry = self.backend.get(&self.key).await?;
         let moments = match entry.map(|entry| entry.payload) {
             Some(Payload::Bytes(bytes)) => serde_json::from_slice(&bytes).ok(),
@@ -152,14 +164,21 @@ impl Invalidation for Stored {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        !self.is_known_at(now, f64::from_bits(self.due.load(Ordering::Relaxed)))
+        self.told.load(Ordering::Relaxed)
+            || !self.is_known_at(now, f64::from_bits(self.due.load(Ordering::Relaxed)))
     }
 
     fn refresh(&self, now: Timestamp) -> Invalidating<'_> {
         let due = self.due.load(Ordering::Relaxed);
         let next = (now + self.delay.as_secs_f64()).to_bits();
-        let mine = !self.is_known_at(now, f64::from_bits(due))
-            && self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let late = || {
+            !self.is_known_at(now, f64::from_bits(due))
+                && self
+                    .due
+                    .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+        };
+        let mine = self.told.swap(false, Ordering::Acquire) || late();
         Box::pin(async move { if mine { self.look().await.map(drop) } else { Ok(()) } })
     }
 }

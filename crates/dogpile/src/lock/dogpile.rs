@@ -278,7 +278,7 @@ where
     }
 
     fn patience(&self) -> Option<Patience> {
-        let limit = self.lock.wait_limit?;
+        let limit = self.lock.wait_limit.or_else(|| self.lock.mutex.patience())?;
         let timer = self.lock.clock.sleep(limit);
         Some(Patience { terms: Terms { limit, then: OnTimeout::Error }, timer })
     }

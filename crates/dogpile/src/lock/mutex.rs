@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::BackendError;
 
@@ -39,6 +40,12 @@ pub trait Mutex: Send + Sync + 'static {
 
     /// Does anybody hold the mutex of `key` now?
     fn is_locked(&self, key: &str) -> impl Future<Output = Result<bool, BackendError>> + Send;
+
+    /// The wait limit of callers who set none themselves; `None`, the default,
+    /// is as long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Holding a mutex. What is inside is its implementation's business: a token,
@@ -108,6 +115,10 @@ impl Mutex for AnyMutex {
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
         self.0.is_locked_boxed(key).await
     }
+
+    fn patience(&self) -> Option<Duration> {
+        self.0.patience_erased()
+    }
 }
 
 trait ErasedMutex: Send + Sync {
@@ -115,6 +126,7 @@ trait ErasedMutex: Send + Sync {
     fn wait_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Lease>>;
     fn unlock_boxed(&self, lease: Lease) -> Boxed<'_, ()>;
     fn is_locked_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, bool>;
+    fn patience_erased(&self) -> Option<Duration>;
 }
 
 impl<M: Mutex> ErasedMutex for M {
@@ -132,6 +144,10 @@ impl<M: Mutex> ErasedMutex for M {
 
     fn is_locked_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, bool> {
         Box::pin(self.is_locked(key))
+    }
+
+    fn patience_erased(&self) -> Option<Duration> {
+        self.patience()
     }
 }
 

@@ -23,7 +23,8 @@ mod transform;
 use std::future::Future;
 
 use crate::backend::{
-    AnyBackend, BackendError, Boxed, Claimed, ErasedBackend, Seen, claim_one, unlock_all,
+    AnyBackend, BackendError, Boxed, Changed, Claimed, ErasedBackend, Seen, Watch, claim_one,
+    unlock_all,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
@@ -154,6 +155,11 @@ pub trait Proxy: Send + Sync + 'static {
         next.mutex()
     }
 
+    /// See [`Backend::watch`](crate::backend::Backend::watch).
+    fn watch(&self, next: &AnyBackend, key: &str, changed: Changed) -> Option<Watch> {
+        next.watch(key, changed)
+    }
+
     /// See [`Backend::claim`](crate::backend::Backend::claim). The default is
     /// made of this proxy's own `get` and its mutex, so that what is
     /// overridden there is not bypassed; a proxy that leaves both alone may
@@ -258,6 +264,10 @@ impl<P: Proxy> ErasedBackend for Proxied<P> {
 
     fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
         Box::pin(self.proxy.commit(&self.next, entries))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.proxy.watch(&self.next, key, changed)
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {

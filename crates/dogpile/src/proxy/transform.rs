@@ -1,9 +1,12 @@
 //! Proxies that only change keys or entries on their way in and out.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::Layer;
-use crate::backend::{AnyBackend, BackendError, Boxed, Claimed, ErasedBackend, Seen};
+use crate::backend::{
+    AnyBackend, BackendError, Boxed, Changed, Claimed, ErasedBackend, Seen, Watch,
+};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, Mutex};
 use crate::value::Entry;
@@ -160,6 +163,10 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
         })
     }
 
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.next.watch(&self.transform.key(key), changed)
+    }
+
     fn recommended_mangler(&self) -> Option<Mangler> {
         self.next.recommended_mangler()
     }
@@ -186,5 +193,9 @@ impl<T: Transform> Mutex for TransformedMutex<T> {
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
         self.inner.is_locked(&self.transform.key(key)).await
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.inner.patience()
     }
 }

@@ -448,7 +448,8 @@ where
     }
 
     fn patience(&self) -> Option<Patience> {
-        let limit = self.options.wait_limit?;
+        let of_mutex = || self.core.mutex.as_ref().and_then(Mutex::patience);
+        let limit = self.options.wait_limit.or_else(of_mutex)?;
         let then = self.options.on_timeout.unwrap_or(OnTimeout::Error);
         Some(Patience { terms: Terms { limit, then }, timer: self.core.clock.sleep(limit) })
     }

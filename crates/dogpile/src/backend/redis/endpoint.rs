@@ -14,6 +14,7 @@ use redis::{
 #[cfg(feature = "tls")]
 use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 
+use super::location;
 use super::wire::{Clustered, Multiplexed, Wire};
 
 /// Where to connect.
@@ -100,10 +101,15 @@ impl Target {
         matches!(self.endpoint, Endpoint::Cluster { .. })
     }
 
-    /// Can a connection be made that is told of changed keys? Those of a
-    /// cluster would have to be one per node.
+    /// Can connections be made that are told of changed keys?
     pub(super) fn can_track(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Single | Endpoint::Sentinel { .. })
+        !matches!(self.endpoint, Endpoint::Existing(_))
+    }
+
+    /// One server of this cluster by itself.
+    pub(super) fn server_of_cluster(&self, host: &str, port: u16) -> Self {
+        let address = location::address_of(host, port, self.tls.is_some());
+        Self { endpoint: Endpoint::Single, addresses: vec![address], ..self.clone() }
     }
 
     /// A new connection.

@@ -278,7 +278,7 @@ async fn keep_alive(
 }
 
 /// Twice as long after each failure, and never at the same moment as others.
-fn pause_after(failures: u32) -> Duration {
+pub(super) fn pause_after(failures: u32) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
     pause.mul_f64(0.5 + 0.5 * super::random_share())
 }

@@ -1,5 +1,4 @@
-//! Looking into a server from outside. Over a cluster each node would have to
-//! be asked; that is not done.
+//! Looking into the servers from outside, one after the other.
 
 use std::time::Duration;
 
@@ -16,39 +15,79 @@ use crate::clock::{Clock, SystemClock};
 const SCANNED: usize = 1_000;
 
 impl Shared {
-    /// Some keys that match, and where the next ones begin.
+    /// Some keys that match, and where the next ones begin: at a server's name
+    /// and its cursor.
     async fn scan(
         &self,
         pattern: &str,
-        cursor: &str,
+        after: Option<&str>,
     ) -> Result<(Vec<String>, Option<String>), BackendError> {
-        if self.target.is_cluster() {
-            return Err(BackendError::other("a cluster cannot be listed: ask one of its nodes"));
-        }
+        let nodes = self.nodes.all().await?;
+        let (name, cursor) = after.and_then(|after| after.rsplit_once(' ')).unwrap_or(("", "0"));
+        // Of a server that has gone the next one takes over.
+        let place = nodes.partition_point(|node| &*node.name < name);
+        let Some(node) = nodes.get(place) else { return Ok((Vec::new(), None)) };
         let mut scan = cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCANNED);
-        let answer = self.link.send(&scan).await?;
+        let answer = node.link.send(&scan).await.inspect_err(|_| self.nodes.forget())?;
         let found: Result<(String, Vec<Vec<u8>>), _> = redis::from_redis_value(answer);
-        let (next, keys) = found.map_err(BackendError::other)?;
+        let (cursor, keys) = found.map_err(BackendError::other)?;
         let keys = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned());
-        Ok((keys.collect(), (next != "0").then_some(next)))
+        let next = match nodes.get(place + 1) {
+            _ if cursor != "0" => Some(format!("{} {cursor}", node.name)),
+            Some(next) => Some(format!("{} 0", next.name)),
+            None => None,
+        };
+        Ok((keys.collect(), next))
     }
 
     /// The keys that match, all of them.
     async fn scan_all(&self, pattern: &str) -> Result<Vec<String>, BackendError> {
-        let mut all = Vec::new();
-        let mut cursor = Some("0".to_owned());
-        while let Some(from) = cursor {
-            let (keys, next) = self.scan(pattern, &from).await?;
+        let (mut all, mut after) = self.scan(pattern, None).await?;
+        while let Some(from) = after {
+            let (keys, next) = self.scan(pattern, Some(&from)).await?;
             all.extend(keys);
-            cursor = next;
+            after = next;
         }
         Ok(all)
+    }
+
+    /// What each server tells of itself.
+    async fn reports(&self) -> Result<Vec<Report>, BackendError> {
+        let mut reports = Vec::new();
+        for node in self.nodes.all().await?.iter() {
+            let mut ask = Batch::new();
+            ask.add("", cmd("DBSIZE")).add("", cmd("INFO"));
+            let mut answers = node.link.send_all_or_fail(&ask).await?.into_iter();
+            let keys = answers.next().and_then(|size| redis::from_redis_value(size).ok());
+            let text = answers.next().and_then(|info| redis::from_redis_value(info).ok());
+            reports.push(Report { keys: keys.unwrap_or(0), text: text.unwrap_or_default() });
+        }
+        Ok(reports)
     }
 
     fn is_lock(&self, key: &str) -> bool {
         key.starts_with(&self.options.lock_prefix)
     }
+}
+
+/// What a server tells of itself.
+struct Report {
+    keys: i64,
+    text: String,
+}
+
+impl Report {
+    /// The line called `name`.
+    fn find(&self, name: &str) -> Option<&str> {
+        let mut lines = self.text.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+}
+
+/// As a number, if it is one.
+fn number(text: &str) -> serde_json::Value {
+    text.parse::<u64>().map_or_else(|_| text.into(), Into::into)
 }
 
 /// `prefix` as a pattern that means only itself, and what follows it.
@@ -83,7 +122,7 @@ impl Inspect for Redis {
         _limit: usize,
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
-            let (mut keys, next) = self.0.scan(&pattern(prefix), after.unwrap_or("0")).await?;
+            let (mut keys, next) = self.0.scan(&pattern(prefix), after).await?;
             keys.retain(|key| !self.0.is_lock(key));
             let mut lengths = Batch::new();
             for key in &keys {
@@ -118,33 +157,26 @@ impl Inspect for Redis {
 
     fn info(&self) -> Inspecting<'_, Vec<(&'static str, serde_json::Value)>> {
         Box::pin(async {
+            let reports = self.0.reports().await?;
+            let sum = |name| {
+                let numbers = reports.iter().map(|report| report.find(name)?.parse::<u64>().ok());
+                numbers.sum::<Option<u64>>()
+            };
+            let first = |name| reports.first()?.find(name);
             let mut facts =
                 vec![("backend", "redis".into()), ("server", self.0.target.describe().into())];
-            if self.0.target.is_cluster() {
-                return Ok(facts);
+            if let [_, _, ..] = &reports[..] {
+                facts.push(("masters", reports.len().into()));
             }
-            let mut ask = Batch::new();
-            ask.add("", cmd("DBSIZE")).add("", cmd("INFO"));
-            let answers = self.0.link.send_all_or_fail(&ask).await?;
-            if let Some(Value::Int(size)) = answers.first() {
-                facts.push(("keys", (*size).into()));
-            }
-            let info: Option<String> =
-                answers.into_iter().nth(1).and_then(|info| redis::from_redis_value(info).ok());
-            let info = info.unwrap_or_default();
-            let find = |name: &str| {
-                let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-                line.map(|text| text.trim().to_owned())
-            };
-            let number = |name| find(name).and_then(|text| text.parse::<u64>().ok());
             facts.extend([
-                ("version", find("redis_version").into()),
-                ("role", find("role").into()),
-                ("used_memory_bytes", number("used_memory").into()),
-                ("max_memory_bytes", number("maxmemory").into()),
-                ("max_memory_policy", find("maxmemory_policy").into()),
-                ("evicted_keys", number("evicted_keys").into()),
-                ("uptime_seconds", number("uptime_in_seconds").into()),
+                ("keys", reports.iter().map(|report| report.keys).sum::<i64>().into()),
+                ("version", first("redis_version").into()),
+                ("role", first("role").into()),
+                ("used_memory_bytes", sum("used_memory").into()),
+                ("max_memory_bytes", sum("maxmemory").into()),
+                ("max_memory_policy", first("maxmemory_policy").into()),
+                ("evicted_keys", sum("evicted_keys").into()),
+                ("uptime_seconds", first("uptime_in_seconds").map(number).into()),
             ]);
             Ok(facts)
         })
@@ -152,17 +184,19 @@ impl Inspect for Redis {
 
     fn clear(&self) -> Inspecting<'_, ()> {
         Box::pin(async {
-            let mut cursor = Some("0".to_owned());
-            while let Some(from) = cursor {
-                let (keys, next) = self.0.scan("*", &from).await?;
+            let mut after = None;
+            loop {
+                let (keys, next) = self.0.scan("*", after.as_deref()).await?;
                 let mut remove = Batch::new();
                 for key in keys.iter().filter(|key| !self.0.is_lock(key)) {
                     remove.add(key, cmd("UNLINK").arg(key).take());
                 }
                 self.0.send_changes(remove).await?;
-                cursor = next;
+                if next.is_none() {
+                    return Ok(());
+                }
+                after = next;
             }
-            Ok(())
         })
     }
 }

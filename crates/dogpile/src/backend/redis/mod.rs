@@ -3,6 +3,7 @@
 //!
 //! - `location`, `endpoint`, `wire`: where the servers are, connecting, sending;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
+//! - `nodes`: the servers of a cluster one by one;
 //! - `mutex`, `tracking`: locks, and waking who waits for them;
 //! - `fused`, `scripts`, `slot`: claiming and committing in one round trip;
 //! - `look`: looking into it from outside.
@@ -13,6 +14,7 @@ mod link;
 mod location;
 mod look;
 mod mutex;
+mod nodes;
 mod scripts;
 mod slot;
 mod tracking;
@@ -30,13 +32,14 @@ use client::aio::ConnectionLike;
 use client::{Cmd, Value};
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Claimed, KeepsBytes, Seen};
+use super::{Backend, BackendError, Changed, Claimed, KeepsBytes, Seen, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::lock::{AnyMutex, Lease};
 use crate::value::{Entry, Malformed};
 use endpoint::{Credentials, Endpoint, Target};
 use link::{Limits, Link};
 use mutex::Locks;
+use nodes::Nodes;
 use tracking::Tracker;
 use wire::{Batch, Multiplexed};
 
@@ -61,8 +64,8 @@ use wire::{Batch, Multiplexed};
 /// storing is bound to it: a creator that was paused for longer than its lease
 /// stores nothing. One that hangs is given up after ten minutes. Waiters are
 /// woken by the server's client tracking (Redis 6 and later), and poll where
-/// there is none: in a cluster, over an existing connection, where a rule of
-/// access forbids it.
+/// there is none: over an existing connection, or where a rule of access forbids
+/// it.
 ///
 /// **When the server is down** calls fail at once, until one of the attempts to
 /// connect again succeeds; those calls run their creators. Only those that
@@ -84,6 +87,8 @@ struct Shared {
     link: Link,
     /// Where values are read; the same unless a replica was asked for.
     reads: Link,
+    /// The servers by themselves.
+    nodes: Nodes,
     tracker: Option<Tracker>,
     /// A rule of access forbids scripts.
     refuses_scripts: AtomicBool,
@@ -255,10 +260,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Gives up waiting for a lock after this long without any change, with an
-    /// error: plain calls then run their creator. It is for Python's
-    /// `lock_blocking_timeout`; a region's [wait
-    /// limit](crate::Config::wait_limit) says more precisely what to do.
+    /// The [wait limit](crate::Config::wait_limit) of regions that set none.
+    /// It is for Python's `lock_blocking_timeout`.
     pub fn lock_patience(mut self, limit: Duration) -> Self {
         self.options.patience = Some(limit);
         self
@@ -303,11 +306,17 @@ impl RedisBuilder {
             Some(replica) => link_to(&replica, options.limits),
             None => link.clone(),
         };
-        let tracker =
-            (options.locks && target.can_track()).then(|| Tracker::new(&target, options.limits));
+        let limits = options.limits;
+        let tracker = target.can_track().then(|| Tracker::new(&target, link.clone(), limits));
+        let (own, is_cluster) = (link.clone(), target.is_cluster());
+        let open = move |server: &Target| {
+            if is_cluster { link_to(server, limits) } else { own.clone() }
+        };
+        let nodes = Nodes::new(&target, link.clone(), open);
         let refuses_scripts = AtomicBool::new(false);
         let releases = AtomicUsize::new(0);
-        let shared = Shared { target, options, link, reads, tracker, refuses_scripts, releases };
+        let shared =
+            Shared { target, options, link, reads, nodes, tracker, refuses_scripts, releases };
         Ok(Redis(Arc::new(shared)))
     }
 }
@@ -470,6 +479,10 @@ impl Backend for Redis {
 
     async fn commit(&self, entries: Vec<(&str, Entry, Lease)>) -> Result<Vec<bool>, BackendError> {
         self.0.commit(entries).await
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.0.tracker.as_ref()?.watch(key, changed).ok()
     }
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {

@@ -167,24 +167,12 @@ impl Mutex for Locks {
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let lock = self.0.lock_key(key);
-        let waiting = async {
-            if let Some(tracker) = &self.0.tracker
-                && tracker.wait(&lock, key).await.is_ok()
-            {
-                return Ok(());
-            }
-            self.0.poll(&lock).await
+        let told = match &self.0.tracker {
+            Some(tracker) => tracker.wait(&lock, key).await.is_ok(),
+            None => false,
         };
-        let gave_up = |limit: Duration| {
-            BackendError::unavailable(format!("the lock was still held after {limit:?}"))
-        };
-        match self.0.options.patience {
-            None => waiting.await?,
-            Some(Duration::ZERO) => return Err(gave_up(Duration::ZERO)),
-            Some(limit) => match io::within(limit, waiting).await? {
-                Some(waited) => waited?,
-                None => return Err(gave_up(limit)),
-            },
+        if !told {
+            self.0.poll(&lock).await?;
         }
         Ok(None)
     }
@@ -201,5 +189,9 @@ impl Mutex for Locks {
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
         let lock = self.0.lock_key(key);
         Ok(self.0.link.send(cmd("EXISTS").arg(lock)).await? == Value::Int(1))
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.0.options.patience
     }
 }

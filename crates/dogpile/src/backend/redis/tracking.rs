@@ -1,24 +1,27 @@
-//! Being told of changed keys: a second connection on which the server tracks
-//! what was read and says when that changes, whoever changes it. A waiter is so
-//! woken at once, by Python's release as well as by ours.
+//! Being told of changed keys: a second connection to each server, on which it
+//! tracks what was read and says when that changes, whoever changed it. A
+//! waiter is so woken at once, by Python's release as well as by ours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{PushInfo, PushKind, Value, cmd};
+use futures_util::future::try_join;
+use redis::{Cmd, PushInfo, PushKind, Value, cmd};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::endpoint::{OnPush, Target};
 use super::link::{Limits, Link};
-use super::wire::Batch;
-use crate::backend::BackendError;
+use super::nodes::Nodes;
+use crate::backend::{BackendError, Changed, Watch};
 use crate::io;
 use crate::sync::Mutex;
 
-/// The tracking connection.
+/// The tracking connections. Clones share them.
+#[derive(Clone)]
 pub(super) struct Tracker {
-    link: Link,
+    nodes: Arc<Nodes>,
     watched: Arc<Watched>,
 }
 
@@ -57,12 +60,12 @@ impl Watched {
 /// A place among those who wait for some keys.
 struct Waiter<'a> {
     watched: &'a Watched,
-    keys: [&'a str; 2],
+    keys: &'a [&'a str],
     notify: Arc<Notify>,
 }
 
 impl<'a> Waiter<'a> {
-    fn new(watched: &'a Watched, keys: [&'a str; 2]) -> Self {
+    fn new(watched: &'a Watched, keys: &'a [&'a str]) -> Self {
         let notify = Arc::new(Notify::new());
         let mut all = watched.0.lock();
         for key in keys {
@@ -91,35 +94,87 @@ impl Drop for Waiter<'_> {
 const SAFETY_NET: Duration = Duration::from_secs(1);
 
 impl Tracker {
-    pub(super) fn new(target: &Target, limits: Limits) -> Self {
+    /// `cluster` is a link to any of the servers.
+    pub(super) fn new(target: &Target, cluster: Link, limits: Limits) -> Self {
         let watched = Arc::new(Watched::default());
-        let (target, heard) = (target.clone(), watched.clone());
-        let name = format!("{} (tracking)", target.describe());
-        let connect = move || {
-            let (target, heard) = (target.clone(), heard.clone());
-            let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
-            let connecting = async move { target.connect_tracking(on_push).await };
-            Box::pin(connecting) as std::pin::Pin<Box<_>>
-        };
-        Self { link: Link::new(name, limits, Box::new(connect)), watched }
+        let heard = watched.clone();
+        let open = move |target: &Target| tracking_link(target, limits, heard.clone());
+        Self { nodes: Arc::new(Nodes::new(target, cluster, open)), watched }
     }
 
     /// Waits until the lock is free or either key has changed.
     ///
     /// An error if this connection cannot tell: then there is polling.
     pub(super) async fn wait(&self, lock: &str, value: &str) -> Result<(), BackendError> {
-        let waiter = Waiter::new(&self.watched, [lock, value]);
-        let mut look = Batch::new();
-        look.add(lock, cmd("PTTL").arg(lock).take()).add(value, cmd("EXISTS").arg(value).take());
-        let seen = self.link.send_all_or_fail(&look).await?;
-        let left = match seen.first() {
-            Some(Value::Int(-2)) => return Ok(()),
-            Some(Value::Int(milliseconds)) => u64::try_from(*milliseconds).ok(),
-            _ => return Err(BackendError::other("the server tells nothing of the lock")),
+        let keys = [lock, value];
+        let waiter = Waiter::new(&self.watched, &keys);
+        let look = try_join(
+            self.ask(lock, cmd("PTTL").arg(lock)),
+            self.ask(value, cmd("EXISTS").arg(value)),
+        )
+        .await;
+        let left = match look {
+            Ok((Value::Int(-2), _)) => return Ok(()),
+            Ok((Value::Int(milliseconds), _)) => u64::try_from(milliseconds).ok(),
+            Ok(_) => return Err(BackendError::other("the server tells nothing of the lock")),
+            Err(fault) => return Err(fault),
         };
         // A lease that ends is told of when the server comes upon it.
         let limit = left.map_or(SAFETY_NET, |left| Duration::from_millis(left + 1));
         let limit = limit.min(SAFETY_NET.mul_f64(0.75 + 0.5 * super::random_share()));
         io::within(limit, waiter.notify.notified()).await.map(drop)
     }
+
+    /// Reads something of `key` where it lies, so that its server tells of its
+    /// changes from now on.
+    async fn ask(&self, key: &str, command: &Cmd) -> Result<Value, BackendError> {
+        let asked = async { self.nodes.having(key).await?.send(command).await };
+        // The key may have moved to another server.
+        asked.await.inspect_err(|_| self.nodes.forget())
+    }
+
+    /// Calls `changed` when it hears that `key` has changed, or cannot know
+    /// whether it has.
+    pub(super) fn watch(&self, key: &str, changed: Changed) -> Result<Watch, BackendError> {
+        let (tracker, key) = (self.clone(), key.to_owned());
+        let task = io::spawn(async move {
+            let keys = [&*key];
+            let waiter = Waiter::new(&tracker.watched, &keys);
+            let mut failures = 0;
+            loop {
+                if tracker.ask(&key, cmd("EXISTS").arg(&key)).await.is_err() {
+                    tokio::time::sleep(super::link::pause_after(failures)).await;
+                    failures += 1;
+                    continue;
+                }
+                failures = 0;
+                changed();
+                waiter.notify.notified().await;
+            }
+        })?;
+        Ok(Watch::new(Ends(task.abort_handle())))
+    }
+}
+
+/// Ends a task when it is dropped.
+struct Ends(AbortHandle);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A link to one server, or to the master of a service, that hears of changed
+/// keys.
+fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
+    let target = target.clone();
+    let name = format!("{} (tracking)", target.describe());
+    let connect = move || {
+        let (target, heard) = (target.clone(), heard.clone());
+        let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
+        let connecting = async move { target.connect_tracking(on_push).await };
+        Box::pin(connecting) as std::pin::Pin<Box<_>>
+    };
+    Link::new(name, limits, Box::new(connect))
 }

@@ -4,12 +4,18 @@
 //! is what a Python neighbour can read. Decoding goes straight into the type
 //! asked for, never through a tree of generic values.
 
+#[cfg(feature = "pickle")]
+mod pickle;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _};
 use serde::{Deserializer, Serialize};
+
+#[cfg(feature = "pickle")]
+pub use pickle::Pickle;
 
 /// A user's own serialization format.
 ///
