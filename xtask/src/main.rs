@@ -42,10 +42,11 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 15] = [
     "memory",
     "file",
     "redis",
+    "memcached",
     "tls",
     "tokio",
     "msgpack",

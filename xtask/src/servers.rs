@@ -3,9 +3,11 @@
 use crate::run::{Failure, program};
 
 /// A program that a test calls, and the package that has it.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("memcached", "memcached"),
+    ("saslpasswd2", "sasl2-bin"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
 ];

@@ -93,6 +93,29 @@ pub fn length_conditional(length: usize, mangler: Mangler) -> Mangler {
     }))
 }
 
+/// Replaces keys that a memcached server does not take by `sha1:` and their
+/// SHA-1: those of more than `longest` bytes, empty ones, and those with spaces
+/// or control characters. Other keys stay as they are, but for those that look
+/// like a replaced one, so that no two keys become one.
+///
+/// ```
+/// let mangler = dogpile::key::for_memcached(245);
+/// assert_eq!(mangler.mangle("user:42"), "user:42");
+/// assert_eq!(mangler.mangle("user 42"), "sha1:a5f21b0cd8d91e74a5c1b6b55a9f52e4cd6a4d25");
+/// ```
+#[cfg(feature = "memcached")]
+pub fn for_memcached(longest: usize) -> Mangler {
+    const MARK: &str = "sha1:";
+    let digest = sha1();
+    let fits = move |key: &str| {
+        let taken = |byte: u8| byte > b' ' && byte != 0x7f;
+        (1..=longest).contains(&key.len()) && key.bytes().all(taken) && !key.starts_with(MARK)
+    };
+    Mangler(Arc::new(move |key| {
+        if fits(key) { Cow::Borrowed(key) } else { Cow::Owned(format!("{MARK}{}", digest.mangle(key))) }
+    }))
+}
+
 /// A key that is being written, on the stack as long as it is short: what a
 /// hit by way of a typed view costs beyond a plain one.
 pub(crate) struct KeyBuffer {

@@ -69,13 +69,13 @@ pub mod codec;
 pub mod config;
 mod error;
 pub mod invalidation;
-#[cfg(feature = "redis")]
-mod io;
 pub mod key;
 pub mod lock;
 mod log;
 pub mod proxy;
 mod region;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod remote;
 pub mod stats;
 mod sync;
 pub mod value;

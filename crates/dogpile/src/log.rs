@@ -79,6 +79,16 @@ pub(crate) fn backend_failed(
     }
 }
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn server_lost(server: &str, why: &str) {
+    event!(WARN, server, why, "server cannot be reached; trying again and again");
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn server_found(server: &str, attempts: u32) {
+    event!(INFO, server, attempts, "server can be reached again");
+}
+
 #[cfg(feature = "file")]
 pub(crate) fn file_moved_aside(path: &std::path::Path, aside: &std::path::Path, why: &str) {
     event!(

@@ -15,6 +15,8 @@ mod any;
 mod file;
 pub mod inspect;
 mod map;
+#[cfg(feature = "memcached")]
+mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 mod null;
@@ -39,6 +41,8 @@ pub(crate) use any::{Boxed, ErasedBackend};
 pub use file::{Damage, File, FileBuilder};
 use inspect::Inspect;
 pub use map::{MapBackend, ObjectMap};
+#[cfg(feature = "memcached")]
+pub use memcached::{Memcached, MemcachedBuilder, Placement};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
 pub use null::Null;

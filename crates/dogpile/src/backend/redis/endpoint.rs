@@ -16,6 +16,7 @@ use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 
 use super::location;
 use super::wire::{Clustered, Multiplexed, Wire};
+use crate::remote::tls::Tls;
 
 /// Where to connect.
 #[derive(Clone)]
@@ -53,24 +54,14 @@ pub(super) struct Target {
     pub(super) tls: Option<Tls>,
 }
 
-/// Certificates, in PEM.
-#[derive(Clone, Default)]
-pub(super) struct Tls {
-    /// Whom to trust, instead of the system's authorities.
-    pub(super) root: Option<Vec<u8>>,
-    /// Our own certificate and its key.
-    pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
-}
-
+/// The certificates, as redis-rs wants them.
 #[cfg(feature = "tls")]
-impl Tls {
-    fn certificates(&self) -> TlsCertificates {
-        let client = self.client.clone();
-        TlsCertificates {
-            client_tls: client
-                .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
-            root_cert: self.root.clone(),
-        }
+fn certificates(tls: &Tls) -> TlsCertificates {
+    let client = tls.client.clone();
+    TlsCertificates {
+        client_tls: client
+            .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
+        root_cert: tls.root.clone(),
     }
 }
 
@@ -184,7 +175,7 @@ impl Target {
         let info = self.info(0)?.set_redis_settings(self.settings(protocol));
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return Client::build_with_tls(info, tls.certificates());
+            return Client::build_with_tls(info, certificates(tls));
         }
         Client::open(info)
     }
@@ -222,9 +213,9 @@ impl Target {
         if let Some(tls) = &self.tls {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
-                .set_client_to_redis_certificates(tls.certificates())
+                .set_client_to_redis_certificates(certificates(tls))
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-                .set_client_to_sentinel_certificates(tls.certificates());
+                .set_client_to_sentinel_certificates(certificates(tls));
         }
         builder.build()
     }
@@ -244,7 +235,7 @@ impl Target {
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            builder = builder.tls(TlsMode::Secure).certs(tls.certificates());
+            builder = builder.tls(TlsMode::Secure).certs(certificates(tls));
         }
         builder.build()
     }

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use redis::{Value, cmd};
 
-use super::mutex::{Held, get, release_behind};
+use super::mutex::{Grip, Held, get};
 use super::scripts::{CLAIM, COMMIT, Call};
 use super::wire::{Answer, Batch};
-use super::{Shared, get_multi, new_token, slot};
+use super::{Shared, get_multi, slot};
 use crate::backend::{BackendError, Claimed, Seen};
 use crate::lock::Lease;
+use crate::remote::{lease, new_token};
 use crate::value::Entry;
 
 impl Shared {
@@ -78,16 +79,8 @@ impl Shared {
     }
 
     /// The answer to a claim was lost: what it may have locked is released.
-    ///
-    /// While a server is away, failing calls must not pile up work: beyond some
-    /// releases at a time, the leases end by themselves.
     fn give_up(self: &Arc<Self>, wanted: &[Wanted<'_>]) {
-        const MOST: usize = 64;
-        for Wanted { lock, token, .. } in wanted {
-            if self.releases.load(Ordering::Relaxed) < MOST {
-                release_behind(self, lock, token);
-            }
-        }
+        lease::give_up(self, wanted.iter().map(Wanted::grip));
     }
 
     /// Locks, then reads what was locked, and unlocks what has changed.
@@ -104,9 +97,9 @@ impl Shared {
         let mut claims = Vec::with_capacity(wanted.len());
         let mut held: Vec<Option<Held>> = Vec::with_capacity(wanted.len());
         for (wanted, answers) in wanted.iter().zip(taken.chunks_exact(2)) {
-            let Wanted { lock, token, .. } = wanted;
+            let token = &wanted.token;
             let ours = matches!(&answers[1], Value::BulkString(held) if held == token.as_bytes());
-            held.push(ours.then(|| Held::new(self, lock.clone(), token.clone())));
+            held.push(ours.then(|| Held::new(self, wanted.grip())));
         }
         let keys: Vec<&str> = wanted.iter().map(|wanted| wanted.key).collect();
         // Of the master: a replica may be behind.
@@ -134,11 +127,11 @@ impl Shared {
             let held = held.map_err(|_| BackendError::other("this is no lease of a Redis lock"))?;
             stores.push((key, super::frame(&entry)?, held));
         }
-        let together = stores.iter().all(|(key, _, held)| self.are_together(key, &held.lock));
+        let together = stores.iter().all(|(key, _, held)| self.are_together(key, &held.grip.lock));
         let storage = self.storage_milliseconds().unwrap_or(0).to_string();
         let call = |(key, frame, held): &(&str, Bytes, Held)| {
-            let arguments = [held.token.as_bytes(), frame, storage.as_bytes()];
-            Call::new(&COMMIT, &[key, &held.lock], &arguments)
+            let arguments = [held.grip.token.as_bytes(), frame, storage.as_bytes()];
+            Call::new(&COMMIT, &[key, &held.grip.lock], &arguments)
         };
         let answers =
             if together { self.run(stores.iter().map(call).collect()).await? } else { None };
@@ -157,10 +150,10 @@ impl Shared {
     ) -> Result<Vec<bool>, BackendError> {
         let mut check = Batch::new();
         for (.., held) in &stores {
-            check.add(&held.lock, get(&held.lock));
+            check.add(&held.grip.lock, get(&held.grip.lock));
         }
         let holders = self.link.send_all_or_fail(&check).await?;
-        let ours = |(store, holder): (&(&str, Bytes, Held), &Value)| matches!(holder, Value::BulkString(holder) if holder == store.2.token.as_bytes());
+        let ours = |(store, holder): (&(&str, Bytes, Held), &Value)| matches!(holder, Value::BulkString(holder) if holder == store.2.grip.token.as_bytes());
         let ours: Vec<bool> = stores.iter().zip(&holders).map(ours).collect();
         let mut store = Batch::new();
         for ((key, frame, held), ours) in stores.iter().zip(&ours) {
@@ -174,7 +167,7 @@ impl Shared {
         let mut free = Batch::new();
         for ((.., held), ours) in stores.iter().zip(&ours) {
             if *ours {
-                free.add(&held.lock, cmd("DEL").arg(&held.lock).take());
+                free.add(&held.grip.lock, cmd("DEL").arg(&held.grip.lock).take());
             }
         }
         self.send_changes(free).await?;
@@ -195,6 +188,10 @@ impl<'k> Wanted<'k> {
         Self { key, seen, lock: shared.lock_key(key), token: new_token() }
     }
 
+    fn grip(&self) -> Grip {
+        Grip { lock: self.lock.clone(), token: self.token.clone() }
+    }
+
     fn by_script(&self, lease: &str) -> Call {
         let seen = match self.seen {
             Seen::Nothing => "nothing".to_owned(),
@@ -212,7 +209,7 @@ impl<'k> Wanted<'k> {
         let mut parts = parts.into_iter();
         Ok(match (parts.next(), parts.next()) {
             (Some(Value::Int(1)), _) => {
-                Claimed::Won(Lease::new(Held::new(shared, self.lock, self.token)))
+                Claimed::Won(Lease::new(Held::new(shared, self.grip())))
             }
             (Some(Value::Int(2)), Some(Value::BulkString(frame))) => {
                 Claimed::Changed(Entry::from_frame(&frame.into()))

@@ -11,8 +11,9 @@
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use super::endpoint::{Credentials, Endpoint, Target, Tls};
+use super::endpoint::{Credentials, Endpoint, Target};
 use crate::backend::BackendError;
+use crate::remote::tls::Tls;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;

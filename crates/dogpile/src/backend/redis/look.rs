@@ -1,7 +1,5 @@
 //! Looking into the servers from outside, one after the other.
 
-use std::time::Duration;
-
 use redis::{Value, cmd};
 
 use super::mutex::get;
@@ -9,7 +7,7 @@ use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::BackendError;
 use crate::backend::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
-use crate::clock::{Clock, SystemClock};
+use crate::remote::holder;
 
 /// Keys that the server looks at for one page.
 const SCANNED: usize = 1_000;
@@ -95,23 +93,6 @@ fn pattern(prefix: &str) -> String {
     let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\' | '^');
     let escaped = prefix.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
     escaped.chain(['*']).collect()
-}
-
-/// Who took a lock and when, as far as the token says.
-fn holder(token: &[u8]) -> (String, Option<Duration>) {
-    let token = String::from_utf8_lossy(token);
-    let ours = token.strip_prefix("dogpile-").and_then(|rest| {
-        let (since, rest) = rest.split_once('-')?;
-        let (process, _) = rest.split_once('-')?;
-        Some((since.parse::<f64>().ok()?, process.parse::<u32>().ok()?))
-    });
-    match ours {
-        Some((since, process)) => {
-            let age = Duration::try_from_secs_f64((SystemClock.now() - since / 1e3).max(0.0)).ok();
-            (format!("process {process}"), age)
-        }
-        None => (format!("token {}", token.chars().take(8).collect::<String>()), None),
-    }
 }
 
 impl Inspect for Redis {
@@ -209,13 +190,5 @@ mod tests {
     fn patterns_mean_only_their_prefix() {
         assert_eq!(pattern("a*[b"), r"a\*\[b*");
         assert_eq!(pattern(""), "*");
-    }
-
-    #[test]
-    fn tokens_say_who_and_since_when() {
-        let (who, age) = holder(crate::backend::redis::new_token().as_bytes());
-        assert_eq!(who, format!("process {}", std::process::id()));
-        assert!(age.unwrap() < Duration::from_secs(60));
-        assert_eq!(holder(b"3f2a77d0aa11").0, "token 3f2a77d0");
     }
 }

@@ -21,7 +21,6 @@ mod tracking;
 mod wire;
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -33,11 +32,12 @@ use client::{Cmd, Value};
 
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, KeepsBytes, Seen, Watch};
-use crate::clock::{Clock, SystemClock};
 use crate::lock::{AnyMutex, Lease};
+use crate::remote::lease::{self, Terms};
+use crate::remote::link::Limits;
 use crate::value::{Entry, Malformed};
 use endpoint::{Credentials, Endpoint, Target};
-use link::{Limits, Link};
+use link::Link;
 use mutex::Locks;
 use nodes::Nodes;
 use tracking::Tracker;
@@ -101,8 +101,7 @@ struct Options {
     storage_time: Option<Duration>,
     locks: bool,
     lock_prefix: String,
-    lease: Duration,
-    longest_creation: Duration,
+    terms: Terms,
     longest_poll: Duration,
     patience: Option<Duration>,
     read_from_replicas: bool,
@@ -115,12 +114,11 @@ impl Default for Options {
             storage_time: None,
             locks: true,
             lock_prefix: "_lock".to_owned(),
-            lease: Duration::from_secs(30),
-            longest_creation: Duration::from_mins(10),
+            terms: Terms::default(),
             longest_poll: Duration::from_millis(100),
             patience: None,
             read_from_replicas: false,
-            limits: Limits { connect: Duration::from_secs(1), response: Duration::from_secs(1) },
+            limits: Limits::default(),
         }
     }
 }
@@ -242,14 +240,14 @@ impl RedisBuilder {
     /// How long a lock lives unless its creator renews it; 30 seconds by
     /// default. So long do the others wait after a creator's process has died.
     pub fn lock_lease(mut self, lease: Duration) -> Self {
-        self.options.lease = lease;
+        self.options.terms.lease = lease;
         self
     }
 
     /// How long a lock is renewed at most; 10 minutes by default. So long can a
     /// creator that hangs hold up its key.
     pub fn longest_creation(mut self, limit: Duration) -> Self {
-        self.options.longest_creation = limit;
+        self.options.terms.longest_creation = limit;
         self
     }
 
@@ -294,7 +292,7 @@ impl RedisBuilder {
     /// If the lock prefix or a time is out of its bounds.
     pub fn open(self) -> Result<Redis, BackendError> {
         let Self { mut target, options } = self;
-        check(&options)?;
+        lease::check(&options.lock_prefix, options.terms, options.limits)?;
         if target.tls.is_some() && cfg!(not(feature = "tls")) {
             return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
         }
@@ -330,30 +328,11 @@ fn reading(target: &Target) -> Option<Target> {
 }
 
 fn link_to(target: &Target, limits: Limits) -> Link {
-    let target = target.clone();
-    let name = target.describe();
-    let connect = move || {
+    let (name, target) = (target.describe(), target.clone());
+    link::open(name, limits, move || {
         let target = target.clone();
-        let connecting = async move { target.connect().await };
-        Box::pin(connecting) as std::pin::Pin<Box<_>>
-    };
-    Link::new(name, limits, Box::new(connect))
-}
-
-fn check(options: &Options) -> Result<(), BackendError> {
-    let prefix = &options.lock_prefix;
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-');
-    if !(2..=10).contains(&prefix.len()) || !prefix.chars().all(good) {
-        return Err(BackendError::other(
-            "a lock prefix has from 2 to 10 of the characters A-Z a-z 0-9 _ . : -",
-        ));
-    }
-    let shortest = Duration::from_millis(10);
-    let times = [options.lease, options.limits.connect, options.limits.response];
-    if times.iter().any(|time| *time < shortest) {
-        return Err(BackendError::other("a lease or time-out has at least 10 ms"));
-    }
-    Ok(())
+        async move { target.connect().await }
+    })
 }
 
 /// The bytes to store of `entry`.
@@ -371,24 +350,9 @@ fn entry(answer: Value) -> Option<Entry> {
     }
 }
 
-/// A number from 0 to 1 that nobody can guess.
-#[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
-fn random_share() -> f64 {
-    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// A lock's token: when it was taken and by whom, for people who look, and
-/// randomness enough to be the only one.
-fn new_token() -> String {
-    let random = [1_u8, 2].map(|salt| RandomState::new().hash_one(salt));
-    let milliseconds = SystemClock.now() * 1e3;
-    let process = std::process::id();
-    format!("dogpile-{milliseconds:.0}-{process}-{:016x}{:016x}", random[0], random[1])
-}
-
 impl Shared {
     fn lease_milliseconds(&self) -> u64 {
-        u64::try_from(self.options.lease.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn storage_milliseconds(&self) -> Option<u64> {

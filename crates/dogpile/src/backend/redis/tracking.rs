@@ -12,10 +12,12 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::endpoint::{OnPush, Target};
-use super::link::{Limits, Link};
+use super::link::{self, Link};
 use super::nodes::Nodes;
 use crate::backend::{BackendError, Changed, Watch};
-use crate::io;
+use crate::remote::io;
+use crate::remote::link::{Limits, pause_after};
+use crate::remote::random_share;
 use crate::sync::Mutex;
 
 /// The tracking connections. Clones share them.
@@ -121,7 +123,7 @@ impl Tracker {
         };
         // A lease that ends is told of when the server comes upon it.
         let limit = left.map_or(SAFETY_NET, |left| Duration::from_millis(left + 1));
-        let limit = limit.min(SAFETY_NET.mul_f64(0.75 + 0.5 * super::random_share()));
+        let limit = limit.min(SAFETY_NET.mul_f64(0.75 + 0.5 * random_share()));
         io::within(limit, waiter.notify.notified()).await.map(drop)
     }
 
@@ -143,7 +145,7 @@ impl Tracker {
             let mut failures = 0;
             loop {
                 if tracker.ask(&key, cmd("EXISTS").arg(&key)).await.is_err() {
-                    tokio::time::sleep(super::link::pause_after(failures)).await;
+                    tokio::time::sleep(pause_after(failures, SAFETY_NET)).await;
                     failures += 1;
                     continue;
                 }
@@ -170,11 +172,9 @@ impl Drop for Ends {
 fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
     let target = target.clone();
     let name = format!("{} (tracking)", target.describe());
-    let connect = move || {
+    link::open(name, limits, move || {
         let (target, heard) = (target.clone(), heard.clone());
         let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
-        let connecting = async move { target.connect_tracking(on_push).await };
-        Box::pin(connecting) as std::pin::Pin<Box<_>>
-    };
-    Link::new(name, limits, Box::new(connect))
+        async move { target.connect_tracking(on_push).await }
+    })
 }

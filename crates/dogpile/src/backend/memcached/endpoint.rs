@@ -1,0 +1,106 @@
+//! Where a server is, and how to connect to it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use super::protocol::{Broken, Protocol};
+use super::wire::Wire;
+use crate::remote::tls::Tls;
+
+/// What bytes come and go by.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Everything that connections are made of.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) addresses: Vec<Address>,
+    pub(super) protocol: Protocol,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) tls: Option<Tls>,
+}
+
+/// Nothing else of a target is fit for a log.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.addresses.iter().map(ToString::to_string)).finish()
+    }
+}
+
+impl Target {
+    /// A new connection to one of the servers, ready to be used.
+    pub(super) async fn connect(&self, address: &Address) -> Result<Wire, String> {
+        Ok(Wire::new(self.open(address).await?, self.protocol))
+    }
+
+    /// The same as a bare stream.
+    pub(super) async fn open(&self, address: &Address) -> Result<Box<dyn Stream>, String> {
+        let mut stream = self.reach(address).await.map_err(|error| error.to_string())?;
+        if self.username.is_some() || self.password.is_some() {
+            self.log_in(&mut stream).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn reach(&self, address: &Address) -> std::io::Result<Box<dyn Stream>> {
+        match address {
+            Address::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                #[cfg(feature = "tls")]
+                if let Some(tls) = &self.tls {
+                    let stream = crate::remote::tls::connect(tls, host, stream).await?;
+                    return Ok(Box::new(stream));
+                }
+                Ok(Box::new(stream))
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    async fn log_in(&self, stream: &mut Box<dyn Stream>) -> Result<(), String> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let login = self.protocol.login(&text(&self.username), &text(&self.password));
+        let failed = |error: std::io::Error| error.to_string();
+        stream.write_all(&login).await.map_err(failed)?;
+        stream.flush().await.map_err(failed)?;
+        let mut answer = BytesMut::new();
+        loop {
+            if stream.read_buf(&mut answer).await.map_err(failed)? == 0 {
+                return Err("the server closes the connection instead of logging in".to_owned());
+            }
+            match self.protocol.welcome(&mut answer) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Broken(why)) => return Err(why),
+            }
+        }
+    }
+}

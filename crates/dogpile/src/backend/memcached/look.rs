@@ -1,0 +1,194 @@
+//! Looking into the servers from outside, one after the other, by commands that
+//! only the text protocol has.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::endpoint::{Address, Target};
+use super::protocol::{Reply, Request};
+use super::{Memcached, Shared};
+use crate::backend::BackendError;
+use crate::backend::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use crate::remote::{holder, io};
+
+/// How long a server may take to go on with a listing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// No line of an answer is longer.
+const LONGEST_LINE: u64 = 16 * 1024;
+
+/// Keys that are asked for or deleted at a time.
+const TOGETHER: usize = 1_000;
+
+impl Shared {
+    /// The lines that `command` is answered with by each server.
+    async fn ask_for_lines(
+        &self,
+        command: &'static str,
+    ) -> Result<Vec<(Address, Vec<String>)>, BackendError> {
+        let mut all = Vec::new();
+        for address in &self.target.addresses {
+            let (target, asked) = (self.target.clone(), address.clone());
+            let lines = io::spawn(async move { lines(&target, &asked, command).await })?.await;
+            let wrong = |why: String| BackendError::unavailable(format!("{address}: {why}"));
+            let lines = lines.map_err(BackendError::other)?.map_err(wrong)?;
+            all.push((address.clone(), lines));
+        }
+        Ok(all)
+    }
+
+    /// All keys with the size of their items.
+    async fn keys(&self) -> Result<Vec<KeyInfo>, BackendError> {
+        let lines = self.ask_for_lines("lru_crawler metadump all\r\n").await?;
+        let lines = lines.into_iter().flat_map(|(_, lines)| lines);
+        Ok(lines.filter_map(|line| key_of(&line)).collect())
+    }
+
+    fn is_lock(&self, key: &str) -> bool {
+        key.starts_with(&self.options.lock_prefix)
+    }
+}
+
+/// What a server answers until the line `END`.
+async fn lines(target: &Target, address: &Address, command: &str) -> Result<Vec<String>, String> {
+    let stream = target.open(address);
+    let stream = tokio::time::timeout(PATIENCE, stream).await.map_err(|_| "no connection")??;
+    let mut stream = BufReader::new(stream);
+    let failed = |error: std::io::Error| error.to_string();
+    stream.write_all(command.as_bytes()).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+    let mut lines = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut stream).take(LONGEST_LINE);
+        let read = tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await;
+        read.map_err(|_| "it does not go on")?.map_err(failed)?;
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        match line.as_str() {
+            "END" => return Ok(lines),
+            "" => return Err("it closes the connection".to_owned()),
+            _ if line.contains("ERROR") || line.starts_with("BUSY") => return Err(line),
+            _ => lines.push(line),
+        }
+    }
+}
+
+/// The key in a line such as `key=a%20b exp=-1 la=5 cas=7 fetch=no cls=1 size=63`.
+fn key_of(line: &str) -> Option<KeyInfo> {
+    let field = |name: &str| {
+        line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+    };
+    let key = decode(field("key")?);
+    Some(KeyInfo { key, value_bytes: field("size").and_then(|size| size.parse().ok()) })
+}
+
+/// Undoes the percent signs of a URL.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        let digits = after.get(..2).filter(|_| *byte == b'%');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => {
+                bytes.push(decoded);
+                rest = &after[2..];
+            }
+            None => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Inspect for Memcached {
+    /// All of them at once: a server lists them in no order that could be taken
+    /// up again.
+    fn keys<'a>(
+        &'a self,
+        prefix: &'a str,
+        _after: Option<&'a str>,
+        _limit: usize,
+    ) -> Inspecting<'a, KeyPage> {
+        Box::pin(async move {
+            let mut keys = self.0.keys().await?;
+            keys.retain(|info| info.key.starts_with(prefix) && !self.0.is_lock(&info.key));
+            Ok(KeyPage { keys, next: None })
+        })
+    }
+
+    fn locks(&self) -> Inspecting<'_, Vec<HeldLock>> {
+        Box::pin(async {
+            let mut held = Vec::new();
+            for KeyInfo { key: lock, .. } in self.0.keys().await? {
+                let Some(key) = lock.strip_prefix(&self.0.options.lock_prefix) else { continue };
+                let read = self.0.servers.ask(Request::Get { key: &lock, value: true }).await?;
+                if let Reply::Item { value, .. } = read {
+                    let (holder, age) = holder(&value);
+                    held.push(HeldLock { key: key.to_owned(), holder, age });
+                }
+            }
+            Ok(held)
+        })
+    }
+
+    fn info(&self) -> Inspecting<'_, Vec<(&'static str, Value)>> {
+        Box::pin(async {
+            let reports = self.0.ask_for_lines("stats\r\n").await?;
+            let find = |lines: &[String], name: &str| {
+                let mut fields = lines.iter().filter_map(|line| line.strip_prefix("STAT "));
+                let (_, value) =
+                    fields.find_map(|field| field.split_once(' ').filter(|(n, _)| *n == name))?;
+                Some(value.trim().to_owned())
+            };
+            let sum = |name: &str| {
+                let number = |(_, lines): &(_, Vec<String>)| find(lines, name)?.parse::<u64>().ok();
+                reports.iter().map(number).sum::<Option<u64>>()
+            };
+            let servers: Vec<String> =
+                reports.iter().map(|(address, _)| address.to_string()).collect();
+            let version = reports.first().and_then(|(_, lines)| find(lines, "version"));
+            Ok(vec![
+                ("backend", "memcached".into()),
+                ("servers", servers.into()),
+                ("version", version.into()),
+                ("keys", sum("curr_items").into()),
+                ("used_memory_bytes", sum("bytes").into()),
+                ("max_memory_bytes", sum("limit_maxbytes").into()),
+                ("evicted_keys", sum("evictions").into()),
+                ("connections", sum("curr_connections").into()),
+            ])
+        })
+    }
+
+    fn clear(&self) -> Inspecting<'_, ()> {
+        Box::pin(async {
+            let keys: Vec<String> = self.0.keys().await?.into_iter().map(|info| info.key).collect();
+            let values: Vec<&str> =
+                keys.iter().map(String::as_str).filter(|key| !self.0.is_lock(key)).collect();
+            for keys in values.chunks(TOGETHER) {
+                let delete = |&key| Request::Delete { key, number: None };
+                for answer in self.0.servers.ask_all(keys.iter().map(delete).collect()).await {
+                    super::changed(answer)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_a_dump() {
+        let line = "key=check%3A%5Blist%2A01 exp=-1 la=5 cas=7 fetch=no cls=1 size=63";
+        let info = key_of(line).unwrap();
+        assert_eq!((info.key.as_str(), info.value_bytes), ("check:[list*01", Some(63)));
+        assert_eq!(decode("%zz%4"), "%zz%4");
+        assert!(key_of("no key").is_none());
+    }
+}

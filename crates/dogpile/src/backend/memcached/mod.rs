@@ -1,0 +1,455 @@
+//! The memcached backend: values and creation locks for a whole fleet
+//! (contract 7).
+//!
+//! - `location`, `endpoint`: where the servers are, connecting;
+//! - `protocol`, `wire`: what is said, and a connection that says it;
+//! - `placement`, `servers`: which server has a key, asking several;
+//! - `item`: what is stored for an entry;
+//! - `mutex`, `fused`: locks; claiming and committing;
+//! - `look`: looking into it from outside.
+
+mod endpoint;
+mod fused;
+mod item;
+mod location;
+mod look;
+mod mutex;
+mod placement;
+mod protocol;
+mod servers;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::inspect::Inspect;
+use super::{Backend, BackendError, Claimed, KeepsBytes, Seen};
+use crate::key::{self, Mangler};
+use crate::lock::{AnyMutex, Lease};
+use crate::remote::lease::Terms;
+use crate::remote::link::Limits;
+use crate::value::Entry;
+use endpoint::Target;
+use mutex::Locks;
+pub use placement::Placement;
+use protocol::{Only, Protocol, Reply, Request};
+use servers::{Answer, Servers};
+
+/// A memcached server, or several that share the keys. Clones share it.
+///
+/// ```no_run
+/// use dogpile::{Config, Region, backend::Memcached};
+///
+/// static USERS: Region = Region::new("users");
+///
+/// USERS.configure(Config::new(Memcached::open("memcached://localhost")?))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// **Values** are as Python's dogpile.cache writes them with a serializer of
+/// JSON, by way of pylibmc or pymemcache. A hit is one request.
+///
+/// **Keys** of more than 250 bytes with the lock's prefix, or with spaces or
+/// control characters, which the server does not take, are
+/// [replaced](crate::key::for_memcached) by their SHA-1, unless the region
+/// mangles keys itself; others stay as they are.
+///
+/// **One creation for the fleet.** The lock is Python's: the key with `_lock`
+/// before it, taken by `add`; so either makes the other wait. It has a lease of
+/// 30 seconds, renewed while its creator runs. Releasing it, renewing it and
+/// storing the value are bound to the numbers that the server gives to items,
+/// so nobody touches a successor's lock or value. Waiters poll, after 5 ms at
+/// first and 40 ms at last.
+///
+/// **When a server is down** calls for its keys fail at once, until one of the
+/// attempts to connect again succeeds; those calls run their creators. In calls
+/// for several keys, the others' keys are served.
+///
+/// **Extra creations**: none while servers and creator live and the servers'
+/// memory suffices. One, by its successor, where a creator dies, is paused for
+/// longer than its lease or is cut off, and where a server evicts a lock to make
+/// room, which the renewal finds out; one per process and key while the key's or
+/// the lock's server is away, and after it came back empty.
+///
+/// **What remains possible**: a Python process releases whatever lock it finds,
+/// also one that is ours since its own has ended; then there are two creators.
+///
+/// It works on any executor and in blocking code. Nothing is connected before
+/// the first call.
+#[derive(Clone)]
+pub struct Memcached(Arc<Shared>);
+
+struct Shared {
+    target: Target,
+    options: Options,
+    servers: Servers,
+    /// How many locks are being released behind.
+    releases: AtomicUsize,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    storage_time: Option<Duration>,
+    min_compress: Option<usize>,
+    largest_item: usize,
+    placement: Placement,
+    connections: usize,
+    locks: bool,
+    lock_prefix: String,
+    terms: Terms,
+    longest_poll: Duration,
+    limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            storage_time: None,
+            min_compress: None,
+            largest_item: 1 << 20,
+            placement: Placement::default(),
+            connections: 1,
+            locks: true,
+            lock_prefix: "_lock".to_owned(),
+            terms: Terms::default(),
+            longest_poll: Duration::from_millis(40),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Memcached {
+    /// The servers that `url` names:
+    /// `memcached://[user:password@]host[:port],host[:port]`, `memcacheds://` for
+    /// TLS, `memcached+binary://` for the binary protocol, `memcached+unix:///path`.
+    ///
+    /// # Errors
+    ///
+    /// If it is no such URL. Whether anybody is there shows at the first call.
+    pub fn open(url: &str) -> Result<Self, BackendError> {
+        Self::builder(url)?.open()
+    }
+
+    /// The same with options.
+    pub fn builder(url: &str) -> Result<MemcachedBuilder, BackendError> {
+        Ok(MemcachedBuilder { target: location::parse(url)?, options: Options::default() })
+    }
+}
+
+impl fmt::Debug for Memcached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Memcached").field(&self.0.target).finish()
+    }
+}
+
+/// How a [`Memcached`] is connected to.
+#[derive(Debug)]
+#[must_use = "nothing is made before `open`"]
+pub struct MemcachedBuilder {
+    target: Target,
+    options: Options,
+}
+
+impl MemcachedBuilder {
+    /// One more server: `host`, `host:port` or the path of a socket.
+    pub fn server(mut self, place: &str) -> Result<Self, BackendError> {
+        self.target.addresses.push(location::address(place)?);
+        Ok(self)
+    }
+
+    /// The user to log in as: by SASL in the binary protocol, by the server's
+    /// `--auth-file` in the other.
+    pub fn username(mut self, username: &str) -> Self {
+        self.target.username = Some(username.to_owned());
+        self
+    }
+
+    /// The password to log in with.
+    pub fn password(mut self, password: &str) -> Self {
+        self.target.password = Some(password.to_owned());
+        self
+    }
+
+    /// Speaks the binary protocol: for SASL, and for servers before 1.6.
+    pub fn binary_protocol(mut self) -> Self {
+        self.target.protocol = Protocol::Binary;
+        self
+    }
+
+    /// Whom to trust in place of the system's authorities: certificates in PEM.
+    /// Switches TLS on.
+    pub fn tls_root(mut self, pem: &[u8]) -> Self {
+        self.target.tls.get_or_insert_default().root = Some(pem.to_vec());
+        self
+    }
+
+    /// Our own certificate and its key, in PEM. Switches TLS on.
+    pub fn tls_client(mut self, certificate: &[u8], key: &[u8]) -> Self {
+        let pair = (certificate.to_vec(), key.to_vec());
+        self.target.tls.get_or_insert_default().client = Some(pair);
+        self
+    }
+
+    /// How keys are spread over several servers;
+    /// [rendezvous](Placement::Rendezvous) by default.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.options.placement = placement;
+        self
+    }
+
+    /// How many connections there are to each server; 1 by default, which serves
+    /// many calls at a time.
+    pub fn connections(mut self, number: usize) -> Self {
+        self.options.connections = number;
+        self
+    }
+
+    /// Has the servers drop values this long after they were stored, to the
+    /// second. It should be longer than any expiration time, or stale values
+    /// cannot be served. Without it, which is the default, they stay until their
+    /// room is needed. (Times above thirty days, which the server would take for
+    /// moments, are passed on as the moments that they end at.)
+    pub fn storage_time(mut self, time: Duration) -> Self {
+        self.options.storage_time = Some(time);
+        self
+    }
+
+    /// Compresses values of at least so many bytes by zlib, as the Python clients
+    /// do. Without it, which is the default, none are; compressed ones are read
+    /// in any case.
+    pub fn min_compress_bytes(mut self, bytes: usize) -> Self {
+        self.options.min_compress = Some(bytes);
+        self
+    }
+
+    /// How many bytes an item may have, its key and some 60 bytes of the server's
+    /// included; 1 MiB by default, which is the servers' `--max-item-size`.
+    ///
+    /// A larger value is refused here, with an error, and what was stored stays.
+    /// (A server that is sent one refuses it too, but drops what was stored.)
+    pub fn max_item_bytes(mut self, bytes: usize) -> Self {
+        self.options.largest_item = bytes;
+        self
+    }
+
+    /// Whether creation is locked for the whole fleet; it is by default. Without,
+    /// each process makes its own.
+    pub fn creation_locks(mut self, yes: bool) -> Self {
+        self.options.locks = yes;
+        self
+    }
+
+    /// What stands before a key to make its lock's; `_lock` by default, as in
+    /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`.
+    pub fn lock_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.options.lock_prefix);
+        self
+    }
+
+    /// How long a lock lives unless its creator renews it; 30 seconds by
+    /// default. So long do the others wait after a creator's process has died.
+    pub fn lock_lease(mut self, lease: Duration) -> Self {
+        self.options.terms.lease = lease;
+        self
+    }
+
+    /// How long a lock is renewed at most; 10 minutes by default. So long can a
+    /// creator that hangs hold up its key.
+    pub fn longest_creation(mut self, limit: Duration) -> Self {
+        self.options.terms.longest_creation = limit;
+        self
+    }
+
+    /// The longest pause between two looks at a lock that is waited for; 40 ms by
+    /// default.
+    pub fn longest_poll(mut self, pause: Duration) -> Self {
+        self.options.longest_poll = pause;
+        self
+    }
+
+    /// How long connecting may take; 1 second by default.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.connect = limit;
+        self
+    }
+
+    /// How long a server may take to answer before it counts as down; 1 second
+    /// by default.
+    pub fn response_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.response = limit;
+        self
+    }
+
+    /// The longest pause between two attempts to connect to a server that is
+    /// down; 2 seconds by default.
+    pub fn dead_retry(mut self, pause: Duration) -> Self {
+        self.options.limits.retry = pause;
+        self
+    }
+
+    /// Makes the backend; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// If the lock prefix or a time is out of its bounds, or if TLS is asked for
+    /// without the feature `tls`.
+    pub fn open(self) -> Result<Memcached, BackendError> {
+        let Self { target, options } = self;
+        if target.tls.is_some() && cfg!(not(feature = "tls")) {
+            return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
+        }
+        crate::remote::lease::check(&options.lock_prefix, options.terms, options.limits)?;
+        let (placement, connections) = (options.placement.clone(), options.connections);
+        let servers = Servers::new(&target, placement, connections, options.limits);
+        let releases = AtomicUsize::new(0);
+        Ok(Memcached(Arc::new(Shared { target, options, servers, releases })))
+    }
+}
+
+/// The longest key that a server takes, in bytes.
+const LONGEST_KEY: usize = 250;
+
+/// Keys that the server would take for something else must not reach it.
+fn check_key(key: &str) -> Result<(), BackendError> {
+    if key.len() > LONGEST_KEY {
+        return Err(BackendError::refused("memcached's keys have 250 bytes at most, the lock's prefix included: let the region mangle them"));
+    }
+    if key.is_empty() || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(BackendError::refused("memcached's keys are not empty and have neither spaces nor control characters: let the region mangle them"));
+    }
+    Ok(())
+}
+
+/// An answer that says that something went wrong, or nothing sensible.
+fn strange(reply: &Reply) -> BackendError {
+    match reply {
+        Reply::Failed(why) if why.to_lowercase().contains("too large") => {
+            BackendError::refused(format!("the server refuses the value: {why} (what was stored under the key is gone)"))
+        }
+        Reply::Failed(why) => BackendError::other(format!("the server refuses: {why}")),
+        _ => BackendError::other("the server's answer does not fit the request"),
+    }
+}
+
+/// What a read has found.
+fn found(answer: Answer) -> Result<Option<Entry>, BackendError> {
+    match answer? {
+        Reply::Item { flags, value, .. } => Ok(Some(item::unpack(flags, &value))),
+        Reply::Missing => Ok(None),
+        other => Err(strange(&other)),
+    }
+}
+
+fn changed(answer: Answer) -> Result<(), BackendError> {
+    match answer? {
+        Reply::Done { .. } | Reply::Missing => Ok(()),
+        other => Err(strange(&other)),
+    }
+}
+
+impl Shared {
+    /// What is stored for `entry`, if it is not too large.
+    fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
+        check_key(key)?;
+        let (flags, value) = item::pack(entry, self.options.min_compress)?;
+        // The server's own head of an item, with its number.
+        const HEAD: usize = 60;
+        let (size, largest) = (value.len() + key.len() + HEAD, self.options.largest_item);
+        if size > largest {
+            return Err(BackendError::refused(format!(
+                "the value makes an item of {size} bytes, and {largest} are allowed: what was stored stays (see `max_item_bytes`)"
+            )));
+        }
+        Ok((flags, value))
+    }
+
+    fn ttl(&self) -> u32 {
+        item::ttl(self.options.storage_time)
+    }
+}
+
+impl Backend for Memcached {
+    type Keeps = KeepsBytes;
+
+    #[expect(clippy::unnecessary_literal_bound, reason = "the trait has it so")]
+    fn name(&self) -> &str {
+        "memcached"
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        check_key(key)?;
+        found(self.0.servers.ask(Request::Get { key, value: true }).await)
+    }
+
+    async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        let (flags, value) = self.0.pack(key, &entry)?;
+        let (ttl, only) = (self.0.ttl(), Only::Always);
+        changed(self.0.servers.ask(Request::Store { key, flags, value, ttl, only }).await)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        check_key(key)?;
+        changed(self.0.servers.ask(Request::Delete { key, number: None }).await)
+    }
+
+    /// The keys of servers that are away read as missing, unless all are away.
+    async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let requests = keys.iter().map(|key| Request::Get { key, value: true });
+        let mut answers = self.0.servers.ask_all(requests.collect()).await;
+        if answers.iter().all(Result::is_err)
+            && let Some(Err(fault)) = answers.pop()
+        {
+            return Err(fault);
+        }
+        Ok(answers.into_iter().map(|answer| found(answer).unwrap_or_default()).collect())
+    }
+
+    /// All that can be stored is, also where another value or server fails.
+    async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        let mut requests = Vec::with_capacity(entries.len());
+        let mut refused = Ok(());
+        for (key, entry) in entries {
+            match self.0.pack(key, entry) {
+                Ok((flags, value)) => {
+                    let (ttl, only) = (self.0.ttl(), Only::Always);
+                    requests.push(Request::Store { key, flags, value, ttl, only });
+                }
+                Err(fault) => refused = Err(fault),
+            }
+        }
+        let answers = self.0.servers.ask_all(requests).await;
+        answers.into_iter().map(changed).chain([refused]).collect()
+    }
+
+    async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let requests = keys.iter().map(|key| Request::Delete { key, number: None });
+        self.0.servers.ask_all(requests.collect()).await.into_iter().map(changed).collect()
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.0.options.locks.then(|| AnyMutex::new(Locks(self.0.clone())))
+    }
+
+    async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
+        self.0.claim(keys).await
+    }
+
+    async fn commit(&self, entries: Vec<(&str, Entry, Lease)>) -> Result<Vec<bool>, BackendError> {
+        self.0.commit(entries).await
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        Some(key::for_memcached(LONGEST_KEY - self.0.options.lock_prefix.len()))
+    }
+
+    fn inspect(&self) -> Option<Arc<dyn Inspect>> {
+        let text = self.0.target.protocol == Protocol::Meta;
+        text.then(|| Arc::new(self.clone()) as Arc<dyn Inspect>)
+    }
+}

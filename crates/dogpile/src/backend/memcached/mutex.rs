@@ -1,0 +1,186 @@
+//! The lock that reaches every process: Python's key, taken with `add`. Ours
+//! has a token for a value, and a lease that is renewed while its creator runs.
+//!
+//! Each change gives an item another number, and servers store or remove an
+//! item of a given number only. So a release or a renewal that comes too late
+//! does nothing to a successor's lock.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::item::ttl;
+use super::protocol::{Only, Reply, Request};
+use super::{Shared, check_key, strange};
+use crate::backend::BackendError;
+use crate::lock::{Lease, Mutex};
+use crate::remote::lease::{self, Leases, Terms};
+use crate::remote::new_token;
+use crate::sync;
+
+/// The locks of the servers.
+pub(super) struct Locks(pub(super) Arc<Shared>);
+
+/// Holding a lock.
+pub(super) type Held = lease::Held<Shared>;
+
+/// What is known of a lock that was taken.
+pub(super) struct Grip {
+    pub(super) lock: String,
+    pub(super) token: Bytes,
+    state: sync::Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    /// The lock's number, if it was told.
+    number: Option<u64>,
+    /// When the lease last began; `None` if the lock is known to be lost.
+    began: Option<Instant>,
+}
+
+impl Grip {
+    /// A lock that is about to be taken.
+    pub(super) fn new(lock: String) -> Self {
+        let token = new_token().into_bytes().into();
+        let state = sync::Mutex::new(State { number: None, began: Some(Instant::now()) });
+        Self { lock, token, state }
+    }
+
+    /// The server says that the lock has this number; its lease began at
+    /// `began`, or before.
+    pub(super) fn confirm(&self, number: u64, began: Instant) {
+        *self.state.lock() = State { number: Some(number), began: Some(began) };
+    }
+
+    fn is_lost(&self) {
+        self.state.lock().began = None;
+    }
+
+    pub(super) fn number(&self) -> Option<u64> {
+        self.state.lock().number
+    }
+
+    /// Has the lease certainly not ended yet?
+    pub(super) fn is_fresh(&self, lease: Duration) -> bool {
+        self.state.lock().began.is_some_and(|began| began.elapsed() < lease)
+    }
+
+    /// The request that takes the lock, or takes it anew.
+    pub(super) fn taking(&self, lease: Duration, only: Only) -> Request<'_> {
+        // Servers count in whole seconds, of which the first may be cut short.
+        let ttl = ttl(Some(lease + Duration::from_secs(1)));
+        Request::Store { key: &self.lock, flags: 0, value: self.token.clone(), ttl, only }
+    }
+
+    pub(super) fn looking(&self) -> Request<'_> {
+        Request::Get { key: &self.lock, value: true }
+    }
+
+    /// The lock's number, if an answer says that it is still ours.
+    pub(super) fn is_in(&self, reply: &Reply) -> Option<u64> {
+        match reply {
+            Reply::Item { number, value, .. } if *value == self.token => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl Leases for Shared {
+    type Grip = Grip;
+
+    fn terms(&self) -> Terms {
+        self.options.terms
+    }
+
+    fn releases(&self) -> &AtomicUsize {
+        &self.releases
+    }
+
+    async fn extend(&self, grip: &Grip) -> Result<bool, BackendError> {
+        let lease = self.options.terms.lease;
+        // The second time with the number that the first one found.
+        for _ in 0..2 {
+            let began = Instant::now();
+            let only = grip.number().map_or(Only::IfAbsent, Only::IfUnchanged);
+            let reply = self.servers.ask(grip.taking(lease, only)).await?;
+            match reply {
+                Reply::Done { number } => {
+                    grip.confirm(number, began);
+                    return Ok(true);
+                }
+                // It was evicted. Nobody has taken it yet, or it is lost.
+                Reply::Missing => *grip.state.lock() = State { number: None, began: None },
+                Reply::Refused => match grip.is_in(&self.servers.ask(grip.looking()).await?) {
+                    Some(number) => grip.state.lock().number = Some(number),
+                    None => break,
+                },
+                other => return Err(strange(&other)),
+            }
+        }
+        grip.is_lost();
+        Ok(false)
+    }
+
+    async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
+        let mut number = grip.number();
+        // The number changes with each renewal: one may have come in between.
+        for _ in 0..3 {
+            if let Some(number) = number {
+                let delete = Request::Delete { key: &grip.lock, number: Some(number) };
+                match self.servers.ask(delete).await? {
+                    Reply::Done { .. } | Reply::Missing => return Ok(()),
+                    Reply::Refused => {}
+                    other => return Err(strange(&other)),
+                }
+            }
+            number = grip.is_in(&self.servers.ask(grip.looking()).await?);
+            if number.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The key of the lock of `key`.
+    pub(super) fn lock_key(&self, key: &str) -> Result<String, BackendError> {
+        let lock = [&self.options.lock_prefix, key].concat();
+        check_key(&lock)?;
+        Ok(lock)
+    }
+
+    async fn is_free(&self, lock: &str) -> Result<bool, BackendError> {
+        let reply = self.servers.ask(Request::Get { key: lock, value: false }).await?;
+        Ok(reply == Reply::Missing)
+    }
+}
+
+impl Mutex for Locks {
+    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        let grips = vec![Grip::new(self.0.lock_key(key)?)];
+        let taken = self.0.take(grips).await?.pop();
+        let taken = taken.ok_or_else(|| BackendError::other("a lock was not answered for"))??;
+        Ok(taken.map(Lease::new))
+    }
+
+    async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        let lock = self.0.lock_key(key)?;
+        lease::poll(self.0.options.longest_poll, || self.0.is_free(&lock)).await?;
+        Ok(None)
+    }
+
+    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
+        let Some(held) = lease.get::<super::fused::Won>() else {
+            return Err(BackendError::other("this is no lease of a memcached lock"));
+        };
+        held.unlock(&self.0).await
+    }
+
+    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
+        Ok(!self.0.is_free(&self.0.lock_key(key)?).await?)
+    }
+}

@@ -1,0 +1,195 @@
+//! What is said to a server and what it answers, in either of memcached's two
+//! protocols. Each request has one answer, and answers come in the order of the
+//! requests.
+//!
+//! Answers are the bytes of a stranger: what cannot be read is an error, and
+//! nothing is allocated before it has come.
+
+mod binary;
+mod meta;
+
+use bytes::{Bytes, BytesMut};
+
+/// A request.
+#[derive(Debug, Clone)]
+pub(super) enum Request<'a> {
+    /// The item under `key`; only whether there is one, and its number, without
+    /// `value`.
+    Get { key: &'a str, value: bool },
+    /// Stores an item. `ttl` is in the form that servers understand.
+    Store { key: &'a str, flags: u32, value: Bytes, ttl: u32, only: Only },
+    /// Removes the item, or only the one of this number.
+    Delete { key: &'a str, number: Option<u64> },
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn key(&self) -> &'a str {
+        match self {
+            Self::Get { key, .. } | Self::Store { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
+}
+
+/// When an item is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Only {
+    Always,
+    /// If there is none.
+    IfAbsent,
+    /// If the one that is there has this number.
+    IfUnchanged(u64),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The item. Its number is another one after each change.
+    Item { flags: u32, number: u64, value: Bytes },
+    /// It is done. A stored item has this number now.
+    Done { number: u64 },
+    /// There is no such item.
+    Missing,
+    /// There is one, or another than was asked for: nothing was done.
+    Refused,
+    /// The server cannot do it, for the reason it gives.
+    Failed(String),
+}
+
+/// What comes from the server is none of its protocol, or ends the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Broken(pub(super) String);
+
+/// How servers are spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Text with the meta commands of memcached 1.6 and later.
+    Meta,
+    /// The older binary one: the only one with SASL.
+    Binary,
+}
+
+/// No item is larger: the most that a server can be set to.
+const LARGEST: usize = 1 << 30;
+
+impl Protocol {
+    pub(super) fn write(self, request: &Request<'_>, into: &mut Vec<u8>) {
+        match self {
+            Self::Meta => meta::write(request, into),
+            Self::Binary => binary::write(request, into),
+        }
+    }
+
+    /// Takes the next answer off `from`; `None` if not all of it has come.
+    pub(super) fn read(self, from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
+        match self {
+            Self::Meta => meta::read(from),
+            Self::Binary => binary::read(from),
+        }
+    }
+
+    /// What logs in, to be sent before anything else.
+    pub(super) fn login(self, username: &str, password: &str) -> Vec<u8> {
+        match self {
+            Self::Meta => meta::login(username, password),
+            Self::Binary => binary::login(username, password),
+        }
+    }
+
+    /// Has the answer to the login come, and was it a good one?
+    pub(super) fn welcome(self, from: &mut BytesMut) -> Result<bool, Broken> {
+        let refused = || Broken("the server refuses the user name and password".to_owned());
+        match self {
+            Self::Meta if !from.contains(&b'\n') => Ok(false),
+            Self::Meta => from.starts_with(b"STORED").then_some(true).ok_or_else(refused),
+            Self::Binary => match binary::read(from)? {
+                None => Ok(false),
+                Some(Reply::Done { .. }) => Ok(true),
+                Some(_) => Err(refused()),
+            },
+        }
+    }
+}
+
+/// The text of an answer, as far as it is fit for a message.
+fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(200)]);
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOTH: [Protocol; 2] = [Protocol::Meta, Protocol::Binary];
+
+    fn replies(protocol: Protocol, bytes: &[u8]) -> Result<Vec<Reply>, Broken> {
+        let mut from = BytesMut::from(bytes);
+        let mut replies = Vec::new();
+        while let Some(reply) = protocol.read(&mut from)? {
+            replies.push(reply);
+        }
+        Ok(replies)
+    }
+
+    #[test]
+    fn meta_answers_are_read() {
+        let item = Reply::Item { flags: 8, number: 77, value: Bytes::from_static(b"a\r\nb") };
+        let answers = b"VA 4 f8 c77\r\na\r\nb\r\nHD c5\r\nHD\r\nEN\r\nNF\r\nNS\r\nEX\r\n\
+            SERVER_ERROR object too large for cache\r\n";
+        let expected = [
+            item,
+            Reply::Done { number: 5 },
+            Reply::Done { number: 0 },
+            Reply::Missing,
+            Reply::Missing,
+            Reply::Refused,
+            Reply::Refused,
+            Reply::Failed("object too large for cache".into()),
+        ];
+        assert_eq!(replies(Protocol::Meta, answers).unwrap(), expected);
+        // Cut anywhere, it is only unfinished.
+        for end in 0..answers.len() {
+            assert!(replies(Protocol::Meta, &answers[..end]).unwrap().len() < expected.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_ends_the_connection() {
+        let long = [&b"HD "[..], &[b'x'; 10_000]].concat();
+        for bytes in [
+            &b"WHAT\r\n"[..],
+            b"\r\n",
+            b"VA\r\n",
+            b"VA x\r\n",
+            b"VA 99999999999999999999\r\n",
+            b"VA 2000000000\r\n",
+            b"VA 1\r\nabc",
+            b"ERROR\r\n",
+            b"CLIENT_ERROR bad data chunk\r\n",
+            &long,
+        ] {
+            assert!(replies(Protocol::Meta, bytes).is_err(), "{}", shown(bytes));
+        }
+        let mut header = [0_u8; 24];
+        assert!(replies(Protocol::Binary, &header).is_err(), "no magic number");
+        header[0] = 0x81;
+        header[4] = 9;
+        assert!(replies(Protocol::Binary, &header).is_err(), "more extras than bytes");
+        header[8] = 0xff;
+        assert!(replies(Protocol::Binary, &header).is_err(), "too large");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_server_says_is_a_panic(bytes: Vec<u8>, words in "(VA|HD|EN|SERVER_ERROR|[ 0-9cf\r\n])*") {
+            for protocol in BOTH {
+                let _ = replies(protocol, &bytes);
+                let _ = replies(protocol, words.as_bytes());
+                let framed = [&[0x81, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 9][..], &bytes].concat();
+                let _ = replies(protocol, &framed);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One connection: many requests under way at a time, each answered in its
+//! turn.
+//!
+//! Two tasks drive it. One writes what has come together since it last wrote,
+//! the other reads. They end with the connection, or when it is dropped.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use super::endpoint::Stream;
+use super::protocol::{Broken, Protocol, Reply, Request};
+
+/// A connection.
+pub(super) struct Wire {
+    protocol: Protocol,
+    jobs: mpsc::UnboundedSender<Job>,
+    tasks: [AbortHandle; 2],
+}
+
+/// Requests that go together.
+struct Job {
+    bytes: Vec<u8>,
+    answer: Answer,
+}
+
+/// Where some answers are to go.
+struct Answer {
+    missing: usize,
+    replies: Vec<Reply>,
+    to: oneshot::Sender<Result<Vec<Reply>, Broken>>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Wire {
+    /// Drives `stream`, which is logged in, from the runtime that this is called
+    /// on.
+    pub(super) fn new(stream: Box<dyn Stream>, protocol: Protocol) -> Self {
+        let (input, output) = tokio::io::split(stream);
+        let (jobs, to_do) = mpsc::unbounded_channel();
+        let (sent, answers) = mpsc::unbounded_channel();
+        let writer = tokio::spawn(write(output, to_do, sent)).abort_handle();
+        let reader = tokio::spawn(read(input, answers, protocol)).abort_handle();
+        Self { protocol, jobs, tasks: [writer, reader] }
+    }
+
+    /// The answers to `requests`, in their order; an error if the connection
+    /// has ended.
+    pub(super) async fn send(&self, requests: &[Request<'_>]) -> Result<Vec<Reply>, Broken> {
+        let mut bytes = Vec::new();
+        for request in requests {
+            self.protocol.write(request, &mut bytes);
+        }
+        let (to, answered) = oneshot::channel();
+        let missing = requests.len();
+        let answer = Answer { missing, replies: Vec::with_capacity(missing), to };
+        let ended = || Broken("the connection has ended".to_owned());
+        self.jobs.send(Job { bytes, answer }).map_err(|_| ended())?;
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+/// What is written at once has about this many bytes at most.
+const TOGETHER: usize = 64 * 1024;
+
+async fn write(
+    mut output: WriteHalf<Box<dyn Stream>>,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    sent: mpsc::UnboundedSender<Answer>,
+) {
+    while let Some(job) = jobs.recv().await {
+        let mut bytes = job.bytes;
+        let mut told = sent.send(job.answer).is_ok();
+        while bytes.len() < TOGETHER
+            && let Ok(next) = jobs.try_recv()
+        {
+            bytes.extend_from_slice(&next.bytes);
+            told &= sent.send(next.answer).is_ok();
+        }
+        let written = async {
+            output.write_all(&bytes).await?;
+            output.flush().await
+        };
+        if !told || written.await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(
+    mut input: ReadHalf<Box<dyn Stream>>,
+    mut answers: mpsc::UnboundedReceiver<Answer>,
+    protocol: Protocol,
+) {
+    let mut buffer = BytesMut::new();
+    let mut waiting = VecDeque::new();
+    let why = loop {
+        buffer.reserve(4 * 1024);
+        match input.read_buf(&mut buffer).await {
+            Ok(0) => break Broken("the server has closed the connection".to_owned()),
+            Ok(_) => {}
+            Err(error) => break Broken(error.to_string()),
+        }
+        while let Ok(answer) = answers.try_recv() {
+            waiting.push_back(answer);
+        }
+        if let Err(broken) = answer(&mut buffer, &mut waiting, protocol) {
+            break broken;
+        }
+    };
+    answers.close();
+    while let Ok(answer) = answers.try_recv() {
+        waiting.push_back(answer);
+    }
+    for answer in waiting {
+        let _ = answer.to.send(Err(why.clone()));
+    }
+}
+
+/// Gives what has come to those who wait for it.
+fn answer(
+    buffer: &mut BytesMut,
+    waiting: &mut VecDeque<Answer>,
+    protocol: Protocol,
+) -> Result<(), Broken> {
+    while let Some(reply) = protocol.read(buffer)? {
+        let first = waiting.front_mut();
+        let first = first.ok_or_else(|| Broken("an answer that nobody asked for".to_owned()))?;
+        first.replies.push(reply);
+        if first.replies.len() == first.missing
+            && let Some(done) = waiting.pop_front()
+        {
+            // Who asked may have gone.
+            let _ = done.to.send(Ok(done.replies));
+        }
+    }
+    Ok(())
+}

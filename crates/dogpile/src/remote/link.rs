@@ -1,0 +1,262 @@
+//! A connection that is kept alive.
+//!
+//! A task on the I/O thread connects, and connects again when the connection is
+//! lost. While it is down, callers fail at once instead of waiting: only those
+//! who found out that it is down have paid for it (design: one time-out for
+//! the first caller, nothing for the rest).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::{io, random_share};
+use crate::backend::BackendError;
+use crate::log;
+
+/// Makes a connection; an error says why there is none.
+pub(crate) type Connect<W> =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Arc<W>, String>> + Send>> + Send + Sync>;
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connect: Duration,
+    pub(crate) response: Duration,
+    /// The longest pause between two attempts to connect.
+    pub(crate) retry: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            response: Duration::from_secs(1),
+            retry: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A connection of type `W` to one place, lost and found. Clones share it.
+pub(crate) struct Link<W: ?Sized>(Arc<Inner<W>>);
+
+impl<W: ?Sized> Clone for Link<W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Inner<W: ?Sized> {
+    name: String,
+    limits: Limits,
+    connect: Connect<W>,
+    /// Set when the first caller comes.
+    started: OnceLock<Started<W>>,
+}
+
+struct Started<W: ?Sized> {
+    state: watch::Receiver<State<W>>,
+    /// Says that the connection of this number is lost.
+    lost: watch::Sender<u64>,
+}
+
+enum State<W: ?Sized> {
+    /// For the first time, or after a connection that worked: worth waiting.
+    Connecting,
+    Up {
+        wire: Arc<W>,
+        number: u64,
+    },
+    /// The last attempt failed; the next one is under way or planned.
+    Down(Arc<str>),
+}
+
+/// Between attempts: at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a request has no answer.
+pub(crate) enum Lost {
+    /// Its connection ended. Another may be better.
+    Dropped(BackendError),
+    Fault(BackendError),
+}
+
+impl Lost {
+    fn into_fault(self) -> BackendError {
+        match self {
+            Self::Dropped(fault) | Self::Fault(fault) => fault,
+        }
+    }
+}
+
+impl From<BackendError> for Lost {
+    fn from(fault: BackendError) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<W: ?Sized + Send + Sync + 'static> Link<W> {
+    /// A link called `name` in messages. Nothing is connected before the first
+    /// call.
+    pub(crate) fn new(name: String, limits: Limits, connect: Connect<W>) -> Self {
+        Self(Arc::new(Inner { name, limits, connect, started: OnceLock::new() }))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Sends something over the connection. What was lost with it is sent once
+    /// more, so it must be something that may be carried out twice.
+    pub(crate) async fn request<T, F>(
+        &self,
+        send: impl Fn(Arc<W>) -> F,
+    ) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, Lost>>,
+    {
+        match self.once(&send).await {
+            Err(Lost::Dropped(_)) => self.once(&send).await.map_err(Lost::into_fault),
+            other => other.map_err(Lost::into_fault),
+        }
+    }
+
+    async fn once<T, F>(&self, send: impl Fn(Arc<W>) -> F) -> Result<T, Lost>
+    where
+        F: Future<Output = Result<T, Lost>>,
+    {
+        let started = self.started()?;
+        let (wire, number) = self.wire(started).await?;
+        let limit = self.0.limits.response;
+        let Some(answer) = io::within(limit, send(wire)).await? else {
+            started.lose(number);
+            let message = format!("{} did not answer within {limit:?}", self.0.name);
+            return Err(Lost::Fault(BackendError::unavailable(message)));
+        };
+        if matches!(answer, Err(Lost::Dropped(_))) {
+            started.lose(number);
+        }
+        answer
+    }
+
+    /// The connection, waiting for it where that is promising.
+    async fn wire(&self, started: &Started<W>) -> Result<(Arc<W>, u64), Lost> {
+        let mut state = started.state.clone();
+        let lost = *started.lost.borrow();
+        let settled = state.wait_for(|state| match state {
+            State::Connecting => false,
+            // Known to be lost, but not cleared away yet.
+            State::Up { number, .. } => *number > lost,
+            State::Down(_) => true,
+        });
+        // The attempt has a limit of its own; this one is for a thread that
+        // does not get to it.
+        let limit = self.0.limits.connect.saturating_mul(2);
+        let settled = io::within(limit, settled).await?;
+        match settled.and_then(Result::ok).as_deref() {
+            Some(State::Up { wire, number }) => Ok((wire.clone(), *number)),
+            Some(State::Down(why)) => {
+                let message = format!("{} is down: {why}", self.0.name);
+                Err(Lost::Fault(BackendError::unavailable(message)))
+            }
+            Some(State::Connecting) | None => {
+                let message = format!("{} cannot be connected to", self.0.name);
+                Err(Lost::Fault(BackendError::unavailable(message)))
+            }
+        }
+    }
+
+    fn started(&self) -> Result<&Started<W>, BackendError> {
+        if let Some(started) = self.0.started.get() {
+            return Ok(started);
+        }
+        let (state, watched) = watch::channel(State::Connecting);
+        let (lost, losses) = watch::channel(0);
+        let keep = keep_alive(Arc::downgrade(&self.0), io::home_of_caller(), state, losses);
+        let started = self.0.started.get_or_init(|| Started { state: watched, lost });
+        // If another caller was faster, this task finds its channel closed and
+        // ends.
+        io::spawn(keep)?;
+        Ok(started)
+    }
+}
+
+impl<W: ?Sized> Started<W> {
+    fn lose(&self, number: u64) {
+        self.lost.send_if_modified(|lost| {
+            let news = *lost < number;
+            *lost = (*lost).max(number);
+            news
+        });
+    }
+}
+
+/// Connects, waits for the loss of the connection, connects again; as long as
+/// the link is there.
+///
+/// The connection is driven at `home`, the runtime of the first caller, if it
+/// has one with threads of its own: an answer that need not change threads is
+/// quicker. When that runtime ends, the I/O thread takes over.
+async fn keep_alive<W: ?Sized + Send + Sync + 'static>(
+    link: std::sync::Weak<Inner<W>>,
+    mut home: Option<Handle>,
+    state: watch::Sender<State<W>>,
+    mut losses: watch::Receiver<u64>,
+) {
+    let mut number = 0;
+    let mut failures = 0;
+    while let Some(inner) = link.upgrade() {
+        let connecting = (inner.connect)();
+        let connected = match &home {
+            None => tokio::time::timeout(inner.limits.connect, connecting).await,
+            Some(runtime) => {
+                let there = runtime.spawn(connecting);
+                match tokio::time::timeout(inner.limits.connect, there).await {
+                    Ok(Ok(connected)) => Ok(connected),
+                    Err(late) => Err(late),
+                    Ok(Err(_ended)) => {
+                        home = None;
+                        continue;
+                    }
+                }
+            }
+        };
+        let why = match connected {
+            Ok(Ok(wire)) => {
+                if failures > 0 {
+                    log::server_found(&inner.name, failures);
+                }
+                drop(inner);
+                (number, failures) = (number + 1, 0);
+                state.send_replace(State::Up { wire, number });
+                if losses.wait_for(|lost| *lost >= number).await.is_err() {
+                    return;
+                }
+                state.send_replace(State::Connecting);
+                continue;
+            }
+            Ok(Err(why)) => why,
+            Err(_) => format!("no connection within {:?}", inner.limits.connect),
+        };
+        let pause = pause_after(failures, inner.limits.retry);
+        if failures == 0 {
+            log::server_lost(&inner.name, &why);
+        }
+        drop(inner);
+        state.send_replace(State::Down(why.into()));
+        tokio::time::sleep(pause).await;
+        failures += 1;
+        if state.receiver_count() == 0 {
+            return;
+        }
+    }
+}
+
+/// Twice as long after each failure, and never at the same moment as others.
+pub(crate) fn pause_after(failures: u32, longest: Duration) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(longest);
+    pause.mul_f64(0.5 + 0.5 * random_share())
+}

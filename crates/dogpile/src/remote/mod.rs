@@ -1,0 +1,58 @@
+//! What the backends on servers have in common.
+//!
+//! - `io`: the thread that looks after connections and timers;
+//! - `link`: a connection that is kept alive, and known to be down while it is;
+//! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `tls`: certificates, and TLS for connections that are made here.
+
+pub(crate) mod io;
+pub(crate) mod lease;
+pub(crate) mod link;
+pub(crate) mod tls;
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::clock::{Clock, SystemClock};
+
+/// A number from 0 to 1 that nobody can guess.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
+pub(crate) fn random_share() -> f64 {
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A lock's token: when it was taken and by whom, for people who look, and
+/// randomness enough to be the only one.
+pub(crate) fn new_token() -> String {
+    let random = [1_u8, 2].map(|salt| RandomState::new().hash_one(salt));
+    let milliseconds = SystemClock.now() * 1e3;
+    let process = std::process::id();
+    format!("dogpile-{milliseconds:.0}-{process}-{:016x}{:016x}", random[0], random[1])
+}
+
+/// Who took a lock and how long ago, as far as its token says.
+pub(crate) fn holder(token: &[u8]) -> (String, Option<std::time::Duration>) {
+    let token = String::from_utf8_lossy(token);
+    let ours = token.strip_prefix("dogpile-").and_then(|rest| {
+        let (since, rest) = rest.split_once('-')?;
+        let (process, _) = rest.split_once('-')?;
+        Some((since.parse::<f64>().ok()?, process.parse::<u32>().ok()?))
+    });
+    let Some((since, process)) = ours else {
+        return (format!("token {}", token.chars().take(8).collect::<String>()), None);
+    };
+    let seconds = (SystemClock.now() - since / 1e3).max(0.0);
+    (format!("process {process}"), std::time::Duration::try_from_secs_f64(seconds).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_say_who_and_since_when() {
+        let (who, age) = holder(new_token().as_bytes());
+        assert_eq!(who, format!("process {}", std::process::id()));
+        assert!(age.unwrap() < std::time::Duration::from_secs(60));
+        assert_eq!(holder(b"3f2a77d0aa11").0, "token 3f2a77d0");
+    }
+}
