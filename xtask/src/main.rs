@@ -65,8 +65,8 @@ fn test() -> Result<(), Failure> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
     cargo(clippy).named("lints").run()?;
     features()?;
-    python::install()?;
     servers::install()?;
+    python::install()?;
     cargo(["test", "--workspace", "--all-features"]).named("tests").run()?;
     // As the README begins.
     cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
@@ -96,8 +96,8 @@ fn model_checks() -> Step {
 }
 
 fn bench(arguments: &[&str]) -> Result<(), Failure> {
-    python::install()?;
     servers::install()?;
+    python::install()?;
     cargo(["build", "--release", "-p", "dogpile-cli"]).named("the command").run()?;
     let bkt = ["install", "bkt", "--root", "target/bkt", "--quiet"];
     cargo(bkt).named("bkt, to compare with").run()?;

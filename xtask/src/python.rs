@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::run::{Failure, program};
 
 const FOLDER: &str = "target/python";
-const PACKAGES: [&str; 3] = ["dogpile.cache==1.5.0", "msgpack", "redis"];
+const PACKAGES: [&str; 5] = ["dogpile.cache==1.5.0", "msgpack", "pylibmc", "pymemcache", "redis"];
 
 pub(crate) fn install() -> Result<(), Failure> {
     let interpreter = Path::new(FOLDER).join("bin/python");
-    let check = "from dogpile.cache import make_region; import msgpack, redis, sqlite3";
+    let check = "import dogpile.cache, msgpack, pylibmc, pymemcache, redis, sqlite3";
     if program(&interpreter, ["-c", check]).quiet().run().is_ok() {
         return Ok(());
     }

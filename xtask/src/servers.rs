@@ -2,23 +2,24 @@
 
 use crate::run::{Failure, program};
 
-/// A program that a test calls, and the package that has it.
-const PROGRAMS: [(&str, &str); 6] = [
-    ("redis-server", "redis-server"),
-    ("redis-cli", "redis-tools"),
-    ("memcached", "memcached"),
-    ("saslpasswd2", "sasl2-bin"),
-    ("openssl", "openssl"),
-    ("setpriv", "util-linux"),
+/// What a test needs, as a condition of the shell, and the package that has it.
+const NEEDED: [(&str, &str); 8] = [
+    ("command -v redis-server", "redis-server"),
+    ("command -v redis-cli", "redis-tools"),
+    ("command -v memcached", "memcached"),
+    ("command -v saslpasswd2", "sasl2-bin"),
+    ("command -v openssl", "openssl"),
+    ("command -v setpriv", "util-linux"),
+    // Python's pylibmc is built against these.
+    ("test -e /usr/include/libmemcached/memcached.h", "libmemcached-dev"),
+    ("test -e /usr/include/zlib.h", "zlib1g-dev"),
 ];
 
 /// Installs what is missing. The packages' own services are not started.
 pub(crate) fn install() -> Result<(), Failure> {
-    let missing: Vec<&str> = PROGRAMS
+    let missing: Vec<&str> = NEEDED
         .iter()
-        .filter(|(name, _)| {
-            program("sh", ["-c", &format!("command -v {name}")]).quiet().run().is_err()
-        })
+        .filter(|(condition, _)| program("sh", ["-c", condition]).quiet().run().is_err())
         .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {

@@ -3,12 +3,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use common::{python, script};
+use common::{Python, print_lateness, wait_for_async, wait_until};
 use dogpile::backend::Redis;
 use dogpile::clock::epoch_seconds;
 use dogpile::codec::{MessagePack, Pickle};
@@ -37,20 +36,8 @@ fn region(url: &str) -> Arc<Region> {
     Arc::new(region)
 }
 
-fn wait_until(condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never happens");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// How long after the value's creation the answers came, in milliseconds.
-fn print_lateness(who: &str, answers: &[Answer], stored: f64) {
-    let mut late: Vec<f64> = answers.iter().map(|answer| (answer.at - stored) * 1e3).collect();
-    late.sort_by(f64::total_cmp);
-    let [p50, p99, max] = [50, 99, 100].map(|percent| late[(late.len() - 1) * percent / 100]);
-    println!("{who}: answers after the store: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms");
+fn python() -> Python {
+    Python { backend: "redis", url: SERVER.url() }
 }
 
 fn stored_at(key: &str) -> f64 {
@@ -224,14 +211,6 @@ async fn a_server_that_hangs_counts_as_down() {
     wait_for_async(async || region.get::<u32>("k").await.ok() == Some(Some(1))).await;
 }
 
-async fn wait_for_async(condition: impl AsyncFn() -> bool) {
-    let began = Instant::now();
-    while !condition().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "it never happens");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test]
 async fn lost_connections_and_forgotten_scripts_are_not_noticed() {
     let server = RedisServer::start();
@@ -284,18 +263,6 @@ async fn a_waiter_gives_up_as_configured() {
     drop(lease);
 }
 
-fn python_process(arguments: &[&str]) -> Child {
-    let mut command = python();
-    command.arg(script("redis_region.py")).arg(SERVER.url()).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
-}
-
-fn run_python(arguments: &[&str]) -> Value {
-    let output = python_process(arguments).wait_with_output().unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap_or_default()
-}
-
 #[test]
 fn python_reads_what_we_write_and_the_other_way_round() {
     let value = json!({"id": 7, "names": ["Ada", "ü"], "half": 0.5, "none": null});
@@ -312,18 +279,21 @@ fn python_reads_what_we_write_and_the_other_way_round() {
         let [ours, theirs] = ["ours", "theirs"].map(|who| format!("{format}-{who}"));
         region.blocking().set(&ours, &value).unwrap();
         let stored = region.blocking().get_value_metadata::<Value>(&ours).unwrap().unwrap();
-        let seen = run_python(&[format, "get", &ours]);
+        let seen = python().json(&[format, "get", &ours]);
         assert_eq!(seen, json!({"value": value, "ct": epoch_seconds(stored.cached_time())}));
-        run_python(&[format, "set", &theirs, &value.to_string()]);
+        python().json(&[format, "set", &theirs, &value.to_string()]);
         let found = region.blocking().get_value_metadata::<Value>(&theirs).unwrap().unwrap();
         assert_eq!(found.value, value);
-        assert_eq!(run_python(&[format, "get", &theirs])["ct"], epoch_seconds(found.cached_time()));
+        assert_eq!(
+            python().json(&[format, "get", &theirs])["ct"],
+            epoch_seconds(found.cached_time())
+        );
     }
 }
 
 #[test]
 fn a_lock_held_by_python_makes_us_wait_and_take_its_value() {
-    let mut child = python_process(&["json", "create", "python-first", "0.5"]);
+    let mut child = python().start(&["json", "create", "python-first", "0.5"]);
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
@@ -351,46 +321,10 @@ async fn a_lock_held_by_us_makes_python_wait_and_take_our_value() {
         }
     });
     wait_for_async(async || region.key_is_locked("rust-first").await.unwrap()).await;
-    let waiting = || run_python_text(&["json", "create", "rust-first", "0"]);
+    let waiting = || python().text(&["json", "create", "rust-first", "0"]);
     let theirs = tokio::task::spawn_blocking(waiting).await.unwrap();
     assert_eq!(creating.await.unwrap(), "ours");
     assert_eq!(theirs.trim(), "ours", "it did not create");
-}
-
-fn run_python_text(arguments: &[&str]) -> String {
-    let output = python_process(arguments).wait_with_output().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Starts `count` Python processes in a storm of 25 threads each.
-struct PythonStorm(Vec<Child>);
-
-impl PythonStorm {
-    fn start(count: usize, key: &str, notes: &str) -> Self {
-        let start = |_| python_process(&["json", "storm", key, "25", notes, "0.1"]);
-        let mut processes: Vec<Child> = (0..count).map(start).collect();
-        for process in &mut processes {
-            let mut ready = [0; 6];
-            std::io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut ready).unwrap();
-            assert_eq!(&ready, b"ready\n");
-        }
-        Self(processes)
-    }
-
-    fn go(&mut self) {
-        for process in &mut self.0 {
-            writeln!(process.stdin.as_mut().unwrap(), "go").unwrap();
-        }
-    }
-
-    fn answers(self) -> Vec<Answer> {
-        let outputs = self.0.into_iter().map(|process| process.wait_with_output().unwrap().stdout);
-        let lines: Vec<String> = outputs
-            .flat_map(|output| output.lines().map(Result::unwrap).collect::<Vec<_>>())
-            .collect();
-        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
 }
 
 #[test]
@@ -398,7 +332,7 @@ fn a_mixed_storm_makes_one_creation() {
     let directory = TempDir::new().unwrap();
     let fleet = fleet(&directory, &[]).sized(4, 25);
     let notes = fleet.notes("mixed").display().to_string();
-    let mut storm = PythonStorm::start(4, "mixed", &notes);
+    let mut storm = python().storm(4, "mixed", &notes);
     let race = Race::Crowd { creation: 100 };
     let mut workers: Vec<_> = (0..4).map(|_| fleet.start(race, "mixed")).collect();
     workers.iter_mut().for_each(fleet::Worker::ready);
@@ -420,7 +354,7 @@ fn a_mixed_storm_makes_one_creation() {
 fn python_alone_in_the_same_storm() {
     let directory = TempDir::new().unwrap();
     let notes = directory.path().join("python.log").display().to_string();
-    let mut storm = PythonStorm::start(8, "python", &notes);
+    let mut storm = python().storm(8, "python", &notes);
     storm.go();
     let answers = storm.answers();
     assert_eq!(std::fs::read_to_string(notes).unwrap().lines().count(), 1);

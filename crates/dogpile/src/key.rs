@@ -112,7 +112,11 @@ pub fn for_memcached(longest: usize) -> Mangler {
         (1..=longest).contains(&key.len()) && key.bytes().all(taken) && !key.starts_with(MARK)
     };
     Mangler(Arc::new(move |key| {
-        if fits(key) { Cow::Borrowed(key) } else { Cow::Owned(format!("{MARK}{}", digest.mangle(key))) }
+        if fits(key) {
+            Cow::Borrowed(key)
+        } else {
+            Cow::Owned(format!("{MARK}{}", digest.mangle(key)))
+        }
     }))
 }
 

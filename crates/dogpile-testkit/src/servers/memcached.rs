@@ -63,6 +63,11 @@ impl MemcachedServer {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("memcached://{}", self.address())

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub enum Weather {
     Corrupt,
     /// Connections end, and new ones end at once.
     Cut,
+    /// Connections end in the middle of an answer.
+    CutShort,
 }
 
 /// A proxy before a server on this machine. Its threads end with the program.
@@ -27,6 +30,7 @@ pub struct Proxy {
     port: u16,
     weather: Arc<Mutex<Weather>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    requests: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -35,7 +39,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
         let own = listener.local_addr().expect("it is bound").port();
         let weather = Arc::new(Mutex::new(Weather::Fair));
-        let proxy = Self { port: own, weather, open: Arc::default() };
+        let proxy = Self { port: own, weather, open: Arc::default(), requests: Arc::default() };
         let accepting = proxy.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -48,6 +52,11 @@ impl Proxy {
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How often something came from a client: a request, or several at once.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Changes the weather, for open connections as well.
@@ -92,7 +101,12 @@ impl Proxy {
                 Weather::Cut => break,
                 _ => {}
             }
-            if to.write_all(bytes).is_err() {
+            let short = is_answer && self.weather() == Weather::CutShort;
+            let passing = if short { &bytes[..length / 2] } else { bytes };
+            if !is_answer {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+            }
+            if to.write_all(passing).is_err() || short {
                 break;
             }
         }

@@ -201,3 +201,19 @@ impl FromSetting for CodecName {
         }
     }
 }
+
+/// The content of a file.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(super) struct FileContent(pub(super) Vec<u8>);
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl FromSetting for FileContent {
+    const EXPECTED: &'static str = "the path of a file that can be read";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        if super::coerce(text) == super::Scalar::None {
+            return None;
+        }
+        std::fs::read(text.trim()).ok().map(Self)
+    }
+}

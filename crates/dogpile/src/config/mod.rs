@@ -57,6 +57,8 @@ mod error;
 #[cfg(feature = "file")]
 mod file;
 mod location;
+#[cfg(feature = "memcached")]
+mod memcached;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;

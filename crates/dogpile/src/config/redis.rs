@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Arguments, ConfigError, FromSetting, Scalar, coerce};
+use super::arguments::FileContent;
+use super::{Arguments, ConfigError};
 use crate::backend::{AnyBackend, BackendError, Redis, RedisBuilder};
 
 /// Which servers a backend's name stands for.
@@ -94,11 +95,11 @@ fn connection(
     if let Some(password) = arguments.take::<String>("sentinel_password")? {
         builder = builder.sentinel_credentials(sentinel_username.as_deref(), &password);
     }
-    if let Some(root) = arguments.take::<File>("ssl_ca_certs")? {
+    if let Some(root) = arguments.take::<FileContent>("ssl_ca_certs")? {
         builder = builder.tls_root(&root.0);
     }
-    let certificate = arguments.take::<File>("ssl_certfile")?;
-    let key = arguments.take::<File>("ssl_keyfile")?;
+    let certificate = arguments.take::<FileContent>("ssl_certfile")?;
+    let key = arguments.take::<FileContent>("ssl_keyfile")?;
     if let (Some(certificate), Some(key)) = (certificate, key) {
         builder = builder.tls_client(&certificate.0, &key.0);
     }
@@ -142,18 +143,4 @@ fn locks(
         Some(limit) => builder.lock_patience(limit),
         None => builder,
     })
-}
-
-/// The content of a file.
-struct File(Vec<u8>);
-
-impl FromSetting for File {
-    const EXPECTED: &'static str = "the path of a file that can be read";
-
-    fn from_setting(text: &str) -> Option<Self> {
-        if coerce(text) == Scalar::None {
-            return None;
-        }
-        std::fs::read(text.trim()).ok().map(Self)
-    }
 }

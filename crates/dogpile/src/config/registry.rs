@@ -94,6 +94,14 @@ fn built_in_backends() -> BTreeMap<String, Arc<Make>> {
         names.insert("file".into(), Arc::new(super::file::backend));
         names.insert("dbm".into(), Arc::new(super::file::backend));
     }
+    #[cfg(feature = "memcached")]
+    {
+        use super::memcached;
+        for name in memcached::NAMES.into_iter().chain(memcached::SCHEMES) {
+            let make = move |arguments: &mut _| memcached::backend(name, arguments);
+            names.insert(name.to_owned(), Arc::new(make));
+        }
+    }
     #[cfg(feature = "redis")]
     {
         use super::redis;

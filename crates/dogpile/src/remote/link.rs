@@ -111,10 +111,7 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
 
     /// Sends something over the connection. What was lost with it is sent once
     /// more, so it must be something that may be carried out twice.
-    pub(crate) async fn request<T, F>(
-        &self,
-        send: impl Fn(Arc<W>) -> F,
-    ) -> Result<T, BackendError>
+    pub(crate) async fn request<T, F>(&self, send: impl Fn(Arc<W>) -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, Lost>>,
     {

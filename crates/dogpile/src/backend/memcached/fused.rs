@@ -22,7 +22,10 @@ use crate::value::Entry;
 
 /// What a lease of this backend holds.
 pub(super) enum Won {
-    Locked { held: Held, before: Before },
+    Locked {
+        held: Held,
+        before: Before,
+    },
     /// The lock's server is away: its caller goes ahead without.
     Unlocked,
 }
@@ -176,9 +179,8 @@ impl Shared {
     /// ours.
     async fn confirm(&self, stores: &mut [Store<'_>]) {
         let lease = self.options.terms.lease;
-        let doubtful = |store: &&mut Store<'_>| {
-            store.held().is_some_and(|held| !held.grip.is_fresh(lease))
-        };
+        let doubtful =
+            |store: &&mut Store<'_>| store.held().is_some_and(|held| !held.grip.is_fresh(lease));
         let mut doubtful: Vec<_> = stores.iter_mut().filter(doubtful).collect();
         let grips: Vec<Arc<Grip>> =
             doubtful.iter().filter_map(|store| Some(store.held()?.grip.clone())).collect();
@@ -233,7 +235,9 @@ impl Shared {
             Reply::Refused => {
                 let read = Request::Get { key: store.key, value: true };
                 let there = self.servers.ask(read).await?;
-                Ok(matches!((there, &store.packed), (Reply::Item { value, .. }, Ok((_, ours))) if value == *ours))
+                Ok(
+                    matches!((there, &store.packed), (Reply::Item { value, .. }, Ok((_, ours))) if value == *ours),
+                )
             }
             other => Err(strange(&other)),
         }
@@ -246,7 +250,11 @@ fn claimed(seen: Seen, value: Answer) -> Result<Before, Entry> {
     match value {
         Ok(Reply::Item { flags, number, value }) => {
             let entry = item::unpack(flags, &value);
-            if seen.is_outdated_by(Some(&entry)) { Err(entry) } else { Ok(Before::Numbered(number)) }
+            if seen.is_outdated_by(Some(&entry)) {
+                Err(entry)
+            } else {
+                Ok(Before::Numbered(number))
+            }
         }
         Ok(Reply::Missing) => Ok(Before::Nothing),
         // The value's server is away, or says something strange.

@@ -77,9 +77,8 @@ async fn lines(target: &Target, address: &Address, command: &str) -> Result<Vec<
 
 /// The key in a line such as `key=a%20b exp=-1 la=5 cas=7 fetch=no cls=1 size=63`.
 fn key_of(line: &str) -> Option<KeyInfo> {
-    let field = |name: &str| {
-        line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-    };
+    let field =
+        |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     let key = decode(field("key")?);
     Some(KeyInfo { key, value_bytes: field("size").and_then(|size| size.parse().ok()) })
 }

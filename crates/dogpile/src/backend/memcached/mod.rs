@@ -180,6 +180,12 @@ impl MemcachedBuilder {
         self
     }
 
+    /// Switches TLS on, as `memcacheds://` does.
+    pub fn tls(mut self) -> Self {
+        self.target.tls.get_or_insert_default();
+        self
+    }
+
     /// Whom to trust in place of the system's authorities: certificates in PEM.
     /// Switches TLS on.
     pub fn tls_root(mut self, pem: &[u8]) -> Self {
@@ -316,10 +322,14 @@ const LONGEST_KEY: usize = 250;
 /// Keys that the server would take for something else must not reach it.
 fn check_key(key: &str) -> Result<(), BackendError> {
     if key.len() > LONGEST_KEY {
-        return Err(BackendError::refused("memcached's keys have 250 bytes at most, the lock's prefix included: let the region mangle them"));
+        return Err(BackendError::refused(
+            "memcached's keys have 250 bytes at most, the lock's prefix included: let the region mangle them",
+        ));
     }
     if key.is_empty() || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(BackendError::refused("memcached's keys are not empty and have neither spaces nor control characters: let the region mangle them"));
+        return Err(BackendError::refused(
+            "memcached's keys are not empty and have neither spaces nor control characters: let the region mangle them",
+        ));
     }
     Ok(())
 }
@@ -327,9 +337,9 @@ fn check_key(key: &str) -> Result<(), BackendError> {
 /// An answer that says that something went wrong, or nothing sensible.
 fn strange(reply: &Reply) -> BackendError {
     match reply {
-        Reply::Failed(why) if why.to_lowercase().contains("too large") => {
-            BackendError::refused(format!("the server refuses the value: {why} (what was stored under the key is gone)"))
-        }
+        Reply::Failed(why) if why.to_lowercase().contains("too large") => BackendError::refused(
+            format!("the server refuses the value: {why} (what was stored under the key is gone)"),
+        ),
         Reply::Failed(why) => BackendError::other(format!("the server refuses: {why}")),
         _ => BackendError::other("the server's answer does not fit the request"),
     }

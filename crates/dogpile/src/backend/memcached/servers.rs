@@ -89,7 +89,8 @@ impl Servers {
                 }
                 Err(fault) => {
                     for &index in indexes {
-                        answers[index] = Some(Err(BackendError::new(fault.kind(), fault.to_string())));
+                        answers[index] =
+                            Some(Err(BackendError::new(fault.kind(), fault.to_string())));
                     }
                 }
             }

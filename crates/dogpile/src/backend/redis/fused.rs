@@ -208,9 +208,7 @@ impl<'k> Wanted<'k> {
         };
         let mut parts = parts.into_iter();
         Ok(match (parts.next(), parts.next()) {
-            (Some(Value::Int(1)), _) => {
-                Claimed::Won(Lease::new(Held::new(shared, self.grip())))
-            }
+            (Some(Value::Int(1)), _) => Claimed::Won(Lease::new(Held::new(shared, self.grip()))),
             (Some(Value::Int(2)), Some(Value::BulkString(frame))) => {
                 Claimed::Changed(Entry::from_frame(&frame.into()))
             }

@@ -105,9 +105,8 @@ impl Mutex for Locks {
             None => false,
         };
         if !told {
-            let is_free = async || {
-                Ok(self.0.link.send(cmd("EXISTS").arg(&lock)).await? == Value::Int(0))
-            };
+            let is_free =
+                async || Ok(self.0.link.send(cmd("EXISTS").arg(&lock)).await? == Value::Int(0));
             lease::poll(self.0.options.longest_poll, is_free).await?;
         }
         Ok(None)

@@ -36,14 +36,7 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
 
 /// Keys have at most 250 bytes, and values less than 4 GiB: both were checked.
 #[expect(clippy::cast_possible_truncation, reason = "the lengths were checked")]
-fn packet(
-    into: &mut Vec<u8>,
-    operation: u8,
-    number: u64,
-    extras: &[u8],
-    key: &[u8],
-    value: &[u8],
-) {
+fn packet(into: &mut Vec<u8>, operation: u8, number: u64, extras: &[u8], key: &[u8], value: &[u8]) {
     into.extend_from_slice(&[REQUEST, operation]);
     into.extend_from_slice(&(key.len() as u16).to_be_bytes());
     into.extend_from_slice(&[extras.len() as u8, 0, 0, 0]);

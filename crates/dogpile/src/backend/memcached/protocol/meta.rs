@@ -42,9 +42,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
         Some(b"HD") => Reply::Done { number: flag(words, b'c').unwrap_or(0) },
         Some(b"EN" | b"NF") => Reply::Missing,
         Some(b"NS" | b"EX") => Reply::Refused,
-        Some(word @ b"SERVER_ERROR") => {
-            Reply::Failed(shown(&line[word.len()..]).trim().to_owned())
-        }
+        Some(word @ b"SERVER_ERROR") => Reply::Failed(shown(&line[word.len()..]).trim().to_owned()),
         // A server from before 1.6, or one that has lost the thread.
         Some(b"ERROR" | b"CLIENT_ERROR") => {
             let hint = "the meta commands need memcached 1.6 or later";

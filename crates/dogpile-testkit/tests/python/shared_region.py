@@ -1,5 +1,6 @@
-"""A dogpile.cache process over Redis: `redis_region.py URL FORMAT COMMAND KEY [...]`.
+"""A dogpile.cache process over servers: `shared_region.py BACKEND URL FORMAT COMMAND KEY [...]`.
 
+BACKEND is the name of one of dogpile.cache's, URL its url (several separated by commas).
 FORMAT is `json`, `msgpack` or `pickle` (dogpile.cache's default). Commands:
 
     get KEY                 prints {"value", "ct"}, or null
@@ -17,7 +18,7 @@ import time
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 
-url, form, command, key, *rest = sys.argv[1:]
+backend, url, form, command, key, *rest = sys.argv[1:]
 
 
 def formats():
@@ -30,12 +31,14 @@ def formats():
     return {}
 
 
-region = make_region(**formats()).configure(
-    "dogpile.cache.redis",
-    arguments={"url": url, "distributed_lock": True, "lock_timeout": 30,
-               "thread_local_lock": False,
-               "connection_kwargs": {"max_connections": 1000}},
-)
+arguments = {"url": url, "distributed_lock": True, "lock_timeout": 30}
+if backend == "redis":
+    arguments |= {"thread_local_lock": False, "connection_kwargs": {"max_connections": 1000}}
+else:
+    arguments["url"] = url.split(",")
+if backend == "pylibmc" and form == "json":
+    arguments["min_compress_len"] = 1000
+region = make_region(**formats()).configure("dogpile.cache." + backend, arguments=arguments)
 
 
 def value_of(notes=None):

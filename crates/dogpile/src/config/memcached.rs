@@ -1,0 +1,145 @@
+//! The arguments of the memcached backend, those of dogpile.cache's four among
+//! them.
+
+use std::time::Duration;
+
+use super::arguments::FileContent;
+use super::{Arguments, ConfigError, FromSetting};
+use crate::backend::{AnyBackend, BackendError, Memcached, MemcachedBuilder, Placement};
+
+/// The names of dogpile.cache's backends, each for a client library. Several
+/// servers share the keys as with that one.
+pub(super) const NAMES: [&str; 4] = ["memcached", "pymemcache", "pylibmc", "bmemcached"];
+
+/// The schemes of URLs that name such servers.
+pub(super) const SCHEMES: [&str; 4] =
+    ["memcacheds", "memcached+binary", "memcacheds+binary", "memcached+unix"];
+
+pub(super) fn backend(name: &str, arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
+    let wrong = |fault: BackendError| ConfigError::Backend {
+        name: "memcached".to_owned(),
+        message: fault.to_string(),
+    };
+    let mut builder = servers(arguments).map_err(wrong)?;
+    let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
+    if tls {
+        builder = builder.tls();
+    }
+    let binary = arguments.take::<bool>("binary")?.unwrap_or(name == "bmemcached");
+    if binary {
+        builder = builder.binary_protocol();
+    }
+    let default = if name == "pylibmc" { Placement::Modulo } else { Placement::Rendezvous };
+    builder = builder.placement(arguments.take("placement")?.unwrap_or(default));
+    let builder = connection(builder, arguments)?;
+    let builder = values_and_locks(builder, arguments)?;
+    Ok(AnyBackend::new(builder.open().map_err(wrong)?))
+}
+
+/// One URL, or places as Python has them: `host:port`, several of them, sockets.
+fn servers(arguments: &mut Arguments) -> Result<MemcachedBuilder, BackendError> {
+    let places = arguments.take_list("url");
+    match &places[..] {
+        [] => Memcached::builder("memcached://localhost"),
+        [first, rest @ ..] if first.contains("://") => {
+            let builder = Memcached::builder(first)?;
+            rest.iter().try_fold(builder, |builder, place| builder.server(place))
+        }
+        [first, rest @ ..] => {
+            let builder = if first.starts_with('/') {
+                Memcached::builder(&format!("memcached+unix://{first}"))?
+            } else {
+                Memcached::builder(&format!("memcached://{first}"))?
+            };
+            rest.iter().try_fold(builder, |builder, place| builder.server(place))
+        }
+    }
+}
+
+fn connection(
+    mut builder: MemcachedBuilder,
+    arguments: &mut Arguments,
+) -> Result<MemcachedBuilder, ConfigError> {
+    if let Some(username) = arguments.take::<String>("username")? {
+        builder = builder.username(&username);
+    }
+    if let Some(password) = arguments.take::<String>("password")? {
+        builder = builder.password(&password);
+    }
+    if let Some(root) = arguments.take::<FileContent>("ssl_ca_certs")? {
+        builder = builder.tls_root(&root.0);
+    }
+    let certificate = arguments.take::<FileContent>("ssl_certfile")?;
+    let key = arguments.take::<FileContent>("ssl_keyfile")?;
+    if let (Some(certificate), Some(key)) = (certificate, key) {
+        builder = builder.tls_client(&certificate.0, &key.0);
+    }
+    for name in ["socket_timeout", "timeout"] {
+        if let Some(limit) = arguments.take(name)? {
+            builder = builder.response_timeout(limit);
+        }
+    }
+    for name in ["socket_connect_timeout", "connect_timeout"] {
+        if let Some(limit) = arguments.take(name)? {
+            builder = builder.connect_timeout(limit);
+        }
+    }
+    for name in ["dead_retry", "hashclient_dead_timeout"] {
+        if let Some(pause) = arguments.take(name)? {
+            builder = builder.dead_retry(pause);
+        }
+    }
+    for name in ["connections", "max_pool_size"] {
+        if let Some(number) = arguments.take(name)? {
+            builder = builder.connections(number);
+        }
+    }
+    Ok(builder)
+}
+
+fn values_and_locks(
+    mut builder: MemcachedBuilder,
+    arguments: &mut Arguments,
+) -> Result<MemcachedBuilder, ConfigError> {
+    if let Some(time) = arguments.take::<Duration>("memcached_expire_time")?
+        && !time.is_zero()
+    {
+        builder = builder.storage_time(time);
+    }
+    if let Some(bytes) = arguments.take::<usize>("min_compress_len")?
+        && bytes > 0
+    {
+        builder = builder.min_compress_bytes(bytes);
+    }
+    if let Some(bytes) = arguments.take("max_item_bytes")? {
+        builder = builder.max_item_bytes(bytes);
+    }
+    if let Some(yes) = arguments.take("distributed_lock")? {
+        builder = builder.creation_locks(yes);
+    }
+    // Python's zero is a lock that never ends. Ours are leases, and renewed.
+    if let Some(lease) = arguments.take::<Duration>("lock_timeout")?
+        && !lease.is_zero()
+    {
+        builder = builder.lock_lease(lease);
+    }
+    if let Some(pause) = arguments.take("lock_sleep")? {
+        builder = builder.longest_poll(pause);
+    }
+    if let Some(prefix) = arguments.take::<String>("lock_prefix")? {
+        builder = builder.lock_prefix(&prefix);
+    }
+    Ok(builder)
+}
+
+impl FromSetting for Placement {
+    const EXPECTED: &'static str = "`rendezvous` or `modulo`";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        match text.trim() {
+            "rendezvous" => Some(Self::Rendezvous),
+            "modulo" => Some(Self::Modulo),
+            _ => None,
+        }
+    }
+}
