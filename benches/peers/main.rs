@@ -3,10 +3,11 @@
 //! does hits them all alike.
 //!
 //! ```text
-//! cargo bench -p dogpile-bench -- [--quick] [--json]
+//! cargo bench -p dogpile-bench -- [--quick] [--json] [--only=PART]
 //! ```
 //!
-//! `--quick` takes a few seconds, `--json` prints one object in place of the
+//! The parts are `memory`, `file`, `redis`, `memcached` and `exec`. `--quick`
+//! takes a few seconds, `--json` prints one object in place of the
 //! tables. A missed target is marked and no failure: it may be the machine's.
 //!
 //! ```text
@@ -19,7 +20,7 @@
 //!   bytes     memory per entry
 //!   json      values kept as bytes
 //!   file      values kept in a file
-//!   redis     values kept on a Redis server
+//!   servers   values kept on Redis and memcached servers
 //!   exec      `dogpile exec`
 //! ```
 
@@ -30,7 +31,7 @@ mod file;
 mod hits;
 mod json;
 mod measure;
-mod redis;
+mod servers;
 mod storm;
 mod table;
 mod threads;
@@ -40,18 +41,32 @@ use measure::Effort;
 use table::Report;
 
 fn main() {
-    let asked_for = |option| std::env::args().any(|argument| argument == option);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let asked_for = |option| arguments.iter().any(|argument| argument == option);
+    let only = arguments.iter().find_map(|argument| argument.strip_prefix("--only="));
+    let wanted = |name| only.is_none_or(|only| only == name);
     let effort = if asked_for("--quick") { Effort::QUICK } else { Effort::FULL };
     let mut report = Report::new(asked_for("--json"));
-    let caches = Caches::filled();
-    report.add(&hits::section(&caches, effort));
-    report.add(&json::section(effort));
-    report.add(&threads::section(&caches, effort));
-    report.add(&storm::section(effort));
-    report.add(&bytes::section());
-    report.add(&file::section(effort));
-    report.add(&redis::section());
-    if let Some(section) = exec::section(effort) {
+    if wanted("memory") {
+        let caches = Caches::filled();
+        report.add(&hits::section(&caches, effort));
+        report.add(&json::section(effort));
+        report.add(&threads::section(&caches, effort));
+        report.add(&storm::section(effort));
+        report.add(&bytes::section());
+    }
+    if wanted("file") {
+        report.add(&file::section(effort));
+    }
+    if wanted("redis") {
+        report.add(&servers::redis());
+    }
+    if wanted("memcached") {
+        report.add(&servers::memcached());
+    }
+    if wanted("exec")
+        && let Some(section) = exec::section(effort)
+    {
         report.add(&section);
     }
     report.finish();

@@ -109,7 +109,7 @@ fn fuzz(seconds: &str) -> Result<(), Failure> {
     if cargo(["fuzz", "--version"]).quiet().run().is_err() {
         cargo(["install", "cargo-fuzz", "--locked"]).named("installing cargo-fuzz").run()?;
     }
-    for target in ["wire", "msgpack", "pickle"] {
+    for target in ["wire", "msgpack", "pickle", "memcached"] {
         let limit = format!("-max_total_time={seconds}");
         let fuzz = ["+nightly", "fuzz", "run", target, "--", &limit];
         cargo(fuzz).named(&format!("fuzzing {target}")).run()?;

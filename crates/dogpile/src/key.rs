@@ -101,7 +101,7 @@ pub fn length_conditional(length: usize, mangler: Mangler) -> Mangler {
 /// ```
 /// let mangler = dogpile::key::for_memcached(245);
 /// assert_eq!(mangler.mangle("user:42"), "user:42");
-/// assert_eq!(mangler.mangle("user 42"), "sha1:a5f21b0cd8d91e74a5c1b6b55a9f52e4cd6a4d25");
+/// assert_eq!(mangler.mangle("user 42"), "sha1:542c5ef1096e5cde66b288e2c861ff0eb6750a56");
 /// ```
 #[cfg(feature = "memcached")]
 pub fn for_memcached(longest: usize) -> Mangler {

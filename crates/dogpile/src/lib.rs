@@ -57,9 +57,10 @@
 //! `memory` (default): the bounded backends in memory. `tokio` (default): the
 //! default background runner, blocking calls inside a runtime. `file`: the
 //! backend that keeps values in a file shared by processes. `redis`: the one
-//! that keeps them on Redis or Valkey servers. `tls`: TLS to them. `pickle`:
-//! values as Python writes them by default. `msgpack`, `sha1`, `config`, `toml`,
-//! `compression`, `encryption`, `metrics`, `tracing`: what their names say.
+//! that keeps them on Redis or Valkey servers. `memcached`: on memcached
+//! servers. `tls`: TLS to them. `pickle`: values as Python writes them by default.
+//! `msgpack`, `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`,
+//! `tracing`: what their names say.
 
 pub mod backend;
 mod blocking;

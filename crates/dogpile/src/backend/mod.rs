@@ -41,8 +41,11 @@ pub(crate) use any::{Boxed, ErasedBackend};
 pub use file::{Damage, File, FileBuilder};
 use inspect::Inspect;
 pub use map::{MapBackend, ObjectMap};
+#[cfg(all(feature = "memcached", fuzzing))]
+#[doc(hidden)]
+pub use memcached::read_answers;
 #[cfg(feature = "memcached")]
-pub use memcached::{Memcached, MemcachedBuilder, Placement};
+pub use memcached::{Memcached, MemcachedBuilder, Place, Placement};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
 pub use null::Null;

@@ -141,8 +141,14 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
 
     /// The connection, waiting for it where that is promising.
     async fn wire(&self, started: &Started<W>) -> Result<(Arc<W>, u64), Lost> {
-        let mut state = started.state.clone();
         let lost = *started.lost.borrow();
+        // Mostly there is one.
+        if let State::Up { wire, number } = &*started.state.borrow()
+            && *number > lost
+        {
+            return Ok((wire.clone(), *number));
+        }
+        let mut state = started.state.clone();
         let settled = state.wait_for(|state| match state {
             State::Connecting => false,
             // Known to be lost, but not cleared away yet.

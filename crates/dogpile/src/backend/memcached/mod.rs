@@ -35,7 +35,7 @@ use crate::remote::link::Limits;
 use crate::value::Entry;
 use endpoint::Target;
 use mutex::Locks;
-pub use placement::Placement;
+pub use placement::{Place, Placement};
 use protocol::{Only, Protocol, Reply, Request};
 use servers::{Answer, Servers};
 
@@ -316,6 +316,19 @@ impl MemcachedBuilder {
     }
 }
 
+/// For fuzzing: how many answers there are in what a server sent.
+#[cfg(fuzzing)]
+pub fn read_answers(is_binary: bool, bytes: &[u8]) -> usize {
+    let protocol = if is_binary { Protocol::Binary } else { Protocol::Meta };
+    let mut from = bytes::BytesMut::from(bytes);
+    std::iter::from_fn(|| protocol.read(&mut from).ok().flatten())
+        .map(|reply| match reply {
+            Reply::Item { flags, value, .. } => drop(item::unpack(flags, &value)),
+            _ => {}
+        })
+        .count()
+}
+
 /// The longest key that a server takes, in bytes.
 const LONGEST_KEY: usize = 250;
 
@@ -433,13 +446,13 @@ impl Backend for Memcached {
             }
         }
         let answers = self.0.servers.ask_all(requests).await;
-        answers.into_iter().map(changed).chain([refused]).collect()
+        answers.into_iter().try_for_each(changed).and(refused)
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let requests = keys.iter().map(|key| Request::Delete { key, number: None });
-        self.0.servers.ask_all(requests.collect()).await.into_iter().map(changed).collect()
+        self.0.servers.ask_all(requests.collect()).await.into_iter().try_for_each(changed)
     }
 
     fn mutex(&self) -> Option<AnyMutex> {

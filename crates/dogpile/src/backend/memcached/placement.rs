@@ -18,8 +18,12 @@ pub enum Placement {
     Modulo,
     /// The index of the server, from the key and the servers' names: to match
     /// any other client. An index that is too high means the last server.
-    Own(Arc<dyn Fn(&str, &[String]) -> usize + Send + Sync>),
+    Own(Arc<Place>),
 }
+
+/// A function from a key and the servers' names, as they were given, to the
+/// index of one of them.
+pub type Place = dyn Fn(&str, &[String]) -> usize + Send + Sync;
 
 impl fmt::Debug for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ use crate::remote::link::{Limits, Link, Lost};
 /// All servers. What is sent may be carried out twice, should its connection
 /// be lost.
 pub(super) struct Servers {
-    servers: Vec<Server>,
+    all: Vec<Server>,
     names: Vec<String>,
     placement: Placement,
 }
@@ -41,9 +41,9 @@ impl Servers {
             let links = (0..connections.max(1)).map(|_| link(target, address, limits));
             Server { links: links.collect(), turn: AtomicUsize::new(0) }
         };
-        let servers = target.addresses.iter().map(server).collect();
+        let all = target.addresses.iter().map(server).collect();
         let names = target.addresses.iter().map(ToString::to_string).collect();
-        Self { servers, names, placement }
+        Self { all, names, placement }
     }
 
     /// The index of the server that has `key`.
@@ -53,12 +53,12 @@ impl Servers {
 
     /// Is there only one?
     pub(super) fn are_one(&self) -> bool {
-        self.servers.len() == 1
+        self.all.len() == 1
     }
 
     /// The answer to one request.
     pub(super) async fn ask(&self, request: Request<'_>) -> Answer {
-        let server = &self.servers[self.of(request.key())];
+        let server = &self.all[self.of(request.key())];
         let mut replies = server.send(&[request]).await?;
         replies.pop().ok_or_else(|| BackendError::other("a request was not answered"))
     }
@@ -75,7 +75,7 @@ impl Servers {
             requests.push(request);
         }
         let sent = of_server.iter().map(|(server, (_, requests))| {
-            let server = &self.servers[*server];
+            let server = &self.all[*server];
             async move { server.send(requests).await }
         });
         let sent = join_all(sent).await;

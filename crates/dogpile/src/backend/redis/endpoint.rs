@@ -105,6 +105,7 @@ impl Target {
 
     /// A new connection.
     pub(super) async fn connect(&self) -> RedisResult<Arc<dyn Wire>> {
+        #[cfg(feature = "tls")]
         self.choose_cryptography();
         match &self.endpoint {
             Endpoint::Existing(wire) => Ok(wire.clone()),
@@ -123,6 +124,7 @@ impl Target {
     /// A new connection on which `on_push` hears of the keys that it read and
     /// that change afterwards.
     pub(super) async fn connect_tracking(&self, on_push: OnPush) -> RedisResult<Arc<dyn Wire>> {
+        #[cfg(feature = "tls")]
         self.choose_cryptography();
         let hear = move |push| {
             on_push(push);
@@ -136,8 +138,8 @@ impl Target {
     }
 
     /// rustls wants to be told once per process, by the application or by us.
+    #[cfg(feature = "tls")]
     fn choose_cryptography(&self) {
-        #[cfg(feature = "tls")]
         if self.tls.is_some() {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }

@@ -32,7 +32,7 @@ use super::{Codec, CodecError};
 ///
 /// let region = Region::new("shared with Python");
 /// region.configure(Config::new(SerializedMemory::new(100)).codec(Pickle))?;
-/// region.blocking().set("ada", &("Ada", 36))?;
+/// region.blocking().set("ada", &("Ada".to_owned(), 36))?;
 /// assert_eq!(region.blocking().get("ada")?, Some(("Ada".to_owned(), 36)));
 /// # Ok::<(), dogpile::Error>(())
 /// ```
