@@ -372,3 +372,20 @@ fn python_alone_in_the_same_storm() {
         print_lateness(&format!("8 {client} processes of 25 threads"), &answers, stored_at(&key));
     }
 }
+
+/// Settings beyond all measure are refused, or do what can be done.
+#[tokio::test]
+async fn absurd_settings_are_no_panic() {
+    let builder = || Memcached::builder(&SERVER.url()).unwrap();
+    let longest = builder().lock_lease(Duration::MAX).longest_creation(Duration::MAX);
+    let longest = longest.response_timeout(Duration::MAX).connect_timeout(Duration::MAX);
+    let longest = longest.storage_time(Duration::MAX).longest_poll(Duration::MAX);
+    let region = over(longest.dead_retry(Duration::MAX).connections(0).open().unwrap());
+    let made: u32 = region.get_or_create("absurd", async || 1).await;
+    assert_eq!((made, region.get("absurd").await.unwrap()), (1, Some(1)));
+    assert!(builder().lock_lease(Duration::ZERO).open().is_err());
+    assert!(builder().response_timeout(Duration::ZERO).open().is_err());
+    for prefix in ["", "_", "with space", "much too long a prefix"] {
+        assert!(builder().lock_prefix(prefix).open().is_err(), "{prefix}");
+    }
+}

@@ -100,8 +100,8 @@ fn release_behind<L: Leases>(leases: &Arc<L>, grip: Arc<L::Grip>) {
     leases.releases().fetch_add(1, Ordering::Relaxed);
     let behind = leases.clone();
     let released = io::spawn(async move {
-        let until = Instant::now() + behind.terms().lease;
-        while behind.release(&grip).await.is_err() && Instant::now() < until {
+        let (began, lease) = (Instant::now(), behind.terms().lease);
+        while behind.release(&grip).await.is_err() && began.elapsed() < lease {
             tokio::time::sleep(PAUSE).await;
         }
         behind.releases().fetch_sub(1, Ordering::Relaxed);

@@ -55,7 +55,7 @@ pub(super) fn ttl(time: Option<Duration>) -> u32 {
     // The text protocol reads no more than 31 bits.
     const LATEST: u64 = i32::MAX as u64;
     let Some(time) = time else { return 0 };
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let value = match seconds {
         0..=THIRTY_DAYS => seconds.max(1),

@@ -71,7 +71,7 @@ impl Grip {
     /// The request that takes the lock, or takes it anew.
     pub(super) fn taking(&self, lease: Duration, only: Only) -> Request<'_> {
         // Servers count in whole seconds, of which the first may be cut short.
-        let ttl = ttl(Some(lease + Duration::from_secs(1)));
+        let ttl = ttl(Some(lease.saturating_add(Duration::from_secs(1))));
         Request::Store { key: &self.lock, flags: 0, value: self.token.clone(), ttl, only }
     }
 
