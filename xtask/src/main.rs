@@ -42,7 +42,8 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 15] = [
+const FEATURES: [&str; 16] = [
+    "macros",
     "memory",
     "file",
     "redis",

@@ -62,6 +62,10 @@
 //! `msgpack`, `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`,
 //! `tracing`: what their names say.
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "decorated.rs"]
+pub mod __macro;
 pub mod backend;
 mod blocking;
 pub mod clock;
@@ -81,6 +85,13 @@ pub mod stats;
 mod sync;
 pub mod value;
 
+/// Caches what a function returns, by its arguments (contract 5 and 6; Python's
+/// `cache_on_arguments`).
+///
+#[doc = include_str!("../docs/cached.md")]
+#[cfg(feature = "macros")]
+#[doc(alias = "cache_on_arguments")]
+pub use dogpile_macros::cached;
 pub use error::{Error, Failure, Result};
 pub use invalidation::Mode;
 pub use lock::{OnTimeout, Status};

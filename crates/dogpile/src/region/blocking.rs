@@ -268,6 +268,42 @@ impl<'r, K: Kind, S: Shape, C> BlockingEntry<'r, K, S, C> {
         }
     }
 
+    /// See [`Entry::refresh`].
+    pub fn refresh<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        S::one(self.make_anew(|| Ok::<_, Infallible>(creator())))
+    }
+
+    /// See [`Entry::try_refresh`].
+    pub fn try_refresh<T, E>(self, creator: impl FnOnce() -> Result<T, E> + Send) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        S::tried(self.make_anew(creator))
+    }
+
+    fn make_anew<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<Answer<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        let region = self.0.region;
+        let creator = Starvable::new(creator);
+        match block_on(self.0.make_anew(|| ready(creator.run()))) {
+            Ok(result) => result,
+            Err(Starved) => creator.rescue(region, S::STRICT),
+        }
+    }
+
     fn create<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send,

@@ -12,7 +12,7 @@ use crate::backend::{AnyBackend, Backend};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Codec, RegionCodec};
 use crate::invalidation::{InProcess, Invalidation};
-use crate::key::Mangler;
+use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::OnTimeout;
 use crate::proxy::Layer;
 
@@ -37,6 +37,7 @@ pub struct Config<K = Serde> {
     pub(crate) backend: AnyBackend,
     pub(crate) codec: KindCodec,
     pub(crate) mangler: ManglerChoice,
+    pub(crate) key_generator: KeyGenerator,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: Arc<dyn Invalidation>,
     pub(crate) runner: Arc<dyn Runner>,
@@ -73,6 +74,7 @@ impl<K: Kind> Config<K> {
             backend,
             codec: KindCodec(RegionCodec::Json),
             mangler: ManglerChoice::Recommended,
+            key_generator: key::escaped,
             clock: Arc::new(SystemClock),
             invalidation: Arc::new(InProcess::new()),
             runner: Arc::new(DefaultRunner),
@@ -112,6 +114,13 @@ impl<K: Kind> Config<K> {
     /// Leaves keys as they are, also where the backend recommends a mangler.
     pub fn no_key_mangler(mut self) -> Self {
         self.mangler = ManglerChoice::None;
+        self
+    }
+
+    /// How the keys of functions with the attribute [`cached`](crate::cached) are
+    /// made that name no other way: [`key::escaped`] by default.
+    pub fn key_generator(mut self, generator: KeyGenerator) -> Self {
+        self.key_generator = generator;
         self
     }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::background::Runner;
 use super::config::{Config, ManglerChoice};
@@ -14,7 +15,7 @@ use crate::clock::{Clock, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{Invalidation, Mode};
-use crate::key::Mangler;
+use crate::key::{KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, Found, KeyedMutex, Lifetime, judge};
 use crate::log;
 use crate::stats::{Count, Stats};
@@ -68,6 +69,7 @@ pub(crate) struct Core {
     pub(crate) mutex: Option<AnyMutex>,
     pub(crate) objects: bool,
     pub(crate) mangler: Option<Mangler>,
+    pub(crate) key_generator: KeyGenerator,
     pub(crate) codec: Codec,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: Arc<dyn Invalidation>,
@@ -92,6 +94,7 @@ pub(crate) enum Unopened {
 impl Core {
     pub(crate) fn new<K: Kind>(shared: Arc<Shared>, config: Config<K>) -> Result<Self, Error> {
         let Config { backend, codec, mangler, clock, invalidation, runner, defaults, .. } = config;
+        let key_generator = config.key_generator;
         let objects = backend.keeps_objects();
         if K::NEEDS_OBJECTS && !objects {
             let region = shared.name.clone();
@@ -109,6 +112,7 @@ impl Core {
             mutex,
             objects,
             mangler,
+            key_generator,
             codec,
             clock,
             invalidation_is_remote: invalidation.is_remote(),
@@ -126,6 +130,7 @@ impl Core {
             objects: backend.keeps_objects(),
             backend,
             mangler: self.mangler.clone(),
+            key_generator: self.key_generator,
             codec: Codec(self.codec.0.clone()),
             clock: self.clock.clone(),
             invalidation: self.invalidation.clone(),
@@ -283,6 +288,21 @@ impl Core {
     pub(crate) fn failed(&self, operation: &'static str, source: BackendError) -> Error {
         self.stats().count(Count::BackendErrors);
         Error::Backend { region: self.name().to_owned(), operation, source }
+    }
+
+    /// Counts and logs a creation, or one that failed.
+    pub(crate) fn note_creation(&self, keys: &[&str], is_made: bool, took: Duration) {
+        if !is_made {
+            return self.stats().count(Count::CreatorFailures);
+        }
+        self.stats().add(Count::Creations, keys.len() as u64);
+        self.stats().creation_took(took);
+        log::generated(self.name(), keys, took);
+    }
+
+    /// Logs that a value was made and could not be stored.
+    pub(crate) fn note_not_stored(&self, key: &str, why: &Error) {
+        log::not_stored(self.name(), key, why);
     }
 
     /// Counts and logs a failure of the backend that is survived.

@@ -162,16 +162,7 @@ where
         let work = log::in_creation_span(site.core.name(), &site.asked(&indexes), work);
         Box::pin(async move {
             let made = work.await;
-            let stats = site.core.stats();
-            match &made {
-                Ok(made) => {
-                    let took = began.elapsed();
-                    stats.add(Count::Creations, made.len() as u64);
-                    stats.creation_took(took);
-                    log::generated(site.core.name(), &site.asked(&indexes), took);
-                }
-                Err(_) => stats.count(Count::CreatorFailures),
-            }
+            site.core.note_creation(&site.asked(&indexes), made.is_ok(), began.elapsed());
             made
         })
     })

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Region;
 use super::core::Core;
@@ -16,7 +16,8 @@ use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::error::{Error, Failure, Result};
-use crate::lock::{Found, Mutex, OnTimeout};
+use crate::lock::{Found, Mutex, OnTimeout, Status};
+use crate::log;
 use crate::stats::Count;
 use crate::value::Entry as StoredEntry;
 
@@ -127,6 +128,60 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
             return S::tried(Ok(hit));
         }
         S::tried(Box::pin(self.create(creator)).await)
+    }
+
+    /// Makes the value anew, whatever is stored, and stores it (contract 6).
+    ///
+    /// There is no election: it runs beside a creation that is going on, and
+    /// what ends last stays. `should_cache` is asked as ever; when the cache
+    /// fails, the caller gets the value all the same.
+    pub async fn refresh<T, F, Fut>(self, creator: F) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        S::one(self.make_anew(|| async { Ok::<_, Infallible>(creator().await) }).await)
+    }
+
+    /// As [`refresh`](Self::refresh), for a creator that can fail; then nothing
+    /// is stored, and what was stays.
+    pub async fn try_refresh<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        S::tried(self.make_anew(creator).await)
+    }
+
+    pub(super) async fn make_anew<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let Some(core) = self.region.core.load_full() else {
+            return Unconfigured(self.region).run(S::STRICT, creator).await;
+        };
+        let began = Instant::now();
+        let made = log::in_creation_span(core.name(), &[&self.key], creator()).await;
+        core.note_creation(&[&self.key], made.is_ok(), began.elapsed());
+        let value = made.map_err(Failure::Creator)?;
+        let ct = core.stamp();
+        if !self.should_cache.should_cache(&value) {
+            core.stats().count(Count::Vetoed);
+        } else if let Err(error) = core.keep(&self.key, &value, ct).await {
+            core.note_not_stored(&self.key, &error);
+            if S::STRICT {
+                return Err(error.into());
+            }
+        }
+        Ok(Answer { value, status: Status::Created, ct, now: ct })
     }
 
     pub(super) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
@@ -299,9 +354,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// Stores `value` as created now.
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
         let core = self.region.configured()?;
-        let entry = core.entry_for(&self.key, value, core.stamp())?;
-        let stored = core.backend.set(&core.stored_key(&self.key), entry).await;
-        stored.map_err(|fault| core.failed("set", fault))
+        core.keep(&self.key, value, core.stamp()).await
     }
 
     /// Removes the value; that there is none is fine.
@@ -370,6 +423,18 @@ impl Core {
         }
         self.note_unopened::<T>(key, &why);
         Ok(None)
+    }
+
+    /// Stores a value.
+    pub(super) async fn keep<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        value: &T,
+        ct: Timestamp,
+    ) -> Result<()> {
+        let entry = self.entry_for(key, value, ct)?;
+        let stored = self.backend.set(&self.stored_key(key), entry).await;
+        stored.map_err(|fault| self.failed("set", fault))
     }
 
     /// The entry to store for an explicit `set`.

@@ -219,6 +219,12 @@ impl<K: Kind> Region<K> {
         Ok(self.configured()?.stored_key(key).into_owned())
     }
 
+    /// How keys of decorated functions are made.
+    #[cfg(feature = "macros")]
+    pub(crate) fn key_generator(&self) -> crate::key::KeyGenerator {
+        self.core.load().as_ref().map_or(crate::key::escaped, |core| core.key_generator)
+    }
+
     /// One key, for a call with options of its own.
     pub fn entry<'r>(&'r self, key: impl Into<Cow<'r, str>>) -> Entry<'r, K> {
         Entry::new(self, key.into())

@@ -1,0 +1,257 @@
+//! The keys of decorated functions: `module:function|arg1 arg2` (contract 5).
+
+use std::fmt::{self, Write};
+
+use super::KeyBuffer;
+use super::part::KeyPart;
+
+/// What the key of a call is made of: which function, and which arguments.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct FunctionKey<'k> {
+    /// `module:function`, or the name that was given.
+    pub name: &'k str,
+    /// The namespace, if there is one.
+    pub namespace: Option<&'k str>,
+    /// The arguments that count, with their names, in the order of the
+    /// function's.
+    pub arguments: &'k [(&'static str, &'k dyn KeyPart)],
+}
+
+impl<'k> FunctionKey<'k> {
+    /// The parts of a key.
+    pub const fn new(
+        name: &'k str,
+        namespace: Option<&'k str>,
+        arguments: &'k [(&'static str, &'k dyn KeyPart)],
+    ) -> Self {
+        Self { name, namespace, arguments }
+    }
+
+    /// The key, with the arguments in this order, written in this style.
+    fn write<'a>(&self, style: Style, arguments: impl Iterator<Item = &'a dyn KeyPart>) -> KeyText {
+        let mut key = KeyText { buffer: KeyBuffer::new(), style };
+        key.raw(self.name);
+        key.raw("|");
+        if let Some(namespace) = self.namespace {
+            key.raw(namespace);
+            key.raw("|");
+        }
+        for (index, argument) in arguments.enumerate() {
+            if index > 0 {
+                key.raw(" ");
+            }
+            argument.write_key(&mut key);
+        }
+        key
+    }
+
+    pub(crate) fn escaped(&self) -> KeyText {
+        self.write(Style::Escaped, self.arguments.iter().map(|(_, argument)| *argument))
+    }
+}
+
+impl fmt::Debug for FunctionKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionKey")
+            .field("name", &self.name)
+            .field("namespace", &self.namespace)
+            .field("arguments", &self.arguments.len())
+            .finish()
+    }
+}
+
+/// Makes the key of a call.
+pub type KeyGenerator = fn(&FunctionKey<'_>) -> String;
+
+/// The default: `module:function|arg1 arg2`, or
+/// `module:function|namespace|arg1 arg2`.
+///
+/// A space within an argument is written `\s`, a backslash twice, so that the
+/// arguments `("a b", "c")` and `("a", "b c")` have different keys. Numbers and
+/// ordinary text look as in Python's keys. `None` is `\N`, sequences and tuples
+/// are `\[a\,b\]`.
+pub fn escaped(function: &FunctionKey<'_>) -> String {
+    function.escaped().as_str().to_owned()
+}
+
+/// The format of dogpile.cache's `function_key_generator`, to share keys with a
+/// Python function whose arguments have spaces in them, or are `None`, `True`
+/// or `False`: arguments by their string form, joined by one space.
+///
+/// As there, different arguments can have one key: `("a b", "c")` and `("a", "b
+/// c")` do.
+pub fn python(function: &FunctionKey<'_>) -> String {
+    let arguments = function.arguments.iter().map(|(_, argument)| *argument);
+    function.write(Style::Python, arguments).as_str().to_owned()
+}
+
+/// The format of dogpile.cache's `kwarg_function_key_generator`: the same as
+/// [`python()`], with the arguments in the order of their names.
+pub fn python_by_name(function: &FunctionKey<'_>) -> String {
+    let mut arguments = function.arguments.to_vec();
+    arguments.sort_by_key(|(name, _)| *name);
+    let arguments = arguments.iter().map(|(_, argument)| *argument);
+    function.write(Style::Python, arguments).as_str().to_owned()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Escaped,
+    Python,
+}
+
+/// A key that is being written. What is written with
+/// [`write!`](std::fmt::Write) is escaped where the format says so.
+pub struct KeyText {
+    buffer: KeyBuffer,
+    style: Style,
+}
+
+impl KeyText {
+    /// The key up to now.
+    pub(crate) fn as_str(&self) -> &str {
+        self.buffer.as_str()
+    }
+
+    /// A key that is whole already.
+    pub(crate) fn whole(key: &str) -> Self {
+        let mut whole = Self { buffer: KeyBuffer::new(), style: Style::Escaped };
+        whole.raw(key);
+        whole
+    }
+
+    fn raw(&mut self, text: &str) {
+        // Writing to memory does not fail.
+        let _ = self.buffer.write_str(text);
+    }
+
+    fn is_python(&self) -> bool {
+        self.style == Style::Python
+    }
+
+    /// Writes several values as one.
+    pub fn sequence(&mut self, items: &[&dyn KeyPart]) {
+        let [open, between, close] =
+            if self.is_python() { ["[", ", ", "]"] } else { ["\\[", "\\,", "\\]"] };
+        self.raw(open);
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.raw(between);
+            }
+            item.write_key(self);
+        }
+        self.raw(close);
+    }
+
+    pub(super) fn none(&mut self) {
+        self.raw(if self.is_python() { "None" } else { "\\N" });
+    }
+
+    pub(super) fn some(&mut self) {
+        if !self.is_python() {
+            self.raw("\\S");
+        }
+    }
+
+    pub(super) fn boolean(&mut self, yes: bool) {
+        self.raw(match (self.is_python(), yes) {
+            (true, true) => "True",
+            (true, false) => "False",
+            (false, true) => "true",
+            (false, false) => "false",
+        });
+    }
+
+    pub(super) fn float(&mut self, number: f64, text: &dyn fmt::Display) {
+        let _ = if self.is_python() {
+            write!(self.buffer, "{number:?}")
+        } else {
+            write!(self.buffer, "{text}")
+        };
+    }
+}
+
+impl Write for KeyText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.is_python() || !text.contains([' ', '\\']) {
+            return self.buffer.write_str(text);
+        }
+        for piece in text.split_inclusive([' ', '\\']) {
+            let plain = piece.trim_end_matches([' ', '\\']);
+            self.raw(plain);
+            match piece.as_bytes().last() {
+                Some(b' ') => self.raw("\\s"),
+                Some(b'\\') => self.raw("\\\\"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyText").field(&self.as_str()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(generator: KeyGenerator, arguments: &[(&'static str, &dyn KeyPart)]) -> String {
+        generator(&FunctionKey::new("m:f", None, arguments))
+    }
+
+    #[test]
+    fn formats_are_those_of_the_contract() {
+        let (text, yes, none) = ("a b", true, None::<u8>);
+        let arguments: [(&str, &dyn KeyPart); 5] =
+            [("z", &7), ("y", &text), ("x", &yes), ("w", &none), ("v", &1.0)];
+        assert_eq!(key(escaped, &arguments), r"m:f|7 a\sb true \N 1");
+        assert_eq!(key(python, &arguments), "m:f|7 a b True None 1.0");
+        assert_eq!(key(python_by_name, &arguments), "m:f|1.0 None True a b 7");
+        let spaced = FunctionKey::new("m:f", Some("ns"), &arguments[..1]);
+        assert_eq!((escaped(&spaced), python(&spaced)), ("m:f|ns|7".into(), "m:f|ns|7".into()));
+        assert_eq!(key(escaped, &[]), "m:f|");
+    }
+
+    #[test]
+    fn structures_do_not_run_into_each_other() {
+        let different: [&dyn KeyPart; 12] = [
+            &vec!["a", "b"],
+            &vec!["a,b"],
+            &vec![r"a\,b"],
+            &("a", "b"),
+            &[""; 0],
+            &[""; 1],
+            &Some(Some("N")),
+            &Some(None::<&str>),
+            &None::<Option<&str>>,
+            &Some(r"\N"),
+            &vec![vec![1_u8, 2], vec![]],
+            &vec![vec![1_u8], vec![2]],
+        ];
+        let keys: Vec<String> =
+            different.iter().map(|part| key(escaped, &[("a", *part)])).collect();
+        for (index, one) in keys.iter().enumerate() {
+            // A pair is written as any other sequence of two.
+            let equal = keys.iter().filter(|other| *other == one).count();
+            assert_eq!(equal, if index == 0 || index == 3 { 2 } else { 1 }, "{one} in {keys:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn different_arguments_have_different_keys(
+            one in ("[a \\\\\\[,N]{0,4}", "[a \\\\\\[,N]{0,4}"),
+            other in ("[a \\\\\\[,N]{0,4}", "[a \\\\\\[,N]{0,4}"),
+        ) {
+            let key_of = |pair: &(String, String)| key(escaped, &[("a", &pair.0), ("b", &pair.1)]);
+            prop_assert_eq!(key_of(&one) == key_of(&other), one == other);
+        }
+    }
+}

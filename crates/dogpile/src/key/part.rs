@@ -1,0 +1,186 @@
+//! What arguments of functions look like in a key.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::function::KeyText;
+
+/// A value that can stand in the key of a decorated function (contract 5).
+///
+/// It is implemented for numbers, text, `bool`, `char`, and for options,
+/// sequences, tuples and pointers of such. The attribute
+/// [`cached`](crate::cached) takes types with `Display` too. Two values that are
+/// not equal must not look the same: what `write_str` and `write_fmt` are given
+/// is escaped, so that it never runs into the next part.
+///
+/// ```
+/// use std::fmt::Write;
+/// use dogpile::key::{KeyPart, KeyText};
+///
+/// struct Point { x: i32, y: i32 }
+///
+/// impl KeyPart for Point {
+///     fn write_key(&self, key: &mut KeyText) {
+///         key.sequence(&[&self.x, &self.y]);
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no place in a cache key",
+    label = "not part of a key",
+    note = "implement `Display` for it or `dogpile::key::KeyPart`, leave it out with `skip(..)`, or say what stands for it with `key = (..)`"
+)]
+pub trait KeyPart {
+    /// Writes the value.
+    fn write_key(&self, key: &mut KeyText);
+
+    /// Is it nothing, which needs a sign of its own? For options.
+    #[doc(hidden)]
+    fn is_option() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+}
+
+macro_rules! displayed {
+    ($($type:ty)*) => {
+        $(
+            impl KeyPart for $type {
+                fn write_key(&self, key: &mut KeyText) {
+                    let _ = write!(key, "{self}");
+                }
+            }
+        )*
+    };
+}
+
+displayed! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize char }
+
+macro_rules! floats {
+    ($($type:ty)*) => {
+        $(
+            impl KeyPart for $type {
+                fn write_key(&self, key: &mut KeyText) {
+                    key.float(f64::from(*self), self);
+                }
+            }
+        )*
+    };
+}
+
+floats! { f32 f64 }
+
+impl KeyPart for bool {
+    fn write_key(&self, key: &mut KeyText) {
+        key.boolean(*self);
+    }
+}
+
+impl KeyPart for str {
+    fn write_key(&self, key: &mut KeyText) {
+        let _ = key.write_str(self);
+    }
+}
+
+impl KeyPart for String {
+    fn write_key(&self, key: &mut KeyText) {
+        self.as_str().write_key(key);
+    }
+}
+
+impl<T: KeyPart> KeyPart for Option<T> {
+    fn is_option() -> bool {
+        true
+    }
+
+    fn write_key(&self, key: &mut KeyText) {
+        match self {
+            None => key.none(),
+            Some(inner) => {
+                if T::is_option() {
+                    key.some();
+                }
+                inner.write_key(key);
+            }
+        }
+    }
+}
+
+fn sequence<T: KeyPart>(items: &[T], key: &mut KeyText) {
+    let items: Vec<&dyn KeyPart> = items.iter().map(|item| item as &dyn KeyPart).collect();
+    key.sequence(&items);
+}
+
+impl<T: KeyPart> KeyPart for [T] {
+    fn write_key(&self, key: &mut KeyText) {
+        sequence(self, key);
+    }
+}
+
+impl<T: KeyPart> KeyPart for Vec<T> {
+    fn write_key(&self, key: &mut KeyText) {
+        sequence(self, key);
+    }
+}
+
+impl<T: KeyPart, const N: usize> KeyPart for [T; N] {
+    fn write_key(&self, key: &mut KeyText) {
+        sequence(self, key);
+    }
+}
+
+macro_rules! pointers {
+    ($($type:ty)*) => {
+        $(
+            impl<T: KeyPart + ?Sized> KeyPart for $type {
+                fn write_key(&self, key: &mut KeyText) {
+                    (**self).write_key(key);
+                }
+            }
+        )*
+    };
+}
+
+pointers! { &T Box<T> Arc<T> Rc<T> }
+
+impl<T: KeyPart + ToOwned + ?Sized> KeyPart for Cow<'_, T> {
+    fn write_key(&self, key: &mut KeyText) {
+        (**self).write_key(key);
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident)*))*) => {
+        $(
+            impl<$($name: KeyPart),*> KeyPart for ($($name,)*) {
+                fn write_key(&self, key: &mut KeyText) {
+                    #[expect(non_snake_case, reason = "each stands for its type")]
+                    let ($($name,)*) = self;
+                    key.sequence(&[$($name),*]);
+                }
+            }
+        )*
+    };
+}
+
+tuples! { (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) (A B C D E F G) (A B C D E F G H) }
+
+/// A value by its `Display`, as a part of a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Displayed<'a, T: ?Sized>(pub &'a T);
+
+impl<T: Display + ?Sized> KeyPart for Displayed<'_, T> {
+    fn write_key(&self, key: &mut KeyText) {
+        let _ = write!(key, "{}", self.0);
+    }
+}
+
+impl<T: Display + ?Sized> Display for Displayed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
