@@ -33,6 +33,20 @@ pub(crate) static REGION: Region<Local> = Region::local("bench");
 /// What a decorated function of ours would read.
 pub(crate) const PREFIX: &str = "user";
 
+/// A function behind our attribute.
+#[dogpile::cached(region = REGION)]
+pub(crate) fn decorated(id: u64) -> Value {
+    black_box(id);
+    value()
+}
+
+/// The same for an async function.
+#[dogpile::cached(region = REGION)]
+pub(crate) async fn decorated_async(id: u64) -> Value {
+    std::future::ready(black_box(id)).await;
+    value()
+}
+
 /// A function behind `cached`'s macro, which hashes its argument itself.
 #[cached(max_size = 10_000, ttl_secs = 3600)]
 pub(crate) fn by_macro(id: u64) -> Value {

@@ -2,13 +2,17 @@
 
 use std::hint::black_box;
 
-use crate::caches::{Caches, PREFIX, REGION, Value, by_async_macro, by_macro, id, value};
+use crate::caches::{
+    Caches, PREFIX, REGION, Value, by_async_macro, by_macro, decorated, decorated_async, id, value,
+};
 use crate::measure::{Contestant, Effort, Times, race};
 use crate::table::{Row, Section};
 
 const GET: &str = "get";
 const GET_OR_CREATE: &str = "get_or_create";
 const TYPED: &str = "of::<u64, _> get_or_create";
+const DECORATED: &str = "#[cached] fn(u64)";
+const DECORATED_ASYNC: &str = "#[cached] async fn(u64)";
 const BLOCKING_GET: &str = "blocking get";
 const BLOCKING_GET_OR_CREATE: &str = "blocking get_or_create";
 const QUICK: &str = "quick_cache get";
@@ -28,7 +32,7 @@ pub(crate) fn section(caches: &Caches, effort: Effort) -> Section {
     Section { title: "hits in memory, one thread", rows: rows(&times) }
 }
 
-fn ours(caches: &Caches) -> [Contestant<'_>; 5] {
+fn ours(caches: &Caches) -> [Contestant<'_>; 7] {
     let view = REGION.of::<u64, Value>(PREFIX);
     [
         Contestant::awaiting(GET, async |n| {
@@ -39,6 +43,10 @@ fn ours(caches: &Caches) -> [Contestant<'_>; 5] {
         }),
         Contestant::awaiting(TYPED, async move |n| {
             drop(black_box(view.get_or_create(&id(n), async || value()).await));
+        }),
+        Contestant::calling(DECORATED, |n| drop(black_box(decorated(id(n))))),
+        Contestant::awaiting(DECORATED_ASYNC, async |n| {
+            drop(black_box(decorated_async(id(n)).await));
         }),
         Contestant::calling(BLOCKING_GET, |n| {
             drop(black_box(REGION.blocking().get::<Value>(caches.key(n))));
@@ -92,8 +100,9 @@ fn rows(times: &Times) -> Vec<Row> {
         row(GET, FOYER),
         row(GET, RWLOCK),
         row(GET, MUTEX),
-        row(TYPED, CACHED).ratio_at_most(2.0),
-        row(TYPED, CACHED_ASYNC),
+        row(DECORATED, CACHED).ratio_at_most(2.0),
+        row(DECORATED_ASYNC, CACHED_ASYNC).ratio_at_most(2.0),
+        row(TYPED, CACHED),
         row(TYPED, QUICK),
         row(TYPED, MOKA_GET_WITH),
         row(BLOCKING_GET, GET).ratio_at_most(1.1),

@@ -6,10 +6,10 @@
 //! `load_original` stand beside it.
 
 use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Error, Ident, ItemFn, Result, Signature};
+use syn::{Error, Expr, Ident, ItemFn, Result, Signature};
 
 use crate::function::{Function, mentions_self, turbofish};
 use crate::options::Options;
@@ -44,9 +44,10 @@ fn check(options: &Options, function: &Function) -> Result<()> {
     Ok(())
 }
 
-struct Code {
-    options: Options,
-    function: Function,
+/// A function with its options, on its way to become code.
+pub(crate) struct Code {
+    pub(crate) options: Options,
+    pub(crate) function: Function,
 }
 
 impl Code {
@@ -54,40 +55,26 @@ impl Code {
         self.function.receiver.is_some() || self.options.associated
     }
 
-    fn dogpile(&self) -> &Tokens {
+    pub(crate) fn dogpile(&self) -> &Tokens {
         &self.options.dogpile
     }
 
     /// The key, where the arguments' names are references to them.
     fn key(&self, name: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
-        let Options { region, namespace, key_generator, key, to_str, .. } = &self.options;
-        let namespace = match namespace {
-            Some(namespace) => quote!(::core::option::Option::Some(#namespace)),
-            None => quote!(::core::option::Option::None),
-        };
-        let generator = match key_generator {
-            Some(generator) => quote!(::core::option::Option::Some(#generator)),
-            None => quote!(::core::option::Option::None),
-        };
-        let part = |value: Tokens, span| {
-            let value = match to_str {
-                Some(to_str) => quote!(&#to_str(#value)),
-                None => value,
-            };
-            quote::quote_spanned!(span=> (&&&#dogpile::__macro::Argument(#value)).way().part(#value))
-        };
+        let Options { region, key, .. } = &self.options;
+        let (namespace, generator) = self.namespace_and_generator();
         let mut parts: Vec<Tokens> = Vec::new();
         if let Some(key) = key {
             for expression in key {
                 let text = quote!(#expression).to_string();
-                let part = part(quote!(&(#expression)), expression.span());
+                let part = self.part(quote!(&(#expression)), expression.span());
                 parts.push(quote!((#text, &#part)));
             }
         } else {
             for argument in self.function.keyed() {
                 let (ident, text) = (&argument.name, argument.name.unraw().to_string());
-                let part = part(quote!(#ident), argument.name.span());
+                let part = self.part(quote!(#ident), argument.name.span());
                 parts.push(quote!((#text, &#part)));
             }
         }
@@ -108,44 +95,65 @@ impl Code {
         }
     }
 
+    pub(crate) fn namespace_and_generator(&self) -> (Tokens, Tokens) {
+        let option = |value: &Option<Expr>| {
+            let some = value.as_ref().map(|value| quote!(::core::option::Option::Some(#value)));
+            some.unwrap_or_else(|| quote!(::core::option::Option::None))
+        };
+        (option(&self.options.namespace), option(&self.options.key_generator))
+    }
+
+    /// The part of a key for a reference to an argument.
+    pub(crate) fn part(&self, value: Tokens, span: Span) -> Tokens {
+        let dogpile = self.dogpile();
+        let value = match &self.options.to_str {
+            Some(to_str) => quote!(&#to_str(#value)),
+            None => value,
+        };
+        quote_spanned!(span=> (&&&#dogpile::__macro::Argument(#value)).way().part(#value))
+    }
+
     /// The name in the key, for a function of this module.
-    fn free_name(&self) -> Tokens {
+    pub(crate) fn free_name(&self) -> Tokens {
         let text = self.function.name().unraw().to_string();
-        match &self.options.name {
-            Some(name) => quote!(#name),
-            None => quote!(::core::concat!(::core::module_path!(), ":", #text)),
-        }
+        let own = self.options.name.as_ref().map(|name| quote!(#name));
+        own.unwrap_or_else(|| quote!(::core::concat!(::core::module_path!(), ":", #text)))
     }
 
     fn method_name(&self) -> Tokens {
         let text = self.function.name().unraw().to_string();
-        match &self.options.name {
-            Some(name) => quote!(#name),
-            None => quote!(&::std::format!("{}:{}", ::core::any::type_name::<Self>(), #text)),
-        }
+        let of_type = quote!(&::std::format!("{}:{}", ::core::any::type_name::<Self>(), #text));
+        self.options.name.as_ref().map_or(of_type, |name| quote!(#name))
     }
 
     /// The region's entry for `key`, with the options about time.
     fn entry(&self, key: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
-        let Options { region, expiration, stale_limit, wait_limit, on_timeout, .. } = &self.options;
+        let (region, times) = (&self.options.region, self.times());
         let entry = if self.function.is_async() {
             quote!(#dogpile::Region::entry(&#region, #key))
         } else {
             quote!(#dogpile::Region::blocking(&#region).entry(#key))
         };
+        quote!(#entry #times)
+    }
+
+    /// The options about time.
+    pub(crate) fn times(&self) -> Tokens {
+        let Options { expiration, stale_limit, wait_limit, on_timeout, .. } = &self.options;
         let expiration = expiration.as_ref().map(|time| quote!(.expiration(#time)));
         let stale_limit = stale_limit.as_ref().map(|time| quote!(.stale_limit(#time)));
         let wait_limit = wait_limit.as_ref().map(|time| quote!(.wait_limit(#time)));
         let on_timeout = on_timeout.as_ref().map(|then| quote!(.on_timeout(#then)));
-        quote!(#entry #expiration #stale_limit #wait_limit #on_timeout)
+        quote!(#expiration #stale_limit #wait_limit #on_timeout)
     }
 
     /// `.should_cache(..)`, if anything is to be kept out.
     fn veto(&self) -> Tokens {
         let dogpile = self.dogpile();
         let value = self.function.value(dogpile);
-        let some = self.options.cache_none.as_ref().map(|_| quote!(#dogpile::__macro::is_some));
+        let some =
+            self.options.cache_none.as_ref().map(|_| quote!(#dogpile::__macro::is_some::<#value>));
         let own = self.options.should_cache.as_ref();
         let own = own.map(|own| quote!(#dogpile::__macro::check::<#value, _>(#own)));
         match (some, own) {
@@ -157,11 +165,11 @@ impl Code {
         }
     }
 
-    fn waiting(&self) -> Tokens {
+    pub(crate) fn waiting(&self) -> Tokens {
         if self.function.is_async() { quote!(.await) } else { Tokens::new() }
     }
 
-    fn asyncness(&self) -> Tokens {
+    pub(crate) fn asyncness(&self) -> Tokens {
         if self.function.is_async() { quote!(async) } else { Tokens::new() }
     }
 
@@ -200,7 +208,7 @@ impl Code {
     }
 
     /// The function's signature with plain names for its arguments.
-    fn signature(&self, name: &Ident) -> Signature {
+    pub(crate) fn signature(&self, name: &Ident) -> Signature {
         let mut signature = self.function.item.sig.clone();
         signature.ident = name.clone();
         let mut names = self.function.arguments.iter().map(|argument| &argument.name);
@@ -215,7 +223,7 @@ impl Code {
     }
 
     /// The function itself under another name.
-    fn original(&self, name: &Ident) -> Signature {
+    pub(crate) fn original(&self, name: &Ident) -> Signature {
         Signature { ident: name.clone(), ..self.function.item.sig.clone() }
     }
 
@@ -381,6 +389,6 @@ impl Code {
 }
 
 /// A name of ours that meets none of the function's.
-fn hygienic(name: &str) -> Ident {
+pub(crate) fn hygienic(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }

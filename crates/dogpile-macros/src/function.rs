@@ -50,8 +50,9 @@ impl Function {
             }
         }
         for skipped in &options.skip {
-            let known = arguments.iter().any(|argument| argument.name == *skipped);
-            if !known && !(skipped == "self" && receiver.is_some()) {
+            let is_argument = arguments.iter().any(|argument| argument.name == *skipped);
+            let is_receiver = skipped == "self" && receiver.is_some();
+            if !is_argument && !is_receiver {
                 let why = format!("there is no argument `{skipped}` to skip");
                 return Err(Error::new(skipped.span(), why));
             }

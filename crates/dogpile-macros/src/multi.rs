@@ -1,10 +1,371 @@
-//! `#[cached_multi]`: functions of many keys.
+//! `#[cached_multi]`: functions of many keys, which return a list in their
+//! order, or a map.
 
-use proc_macro2::TokenStream as Tokens;
-use syn::{ItemFn, Result};
+use proc_macro2::{Span, TokenStream as Tokens};
+use quote::{format_ident, quote};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Error, GenericArgument, Ident, ItemFn, Lifetime, PathArguments, Result, Type, TypePath};
 
+use crate::cached::{Code, hygienic};
+use crate::function::{Argument, Function, last_name};
 use crate::options::Options;
 
-pub(crate) fn expand(_options: Options, _item: ItemFn) -> Result<Tokens> {
-    unimplemented!()
+pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {
+    let function = Function::new(item, &options)?;
+    let many = Many::find(&options, &function)?;
+    let code = Code { options, function };
+    Ok(code.multi(&many))
+}
+
+/// What is special about a function of many keys.
+struct Many {
+    /// The argument that is a list of keys.
+    keys: Ident,
+    keys_type: Type,
+    /// It is taken by value.
+    is_owned: bool,
+    /// The type of a key, with its references' lifetimes named `'keys`.
+    key: Type,
+    /// The type that is returned, without the result around it.
+    container: Type,
+    is_map: bool,
+}
+
+impl Many {
+    fn find(options: &Options, function: &Function) -> Result<Self> {
+        refuse_what_is_for_one(options, function)?;
+        let mut keyed = function.keyed();
+        let name = function.name().span();
+        let Some(Argument { name: keys, ty, .. }) = keyed.next() else {
+            return Err(Error::new(name, "there is no argument for the keys, as `ids: &[u64]`"));
+        };
+        if let Some(other) = keyed.next() {
+            let why = "only the list of keys may count: name the other arguments in `skip(..)`";
+            return Err(Error::new(other.name.span(), why));
+        }
+        let mutable = function.arguments.iter().find(
+            |argument| matches!(&argument.ty, Type::Reference(to) if to.mutability.is_some()),
+        );
+        if let Some(argument) = mutable {
+            let why = "the function may be called more than once: pass something that can be \
+                shared, or cloned";
+            return Err(Error::new(argument.ty.span(), why));
+        }
+        let (is_owned, key) = element(ty)
+            .ok_or_else(|| Error::new(ty.span(), "the keys are a `&[Q]` or a `Vec<Q>`"))?;
+        let container = container(function)?;
+        let is_map = match last_name(&container).map(ToString::to_string).as_deref() {
+            Some("Vec") => false,
+            Some("HashMap" | "BTreeMap") => true,
+            _ => {
+                let why = "return a `Vec` with a value for each key, or a `HashMap` or `BTreeMap` \
+                    of those that there are";
+                return Err(Error::new(container.span(), why));
+            }
+        };
+        let (keys, keys_type) = (keys.clone(), ty.clone());
+        Ok(Self { keys, keys_type, is_owned, key, container, is_map })
+    }
+}
+
+fn refuse_what_is_for_one(options: &Options, function: &Function) -> Result<()> {
+    let name = function.name().span();
+    if let Some(receiver) = &function.receiver {
+        let why = "`cached_multi` is for free functions: pass what it needs as an argument, and \
+            name that in `skip(..)`";
+        return Err(Error::new(receiver.span(), why));
+    }
+    if options.key.is_some() || options.cache_none.is_some() || options.background {
+        let why = "`key`, `cache_none` and `background` are for `#[cached]`";
+        return Err(Error::new(name, why));
+    }
+    if !function.item.sig.generics.params.is_empty() {
+        let why = "`cached_multi` takes no generic functions: cache one for each type";
+        return Err(Error::new(function.item.sig.generics.span(), why));
+    }
+    Ok(())
+}
+
+/// Whether a list is owned, and the type of its elements.
+fn element(list: &Type) -> Option<(bool, Type)> {
+    let (is_owned, inner) = match list {
+        Type::Reference(reference) => (false, &*reference.elem),
+        other => (true, other),
+    };
+    let mut element = match inner {
+        Type::Slice(slice) if !is_owned => (*slice.elem).clone(),
+        Type::Path(path) if last_name(inner)? == "Vec" => first_argument(path)?,
+        _ => return None,
+    };
+    if let Type::Reference(reference) = &mut element {
+        reference.lifetime.get_or_insert(Lifetime::new("'keys", Span::mixed_site()));
+    }
+    Some((is_owned, element))
+}
+
+fn first_argument(path: &TypePath) -> Option<Type> {
+    let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else {
+        return None;
+    };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty.clone()),
+        _ => None,
+    })
+}
+
+/// The type in the result that is returned, or all of it.
+fn container(function: &Function) -> Result<Type> {
+    if !function.can_fail {
+        return Ok(function.returned.clone());
+    }
+    let inner = match &function.returned {
+        Type::Path(path) => first_argument(path),
+        _ => None,
+    };
+    inner.ok_or_else(|| {
+        let why = "write out what is in the result, as `Result<Vec<User>, Error>`";
+        Error::new(function.returned.span(), why)
+    })
+}
+
+impl Code {
+    /// The region's entries for `keys`, with the options about time.
+    fn entries(&self, keys: &Tokens) -> Tokens {
+        let dogpile = &self.options.dogpile;
+        let region = &self.options.region;
+        let entries = if self.function.is_async() {
+            quote!(#dogpile::Region::entries(&#region, #keys))
+        } else {
+            quote!(#dogpile::Region::blocking(&#region).entries(#keys))
+        };
+        let times = self.times();
+        quote!(#entries #times)
+    }
+
+    /// `.should_cache(..)` for the type that is stored.
+    fn multi_veto(&self, many: &Many, value: &Tokens) -> Tokens {
+        let dogpile = &self.options.dogpile;
+        let own = self.options.should_cache.as_ref();
+        let own = own.map(|own| quote!(#dogpile::__macro::check::<#value, _>(#own)));
+        match (many.is_map, own) {
+            (false, None) => Tokens::new(),
+            (false, Some(own)) => quote!(.should_cache(#own)),
+            (true, None) => {
+                quote!(.should_cache(#dogpile::__macro::is_some::<::core::option::Option<#value>>))
+            }
+            (true, Some(own)) => quote! {
+                .should_cache(|made: &::core::option::Option<#value>| made.as_ref().is_some_and(#own))
+            },
+        }
+    }
+
+    /// The call of the function itself for the keys in `asked`, as a result.
+    fn multi_call(&self, many: &Many, asked: &Ident) -> Tokens {
+        let (name, waiting) = (self.function.name(), self.waiting());
+        let passed = self.function.arguments.iter().map(|argument| match &argument.name {
+            name if *name == many.keys && many.is_owned => quote!(#asked.clone()),
+            name if *name == many.keys => quote!(&#asked),
+            name => quote!(#name),
+        });
+        let call = quote!(#name::original(#(#passed),*) #waiting);
+        if self.function.can_fail {
+            call
+        } else {
+            quote!(::core::result::Result::<_, ::core::convert::Infallible>::Ok(#call))
+        }
+    }
+
+    /// What the function returns, of a result that may be one of ours.
+    fn multi_settled(&self, made: &Ident) -> Tokens {
+        if self.function.can_fail {
+            quote!(#made)
+        } else {
+            quote!(match #made { ::core::result::Result::Ok(#made) => #made })
+        }
+    }
+
+    /// A call of the region's for many keys.
+    fn multi_engine(&self, method: &Tokens, values: &Tokens) -> Tokens {
+        let (dogpile, region) = (&self.options.dogpile, &self.options.region);
+        if self.function.is_async() {
+            quote!(#dogpile::Region::#method(&#region, #values).await)
+        } else {
+            quote!(#dogpile::Region::blocking(&#region).#method(#values))
+        }
+    }
+
+    fn multi(&self, many: &Many) -> Tokens {
+        let function = &self.function;
+        let (name, vis, attrs) = (function.name(), &function.item.vis, &function.item.attrs);
+        let conditions = function.conditions();
+        let (decorated, companions) = (self.multi_decorated(many), self.multi_companions(many));
+        let about = format!("The cache of [`{name}()`](fn@{name}).");
+        quote! {
+            #(#attrs)*
+            #vis #decorated
+
+            #(#conditions)*
+            #[doc = #about]
+            #[allow(non_camel_case_types, missing_debug_implementations, unreachable_pub)]
+            #vis struct #name {}
+
+            #(#conditions)*
+            #[allow(dead_code, clippy::all, clippy::pedantic)]
+            impl #name {
+                #companions
+            }
+        }
+    }
+
+    /// The function, with the cache before it.
+    fn multi_decorated(&self, many: &Many) -> Tokens {
+        let (function, dogpile) = (&self.function, &self.options.dogpile);
+        let Many { keys, container, .. } = many;
+        let [names, asked, made] = ["names", "asked", "made"].map(hygienic);
+        let (name, waiting) = (function.name(), self.waiting());
+        let value = quote!(<#container as #dogpile::__macro::Several>::Value);
+        let (entries, veto) =
+            (self.entries(&quote!(#names.iter().cloned())), self.multi_veto(many, &value));
+        let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
+        let others = function.names().into_iter().filter(|other| *other != keys);
+        let in_order = quote! {
+            #call.map(|#made| #dogpile::__macro::SeveralBy::in_order(#made, &#asked))
+        };
+        let creation =
+            if function.is_async() { quote!(async move { #in_order }) } else { in_order };
+        let signature = self.signature(name);
+        quote! {
+            #signature {
+                let #names = #name::make_keys(&#keys);
+                let #made = #entries #veto .try_get_or_create(|#asked| {
+                    let #asked = #dogpile::__macro::asked(&#keys[..], &#names, &#asked);
+                    #(let #others = ::core::clone::Clone::clone(&#others);)*
+                    #creation
+                }) #waiting;
+                let #made = match #dogpile::__macro::unless_cache_failed(#made) {
+                    ::core::option::Option::Some(#made) => #made.map(|#made| {
+                        <#container as #dogpile::__macro::SeveralBy<_>>::collect(&#keys[..], #made)
+                    }),
+                    ::core::option::Option::None => {
+                        let #asked = #keys.to_vec();
+                        #call
+                    }
+                };
+                #settled
+            }
+        }
+    }
+
+    fn multi_companions(&self, many: &Many) -> Tokens {
+        let (function, dogpile) = (&self.function, &self.options.dogpile);
+        let (vis, body, lints) = (&function.item.vis, &function.item.block, function.lints());
+        let (asyncness, waiting) = (self.asyncness(), self.waiting());
+        let Many { keys, keys_type, key, container, is_map, .. } = many;
+        let [names, made, given, one] = ["names", "made", "values", "one"].map(hygienic);
+        let value = quote!(<#container as #dogpile::__macro::Several>::Value);
+        let stored = if *is_map { quote!(::core::option::Option<#value>) } else { value.clone() };
+        let entries = self.entries(&quote!(#names.iter().cloned()));
+        let pairs = quote!(#given.iter().map(|(#one, #made)| (#one, #made)));
+        let set = self.multi_engine(&quote!(set_multi::<#stored, _, _>), &pairs);
+        let delete = self.multi_engine(&quote!(delete_multi), &quote!(Self::make_keys(&#keys)));
+        let refresh = self.multi_refresh(many, &value, &set);
+        let make_key = self.multi_key(many, &one);
+        let original = self.original(&format_ident!("original"));
+        quote! {
+            /// The function itself, past the cache.
+            #(#lints)*
+            #vis #original #body
+
+            /// Makes the values anew, whatever is stored, and stores them.
+            #vis #refresh
+
+            /// The stored values that are fresh, in the order of the keys.
+            #vis #asyncness fn get(#keys: #keys_type)
+                -> #dogpile::Result<::std::vec::Vec<::core::option::Option<#value>>>
+            {
+                let #names = Self::make_keys(&#keys);
+                let #made = #entries.get::<#stored>() #waiting?;
+                let #made = #made.into_iter();
+                let #made = #made.map(<#container as #dogpile::__macro::Several>::found);
+                ::core::result::Result::Ok(#made.collect())
+            }
+
+            /// Stores values under their keys: those of a map, or pairs.
+            #vis #asyncness fn set<'keys>(
+                #given: impl ::core::iter::IntoIterator<Item = (&'keys #key, &'keys #value)>,
+            ) -> #dogpile::Result<()> {
+                let #given: ::std::vec::Vec<_> = #given
+                    .into_iter()
+                    .map(|(#one, #made)| {
+                        let #made = <#container as #dogpile::__macro::Several>::kept(#made);
+                        (Self::make_key(#one), #made)
+                    })
+                    .collect();
+                #set
+            }
+
+            /// Removes the stored values.
+            #vis #asyncness fn invalidate(#keys: #keys_type) -> #dogpile::Result<()> {
+                #delete
+            }
+
+            /// The key in the region of one key of the function.
+            #vis fn key<'keys>(#one: &#key) -> ::std::string::String {
+                Self::make_key(#one)
+            }
+
+            fn make_keys<'keys>(#keys: &[#key]) -> ::std::vec::Vec<::std::string::String> {
+                #keys.iter().map(Self::make_key).collect()
+            }
+
+            fn make_key<'keys>(#one: &#key) -> ::std::string::String {
+                #make_key
+            }
+        }
+    }
+
+    fn multi_refresh(&self, many: &Many, value: &Tokens, set: &Tokens) -> Tokens {
+        let dogpile = &self.options.dogpile;
+        let Many { keys, container, .. } = many;
+        let [asked, made, given, one] = ["asked", "made", "values", "one"].map(hygienic);
+        let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
+        let signature = self.signature(&format_ident!("refresh"));
+        let own = self.options.should_cache.as_ref();
+        let veto = own.map(|own| quote!(#dogpile::__macro::check::<#value, _>(#own)));
+        let veto = veto.unwrap_or_else(|| quote!(|_: &#value| true));
+        quote! {
+            #signature {
+                let #asked = #keys.to_vec();
+                let #made: ::core::result::Result<#container, _> = #call;
+                if let ::core::result::Result::Ok(#made) = &#made {
+                    let #given = #dogpile::__macro::SeveralBy::pairs(#made, &#keys[..], #veto);
+                    let #given: ::std::vec::Vec<_> = #given
+                        .into_iter()
+                        .map(|(#one, #made)| (Self::make_key(#one), #made))
+                        .collect();
+                    // A cache that fails has counted it.
+                    let _ = #set;
+                }
+                #settled
+            }
+        }
+    }
+
+    fn multi_key(&self, many: &Many, one: &Ident) -> Tokens {
+        let (dogpile, region) = (&self.options.dogpile, &self.options.region);
+        let (name, text) = (self.free_name(), many.keys.unraw().to_string());
+        let part = self.part(quote!(#one), many.keys.span());
+        let (namespace, generator) = self.namespace_and_generator();
+        quote! {
+            #[allow(unused_imports)]
+            use #dogpile::__macro::{HasDisplay as _, HasKeyPart as _, HasNothing as _};
+            let function = #dogpile::__macro::key(
+                &#region,
+                &#dogpile::key::FunctionKey::new(#name, #namespace, &[(#text, &#part)]),
+                #generator,
+            );
+            function.as_str().into()
+        }
+    }
 }

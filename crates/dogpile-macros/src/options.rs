@@ -10,6 +10,7 @@ use syn::punctuated::Punctuated;
 use syn::{Expr, ExprLit, Ident, Lit, LitBool, Path, Token, parenthesized};
 
 /// The options, as they were written.
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of the user's")]
 pub(crate) struct Options {
     /// The path of the crate dogpile.
     pub(crate) dogpile: Tokens,
@@ -214,12 +215,11 @@ fn duration(value: Option<Expr>, dogpile: &Tokens) -> syn::Result<Option<Tokens>
 
 /// The crate dogpile by the name that it has in the user's `Cargo.toml`.
 fn find_dogpile() -> Tokens {
-    match crate_name("dogpile") {
-        Ok(FoundCrate::Name(name)) => {
-            let name = Ident::new(&name, Span::call_site());
-            quote!(::#name)
-        }
-        // Its own tests and examples are crates of their own.
-        _ => quote!(::dogpile),
-    }
+    // Its own tests and examples are crates of their own, and use it by its name.
+    let name = match crate_name("dogpile") {
+        Ok(FoundCrate::Name(name)) => name,
+        _ => "dogpile".to_owned(),
+    };
+    let name = Ident::new(&name, Span::call_site());
+    quote!(::#name)
 }

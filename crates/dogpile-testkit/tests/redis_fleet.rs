@@ -406,3 +406,26 @@ async fn a_demoted_server_is_asked_again_on_a_new_connection() {
     wait_for_async(async || region.set("k", &2).await.is_ok()).await;
     assert_eq!(region.get::<u32>("k").await.unwrap(), Some(2));
 }
+
+static SHARED: LazyLock<Region> = LazyLock::new(|| {
+    let region = Region::new("shared functions");
+    region.configure(Config::new(Redis::open(&SERVER.url()).unwrap())).unwrap();
+    region
+});
+
+#[dogpile::cached(region = SHARED, name = "__main__:load_user")]
+async fn load_user(name: &str, limit: u32) -> Value {
+    json!({"name": name, "limit": limit, "by": "Rust"})
+}
+
+/// A decorated function of ours and one of Python's share their entries.
+#[tokio::test]
+async fn decorated_functions_of_two_languages_share_hits() {
+    let by = |who: &str, name: &str| json!({"name": name, "limit": 5, "by": who});
+    assert_eq!(load_user("ada", 5).await, by("Rust", "ada"));
+    assert_eq!(python().json(&["json", "function", "ada"]), json!([by("Rust", "ada"), 0]));
+    assert_eq!(python().json(&["json", "function", "bob"]), json!([by("Python", "bob"), 1]));
+    assert_eq!(load_user("bob", 5).await, by("Python", "bob"));
+    load_user::invalidate("bob", 5).await.unwrap();
+    assert_eq!(python().json(&["json", "function", "bob"]), json!([by("Python", "bob"), 1]));
+}

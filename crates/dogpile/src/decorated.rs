@@ -1,10 +1,13 @@
 //! What the code that [`cached`](crate::cached) makes is built on. None of it is
 //! for use by hand.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
+use std::hash::{BuildHasher, Hash};
 
 pub use std::time::Duration;
 
+use crate::error::{Error, Failure};
 use crate::key::{Displayed, FunctionKey, KeyGenerator, KeyPart, KeyText};
 use crate::region::{Kind, Region};
 
@@ -14,13 +17,11 @@ pub fn key<K: Kind>(
     function: &FunctionKey<'_>,
     own: Option<KeyGenerator>,
 ) -> Key {
-    let generator = own.unwrap_or_else(|| region.key_generator());
-    // The usual one needs no key on the heap.
-    Key(if std::ptr::fn_addr_eq(generator, crate::key::escaped as KeyGenerator) {
-        function.escaped()
-    } else {
-        KeyText::whole(&generator(function))
-    })
+    match own.or_else(|| region.key_generator()) {
+        // Needs no key on the heap.
+        None => Key(function.escaped()),
+        Some(generator) => Key(KeyText::whole(&generator(function))),
+    }
 }
 
 /// A key.
@@ -82,21 +83,21 @@ impl<T: ?Sized> HasNothing for Argument<'_, T> {
 
 impl ByKeyPart {
     /// The argument itself.
-    pub fn part<'a, T: KeyPart + ?Sized>(self, argument: &'a T) -> &'a T {
+    pub fn part<T: KeyPart + ?Sized>(self, argument: &T) -> &T {
         argument
     }
 }
 
 impl ByDisplay {
     /// The argument by its `Display`.
-    pub fn part<'a, T: Display + ?Sized>(self, argument: &'a T) -> Displayed<'a, T> {
+    pub fn part<T: Display + ?Sized>(self, argument: &T) -> Displayed<'_, T> {
         Displayed(argument)
     }
 }
 
 impl ByNothing {
     /// Nothing: there is no such argument.
-    pub fn part<'a, T: KeyPart + ?Sized>(self, argument: &'a T) -> &'a T {
+    pub fn part<T: KeyPart + ?Sized>(self, argument: &T) -> &T {
         argument
     }
 }
@@ -140,7 +141,154 @@ pub fn check<T, F: Fn(&T) -> bool>(should_cache: F) -> F {
     should_cache
 }
 
-/// For `cache_none = false`: a function that returns an option.
-pub fn is_some<T>(value: &Option<T>) -> bool {
-    value.is_some()
+/// For `cache_none = false`: what may be absent.
+#[diagnostic::on_unimplemented(
+    message = "`cache_none = false` is for functions that return an `Option`, not `{Self}`",
+    label = "not an option"
+)]
+pub trait Optional {
+    /// Is it there?
+    fn is_there(&self) -> bool;
+}
+
+impl<T> Optional for Option<T> {
+    fn is_there(&self) -> bool {
+        self.is_some()
+    }
+}
+
+/// Is a value there?
+pub fn is_some<T: Optional>(value: &T) -> bool {
+    value.is_there()
+}
+
+/// What a function of many keys returns: a list with a value for each, or a
+/// map of those that there are.
+pub trait Several {
+    /// A value.
+    type Value;
+    /// What is stored under a key.
+    type Stored;
+
+    /// The value in what was found.
+    fn found(stored: Option<Self::Stored>) -> Option<Self::Value>;
+
+    /// The form in which a value is stored.
+    fn kept(value: &Self::Value) -> Self::Stored;
+}
+
+/// The same, for keys of type `Q`.
+pub trait SeveralBy<Q>: Several + Sized {
+    /// What was made for `asked`, in that order.
+    fn in_order(self, asked: &[Q]) -> Vec<Self::Stored>;
+
+    /// What the function returns for `keys`, from the values in their order.
+    fn collect(keys: &[Q], values: Vec<Self::Stored>) -> Self;
+
+    /// Keys and values to store, of what was made for `keys`.
+    fn pairs<'k>(
+        &self,
+        keys: &'k [Q],
+        should_cache: impl Fn(&Self::Value) -> bool,
+    ) -> Vec<(&'k Q, Self::Stored)>;
+}
+
+impl<V: Clone> Several for Vec<V> {
+    type Value = V;
+    type Stored = V;
+
+    fn found(stored: Option<V>) -> Option<V> {
+        stored
+    }
+
+    fn kept(value: &V) -> V {
+        value.clone()
+    }
+}
+
+impl<Q, V: Clone> SeveralBy<Q> for Vec<V> {
+    fn in_order(self, _asked: &[Q]) -> Vec<V> {
+        self
+    }
+
+    fn collect(_keys: &[Q], values: Vec<V>) -> Self {
+        values
+    }
+
+    fn pairs<'k>(&self, keys: &'k [Q], should_cache: impl Fn(&V) -> bool) -> Vec<(&'k Q, V)> {
+        let pairs = keys.iter().zip(self).filter(|(_, value)| should_cache(value));
+        pairs.map(|(key, value)| (key, value.clone())).collect()
+    }
+}
+
+macro_rules! maps {
+    ($($map:ident<Q, V $(, $hasher:ident)?> where Q: $($bound:path),*;)*) => {
+        $(
+            impl<Q, V: Clone $(, $hasher)?> Several for $map<Q, V $(, $hasher)?> {
+                type Value = V;
+                type Stored = Option<V>;
+
+                fn found(stored: Option<Option<V>>) -> Option<V> {
+                    stored.flatten()
+                }
+
+                fn kept(value: &V) -> Option<V> {
+                    Some(value.clone())
+                }
+            }
+
+            impl<Q, V: Clone $(, $hasher: BuildHasher + Default)?> SeveralBy<Q> for $map<Q, V $(, $hasher)?>
+            where
+                Q: Clone $(+ $bound)*,
+            {
+                fn in_order(self, asked: &[Q]) -> Vec<Option<V>> {
+                    asked.iter().map(|key| self.get(key).cloned()).collect()
+                }
+
+                fn collect(keys: &[Q], values: Vec<Option<V>>) -> Self {
+                    let there = keys.iter().zip(values);
+                    there.filter_map(|(key, value)| Some((key.clone(), value?))).collect()
+                }
+
+                fn pairs<'k>(
+                    &self,
+                    keys: &'k [Q],
+                    should_cache: impl Fn(&V) -> bool,
+                ) -> Vec<(&'k Q, Option<V>)> {
+                    let there = keys.iter().filter_map(|key| Some((key, self.get(key)?)));
+                    let there = there.filter(|(_, value)| should_cache(value));
+                    there.map(|(key, value)| (key, Some(value.clone()))).collect()
+                }
+            }
+        )*
+    };
+}
+
+maps! {
+    HashMap<Q, V, S> where Q: Eq, Hash;
+    BTreeMap<Q, V> where Q: Ord;
+}
+
+/// The keys whose names in the region are asked for.
+pub fn asked<Q: Clone>(keys: &[Q], names: &[String], asked: &[String]) -> Vec<Q> {
+    let named: HashMap<&str, &Q> = names.iter().map(String::as_str).zip(keys).collect();
+    asked.iter().filter_map(|name| named.get(name.as_str()).map(|&key| key.clone())).collect()
+}
+
+/// What a creating call came to; `None` if the cache failed, and the function
+/// is to be run without it.
+///
+/// # Panics
+///
+/// If the function returned too few or too many values, or asked for what it
+/// was creating: it has no place for an error of that kind.
+pub fn unless_cache_failed<T, E>(result: Result<T, Failure<E>>) -> Option<Result<T, E>> {
+    match result {
+        Ok(made) => Some(Ok(made)),
+        Err(Failure::Creator(error)) => Some(Err(error)),
+        Err(Failure::Cache(error @ (Error::WrongCount { .. } | Error::OwnKey { .. }))) => {
+            panic!("{error}")
+        }
+        Err(Failure::Cache(_)) => None,
+    }
 }

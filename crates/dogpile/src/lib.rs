@@ -54,7 +54,7 @@
 //!
 //! # Features
 //!
-//! `memory` (default): the bounded backends in memory. `tokio` (default): the
+//! `macros` (default): the attributes. `memory` (default): the bounded backends in memory. `tokio` (default): the
 //! default background runner, blocking calls inside a runtime. `file`: the
 //! backend that keeps values in a file shared by processes. `redis`: the one
 //! that keeps them on Redis or Valkey servers. `memcached`: on memcached
@@ -92,6 +92,13 @@ pub mod value;
 #[cfg(feature = "macros")]
 #[doc(alias = "cache_on_arguments")]
 pub use dogpile_macros::cached;
+/// Caches what a function returns for each of many keys (contract 5 and 6;
+/// Python's `cache_multi_on_arguments`).
+///
+#[doc = include_str!("../docs/cached_multi.md")]
+#[cfg(feature = "macros")]
+#[doc(alias = "cache_multi_on_arguments")]
+pub use dogpile_macros::cached_multi;
 pub use error::{Error, Failure, Result};
 pub use invalidation::Mode;
 pub use lock::{OnTimeout, Status};

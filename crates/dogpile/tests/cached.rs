@@ -1,5 +1,7 @@
 //! Decorated functions (contract 5 and 6).
 #![cfg(feature = "macros")]
+#![allow(clippy::unused_async, reason = "functions are as short as can be")]
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "the options take references")]
 
 use std::collections::HashMap;
 use std::fmt;
@@ -183,7 +185,7 @@ async fn lifetimes_are_literal_constant_or_computed() {
         found.map(|found| found.unwrap().is_some())
     };
     let _ = (literal().await, seconds().await, constant().await, computed().await);
-    clock.advance(MINUTE - Duration::from_secs(1));
+    clock.advance(Duration::from_secs(59));
     assert_eq!(all().await, [true; 3]);
     clock.advance(Duration::from_secs(2));
     assert_eq!(all().await, [false; 3]);
@@ -262,7 +264,7 @@ fn keys_say_what_the_arguments_are() {
     let tenant = Tenant("a b");
     assert_eq!(many(&tenant, &[1, 2], (3, 'x'), vec![None, Some(true)]), 1);
     let key = many::key(&tenant, &[1, 2], (3, 'x'), vec![None, Some(true)]);
-    assert_eq!(key, r"cached:many|a\sb \[1\,2\] \[3\,x\] \[\N\,true\]");
+    assert_eq!(key, r"cached:many|a\sb \[1\,2\,\] \[3\,x\,\] \[\N\,true\,\]");
     let user = User { id: 7, name: "Ada".into() };
     assert_eq!(chosen(&user, Tenant("t")), 7);
     assert_eq!(chosen::key(&user, Tenant("t")), "cached:chosen|7 t");
@@ -277,7 +279,7 @@ fn keys_say_what_the_arguments_are() {
     assert_eq!(by_name::key(1, 2), "cached:by_name|2 1");
     assert_eq!(in_hex::key(255, 16), "cached:in_hex|ff 10");
     assert_eq!(patterns((1, 2), [3, 4, 5], 6, 7), 12);
-    assert_eq!(patterns::key((1, 2), [3, 4, 5], 6, 7), r"cached:patterns|\[1\,2\] \[3\,4\,5\] 6 7");
+    assert_eq!(patterns::key((1, 2), [3, 4, 5], 6, 7), r"cached:patterns|\[1\,2\,\] \[3\,4\,5\,\] 6 7");
 }
 
 region!(GENERIC);
@@ -297,9 +299,9 @@ where
 }
 
 #[cached(region = GENERIC, skip(source))]
-async fn through<S: Fn(u32) -> u32 + Send + Sync, const N: usize>(source: &S, n: u32) -> [u32; 2]
+async fn through<S, const N: usize>(source: &S, n: u32) -> [u32; 2]
 where
-    S: Clone,
+    S: Fn(u32) -> u32 + Send + Sync,
 {
     [source(n), u32::try_from(N).unwrap()]
 }
@@ -484,4 +486,20 @@ async fn invalidating_and_refreshing_during_a_creation() {
     GO.add_permits(1);
     assert_eq!(first.await.unwrap(), 0);
     assert_eq!(gated::get(1).await.unwrap(), Some(0), "the creation ended last");
+}
+
+#[test]
+fn a_region_may_have_its_own_way_to_make_keys() {
+    static OWN: Region = Region::new("own");
+
+    #[cached(region = OWN)]
+    fn shouted(word: &str) -> String {
+        word.to_uppercase()
+    }
+
+    assert_eq!(shouted::key("a b"), r"cached:shouted|a\sb");
+    let config = Config::new(Memory::new(10)).key_generator(dogpile::key::python);
+    OWN.configure(config).unwrap();
+    assert_eq!(shouted::key("a b"), "cached:shouted|a b");
+    assert_eq!((shouted("a b").as_str(), shouted::get("a b").unwrap().is_some()), ("A B", true));
 }

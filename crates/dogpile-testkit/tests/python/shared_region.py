@@ -6,6 +6,7 @@ FORMAT is `json`, `msgpack` or `pickle` (dogpile.cache's default). Commands:
     get KEY                 prints {"value", "ct"}, or null
     set KEY JSON
     create KEY SECONDS      prints "creating" when its creation begins, and the value at its end
+    function KEY            calls a function under `cache_on_arguments` with KEY: [the result, how often it ran]
     storm KEY TASKS NOTES SECONDS   waits for a line of input; prints one answer per task
 """
 
@@ -89,5 +90,14 @@ elif command == "set":
     region.set(key, json.loads(rest[0]))
 elif command == "create":
     print(region.get_or_create(key, creator(float(rest[0]))), flush=True)
+elif command == "function":
+    runs = []
+
+    @region.cache_on_arguments()
+    def load_user(name, limit=10):
+        runs.append(name)
+        return {"name": name, "limit": limit, "by": "Python"}
+
+    print(json.dumps([load_user(key, 5), len(runs)]))
 elif command == "storm":
     storm(int(rest[0]), rest[1], float(rest[2]))

@@ -70,7 +70,7 @@ pub type KeyGenerator = fn(&FunctionKey<'_>) -> String;
 /// A space within an argument is written `\s`, a backslash twice, so that the
 /// arguments `("a b", "c")` and `("a", "b c")` have different keys. Numbers and
 /// ordinary text look as in Python's keys. `None` is `\N`, sequences and tuples
-/// are `\[a\,b\]`.
+/// are `\[a\,b\,\]`.
 pub fn escaped(function: &FunctionKey<'_>) -> String {
     function.escaped().as_str().to_owned()
 }
@@ -115,6 +115,7 @@ impl KeyText {
     }
 
     /// A key that is whole already.
+    #[cfg(feature = "macros")]
     pub(crate) fn whole(key: &str) -> Self {
         let mut whole = Self { buffer: KeyBuffer::new(), style: Style::Escaped };
         whole.raw(key);
@@ -132,14 +133,17 @@ impl KeyText {
 
     /// Writes several values as one.
     pub fn sequence(&mut self, items: &[&dyn KeyPart]) {
-        let [open, between, close] =
-            if self.is_python() { ["[", ", ", "]"] } else { ["\\[", "\\,", "\\]"] };
+        // A mark after each, not between them: or a sequence of one empty text
+        // would look like one of nothing.
+        let [open, after, close] =
+            if self.is_python() { ["[", "", "]"] } else { ["\\[", "\\,", "\\]"] };
         self.raw(open);
         for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.raw(between);
+            if index > 0 && self.is_python() {
+                self.raw(", ");
             }
             item.write_key(self);
+            self.raw(after);
         }
         self.raw(close);
     }
@@ -161,6 +165,11 @@ impl KeyText {
             (false, true) => "true",
             (false, false) => "false",
         });
+    }
+
+    /// Digits need no escaping.
+    pub(super) fn integer(&mut self, number: &impl fmt::Display) {
+        let _ = write!(self.buffer, "{number}");
     }
 
     pub(super) fn float(&mut self, number: f64, text: &dyn fmt::Display) {

@@ -46,19 +46,25 @@ pub trait KeyPart {
     }
 }
 
-macro_rules! displayed {
+macro_rules! integers {
     ($($type:ty)*) => {
         $(
             impl KeyPart for $type {
                 fn write_key(&self, key: &mut KeyText) {
-                    let _ = write!(key, "{self}");
+                    key.integer(self);
                 }
             }
         )*
     };
 }
 
-displayed! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize char }
+integers! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+
+impl KeyPart for char {
+    fn write_key(&self, key: &mut KeyText) {
+        let _ = key.write_char(*self);
+    }
+}
 
 macro_rules! floats {
     ($($type:ty)*) => {

@@ -124,6 +124,12 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// Is the key generator another than the usual one?
+    #[cfg(feature = "macros")]
+    pub(crate) fn makes_own_keys(&self) -> bool {
+        !std::ptr::fn_addr_eq(self.key_generator, key::escaped as KeyGenerator)
+    }
+
     /// Where "now" comes from, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);

@@ -94,6 +94,9 @@ pub struct Region<K = Serde> {
     name: Cow<'static, str>,
     shared: OnceLock<Arc<Shared>>,
     core: ArcSwapOption<Core>,
+    /// The configuration has a key generator other than the usual one.
+    #[cfg(feature = "macros")]
+    makes_own_keys: std::sync::atomic::AtomicBool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -156,6 +159,8 @@ impl<K> Region<K> {
             name,
             shared: OnceLock::new(),
             core: ArcSwapOption::const_empty(),
+            #[cfg(feature = "macros")]
+            makes_own_keys: std::sync::atomic::AtomicBool::new(false),
             kind: PhantomData,
         }
     }
@@ -170,18 +175,22 @@ impl<K: Kind> Region<K> {
     /// backend that keeps bytes.
     pub fn configure(&self, config: Config<K>) -> Result<()> {
         let replace = config.replace_existing;
+        #[cfg(feature = "macros")]
+        let makes_own_keys = config.makes_own_keys();
         let core = Arc::new(Core::new(self.shared().clone(), config)?);
         #[cfg(feature = "metrics")]
         self.shared().stats.publish_as(&self.name);
         if replace {
             self.core.store(Some(core));
-            return Ok(());
+        } else {
+            let before = self.core.compare_and_swap(&None::<Arc<Core>>, Some(core));
+            if before.is_some() {
+                return Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() });
+            }
         }
-        let before = self.core.compare_and_swap(&None::<Arc<Core>>, Some(core));
-        match *before {
-            None => Ok(()),
-            Some(_) => Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() }),
-        }
+        #[cfg(feature = "macros")]
+        self.makes_own_keys.store(makes_own_keys, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     }
 
     /// Puts `proxy` around the backend and the proxies it has already
@@ -219,10 +228,13 @@ impl<K: Kind> Region<K> {
         Ok(self.configured()?.stored_key(key).into_owned())
     }
 
-    /// How keys of decorated functions are made.
+    /// How keys of decorated functions are made, if it is not the usual way.
     #[cfg(feature = "macros")]
-    pub(crate) fn key_generator(&self) -> crate::key::KeyGenerator {
-        self.core.load().as_ref().map_or(crate::key::escaped, |core| core.key_generator)
+    pub(crate) fn key_generator(&self) -> Option<crate::key::KeyGenerator> {
+        if !self.makes_own_keys.load(std::sync::atomic::Ordering::Relaxed) {
+            return None;
+        }
+        self.core.load().as_ref().map(|core| core.key_generator)
     }
 
     /// One key, for a call with options of its own.

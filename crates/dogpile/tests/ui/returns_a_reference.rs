@@ -1,0 +1,10 @@
+use dogpile::{Region, cached};
+
+static R: Region = Region::new("r");
+
+#[cached(region = R)]
+fn f(text: &str) -> &str {
+    text
+}
+
+fn main() {}
