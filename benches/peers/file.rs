@@ -1,8 +1,6 @@
 //! The file backend beside bare SQLite, and beside Python's dogpile.cache over
 //! the same file.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use dogpile::backend::File;
@@ -11,6 +9,7 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use crate::measure::{Contestant, Effort, race};
+use crate::python;
 use crate::table::{Row, Section};
 
 const KEYS: usize = 1_000;
@@ -108,16 +107,11 @@ pub(crate) fn section(effort: Effort) -> Section {
         Row::new(("set, file", micro(writes.of("set"))), ("rusqlite put", bare_put), "us"),
         Row::new(("get_multi of 100, file", multi), ("100 rusqlite gets", 100.0 * bare_get), "us"),
     ];
-    match Python::measured(&contest) {
-        Some(python) => rows.extend([
-            Row::new(("get, file", get), ("dogpile.cache.dbm get", python.get), "us"),
-            Row::new(
-                ("get_multi of 100, file", multi),
-                ("dogpile.cache.dbm get_multi", python.multi),
-                "us",
-            ),
-        ]),
-        None => eprintln!("no Python beside it: `cargo xtask python` installs what it needs"),
+    let path = contest.path().display().to_string();
+    if let Some([python_get, python_multi]) = python::numbers(SCRIPT, &[&path]) {
+        let python_multi = ("dogpile.cache.dbm get_multi", python_multi);
+        rows.push(Row::new(("get, file", get), ("dogpile.cache.dbm get", python_get), "us"));
+        rows.push(Row::new(("get_multi of 100, file", multi), python_multi, "us"));
     }
     Section { title: "values in a file: 200 bytes, JSON, 1,000 keys", rows }
 }
@@ -133,12 +127,6 @@ fn bare<'c>(
         let connection = connection.lock().expect("nobody panics");
         call(&connection, number, &contest.keys);
     })
-}
-
-/// What Python takes for the same, in microseconds.
-struct Python {
-    get: f64,
-    multi: f64,
 }
 
 const SCRIPT: &str = r#"
@@ -159,17 +147,3 @@ keys = [f"user:{number}" for number in range(100)]
 assert isinstance(region.get("user:1"), str)
 print(best(lambda n: region.get(keys[n % 100]), 500), best(lambda n: region.get_multi(keys), 20))
 "#;
-
-impl Python {
-    fn measured(contest: &Contest) -> Option<Self> {
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let mut python = Command::new(target.join("python/bin/python"));
-        let output = python.args(["-c", SCRIPT]).arg(contest.path()).output().ok()?;
-        if !output.status.success() {
-            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-        }
-        let text = String::from_utf8(output.stdout).ok()?;
-        let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().ok());
-        Some(Self { get: numbers.next()??, multi: numbers.next()?? })
-    }
-}

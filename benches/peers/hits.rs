@@ -6,6 +6,7 @@ use crate::caches::{
     Caches, PREFIX, REGION, Value, by_async_macro, by_macro, decorated, decorated_async, id, value,
 };
 use crate::measure::{Contestant, Effort, Times, race};
+use crate::python;
 use crate::table::{Row, Section};
 
 const GET: &str = "get";
@@ -29,7 +30,36 @@ const CACHED_ASYNC: &str = "cached macro, async fn(u64)";
 pub(crate) fn section(caches: &Caches, effort: Effort) -> Section {
     let contestants: Vec<_> = ours(caches).into_iter().chain(peers(caches)).collect();
     let [times] = race(&contestants, [1], effort);
-    Section { title: "hits in memory, one thread", rows: rows(&times) }
+    let mut rows = rows(&times);
+    rows.extend(beside_python(&times));
+    Section { title: "hits in memory, one thread", rows }
+}
+
+const SCRIPT: &str = r#"
+import time
+from dogpile.cache import make_region
+region = make_region().configure("dogpile.cache.memory")
+@region.cache_on_arguments()
+def decorated(number):
+    return number
+def best(call):
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        for number in range(10000):
+            call(number % 1000)
+        times.append((time.perf_counter() - began) / 10000 * 1e9)
+    return min(times)
+print(best(lambda n: region.get_or_create("k", lambda: n)), best(decorated))
+"#;
+
+fn beside_python(times: &Times) -> Vec<Row> {
+    let Some([plain, decorated]) = python::numbers(SCRIPT, &[]) else { return Vec::new() };
+    let row = |ours, name: &str, theirs| Row::new((ours, times.of(ours)), (name, theirs), "ns");
+    vec![
+        row(GET_OR_CREATE, "dogpile.cache get_or_create", plain),
+        row(DECORATED, "dogpile.cache cache_on_arguments", decorated),
+    ]
 }
 
 fn ours(caches: &Caches) -> [Contestant<'_>; 7] {

@@ -22,6 +22,7 @@
 //!   file      values kept in a file
 //!   servers   values kept on Redis and memcached servers
 //!   exec      `dogpile exec`
+//!   python    Python beside them
 //! ```
 
 mod bytes;
@@ -31,6 +32,7 @@ mod file;
 mod hits;
 mod json;
 mod measure;
+mod python;
 mod servers;
 mod storm;
 mod table;

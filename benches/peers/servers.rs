@@ -1,8 +1,6 @@
 //! The backends on servers beside bare clients, and Python's dogpile.cache,
 //! each on a server of its own.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use dogpile::backend::{AnyBackend, Memcached, Redis};
@@ -11,6 +9,7 @@ use dogpile_testkit::servers::{MemcachedServer, RedisServer};
 use memcache::exp::AsyncMetaClient;
 use tokio::runtime::Runtime;
 
+use crate::python;
 use crate::table::{Row, Section};
 
 /// Rounds of each contestant, in turn.
@@ -150,10 +149,7 @@ fn rows(server: &str, client: &str, [ours, bare, many, many_bare]: [f64; 4]) -> 
 
 /// The same with dogpile.cache's backend of this name.
 fn beside_python(ours: (&str, f64), backend: &str, url: &str) -> Option<Row> {
-    let Some(python) = python(backend, url) else {
-        eprintln!("no Python beside it: `cargo xtask python` installs what it needs");
-        return None;
-    };
+    let [python] = python::numbers(SCRIPT, &[backend, url])?;
     Some(Row::new(ours, (format!("dogpile.cache.{backend} get"), python), "us"))
 }
 
@@ -172,11 +168,3 @@ for _ in range(7):
     times.append((time.perf_counter() - began) / 1000 * 1e6)
 print(sorted(times)[3])
 "#;
-
-/// Microseconds that Python takes for a get.
-fn python(backend: &str, url: &str) -> Option<f64> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let mut python = Command::new(target.join("python/bin/python"));
-    let output = python.args(["-c", SCRIPT, backend, url]).output().ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}

@@ -3,15 +3,14 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use common::{Python, print_lateness, wait_for_async, wait_until};
+use common::{Python, print_lateness, wait_for_async};
 use dogpile::backend::{AnyBackend, Memcached, Placement};
 use dogpile::clock::epoch_seconds;
 use dogpile::{Config, Region};
-use dogpile_testkit::fleet::{self, Answer, Fleet, Race};
+use dogpile_testkit::fleet::{self, Fleet};
 use dogpile_testkit::servers::{MemcachedServer, Proxy};
 use serde_json::json;
 use tempfile::TempDir;
@@ -74,25 +73,9 @@ fn overlapping_calls_create_each_key_once() {
 #[test]
 fn a_paused_creator_does_not_overwrite_its_successor() {
     let directory = TempDir::new().unwrap();
-    let fleet = fleet(&directory, &[("arguments.lock_timeout", "1")]).sized(1, 1);
-    let start = || {
-        let mut worker = fleet.start(Race::Crowd { creation: 300 }, "paused");
-        worker.ready();
-        worker.go();
-        worker
-    };
-    let sleeper = start();
-    wait_until(|| fleet.creations("paused").len() == 1);
-    sleeper.pause();
-    let successor = start().answers();
-    let creations = fleet.creations("paused");
-    assert_eq!(creations.len(), 2);
-    assert_eq!(successor[0].value, creations[1]);
-    sleeper.resume();
-    let late = sleeper.answers();
-    assert_eq!(late[0].value, creations[0], "its own caller gets what it made");
-    let stored = region().blocking().get::<String>("paused").unwrap();
-    assert_eq!(stored.as_ref(), Some(&creations[1]));
+    let fleet = fleet(&directory, &[("arguments.lock_timeout", "1")]);
+    let stored = || region().blocking().get::<String>("paused").unwrap();
+    fleet::a_paused_creator_does_not_overwrite_its_successor(fleet, "paused", stored);
 }
 
 /// A creator holds the lock for longer than its lease: renewed, it keeps it.
@@ -256,24 +239,12 @@ fn python_reads_what_we_write_and_the_other_way_round() {
     let value = json!({"id": 7, "names": ["Ada", "ü"], "half": 0.5, "none": null, "long": long});
     let compressing = Memcached::builder(&SERVER.url()).unwrap().min_compress_bytes(1_000);
     let compressing = over(compressing.open().unwrap());
-    for (client, region) in
-        [("pymemcache", region()), ("pylibmc", region()), ("pylibmc", compressing)]
-    {
-        let [ours, theirs] = ["ours", "theirs"].map(|who| format!("{client}-{who}"));
-        region.blocking().set(&ours, &value).unwrap();
-        let stored = region.blocking().get_value_metadata::<serde_json::Value>(&ours);
-        let stored = stored.unwrap().unwrap();
-        let seen = python(client).json(&["json", "get", &ours]);
-        assert_eq!(seen, json!({"value": value, "ct": epoch_seconds(stored.cached_time())}));
-        python(client).text(&["json", "set", &theirs, &value.to_string()]);
-        let found = region.blocking().get_value_metadata::<serde_json::Value>(&theirs);
-        let found = found.unwrap().unwrap();
-        assert_eq!(found.value, value, "{client}");
-        let seen = python(client).json(&["json", "get", &theirs]);
-        assert_eq!(seen["ct"], epoch_seconds(found.cached_time()));
-    }
+    let both = common::python::both_read_what_the_other_writes;
+    both(&region(), &python("pymemcache"), "json", &value);
+    both(&region(), &python("pylibmc"), "json", &value);
+    both(&compressing, &python("pylibmc"), "json", &value);
     // Python compressed it.
-    assert!(SERVER.ask("mg pylibmc-theirs f").contains("f8"));
+    assert!(SERVER.ask("mg pylibmc-json-theirs f").contains("f8"));
 }
 
 /// Keys lie on the same ones of several servers as Python's clients put them.
@@ -299,77 +270,29 @@ fn keys_are_where_python_looks_for_them() {
 #[test]
 fn a_lock_held_by_python_makes_us_wait_and_take_its_value() {
     for client in CLIENTS {
-        let key = format!("{client}-first");
-        let mut child = python(client).start(&["json", "create", &key, "0.5"]);
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "creating");
-        assert!(region().blocking().key_is_locked(&key).unwrap());
-        let value: String = region().blocking().get_or_create(&key, || "ours".to_owned());
-        line.clear();
-        output.read_line(&mut line).unwrap();
-        assert_eq!(value, line.trim());
-        child.wait().unwrap();
+        common::python::we_wait_for_python(&region(), &python(client));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_held_by_us_makes_python_wait_and_take_our_value() {
     for client in CLIENTS {
-        let (region, key) = (region(), format!("{client}-second"));
-        let creating = tokio::spawn({
-            let (region, key) = (region.clone(), key.clone());
-            async move {
-                let creator = async || {
-                    tokio::time::sleep(Duration::from_millis(1_500)).await;
-                    "ours".to_owned()
-                };
-                region.get_or_create(&key, creator).await
-            }
-        });
-        wait_for_async(async || region.key_is_locked(&key).await.unwrap()).await;
-        let waiting = move || python(client).text(&["json", "create", &key, "0"]);
-        let theirs = tokio::task::spawn_blocking(waiting).await.unwrap();
-        assert_eq!(creating.await.unwrap(), "ours");
-        assert_eq!(theirs.trim(), "ours", "{client} did not create");
+        common::python::python_waits_for_us(region(), python(client)).await;
     }
 }
 
 #[test]
 fn a_mixed_storm_makes_one_creation() {
     let directory = TempDir::new().unwrap();
-    let fleet = fleet(&directory, &[]).sized(4, 25);
-    let notes = fleet.notes("mixed").display().to_string();
-    let mut storms = CLIENTS.map(|client| python(client).storm(2, "mixed", &notes));
-    let race = Race::Crowd { creation: 100 };
-    let mut workers: Vec<_> = (0..4).map(|_| fleet.start(race, "mixed")).collect();
-    workers.iter_mut().for_each(fleet::Worker::ready);
-    storms.iter_mut().for_each(common::PythonStorm::go);
-    workers.iter_mut().for_each(fleet::Worker::go);
-    let ours: Vec<Answer> = workers.into_iter().flat_map(fleet::Worker::answers).collect();
-    let theirs: Vec<Answer> = storms.into_iter().flat_map(common::PythonStorm::answers).collect();
-    let creations = fleet.creations("mixed");
-    assert_eq!(creations.len(), 1, "{creations:?}");
-    assert_eq!((ours.len(), theirs.len()), (100, 100));
-    assert!(ours.iter().chain(&theirs).all(|answer| answer.value == creations[0]));
-    let stored = stored_at("mixed");
-    print_lateness("mixed, ours", &ours, stored);
-    print_lateness("mixed, Python's", &theirs, stored);
+    let fleet = fleet(&directory, &[]);
+    common::python::a_mixed_storm_makes_one_creation(fleet, &CLIENTS.map(python), stored_at);
 }
 
 /// For comparison: the same storm with Python alone.
 #[test]
 fn python_alone_in_the_same_storm() {
     for client in CLIENTS {
-        let directory = TempDir::new().unwrap();
-        let notes = directory.path().join("python.log").display().to_string();
-        let key = format!("alone-{client}");
-        let mut storm = python(client).storm(8, &key, &notes);
-        storm.go();
-        let answers = storm.answers();
-        assert_eq!(std::fs::read_to_string(notes).unwrap().lines().count(), 1);
-        print_lateness(&format!("8 {client} processes of 25 threads"), &answers, stored_at(&key));
+        common::python::python_alone_in_the_same_storm(&python(client), stored_at);
     }
 }
 

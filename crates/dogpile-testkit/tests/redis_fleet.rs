@@ -3,16 +3,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use common::{Python, print_lateness, wait_for_async, wait_until};
+use common::{Python, print_lateness, wait_for_async};
 use dogpile::backend::Redis;
 use dogpile::clock::epoch_seconds;
 use dogpile::codec::{MessagePack, Pickle};
 use dogpile::{Config, Region};
-use dogpile_testkit::fleet::{self, Answer, Fleet, Race};
+use dogpile_testkit::fleet::{self, Fleet};
 use dogpile_testkit::servers::RedisServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,26 +72,9 @@ fn overlapping_calls_create_each_key_once() {
 #[test]
 fn a_paused_creator_does_not_overwrite_its_successor() {
     let directory = TempDir::new().unwrap();
-    let fleet = fleet(&directory, &[("arguments.lock_timeout", "1")]).sized(1, 1);
-    let race = Race::Crowd { creation: 300 };
-    let start = || {
-        let mut worker = fleet.start(race, "paused");
-        worker.ready();
-        worker.go();
-        worker
-    };
-    let sleeper = start();
-    wait_until(|| fleet.creations("paused").len() == 1);
-    sleeper.pause();
-    let successor = start().answers();
-    let creations = fleet.creations("paused");
-    assert_eq!(creations.len(), 2);
-    assert_eq!(successor[0].value, creations[1]);
-    sleeper.resume();
-    let late = sleeper.answers();
-    assert_eq!(late[0].value, creations[0], "its own caller gets what it made");
-    let stored = region(&SERVER.url()).blocking().get::<String>("paused").unwrap();
-    assert_eq!(stored.as_ref(), Some(&creations[1]));
+    let fleet = fleet(&directory, &[("arguments.lock_timeout", "1")]);
+    let stored = || region(&SERVER.url()).blocking().get::<String>("paused").unwrap();
+    fleet::a_paused_creator_does_not_overwrite_its_successor(fleet, "paused", stored);
 }
 
 /// Counts round trips: reads of the server's sockets, the counter's own taken
@@ -276,89 +258,31 @@ fn python_reads_what_we_write_and_the_other_way_round() {
                 _ => config,
             })
             .unwrap();
-        let [ours, theirs] = ["ours", "theirs"].map(|who| format!("{format}-{who}"));
-        region.blocking().set(&ours, &value).unwrap();
-        let stored = region.blocking().get_value_metadata::<Value>(&ours).unwrap().unwrap();
-        let seen = python().json(&[format, "get", &ours]);
-        assert_eq!(seen, json!({"value": value, "ct": epoch_seconds(stored.cached_time())}));
-        python().json(&[format, "set", &theirs, &value.to_string()]);
-        let found = region.blocking().get_value_metadata::<Value>(&theirs).unwrap().unwrap();
-        assert_eq!(found.value, value);
-        assert_eq!(
-            python().json(&[format, "get", &theirs])["ct"],
-            epoch_seconds(found.cached_time())
-        );
+        common::python::both_read_what_the_other_writes(&region, &python(), format, &value);
     }
 }
 
 #[test]
 fn a_lock_held_by_python_makes_us_wait_and_take_its_value() {
-    let mut child = python().start(&["json", "create", "python-first", "0.5"]);
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    assert_eq!(line.trim(), "creating");
-    let region = region(&SERVER.url());
-    assert!(region.blocking().key_is_locked("python-first").unwrap());
-    let value: String = region.blocking().get_or_create("python-first", || "ours".to_owned());
-    line.clear();
-    output.read_line(&mut line).unwrap();
-    assert_eq!(value, line.trim());
-    child.wait().unwrap();
+    common::python::we_wait_for_python(&region(&SERVER.url()), &python());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_held_by_us_makes_python_wait_and_take_our_value() {
-    let region = region(&SERVER.url());
-    let creating = tokio::spawn({
-        let region = region.clone();
-        async move {
-            let creator = async || {
-                tokio::time::sleep(Duration::from_millis(1_500)).await;
-                "ours".to_owned()
-            };
-            region.get_or_create("rust-first", creator).await
-        }
-    });
-    wait_for_async(async || region.key_is_locked("rust-first").await.unwrap()).await;
-    let waiting = || python().text(&["json", "create", "rust-first", "0"]);
-    let theirs = tokio::task::spawn_blocking(waiting).await.unwrap();
-    assert_eq!(creating.await.unwrap(), "ours");
-    assert_eq!(theirs.trim(), "ours", "it did not create");
+    common::python::python_waits_for_us(region(&SERVER.url()), python()).await;
 }
 
 #[test]
 fn a_mixed_storm_makes_one_creation() {
     let directory = TempDir::new().unwrap();
-    let fleet = fleet(&directory, &[]).sized(4, 25);
-    let notes = fleet.notes("mixed").display().to_string();
-    let mut storm = python().storm(4, "mixed", &notes);
-    let race = Race::Crowd { creation: 100 };
-    let mut workers: Vec<_> = (0..4).map(|_| fleet.start(race, "mixed")).collect();
-    workers.iter_mut().for_each(fleet::Worker::ready);
-    storm.go();
-    workers.iter_mut().for_each(fleet::Worker::go);
-    let ours: Vec<Answer> = workers.into_iter().flat_map(fleet::Worker::answers).collect();
-    let theirs = storm.answers();
-    let creations = fleet.creations("mixed");
-    assert_eq!(creations.len(), 1, "{creations:?}");
-    assert_eq!((ours.len(), theirs.len()), (100, 100));
-    assert!(ours.iter().chain(&theirs).all(|answer| answer.value == creations[0]));
-    let stored = stored_at("mixed");
-    print_lateness("mixed, ours", &ours, stored);
-    print_lateness("mixed, Python's", &theirs, stored);
+    let fleet = fleet(&directory, &[]);
+    common::python::a_mixed_storm_makes_one_creation(fleet, &[python()], stored_at);
 }
 
 /// For comparison: the same storm with Python alone.
 #[test]
 fn python_alone_in_the_same_storm() {
-    let directory = TempDir::new().unwrap();
-    let notes = directory.path().join("python.log").display().to_string();
-    let mut storm = python().storm(8, "python", &notes);
-    storm.go();
-    let answers = storm.answers();
-    assert_eq!(std::fs::read_to_string(notes).unwrap().lines().count(), 1);
-    print_lateness("8 Python processes of 25 threads", &answers, stored_at("python"));
+    common::python::python_alone_in_the_same_storm(&python(), stored_at);
 }
 
 /// The runtime that a connection was made on ends; other runtimes, blocking

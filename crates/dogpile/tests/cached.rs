@@ -279,7 +279,10 @@ fn keys_say_what_the_arguments_are() {
     assert_eq!(by_name::key(1, 2), "cached:by_name|2 1");
     assert_eq!(in_hex::key(255, 16), "cached:in_hex|ff 10");
     assert_eq!(patterns((1, 2), [3, 4, 5], 6, 7), 12);
-    assert_eq!(patterns::key((1, 2), [3, 4, 5], 6, 7), r"cached:patterns|\[1\,2\,\] \[3\,4\,5\,\] 6 7");
+    assert_eq!(
+        patterns::key((1, 2), [3, 4, 5], 6, 7),
+        r"cached:patterns|\[1\,2\,\] \[3\,4\,5\,\] 6 7"
+    );
 }
 
 region!(GENERIC);

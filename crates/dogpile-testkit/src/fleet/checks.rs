@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Answer, Fleet, Race};
 
@@ -36,6 +38,37 @@ pub fn a_killed_creator_has_one_successor(fleet: &Fleet, key: &str) {
     let processes: BTreeSet<_> = creations.iter().map(|line| process(line)).collect();
     assert_eq!(processes.len(), 2, "the successor is of another process");
     assert_eq!(answers.len(), (fleet.processes - 1) * fleet.tasks);
+}
+
+/// A creator that sleeps through the end of its lease, which is a second, finds
+/// that it may not store any more. `stored` reads what is stored in the end.
+pub fn a_paused_creator_does_not_overwrite_its_successor(
+    fleet: Fleet,
+    key: &str,
+    stored: impl Fn() -> Option<String>,
+) {
+    let fleet = fleet.sized(1, 1);
+    let start = || {
+        let mut worker = fleet.start(Race::Crowd { creation: 300 }, key);
+        worker.ready();
+        worker.go();
+        worker
+    };
+    let sleeper = start();
+    let began = Instant::now();
+    while fleet.creations(key).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never creates");
+        thread::sleep(Duration::from_millis(5));
+    }
+    sleeper.pause();
+    let successor = start().answers();
+    let creations = fleet.creations(key);
+    assert_eq!(creations.len(), 2);
+    assert_eq!(successor[0].value, creations[1]);
+    sleeper.resume();
+    let late = sleeper.answers();
+    assert_eq!(late[0].value, creations[0], "its own caller gets what it made");
+    assert_eq!(stored().as_ref(), Some(&creations[1]));
 }
 
 /// Calls for overlapping sets of keys, in any order: all end, and each key is

@@ -3,14 +3,18 @@
 //! - `io`: the thread that looks after connections and timers;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `builder`: the options that they have alike;
 //! - `tls`: certificates, and TLS for connections that are made here.
 
+mod builder;
 pub(crate) mod io;
 pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod tls;
 
 use std::hash::{BuildHasher, RandomState};
+
+pub(crate) use builder::server_options;
 
 use crate::clock::{Clock, SystemClock};
 

@@ -32,6 +32,7 @@ use crate::key::{self, Mangler};
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::Terms;
 use crate::remote::link::Limits;
+use crate::remote::server_options;
 use crate::value::Entry;
 use endpoint::Target;
 use mutex::Locks;
@@ -155,6 +156,8 @@ pub struct MemcachedBuilder {
 }
 
 impl MemcachedBuilder {
+    server_options!();
+
     /// One more server: `host`, `host:port` or the path of a socket.
     pub fn server(mut self, place: &str) -> Result<Self, BackendError> {
         self.target.addresses.push(location::address(place)?);
@@ -183,20 +186,6 @@ impl MemcachedBuilder {
     /// Switches TLS on, as `memcacheds://` does.
     pub fn tls(mut self) -> Self {
         self.target.tls.get_or_insert_default();
-        self
-    }
-
-    /// Whom to trust in place of the system's authorities: certificates in PEM.
-    /// Switches TLS on.
-    pub fn tls_root(mut self, pem: &[u8]) -> Self {
-        self.target.tls.get_or_insert_default().root = Some(pem.to_vec());
-        self
-    }
-
-    /// Our own certificate and its key, in PEM. Switches TLS on.
-    pub fn tls_client(mut self, certificate: &[u8], key: &[u8]) -> Self {
-        let pair = (certificate.to_vec(), key.to_vec());
-        self.target.tls.get_or_insert_default().client = Some(pair);
         self
     }
 
@@ -242,51 +231,10 @@ impl MemcachedBuilder {
         self
     }
 
-    /// Whether creation is locked for the whole fleet; it is by default. Without,
-    /// each process makes its own.
-    pub fn creation_locks(mut self, yes: bool) -> Self {
-        self.options.locks = yes;
-        self
-    }
-
-    /// What stands before a key to make its lock's; `_lock` by default, as in
-    /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`.
-    pub fn lock_prefix(mut self, prefix: &str) -> Self {
-        prefix.clone_into(&mut self.options.lock_prefix);
-        self
-    }
-
-    /// How long a lock lives unless its creator renews it; 30 seconds by
-    /// default. So long do the others wait after a creator's process has died.
-    pub fn lock_lease(mut self, lease: Duration) -> Self {
-        self.options.terms.lease = lease;
-        self
-    }
-
-    /// How long a lock is renewed at most; 10 minutes by default. So long can a
-    /// creator that hangs hold up its key.
-    pub fn longest_creation(mut self, limit: Duration) -> Self {
-        self.options.terms.longest_creation = limit;
-        self
-    }
-
     /// The longest pause between two looks at a lock that is waited for; 40 ms by
     /// default.
     pub fn longest_poll(mut self, pause: Duration) -> Self {
         self.options.longest_poll = pause;
-        self
-    }
-
-    /// How long connecting may take; 1 second by default.
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.options.limits.connect = limit;
-        self
-    }
-
-    /// How long a server may take to answer before it counts as down; 1 second
-    /// by default.
-    pub fn response_timeout(mut self, limit: Duration) -> Self {
-        self.options.limits.response = limit;
         self
     }
 

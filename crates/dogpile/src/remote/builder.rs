@@ -1,0 +1,64 @@
+//! The options that the builders of all backends on servers have.
+
+/// Setters for a builder with `target.tls` and `options` of the usual names.
+macro_rules! server_options {
+    () => {
+        /// Whom to trust in place of the system's authorities: certificates in
+        /// PEM. Switches TLS on.
+        pub fn tls_root(mut self, pem: &[u8]) -> Self {
+            self.target.tls.get_or_insert_default().root = Some(pem.to_vec());
+            self
+        }
+
+        /// Our own certificate and its key, in PEM. Switches TLS on.
+        pub fn tls_client(mut self, certificate: &[u8], key: &[u8]) -> Self {
+            let pair = (certificate.to_vec(), key.to_vec());
+            self.target.tls.get_or_insert_default().client = Some(pair);
+            self
+        }
+
+        /// Whether creation is locked for the whole fleet; it is by default.
+        /// Without, each process makes its own.
+        pub fn creation_locks(mut self, yes: bool) -> Self {
+            self.options.locks = yes;
+            self
+        }
+
+        /// What stands before a key to make its lock's; `_lock` by default, as in
+        /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`.
+        pub fn lock_prefix(mut self, prefix: &str) -> Self {
+            prefix.clone_into(&mut self.options.lock_prefix);
+            self
+        }
+
+        /// How long a lock lives unless its creator renews it; 30 seconds by
+        /// default. So long do the others wait after a creator's process has
+        /// died.
+        pub fn lock_lease(mut self, lease: Duration) -> Self {
+            self.options.terms.lease = lease;
+            self
+        }
+
+        /// How long a lock is renewed at most; 10 minutes by default. So long can
+        /// a creator that hangs hold up its key.
+        pub fn longest_creation(mut self, limit: Duration) -> Self {
+            self.options.terms.longest_creation = limit;
+            self
+        }
+
+        /// How long connecting may take; 1 second by default.
+        pub fn connect_timeout(mut self, limit: Duration) -> Self {
+            self.options.limits.connect = limit;
+            self
+        }
+
+        /// How long a server may take to answer before it counts as down; 1
+        /// second by default.
+        pub fn response_timeout(mut self, limit: Duration) -> Self {
+            self.options.limits.response = limit;
+            self
+        }
+    };
+}
+
+pub(crate) use server_options;
