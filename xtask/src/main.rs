@@ -1,5 +1,6 @@
 //! `cargo xtask`: the chores of this repository.
 
+mod compile_time;
 mod licences;
 mod python;
 mod run;
@@ -14,6 +15,7 @@ cargo xtask test            all checks and tests, as CI runs them
 cargo xtask python          what the tests need of Python, into `target/python`
 cargo xtask servers         installs the servers that the tests start (Debian packages)
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
+cargo xtask compile-time    how long many decorated functions take to compile, beside others
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
 ";
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["servers"] => servers::install(),
         ["python"] => python::install(),
         ["bench", ref rest @ ..] => bench(rest),
+        ["compile-time"] => compile_time::run(),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] => fuzz(seconds),
         _ => {

@@ -15,6 +15,12 @@ impl fmt::Display for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// A command that is one step of a chore.
 pub(crate) struct Step {
     command: Command,

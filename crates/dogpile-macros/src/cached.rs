@@ -231,7 +231,7 @@ impl Code {
     fn free(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, body) = (&function.item.attrs, &function.item.block);
+        let (attrs, body) = (function.attributes(), &function.item.block);
         let (conditions, lints, guard) = (function.conditions(), function.lints(), self.guard());
         let (value, asyncness) = (function.value(dogpile), self.asyncness());
         let generics = function.keyed_generics();
@@ -318,7 +318,7 @@ impl Code {
     fn method(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, body) = (&function.item.attrs, &function.item.block);
+        let (attrs, body) = (function.attributes(), &function.item.block);
         let (conditions, lints, guard) = (function.conditions(), function.lints(), self.guard());
         let generics = function.keyed_generics();
         let (params, clause) = (&generics.params, &generics.where_clause);

@@ -134,6 +134,13 @@ impl Function {
         self.item.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
     }
 
+    /// Those of the function that stands for it. What is expected of its body is
+    /// not to be expected of ours.
+    pub(crate) fn attributes(&self) -> Vec<&Attribute> {
+        let attributes = self.item.attrs.iter();
+        attributes.filter(|attribute| !attribute.path().is_ident("expect")).collect()
+    }
+
     /// Those that are about its body.
     pub(crate) fn lints(&self) -> Vec<&Attribute> {
         let lints = ["allow", "expect", "warn", "deny", "forbid"];

@@ -197,7 +197,7 @@ impl Code {
 
     fn multi(&self, many: &Many) -> Tokens {
         let function = &self.function;
-        let (name, vis, attrs) = (function.name(), &function.item.vis, &function.item.attrs);
+        let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
         let conditions = function.conditions();
         let (decorated, companions) = (self.multi_decorated(many), self.multi_companions(many));
         let about = format!("The cache of [`{name}()`](fn@{name}).");

@@ -506,3 +506,25 @@ fn a_region_may_have_its_own_way_to_make_keys() {
     assert_eq!(shouted::key("a b"), "cached:shouted|a b");
     assert_eq!((shouted("a b").as_str(), shouted::get("a b").unwrap().is_some()), ("A B", true));
 }
+
+#[test]
+fn attributes_and_lifetimes_go_where_they_belong() {
+    region!(ATTRIBUTES);
+
+    /// Its own documentation.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "of its own body")]
+    #[cached(region = ATTRIBUTES)]
+    fn longest<'a>(one: &'a str, other: &'a str, owned: String) -> usize {
+        one.len().max(other.len()).max(owned.len())
+    }
+
+    #[cfg(any())]
+    #[cached(region = NOWHERE)]
+    fn left_out(n: u8) -> u8 {
+        n
+    }
+
+    assert_eq!(longest("a", "bcd", "ef".into()), 3);
+    assert_eq!(longest::get("a", "bcd", "ef".into()).unwrap(), Some(3));
+}
