@@ -192,3 +192,21 @@ async fn a_full_server_loses_things_and_mixes_nothing_up() {
         assert!(!region.key_is_locked(&format!("k{n}")).await.unwrap());
     }
 }
+
+/// What takes connections and answers nothing, as a balancer before dead servers
+/// does, counts as down like a closed port, and is not connected to over and
+/// over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_takes_connections_counts_as_down() {
+    let server = MemcachedServer::start();
+    let proxy = Proxy::to(server.port());
+    let region = region(reach(proxy.port()));
+    region.set("k", &1).await.unwrap();
+    proxy.set(Weather::Cut);
+    eventually("being down", async || {
+        region.get::<u32>("k").await.is_err_and(|error| error.to_string().contains("is down"))
+    })
+    .await;
+    proxy.set(Weather::Fair);
+    eventually("recovery", async || region.get::<u32>("k").await.ok() == Some(Some(1))).await;
+}

@@ -52,9 +52,14 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
-    /// A new connection to one of the servers, ready to be used.
+    /// A new connection to one of the servers, which has answered: one that
+    /// only takes connections, as what stands before a dead server may, is down.
     pub(super) async fn connect(&self, address: &Address) -> Result<Wire, String> {
-        Ok(Wire::new(self.open(address).await?, self.protocol))
+        let mut stream = self.open(address).await?;
+        let protocol = self.protocol;
+        exchange(&mut stream, &protocol.probe(), |answer| Ok(protocol.read(answer)?.is_some()))
+            .await?;
+        Ok(Wire::new(stream, protocol))
     }
 
     /// The same as a bare stream.
@@ -88,19 +93,28 @@ impl Target {
     async fn log_in(&self, stream: &mut Box<dyn Stream>) -> Result<(), String> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let login = self.protocol.login(&text(&self.username), &text(&self.password));
-        let failed = |error: std::io::Error| error.to_string();
-        stream.write_all(&login).await.map_err(failed)?;
-        stream.flush().await.map_err(failed)?;
-        let mut answer = BytesMut::new();
-        loop {
-            if stream.read_buf(&mut answer).await.map_err(failed)? == 0 {
-                return Err("the server closes the connection instead of logging in".to_owned());
-            }
-            match self.protocol.welcome(&mut answer) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(Broken(why)) => return Err(why),
-            }
+        exchange(stream, &login, |answer| self.protocol.welcome(answer)).await
+    }
+}
+
+/// Sends `request` and reads until `is_answered`.
+async fn exchange(
+    stream: &mut Box<dyn Stream>,
+    request: &[u8],
+    is_answered: impl Fn(&mut BytesMut) -> Result<bool, Broken>,
+) -> Result<(), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    stream.write_all(request).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+    let mut answer = BytesMut::new();
+    loop {
+        if stream.read_buf(&mut answer).await.map_err(failed)? == 0 {
+            return Err("the server closes the connection at once".to_owned());
+        }
+        match is_answered(&mut answer) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(Broken(why)) => return Err(why),
         }
     }
 }

@@ -12,6 +12,7 @@ const GET: u8 = 0x00;
 const SET: u8 = 0x01;
 const ADD: u8 = 0x02;
 const DELETE: u8 = 0x04;
+const NOOP: u8 = 0x0a;
 const SASL_AUTH: u8 = 0x21;
 
 pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
@@ -84,6 +85,12 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
         2 | 5 => Reply::Refused,
         _ => Reply::Failed(shown(&value)),
     }))
+}
+
+pub(super) fn probe() -> Vec<u8> {
+    let mut probe = Vec::new();
+    packet(&mut probe, NOOP, 0, &[], &[], &[]);
+    probe
 }
 
 /// SASL's mechanism PLAIN.

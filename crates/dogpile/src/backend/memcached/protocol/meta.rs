@@ -40,6 +40,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
     let reply = match words.next() {
         Some(b"VA") => return read_item(from, end + 1),
         Some(b"HD") => Reply::Done { number: flag(words, b'c').unwrap_or(0) },
+        Some(b"MN") => Reply::Done { number: 0 },
         Some(b"EN" | b"NF") => Reply::Missing,
         Some(b"NS" | b"EX") => Reply::Refused,
         Some(word @ b"SERVER_ERROR") => Reply::Failed(shown(&line[word.len()..]).trim().to_owned()),

@@ -87,6 +87,14 @@ impl Protocol {
         }
     }
 
+    /// A request that does nothing, to see whether somebody answers.
+    pub(super) fn probe(self) -> Vec<u8> {
+        match self {
+            Self::Meta => b"mn\r\n".to_vec(),
+            Self::Binary => binary::probe(),
+        }
+    }
+
     /// What logs in, to be sent before anything else.
     pub(super) fn login(self, username: &str, password: &str) -> Vec<u8> {
         match self {
