@@ -24,6 +24,8 @@
 //! - A [`Region`] is a cache: usually a `static`, given its backend and
 //!   settings by [`configure`](Region::configure) with a [`Config`]. Its calls
 //!   are async; [`blocking`](Region::blocking) has the same for other code.
+//! - The attribute `cached` (with the feature `macros`) puts a function behind a
+//!   region, `cached_multi` one of many keys.
 //! - [`get_or_create`](Region::get_or_create) is the call to know;
 //!   [`try_get_or_create`](Region::try_get_or_create) takes creators that can
 //!   fail, [`get_or_create_multi`](Region::get_or_create_multi) many keys.
