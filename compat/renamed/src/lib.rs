@@ -7,6 +7,11 @@ pub mod facade {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unnecessary_wraps,
+    clippy::unused_async,
+    reason = "functions are as short as can be"
+)]
 mod tests {
     use stash::backend::Memory;
     use stash::{Config, Region};

@@ -266,12 +266,16 @@ impl Code {
             #vis struct #name {}
 
             #(#conditions)*
-            #[allow(dead_code, clippy::all, clippy::pedantic)]
             impl #name {
                 /// The function itself, past the cache.
                 #(#lints)*
+                #[allow(dead_code)]
                 #vis #original #body
+            }
 
+            #(#conditions)*
+            #[allow(dead_code, clippy::all, clippy::pedantic)]
+            impl #name {
                 /// Makes the value anew, whatever is stored, and stores it.
                 #vis #refreshing {
                     #make_key

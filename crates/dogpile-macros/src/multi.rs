@@ -198,7 +198,9 @@ impl Code {
     fn multi(&self, many: &Many) -> Tokens {
         let function = &self.function;
         let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
-        let conditions = function.conditions();
+        let (body, conditions, lints) =
+            (&function.item.block, function.conditions(), function.lints());
+        let original = self.original(&format_ident!("original"));
         let (decorated, companions) = (self.multi_decorated(many), self.multi_companions(many));
         let about = format!("The cache of [`{name}()`](fn@{name}).");
         quote! {
@@ -209,6 +211,14 @@ impl Code {
             #[doc = #about]
             #[allow(non_camel_case_types, missing_debug_implementations, unreachable_pub)]
             #vis struct #name {}
+
+            #(#conditions)*
+            impl #name {
+                /// The function itself, past the cache.
+                #(#lints)*
+                #[allow(dead_code)]
+                #vis #original #body
+            }
 
             #(#conditions)*
             #[allow(dead_code, clippy::all, clippy::pedantic)]
@@ -259,7 +269,7 @@ impl Code {
 
     fn multi_companions(&self, many: &Many) -> Tokens {
         let (function, dogpile) = (&self.function, &self.options.dogpile);
-        let (vis, body, lints) = (&function.item.vis, &function.item.block, function.lints());
+        let vis = &function.item.vis;
         let (asyncness, waiting) = (self.asyncness(), self.waiting());
         let Many { keys, keys_type, key, container, is_map, .. } = many;
         let [names, made, given, one] = ["names", "made", "values", "one"].map(hygienic);
@@ -271,12 +281,7 @@ impl Code {
         let delete = self.multi_engine(&quote!(delete_multi), &quote!(Self::make_keys(&#keys)));
         let refresh = self.multi_refresh(many, &value, &set);
         let make_key = self.multi_key(many, &one);
-        let original = self.original(&format_ident!("original"));
         quote! {
-            /// The function itself, past the cache.
-            #(#lints)*
-            #vis #original #body
-
             /// Makes the values anew, whatever is stored, and stores them.
             #vis #refresh
 

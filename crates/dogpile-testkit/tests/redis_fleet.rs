@@ -337,6 +337,7 @@ static SHARED: LazyLock<Region> = LazyLock::new(|| {
     region
 });
 
+#[allow(clippy::unused_async, reason = "it stands for one that waits")]
 #[dogpile::cached(region = SHARED, name = "__main__:load_user")]
 async fn load_user(name: &str, limit: u32) -> Value {
     json!({"name": name, "limit": limit, "by": "Rust"})

@@ -1,6 +1,7 @@
 //! Decorated functions (contract 5 and 6).
 #![cfg(feature = "macros")]
 #![allow(clippy::unused_async, reason = "functions are as short as can be")]
+#![allow(clippy::needless_pass_by_value, reason = "arguments of every kind are tried")]
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "the options take references")]
 
 use std::collections::HashMap;

@@ -1,5 +1,11 @@
 //! Decorated functions of many keys (contract 6).
 #![cfg(feature = "macros")]
+#![allow(
+    clippy::unused_async,
+    clippy::unnecessary_wraps,
+    reason = "functions are as short as can be"
+)]
+#![allow(clippy::needless_pass_by_value, reason = "arguments of every kind are tried")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
