@@ -100,6 +100,24 @@ pub enum Error {
         /// How many values came back.
         returned: usize,
     },
+    /// The store of a collection failed.
+    #[cfg(feature = "collections")]
+    Collection {
+        /// The collection's name.
+        collection: String,
+        /// What was being done: `open`, `pull`, `push` and so on.
+        operation: &'static str,
+        /// What the store said.
+        source: BackendError,
+    },
+    /// The loader of a collection failed.
+    #[cfg(feature = "collections")]
+    Load {
+        /// The collection's name.
+        collection: String,
+        /// The loader's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl fmt::Display for Error {
@@ -143,6 +161,14 @@ impl fmt::Display for Error {
                 f,
                 "region `{region}`: the creator was given {asked} keys and returned {returned} values: it must return one value per key, in the order of the keys"
             ),
+            #[cfg(feature = "collections")]
+            Self::Collection { collection, operation, source } => {
+                write!(f, "collection `{collection}`: {operation} failed: {source}")
+            }
+            #[cfg(feature = "collections")]
+            Self::Load { collection, source } => {
+                write!(f, "collection `{collection}`: its loader failed: {source}")
+            }
         }
     }
 }
@@ -152,6 +178,10 @@ impl std::error::Error for Error {
         match self {
             Self::Backend { source, .. } => Some(source),
             Self::Encode { source, .. } => Some(source),
+            #[cfg(feature = "collections")]
+            Self::Collection { source, .. } => Some(source),
+            #[cfg(feature = "collections")]
+            Self::Load { source, .. } => Some(&**source),
             _ => None,
         }
     }

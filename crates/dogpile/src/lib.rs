@@ -37,6 +37,8 @@
 //! - `config` (with the feature of that name) turns settings into
 //!   configurations.
 //! - [`invalidation`] is about whole regions, [`stats`] about what happened.
+//! - `collections` (with the feature of that name) keeps whole tables in every
+//!   process, in step.
 //! - [`lock`] is the dogpile lock itself, for use without a cache.
 //!
 //! # Which types
@@ -60,7 +62,7 @@
 //! default background runner, blocking calls inside a runtime. `file`: the
 //! backend that keeps values in a file shared by processes. `redis`: the one
 //! that keeps them on Redis or Valkey servers. `memcached`: on memcached
-//! servers. `tls`: TLS to them. `pickle`: values as Python writes them by default.
+//! servers. `tls`: TLS to them. `collections`: whole tables kept in every process. `pickle`: values as Python writes them by default.
 //! `msgpack`, `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`,
 //! `tracing`: what their names say.
 
@@ -72,6 +74,8 @@ pub mod backend;
 mod blocking;
 pub mod clock;
 pub mod codec;
+#[cfg(feature = "collections")]
+pub mod collections;
 #[cfg(feature = "config")]
 pub mod config;
 mod error;
@@ -81,7 +85,7 @@ pub mod lock;
 mod log;
 pub mod proxy;
 mod region;
-#[cfg(any(feature = "redis", feature = "memcached"))]
+#[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]
 mod remote;
 pub mod stats;
 mod sync;

@@ -121,6 +121,72 @@ pub(crate) fn operation(
     }
 }
 
+#[cfg(feature = "collections")]
+pub(crate) fn collection_loaded(
+    collection: &str,
+    took: Duration,
+    failed: Option<&Box<dyn std::error::Error + Send + Sync>>,
+) {
+    let seconds = took.as_secs_f64();
+    match failed {
+        None => {
+            event!(INFO, collection, seconds, "collection loaded in {seconds:.3} seconds");
+        }
+        Some(error) => {
+            event!(WARN, collection, seconds, %error, "the collection's loader failed");
+        }
+    }
+}
+
+#[cfg(feature = "collections")]
+pub(crate) fn collection_pushed(collection: &str, revision: u64, bytes: u64, took: Duration) {
+    event!(INFO, collection, revision, bytes, seconds = took.as_secs_f64(), "collection pushed");
+}
+
+#[cfg(feature = "collections")]
+pub(crate) fn collection_pulled(collection: &str, revision: u64, bytes: u64, took: Duration) {
+    event!(INFO, collection, revision, bytes, seconds = took.as_secs_f64(), "collection pulled");
+}
+
+#[cfg(feature = "collections")]
+pub(crate) fn collection_unreadable(collection: &str, revision: u64, why: &str) {
+    event!(
+        WARN,
+        collection,
+        revision,
+        why,
+        "the stored data of the collection cannot be read: if their shape has changed, change the version"
+    );
+}
+
+#[cfg(feature = "collections")]
+pub(crate) fn collection_lease_lost(collection: &str) {
+    event!(
+        WARN,
+        collection,
+        "the lock was lost before the collection was stored: its successor's data stay"
+    );
+}
+
+#[cfg(feature = "collections")]
+pub(crate) fn collection_in_step(collection: &str, revision: u64) {
+    event!(INFO, collection, revision, "the collection is in step with its store");
+}
+
+/// As with backends, the first of a series is a warning.
+#[cfg(feature = "collections")]
+pub(crate) fn collection_out_of_step(
+    collection: &str,
+    error: &dyn std::fmt::Display,
+    first: bool,
+) {
+    if first {
+        event!(WARN, collection, %error, "the collection cannot be kept in step; serving what is there");
+    } else {
+        event!(DEBUG, collection, %error, "the collection still cannot be kept in step");
+    }
+}
+
 /// `work` in the span that creators run in.
 #[cfg(feature = "tracing")]
 pub(crate) fn in_creation_span<F: Future>(

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+#[cfg(feature = "collections")]
+use super::CollectionStore;
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, Keeps, Seen, Watch};
 use crate::key::Mangler;
@@ -26,6 +28,8 @@ pub struct AnyBackend {
     actual: Arc<dyn std::any::Any + Send + Sync>,
     /// The way to look into that one.
     inspect: Option<Arc<dyn Inspect>>,
+    #[cfg(feature = "collections")]
+    collections: Option<Arc<dyn CollectionStore>>,
 }
 
 impl AnyBackend {
@@ -33,7 +37,15 @@ impl AnyBackend {
     pub fn new<B: Backend>(backend: B) -> Self {
         let actual = Arc::new(backend);
         let inspect = actual.inspect();
-        Self { outermost: actual.clone(), actual, inspect }
+        #[cfg(feature = "collections")]
+        let collections = actual.collections();
+        Self {
+            outermost: actual.clone(),
+            actual,
+            inspect,
+            #[cfg(feature = "collections")]
+            collections,
+        }
     }
 
     /// `outer` around `self`.
@@ -49,6 +61,13 @@ impl AnyBackend {
     /// The way to look into the backend inside all proxies, if it has one.
     pub fn inspect(&self) -> Option<&dyn Inspect> {
         self.inspect.as_deref()
+    }
+
+    /// What the backend inside all proxies does for
+    /// [collections](crate::collections), if it can keep them.
+    #[cfg(feature = "collections")]
+    pub fn collections(&self) -> Option<Arc<dyn CollectionStore>> {
+        self.collections.clone()
     }
 
     /// The name of the backend, proxies around it included.
@@ -138,6 +157,12 @@ fn same_length<T>(asked: usize, answers: Vec<T>) -> Result<Vec<T>, BackendError>
     }
     let answered = answers.len();
     Err(BackendError::other(format!("the backend answered {answered} times for {asked} keys")))
+}
+
+impl<B: Backend> From<B> for AnyBackend {
+    fn from(backend: B) -> Self {
+        Self::new(backend)
+    }
 }
 
 impl fmt::Debug for AnyBackend {

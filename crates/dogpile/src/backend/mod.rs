@@ -11,6 +11,8 @@
 //! reaches further than this process.
 
 mod any;
+#[cfg(feature = "collections")]
+mod collections;
 #[cfg(feature = "file")]
 mod file;
 pub mod inspect;
@@ -37,6 +39,8 @@ use crate::value::Entry;
 pub use crate::error::{BackendError, FaultKind};
 pub use any::AnyBackend;
 pub(crate) use any::{Boxed, ErasedBackend};
+#[cfg(feature = "collections")]
+pub use collections::{CollectionPlace, CollectionStore, Storing};
 #[cfg(feature = "file")]
 pub use file::{Damage, File, FileBuilder};
 use inspect::Inspect;
@@ -224,6 +228,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The mangler that a region uses which names none itself (contract 5).
     fn recommended_mangler(&self) -> Option<Mangler> {
+        None
+    }
+
+    /// Its side of [collections](crate::collections), if it can keep them.
+    #[cfg(feature = "collections")]
+    fn collections(&self) -> Option<Arc<dyn CollectionStore>> {
         None
     }
 

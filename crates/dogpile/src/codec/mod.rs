@@ -164,6 +164,16 @@ impl fmt::Debug for RegionCodec {
 }
 
 impl RegionCodec {
+    pub(crate) fn of<C: Codec>(codec: C) -> Self {
+        let any: &dyn std::any::Any = &codec;
+        match any {
+            _ if any.is::<Json>() => Self::Json,
+            #[cfg(feature = "msgpack")]
+            _ if any.is::<MessagePack>() => Self::MessagePack,
+            _ => Self::Own(Arc::new(codec)),
+        }
+    }
+
     pub(crate) fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, CodecError> {
         let bytes = match self {
             Self::Json => Json.encode(value),

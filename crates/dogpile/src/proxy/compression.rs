@@ -61,14 +61,14 @@ impl Compression {
 }
 
 impl Algorithm {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Zstd(_) => "zstd",
             Self::Lz4 => "lz4",
         }
     }
 
-    fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Zstd(level) => zstd::stream::encode_all(bytes, level),
             Self::Lz4 => {
@@ -81,7 +81,7 @@ impl Algorithm {
 }
 
 /// Undoes the algorithm called `name`, up to `limit` bytes.
-fn decompress(name: &str, bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn decompress(name: &str, bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     let decoder: Box<dyn Read + '_> = match name {
         "zstd" => Box::new(zstd::stream::read::Decoder::with_buffer(bytes)?),
         "lz4" => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),

@@ -32,6 +32,8 @@ use crate::value::Entry;
 
 #[cfg(feature = "compression")]
 pub use compression::{Algorithm, Compression};
+#[cfg(feature = "collections")]
+pub(crate) use compression::decompress;
 #[cfg(feature = "encryption")]
 pub use encryption::{Encryption, EncryptionKey};
 pub use logging::Logging;

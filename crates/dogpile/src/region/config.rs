@@ -173,13 +173,7 @@ impl Config<Serde> {
     /// Serializes values with `codec` instead of JSON, where the backend
     /// keeps bytes.
     pub fn codec<C: Codec>(mut self, codec: C) -> Self {
-        let any: &dyn std::any::Any = &codec;
-        self.codec = KindCodec(match any {
-            _ if any.is::<crate::codec::Json>() => RegionCodec::Json,
-            #[cfg(feature = "msgpack")]
-            _ if any.is::<crate::codec::MessagePack>() => RegionCodec::MessagePack,
-            _ => RegionCodec::Own(Arc::new(codec)),
-        });
+        self.codec = KindCodec(RegionCodec::of(codec));
         self
     }
 }

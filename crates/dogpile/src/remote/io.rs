@@ -41,6 +41,44 @@ where
     Ok(handle()?.spawn(work))
 }
 
+/// Runs `work`, which takes its time, on a thread where it may.
+///
+/// # Panics
+///
+/// If `work` does.
+#[cfg(feature = "collections")]
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BackendError> {
+    match handle()?.spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(ended) => Err(BackendError::unavailable(ended)),
+    }
+}
+
+/// Runs `work` on the I/O thread, and waits for it.
+#[cfg(feature = "collections")]
+pub(crate) async fn run<F>(work: F) -> Result<F::Output, tokio::task::JoinError>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match handle() {
+        Ok(handle) => handle.spawn(work).await,
+        // Nobody runs without the thread.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Waits for `work` on a thread of [`run_blocking`].
+#[cfg(feature = "collections")]
+pub(crate) fn block_on<T>(
+    work: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    handle()?.block_on(work)
+}
+
 /// A timer of the I/O thread's, which can be awaited anywhere.
 pub(crate) fn sleep(duration: Duration) -> Result<Sleep, BackendError> {
     let _inside = handle()?.enter();

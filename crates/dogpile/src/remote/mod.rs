@@ -1,4 +1,4 @@
-//! What the backends on servers have in common.
+//! What the backends on servers have in common; collections use the thread.
 //!
 //! - `io`: the thread that looks after connections and timers;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
@@ -6,14 +6,19 @@
 //! - `builder`: the options that they have alike;
 //! - `tls`: certificates, and TLS for connections that are made here.
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod builder;
 pub(crate) mod io;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod lease;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod tls;
 
 use std::hash::{BuildHasher, RandomState};
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) use builder::server_options;
 
 use crate::clock::{Clock, SystemClock};
@@ -33,6 +38,7 @@ pub(crate) fn new_token() -> String {
     format!("dogpile-{milliseconds:.0}-{process}-{:016x}{:016x}", random[0], random[1])
 }
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
 /// Who took a lock and how long ago, as far as its token says.
 pub(crate) fn holder(token: &[u8]) -> (String, Option<std::time::Duration>) {
     let token = String::from_utf8_lossy(token);

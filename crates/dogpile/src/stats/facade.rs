@@ -10,7 +10,7 @@ use metrics::{Counter, Histogram, SharedString, counter, histogram};
 
 use super::counters::{Count, KINDS};
 
-/// The names of all metrics. Each has one label, `region`.
+/// The names of all metrics. Those of regions have one label, `region`.
 pub mod names {
     /// Keys answered with a fresh value.
     pub const HITS: &str = "dogpile_hits_total";
@@ -46,6 +46,37 @@ pub mod names {
     pub const CREATION_SECONDS: &str = "dogpile_creation_seconds";
     /// Seconds that callers waited for another's creation.
     pub const WAIT_SECONDS: &str = "dogpile_wait_seconds";
+    /// Looks at the number of a collection's revision. This and what follows has
+    /// one label, `collection`.
+    pub const COLLECTION_CHECKS: &str = "dogpile_collection_checks_total";
+    /// Revisions taken from the store.
+    pub const COLLECTION_PULLS: &str = "dogpile_collection_pulls_total";
+    /// Revisions put into the store.
+    pub const COLLECTION_PUSHES: &str = "dogpile_collection_pushes_total";
+    /// Runs of a loader that ended well.
+    pub const COLLECTION_LOADS: &str = "dogpile_collection_loads_total";
+    /// Runs of a loader that ended in its error.
+    pub const COLLECTION_LOAD_FAILURES: &str = "dogpile_collection_load_failures_total";
+    /// Operations that the store failed.
+    pub const COLLECTION_FAILURES: &str = "dogpile_collection_failures_total";
+    /// Revisions in the store that could not be read.
+    pub const COLLECTION_UNREADABLE: &str = "dogpile_collection_unreadable_total";
+    /// Bytes of data taken from the store.
+    pub const COLLECTION_BYTES_READ: &str = "dogpile_collection_read_bytes_total";
+    /// Bytes of data put into the store.
+    pub const COLLECTION_BYTES_WRITTEN: &str = "dogpile_collection_written_bytes_total";
+    /// The revision that readers get.
+    pub const COLLECTION_REVISION: &str = "dogpile_collection_revision";
+    /// How many entries it has.
+    pub const COLLECTION_ENTRIES: &str = "dogpile_collection_entries";
+    /// 1 if the last look at the store was a success, 0 if not.
+    pub const COLLECTION_IN_STEP: &str = "dogpile_collection_in_step";
+    /// Seconds that loaders ran.
+    pub const COLLECTION_LOAD_SECONDS: &str = "dogpile_collection_load_seconds";
+    /// Seconds that it took to take a revision from the store.
+    pub const COLLECTION_PULL_SECONDS: &str = "dogpile_collection_pull_seconds";
+    /// Seconds that it took to put a revision into the store.
+    pub const COLLECTION_PUSH_SECONDS: &str = "dogpile_collection_push_seconds";
 }
 
 fn name(what: Count) -> &'static str {

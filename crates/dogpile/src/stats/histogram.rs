@@ -48,14 +48,14 @@ impl Histogram {
 
 /// The histogram while it is being written.
 #[derive(Default)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     buckets: [AtomicU64; BUCKETS],
     total_ns: AtomicU64,
     max_ns: AtomicU64,
 }
 
 impl Recorder {
-    pub(super) fn record(&self, time: Duration) {
+    pub(crate) fn record(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - micros.leading_zeros()) as usize;
         self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Recorder {
         self.max_ns.fetch_max(nanos, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Histogram {
+    pub(crate) fn snapshot(&self) -> Histogram {
         Histogram {
             buckets: std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed)),
             total: Duration::from_nanos(self.total_ns.load(Ordering::Relaxed)),

@@ -16,7 +16,7 @@ pub use histogram::Histogram;
 use counters::Counters;
 #[cfg(feature = "metrics")]
 pub use facade::names;
-use histogram::Recorder;
+pub(crate) use histogram::Recorder;
 
 /// A region's counts since the process began. `hits + stale + misses` is how
 /// many keys were asked for.

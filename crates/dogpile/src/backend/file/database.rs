@@ -303,6 +303,17 @@ pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<Entry>, T
     Ok(Some(Entry::from_frame(&frame)))
 }
 
+/// What tells one value of a key from the next: its row, and the beginning of
+/// its header, since a row's number can come back after the last one was deleted.
+pub(super) type Mark = (i64, Vec<u8>);
+
+pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, Trouble> {
+    let sql = "SELECT rowid, CAST(substr(value, 1, 64) AS BLOB) FROM Dict WHERE key = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mark = statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(mark.optional()?)
+}
+
 /// From here on, all that is read is as it was at one moment.
 pub(super) fn begin_reading(connection: &Connection) -> Result<(), Trouble> {
     connection.prepare_cached("BEGIN")?.execute([])?;

@@ -4,12 +4,17 @@
 //! - `database`: the SQLite database, and everything that is said in SQL;
 //! - `place`: the path, and whether its file is still the one opened;
 //! - `readers`, `writer`: the connections;
+//! - `watcher`: being told of changes by other processes;
+//! - `collections`: whole tables, in parts;
 //! - `locks`: the creation locks between processes.
 
+#[cfg(feature = "collections")]
+mod collections;
 mod database;
 mod locks;
 mod place;
 mod readers;
+mod watcher;
 mod writer;
 
 use std::fmt;
@@ -20,7 +25,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
-use super::{Backend, BackendError, KeepsBytes};
+use super::{Backend, BackendError, Changed, KeepsBytes, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::lock::AnyMutex;
 use crate::value::Entry;
@@ -28,6 +33,7 @@ use database::Trouble;
 use locks::Locks;
 use place::{Place, with_suffix};
 use readers::Readers;
+use watcher::Watcher;
 use writer::{Change, Writer};
 
 /// One SQLite file, shared by all processes that open it. Clones share it.
@@ -75,6 +81,10 @@ struct Shared {
     readers: Readers,
     writer: Writer,
     locks: Locks,
+    watcher: Watcher,
+    /// For collections, where locks between processes are off.
+    #[cfg(feature = "collections")]
+    local_locks: crate::lock::KeyedMutex,
 }
 
 /// What to do with a file that turns out to be damaged, or not to be an SQLite
@@ -231,7 +241,16 @@ impl FileBuilder {
         if !readers.find_ready()? {
             writer.open_now()?;
         }
-        Ok(File(Arc::new(Shared { options, place, readers, writer, locks })))
+        Ok(File(Arc::new(Shared {
+            options,
+            place,
+            readers,
+            writer,
+            locks,
+            watcher: Watcher::default(),
+            #[cfg(feature = "collections")]
+            local_locks: crate::lock::KeyedMutex::new(),
+        })))
     }
 }
 
@@ -316,6 +335,15 @@ impl Backend for File {
 
     fn mutex(&self) -> Option<AnyMutex> {
         self.0.options.creation_locks.then(|| AnyMutex::new(self.0.locks.clone()))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        watcher::watch(&self.0, key, changed).ok()
+    }
+
+    #[cfg(feature = "collections")]
+    fn collections(&self) -> Option<Arc<dyn super::CollectionStore>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {

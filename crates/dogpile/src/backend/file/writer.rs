@@ -257,7 +257,7 @@ impl Worker {
 }
 
 /// Evicts until the entries are within their bounds.
-fn keep_within(connection: &Connection, options: &Options) -> Result<(), Trouble> {
+pub(super) fn keep_within(connection: &Connection, options: &Options) -> Result<(), Trouble> {
     loop {
         let size = database::size(connection)?;
         let too_many = options.max_entries.map_or(0, |most| size.entries.saturating_sub(most));

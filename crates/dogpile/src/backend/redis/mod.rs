@@ -6,8 +6,11 @@
 //! - `nodes`: the servers of a cluster one by one;
 //! - `mutex`, `tracking`: locks, and waking who waits for them;
 //! - `fused`, `scripts`, `slot`: claiming and committing in one round trip;
+//! - `collections`: whole tables, in parts;
 //! - `look`: looking into it from outside.
 
+#[cfg(feature = "collections")]
+mod collections;
 mod endpoint;
 mod fused;
 mod link;
@@ -95,6 +98,9 @@ struct Shared {
     refuses_scripts: AtomicBool,
     /// How many locks are being released behind.
     releases: AtomicUsize,
+    /// For collections, where locks between processes are off.
+    #[cfg(feature = "collections")]
+    local_locks: crate::lock::KeyedMutex,
 }
 
 #[derive(Debug, Clone)]
@@ -259,11 +265,18 @@ impl RedisBuilder {
             if is_cluster { link_to(server, limits) } else { own.clone() }
         };
         let nodes = Nodes::new(&target, link.clone(), open);
-        let refuses_scripts = AtomicBool::new(false);
-        let releases = AtomicUsize::new(0);
-        let shared =
-            Shared { target, options, link, reads, nodes, tracker, refuses_scripts, releases };
-        Ok(Redis(Arc::new(shared)))
+        Ok(Redis(Arc::new(Shared {
+            target,
+            options,
+            link,
+            reads,
+            nodes,
+            tracker,
+            refuses_scripts: AtomicBool::new(false),
+            releases: AtomicUsize::new(0),
+            #[cfg(feature = "collections")]
+            local_locks: crate::lock::KeyedMutex::new(),
+        })))
     }
 }
 
@@ -395,6 +408,11 @@ impl Backend for Redis {
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
         self.0.tracker.as_ref()?.watch(key, changed).ok()
+    }
+
+    #[cfg(feature = "collections")]
+    fn collections(&self) -> Option<Arc<dyn super::CollectionStore>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {

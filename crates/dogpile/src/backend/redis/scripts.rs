@@ -58,6 +58,44 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Makes new data the next revision of a collection, if the lock is still held,
+/// and releases that; the number of the revision, or -1. Said twice, it happens
+/// once.
+///
+/// Keys: data, revision, parts, the parts before, uploaded parts, lock.
+/// Arguments: data, token or nothing, what the number must exceed, for how many
+/// seconds the parts before are kept, `1` if there are uploaded parts.
+#[cfg(feature = "collections")]
+pub(super) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local stored = redis.pcall('GET', KEYS[2])
+        local number = 0
+        if type(stored) == 'string' and #stored <= 15 and string.match(stored, '^%d+$') then
+            number = tonumber(stored)
+        end
+        if ARGV[2] ~= '' and redis.call('GET', KEYS[6]) ~= ARGV[2] then
+            if redis.call('GET', KEYS[1]) == ARGV[1] then return number end
+            return -1
+        end
+        if ARGV[5] == '1' and redis.call('EXISTS', KEYS[5]) == 0 then return -1 end
+        if redis.call('EXISTS', KEYS[3]) == 1 then
+            redis.call('RENAME', KEYS[3], KEYS[4])
+            redis.call('EXPIRE', KEYS[4], ARGV[4])
+        end
+        if ARGV[5] == '1' then
+            redis.call('RENAME', KEYS[5], KEYS[3])
+            redis.call('PERSIST', KEYS[3])
+        end
+        number = math.max(number, tonumber(ARGV[3])) + 1
+        redis.call('SET', KEYS[1], ARGV[1])
+        redis.call('SET', KEYS[2], string.format('%.0f', number))
+        if ARGV[2] ~= '' then redis.call('DEL', KEYS[6]) end
+        return number
+        ",
+    )
+});
+
 /// Releases the lock, if it is still held. Key: lock. Argument: token.
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(

@@ -1,0 +1,234 @@
+//! Being told of changes by other processes: the kernel says that the file or its
+//! log was written to, and a thread looks which of the watched keys that was about.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use super::Shared;
+use super::database;
+use super::place::with_suffix;
+use crate::backend::{BackendError, Changed, Watch};
+use crate::sync::Mutex;
+
+/// Changes that come in a row are looked at together.
+const TOGETHER: Duration = Duration::from_millis(2);
+
+/// The watched keys of a file, and the way to its thread, which runs as long as
+/// there are any.
+#[derive(Default)]
+pub(super) struct Watcher {
+    watched: Mutex<Vec<Watched>>,
+    next: AtomicU64,
+    bell: Mutex<Option<ear::Bell>>,
+}
+
+struct Watched {
+    id: u64,
+    key: Arc<str>,
+    /// What the key's row was when it was last looked at; nothing, if it was
+    /// not.
+    seen: Option<Option<database::Mark>>,
+    changed: Changed,
+}
+
+/// Calls `changed` when what is stored under `key` changes.
+pub(super) fn watch(
+    file: &Arc<Shared>,
+    key: &str,
+    changed: Changed,
+) -> Result<Watch, BackendError> {
+    let watcher = &file.watcher;
+    let id = watcher.next.fetch_add(1, Ordering::Relaxed);
+    watcher.watched.lock().push(Watched { id, key: key.into(), seen: None, changed });
+    let ends = Ends { file: Arc::downgrade(file), id };
+    let mut bell = watcher.bell.lock();
+    if let Some(bell) = &*bell {
+        bell.ring();
+    } else {
+        *bell = Some(start(file)?);
+    }
+    Ok(Watch::new(ends))
+}
+
+/// Ends the watching of one key.
+struct Ends {
+    file: Weak<Shared>,
+    id: u64,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let Some(file) = self.file.upgrade() else { return };
+        let mut bell = file.watcher.bell.lock();
+        let mut watched = file.watcher.watched.lock();
+        watched.retain(|watched| watched.id != self.id);
+        if watched.is_empty() {
+            // The thread ends when it finds that out.
+            *bell = None;
+        }
+    }
+}
+
+fn start(file: &Arc<Shared>) -> Result<ear::Bell, BackendError> {
+    let (bell, mut ear) = ear::open(&file.place.path).map_err(BackendError::unavailable)?;
+    let weak = Arc::downgrade(file);
+    let listen = move || {
+        loop {
+            let Some(file) = weak.upgrade() else { return };
+            file.tell();
+            drop(file);
+            if !ear.wait() {
+                return;
+            }
+            thread::sleep(TOGETHER);
+        }
+    };
+    let thread = thread::Builder::new().name("dogpile-file-watch".into());
+    thread.spawn(listen).map_err(BackendError::unavailable)?;
+    Ok(bell)
+}
+
+impl Shared {
+    /// Tells of the watched keys that have changed since the last time.
+    fn tell(&self) {
+        let keys: Vec<(u64, Arc<str>)> =
+            self.watcher.watched.lock().iter().map(|w| (w.id, w.key.clone())).collect();
+        let mark = |key: &str| self.readers.borrow()?.with(|c| database::mark(c, key));
+        // What cannot be read now may have changed.
+        let marks: Vec<_> = keys.iter().map(|(id, key)| (*id, mark(key).ok())).collect();
+        let mut changed = Vec::new();
+        for watched in self.watcher.watched.lock().iter_mut() {
+            let Some((_, mark)) = marks.iter().find(|(id, _)| *id == watched.id) else { continue };
+            if mark.is_none() || watched.seen != *mark {
+                watched.seen.clone_from(mark);
+                changed.push(watched.changed.clone());
+            }
+        }
+        changed.iter().for_each(|changed| changed());
+    }
+}
+
+/// Waits for writes to the file: by the kernel's word.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod ear {
+    use std::ffi::OsString;
+    use std::io::{self, Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+    use super::with_suffix;
+
+    pub(super) struct Ear {
+        inotify: Inotify,
+        bell: UnixStream,
+        names: [OsString; 2],
+    }
+
+    /// Rings when it is told to; when it is dropped, it is over.
+    pub(super) struct Bell(UnixStream);
+
+    impl Bell {
+        pub(super) fn ring(&self) {
+            // If it cannot take another ring, it is ringing.
+            let _ = (&self.0).write(&[0]);
+        }
+    }
+
+    pub(super) fn open(path: &Path) -> io::Result<(Bell, Ear)> {
+        let path = std::path::absolute(path)?;
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let changes = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
+        let moves = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
+        inotify.add_watch(path.parent().unwrap_or(&path), changes | moves)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+        let names = [name(&path), name(&with_suffix(&path, "-wal"))];
+        Ok((Bell(theirs), Ear { inotify, bell: ours, names }))
+    }
+
+    impl Ear {
+        /// Until the file or its log was changed, or the bell rings; false if
+        /// it is over.
+        pub(super) fn wait(&mut self) -> bool {
+            loop {
+                let (changed, rung) = match self.listen() {
+                    Ok(heard) => heard,
+                    Err(nix::Error::EINTR) => continue,
+                    Err(_) => return false,
+                };
+                if rung {
+                    match self.bell.read(&mut [0; 64]) {
+                        Ok(0) => return false,
+                        _ => return true,
+                    }
+                }
+                if changed && self.is_about_us() {
+                    return true;
+                }
+            }
+        }
+
+        fn listen(&self) -> nix::Result<(bool, bool)> {
+            let wanted = PollFlags::POLLIN;
+            let mut places = [
+                PollFd::new(self.inotify.as_fd(), wanted),
+                PollFd::new(self.bell.as_fd(), wanted),
+            ];
+            poll(&mut places, PollTimeout::NONE)?;
+            let [changed, rung] = places.map(|place| place.any().unwrap_or(true));
+            Ok((changed, rung))
+        }
+
+        /// Reads what there is to read. Words that were lost count as well.
+        fn is_about_us(&self) -> bool {
+            let mut found = false;
+            while let Ok(events) = self.inotify.read_events() {
+                found |= events.iter().any(|event| match &event.name {
+                    Some(name) => self.names.contains(name),
+                    None => true,
+                });
+            }
+            found
+        }
+    }
+}
+
+/// Waits for writes to the file: looking again after a while.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod ear {
+    use std::io;
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+    use std::time::Duration;
+
+    pub(super) struct Ear(Receiver<()>);
+
+    /// Rings when it is told to; when it is dropped, it is over.
+    pub(super) struct Bell(Sender<()>);
+
+    impl Bell {
+        pub(super) fn ring(&self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    pub(super) fn open(_path: &Path) -> io::Result<(Bell, Ear)> {
+        let (bell, ear) = channel();
+        Ok((Bell(bell), Ear(ear)))
+    }
+
+    impl Ear {
+        pub(super) fn wait(&mut self) -> bool {
+            const PAUSE: Duration = Duration::from_millis(50);
+            !matches!(self.0.recv_timeout(PAUSE), Err(RecvTimeoutError::Disconnected))
+        }
+    }
+}

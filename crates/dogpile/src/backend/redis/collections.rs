@@ -1,0 +1,261 @@
+//! Collections on a Redis server: data and revision under Python's keys, parts in
+//! a hash beside them.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `.data` | the data, or what says where they are |
+//! | `.revision` | the number of the revision |
+//! | `.parts` | the parts of that revision, if there are any |
+//! | `.before` | those of the one before, for who is still reading them |
+//! | `.upload.ID` | parts on their way |
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Cmd, Value, cmd};
+
+use super::mutex::{Held, Locks};
+use super::scripts::{Call, PUBLISH};
+use super::wire::{Answer, Batch};
+use super::{Redis, Shared};
+use crate::backend::{BackendError, Changed, CollectionPlace, CollectionStore, Storing, Watch};
+use crate::lock::{AnyMutex, Lease};
+use crate::remote::lease::Leases;
+
+/// Parts that nobody publishes are gone after this long without another one.
+const UPLOAD: Duration = Duration::from_mins(1);
+
+/// Whoever is reading the revision before has this long to finish.
+const BEFORE: Duration = Duration::from_secs(20);
+
+/// Where the parts are.
+struct Parts {
+    current: String,
+    before: String,
+}
+
+impl Parts {
+    fn of(place: &CollectionPlace) -> Self {
+        Self { current: place.key(".parts"), before: place.key(".before") }
+    }
+}
+
+fn upload_key(place: &CollectionPlace, upload: &str) -> String {
+    place.key(&format!(".upload.{upload}"))
+}
+
+/// A part's name within its hash: nobody takes another upload's for it.
+fn field(upload: &str, index: u32) -> String {
+    format!("{upload}.{index}")
+}
+
+/// As much of a number as is one.
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn hget(key: &str, field: &str) -> Cmd {
+    cmd("HGET").arg(key).arg(field).take()
+}
+
+impl Shared {
+    async fn publish(
+        &self,
+        place: &CollectionPlace,
+        data: &[u8],
+        upload: Option<&str>,
+        above: u64,
+        held: Option<&Held>,
+    ) -> Result<Option<u64>, BackendError> {
+        let (data_key, revision_key) = (place.data(), place.revision());
+        let Parts { current, before } = Parts::of(place);
+        let uploaded = upload.map(|upload| upload_key(place, upload)).unwrap_or_default();
+        let (lock, token) = held.map_or(("", ""), |held| (&held.grip.lock, &held.grip.token));
+        // Every key must be in the slot of the others, also one that is not used.
+        let or_data = |key| if str::is_empty(key) { &*data_key } else { key };
+        let keys =
+            [&*data_key, &revision_key, &current, &before, or_data(&uploaded), or_data(lock)];
+        let (above_text, keep) = (above.to_string(), BEFORE.as_secs().to_string());
+        let has_parts: &[u8] = if upload.is_some() { b"1" } else { b"0" };
+        let arguments =
+            [data, token.as_bytes(), above_text.as_bytes(), keep.as_bytes(), has_parts];
+        let call = Call::new(&PUBLISH, &keys, &arguments);
+        if let Some(answers) = self.run(vec![call]).await? {
+            return match answers[..] {
+                [Value::Int(-1)] => Ok(None),
+                [Value::Int(number)] => Ok(u64::try_from(number).ok()),
+                _ => Err(BackendError::other("the server gives a strange answer to a script")),
+            };
+        }
+        if let Some(held) = held
+            && !self.is_held_by(&held.grip.lock, &held.grip.token).await?
+        {
+            return Ok(None);
+        }
+        let number = self.publish_plainly(place, data, &uploaded, above).await?;
+        if let Some(held) = held {
+            self.release(&held.grip).await?;
+        }
+        Ok(Some(number))
+    }
+
+    /// As a transaction, between the check of the lock and its release.
+    async fn publish_plainly(
+        &self,
+        place: &CollectionPlace,
+        data: &[u8],
+        uploaded: &str,
+        above: u64,
+    ) -> Result<u64, BackendError> {
+        let (data_key, revision) = (place.data(), place.revision());
+        let Parts { current, before } = Parts::of(place);
+        let mut steps = vec![
+            cmd("MULTI"),
+            cmd("RENAME").arg(&current).arg(&before).take(),
+            cmd("EXPIRE").arg(&before).arg(BEFORE.as_secs()).take(),
+        ];
+        if !uploaded.is_empty() {
+            steps.push(cmd("RENAME").arg(uploaded).arg(&current).take());
+            steps.push(cmd("PERSIST").arg(&current).take());
+        }
+        steps.push(cmd("SET").arg(&data_key).arg(data).take());
+        steps.push(cmd("INCR").arg(&revision).take());
+        steps.push(cmd("EXEC"));
+        let mut transaction = Batch::new();
+        for step in steps {
+            transaction.add(&data_key, step);
+        }
+        let mut answers = self.link.send_all(&transaction).await?;
+        let number = match answers.pop() {
+            Some(Ok(Value::Array(done))) => match done.last() {
+                Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+                Some(Value::ServerError(error)) => {
+                    return Err(self.link.fault(&redis::RedisError::from(error.clone())));
+                }
+                _ => return Err(BackendError::other("the transaction came to nothing")),
+            },
+            Some(Err(error)) => return Err(self.link.fault(&error)),
+            _ => return Err(BackendError::other("the transaction came to nothing")),
+        };
+        if number > above {
+            return Ok(number);
+        }
+        let raise = cmd("INCRBY").arg(&revision).arg(above + 1 - number).take();
+        let raised = self.link.send(&raise).await?;
+        self::number(&raised).ok_or_else(|| BackendError::other("the revision is no number"))
+    }
+}
+
+impl CollectionStore for Redis {
+    fn place(&self, name: &str, version: &str) -> CollectionPlace {
+        if self.0.target.is_cluster() {
+            CollectionPlace::in_one_slot(name, version)
+        } else {
+            CollectionPlace::new(name, version)
+        }
+    }
+
+    fn revision<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<u64>> {
+        Box::pin(async move {
+            let get = cmd("GET").arg(place.revision()).take();
+            match self.0.link.ask(&get).await? {
+                Ok(value) => Ok(number(&value)),
+                Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+                Err(error) => Err(self.0.link.fault(&error)),
+            }
+        })
+    }
+
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>> {
+        Box::pin(async move {
+            let both = cmd("MGET").arg(place.revision()).arg(place.data()).take();
+            let Value::Array(answers) = self.0.link.send(&both).await? else {
+                return Err(BackendError::other("MGET is not answered by a list"));
+            };
+            let mut answers = answers.into_iter();
+            let number = answers.next().as_ref().and_then(number);
+            Ok(match (number, answers.next()) {
+                (Some(number), Some(Value::BulkString(data))) => Some((number, data.into())),
+                _ => None,
+            })
+        })
+    }
+
+    fn read_part<'a>(
+        &'a self,
+        place: &'a CollectionPlace,
+        upload: &'a str,
+        index: u32,
+    ) -> Storing<'a, Option<Bytes>> {
+        Box::pin(async move {
+            let (parts, field) = (Parts::of(place), field(upload, index));
+            // It may move from one to the other between two requests.
+            for key in [&parts.current, &parts.before] {
+                let found: Answer = self.0.link.ask(&hget(key, &field)).await?;
+                if let Value::BulkString(part) = found.map_err(|error| self.0.link.fault(&error))? {
+                    return Ok(Some(part.into()));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn write_part<'a>(
+        &'a self,
+        place: &'a CollectionPlace,
+        upload: &'a str,
+        index: u32,
+        part: Bytes,
+    ) -> Storing<'a, ()> {
+        Box::pin(async move {
+            let key = upload_key(place, upload);
+            let mut write = Batch::new();
+            write.add(&key, cmd("HSET").arg(&key).arg(field(upload, index)).arg(&part[..]).take());
+            write.add(&key, cmd("EXPIRE").arg(&key).arg(UPLOAD.as_secs()).take());
+            self.0.send_changes(write).await
+        })
+    }
+
+    fn publish<'a>(
+        &'a self,
+        place: &'a CollectionPlace,
+        data: Bytes,
+        upload: Option<&'a str>,
+        above: u64,
+        lease: Lease,
+    ) -> Storing<'a, Option<u64>> {
+        Box::pin(async move {
+            let held = lease.into_inner::<Held>().ok();
+            let published = self.0.publish(place, &data, upload, above, held.as_ref()).await;
+            if let (Some(held), Ok(_)) = (&held, &published) {
+                held.is_over();
+            }
+            published
+        })
+    }
+
+    fn purge<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, bool> {
+        Box::pin(async move {
+            let Parts { current, before } = Parts::of(place);
+            let all = [place.data(), place.revision(), current, before];
+            let removed = self.0.link.send(cmd("DEL").arg(&all)).await?;
+            Ok(number(&removed).is_some_and(|removed| removed > 0))
+        })
+    }
+
+    fn mutex(&self) -> AnyMutex {
+        if self.0.options.locks {
+            AnyMutex::new(Locks(self.0.clone()))
+        } else {
+            AnyMutex::new(self.0.local_locks.clone())
+        }
+    }
+
+    fn watch(&self, place: &CollectionPlace, changed: Changed) -> Option<Watch> {
+        self.0.tracker.as_ref()?.watch(&place.revision(), changed).ok()
+    }
+}

@@ -1,0 +1,61 @@
+//! The task that keeps a collection in step with its store, behind the readers'
+//! backs.
+
+use std::sync::{Arc, Weak};
+
+use futures_util::future::select;
+
+use super::shared::Shared;
+use super::table::Table;
+use crate::backend::BackendError;
+use crate::log;
+use crate::remote::io;
+
+/// Starts the task, which ends with the collection.
+pub(super) fn start<D: Table>(shared: &Arc<Shared<D>>) -> Result<(), BackendError> {
+    let (source, told) = (&shared.source, shared.told.clone());
+    let watch = source.store.watch(&source.place, Arc::new(move || told.notify_one()));
+    *shared.watch.lock() = watch;
+    let keeper = io::spawn(keep(Arc::downgrade(shared)))?;
+    *shared.keeper.lock() = Some(keeper.abort_handle());
+    Ok(())
+}
+
+/// Looks at the store when it tells of something new, and whenever the check
+/// interval has passed.
+async fn keep<D: Table>(weak: Weak<Shared<D>>) {
+    loop {
+        let Some(shared) = weak.upgrade() else { return };
+        let interval = shared.source.clock.sleep(shared.check_interval);
+        let told = shared.told.clone();
+        drop(shared);
+        select(std::pin::pin!(told.notified()), interval).await;
+        let Some(shared) = weak.upgrade() else { return };
+        check(&shared).await;
+    }
+}
+
+/// Looks at the store, on the collection's home runtime: it may come to loading.
+async fn check<D: Table>(shared: &Arc<Shared<D>>) {
+    let source = &shared.source;
+    let pulling = || {
+        let shared = shared.clone();
+        async move { shared.pull().await }
+    };
+    let mut pulled = match &source.home {
+        Some(home) => home.spawn(pulling()).await,
+        None => io::run(pulling()).await,
+    };
+    // That runtime has ended.
+    if pulled.as_ref().is_err_and(tokio::task::JoinError::is_cancelled) {
+        pulled = io::run(pulling()).await;
+    }
+    let in_step = matches!(pulled, Ok(Ok(_)));
+    let changed = source.stats.looked(in_step);
+    match pulled {
+        Ok(Ok(_)) if changed => log::collection_in_step(&source.name, shared.number()),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => log::collection_out_of_step(&source.name, &error, changed),
+        Err(panicked) => log::collection_out_of_step(&source.name, &panicked, true),
+    }
+}

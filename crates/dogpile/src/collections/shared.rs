@@ -1,0 +1,159 @@
+//! A collection in this process: the revision that readers get, and how it
+//! gives way to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::snapshot::{Revision, Snapshot};
+use super::source::{Source, Unreadable};
+use super::table::Table;
+use crate::backend::{BackendError, Watch};
+use crate::error::Error;
+use crate::remote::io;
+use crate::sync::Mutex;
+
+/// Called with what a new revision holds, before readers get it.
+pub(super) type Prepare<D> = Arc<dyn Fn(&Snapshot<D>) + Send + Sync>;
+
+pub(super) struct Shared<D> {
+    pub(super) source: Arc<Source<D>>,
+    pub(super) check_interval: Duration,
+    pub(super) prepare: Option<Prepare<D>>,
+    current: ArcSwap<Revision<D>>,
+    /// Held while the current revision is exchanged.
+    exchange: Mutex<()>,
+    /// Held by the one pull or check of this process.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) told: Arc<Notify>,
+    pub(super) keeper: Mutex<Option<AbortHandle>>,
+    pub(super) watch: Mutex<Option<Watch>>,
+}
+
+/// What a collection is opened with, beside its source.
+pub(super) struct Terms<D> {
+    pub(super) check_interval: Duration,
+    pub(super) prepare: Option<Prepare<D>>,
+}
+
+impl<D: Table> Shared<D> {
+    /// With its first revision.
+    pub(super) async fn new(
+        source: Arc<Source<D>>,
+        terms: Terms<D>,
+        number: u64,
+        data: D,
+    ) -> Result<Arc<Self>, Error> {
+        let begun = source.clone();
+        let begin = move || {
+            let Terms { check_interval, prepare } = terms;
+            let first = prepared(prepare.as_ref(), number, data);
+            source.stats.installed(number, first.data().count());
+            Arc::new(Self {
+                source,
+                check_interval,
+                prepare,
+                current: ArcSwap::new(first),
+                exchange: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+                told: Arc::new(Notify::new()),
+                keeper: Mutex::default(),
+                watch: Mutex::default(),
+            })
+        };
+        io::run_blocking(begin).await.map_err(|fault| begun.fault("open", fault))
+    }
+
+    pub(super) fn current(&self) -> Guard<Arc<Revision<D>>> {
+        self.current.load()
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.current().number()
+    }
+
+    /// Gives readers this revision, unless they have a newer one.
+    async fn install(self: &Arc<Self>, number: u64, data: D) -> Result<(), Error> {
+        let shared = self.clone();
+        let install = move || {
+            let source = &shared.source;
+            let revision = prepared(shared.prepare.as_ref(), number, data);
+            let exchange = shared.exchange.lock();
+            if number > shared.number() {
+                source.stats.installed(number, revision.data().count());
+                let replaced = shared.current.swap(revision);
+                drop(exchange);
+                bury(replaced);
+            }
+        };
+        io::run_blocking(install).await.map_err(|fault| self.source.fault("pull", fault))
+    }
+
+    /// Catches up with the store; true if there was something to catch up with.
+    pub(super) async fn pull(self: &Arc<Self>) -> Result<bool, Error> {
+        let _turn = self.turn.lock().await;
+        let known = self.number();
+        if self.source.revision().await? == Some(known) {
+            return Ok(false);
+        }
+        let (number, data) = self.source.above(known, Unreadable::Leave).await?;
+        self.install(number, data).await?;
+        Ok(true)
+    }
+
+    /// Loads, and gives what was loaded to everybody.
+    pub(super) async fn push(self: &Arc<Self>) -> Result<u64, Error> {
+        const TRIES: u32 = 3;
+        for _ in 0..TRIES {
+            let lease = self.source.lock().await?;
+            if let Some((number, data)) = self.source.make(self.number(), lease).await? {
+                self.install(number, data).await?;
+                return Ok(number);
+            }
+        }
+        let message = "the lock was lost again and again before the data were stored";
+        Err(self.source.fault("push", BackendError::unavailable(message)))
+    }
+}
+
+/// A revision that is ready for readers.
+fn prepared<D: Table>(
+    prepare: Option<&Prepare<D>>,
+    number: u64,
+    data: D,
+) -> Arc<Revision<D>> {
+    let revision = Revision::new(number, data);
+    if let Some(prepare) = prepare {
+        prepare(&Snapshot::new(Guard::from_inner(revision.clone())));
+    }
+    revision
+}
+
+/// Takes a replaced revision apart here, once nobody has it any more: a reader
+/// must not be the one who frees a million entries.
+fn bury<D: Table>(replaced: Arc<Revision<D>>) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    if replaced.is_unused() {
+        return;
+    }
+    let waiting = io::spawn(async move {
+        let mut pause = Duration::from_millis(5);
+        while !replaced.is_unused() {
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST);
+        }
+        let _ = io::run_blocking(move || drop(replaced)).await;
+    });
+    drop(waiting);
+}
+
+impl<D> Drop for Shared<D> {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.lock().take() {
+            keeper.abort();
+        }
+    }
+}

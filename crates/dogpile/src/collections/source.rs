@@ -1,0 +1,257 @@
+//! Where the data of a collection come from: the store, or the user's loader.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::format::{Format, Unusable};
+use super::stats::{Count, Stats};
+use super::table::Table;
+use crate::backend::{BackendError, CollectionPlace, CollectionStore};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::lock::{Lease, Mutex};
+use crate::log;
+use crate::remote::{io, new_token, random_share};
+
+/// An error of a user's loader.
+pub(super) type LoadError = Box<dyn StdError + Send + Sync>;
+
+type Loading<D> = Pin<Box<dyn Future<Output = Result<D, LoadError>> + Send>>;
+
+/// A user's loader, async or blocking.
+pub(super) struct Loader<D>(Box<dyn Fn() -> Loading<D> + Send + Sync>);
+
+impl<D: Send + 'static> Loader<D> {
+    pub(super) fn new<L, F, E>(load: L) -> Self
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<D, E>> + Send + 'static,
+        E: Into<LoadError>,
+    {
+        Self(Box::new(move || {
+            let loading = load();
+            Box::pin(async { loading.await.map_err(Into::into) })
+        }))
+    }
+
+    /// It runs on a thread where it may block.
+    pub(super) fn blocking<L, E>(load: L) -> Self
+    where
+        L: Fn() -> Result<D, E> + Send + Sync + 'static,
+        E: Into<LoadError>,
+    {
+        let load = Arc::new(load);
+        Self(Box::new(move || {
+            let load = load.clone();
+            Box::pin(async move { io::run_blocking(move || load().map_err(Into::into)).await? })
+        }))
+    }
+}
+
+/// A collection, seen from its source.
+pub(super) struct Source<D> {
+    pub(super) name: String,
+    pub(super) store: Arc<dyn CollectionStore>,
+    pub(super) place: CollectionPlace,
+    pub(super) loader: Loader<D>,
+    pub(super) format: Arc<Format>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stats: Stats,
+    /// The runtime on which the collection was opened: where its loader feels
+    /// at home.
+    pub(super) home: Option<Handle>,
+}
+
+/// What there is in the store, beside what is known already.
+enum Fetched<D> {
+    Newer(u64, D),
+    /// A revision that cannot be read.
+    Unreadable(u64, String),
+    /// None, or one that is older: the store has lost something.
+    Nothing,
+}
+
+/// What to do about data in the store that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Replace them.
+    Replace,
+    /// Leave them to those who can.
+    Leave,
+}
+
+/// As often as data may be replaced while they are being read.
+const TRIES: u32 = 20;
+
+impl<D: Table> Source<D> {
+    pub(super) fn fault(&self, operation: &'static str, source: BackendError) -> Error {
+        self.stats.count(Count::Failures);
+        Error::Collection { collection: self.name.clone(), operation, source }
+    }
+
+    /// The revision in the store, whatever it holds.
+    pub(super) async fn revision(&self) -> Result<Option<u64>, Error> {
+        self.stats.count(Count::Checks);
+        self.store.revision(&self.place).await.map_err(|fault| self.fault("check", fault))
+    }
+
+    /// A revision above `known`: that of the store, or a new one, made by this
+    /// process or by another one that is faster. It waits for that one.
+    pub(super) async fn above(
+        self: &Arc<Self>,
+        known: u64,
+        unreadable: Unreadable,
+    ) -> Result<(u64, D), Error> {
+        loop {
+            let useless = match self.fetch(known).await? {
+                Fetched::Newer(number, data) => return Ok((number, data)),
+                Fetched::Unreadable(number, why) => {
+                    self.stats.count(Count::Unreadable);
+                    log::collection_unreadable(&self.name, number, &why);
+                    if unreadable == Unreadable::Leave {
+                        return Err(self.fault("pull", BackendError::other(why)));
+                    }
+                    Some(number)
+                }
+                Fetched::Nothing => None,
+            };
+            let Some(lease) = self.try_lock_or_wait().await? else { continue };
+            let now = self.revision().await?;
+            if now.is_some_and(|now| now > known) && now != useless {
+                self.unlock(lease).await;
+                continue;
+            }
+            if let Some(made) = self.make(known, lease).await? {
+                return Ok(made);
+            }
+        }
+    }
+
+    async fn fetch(self: &Arc<Self>, known: u64) -> Result<Fetched<D>, Error> {
+        let began = Instant::now();
+        for _ in 0..TRIES {
+            let stored = self.store.read(&self.place).await;
+            let stored = stored.map_err(|fault| self.fault("pull", fault))?;
+            let Some((number, data)) = stored.filter(|(number, _)| *number > known) else {
+                return Ok(Fetched::Nothing);
+            };
+            let source = self.clone();
+            let unpack = move || {
+                let part = |upload: &str, index| {
+                    io::block_on(source.store.read_part(&source.place, upload, index))
+                };
+                source.format.unpack(&data, part)
+            };
+            match io::run_blocking(unpack).await.map_err(|fault| self.fault("pull", fault))? {
+                Ok((data, bytes)) => {
+                    self.stats.pulled(began.elapsed(), bytes);
+                    log::collection_pulled(&self.name, number, bytes, began.elapsed());
+                    return Ok(Fetched::Newer(number, data));
+                }
+                Err(Unusable::Superseded) => {}
+                Err(Unusable::Unreadable(why)) => return Ok(Fetched::Unreadable(number, why)),
+                Err(Unusable::Fault(fault)) => return Err(self.fault("pull", fault)),
+            }
+        }
+        let message = "parts of the data are missing, or replaced faster than they can be read";
+        Ok(Fetched::Unreadable(known, message.to_owned()))
+    }
+
+    /// Loads, and publishes what was loaded as a revision above `known`. `None` if
+    /// the lease was lost meanwhile: somebody else's revision came in between.
+    pub(super) async fn make(
+        self: &Arc<Self>,
+        known: u64,
+        lease: Lease,
+    ) -> Result<Option<(u64, D)>, Error> {
+        match self.load().await {
+            Ok(data) => self.publish(data, known, lease).await,
+            Err(error) => {
+                self.unlock(lease).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the loader makes.
+    pub(super) async fn load(self: &Arc<Self>) -> Result<D, Error> {
+        let began = Instant::now();
+        let loaded = (self.loader.0)().await;
+        self.stats.loaded(began.elapsed(), loaded.is_ok());
+        log::collection_loaded(&self.name, began.elapsed(), loaded.as_ref().err());
+        let collection = self.name.clone();
+        loaded.map_err(|source| Error::Load { collection, source })
+    }
+
+    async fn publish(
+        self: &Arc<Self>,
+        data: D,
+        known: u64,
+        lease: Lease,
+    ) -> Result<Option<(u64, D)>, Error> {
+        let (began, source) = (Instant::now(), self.clone());
+        let pack = move || {
+            let upload = new_token();
+            let write = |index, part| {
+                io::block_on(source.store.write_part(&source.place, &upload, index, part))
+            };
+            let packed = source.format.pack(&data, source.clock.now(), &upload, write);
+            (packed, data)
+        };
+        let fault = |fault| self.fault("push", fault);
+        let (packed, data) = io::run_blocking(pack).await.map_err(fault)?;
+        let packed = match packed {
+            Ok(packed) => packed,
+            Err(why) => {
+                self.unlock(lease).await;
+                return Err(fault(why));
+            }
+        };
+        let upload = packed.upload.as_deref();
+        let published = self.store.publish(&self.place, packed.data, upload, known, lease).await;
+        let Some(number) = published.map_err(fault)? else {
+            log::collection_lease_lost(&self.name);
+            return Ok(None);
+        };
+        self.stats.pushed(began.elapsed(), packed.written);
+        log::collection_pushed(&self.name, number, packed.written, began.elapsed());
+        Ok(Some((number, data)))
+    }
+
+    /// The lock under which revisions are made, once whoever has it is done.
+    pub(super) async fn lock(&self) -> Result<Lease, Error> {
+        loop {
+            if let Some(lease) = self.try_lock_or_wait().await? {
+                return Ok(lease);
+            }
+        }
+    }
+
+    /// `None` if it waited: everything may be different now.
+    async fn try_lock_or_wait(&self) -> Result<Option<Lease>, Error> {
+        let (mutex, key) = (self.store.mutex(), self.place.revision());
+        let locked = match mutex.try_lock(&key).await {
+            Ok(None) => mutex.wait(&key).await,
+            other => other,
+        };
+        locked.map_err(|fault| self.fault("lock", fault))
+    }
+
+    /// On the way to another answer, which this one's failure must not replace.
+    async fn unlock(&self, lease: Lease) {
+        let _ = self.store.mutex().unlock(lease).await;
+    }
+}
+
+/// Before another attempt at a store that is away: not all at once, and not
+/// too often.
+pub(super) fn pause_before(attempt: u32) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let pause = Duration::from_millis(20).saturating_mul(1 << attempt.min(10)).min(LONGEST);
+    pause.mul_f64(0.5 + 0.5 * random_share())
+}
