@@ -11,6 +11,7 @@
 //!   # fn main() {}
 //!   ```
 //!
+//! - [`collections_conformance!`]: the same for collections.
 //! - [`fleet`]: races between processes.
 //! - [`servers`]: real servers on free ports.
 //! - [`ManualClock`]: time that moves when a test says so.

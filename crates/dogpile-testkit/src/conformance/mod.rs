@@ -8,6 +8,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a check panics when it fails; that is all it does")]
 
+mod collections;
 mod fixture;
 mod mutex;
 mod plain;
@@ -15,6 +16,7 @@ mod region;
 
 use std::future::Future;
 
+pub use collections::*;
 pub use fixture::Fixture;
 pub use mutex::*;
 pub use plain::*;

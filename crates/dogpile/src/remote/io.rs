@@ -85,6 +85,18 @@ pub(crate) fn sleep(duration: Duration) -> Result<Sleep, BackendError> {
     Ok(tokio::time::sleep(duration))
 }
 
+/// `work`, with the I/O thread's runtime around it wherever its caller has none.
+#[cfg(feature = "redis")]
+pub(crate) async fn inside<F: Future>(work: F) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    let poll = |context: &mut std::task::Context<'_>| {
+        let outside = Handle::try_current().is_err();
+        let _inside = outside.then(|| handle().map(Handle::enter));
+        work.as_mut().poll(context)
+    };
+    std::future::poll_fn(poll).await
+}
+
 /// While requests come, the thread's timers are kept ticking. Otherwise each
 /// request's time-out would be the only timer, and setting it would wake the
 /// thread: as dear as half a request.

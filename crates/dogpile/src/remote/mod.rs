@@ -54,7 +54,7 @@ pub(crate) fn holder(token: &[u8]) -> (String, Option<std::time::Duration>) {
     (format!("process {process}"), std::time::Duration::try_from_secs_f64(seconds).ok())
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "redis", feature = "memcached")))]
 mod tests {
     use super::*;
 

@@ -156,7 +156,7 @@ impl Redis {
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
         let target = Target {
-            endpoint: Endpoint::Existing(Arc::new(Multiplexed(connection))),
+            endpoint: Endpoint::Existing(Arc::new(wire::Existing(Multiplexed(connection)))),
             addresses: Vec::new(),
             credentials: Credentials::default(),
             db: 0,

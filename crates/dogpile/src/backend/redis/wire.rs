@@ -10,6 +10,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::slot;
+use crate::remote::io;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = RedisResult<T>> + Send + 'a>>;
 
@@ -59,6 +60,23 @@ where
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
         Box::pin(send_together(self.0.clone(), batch.0.iter().map(|(_, command)| command)))
+    }
+}
+
+/// A connection of the application's: its client may set timers, which need a
+/// runtime around whoever awaits it.
+pub(super) struct Existing<C>(pub(super) Multiplexed<C>);
+
+impl<C> Wire for Existing<C>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        Box::pin(io::inside(self.0.send(command)))
+    }
+
+    fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
+        Box::pin(io::inside(self.0.send_all(batch)))
     }
 }
 

@@ -103,14 +103,26 @@ impl<K: Kernel> Locks<K> {
 
     fn try_hold(&self, key: &str) -> Result<Option<Held<K>>, BackendError> {
         let hash = Hash::of(key);
-        let Some(local) = self.0.local.try_hold(&local_name(hash)) else { return Ok(None) };
+        match self.0.local.try_hold(&local_name(hash)) {
+            Some(local) => Ok(self.try_kernel(key, hash, local)?.ok()),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes the kernel's lock too, or gives this process's back.
+    fn try_kernel(
+        &self,
+        key: &str,
+        hash: Hash,
+        local: KeyGuard,
+    ) -> Result<Result<Held<K>, KeyGuard>, BackendError> {
         if !self.0.kernel.try_lock(hash).map_err(fault)? {
-            return Ok(None);
+            return Ok(Err(local));
         }
         if let Some(file) = self.0.kernel.notes() {
             notes::write(file, hash, key);
         }
-        Ok(Some(Held { key: hash, table: self.0.clone(), _local: local }))
+        Ok(Ok(Held { key: hash, table: self.0.clone(), _local: local }))
     }
 
     /// Runs `work` while no other process does the same, blocking for it.
@@ -172,15 +184,20 @@ impl<K: Kernel> Mutex for Locks<K> {
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let hash = Hash::of(key);
         let name = local_name(hash);
-        if self.0.local.is_held(&name) {
-            // Nothing is ever handed over here: the turn is the key itself.
-            if let Turn::Won(turn) = self.0.local.hold(&name).await {
-                drop(turn);
+        if !self.0.local.is_held(&name) {
+            self.wait_in_kernel(hash).await?;
+            return Ok(None);
+        }
+        // Nothing is ever handed over here: the turn is the key itself. It is kept,
+        // or those who wait would pass it round among themselves for ever.
+        let Turn::Won(mut turn) = self.0.local.hold(&name).await else { return Ok(None) };
+        loop {
+            match self.try_kernel(key, hash, turn)? {
+                Ok(held) => return Ok(Some(Lease::new(held))),
+                Err(local) => turn = local,
             }
-        } else {
             self.wait_in_kernel(hash).await?;
         }
-        Ok(None)
     }
 
     async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
@@ -247,7 +264,7 @@ mod tests {
             thread::spawn(move || {
                 pollster::block_on(async {
                     while locks.is_locked("k").await.unwrap() {
-                        assert!(locks.wait("k").await.unwrap().is_none());
+                        drop(locks.wait("k").await.unwrap());
                     }
                 });
             })
@@ -266,15 +283,21 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("cache.db.lock");
         let inside = Arc::new(AtomicUsize::new(0));
-        let holders: [_; 4] = std::array::from_fn(|_| {
-            let (locks, inside) = (Locks::<K>::open(&path).unwrap(), inside.clone());
+        // Two processes, as it were, with four tasks each.
+        let handles = [0, 1].map(|_| Locks::<K>::open(&path).unwrap());
+        let holders: [_; 8] = std::array::from_fn(|n| {
+            let (locks, inside) = (handles[n % 2].clone(), inside.clone());
             thread::spawn(move || {
                 pollster::block_on(async {
                     for _ in 0..200 {
                         let lease = loop {
                             match locks.try_lock("k").await.unwrap() {
                                 Some(lease) => break lease,
-                                None => drop(locks.wait("k").await.unwrap()),
+                                None => {
+                                    if let Some(lease) = locks.wait("k").await.unwrap() {
+                                        break lease;
+                                    }
+                                }
                             }
                         };
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
