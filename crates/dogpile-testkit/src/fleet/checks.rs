@@ -61,12 +61,12 @@ pub fn a_paused_creator_does_not_overwrite_its_successor(
         thread::sleep(Duration::from_millis(5));
     }
     sleeper.pause();
-    let successor = start().answers();
+    let successor: Vec<Answer> = start().answers();
     let creations = fleet.creations(key);
     assert_eq!(creations.len(), 2);
     assert_eq!(successor[0].value, creations[1]);
     sleeper.resume();
-    let late = sleeper.answers();
+    let late: Vec<Answer> = sleeper.answers();
     assert_eq!(late[0].value, creations[0], "its own caller gets what it made");
     assert_eq!(stored().as_ref(), Some(&creations[1]));
 }

@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a check panics when it fails; that is all it does")]
 
 mod checks;
+mod collection;
 mod job;
 mod worker;
 
@@ -17,8 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 pub use checks::*;
+pub use collection::{Entities, Entity, Keeping, Seen, check, collection_worker};
 pub use job::{Answer, Race};
 use job::{GO, Job, READY};
+use serde::de::DeserializeOwned;
 pub use worker::worker;
 
 /// Processes that share a cache.
@@ -65,15 +68,7 @@ impl Fleet {
             tasks: self.tasks,
         };
         let job = serde_json::to_string(&job).expect("a job is plain data");
-        let mut process = Command::new(&self.worker)
-            .arg(job)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the worker program starts");
-        let input = process.stdin.take().expect("it was piped");
-        let output = BufReader::new(process.stdout.take().expect("it was piped"));
-        Worker { process, input, output }
+        Worker::launch(&self.worker, &job)
     }
 
     /// Runs `race` on `key` in all processes at once, and returns all answers.
@@ -106,6 +101,19 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Starts `program` with `job` as its argument.
+    fn launch(program: &Path, job: &str) -> Self {
+        let mut process = Command::new(program)
+            .arg(job)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the worker program starts");
+        let input = process.stdin.take().expect("it was piped");
+        let output = BufReader::new(process.stdout.take().expect("it was piped"));
+        Self { process, input, output }
+    }
+
     /// Waits until the worker has opened its cache.
     pub fn ready(&mut self) {
         let mut line = String::new();
@@ -141,7 +149,7 @@ impl Worker {
     }
 
     /// Waits for its end; all answers it gave.
-    pub fn answers(mut self) -> Vec<Answer> {
+    pub fn answers<A: DeserializeOwned>(mut self) -> Vec<A> {
         let answers = self.output.by_ref().lines().map(|line| {
             let line = line.expect("the worker writes text");
             serde_json::from_str(&line).expect("the worker writes answers")

@@ -12,7 +12,7 @@ use super::place::with_suffix;
 use crate::backend::{BackendError, Changed, Watch};
 use crate::sync::Mutex;
 
-/// Changes that come in a row are looked at together.
+/// After one look, for how long changes that follow are left to the next.
 const TOGETHER: Duration = Duration::from_millis(2);
 
 /// The watched keys of a file, and the way to its thread, which runs as long as
@@ -79,10 +79,10 @@ fn start(file: &Arc<Shared>) -> Result<ear::Bell, BackendError> {
             let Some(file) = weak.upgrade() else { return };
             file.tell();
             drop(file);
+            thread::sleep(TOGETHER);
             if !ear.wait() {
                 return;
             }
-            thread::sleep(TOGETHER);
         }
     };
     let thread = thread::Builder::new().name("dogpile-file-watch".into());

@@ -1,0 +1,312 @@
+//! Collections when their store is away, comes back empty or with something else,
+//! or a lock is lost; and Python beside them.
+
+mod common;
+
+use std::collections::HashMap;
+use std::future::{Ready, ready};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use common::{python, script, wait_for_async};
+use dogpile::Error;
+use dogpile::backend::{AnyBackend, Backend, File, Memory, Redis};
+use dogpile::codec::MessagePack;
+use dogpile::collections::{CachedMapping, CollectionBuilder, LazyCached, WhenAway};
+use dogpile_testkit::servers::RedisServer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, Notify};
+
+type Numbers = HashMap<String, u64>;
+
+static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+
+fn redis(server: &RedisServer) -> Redis {
+    let builder = Redis::builder(&server.url()).unwrap();
+    builder.connect_timeout(Duration::from_millis(200)).open().unwrap()
+}
+
+/// A loader that counts, and says the count.
+fn counting(
+    loads: &Arc<AtomicU32>,
+) -> impl Fn() -> Ready<Result<Numbers, Error>> + use<> {
+    let loads = loads.clone();
+    move || {
+        let load = u64::from(loads.fetch_add(1, Ordering::SeqCst)) + 1;
+        ready(Ok(HashMap::from([("load".to_owned(), load)])))
+    }
+}
+
+fn collection(name: &str, server: &RedisServer, loads: &Arc<AtomicU32>) -> CollectionBuilder<Numbers> {
+    CachedMapping::builder(name, redis(server), counting(loads))
+        .version("1")
+        .check_interval(Duration::from_millis(50))
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_at_the_start() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let loads = Arc::new(AtomicU32::new(0));
+    let open = |when_away| collection("away", &server, &loads).when_away(when_away).open();
+    let failed = open(WhenAway::Fail).await.unwrap_err();
+    assert!(matches!(&failed, Error::Collection { collection, .. } if collection == "away"));
+    let local = open(WhenAway::LoadLocally).await.unwrap();
+    assert_eq!((local.revision(), local.get("load")), (0, Some(1)));
+    assert!(!local.statistics().in_step && local.statistics().failures > 0);
+
+    let waiting = tokio::spawn(open(WhenAway::Wait));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished());
+    server.restart();
+    let waited = waiting.await.unwrap().unwrap();
+    wait_for_async(async || local.revision() == waited.revision() && waited.revision() > 0).await;
+    wait_for_async(async || local.statistics().in_step && waited.statistics().in_step).await;
+    assert_eq!(local.get("load"), waited.get("load"));
+    assert_eq!(loads.load(Ordering::SeqCst), 2, "one of them has loaded for both");
+}
+
+#[tokio::test]
+async fn a_store_that_goes_away_and_comes_back() {
+    let mut server = RedisServer::start();
+    let loads = Arc::new(AtomicU32::new(0));
+    let one = collection("later", &server, &loads).open().await.unwrap();
+    let two = collection("later", &server, &loads).open().await.unwrap();
+    one.push().await.unwrap();
+    wait_for_async(async || two.revision() == 2).await;
+    server.kill();
+    for numbers in [&one, &two] {
+        wait_for_async(async || !numbers.statistics().in_step).await;
+        assert_eq!((numbers.revision(), numbers.get("load")), (2, Some(2)));
+    }
+    assert!(one.push().await.is_err());
+    assert_eq!(one.get("load"), Some(2), "a push that is not stored is nobody's");
+    // It has lost everything.
+    let before = loads.load(Ordering::SeqCst);
+    server.restart();
+    for numbers in [&one, &two] {
+        wait_for_async(async || numbers.statistics().in_step && numbers.revision() == 3).await;
+    }
+    assert_eq!(one.get("load"), two.get("load"));
+    assert_eq!(loads.load(Ordering::SeqCst), before + 1);
+}
+
+/// A store that answers nothing holds up no reader.
+#[tokio::test]
+async fn a_store_that_hangs_holds_up_nobody() {
+    let server = RedisServer::start();
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("hangs", &server, &loads).open().await.unwrap();
+    server.pause();
+    wait_for_async(async || {
+        assert_eq!(numbers.get("load"), Some(1));
+        !numbers.statistics().in_step
+    })
+    .await;
+    server.resume();
+    wait_for_async(async || numbers.statistics().in_step).await;
+}
+
+/// A failover may bring back an older revision: nobody believes it.
+#[tokio::test]
+async fn a_store_that_goes_back_is_pushed_forward() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("back", &SERVER, &loads).open().await.unwrap();
+    for _ in 0..4 {
+        numbers.push().await.unwrap();
+    }
+    assert!(SERVER.ask("SET cached.back.1.revision 2").contains("OK"));
+    wait_for_async(async || numbers.revision() == 6).await;
+    assert_eq!(numbers.get("load"), Some(6));
+    let fresh = collection("back", &SERVER, &loads).open().await.unwrap();
+    assert_eq!((fresh.revision(), fresh.get("load")), (6, Some(6)));
+}
+
+/// What strangers write is left to them by who has data, and replaced by who has
+/// none.
+#[tokio::test]
+async fn broken_data_are_replaced() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("broken", &SERVER, &loads).open().await.unwrap();
+    for nonsense in ["SET cached.broken.1.data nonsense", "SET cached.broken.1.data {}|[["] {
+        let before = numbers.statistics().unreadable;
+        SERVER.ask(nonsense);
+        SERVER.ask("INCR cached.broken.1.revision");
+        wait_for_async(async || numbers.statistics().unreadable > before).await;
+        assert!(numbers.get("load").is_some() && !numbers.statistics().in_step);
+        let fresh = collection("broken", &SERVER, &loads).open().await.unwrap();
+        wait_for_async(async || numbers.revision() == fresh.revision()).await;
+        assert_eq!(numbers.get("load"), fresh.get("load"));
+    }
+    // Keys of another kind, and a number that is none.
+    SERVER.ask("DEL cached.broken.1.revision");
+    SERVER.ask("RPUSH cached.broken.1.revision x");
+    wait_for_async(async || numbers.revision() > 5).await;
+    SERVER.ask("SET cached.broken.1.revision x");
+    let before = numbers.revision();
+    wait_for_async(async || numbers.revision() > before).await;
+    // Another codec under the same version.
+    let other = collection("broken", &SERVER, &loads).codec(MessagePack).open().await.unwrap();
+    assert!(other.revision() > before);
+    let error = numbers.pull().await.unwrap_err().to_string();
+    assert!(error.contains("`msgpack`") && error.contains("`json`"), "{error}");
+}
+
+/// A process that loses the lock while it loads does not overwrite what was
+/// loaded later.
+#[tokio::test]
+async fn who_loses_the_lock_loads_again() {
+    static LOADS: AtomicU32 = AtomicU32::new(0);
+    static HELD_UP: AtomicBool = AtomicBool::new(false);
+    static GO_ON: Notify = Notify::const_new();
+    async fn load() -> Result<Numbers, Error> {
+        let load = u64::from(LOADS.fetch_add(1, Ordering::SeqCst)) + 1;
+        if load == 2 {
+            HELD_UP.store(true, Ordering::SeqCst);
+            GO_ON.notified().await;
+        }
+        Ok(HashMap::from([("load".to_owned(), load)]))
+    }
+    let open = || CachedMapping::builder("lease", redis(&SERVER), load).version("1").open();
+    let (slow, quick) = (open().await.unwrap(), open().await.unwrap());
+    let pushing = tokio::spawn({
+        let slow = slow.clone();
+        async move { slow.push().await }
+    });
+    wait_for_async(async || HELD_UP.load(Ordering::SeqCst)).await;
+    assert!(SERVER.ask("DEL _lockcached.lease.1.revision").contains(":1"));
+    assert_eq!(quick.push().await.unwrap(), 2);
+    assert_eq!(quick.get("load"), Some(3));
+    GO_ON.notify_one();
+    assert_eq!(pushing.await.unwrap().unwrap(), 3);
+    assert_eq!(slow.get("load"), Some(4), "the second load was not stored");
+    wait_for_async(async || quick.get("load") == Some(4)).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_why() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let why = async |name: &str, version: &str, backend: AnyBackend| {
+        let builder = CachedMapping::builder(name, backend, counting(&loads)).version(version);
+        builder.open().await.unwrap_err().to_string()
+    };
+    let memory = || AnyBackend::new(Memory::new(10));
+    assert!(why("m", "1", memory()).await.contains("use Redis or a file"));
+    assert!(why("", "1", memory()).await.contains("name"));
+    assert!(why("a.b", "1", memory()).await.contains("dot"));
+    assert!(why("a\n", "1", memory()).await.contains("control"));
+    assert!(why("a", &"x".repeat(201), memory()).await.contains("version"));
+    let small = collection("small", &SERVER, &loads).max_bytes(3).open().await.unwrap_err();
+    assert!(small.to_string().contains("max_bytes"), "{small}");
+    let blocking = collection("blocking", &SERVER, &loads).open_blocking().unwrap_err();
+    assert!(blocking.to_string().contains("current-thread"), "{blocking}");
+}
+
+/// A collection in a static: opened once, by its first users together.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lazy_collection_is_opened_by_its_first_user() {
+    static LOADS: AtomicU32 = AtomicU32::new(0);
+    static LAZY: LazyCached<Numbers> = LazyCached::new(|| {
+        let load = || async {
+            match LOADS.fetch_add(1, Ordering::SeqCst) {
+                0 => Err("not yet"),
+                _ => Ok(HashMap::from([("a".to_owned(), 1)])),
+            }
+        };
+        Ok(CachedMapping::builder("lazy", redis(&SERVER), load))
+    });
+    assert!(LAZY.get().await.is_err());
+    let users = (0..8).map(|_| tokio::spawn(async { LAZY.get().await.unwrap().get("a") }));
+    for user in users.collect::<Vec<_>>() {
+        assert_eq!(user.await.unwrap(), Some(1));
+    }
+    assert_eq!(LAZY.get_blocking().unwrap().get("a"), Some(1));
+    assert_eq!(LOADS.load(Ordering::SeqCst), 2);
+}
+
+/// A panic in a loader is its caller's; behind, it is noted, and all goes on.
+#[tokio::test]
+async fn a_panicking_loader_ends_nothing() {
+    static LOADS: AtomicU32 = AtomicU32::new(0);
+    async fn load() -> Result<Numbers, Error> {
+        let load = LOADS.fetch_add(1, Ordering::SeqCst);
+        assert!(!(1..4).contains(&load), "the table is not there");
+        Ok(HashMap::from([("load".to_owned(), u64::from(load))]))
+    }
+    let builder = CachedMapping::builder("panics", redis(&SERVER), load).version("1");
+    let numbers = builder.check_interval(Duration::from_millis(20)).open().await.unwrap();
+    let pushing = numbers.clone();
+    assert!(tokio::spawn(async move { pushing.push().await }).await.unwrap_err().is_panic());
+    numbers.purge("1").await.unwrap();
+    wait_for_async(async || numbers.get("load") == Some(4)).await;
+    wait_for_async(async || numbers.statistics().in_step).await;
+}
+
+/// Files tell of changes of any key, to any process.
+#[tokio::test]
+async fn a_file_tells_of_changes_by_others() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("told.db");
+    let (here, there) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let told = Arc::new(Mutex::new(0));
+    let count = told.clone();
+    let changed = Arc::new(move || *count.try_lock().unwrap() += 1);
+    let watch = Backend::watch(&here, "k", changed).unwrap();
+    wait_for_async(async || *told.lock().await == 1).await;
+    for round in 2..10 {
+        let entry = dogpile::value::Entry::bytes("1", 1e9 + f64::from(round));
+        there.set("other", entry.clone()).await.unwrap();
+        there.set("k", entry).await.unwrap();
+        wait_for_async(async || *told.lock().await == round).await;
+    }
+    drop(watch);
+    there.delete("k").await.unwrap();
+    assert_eq!(*told.lock().await, 9);
+}
+
+fn run_python(name: &str, arguments: &[&str]) -> Value {
+    let mut command = python();
+    command.arg(script("collection.py")).args([&SERVER.url(), name]).args(arguments);
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_and_rust_share_a_collection() {
+    const NAME: &str = "shared.with.python";
+    let loads = Arc::new(AtomicU32::new(0));
+    assert_eq!(run_python(NAME, &["push", r#"{"load": 1, "π": 2}"#]), json!(1));
+    let numbers = collection(NAME, &SERVER, &loads).python().open().await.unwrap();
+    assert_eq!((numbers.get("load"), numbers.get("π"), numbers.revision()), (Some(1), Some(2), 1));
+    assert_eq!(run_python(NAME, &["push", r#"{"load": 7}"#]), json!(2));
+    wait_for_async(async || numbers.get("load") == Some(7)).await;
+    numbers.push().await.unwrap();
+    assert_eq!(run_python(NAME, &["pull"]), json!([3, {"load": 1}]));
+    // Objects of classes are for Python alone.
+    let unreadable = numbers.statistics().unreadable;
+    SERVER.ask("INCR cached.shared.with.python.1.revision");
+    wait_for_async(async || numbers.revision() == 4).await;
+    assert_eq!(numbers.statistics().unreadable, unreadable);
+}
+
+/// The original reads number and data with two requests: they always belong
+/// together, unless it was overtaken between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn python_reads_consistent_pairs() {
+    const PUSHES: u64 = 300;
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("pairs", &SERVER, &loads).python().open().await.unwrap();
+    let until = (1 + PUSHES).to_string();
+    let watching = tokio::task::spawn_blocking(move || run_python("pairs", &["watch", &until]));
+    for _ in 0..PUSHES {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        numbers.push().await.unwrap();
+    }
+    let pairs = watching.await.unwrap();
+    println!("Python has checked {pairs} pairs");
+    assert!(pairs.as_u64() > Some(0));
+}
