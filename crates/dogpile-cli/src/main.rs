@@ -50,6 +50,8 @@ enum Command {
     Stats(inspect::StatsOptions),
     /// List the keys that are being created now, and by whom
     Locks(inspect::LocksOptions),
+    /// List the collections in a store, or remove old versions of them
+    Collections(inspect::CollectionsOptions),
     /// Make all values created up to now count as missing, or as expired
     Invalidate(inspect::InvalidateOptions),
     /// Remove all values
@@ -88,6 +90,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Info(options) => block_on(inspect::info(options)),
         Command::Stats(options) => block_on(inspect::stats(options)),
         Command::Locks(options) => block_on(inspect::locks(options)),
+        Command::Collections(options) => block_on(inspect::collections(options)),
         Command::Invalidate(options) => block_on(inspect::invalidate(options)),
         Command::Clear(options) => block_on(inspect::clear(options)),
         Command::Bench(options) => block_on(bench::run(options)),

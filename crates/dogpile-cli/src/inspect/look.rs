@@ -10,7 +10,7 @@ use dogpile::clock::{Clock, SystemClock, system_time};
 use dogpile::value::{Entry, Payload};
 use serde_json::{Map, Value, json};
 
-use super::Cache;
+use super::{Cache, printable};
 use super::payload::{self, Decoded};
 use crate::cache;
 use crate::failure::Failure;
@@ -148,13 +148,6 @@ pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, Failure> {
     .await?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Keys come from anybody: nothing of them may steer the terminal.
-fn printable(key: &str) -> String {
-    key.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
 }
 
 async fn each_page(
