@@ -6,7 +6,7 @@
 //! cargo bench -p dogpile-bench -- [--quick] [--json] [--only=PART]
 //! ```
 //!
-//! The parts are `memory`, `file`, `redis`, `memcached` and `exec`. `--quick`
+//! The parts are `memory`, `file`, `redis`, `memcached`, `collections` and `exec`. `--quick`
 //! takes a few seconds, `--json` prints one object in place of the
 //! tables. A missed target is marked and no failure: it may be the machine's.
 //!
@@ -21,12 +21,14 @@
 //!   json      values kept as bytes
 //!   file      values kept in a file
 //!   servers   values kept on Redis and memcached servers
+//!   collections  whole tables in every process
 //!   exec      `dogpile exec`
 //!   python    Python beside them
 //! ```
 
 mod bytes;
 mod caches;
+mod collections;
 mod exec;
 mod file;
 mod hits;
@@ -65,6 +67,9 @@ fn main() {
     }
     if wanted("memcached") {
         report.add(&servers::memcached());
+    }
+    if wanted("collections") {
+        collections::sections(effort).iter().for_each(|section| report.add(section));
     }
     if wanted("exec")
         && let Some(section) = exec::section(effort)

@@ -30,9 +30,7 @@ fn redis(server: &RedisServer) -> Redis {
 }
 
 /// A loader that counts, and says the count.
-fn counting(
-    loads: &Arc<AtomicU32>,
-) -> impl Fn() -> Ready<Result<Numbers, Error>> + use<> {
+fn counting(loads: &Arc<AtomicU32>) -> impl Fn() -> Ready<Result<Numbers, Error>> + use<> {
     let loads = loads.clone();
     move || {
         let load = u64::from(loads.fetch_add(1, Ordering::SeqCst)) + 1;
@@ -40,7 +38,11 @@ fn counting(
     }
 }
 
-fn collection(name: &str, server: &RedisServer, loads: &Arc<AtomicU32>) -> CollectionBuilder<Numbers> {
+fn collection(
+    name: &str,
+    server: &RedisServer,
+    loads: &Arc<AtomicU32>,
+) -> CollectionBuilder<Numbers> {
     CachedMapping::builder(name, redis(server), counting(loads))
         .version("1")
         .check_interval(Duration::from_millis(50))

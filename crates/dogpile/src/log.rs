@@ -175,11 +175,7 @@ pub(crate) fn collection_in_step(collection: &str, revision: u64) {
 
 /// As with backends, the first of a series is a warning.
 #[cfg(feature = "collections")]
-pub(crate) fn collection_out_of_step(
-    collection: &str,
-    error: &dyn std::fmt::Display,
-    first: bool,
-) {
+pub(crate) fn collection_out_of_step(collection: &str, error: &dyn std::fmt::Display, first: bool) {
     if first {
         event!(WARN, collection, %error, "the collection cannot be kept in step; serving what is there");
     } else {

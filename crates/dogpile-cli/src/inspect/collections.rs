@@ -123,8 +123,7 @@ fn write(
         ]
     });
     let head = ["name", "version", "revision", "entries", "size", "codec", "pushed"];
-    let rows: Vec<[String; 7]> =
-        std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let rows: Vec<[String; 7]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; 7] = std::array::from_fn(|column| width(column).unwrap_or(0));
     for row in &rows {

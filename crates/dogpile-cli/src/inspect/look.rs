@@ -10,8 +10,8 @@ use dogpile::clock::{Clock, SystemClock, system_time};
 use dogpile::value::{Entry, Payload};
 use serde_json::{Map, Value, json};
 
-use super::{Cache, printable};
 use super::payload::{self, Decoded};
+use super::{Cache, printable};
 use crate::cache;
 use crate::failure::Failure;
 use crate::show;

@@ -301,7 +301,8 @@ pub async fn sequences_and_ordered_maps_are_kept(fixture: Fixture) {
     let words = || Ok::<_, Error>(vec!["one".to_owned(), "two".to_owned()]);
     let ordered = || Ok::<_, Error>(BTreeMap::from([((1_i8, 'x'), 1.5_f64), ((-1, 'y'), 2.5)]));
     for backend in fixture.handles() {
-        let list = CachedSequence::builder_blocking(&format!("{name}-list"), backend.clone(), words);
+        let list =
+            CachedSequence::builder_blocking(&format!("{name}-list"), backend.clone(), words);
         let list = list.open().await.expect("it can be opened");
         assert_eq!((list.get(1).as_deref(), list.get(2), list.len()), (Some("two"), None, 2));
         assert_eq!(*list.view(|words: &[String]| words.concat()), "onetwo");
@@ -310,9 +311,10 @@ pub async fn sequences_and_ordered_maps_are_kept(fixture: Fixture) {
         assert_eq!((map.get(&(-1, 'y')), map.snapshot().first_key_value()), {
             (Some(2.5), Some((&(-1, 'y'), &2.5)))
         });
-        let empty = CachedSequence::builder_blocking(&format!("{name}-empty"), backend.clone(), || {
-            Ok::<Vec<u8>, Error>(Vec::new())
-        });
+        let empty =
+            CachedSequence::builder_blocking(&format!("{name}-empty"), backend.clone(), || {
+                Ok::<Vec<u8>, Error>(Vec::new())
+            });
         assert!(empty.open().await.expect("it can be opened").is_empty());
     }
 }

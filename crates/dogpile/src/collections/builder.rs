@@ -193,10 +193,7 @@ impl<D: Table> CollectionBuilder<D> {
 }
 
 /// The first revision, or number zero for what no other process has.
-async fn first<D: Table>(
-    source: &Arc<Source<D>>,
-    when_away: WhenAway,
-) -> Result<(u64, D), Error> {
+async fn first<D: Table>(source: &Arc<Source<D>>, when_away: WhenAway) -> Result<(u64, D), Error> {
     let mut attempt = 0;
     loop {
         let error = match source.above(0, Unreadable::Replace).await {

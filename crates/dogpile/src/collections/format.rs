@@ -355,11 +355,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_says_why() {
-        let why = |format: &Format, packed: &Packed, parts: &Parts| {
-            match unpack::<Vec<u32>>(format, packed, parts) {
-                Err(Unusable::Unreadable(why)) => why,
-                other => panic!("{other:?}"),
-            }
+        let why = |format: &Format, packed: &Packed, parts: &Parts| match unpack::<Vec<u32>>(
+            format, packed, parts,
+        ) {
+            Err(Unusable::Unreadable(why)) => why,
+            other => panic!("{other:?}"),
         };
         let (packed, mut parts) = pack(&small_parts(), &(0..5_000).collect::<Vec<u32>>());
         let small = Format { max_size: 100, ..small_parts() };
@@ -382,9 +382,8 @@ mod tests {
         let table: Vec<u32> = (0..5_000).collect();
         let refused = format.pack(&table, 0.0, "u", |_, _| Ok(())).unwrap_err();
         assert!(refused.to_string().contains("max_bytes"), "{refused}");
-        let away = small_parts().pack(&table, 0.0, "u", |_, _| {
-            Err(BackendError::unavailable("the server is away"))
-        });
+        let away = small_parts()
+            .pack(&table, 0.0, "u", |_, _| Err(BackendError::unavailable("the server is away")));
         assert_eq!(away.unwrap_err().to_string(), "the server is away");
     }
 

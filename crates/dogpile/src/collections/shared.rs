@@ -120,11 +120,7 @@ impl<D: Table> Shared<D> {
 }
 
 /// A revision that is ready for readers.
-fn prepared<D: Table>(
-    prepare: Option<&Prepare<D>>,
-    number: u64,
-    data: D,
-) -> Arc<Revision<D>> {
+fn prepared<D: Table>(prepare: Option<&Prepare<D>>, number: u64, data: D) -> Arc<Revision<D>> {
     let revision = Revision::new(number, data);
     if let Some(prepare) = prepare {
         prepare(&Snapshot::new(Guard::from_inner(revision.clone())));

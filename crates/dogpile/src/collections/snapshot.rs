@@ -173,9 +173,8 @@ impl Views {
     fn are_unused(&self) -> bool {
         let mut views = self;
         while let Some(view) = views.0.get() {
-            let used = |made: &Arc<dyn Derived>| {
-                Arc::strong_count(made) > 1 || !made.views().are_unused()
-            };
+            let used =
+                |made: &Arc<dyn Derived>| Arc::strong_count(made) > 1 || !made.views().are_unused();
             if view.made.get().is_some_and(used) {
                 return false;
             }

@@ -117,7 +117,10 @@ impl Stats {
     }
 
     /// Readers get another revision now.
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, clippy::unused_self, reason = "for the facade"))]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, clippy::unused_self, reason = "for the facade")
+    )]
     pub(super) fn installed(&self, revision: u64, entries: usize) {
         #[cfg(feature = "metrics")]
         {
@@ -188,8 +191,7 @@ mod facade {
     impl Facade {
         pub(super) fn new(collection: &str) -> Self {
             let name = SharedString::from(collection.to_owned());
-            let seconds =
-                |metric: &'static str| histogram!(metric, "collection" => name.clone());
+            let seconds = |metric: &'static str| histogram!(metric, "collection" => name.clone());
             let level = |metric: &'static str| gauge!(metric, "collection" => name.clone());
             Self {
                 counters: COUNTERS.map(|metric| counter!(metric, "collection" => name.clone())),

@@ -30,10 +30,10 @@ use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
 
-#[cfg(feature = "compression")]
-pub use compression::{Algorithm, Compression};
 #[cfg(feature = "collections")]
 pub(crate) use compression::decompress;
+#[cfg(feature = "compression")]
+pub use compression::{Algorithm, Compression};
 #[cfg(feature = "encryption")]
 pub use encryption::{Encryption, EncryptionKey};
 pub use logging::Logging;

@@ -178,10 +178,8 @@ mod ear {
 
         fn listen(&self) -> nix::Result<(bool, bool)> {
             let wanted = PollFlags::POLLIN;
-            let mut places = [
-                PollFd::new(self.inotify.as_fd(), wanted),
-                PollFd::new(self.bell.as_fd(), wanted),
-            ];
+            let mut places =
+                [PollFd::new(self.inotify.as_fd(), wanted), PollFd::new(self.bell.as_fd(), wanted)];
             poll(&mut places, PollTimeout::NONE)?;
             let [changed, rung] = places.map(|place| place.any().unwrap_or(true));
             Ok((changed, rung))

@@ -81,8 +81,7 @@ impl Shared {
             [&*data_key, &revision_key, &current, &before, or_data(&uploaded), or_data(lock)];
         let (above_text, keep) = (above.to_string(), BEFORE.as_secs().to_string());
         let has_parts: &[u8] = if upload.is_some() { b"1" } else { b"0" };
-        let arguments =
-            [data, token.as_bytes(), above_text.as_bytes(), keep.as_bytes(), has_parts];
+        let arguments = [data, token.as_bytes(), above_text.as_bytes(), keep.as_bytes(), has_parts];
         let call = Call::new(&PUBLISH, &keys, &arguments);
         if let Some(answers) = self.run(vec![call]).await? {
             return match answers[..] {
