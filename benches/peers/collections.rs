@@ -115,26 +115,31 @@ fn large(runtime: &Runtime, server: &RedisServer) -> Section {
     let there = open(runtime, server, "large", LARGE);
     let quiet = longest_read(&here, || std::thread::sleep(Duration::from_secs(2)));
     let mut everywhere = Duration::ZERO;
+    let totals = || {
+        let (pusher, puller) = (here.statistics(), there.statistics());
+        [pusher.load_time, pusher.push_time, puller.pull_time].map(|time| time.total())
+    };
+    let before = totals();
     let busy = longest_read(&there, || {
-        let loaded_before = here.statistics().load_time.total();
         let began = Instant::now();
         runtime.block_on(here.push()).expect("the server is there");
         while there.revision() < here.revision() {
             std::thread::sleep(Duration::from_micros(200));
         }
-        everywhere = began.elapsed() - (here.statistics().load_time.total() - loaded_before);
+        everywhere = began.elapsed();
         // The old revision is taken apart.
         std::thread::sleep(Duration::from_secs(1));
     });
-    let (pusher, puller) = (here.statistics(), there.statistics());
+    let after = totals();
+    let [load, push, pull] = std::array::from_fn(|n| after[n] - before[n]);
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    let (push, pull) = (pusher.push_time.max(), puller.pull_time.max());
     // What is neither encoding nor decoding: being told, and the exchange itself.
-    let swap = everywhere.saturating_sub(push + pull);
+    let swap = everywhere.saturating_sub(load + push + pull);
     let [their_push, their_pull] =
         python::numbers(LARGE_SCRIPT, &[&server.url()]).unwrap_or([f64::NAN; 2]);
     let way = |what: &str| format!("cached-collections' way, {what}");
     let quiet = ("a read with nothing going on".to_owned(), milliseconds(quiet));
+    let puller = there.statistics();
     let stored = puller.bytes_read as f64 / puller.pulls as f64 / f64::from(1 << 20);
     let rows = vec![
         Row::new(("push", milliseconds(push)), (way("push"), their_push), "ms"),
