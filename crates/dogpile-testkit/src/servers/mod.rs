@@ -6,11 +6,13 @@
 #![expect(clippy::missing_panics_doc, reason = "a fixture panics when it cannot be had")]
 
 mod memcached;
+mod postgres;
 mod process;
 mod proxy;
 mod redis;
 
 pub use memcached::{MemcachedServer, MemcachedSocket};
+pub use postgres::PostgresServer;
 pub use process::{Server, free_port};
 pub use proxy::{Proxy, Weather};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer, Tls};
