@@ -131,7 +131,7 @@ fn large(runtime: &Runtime, server: &RedisServer) -> Section {
         std::thread::sleep(Duration::from_secs(1));
     });
     let after = totals();
-    let [load, push, pull] = std::array::from_fn(|n| after[n] - before[n]);
+    let [load, push, pull] = std::array::from_fn(|n: usize| after[n].saturating_sub(before[n]));
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     // What is neither encoding nor decoding: being told, and the exchange itself.
     let swap = everywhere.saturating_sub(load + push + pull);

@@ -45,12 +45,13 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 16] = [
+const FEATURES: [&str; 17] = [
     "macros",
     "memory",
     "file",
     "redis",
     "memcached",
+    "collections",
     "tls",
     "tokio",
     "msgpack",
@@ -113,7 +114,7 @@ fn fuzz(seconds: &str) -> Result<(), Failure> {
     if cargo(["fuzz", "--version"]).quiet().run().is_err() {
         cargo(["install", "cargo-fuzz", "--locked"]).named("installing cargo-fuzz").run()?;
     }
-    for target in ["wire", "msgpack", "pickle", "memcached"] {
+    for target in ["wire", "msgpack", "pickle", "memcached", "collection"] {
         let limit = format!("-max_total_time={seconds}");
         let fuzz = ["+nightly", "fuzz", "run", target, "--", &limit];
         cargo(fuzz).named(&format!("fuzzing {target}")).run()?;

@@ -125,7 +125,7 @@ pub(crate) fn operation(
 pub(crate) fn collection_loaded(
     collection: &str,
     took: Duration,
-    failed: Option<&Box<dyn std::error::Error + Send + Sync>>,
+    failed: Option<&(dyn std::error::Error + Send + Sync)>,
 ) {
     let seconds = took.as_secs_f64();
     match failed {

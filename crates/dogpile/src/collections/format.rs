@@ -164,6 +164,9 @@ impl Format {
                 for index in 0..manifest.parts {
                     let part = read(upload, index).map_err(Unusable::Fault)?;
                     let part = part.ok_or(Unusable::Superseded)?;
+                    if part.is_empty() {
+                        return Err(unreadable("a part is empty"));
+                    }
                     bytes += part.len() as u64;
                     unpacking.add(&mut table, &part)?;
                 }
@@ -281,8 +284,8 @@ impl Unpacking<'_> {
             None => part.clone(),
             Some(name) => decompress(name, part, left).map_err(unreadable)?.into(),
         };
-        if plain.len() > left {
-            return Err(unreadable("there is more than the header says"));
+        if plain.len() > left || (plain.is_empty() && self.manifest.parts > 0) {
+            return Err(unreadable("there is more or less than the header says"));
         }
         self.left -= plain.len() as u64;
         let mut rest = &plain[..];
@@ -395,7 +398,7 @@ mod tests {
             compressed: bool,
         ) {
             let compression = compressed.then_some(Algorithm::Lz4);
-            let format = Format { part_size, compression, ..Format::default() };
+            let format = Format { compression, part_size, ..Format::default() };
             let (packed, parts) = pack(&format, &entries);
             let back: HashMap<(i64, bool), String> = unpack(&format, &packed, &parts).unwrap();
             prop_assert_eq!(&back, &entries);

@@ -33,9 +33,8 @@ pub struct StoredCollection {
 /// If the backend fails, or keeps no collections.
 pub async fn list(backend: &AnyBackend) -> Result<Vec<StoredCollection>, BackendError> {
     const PAGE: usize = 1_000;
-    let (store, inspect) = match (backend.collections(), backend.inspect()) {
-        (Some(store), Some(inspect)) => (store, inspect),
-        _ => return Err(keeps_none(backend)),
+    let (Some(store), Some(inspect)) = (backend.collections(), backend.inspect()) else {
+        return Err(keeps_none(backend));
     };
     let mut found: Vec<StoredCollection> = Vec::new();
     let mut after: Option<String> = None;

@@ -99,6 +99,15 @@ pub use snapshot::Snapshot;
 pub use stats::CollectionStatistics;
 pub use table::Table;
 
+/// For fuzzing: reads what a store may hold as a collection.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn read_data(data: &bytes::Bytes, part: &bytes::Bytes) -> bool {
+    let format = format::Format { max_size: 1 << 20, ..format::Format::default() };
+    let read = |_: &str, _| Ok(Some(part.clone()));
+    format.unpack::<HashMap<u32, String>>(data, read).is_ok()
+}
+
 use crate::backend::{AnyBackend, BackendError};
 use crate::blocking::block_on;
 use crate::error::Error;

@@ -224,7 +224,8 @@ mod tests {
         assert_eq!(*snapshot.view(doubled).view(sum), 12);
         assert_eq!(*snapshot.view(doubled).view(doubled).view(sum), 24);
         let (one, other) = (snapshot.view(doubled), snapshot.clone().view(doubled));
-        assert!(std::ptr::eq(&*one, &*other), "it is the same one");
+        let (one, other) = (one.as_ptr(), other.as_ptr());
+        assert_eq!(one, other, "it is the same one");
     }
 
     #[test]

@@ -183,7 +183,11 @@ impl<D: Table> Source<D> {
         let began = Instant::now();
         let loaded = (self.loader.0)().await;
         self.stats.loaded(began.elapsed(), loaded.is_ok());
-        log::collection_loaded(&self.name, began.elapsed(), loaded.as_ref().err());
+        log::collection_loaded(
+            &self.name,
+            began.elapsed(),
+            loaded.as_ref().err().map(AsRef::as_ref),
+        );
         let collection = self.name.clone();
         loaded.map_err(|source| Error::Load { collection, source })
     }

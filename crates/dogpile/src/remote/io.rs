@@ -5,18 +5,15 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
 
 use crate::backend::BackendError;
 
 static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
 
-fn handle() -> Result<&'static Handle, BackendError> {
+pub(super) fn handle() -> Result<&'static Handle, BackendError> {
     let start = || {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(1).thread_name("dogpile-io").enable_all().build().ok()
@@ -79,12 +76,6 @@ pub(crate) fn block_on<T>(
     handle()?.block_on(work)
 }
 
-/// A timer of the I/O thread's, which can be awaited anywhere.
-pub(crate) fn sleep(duration: Duration) -> Result<Sleep, BackendError> {
-    let _inside = handle()?.enter();
-    Ok(tokio::time::sleep(duration))
-}
-
 /// `work`, with the I/O thread's runtime around it wherever its caller has none.
 #[cfg(feature = "redis")]
 pub(crate) async fn inside<F: Future>(work: F) -> F::Output {
@@ -95,50 +86,4 @@ pub(crate) async fn inside<F: Future>(work: F) -> F::Output {
         work.as_mut().poll(context)
     };
     std::future::poll_fn(poll).await
-}
-
-/// While requests come, the thread's timers are kept ticking. Otherwise each
-/// request's time-out would be the only timer, and setting it would wake the
-/// thread: as dear as half a request.
-struct Pulse {
-    used: AtomicBool,
-    /// Nothing came for a while; the next request starts it again.
-    stopped: AtomicBool,
-}
-
-static PULSE: Pulse = Pulse { used: AtomicBool::new(false), stopped: AtomicBool::new(true) };
-
-impl Pulse {
-    const PERIOD: Duration = Duration::from_millis(100);
-    const IDLE_PERIODS: u32 = 10;
-
-    fn keep_up(&'static self) -> Result<(), BackendError> {
-        self.used.store(true, Ordering::Relaxed);
-        if self.stopped.load(Ordering::Relaxed) && self.stopped.swap(false, Ordering::AcqRel) {
-            spawn(self.tick())?;
-        }
-        Ok(())
-    }
-
-    async fn tick(&self) {
-        let mut idle = 0;
-        while idle < Self::IDLE_PERIODS {
-            tokio::time::sleep(Self::PERIOD).await;
-            idle = if self.used.swap(false, Ordering::Relaxed) { 0 } else { idle + 1 };
-        }
-        self.stopped.store(true, Ordering::Release);
-    }
-}
-
-/// What `work` comes to within `limit`; `None` if it takes longer.
-pub(crate) async fn within<F: Future>(
-    limit: Duration,
-    work: F,
-) -> Result<Option<F::Output>, BackendError> {
-    PULSE.keep_up()?;
-    let timed = {
-        let _inside = handle()?.enter();
-        tokio::time::timeout(limit, work)
-    };
-    Ok(timed.await.ok())
 }

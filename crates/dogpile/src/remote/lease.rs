@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::link::Limits;
-use super::{io, random_share};
+use super::{io, random_share, timer};
 use crate::backend::BackendError;
 
 /// How long locks live.
@@ -149,7 +149,7 @@ where
     const TIMES: u32 = 12;
     for time in 0..TIMES {
         let pause = FIRST.saturating_mul(1 << time.min(8)).min(longest);
-        io::sleep(pause.mul_f64(0.75 + 0.5 * random_share()))?.await;
+        timer::sleep(pause.mul_f64(0.75 + 0.5 * random_share()))?.await;
         if is_free().await? {
             break;
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{io, random_share};
+use super::{io, random_share, timer};
 use crate::backend::BackendError;
 use crate::log;
 
@@ -128,7 +128,7 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
         let started = self.started()?;
         let (wire, number) = self.wire(started).await?;
         let limit = self.0.limits.response;
-        let Some(answer) = io::within(limit, send(wire)).await? else {
+        let Some(answer) = timer::within(limit, send(wire)).await? else {
             started.lose(number);
             let message = format!("{} did not answer within {limit:?}", self.0.name);
             return Err(Lost::Fault(BackendError::unavailable(message)));
@@ -158,7 +158,7 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
         // The attempt has a limit of its own; this one is for a thread that
         // does not get to it.
         let limit = self.0.limits.connect.saturating_mul(2);
-        let settled = io::within(limit, settled).await?;
+        let settled = timer::within(limit, settled).await?;
         match settled.and_then(Result::ok).as_deref() {
             Some(State::Up { wire, number }) => Ok((wire.clone(), *number)),
             Some(State::Down(why)) => {

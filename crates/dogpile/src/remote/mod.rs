@@ -1,6 +1,6 @@
 //! What the backends on servers have in common; collections use the thread.
 //!
-//! - `io`: the thread that looks after connections and timers;
+//! - `io`: the thread that looks after connections; `timer`: its timers;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
 //! - `builder`: the options that they have alike;
@@ -13,6 +13,8 @@ pub(crate) mod io;
 pub(crate) mod lease;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod timer;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod tls;
 

@@ -27,9 +27,9 @@ pub(super) struct Watcher {
 struct Watched {
     id: u64,
     key: Arc<str>,
-    /// What the key's row was when it was last looked at; nothing, if it was
-    /// not.
-    seen: Option<Option<database::Mark>>,
+    /// Was it looked at? Then this is what its row was.
+    is_known: bool,
+    seen: Option<database::Mark>,
     changed: Changed,
 }
 
@@ -41,7 +41,13 @@ pub(super) fn watch(
 ) -> Result<Watch, BackendError> {
     let watcher = &file.watcher;
     let id = watcher.next.fetch_add(1, Ordering::Relaxed);
-    watcher.watched.lock().push(Watched { id, key: key.into(), seen: None, changed });
+    watcher.watched.lock().push(Watched {
+        id,
+        key: key.into(),
+        is_known: false,
+        seen: None,
+        changed,
+    });
     let ends = Ends { file: Arc::downgrade(file), id };
     let mut bell = watcher.bell.lock();
     if let Some(bell) = &*bell {
@@ -101,8 +107,9 @@ impl Shared {
         let mut changed = Vec::new();
         for watched in self.watcher.watched.lock().iter_mut() {
             let Some((_, mark)) = marks.iter().find(|(id, _)| *id == watched.id) else { continue };
-            if mark.is_none() || watched.seen != *mark {
-                watched.seen.clone_from(mark);
+            let (is_known, mark) = (mark.is_some(), mark.clone().flatten());
+            if !(is_known && watched.is_known && mark == watched.seen) {
+                (watched.is_known, watched.seen) = (is_known, mark);
                 changed.push(watched.changed.clone());
             }
         }
