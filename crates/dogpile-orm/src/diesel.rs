@@ -1,0 +1,255 @@
+//! Queries of Diesel 2.3. For `diesel-async` see the module `diesel_async`.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use dogpile::{Config, Region, backend::Memory};
+//! use dogpile_orm::diesel::{FromCacheExt, LoadFromCache};
+//! use serde::{Deserialize, Serialize};
+//!
+//! static USERS: Region = Region::new("users");
+//!
+//! diesel::table! {
+//!     users (id) { id -> Integer, name -> Text, }
+//! }
+//!
+//! #[derive(Clone, Debug, PartialEq, Queryable, Serialize, Deserialize)]
+//! struct User {
+//!     id: i32,
+//!     name: String,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! USERS.configure(Config::new(Memory::new(1_000)))?;
+//! let mut connection = SqliteConnection::establish(":memory:")?;
+//! # diesel::sql_query("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL)").execute(&mut connection)?;
+//! # diesel::insert_into(users::table).values(users::name.eq("Ada")).execute(&mut connection)?;
+//! let query = || users::table.filter(users::name.like("A%"));
+//! let found: Vec<User> = query().from_cache(&USERS).load(&mut connection)?;
+//! assert_eq!(found[0].name, "Ada");
+//! let count: i64 = query().count().from_cache(&USERS).get_result(&mut connection)?;
+//! assert_eq!(count, 1);
+//!
+//! query().from_cache(&USERS).invalidate::<User>(&mut connection)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Anything that Diesel can load has `.from_cache`. Where the compiler cannot tell
+//! whose method is meant, leave Diesel's `RunQueryDsl` out of the file.
+//!
+//! The crate asks Diesel for what it keeps for authors of other backends: only so can
+//! the values be seen as they are sent. It therefore goes with one minor version of
+//! Diesel.
+
+use std::fmt::Debug;
+
+use diesel::backend::Backend;
+use diesel::pg::{PgMetadataLookup, PgTypeMetadata};
+use diesel::query_builder::{AsQuery, QueryBuilder, QueryFragment};
+use diesel::query_dsl::methods::{LimitDsl, LoadQuery};
+use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
+use diesel::{Connection, RunQueryDsl};
+use dogpile::ShouldCache;
+
+use crate::error::{Error, Result};
+use crate::from_cache::{FromCache, Row};
+use crate::key::{ALL, Fingerprint, ONE};
+use crate::regions::InRegion;
+use crate::shape;
+
+/// `.from_cache(region)` for Diesel's queries.
+pub trait FromCacheExt: AsQuery + Sized {
+    /// Answers the query from `region`: a reference, or the name of a
+    /// [registered](crate::register) one.
+    fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self::Query> {
+        FromCache::new(self.as_query(), region.into())
+    }
+}
+
+impl<Q: AsQuery> FromCacheExt for Q {}
+
+impl From<Error<Self>> for DieselError {
+    fn from(error: Error<Self>) -> Self {
+        match error {
+            Error::Database(error) => error,
+            other => Self::QueryBuilderError(Box::new(other)),
+        }
+    }
+}
+
+/// A backend whose statements and values can be read: all of Diesel's own can.
+pub trait Readable: Backend<QueryBuilder: Default, MetadataLookup: Offline> + Default {
+    #[doc(hidden)]
+    fn values<Q: QueryFragment<Self>>(query: &Q) -> QueryResult<String>;
+}
+
+impl<DB> Readable for DB
+where
+    DB: Backend<QueryBuilder: Default, MetadataLookup: Offline> + Default,
+    for<'b> DB::BindCollector<'b>: Default + Debug,
+{
+    fn values<Q: QueryFragment<DB>>(query: &Q) -> QueryResult<String> {
+        let backend = DB::default();
+        let mut binds = DB::BindCollector::default();
+        let mut collected = Ok(());
+        DB::MetadataLookup::lend(&mut |lookup| {
+            collected = query.collect_binds(&mut binds, lookup, &backend);
+        });
+        // The bytes as they are sent, or SQLite's values, with their types.
+        collected.map(|()| format!("{binds:?}"))
+    }
+}
+
+/// How a backend's values say what type they have, without asking the database.
+pub trait Offline {
+    #[doc(hidden)]
+    fn lend(work: &mut dyn FnMut(&mut Self));
+}
+
+impl Offline for () {
+    fn lend(work: &mut dyn FnMut(&mut ())) {
+        work(&mut ());
+    }
+}
+
+impl Offline for dyn PgMetadataLookup {
+    fn lend(work: &mut dyn FnMut(&mut Self)) {
+        work(&mut Names);
+    }
+}
+
+/// Types of the user's database: known by their names, as far as a key goes.
+struct Names;
+
+impl PgMetadataLookup for Names {
+    fn lookup_type(&mut self, name: &str, schema: Option<&str>) -> PgTypeMetadata {
+        let hash = schema.unwrap_or_default().bytes().chain([0]).chain(name.bytes());
+        let hash = hash
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        PgTypeMetadata::new(hash, !hash)
+    }
+}
+
+pub(crate) fn fingerprint<DB, Q>(query: &Q) -> Result<Fingerprint, DieselError>
+where
+    DB: Readable,
+    Q: QueryFragment<DB>,
+{
+    let mut text = DB::QueryBuilder::default();
+    query.to_sql(&mut text, &DB::default()).map_err(Error::Database)?;
+    let values = DB::values(query).map_err(Error::Database)?;
+    let kind = std::any::type_name::<DB>().rsplit("::").next().unwrap_or_default();
+    Ok(Fingerprint::new(kind, &text.finish(), &values))
+}
+
+/// Running a query with `.from_cache(..)` on a connection.
+pub trait LoadFromCache<'q, Conn: Connection>: Sized {
+    #[doc(hidden)]
+    type Query;
+    #[doc(hidden)]
+    type Choice;
+
+    /// All rows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; a miss, if only the cache is asked.
+    fn load<U>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
+    where
+        U: Row,
+        Self::Query: LoadQuery<'q, Conn, U> + Send,
+        Self::Choice: ShouldCache<Vec<U>>;
+
+    /// The first row of what the query selects. That there is none is remembered too.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none, other errors of the database; a miss, if only the
+    /// cache is asked.
+    fn get_result<U>(self, connection: &mut Conn) -> Result<U, DieselError>
+    where
+        U: Row,
+        Self::Query: LoadQuery<'q, Conn, U> + Send,
+        Self::Choice: ShouldCache<Option<U>>;
+
+    /// The same with `LIMIT 1`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`get_result`](Self::get_result).
+    fn first<U, L>(self, connection: &mut Conn) -> Result<U, DieselError>
+    where
+        U: Row,
+        Self::Query: LimitDsl<Output = L>,
+        L: LoadQuery<'q, Conn, U> + QueryFragment<Conn::Backend> + Send,
+        Self::Choice: ShouldCache<Option<U>>;
+
+    /// Forgets what is cached for this statement with these values, in rows of the
+    /// type `U`: all rows, and the first one. The connection is not used, but its
+    /// type.
+    ///
+    /// # Errors
+    ///
+    /// If the cache fails.
+    fn invalidate<U: Row>(self, connection: &mut Conn) -> Result<(), DieselError>;
+}
+
+/// The keys of what is cached for `query` in rows of the type `U`.
+pub(crate) fn keys<DB, Q, U>(query: &Q, part: Option<&str>) -> Result<[String; 2], DieselError>
+where
+    DB: Readable,
+    Q: QueryFragment<DB>,
+    U: Row,
+{
+    let (fingerprint, shape) = (fingerprint::<DB, Q>(query)?, shape::of::<U>());
+    Ok([ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape)))
+}
+
+impl<'q, Conn, Q, C> LoadFromCache<'q, Conn> for FromCache<'_, Q, C>
+where
+    Conn: Connection<Backend: Readable> + Send,
+    Q: QueryFragment<Conn::Backend>,
+{
+    type Query = Q;
+    type Choice = C;
+
+    fn load<U>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
+    where
+        U: Row,
+        Q: LoadQuery<'q, Conn, U> + Send,
+        C: ShouldCache<Vec<U>>,
+    {
+        let Self { query, options } = self;
+        let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
+        let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
+        options.fetch_blocking(&key, || RunQueryDsl::load(query, connection))
+    }
+
+    fn get_result<U>(self, connection: &mut Conn) -> Result<U, DieselError>
+    where
+        U: Row,
+        Q: LoadQuery<'q, Conn, U> + Send,
+        C: ShouldCache<Option<U>>,
+    {
+        let Self { query, options } = self;
+        let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
+        let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
+        let run = || RunQueryDsl::get_result(query, connection).optional();
+        options.fetch_blocking(&key, run)?.ok_or(Error::Database(DieselError::NotFound))
+    }
+
+    fn first<U, L>(self, connection: &mut Conn) -> Result<U, DieselError>
+    where
+        U: Row,
+        Q: LimitDsl<Output = L>,
+        L: LoadQuery<'q, Conn, U> + QueryFragment<Conn::Backend> + Send,
+        C: ShouldCache<Option<U>>,
+    {
+        let Self { query, options } = self;
+        FromCache { query: query.limit(1), options }.get_result(connection)
+    }
+    fn invalidate<U: Row>(self, _connection: &mut Conn) -> Result<(), DieselError> {
+        let keys = keys::<Conn::Backend, Q, U>(&self.query, self.options.key_part())?;
+        self.options.forget_blocking(&keys)
+    }
+}

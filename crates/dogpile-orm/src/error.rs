@@ -1,0 +1,63 @@
+//! What can go wrong with a cached query.
+
+use std::fmt;
+
+/// A `Result` of a cached query over a library with errors of type `E`.
+pub type Result<T, E> = std::result::Result<T, Error<E>>;
+
+/// Why a cached query has no result.
+///
+/// It turns into the library's own error by `?`, for functions that return that.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The database said so. Nothing is cached.
+    Database(E),
+    /// The query may only be answered by the cache, which has no answer.
+    NotCached {
+        /// The region's name.
+        region: String,
+        /// The key that was looked for.
+        key: String,
+    },
+    /// No region of this name is registered.
+    UnknownRegion {
+        /// The name.
+        name: String,
+        /// The names that are.
+        known: Vec<String>,
+    },
+    /// The cache failed where that is not survived: in calls that are about the
+    /// cache alone.
+    Cache(dogpile::Error),
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::NotCached { region, key } => {
+                write!(
+                    f,
+                    "region `{region}` has nothing under `{key}`, and only it was to be asked"
+                )
+            }
+            Self::UnknownRegion { name, known } => write!(
+                f,
+                "there is no region `{name}` for queries: known are {}; register it, or name it in the settings",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            ),
+            Self::Cache(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Database(error) => error.source(),
+            Self::Cache(error) => error.source(),
+            Self::NotCached { .. } | Self::UnknownRegion { .. } => None,
+        }
+    }
+}

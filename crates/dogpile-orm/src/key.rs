@@ -1,0 +1,74 @@
+//! The key that a query's result is kept under.
+
+use sha2::{Digest, Sha256};
+
+/// What is asked of a statement: each is an entry of its own.
+pub(crate) const ALL: &str = "all";
+pub(crate) const ONE: &str = "one";
+pub(crate) const COUNT: &str = "count";
+
+/// A statement with its values.
+#[derive(Debug, Clone)]
+pub(crate) struct Fingerprint {
+    /// The kind of database: `postgres` and so on.
+    kind: String,
+    hash: Sha256,
+}
+
+impl Fingerprint {
+    /// Of a statement's text on a kind of database, with its values in a form that
+    /// tells types apart.
+    pub(crate) fn new(kind: &str, statement: &str, values: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [kind, statement, values] {
+            add(&mut hash, part);
+        }
+        Self { kind: kind.to_lowercase(), hash }
+    }
+
+    /// The key of what is asked of it, with rows of this shape.
+    pub(crate) fn key(&self, part: Option<&str>, asked: &str, shape: &str) -> String {
+        let mut hash = self.hash.clone();
+        // Not among the parts before: only this one is of variable length here.
+        add(&mut hash, asked);
+        add(&mut hash, shape);
+        add(&mut hash, part.unwrap_or_default());
+        let hash: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let kind = &self.kind;
+        match part {
+            Some(part) => format!("query:{kind}:{part}:{hash}"),
+            None => format!("query:{kind}:{hash}"),
+        }
+    }
+}
+
+/// With its length before it, so that no two rows of parts are the same bytes.
+fn add(hash: &mut Sha256, part: &str) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_makes_another_key() {
+        let key = |kind: &str, text: &str, values: &str, part, asked: &str, shape: &str| {
+            Fingerprint::new(kind, text, values).key(part, asked, shape)
+        };
+        let keys = [
+            key("pg", "select", "1", None, ALL, "T"),
+            key("my", "select", "1", None, ALL, "T"),
+            key("pg", "select1", "", None, ALL, "T"),
+            key("pg", "select", "2", None, ALL, "T"),
+            key("pg", "select", "1", Some("x"), ALL, "T"),
+            key("pg", "select", "1", None, ONE, "T"),
+            key("pg", "select", "1", None, ALL, "U"),
+        ];
+        for (n, key) in keys.iter().enumerate() {
+            assert!(!keys[n + 1..].contains(key));
+        }
+        assert!(keys[4].starts_with("query:pg:x:"));
+    }
+}

@@ -1,0 +1,282 @@
+//! Queries of SeaORM 2.
+//!
+//! ```
+//! use dogpile::{Config, Region, backend::Memory};
+//! use dogpile_orm::sea_orm::FromCacheExt;
+//! use sea_orm::entity::prelude::*;
+//!
+//! static USERS: Region = Region::new("users");
+//!
+//! mod user {
+//!     use sea_orm::entity::prelude::*;
+//!     use serde::{Deserialize, Serialize};
+//!
+//!     #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Serialize, Deserialize)]
+//!     #[sea_orm(table_name = "users")]
+//!     pub struct Model {
+//!         #[sea_orm(primary_key)]
+//!         pub id: i64,
+//!         pub name: String,
+//!     }
+//!
+//!     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+//!     pub enum Relation {}
+//!
+//!     impl ActiveModelBehavior for ActiveModel {}
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! USERS.configure(Config::new(Memory::new(1_000)))?;
+//! let db = sea_orm::Database::connect("sqlite::memory:").await?;
+//! # db.execute_unprepared("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)").await?;
+//! # db.execute_unprepared("INSERT INTO users VALUES (1, 'Ada')").await?;
+//! let query = || user::Entity::find().filter(user::Column::Name.starts_with("A"));
+//! let users = query().from_cache(&USERS).all(&db).await?;
+//! assert_eq!(users[0].name, "Ada");
+//! assert_eq!(query().from_cache(&USERS).count(&db).await?, 1);
+//!
+//! query().from_cache(&USERS).invalidate(&db).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Models have to implement serde's traits and `Clone`. It works for `find` and what
+//! comes of it: `find_also_related`, `into_model`, `into_partial_model`, `into_tuple`.
+
+use std::future::Future;
+
+use dogpile::ShouldCache;
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, EntityTrait, PaginatorTrait, QuerySelect, QueryTrait,
+    Select, SelectTwo, SelectTwoRequired, Selector, SelectorTrait, Statement,
+};
+
+use crate::error::{Error, Result};
+use crate::from_cache::{FromCache, Row};
+use crate::key::{ALL, COUNT, Fingerprint, ONE};
+use crate::regions::InRegion;
+use crate::shape;
+
+/// `.from_cache(region)` for SeaORM's queries.
+pub trait FromCacheExt: Query {
+    /// Answers the query from `region`: a reference, or the name of a
+    /// [registered](crate::register) one.
+    fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self> {
+        FromCache::new(self, region.into())
+    }
+}
+
+impl<Q: Query> FromCacheExt for Q {}
+
+impl From<Error<DbErr>> for DbErr {
+    fn from(error: Error<Self>) -> Self {
+        match error {
+            Error::Database(error) => error,
+            other => Self::Custom(other.to_string()),
+        }
+    }
+}
+
+/// A query of SeaORM's that selects rows.
+pub trait Query: Sized + Send + sealed::Sealed {
+    /// What a row becomes.
+    type Item: Send;
+
+    #[doc(hidden)]
+    type Ready: Ready<Item = Self::Item>;
+
+    #[doc(hidden)]
+    fn prepare(self, backend: DbBackend) -> (Statement, Self::Ready);
+}
+
+/// A query that can be run, once its statement is known.
+#[doc(hidden)]
+pub trait Ready: Send {
+    type Item: Send;
+
+    fn all<D: ConnectionTrait>(
+        self,
+        db: &D,
+    ) -> impl Future<Output = std::result::Result<Vec<Self::Item>, DbErr>> + Send;
+
+    fn one<D: ConnectionTrait>(
+        self,
+        db: &D,
+    ) -> impl Future<Output = std::result::Result<Option<Self::Item>, DbErr>> + Send;
+}
+
+macro_rules! select {
+    ([$($generics:tt)*] $query:ty, $item:ty) => {
+        impl<$($generics)*> sealed::Sealed for $query {}
+
+        impl<$($generics)*> Query for $query {
+            type Item = $item;
+            type Ready = Self;
+
+            fn prepare(self, backend: DbBackend) -> (Statement, Self) {
+                (self.build(backend), self)
+            }
+        }
+
+        impl<$($generics)*> Ready for $query {
+            type Item = $item;
+
+            async fn all<D: ConnectionTrait>(
+                self,
+                db: &D,
+            ) -> std::result::Result<Vec<$item>, DbErr> {
+                self.all(db).await
+            }
+
+            async fn one<D: ConnectionTrait>(
+                self,
+                db: &D,
+            ) -> std::result::Result<Option<$item>, DbErr> {
+                self.one(db).await
+            }
+        }
+    };
+}
+
+select!([E: EntityTrait<Model: Send>] Select<E>, E::Model);
+select!(
+    [E: EntityTrait<Model: Send>, F: EntityTrait<Model: Send>]
+    SelectTwo<E, F>, (E::Model, Option<F::Model>)
+);
+select!(
+    [E: EntityTrait<Model: Send>, F: EntityTrait<Model: Send>]
+    SelectTwoRequired<E, F>, (E::Model, F::Model)
+);
+
+impl<S: SelectorTrait<Item: Send> + Send> sealed::Sealed for Selector<S> {}
+
+impl<S: SelectorTrait<Item: Send> + Send> Query for Selector<S> {
+    type Item = S::Item;
+    type Ready = Prepared<S>;
+
+    fn prepare(self, backend: DbBackend) -> (Statement, Prepared<S>) {
+        let statement = self.into_statement(backend);
+        (statement.clone(), Prepared { statement, rows: std::marker::PhantomData })
+    }
+}
+
+/// A selector, whose statement can only be had for the whole of it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Prepared<S> {
+    statement: Statement,
+    rows: std::marker::PhantomData<fn() -> S>,
+}
+
+impl<S: SelectorTrait<Item: Send> + Send> Ready for Prepared<S> {
+    type Item = S::Item;
+
+    async fn all<D: ConnectionTrait>(self, db: &D) -> std::result::Result<Vec<S::Item>, DbErr> {
+        let rows = db.query_all_raw(self.statement).await?;
+        rows.into_iter().map(S::from_raw_query_result).collect()
+    }
+
+    async fn one<D: ConnectionTrait>(self, db: &D) -> std::result::Result<Option<S::Item>, DbErr> {
+        let row = db.query_one_raw(self.statement).await?;
+        row.map(S::from_raw_query_result).transpose()
+    }
+}
+
+fn fingerprint(statement: &Statement) -> Fingerprint {
+    let kind = format!("{:?}", statement.db_backend);
+    // The values are an enum with a variant for each type; its debug form shows both.
+    Fingerprint::new(&kind, &statement.sql, &format!("{:?}", statement.values))
+}
+
+impl<Q: Query<Item: Row>, C> FromCache<'_, Q, C> {
+    /// All rows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; a miss, if only the cache is asked.
+    pub async fn all<D: ConnectionTrait>(self, db: &D) -> Result<Vec<Q::Item>, DbErr>
+    where
+        C: ShouldCache<Vec<Q::Item>>,
+    {
+        let (statement, ready) = self.query.prepare(db.get_database_backend());
+        let shape = shape::of::<Q::Item>();
+        let key = fingerprint(&statement).key(self.options.key_part(), ALL, &shape);
+        self.options.fetch(&key, || ready.all(db)).await
+    }
+
+    /// The first row, if there is any. That there is none is remembered too.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; a miss, if only the cache is asked.
+    pub async fn one<D: ConnectionTrait>(self, db: &D) -> Result<Option<Q::Item>, DbErr>
+    where
+        C: ShouldCache<Option<Q::Item>>,
+    {
+        let (statement, ready) = self.query.prepare(db.get_database_backend());
+        let shape = shape::of::<Q::Item>();
+        let key = fingerprint(&statement).key(self.options.key_part(), ONE, &shape);
+        self.options.fetch(&key, || ready.one(db)).await
+    }
+
+    /// How many rows there are.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; a miss, if only the cache is asked.
+    pub async fn count<'d, D>(self, db: &'d D) -> Result<u64, DbErr>
+    where
+        D: ConnectionTrait,
+        Q: PaginatorTrait<'d, D> + QueryTrait + 'd,
+        C: ShouldCache<u64>,
+    {
+        let statement = self.query.build(db.get_database_backend());
+        let key = fingerprint(&statement).key(self.options.key_part(), COUNT, "");
+        let query = self.query;
+        self.options.fetch(&key, || query.count(db)).await
+    }
+
+    /// Page number `page`, from zero, of `size` rows. Each page is an entry of its own,
+    /// and is invalidated as such. Order the query, or pages overlap.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; a miss, if only the cache is asked.
+    pub async fn page<D>(self, db: &D, size: u64, page: u64) -> Result<Vec<Q::Item>, DbErr>
+    where
+        D: ConnectionTrait,
+        Q: QuerySelect,
+        C: ShouldCache<Vec<Q::Item>>,
+    {
+        self.on_page(size, page).all(db).await
+    }
+
+    /// The query for one page, to [`invalidate`](Self::invalidate) it.
+    pub fn on_page(self, size: u64, page: u64) -> Self
+    where
+        Q: QuerySelect,
+    {
+        let query = self.query.limit(size).offset(size.saturating_mul(page));
+        Self { query, options: self.options }
+    }
+
+    /// Forgets what is cached for this statement with these values: all rows, the
+    /// first one, their number.
+    ///
+    /// # Errors
+    ///
+    /// If the cache fails.
+    pub async fn invalidate<D: ConnectionTrait>(self, db: &D) -> Result<(), DbErr> {
+        let (statement, _) = self.query.prepare(db.get_database_backend());
+        let (part, shape) = (self.options.key_part(), shape::of::<Q::Item>());
+        let fingerprint = fingerprint(&statement);
+        let asked = [(ALL, &*shape), (ONE, &*shape), (COUNT, "")];
+        let keys = asked.map(|(asked, shape)| fingerprint.key(part, asked, shape));
+        self.options.forget(&keys).await
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}

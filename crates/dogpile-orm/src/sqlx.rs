@@ -1,0 +1,170 @@
+//! Queries of sqlx 0.9.
+//!
+//! ```
+//! use dogpile::{Config, Region, backend::Memory};
+//! use dogpile_orm::sqlx::FromCacheExt;
+//! use serde::{Deserialize, Serialize};
+//!
+//! static USERS: Region = Region::new("users");
+//!
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+//! struct User {
+//!     id: i64,
+//!     name: String,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! USERS.configure(Config::new(Memory::new(1_000)))?;
+//! let pool = sqlx::SqlitePool::connect("sqlite::memory:").await?;
+//! # sqlx::raw_sql("CREATE TABLE users (id INTEGER, name TEXT); INSERT INTO users VALUES (1, 'Ada')")
+//! #     .execute(&pool).await?;
+//! let query = || sqlx::query_as::<_, User>("SELECT * FROM users WHERE id = ?").bind(1);
+//! let users = query().from_cache(&USERS).fetch_all(&pool).await?;
+//! assert_eq!(users[0].name, "Ada");
+//!
+//! sqlx::query("UPDATE users SET name = 'Alan'").execute(&pool).await?;
+//! assert_eq!(query().from_cache(&USERS).fetch_all(&pool).await?, users);
+//! query().from_cache(&USERS).invalidate().await?;
+//! assert_eq!(query().from_cache(&USERS).fetch_all(&pool).await?[0].name, "Alan");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It works for `query_as` and `query_scalar`, with or without `_with`, on every
+//! database that sqlx itself supports. The macros `query!` and `query_as!` hide the
+//! way from a row to a value, and have no `from_cache`; nor has `query`, whose rows
+//! cannot be stored.
+
+use std::fmt::Debug;
+
+use dogpile::ShouldCache;
+use sqlx::query::{QueryAs, QueryScalar};
+use sqlx::{Database, Execute, Executor, FromRow, IntoArguments, SqlStr};
+
+use crate::error::{Error, Result};
+use crate::from_cache::{FromCache, Row};
+use crate::key::{ALL, Fingerprint, ONE};
+use crate::regions::InRegion;
+use crate::shape;
+
+/// `.from_cache(region)` for sqlx's queries.
+pub trait FromCacheExt: Sized {
+    /// Answers the query from `region`: a reference, or the name of a
+    /// [registered](crate::register) one.
+    fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self> {
+        FromCache::new(self, region.into())
+    }
+}
+
+impl<DB: Database, O, A> FromCacheExt for QueryAs<'_, DB, O, A> {}
+impl<DB: Database, O, A> FromCacheExt for QueryScalar<'_, DB, O, A> {}
+
+impl From<Error<sqlx::Error>> for sqlx::Error {
+    fn from(error: Error<Self>) -> Self {
+        match error {
+            Error::Database(error) => error,
+            other => Self::Configuration(Box::new(other)),
+        }
+    }
+}
+
+/// A query taken apart: its text, its arguments, and what they are known by.
+struct Parts<DB: Database> {
+    text: SqlStr,
+    arguments: DB::Arguments,
+    fingerprint: Fingerprint,
+}
+
+impl<DB> Parts<DB>
+where
+    DB: Database,
+    DB::Arguments: Debug,
+{
+    /// sqlx's arguments are the bytes that go to the database, beside their types;
+    /// their debug form shows all of both.
+    fn of<'q>(mut query: impl Execute<'q, DB>) -> Result<Self, sqlx::Error> {
+        let arguments = query.take_arguments();
+        let arguments = arguments.map_err(|why| Error::Database(sqlx::Error::Encode(why)))?;
+        let arguments = arguments.unwrap_or_default();
+        let text = query.sql();
+        let fingerprint = Fingerprint::new(DB::NAME, text.as_str(), &format!("{arguments:?}"));
+        Ok(Self { text, arguments, fingerprint })
+    }
+}
+
+macro_rules! queries {
+    ($query:ident, $with:path, [$($row:tt)*]) => {
+        impl<DB, O, A, C> FromCache<'_, $query<'_, DB, O, A>, C>
+        where
+            DB: Database,
+            DB::Arguments: Debug + IntoArguments<DB>,
+            A: IntoArguments<DB>,
+            O: Row + Unpin,
+            $($row)*
+        {
+            /// All rows.
+            ///
+            /// # Errors
+            ///
+            /// Those of the database; a miss, if only the cache is asked.
+            pub async fn fetch_all<'e, E>(self, executor: E) -> Result<Vec<O>, sqlx::Error>
+            where
+                E: Executor<'e, Database = DB>,
+                C: ShouldCache<Vec<O>>,
+            {
+                let Parts { text, arguments, fingerprint } = Parts::of(self.query)?;
+                let key = fingerprint.key(self.options.key_part(), ALL, &shape::of::<O>());
+                let run = || $with(text, arguments).fetch_all(executor);
+                self.options.fetch(&key, run).await
+            }
+
+            /// The only row, or the first one, if there is any. That there is none is
+            /// remembered too.
+            ///
+            /// # Errors
+            ///
+            /// Those of the database; a miss, if only the cache is asked.
+            pub async fn fetch_optional<'e, E>(self, executor: E) -> Result<Option<O>, sqlx::Error>
+            where
+                E: Executor<'e, Database = DB>,
+                C: ShouldCache<Option<O>>,
+            {
+                let Parts { text, arguments, fingerprint } = Parts::of(self.query)?;
+                let key = fingerprint.key(self.options.key_part(), ONE, &shape::of::<O>());
+                let run = || $with(text, arguments).fetch_optional(executor);
+                self.options.fetch(&key, run).await
+            }
+
+            /// The only row, or the first one.
+            ///
+            /// # Errors
+            ///
+            /// `RowNotFound` if there is none, other errors of the database; a miss,
+            /// if only the cache is asked.
+            pub async fn fetch_one<'e, E>(self, executor: E) -> Result<O, sqlx::Error>
+            where
+                E: Executor<'e, Database = DB>,
+                C: ShouldCache<Option<O>>,
+            {
+                let found = self.fetch_optional(executor).await?;
+                found.ok_or(Error::Database(sqlx::Error::RowNotFound))
+            }
+
+            /// Forgets what is cached for this statement with these values.
+            ///
+            /// # Errors
+            ///
+            /// If the cache fails.
+            pub async fn invalidate(self) -> Result<(), sqlx::Error> {
+                let Parts { fingerprint, .. } = Parts::of(self.query)?;
+                let (part, shape) = (self.options.key_part(), shape::of::<O>());
+                let keys = [ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape));
+                self.options.forget(&keys).await
+            }
+        }
+    };
+}
+
+queries!(QueryAs, sqlx::query_as_with, [O: for<'w> FromRow<'w, DB::Row>]);
+queries!(QueryScalar, sqlx::query_scalar_with, [(O,): for<'w> FromRow<'w, DB::Row>]);
