@@ -4,7 +4,7 @@
 //! use diesel::prelude::*;
 //! use diesel_async::{AsyncConnection, AsyncPgConnection};
 //! use dogpile::Region;
-//! use dogpile_orm::diesel_async::{FromCacheExt, LoadFromCache};
+//! use dogpile_orm::diesel_async::FromCacheExt;
 //!
 //! static USERS: Region = Region::new("users");
 //!
@@ -23,40 +23,56 @@
 //! # }
 //! ```
 
-use diesel::query_builder::QueryFragment;
+use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::methods::LimitDsl;
 use diesel::result::{Error as DieselError, OptionalExtension};
 use diesel_async::methods::LoadQuery;
 use diesel_async::{AsyncConnectionCore, RunQueryDsl};
 use dogpile::ShouldCache;
 
-pub use crate::diesel::FromCacheExt;
 use crate::diesel::{Readable, fingerprint, keys};
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, ONE};
+use crate::regions::InRegion;
 use crate::shape;
 
-/// Running a query with `.from_cache(..)` on an async connection.
-pub trait LoadFromCache<'q, Conn: AsyncConnectionCore>: Sized {
-    #[doc(hidden)]
-    type Query;
-    #[doc(hidden)]
-    type Choice;
+/// `.from_cache(region)` for Diesel's queries on async connections.
+pub trait FromCacheExt: AsQuery + Sized {
+    /// Answers the query from `region`: a reference, or the name of a
+    /// [registered](crate::register) one.
+    fn from_cache<'r>(
+        self,
+        region: impl Into<InRegion<'r>>,
+    ) -> FromCache<'r, DieselAsync<Self::Query>> {
+        FromCache::new(DieselAsync(self.as_query()), region.into())
+    }
+}
 
+impl<Q: AsQuery> FromCacheExt for Q {}
+
+/// A query of Diesel's, for async connections.
+#[derive(Debug)]
+pub struct DieselAsync<Q>(Q);
+
+impl<Q, C> FromCache<'_, DieselAsync<Q>, C> {
     /// All rows.
     ///
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    fn load<U>(
-        self,
-        connection: &mut Conn,
-    ) -> impl Future<Output = Result<Vec<U>, DieselError>> + Send
+    pub async fn load<'q, U, Conn>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
     where
         U: Row,
-        Self::Query: LoadQuery<'q, Conn, U> + Send + 'q,
-        Self::Choice: ShouldCache<Vec<U>> + Send;
+        Conn: AsyncConnectionCore<Backend: Readable> + Send,
+        Q: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send + 'q,
+        C: ShouldCache<Vec<U>>,
+    {
+        let Self { query: DieselAsync(query), options } = self;
+        let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
+        let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
+        options.fetch(&key, || RunQueryDsl::load(query, connection)).await
+    }
 
     /// The first row of what the query selects. That there is none is remembered too.
     ///
@@ -64,96 +80,52 @@ pub trait LoadFromCache<'q, Conn: AsyncConnectionCore>: Sized {
     ///
     /// `NotFound` if there is none, other errors of the database; a miss, if only the
     /// cache is asked.
-    fn get_result<U>(
-        self,
-        connection: &mut Conn,
-    ) -> impl Future<Output = Result<U, DieselError>> + Send
+    pub async fn get_result<'q, U, Conn>(self, connection: &mut Conn) -> Result<U, DieselError>
     where
         U: Row,
-        Self::Query: LoadQuery<'q, Conn, U> + Send + 'q,
-        Self::Choice: ShouldCache<Option<U>> + Send;
-
-    /// The same with `LIMIT 1`.
-    ///
-    /// # Errors
-    ///
-    /// As of [`get_result`](Self::get_result).
-    fn first<U, L>(
-        self,
-        connection: &mut Conn,
-    ) -> impl Future<Output = Result<U, DieselError>> + Send
-    where
-        U: Row,
-        Self::Query: LimitDsl<Output = L> + Send,
-        L: LoadQuery<'q, Conn, U> + QueryFragment<Conn::Backend> + Send + 'q,
-        Self::Choice: ShouldCache<Option<U>> + Send;
-
-    /// Forgets what is cached for this statement with these values, in rows of the
-    /// type `U`: all rows, and the first one. The connection is not used, but its
-    /// type.
-    ///
-    /// # Errors
-    ///
-    /// If the cache fails.
-    fn invalidate<U: Row>(
-        self,
-        connection: &mut Conn,
-    ) -> impl Future<Output = Result<(), DieselError>> + Send
-    where
-        Self::Query: Send,
-        Self::Choice: Send;
-}
-
-impl<'q, Conn, Q, C> LoadFromCache<'q, Conn> for FromCache<'_, Q, C>
-where
-    Conn: AsyncConnectionCore<Backend: Readable> + Send,
-    Q: QueryFragment<Conn::Backend>,
-{
-    type Query = Q;
-    type Choice = C;
-
-    async fn load<U>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
-    where
-        U: Row,
-        Q: LoadQuery<'q, Conn, U> + Send + 'q,
-        C: ShouldCache<Vec<U>> + Send,
+        Conn: AsyncConnectionCore<Backend: Readable> + Send,
+        Q: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send + 'q,
+        C: ShouldCache<Option<U>>,
     {
-        let Self { query, options } = self;
-        let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
-        let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
-        options.fetch(&key, || RunQueryDsl::load(query, connection)).await
-    }
-
-    async fn get_result<U>(self, connection: &mut Conn) -> Result<U, DieselError>
-    where
-        U: Row,
-        Q: LoadQuery<'q, Conn, U> + Send + 'q,
-        C: ShouldCache<Option<U>> + Send,
-    {
-        let Self { query, options } = self;
+        let Self { query: DieselAsync(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
         let run = || async { RunQueryDsl::get_result(query, connection).await.optional() };
         options.fetch(&key, run).await?.ok_or(Error::Database(DieselError::NotFound))
     }
 
-    async fn first<U, L>(self, connection: &mut Conn) -> Result<U, DieselError>
+    /// The same with `LIMIT 1`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`get_result`](Self::get_result).
+    pub async fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<U, DieselError>
     where
         U: Row,
-        Q: LimitDsl<Output = L> + Send,
-        L: LoadQuery<'q, Conn, U> + QueryFragment<Conn::Backend> + Send + 'q,
-        C: ShouldCache<Option<U>> + Send,
+        Conn: AsyncConnectionCore<Backend: Readable> + Send,
+        Q: LimitDsl<Output = L>,
+        L: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send + 'q,
+        C: ShouldCache<Option<U>>,
     {
-        let Self { query, options } = self;
-        let limited = FromCache { query: query.limit(1), options };
-        LoadFromCache::<'q, Conn>::get_result(limited, connection).await
+        let Self { query: DieselAsync(query), options } = self;
+        FromCache { query: DieselAsync(query.limit(1)), options }.get_result(connection).await
     }
-    async fn invalidate<U: Row>(self, _connection: &mut Conn) -> Result<(), DieselError>
+
+    /// Forgets what is cached for this statement with these values, in rows of the
+    /// type `U`. The connection is not used, but its type.
+    ///
+    /// What [`first`](Self::first) has loaded is of another statement, with a limit.
+    ///
+    /// # Errors
+    ///
+    /// If the cache fails.
+    pub async fn invalidate<U, Conn>(self, _connection: &mut Conn) -> Result<(), DieselError>
     where
-        Q: Send,
-        C: Send,
+        U: Row,
+        Conn: AsyncConnectionCore<Backend: Readable>,
+        Q: QueryFragment<Conn::Backend>,
     {
-        let keys = keys::<Conn::Backend, Q, U>(&self.query, self.options.key_part())?;
+        let keys = keys::<Conn::Backend, Q, U>(&self.query.0, self.options.key_part())?;
         self.options.forget(&keys).await
     }
 }

@@ -37,14 +37,27 @@ pub(crate) struct Options<'r, C> {
     region: InRegion<'r>,
     key_part: Option<String>,
     expiration: Option<Expiration>,
-    only: bool,
+    asks: Asks,
     should_cache: C,
+}
+
+/// Whom a call asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    CacheFirst,
+    CacheOnly,
+    Database,
 }
 
 impl<'r, Q> FromCache<'r, Q> {
     pub(crate) fn new(query: Q, region: InRegion<'r>) -> Self {
-        let options =
-            Options { region, key_part: None, expiration: None, only: false, should_cache: Always };
+        let options = Options {
+            region,
+            key_part: None,
+            expiration: None,
+            asks: Asks::CacheFirst,
+            should_cache: Always,
+        };
         Self { query, options }
     }
 }
@@ -67,7 +80,14 @@ impl<'r, Q, C> FromCache<'r, Q, C> {
     /// Asks the cache only, however old its answer: the database is never asked, and
     /// a miss is [`Error::NotCached`] (Python's `ignore_expiration`).
     pub fn cache_only(mut self) -> Self {
-        self.options.only = true;
+        self.options.asks = Asks::CacheOnly;
+        self
+    }
+
+    /// Asks the database in any case, and stores what it says. A creation that
+    /// began before and ends later overwrites that.
+    pub fn refresh(mut self) -> Self {
+        self.options.asks = Asks::Database;
         self
     }
 
@@ -75,8 +95,8 @@ impl<'r, Q, C> FromCache<'r, Q, C> {
     /// case.
     pub fn should_cache<F>(self, should_cache: F) -> FromCache<'r, Q, F> {
         let Self { query, options } = self;
-        let Options { region, key_part, expiration, only, .. } = options;
-        let options = Options { region, key_part, expiration, only, should_cache };
+        let Options { region, key_part, expiration, asks, .. } = options;
+        let options = Options { region, key_part, expiration, asks, should_cache };
         FromCache { query, options }
     }
 }
@@ -103,14 +123,18 @@ impl<'r, C> Options<'r, C> {
     {
         let region = self.find()?;
         let mut entry = region.entry(key);
-        if self.only {
+        if self.asks == Asks::CacheOnly {
             let found = entry.ignore_expiration().get().await;
             return known(found, region.name(), key);
         }
         if let Some(expiration) = self.expiration {
             entry = entry.expiration(expiration);
         }
-        let fetched = entry.should_cache(self.should_cache).try_get_or_create(run).await;
+        let entry = entry.should_cache(self.should_cache);
+        let fetched = match self.asks {
+            Asks::Database => entry.try_refresh(run).await,
+            _ => entry.try_get_or_create(run).await,
+        };
         fetched.map_err(Error::Database)
     }
 
@@ -125,13 +149,17 @@ impl<'r, C> Options<'r, C> {
     {
         let region = self.find()?;
         let mut entry = region.blocking().entry(key);
-        if self.only {
+        if self.asks == Asks::CacheOnly {
             return known(entry.ignore_expiration().get(), region.name(), key);
         }
         if let Some(expiration) = self.expiration {
             entry = entry.expiration(expiration);
         }
-        let fetched = entry.should_cache(self.should_cache).try_get_or_create(run);
+        let entry = entry.should_cache(self.should_cache);
+        let fetched = match self.asks {
+            Asks::Database => entry.try_refresh(run),
+            _ => entry.try_get_or_create(run),
+        };
         fetched.map_err(Error::Database)
     }
 
@@ -160,7 +188,7 @@ impl<Q, C> fmt::Debug for FromCache<'_, Q, C> {
         f.debug_struct("FromCache")
             .field("region", &self.options.region)
             .field("key_part", &self.options.key_part)
-            .field("cache_only", &self.options.only)
+            .field("asks", &self.options.asks)
             .finish_non_exhaustive()
     }
 }

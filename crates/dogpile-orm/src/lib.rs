@@ -25,17 +25,34 @@
 //! hash, where it can be read.
 //!
 //! Regions are not told apart by the database that they are for: give each database
-//! its own, or another key part.
+//! its own, or another key part. Values that a database cannot tell apart (SQLite
+//! has no booleans) share an entry.
+//!
+//! # After a write
+//!
+//! By expiration alone, rows are as old as the region allows. `invalidate` forgets one
+//! statement's; [`AfterCommit`] is for what has to happen once a transaction is
+//! committed: each library's module has a transaction that carries one. What is
+//! registered there runs behind, on a connection of its own, and not at all if the
+//! transaction is rolled back or dropped. If the process dies between the commit and
+//! the refresh, the old rows live until they expire.
+//!
+//! # Related rows
+//!
+//! [`Related`] loads what belongs to many parents through the cache, per parent, with
+//! one query for all that are missing.
 //!
 //! # What is not cached
 //!
 //! Errors; and rows that are streamed, since nobody has all of them: `fetch` and
 //! `stream` are not offered here.
 
+mod after_commit;
 mod error;
 mod from_cache;
 mod key;
 mod regions;
+mod related;
 mod shape;
 
 #[cfg(feature = "diesel")]
@@ -47,6 +64,8 @@ pub mod sea_orm;
 #[cfg(feature = "sqlx")]
 pub mod sqlx;
 
+pub use after_commit::AfterCommit;
 pub use error::{Error, Result};
 pub use from_cache::{FromCache, Row};
 pub use regions::{InRegion, configure, region, register};
+pub use related::Related;

@@ -3,7 +3,7 @@
 //! ```
 //! use diesel::prelude::*;
 //! use dogpile::{Config, Region, backend::Memory};
-//! use dogpile_orm::diesel::{FromCacheExt, LoadFromCache};
+//! use dogpile_orm::diesel::FromCacheExt;
 //! use serde::{Deserialize, Serialize};
 //!
 //! static USERS: Region = Region::new("users");
@@ -29,17 +29,18 @@
 //! let count: i64 = query().count().from_cache(&USERS).get_result(&mut connection)?;
 //! assert_eq!(count, 1);
 //!
-//! query().from_cache(&USERS).invalidate::<User>(&mut connection)?;
+//! query().from_cache(&USERS).invalidate::<User, _>(&mut connection)?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Anything that Diesel can load has `.from_cache`. Where the compiler cannot tell
-//! whose method is meant, leave Diesel's `RunQueryDsl` out of the file.
+//! Anything that Diesel can load has `.from_cache`.
 //!
 //! The crate asks Diesel for what it keeps for authors of other backends: only so can
 //! the values be seen as they are sent. It therefore goes with one minor version of
 //! Diesel.
+
+mod transaction;
 
 use std::fmt::Debug;
 
@@ -57,16 +58,22 @@ use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::shape;
 
+pub use transaction::transaction;
+
 /// `.from_cache(region)` for Diesel's queries.
 pub trait FromCacheExt: AsQuery + Sized {
     /// Answers the query from `region`: a reference, or the name of a
     /// [registered](crate::register) one.
-    fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self::Query> {
-        FromCache::new(self.as_query(), region.into())
+    fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Diesel<Self::Query>> {
+        FromCache::new(Diesel(self.as_query()), region.into())
     }
 }
 
 impl<Q: AsQuery> FromCacheExt for Q {}
+
+/// A query of Diesel's, for connections that block.
+#[derive(Debug)]
+pub struct Diesel<Q>(Q);
 
 impl From<Error<Self>> for DieselError {
     fn from(error: Error<Self>) -> Self {
@@ -142,58 +149,6 @@ where
     Ok(Fingerprint::new(kind, &text.finish(), &values))
 }
 
-/// Running a query with `.from_cache(..)` on a connection.
-pub trait LoadFromCache<'q, Conn: Connection>: Sized {
-    #[doc(hidden)]
-    type Query;
-    #[doc(hidden)]
-    type Choice;
-
-    /// All rows.
-    ///
-    /// # Errors
-    ///
-    /// Those of the database; a miss, if only the cache is asked.
-    fn load<U>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
-    where
-        U: Row,
-        Self::Query: LoadQuery<'q, Conn, U> + Send,
-        Self::Choice: ShouldCache<Vec<U>>;
-
-    /// The first row of what the query selects. That there is none is remembered too.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` if there is none, other errors of the database; a miss, if only the
-    /// cache is asked.
-    fn get_result<U>(self, connection: &mut Conn) -> Result<U, DieselError>
-    where
-        U: Row,
-        Self::Query: LoadQuery<'q, Conn, U> + Send,
-        Self::Choice: ShouldCache<Option<U>>;
-
-    /// The same with `LIMIT 1`.
-    ///
-    /// # Errors
-    ///
-    /// As of [`get_result`](Self::get_result).
-    fn first<U, L>(self, connection: &mut Conn) -> Result<U, DieselError>
-    where
-        U: Row,
-        Self::Query: LimitDsl<Output = L>,
-        L: LoadQuery<'q, Conn, U> + QueryFragment<Conn::Backend> + Send,
-        Self::Choice: ShouldCache<Option<U>>;
-
-    /// Forgets what is cached for this statement with these values, in rows of the
-    /// type `U`: all rows, and the first one. The connection is not used, but its
-    /// type.
-    ///
-    /// # Errors
-    ///
-    /// If the cache fails.
-    fn invalidate<U: Row>(self, connection: &mut Conn) -> Result<(), DieselError>;
-}
-
 /// The keys of what is cached for `query` in rows of the type `U`.
 pub(crate) fn keys<DB, Q, U>(query: &Q, part: Option<&str>) -> Result<[String; 2], DieselError>
 where
@@ -205,51 +160,77 @@ where
     Ok([ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape)))
 }
 
-impl<'q, Conn, Q, C> LoadFromCache<'q, Conn> for FromCache<'_, Q, C>
-where
-    Conn: Connection<Backend: Readable> + Send,
-    Q: QueryFragment<Conn::Backend>,
-{
-    type Query = Q;
-    type Choice = C;
-
-    fn load<U>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
+impl<Q, C> FromCache<'_, Diesel<Q>, C> {
+    /// All rows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; a miss, if only the cache is asked.
+    pub fn load<'q, U, Conn>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
     where
         U: Row,
-        Q: LoadQuery<'q, Conn, U> + Send,
+        Conn: Connection<Backend: Readable> + Send,
+        Q: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send,
         C: ShouldCache<Vec<U>>,
     {
-        let Self { query, options } = self;
+        let Self { query: Diesel(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
         options.fetch_blocking(&key, || RunQueryDsl::load(query, connection))
     }
 
-    fn get_result<U>(self, connection: &mut Conn) -> Result<U, DieselError>
+    /// The first row of what the query selects. That there is none is remembered too.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none, other errors of the database; a miss, if only the
+    /// cache is asked.
+    pub fn get_result<'q, U, Conn>(self, connection: &mut Conn) -> Result<U, DieselError>
     where
         U: Row,
-        Q: LoadQuery<'q, Conn, U> + Send,
+        Conn: Connection<Backend: Readable> + Send,
+        Q: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send,
         C: ShouldCache<Option<U>>,
     {
-        let Self { query, options } = self;
+        let Self { query: Diesel(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
         let run = || RunQueryDsl::get_result(query, connection).optional();
         options.fetch_blocking(&key, run)?.ok_or(Error::Database(DieselError::NotFound))
     }
 
-    fn first<U, L>(self, connection: &mut Conn) -> Result<U, DieselError>
+    /// The same with `LIMIT 1`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`get_result`](Self::get_result).
+    pub fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<U, DieselError>
     where
         U: Row,
+        Conn: Connection<Backend: Readable> + Send,
         Q: LimitDsl<Output = L>,
-        L: LoadQuery<'q, Conn, U> + QueryFragment<Conn::Backend> + Send,
+        L: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send,
         C: ShouldCache<Option<U>>,
     {
-        let Self { query, options } = self;
-        FromCache { query: query.limit(1), options }.get_result(connection)
+        let Self { query: Diesel(query), options } = self;
+        FromCache { query: Diesel(query.limit(1)), options }.get_result(connection)
     }
-    fn invalidate<U: Row>(self, _connection: &mut Conn) -> Result<(), DieselError> {
-        let keys = keys::<Conn::Backend, Q, U>(&self.query, self.options.key_part())?;
+
+    /// Forgets what is cached for this statement with these values, in rows of the
+    /// type `U`. The connection is not used, but its type.
+    ///
+    /// What [`first`](Self::first) has loaded is of another statement, with a limit.
+    ///
+    /// # Errors
+    ///
+    /// If the cache fails.
+    pub fn invalidate<U, Conn>(self, _connection: &mut Conn) -> Result<(), DieselError>
+    where
+        U: Row,
+        Conn: Connection<Backend: Readable>,
+        Q: QueryFragment<Conn::Backend>,
+    {
+        let keys = keys::<Conn::Backend, Q, U>(&self.query.0, self.options.key_part())?;
         self.options.forget_blocking(&keys)
     }
 }

@@ -36,9 +36,12 @@
 //! way from a row to a value, and have no `from_cache`; nor has `query`, whose rows
 //! cannot be stored.
 
+mod transaction;
+
 use std::fmt::Debug;
 
 use dogpile::ShouldCache;
+use sqlx::database::HasStatementCache;
 use sqlx::query::{QueryAs, QueryScalar};
 use sqlx::{Database, Execute, Executor, FromRow, IntoArguments, SqlStr};
 
@@ -47,6 +50,8 @@ use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::shape;
+
+pub use transaction::Transaction;
 
 /// `.from_cache(region)` for sqlx's queries.
 pub trait FromCacheExt: Sized {
@@ -73,6 +78,8 @@ impl From<Error<sqlx::Error>> for sqlx::Error {
 struct Parts<DB: Database> {
     text: SqlStr,
     arguments: DB::Arguments,
+    /// Is the statement to be kept prepared?
+    persistent: bool,
     fingerprint: Fingerprint,
 }
 
@@ -84,12 +91,13 @@ where
     /// sqlx's arguments are the bytes that go to the database, beside their types;
     /// their debug form shows all of both.
     fn of<'q>(mut query: impl Execute<'q, DB>) -> Result<Self, sqlx::Error> {
+        let persistent = query.persistent();
         let arguments = query.take_arguments();
         let arguments = arguments.map_err(|why| Error::Database(sqlx::Error::Encode(why)))?;
         let arguments = arguments.unwrap_or_default();
         let text = query.sql();
         let fingerprint = Fingerprint::new(DB::NAME, text.as_str(), &format!("{arguments:?}"));
-        Ok(Self { text, arguments, fingerprint })
+        Ok(Self { text, arguments, persistent, fingerprint })
     }
 }
 
@@ -97,7 +105,7 @@ macro_rules! queries {
     ($query:ident, $with:path, [$($row:tt)*]) => {
         impl<DB, O, A, C> FromCache<'_, $query<'_, DB, O, A>, C>
         where
-            DB: Database,
+            DB: Database + HasStatementCache,
             DB::Arguments: Debug + IntoArguments<DB>,
             A: IntoArguments<DB>,
             O: Row + Unpin,
@@ -113,9 +121,10 @@ macro_rules! queries {
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Vec<O>>,
             {
-                let Parts { text, arguments, fingerprint } = Parts::of(self.query)?;
+                let Parts { text, arguments, persistent, fingerprint } = Parts::of(self.query)?;
                 let key = fingerprint.key(self.options.key_part(), ALL, &shape::of::<O>());
-                let run = || $with(text, arguments).fetch_all(executor);
+                let query = $with(text, arguments).persistent(persistent);
+                let run = || query.fetch_all(executor);
                 self.options.fetch(&key, run).await
             }
 
@@ -130,9 +139,10 @@ macro_rules! queries {
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
             {
-                let Parts { text, arguments, fingerprint } = Parts::of(self.query)?;
+                let Parts { text, arguments, persistent, fingerprint } = Parts::of(self.query)?;
                 let key = fingerprint.key(self.options.key_part(), ONE, &shape::of::<O>());
-                let run = || $with(text, arguments).fetch_optional(executor);
+                let query = $with(text, arguments).persistent(persistent);
+                let run = || query.fetch_optional(executor);
                 self.options.fetch(&key, run).await
             }
 

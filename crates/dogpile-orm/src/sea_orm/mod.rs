@@ -44,6 +44,8 @@
 //! Models have to implement serde's traits and `Clone`. It works for `find` and what
 //! comes of it: `find_also_related`, `into_model`, `into_partial_model`, `into_tuple`.
 
+mod transaction;
+
 use std::future::Future;
 
 use dogpile::ShouldCache;
@@ -57,6 +59,8 @@ use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, COUNT, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::shape;
+
+pub use transaction::Transaction;
 
 /// `.from_cache(region)` for SeaORM's queries.
 pub trait FromCacheExt: Query {

@@ -1,0 +1,88 @@
+//! A transaction of SeaORM's that carries what is to happen once it is committed.
+
+use std::ops::Deref;
+
+use sea_orm::{DatabaseTransaction, DbErr, TransactionTrait};
+
+use crate::AfterCommit;
+
+/// A transaction with work for afterwards. It dereferences to SeaORM's.
+///
+/// ```no_run
+/// # use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+/// use dogpile_orm::sea_orm::Transaction;
+///
+/// # async fn example(db: DatabaseConnection) -> Result<(), DbErr> {
+/// let mut transaction = Transaction::begin(&db).await?;
+/// transaction.execute_unprepared("UPDATE users SET name = 'Alan'").await?;
+/// let own = db.clone();
+/// transaction.after_commit(async move {
+///     // User::find().from_cache(&USERS).refresh().all(&own).await
+/// #   own.ping().await
+/// });
+/// transaction.commit().await
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct Transaction {
+    inner: DatabaseTransaction,
+    after: AfterCommit,
+}
+
+impl Transaction {
+    /// Begins one.
+    ///
+    /// # Errors
+    ///
+    /// Those of SeaORM.
+    pub async fn begin<D>(db: &D) -> Result<Self, DbErr>
+    where
+        D: TransactionTrait<Transaction = DatabaseTransaction>,
+    {
+        Ok(db.begin().await?.into())
+    }
+
+    /// Has `work` done once this is committed: see [`AfterCommit::add`].
+    pub fn after_commit<F>(&mut self, work: F)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.after.add(work);
+    }
+
+    /// Commits, and has done what was registered, behind. A transaction within another
+    /// one does not count: register with the outermost.
+    ///
+    /// # Errors
+    ///
+    /// Those of SeaORM. Then what was registered is dropped.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.inner.commit().await?;
+        self.after.committed();
+        Ok(())
+    }
+
+    /// Takes back the transaction, and drops what was registered.
+    ///
+    /// # Errors
+    ///
+    /// Those of SeaORM.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.inner.rollback().await
+    }
+}
+
+impl From<DatabaseTransaction> for Transaction {
+    fn from(inner: DatabaseTransaction) -> Self {
+        Self { inner, after: AfterCommit::new() }
+    }
+}
+
+impl Deref for Transaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+}

@@ -1,0 +1,106 @@
+//! A transaction of sqlx's that carries what is to happen once it is committed.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use sqlx::{Database, Pool};
+
+use crate::AfterCommit;
+
+/// A transaction with work for afterwards. It dereferences to sqlx's.
+///
+/// ```
+/// # use dogpile::{Config, Region, backend::Memory};
+/// # use dogpile_orm::sqlx::FromCacheExt;
+/// use dogpile_orm::sqlx::Transaction;
+///
+/// # static USERS: Region = Region::new("users");
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # USERS.configure(Config::new(Memory::new(1_000)))?;
+/// # let pool = sqlx::SqlitePool::connect("sqlite::memory:").await?;
+/// # sqlx::raw_sql("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('Ada')").execute(&pool).await?;
+/// let mut transaction = Transaction::begin(&pool).await?;
+/// sqlx::query("UPDATE users SET name = 'Alan'").execute(&mut **transaction).await?;
+/// let own = pool.clone();
+/// transaction.after_commit(async move {
+///     let names = sqlx::query_scalar::<_, String>("SELECT name FROM users");
+///     names.from_cache(&USERS).refresh().fetch_all(&own).await
+/// });
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct Transaction<'c, DB: Database> {
+    inner: sqlx::Transaction<'c, DB>,
+    after: AfterCommit,
+}
+
+impl<DB: Database> Transaction<'static, DB> {
+    /// Begins one on a connection of the pool.
+    ///
+    /// # Errors
+    ///
+    /// Those of sqlx.
+    pub async fn begin(pool: &Pool<DB>) -> Result<Self, sqlx::Error> {
+        Ok(pool.begin().await?.into())
+    }
+}
+
+impl<'c, DB: Database> From<sqlx::Transaction<'c, DB>> for Transaction<'c, DB> {
+    fn from(inner: sqlx::Transaction<'c, DB>) -> Self {
+        Self { inner, after: AfterCommit::new() }
+    }
+}
+
+impl<DB: Database> Transaction<'_, DB> {
+    /// Has `work` done once this is committed: see [`AfterCommit::add`].
+    pub fn after_commit<F>(&mut self, work: F)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.after.add(work);
+    }
+
+    /// Commits, and has done what was registered, behind. A transaction within another
+    /// one does not count: register with the outermost.
+    ///
+    /// # Errors
+    ///
+    /// Those of sqlx. Then what was registered is dropped.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.inner.commit().await?;
+        self.after.committed();
+        Ok(())
+    }
+
+    /// Takes back the transaction, and drops what was registered.
+    ///
+    /// # Errors
+    ///
+    /// Those of sqlx.
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.inner.rollback().await
+    }
+}
+
+impl<'c, DB: Database> Deref for Transaction<'c, DB> {
+    type Target = sqlx::Transaction<'c, DB>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.inner
+    }
+}
+
+impl<DB: Database> DerefMut for Transaction<'_, DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.inner
+    }
+}
+
+impl<DB: Database> fmt::Debug for Transaction<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("after", &self.after).finish_non_exhaustive()
+    }
+}

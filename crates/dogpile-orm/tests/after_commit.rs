@@ -1,0 +1,168 @@
+//! What is to happen after a commit: it happens then, and only then.
+#![cfg(all(feature = "sqlx", feature = "sea-orm", feature = "diesel"))]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::region;
+use diesel::{Connection, RunQueryDsl, SqliteConnection};
+use dogpile::Region;
+use sqlx::SqlitePool;
+use tempfile::TempDir;
+
+/// A database that several connections can have.
+struct Place {
+    directory: TempDir,
+    pool: SqlitePool,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", directory.path().join("people.db").display());
+        let pool = SqlitePool::connect(&url).await.unwrap();
+        sqlx::raw_sql(
+            "PRAGMA journal_mode = WAL; CREATE TABLE people (name TEXT); INSERT INTO people VALUES ('Ada')",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        Self { directory, pool }
+    }
+
+    fn path(&self) -> String {
+        self.directory.path().join("people.db").display().to_string()
+    }
+}
+
+/// The name, through the cache.
+async fn name(pool: &SqlitePool, region: &Region) -> String {
+    use dogpile_orm::sqlx::FromCacheExt;
+    let query = sqlx::query_scalar::<_, String>("SELECT name FROM people");
+    query.from_cache(region).fetch_one(pool).await.unwrap()
+}
+
+async fn refresh(pool: SqlitePool, region: Arc<Region>) {
+    use dogpile_orm::sqlx::FromCacheExt;
+    let query = sqlx::query_scalar::<_, String>("SELECT name FROM people");
+    query.from_cache(&region).refresh().fetch_one(&pool).await.unwrap();
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never happens");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+const UPDATE: &str = "UPDATE people SET name = 'Alan'";
+
+#[tokio::test]
+async fn sqlx_refreshes_after_its_commit() {
+    use dogpile_orm::sqlx::Transaction;
+    let (place, (region, _)) = (Place::new().await, region("people"));
+    assert_eq!(name(&place.pool, &region).await, "Ada");
+    for ending in ["rollback", "drop", "commit"] {
+        let mut transaction = Transaction::begin(&place.pool).await.unwrap();
+        sqlx::query(UPDATE).execute(&mut **transaction).await.unwrap();
+        transaction.after_commit(refresh(place.pool.clone(), region.clone()));
+        assert_eq!(name(&place.pool, &region).await, "Ada");
+        match ending {
+            "rollback" => transaction.rollback().await.unwrap(),
+            "drop" => drop(transaction),
+            _ => transaction.commit().await.unwrap(),
+        }
+        if ending == "commit" {
+            until(async || name(&place.pool, &region).await == "Alan").await;
+        } else {
+            tokio::task::yield_now().await;
+            assert_eq!(region.statistics().creations, 1, "{ending}");
+        }
+    }
+    assert_eq!(region.statistics().creations, 2);
+}
+
+#[tokio::test]
+async fn sea_orm_refreshes_after_its_commit() {
+    use dogpile_orm::sea_orm::Transaction;
+    use sea_orm::ConnectionTrait;
+    let (place, (region, _)) = (Place::new().await, region("people"));
+    assert_eq!(name(&place.pool, &region).await, "Ada");
+    let db = sea_orm::Database::connect(format!("sqlite://{}", place.path())).await.unwrap();
+    for commits in [false, true] {
+        let mut transaction = Transaction::begin(&db).await.unwrap();
+        transaction.execute_unprepared(UPDATE).await.unwrap();
+        transaction.after_commit(refresh(place.pool.clone(), region.clone()));
+        if commits {
+            transaction.commit().await.unwrap();
+        } else {
+            transaction.rollback().await.unwrap();
+            assert_eq!(region.statistics().creations, 1);
+        }
+    }
+    until(async || name(&place.pool, &region).await == "Alan").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn diesel_refreshes_after_its_commit() {
+    use diesel::result::Error as DieselError;
+    use dogpile_orm::AfterCommit;
+    let (place, (region, _)) = (Place::new().await, region("people"));
+    assert_eq!(name(&place.pool, &region).await, "Ada");
+    let mut connection = SqliteConnection::establish(&place.path()).unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let work = |connection: &mut SqliteConnection, after: &mut AfterCommit, fails: bool| {
+        RunQueryDsl::execute(diesel::sql_query(UPDATE), connection)?;
+        let (pool, region, runtime) = (place.pool.clone(), region.clone(), runtime.clone());
+        after.add_blocking(move || runtime.block_on(refresh(pool, region)));
+        if fails { Err(DieselError::RollbackTransaction) } else { Ok(()) }
+    };
+    let failed = dogpile_orm::diesel::transaction(&mut connection, |c, after| work(c, after, true));
+    assert_eq!(failed, Err(DieselError::RollbackTransaction));
+    assert_eq!(
+        (name(&place.pool, &region).await, region.statistics().creations),
+        ("Ada".into(), 1)
+    );
+    dogpile_orm::diesel::transaction(&mut connection, |c, after| work(c, after, false)).unwrap();
+    until(async || name(&place.pool, &region).await == "Alan").await;
+
+    let within = connection.transaction(|connection| {
+        dogpile_orm::diesel::transaction(connection, |_, _| Ok::<_, DieselError>(()))
+    });
+    assert_eq!(within, Err(DieselError::AlreadyInTransaction));
+}
+
+/// The process dies between the commit and the refresh: old rows live until they
+/// expire, and no longer.
+#[test]
+fn a_lost_refresh_costs_the_expiration() {
+    use dogpile_orm::sqlx::Transaction;
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (region, clock) = region("people");
+    let dying = runtime();
+    let place = dying.block_on(async {
+        let place = Place::new().await;
+        assert_eq!(name(&place.pool, &region).await, "Ada");
+        let mut transaction = Transaction::begin(&place.pool).await.unwrap();
+        sqlx::query(UPDATE).execute(&mut **transaction).await.unwrap();
+        let (pool, own) = (place.pool.clone(), region.clone());
+        transaction.after_commit(async move {
+            // So that it is not done before the end of this runtime.
+            std::future::pending::<()>().await;
+            refresh(pool, own).await;
+        });
+        transaction.commit().await.unwrap();
+        place
+    });
+    drop(dying);
+    runtime().block_on(async {
+        let pool = SqlitePool::connect(&format!("sqlite://{}", place.path())).await.unwrap();
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(name(&pool, &region).await, "Ada");
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(name(&pool, &region).await, "Alan");
+    });
+}

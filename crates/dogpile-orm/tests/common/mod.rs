@@ -1,0 +1,28 @@
+//! What the tests of all libraries have in common: databases, and regions.
+
+#![allow(dead_code, reason = "each test program takes what it needs")]
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use dogpile::backend::SerializedMemory;
+use dogpile::{Config, Region};
+use dogpile_testkit::ManualClock;
+use dogpile_testkit::servers::PostgresServer;
+
+static POSTGRES: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
+
+/// The URL of an empty schema of its own on a PostgreSQL server.
+pub(crate) fn postgres() -> String {
+    POSTGRES.url()
+}
+
+/// A region over bytes, as a server keeps them, and its clock.
+pub(crate) fn region(name: &str) -> (Arc<Region>, ManualClock) {
+    let (region, clock) = (Region::named(name), ManualClock::new());
+    let config = Config::new(SerializedMemory::new(1_000))
+        .expiration(Duration::from_mins(1))
+        .clock(clock.clone());
+    region.configure(config).unwrap();
+    (Arc::new(region), clock)
+}

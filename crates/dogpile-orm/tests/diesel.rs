@@ -1,0 +1,194 @@
+//! Queries of Diesel, on SQLite, and by diesel-async on PostgreSQL.
+#![cfg(feature = "diesel-async")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{postgres, region};
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Integer, Text};
+use dogpile_orm::Error;
+use serde::{Deserialize, Serialize};
+
+#[allow(missing_docs, reason = "Diesel makes it")]
+mod schema {
+    diesel::table! {
+        people (id) { id -> BigInt, name -> Text, }
+    }
+}
+
+use schema::people;
+
+#[derive(Debug, Clone, PartialEq, Queryable, Serialize, Deserialize)]
+struct Person {
+    id: i64,
+    name: String,
+}
+
+const TABLE: [&str; 2] = [
+    "CREATE TABLE people (id BIGINT PRIMARY KEY, name TEXT NOT NULL)",
+    "INSERT INTO people VALUES (1, 'Ada'), (2, 'Alan'), (3, 'Grace')",
+];
+
+fn sqlite() -> SqliteConnection {
+    let mut connection = SqliteConnection::establish(":memory:").unwrap();
+    for statement in TABLE {
+        diesel::RunQueryDsl::execute(diesel::sql_query(statement), &mut connection).unwrap();
+    }
+    connection
+}
+
+fn rename(connection: &mut SqliteConnection, who: i64, name: &str) {
+    let update = diesel::update(people::table.find(who)).set(people::name.eq(name));
+    diesel::RunQueryDsl::execute(update, connection).unwrap();
+}
+
+#[test]
+fn a_result_is_kept_until_it_expires_or_is_invalidated() {
+    use dogpile_orm::diesel::FromCacheExt;
+
+    let (mut connection, (region, clock)) = (sqlite(), region("people"));
+    let a = || people::table.filter(people::name.like("A%")).order(people::id);
+    let load = |connection: &mut SqliteConnection| -> Vec<Person> {
+        a().from_cache(&region).load(connection).unwrap()
+    };
+    let first = |connection: &mut SqliteConnection| -> Person {
+        a().from_cache(&region).first(connection).unwrap()
+    };
+    let before = load(&mut connection);
+    assert_eq!((before.len(), first(&mut connection)), (2, before[0].clone()));
+    let count = people::table.filter(people::name.like("A%")).count();
+    let count: i64 = count.from_cache(&region).get_result(&mut connection).unwrap();
+    assert_eq!((count, region.statistics().creations), (2, 3));
+    rename(&mut connection, 1, "Augusta");
+    assert_eq!(
+        (load(&mut connection), first(&mut connection)),
+        (before.clone(), before[0].clone())
+    );
+    a().from_cache(&region).invalidate::<Person, _>(&mut connection).unwrap();
+    assert_eq!(load(&mut connection)[0].name, "Augusta");
+    assert_eq!(first(&mut connection).name, "Ada", "that is a statement of its own");
+    rename(&mut connection, 1, "Ada");
+    clock.advance(Duration::from_mins(2));
+    assert_eq!(load(&mut connection), before);
+    // The whole table, and a boxed query.
+    let all: Vec<Person> = people::table.from_cache(&region).load(&mut connection).unwrap();
+    let boxed = people::table.into_boxed::<diesel::sqlite::Sqlite>().filter(people::id.gt(2));
+    let some: Vec<Person> = boxed.from_cache(&region).load(&mut connection).unwrap();
+    assert_eq!((all.len(), some.len()), (3, 1));
+}
+
+#[test]
+fn what_is_not_there_is_remembered_and_errors_are_not() {
+    use dogpile_orm::diesel::FromCacheExt;
+
+    let (mut connection, (region, _)) = (sqlite(), region("people"));
+    for _ in 0..2 {
+        let query = people::table.find(9).from_cache(&region);
+        let missing = query.get_result::<Person, _>(&mut connection).unwrap_err();
+        assert!(matches!(missing, Error::Database(DieselError::NotFound)));
+        assert_eq!(region.statistics().creations, 1);
+    }
+    let only = people::table.from_cache(&region).cache_only().load::<Person, _>(&mut connection);
+    assert!(matches!(only, Err(Error::NotCached { .. })));
+    let own: Result<Vec<Person>, DieselError> = only.map_err(Into::into);
+    assert!(own.unwrap_err().to_string().contains("region `people`"));
+}
+
+/// Values that Diesel shows alike. (A boolean is an integer to SQLite, and not told
+/// apart.)
+#[test]
+fn keys_tell_values_and_their_types_apart() {
+    use dogpile_orm::diesel::FromCacheExt;
+
+    #[derive(Debug, QueryableByName, Clone, Serialize, Deserialize)]
+    struct One {
+        #[diesel(sql_type = Integer)]
+        #[allow(dead_code, reason = "it is only read from the database")]
+        one: i32,
+    }
+    let (mut connection, (region, _)) = (sqlite(), region("values"));
+    let query = || diesel::sql_query("SELECT 1 AS one WHERE ? IS NOT NULL");
+    for round in 1..=2 {
+        let mut count = 0;
+        macro_rules! load {
+            ($($kind:ty, $value:expr;)*) => {$(
+                let bound = query().bind::<$kind, _>($value).into_boxed::<diesel::sqlite::Sqlite>();
+                drop(bound.from_cache(&region).load::<One, _>(&mut connection).unwrap());
+                count += 1;
+            )*};
+        }
+        load! {
+            Integer, 1;
+            BigInt, 1;
+            BigInt, 2;
+            diesel::sql_types::SmallInt, 1;
+            diesel::sql_types::Double, 1.0;
+            diesel::sql_types::Float, 1.0;
+            Text, "1";
+            Text, "";
+            diesel::sql_types::Binary, b"1".to_vec();
+            diesel::sql_types::Nullable<Text>, None::<String>;
+            diesel::sql_types::Nullable<Integer>, None::<i32>;
+        }
+        assert_eq!(region.statistics().creations, count, "round {round}");
+    }
+}
+
+/// Values whose debug form hides them are told apart all the same.
+#[test]
+fn secrets_are_told_apart() {
+    use dogpile_orm::diesel::FromCacheExt;
+
+    #[derive(diesel::expression::AsExpression)]
+    #[diesel(sql_type = Text)]
+    struct Secret(&'static str);
+
+    impl std::fmt::Debug for Secret {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("***")
+        }
+    }
+
+    impl diesel::serialize::ToSql<Text, diesel::sqlite::Sqlite> for Secret {
+        fn to_sql<'b>(
+            &'b self,
+            out: &mut diesel::serialize::Output<'b, '_, diesel::sqlite::Sqlite>,
+        ) -> diesel::serialize::Result {
+            out.set_value(self.0);
+            Ok(diesel::serialize::IsNull::No)
+        }
+    }
+
+    let (mut connection, (region, _)) = (sqlite(), region("secrets"));
+    let name = |connection: &mut SqliteConnection, secret| -> Option<Person> {
+        let query = people::table.filter(people::name.eq(Secret(secret)));
+        query.from_cache(&region).first(connection).ok()
+    };
+    assert_eq!(name(&mut connection, "Ada").unwrap().id, 1);
+    assert_eq!(name(&mut connection, "Alan").unwrap().id, 2);
+}
+
+#[tokio::test]
+async fn the_same_on_an_async_connection() {
+    use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+    use dogpile_orm::diesel_async::FromCacheExt;
+
+    let mut connection = AsyncPgConnection::establish(&postgres()).await.unwrap();
+    for statement in ["CREATE SCHEMA diesel", "SET search_path TO diesel", TABLE[0], TABLE[1]] {
+        RunQueryDsl::execute(diesel::sql_query(statement), &mut connection).await.unwrap();
+    }
+    let (region, _) = region("people");
+    let query = || people::table.filter(people::id.eq_any([1_i64, 2])).order(people::id);
+    for _ in 0..2 {
+        let found: Vec<Person> = query().from_cache(&region).load(&mut connection).await.unwrap();
+        let first: Person = query().from_cache(&region).first(&mut connection).await.unwrap();
+        assert_eq!((found.len(), &first), (2, &found[0]));
+    }
+    assert_eq!(region.statistics().creations, 2);
+    query().from_cache(&region).invalidate::<Person, _>(&mut connection).await.unwrap();
+    let again: Vec<Person> = query().from_cache(&region).load(&mut connection).await.unwrap();
+    assert_eq!((again.len(), region.statistics().creations), (2, 3));
+}

@@ -1,0 +1,217 @@
+//! Queries of SeaORM, on SQLite and PostgreSQL.
+#![cfg(feature = "sea-orm")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{postgres, region};
+use dogpile_orm::Error;
+use dogpile_orm::sea_orm::FromCacheExt;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, FromQueryResult, IntoActiveModel, QueryOrder,
+    QuerySelect, Set,
+};
+use serde::{Deserialize, Serialize};
+
+mod person {
+    use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Serialize, Deserialize)]
+    #[sea_orm(table_name = "people")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i64,
+        pub(crate) name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {
+        #[sea_orm(has_one = "super::address::Entity")]
+        Address,
+    }
+
+    impl Related<super::address::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Address.def()
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod address {
+    use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Serialize, Deserialize)]
+    #[sea_orm(table_name = "addresses")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i64,
+        pub(crate) person_id: i64,
+        pub(crate) street: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {
+        #[sea_orm(
+            belongs_to = "super::person::Entity",
+            from = "Column::PersonId",
+            to = "super::person::Column::Id"
+        )]
+        Person,
+    }
+
+    impl Related<super::person::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Person.def()
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+async fn fill(db: &DatabaseConnection) {
+    for statement in [
+        "CREATE TABLE people (id BIGINT PRIMARY KEY, name TEXT NOT NULL)",
+        "CREATE TABLE addresses (id BIGINT PRIMARY KEY, person_id BIGINT NOT NULL, street TEXT NOT NULL)",
+        "INSERT INTO people VALUES (1, 'Ada'), (2, 'Alan'), (3, 'Grace')",
+        "INSERT INTO addresses VALUES (7, 1, 'Main Street')",
+    ] {
+        db.execute_unprepared(statement).await.unwrap();
+    }
+}
+
+async fn databases() -> [DatabaseConnection; 2] {
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(1);
+    let both = [Database::connect(options).await.unwrap(), {
+        // A schema of this test's own.
+        Database::connect(postgres()).await.unwrap()
+    }];
+    for db in &both {
+        fill(db).await;
+    }
+    both
+}
+
+async fn rename(db: &DatabaseConnection, id: i64, name: &str) {
+    let person = person::Entity::find_by_id(id).one(db).await.unwrap().unwrap();
+    let mut person = person.into_active_model();
+    person.name = Set(name.to_owned());
+    person.update(db).await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, FromQueryResult, Serialize, Deserialize)]
+struct Name {
+    name: String,
+}
+
+#[tokio::test]
+async fn queries_of_every_kind_are_kept() {
+    for db in databases().await {
+        let (region, clock) = region("people");
+        let a = || person::Entity::find().filter(person::Column::Name.starts_with("A"));
+        let ordered = || a().order_by_asc(person::Column::Id);
+        let with_address = || ordered().find_also_related(address::Entity);
+        let names = || ordered().select_only().column(person::Column::Name).into_model::<Name>();
+        let ids = || ordered().select_only().column(person::Column::Id).into_tuple::<i64>();
+        let all = async || {
+            let people = ordered().from_cache(&region).all(&db).await.unwrap();
+            let first = ordered().from_cache(&region).one(&db).await.unwrap().unwrap();
+            let joined = with_address().from_cache(&region).all(&db).await.unwrap();
+            let names = names().from_cache(&region).all(&db).await.unwrap();
+            let ids = ids().from_cache(&region).all(&db).await.unwrap();
+            let count = a().from_cache(&region).count(&db).await.unwrap();
+            let second = ordered().from_cache(&region).page(&db, 1, 1).await.unwrap();
+            (people, first, joined, names, ids, count, second)
+        };
+        let before = all().await;
+        assert_eq!((before.0.len(), before.5, &*before.6[0].name), (2, 2, "Alan"));
+        assert_eq!(
+            (&before.1, &*before.3[0].name, &before.4[..]),
+            (&before.0[0], "Ada", &[1, 2][..])
+        );
+        assert_eq!(before.2[0].1.as_ref().unwrap().street, "Main Street");
+        assert!(before.2[1].1.is_none());
+        let creations = region.statistics().creations;
+        assert_eq!(creations, 7);
+
+        rename(&db, 1, "Augusta").await;
+        assert_eq!(all().await, before);
+        assert_eq!(region.statistics().creations, creations);
+        ordered().from_cache(&region).invalidate(&db).await.unwrap();
+        let after = all().await;
+        assert_eq!(
+            (&*after.0[0].name, &*after.1.name, &after.2),
+            ("Augusta", "Augusta", &before.2)
+        );
+        assert_eq!(region.statistics().creations, creations + 2);
+        clock.advance(Duration::from_mins(2));
+        assert_eq!(all().await.2[0].0.name, "Augusta");
+    }
+}
+
+#[tokio::test]
+async fn values_and_databases_have_keys_of_their_own() {
+    let [sqlite, _] = {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1);
+        let db = Database::connect(options).await.unwrap();
+        fill(&db).await;
+        [db, DatabaseConnection::default()]
+    };
+    let (region, _) = region("values");
+    let queries = || {
+        let value = |value: Value| {
+            person::Entity::find().filter(ExprTrait::eq(Expr::val(1), Expr::val(value)))
+        };
+        [
+            value(1_i8.into()),
+            value(1_i16.into()),
+            value(1_i32.into()),
+            value(1_i64.into()),
+            value(1_u64.into()),
+            value(2_i64.into()),
+            value(1_f32.into()),
+            value(1_f64.into()),
+            value("1".into()),
+            value("".into()),
+            value(b"1".to_vec().into()),
+            value(true.into()),
+            value(Value::Int(None)),
+            value(Value::BigInt(None)),
+            value(Value::String(None)),
+        ]
+    };
+    for _ in 0..2 {
+        for query in queries() {
+            query.from_cache(&region).all(&sqlite).await.unwrap();
+        }
+        assert_eq!(region.statistics().creations, queries().len() as u64);
+    }
+}
+
+/// Within a function that returns SeaORM's own error, from a spawned task.
+#[tokio::test]
+async fn errors_are_seaorms_and_are_not_kept() {
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(1);
+    let db = Database::connect(options).await.unwrap();
+    let (region, _) = region("errors");
+    let missed = person::Entity::find().from_cache(&region).cache_only().all(&db).await;
+    assert!(matches!(missed, Err(Error::NotCached { .. })));
+    let failed = person::Entity::find().from_cache(&region).all(&db).await;
+    assert!(matches!(failed, Err(Error::Database(_))));
+    fill(&db).await;
+    let own = region.clone();
+    let task = tokio::spawn(async move {
+        let people = person::Entity::find().from_cache(&own).all(&db).await?;
+        Ok::<_, DbErr>(people.len())
+    });
+    assert_eq!(task.await.unwrap().unwrap(), 3);
+}

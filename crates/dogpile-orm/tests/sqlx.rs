@@ -1,0 +1,232 @@
+//! Queries of sqlx, on SQLite and PostgreSQL.
+#![cfg(feature = "sqlx")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{postgres, region};
+use dogpile_orm::Error;
+use dogpile_orm::sqlx::FromCacheExt;
+use serde::{Deserialize, Serialize};
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::types::{Decimal, Json, Uuid};
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+struct Person {
+    id: i64,
+    name: String,
+}
+
+async fn sqlite() -> SqlitePool {
+    let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+    let pool = options.connect("sqlite::memory:").await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+         INSERT INTO people VALUES (1, 'Ada'), (2, 'Alan'), (3, 'Grace');",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool
+}
+
+async fn rename(pool: &SqlitePool, id: i64, name: &str) {
+    let update = sqlx::query("UPDATE people SET name = ? WHERE id = ?").bind(name).bind(id);
+    update.execute(pool).await.unwrap();
+}
+
+type Query<T> = sqlx::query::QueryAs<'static, Sqlite, T, <Sqlite as sqlx::Database>::Arguments>;
+
+fn one(id: i64) -> Query<Person> {
+    sqlx::query_as("SELECT * FROM people WHERE id = ?").bind(id)
+}
+
+#[tokio::test]
+async fn a_result_is_kept_until_it_expires() {
+    let (pool, (region, clock)) = (sqlite().await, region("people"));
+    let name = async |id| one(id).from_cache(&region).fetch_one(&pool).await.unwrap().name;
+    assert_eq!((name(1).await, name(2).await), ("Ada".into(), "Alan".into()));
+    rename(&pool, 1, "Augusta").await;
+    assert_eq!(name(1).await, "Ada");
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(name(1).await, "Augusta");
+    assert_eq!(region.statistics().creations, 3);
+}
+
+#[tokio::test]
+async fn a_result_is_invalidated_by_the_same_statement_and_values() {
+    let (pool, (region, _)) = (sqlite().await, region("people"));
+    let all = async |id| one(id).from_cache(&region).fetch_all(&pool).await.unwrap();
+    let first = async |id| one(id).from_cache(&region).fetch_optional(&pool).await.unwrap();
+    for id in [1, 2] {
+        assert_eq!(all(id).await.first(), first(id).await.as_ref());
+    }
+    rename(&pool, 1, "Augusta").await;
+    rename(&pool, 2, "Alonzo").await;
+    one(1).from_cache(&region).invalidate().await.unwrap();
+    assert_eq!(
+        (all(1).await[0].name.as_str(), &*first(1).await.unwrap().name),
+        ("Augusta", "Augusta")
+    );
+    assert_eq!((all(2).await[0].name.as_str(), &*first(2).await.unwrap().name), ("Alan", "Alan"));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_remembered_and_errors_are_not() {
+    let (pool, (region, _)) = (sqlite().await, region("people"));
+    let missing = async || one(9).from_cache(&region).fetch_optional(&pool).await.unwrap();
+    assert_eq!((missing().await, missing().await), (None, None));
+    assert_eq!(region.statistics().creations, 1);
+    let not_found = one(9).from_cache(&region).fetch_one(&pool).await.unwrap_err();
+    assert!(matches!(not_found, Error::Database(sqlx::Error::RowNotFound)));
+
+    let broken = || sqlx::query_as::<_, Person>("SELECT * FROM nowhere").from_cache(&region);
+    assert!(matches!(broken().fetch_all(&pool).await, Err(Error::Database(_))));
+    sqlx::raw_sql("CREATE TABLE nowhere (id INTEGER, name TEXT)").execute(&pool).await.unwrap();
+    assert_eq!(broken().fetch_all(&pool).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn calls_have_options() {
+    let (pool, (region, clock)) = (sqlite().await, region("people"));
+    let cached = || one(1).from_cache(&region);
+    let missed = cached().cache_only().fetch_one(&pool).await.unwrap_err();
+    assert!(matches!(missed, Error::NotCached { .. }), "{missed}");
+    let long = cached().expiration(Duration::from_hours(1)).fetch_one(&pool).await.unwrap();
+    rename(&pool, 1, "Augusta").await;
+    clock.advance(Duration::from_mins(30));
+    let hour = Duration::from_hours(1);
+    assert_eq!(cached().expiration(hour).fetch_one(&pool).await.unwrap(), long);
+    clock.advance(Duration::from_hours(9));
+    assert_eq!(cached().cache_only().fetch_one(&pool).await.unwrap(), long, "however old");
+
+    let tenant = |part: &str| one(1).from_cache(&region).key_part(part);
+    assert_eq!(tenant("a").fetch_one(&pool).await.unwrap().name, "Augusta");
+    let few = |people: &Vec<Person>| people.len() < 2;
+    let everybody = || sqlx::query_as::<_, Person>("SELECT * FROM people").from_cache(&region);
+    let before = region.statistics().vetoed;
+    assert_eq!(everybody().should_cache(few).fetch_all(&pool).await.unwrap().len(), 3);
+    assert_eq!(region.statistics().vetoed, before + 1);
+    let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM people");
+    assert_eq!(count.from_cache(&region).fetch_one(&pool).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn regions_go_by_their_names() {
+    let pool = sqlite().await;
+    let settings = dogpile::config::Settings::from_toml("[long]\nbackend = \"memory\"").unwrap();
+    assert_eq!(dogpile_orm::configure(&settings).unwrap(), ["long"]);
+    assert_eq!(one(1).from_cache("long").fetch_one(&pool).await.unwrap().name, "Ada");
+    assert_eq!(dogpile_orm::region("long").unwrap().statistics().creations, 1);
+    let unknown = one(1).from_cache("short").fetch_one(&pool).await.unwrap_err();
+    assert!(unknown.to_string().contains("`short`") && unknown.to_string().contains("long"));
+    let broken = dogpile::config::Settings::from_iter([("x.backend", "radis")]);
+    assert!(dogpile_orm::configure(&broken).is_err());
+}
+
+#[tokio::test]
+async fn a_new_column_makes_old_rows_misses() {
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+    struct Before {
+        id: i64,
+    }
+    let (pool, (region, _)) = (sqlite().await, region("people"));
+    let query = "SELECT * FROM people WHERE id = 1";
+    let before = sqlx::query_as::<_, Before>(query).from_cache(&region);
+    assert_eq!(before.fetch_one(&pool).await.unwrap(), Before { id: 1 });
+    // The same struct after a migration, as far as its name goes.
+    mod after {
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, sqlx::FromRow)]
+        pub(super) struct Before {
+            pub(super) id: i64,
+            pub(super) name: Option<String>,
+        }
+    }
+    let after = sqlx::query_as::<_, after::Before>(query).from_cache(&region);
+    let name = Some("Ada".to_owned());
+    assert_eq!(after.fetch_one(&pool).await.unwrap(), after::Before { id: 1, name });
+}
+
+/// Calls from spawned tasks, within functions that return sqlx's own error.
+#[tokio::test]
+async fn one_query_for_a_crowd() {
+    let (pool, (region, _)) = (sqlite().await, region("people"));
+    let tasks = (0..50).map(|_| {
+        let (pool, region) = (pool.clone(), region.clone());
+        tokio::spawn(async move {
+            let people = one(3).from_cache(&region).fetch_all(&pool).await?;
+            Ok::<_, sqlx::Error>(people[0].name.clone())
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert_eq!(task.await.unwrap().unwrap(), "Grace");
+    }
+    assert_eq!(region.statistics().creations, 1);
+}
+
+type PgQuery =
+    sqlx::query::QueryAs<'static, Postgres, (bool,), <Postgres as sqlx::Database>::Arguments>;
+
+/// Values that differ, or only their types do, have different keys; equal ones have
+/// the same.
+#[tokio::test]
+async fn keys_tell_values_and_their_types_apart() {
+    #[derive(Debug, Clone, Copy, sqlx::Type)]
+    #[sqlx(type_name = "mood", rename_all = "lowercase")]
+    enum Mood {
+        Happy,
+        Sad,
+    }
+    let pool = PgPool::connect(&postgres()).await.unwrap();
+    sqlx::raw_sql("CREATE TYPE mood AS ENUM ('happy', 'sad')").execute(&pool).await.unwrap();
+    let (region, _) = region("values");
+    let bind = || sqlx::query_as("SELECT $1 IS NULL");
+    let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let uuid = |n| Uuid::from_u128(n);
+    let all = || -> Vec<PgQuery> {
+        vec![
+            bind().bind(1_i16),
+            bind().bind(1_i32),
+            bind().bind(1_i64),
+            bind().bind(2_i64),
+            bind().bind(1_f32),
+            bind().bind(1_f64),
+            bind().bind("1"),
+            bind().bind(""),
+            bind().bind("a"),
+            bind().bind(b"a".to_vec()),
+            bind().bind(b"1".to_vec()),
+            bind().bind(true),
+            bind().bind(false),
+            bind().bind(None::<i32>),
+            bind().bind(None::<i64>),
+            bind().bind(None::<String>),
+            bind().bind(Decimal::new(10, 1)),
+            bind().bind(Decimal::new(1, 0)),
+            bind().bind(uuid(1)),
+            bind().bind(uuid(2)),
+            bind().bind(Json(serde_json::json!({"a": 1}))),
+            bind().bind(Json(serde_json::json!({"a": "1"}))),
+            bind().bind(vec![1_i32, 2]),
+            bind().bind(vec![2_i32, 1]),
+            bind().bind(vec![1_i64, 2]),
+            bind().bind(vec!["1", "2"]),
+            bind().bind(vec!["12"]),
+            bind().bind(time("2026-01-02T03:04:05Z")),
+            bind().bind(time("2026-01-02T03:04:05Z").naive_utc()),
+            bind().bind(time("2026-01-02T03:04:06Z")),
+            bind().bind(Mood::Happy),
+            bind().bind(Mood::Sad),
+        ]
+    };
+    let count = all().len();
+    for round in 1..=2_u64 {
+        for query in all() {
+            let query = query.persistent(false);
+            query.from_cache(&region).fetch_one(&pool).await.unwrap();
+        }
+        assert_eq!(region.statistics().creations, count as u64, "round {round}");
+    }
+}
