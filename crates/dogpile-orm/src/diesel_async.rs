@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, ONE};
 use crate::regions::InRegion;
+use crate::session::Form;
 use crate::shape;
 
 /// `.from_cache(region)` for Diesel's queries on async connections.
@@ -55,13 +56,16 @@ impl<Q: AsQuery> FromCacheExt for Q {}
 #[derive(Debug)]
 pub struct DieselAsync<Q>(Q);
 
-impl<Q, C> FromCache<'_, DieselAsync<Q>, C> {
+impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     /// All rows.
     ///
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn load<'q, U, Conn>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
+    pub async fn load<'q, U, Conn>(
+        self,
+        connection: &mut Conn,
+    ) -> Result<S::Of<Vec<U>>, DieselError>
     where
         U: Row,
         Conn: AsyncConnectionCore<Backend: Readable> + Send,
@@ -71,7 +75,7 @@ impl<Q, C> FromCache<'_, DieselAsync<Q>, C> {
         let Self { query: DieselAsync(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
-        options.fetch(&key, || RunQueryDsl::load(query, connection)).await
+        options.fetch(&key, || RunQueryDsl::load(query, connection), S::of).await
     }
 
     /// The first row of what the query selects. That there is none is remembered too.
@@ -80,7 +84,10 @@ impl<Q, C> FromCache<'_, DieselAsync<Q>, C> {
     ///
     /// `NotFound` if there is none, other errors of the database; a miss, if only the
     /// cache is asked.
-    pub async fn get_result<'q, U, Conn>(self, connection: &mut Conn) -> Result<U, DieselError>
+    pub async fn get_result<'q, U, Conn>(
+        self,
+        connection: &mut Conn,
+    ) -> Result<S::Of<U>, DieselError>
     where
         U: Row,
         Conn: AsyncConnectionCore<Backend: Readable> + Send,
@@ -91,7 +98,10 @@ impl<Q, C> FromCache<'_, DieselAsync<Q>, C> {
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
         let run = || async { RunQueryDsl::get_result(query, connection).await.optional() };
-        options.fetch(&key, run).await?.ok_or(Error::Database(DieselError::NotFound))
+        options
+            .fetch(&key, run, |one: Option<U>| one.map(S::of))
+            .await?
+            .ok_or(Error::Database(DieselError::NotFound))
     }
 
     /// The same with `LIMIT 1`.
@@ -99,7 +109,7 @@ impl<Q, C> FromCache<'_, DieselAsync<Q>, C> {
     /// # Errors
     ///
     /// As of [`get_result`](Self::get_result).
-    pub async fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<U, DieselError>
+    pub async fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<S::Of<U>, DieselError>
     where
         U: Row,
         Conn: AsyncConnectionCore<Backend: Readable> + Send,

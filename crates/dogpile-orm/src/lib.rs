@@ -31,7 +31,8 @@
 //! # After a write
 //!
 //! By expiration alone, rows are as old as the region allows. `invalidate` forgets one
-//! statement's; [`AfterCommit`] is for what has to happen once a transaction is
+//! statement's, [`invalidate_tables`] what was read from a table by the queries that
+//! name it; [`AfterCommit`] is for what has to happen once a transaction is
 //! committed: each library's module has a transaction that carries one. What is
 //! registered there runs behind, on a connection of its own, and not at all if the
 //! transaction is rolled back or dropped. If the process dies between the commit and
@@ -41,6 +42,11 @@
 //!
 //! [`Related`] loads what belongs to many parents through the cache, per parent, with
 //! one query for all that are missing.
+//!
+//! # Within a session
+//!
+//! [`Session`] is a cache before the region that lives as long as a request or a job:
+//! the second load of a query in it is the same object.
 //!
 //! # What is not cached
 //!
@@ -53,7 +59,9 @@ mod from_cache;
 mod key;
 mod regions;
 mod related;
+mod session;
 mod shape;
+mod tables;
 
 #[cfg(feature = "diesel")]
 pub mod diesel;
@@ -69,3 +77,5 @@ pub use error::{Error, Result};
 pub use from_cache::{FromCache, Row};
 pub use regions::{InRegion, configure, region, register};
 pub use related::Related;
+pub use session::{Form, InSession, Owned, Session};
+pub use tables::invalidate_tables;

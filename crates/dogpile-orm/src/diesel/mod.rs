@@ -56,6 +56,7 @@ use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
+use crate::session::Form;
 use crate::shape;
 
 pub use transaction::transaction;
@@ -160,13 +161,13 @@ where
     Ok([ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape)))
 }
 
-impl<Q, C> FromCache<'_, Diesel<Q>, C> {
+impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
     /// All rows.
     ///
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub fn load<'q, U, Conn>(self, connection: &mut Conn) -> Result<Vec<U>, DieselError>
+    pub fn load<'q, U, Conn>(self, connection: &mut Conn) -> Result<S::Of<Vec<U>>, DieselError>
     where
         U: Row,
         Conn: Connection<Backend: Readable> + Send,
@@ -176,7 +177,7 @@ impl<Q, C> FromCache<'_, Diesel<Q>, C> {
         let Self { query: Diesel(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
-        options.fetch_blocking(&key, || RunQueryDsl::load(query, connection))
+        options.fetch_blocking(&key, || RunQueryDsl::load(query, connection), S::of)
     }
 
     /// The first row of what the query selects. That there is none is remembered too.
@@ -185,7 +186,7 @@ impl<Q, C> FromCache<'_, Diesel<Q>, C> {
     ///
     /// `NotFound` if there is none, other errors of the database; a miss, if only the
     /// cache is asked.
-    pub fn get_result<'q, U, Conn>(self, connection: &mut Conn) -> Result<U, DieselError>
+    pub fn get_result<'q, U, Conn>(self, connection: &mut Conn) -> Result<S::Of<U>, DieselError>
     where
         U: Row,
         Conn: Connection<Backend: Readable> + Send,
@@ -196,7 +197,9 @@ impl<Q, C> FromCache<'_, Diesel<Q>, C> {
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
         let run = || RunQueryDsl::get_result(query, connection).optional();
-        options.fetch_blocking(&key, run)?.ok_or(Error::Database(DieselError::NotFound))
+        options
+            .fetch_blocking(&key, run, |one: Option<U>| one.map(S::of))?
+            .ok_or(Error::Database(DieselError::NotFound))
     }
 
     /// The same with `LIMIT 1`.
@@ -204,7 +207,7 @@ impl<Q, C> FromCache<'_, Diesel<Q>, C> {
     /// # Errors
     ///
     /// As of [`get_result`](Self::get_result).
-    pub fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<U, DieselError>
+    pub fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<S::Of<U>, DieselError>
     where
         U: Row,
         Conn: Connection<Backend: Readable> + Send,

@@ -58,6 +58,7 @@ use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, COUNT, Fingerprint, ONE};
 use crate::regions::InRegion;
+use crate::session::Form;
 use crate::shape;
 
 pub use transaction::Transaction;
@@ -193,20 +194,20 @@ fn fingerprint(statement: &Statement) -> Fingerprint {
     Fingerprint::new(&kind, &statement.sql, &format!("{:?}", statement.values))
 }
 
-impl<Q: Query<Item: Row>, C> FromCache<'_, Q, C> {
+impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
     /// All rows.
     ///
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn all<D: ConnectionTrait>(self, db: &D) -> Result<Vec<Q::Item>, DbErr>
+    pub async fn all<D: ConnectionTrait>(self, db: &D) -> Result<S::Of<Vec<Q::Item>>, DbErr>
     where
         C: ShouldCache<Vec<Q::Item>>,
     {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
         let key = fingerprint(&statement).key(self.options.key_part(), ALL, &shape);
-        self.options.fetch(&key, || ready.all(db)).await
+        self.options.fetch(&key, || ready.all(db), S::of).await
     }
 
     /// The first row, if there is any. That there is none is remembered too.
@@ -214,14 +215,15 @@ impl<Q: Query<Item: Row>, C> FromCache<'_, Q, C> {
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn one<D: ConnectionTrait>(self, db: &D) -> Result<Option<Q::Item>, DbErr>
+    pub async fn one<D: ConnectionTrait>(self, db: &D) -> Result<Option<S::Of<Q::Item>>, DbErr>
     where
         C: ShouldCache<Option<Q::Item>>,
     {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
         let key = fingerprint(&statement).key(self.options.key_part(), ONE, &shape);
-        self.options.fetch(&key, || ready.one(db)).await
+        let one = |one: Option<Q::Item>| one.map(S::of);
+        self.options.fetch(&key, || ready.one(db), one).await
     }
 
     /// How many rows there are.
@@ -238,7 +240,7 @@ impl<Q: Query<Item: Row>, C> FromCache<'_, Q, C> {
         let statement = self.query.build(db.get_database_backend());
         let key = fingerprint(&statement).key(self.options.key_part(), COUNT, "");
         let query = self.query;
-        self.options.fetch(&key, || query.count(db)).await
+        self.options.fetch(&key, || query.count(db), |count: u64| count).await
     }
 
     /// Page number `page`, from zero, of `size` rows. Each page is an entry of its own,
@@ -247,7 +249,7 @@ impl<Q: Query<Item: Row>, C> FromCache<'_, Q, C> {
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn page<D>(self, db: &D, size: u64, page: u64) -> Result<Vec<Q::Item>, DbErr>
+    pub async fn page<D>(self, db: &D, size: u64, page: u64) -> Result<S::Of<Vec<Q::Item>>, DbErr>
     where
         D: ConnectionTrait,
         Q: QuerySelect,

@@ -49,6 +49,7 @@ use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
+use crate::session::Form;
 use crate::shape;
 
 pub use transaction::Transaction;
@@ -103,12 +104,13 @@ where
 
 macro_rules! queries {
     ($query:ident, $with:path, [$($row:tt)*]) => {
-        impl<DB, O, A, C> FromCache<'_, $query<'_, DB, O, A>, C>
+        impl<DB, O, A, C, S> FromCache<'_, $query<'_, DB, O, A>, C, S>
         where
             DB: Database + HasStatementCache,
             DB::Arguments: Debug + IntoArguments<DB>,
             A: IntoArguments<DB>,
             O: Row + Unpin,
+            S: Form,
             $($row)*
         {
             /// All rows.
@@ -116,7 +118,7 @@ macro_rules! queries {
             /// # Errors
             ///
             /// Those of the database; a miss, if only the cache is asked.
-            pub async fn fetch_all<'e, E>(self, executor: E) -> Result<Vec<O>, sqlx::Error>
+            pub async fn fetch_all<'e, E>(self, executor: E) -> Result<S::Of<Vec<O>>, sqlx::Error>
             where
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Vec<O>>,
@@ -125,7 +127,7 @@ macro_rules! queries {
                 let key = fingerprint.key(self.options.key_part(), ALL, &shape::of::<O>());
                 let query = $with(text, arguments).persistent(persistent);
                 let run = || query.fetch_all(executor);
-                self.options.fetch(&key, run).await
+                self.options.fetch(&key, run, S::of).await
             }
 
             /// The only row, or the first one, if there is any. That there is none is
@@ -134,7 +136,7 @@ macro_rules! queries {
             /// # Errors
             ///
             /// Those of the database; a miss, if only the cache is asked.
-            pub async fn fetch_optional<'e, E>(self, executor: E) -> Result<Option<O>, sqlx::Error>
+            pub async fn fetch_optional<'e, E>(self, executor: E) -> Result<Option<S::Of<O>>, sqlx::Error>
             where
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
@@ -143,7 +145,7 @@ macro_rules! queries {
                 let key = fingerprint.key(self.options.key_part(), ONE, &shape::of::<O>());
                 let query = $with(text, arguments).persistent(persistent);
                 let run = || query.fetch_optional(executor);
-                self.options.fetch(&key, run).await
+                self.options.fetch(&key, run, |one: Option<O>| one.map(S::of)).await
             }
 
             /// The only row, or the first one.
@@ -152,7 +154,7 @@ macro_rules! queries {
             ///
             /// `RowNotFound` if there is none, other errors of the database; a miss,
             /// if only the cache is asked.
-            pub async fn fetch_one<'e, E>(self, executor: E) -> Result<O, sqlx::Error>
+            pub async fn fetch_one<'e, E>(self, executor: E) -> Result<S::Of<O>, sqlx::Error>
             where
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
