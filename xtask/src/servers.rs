@@ -3,12 +3,14 @@
 use crate::run::{Failure, program};
 
 /// What a test needs, as a condition of the shell, and the package that has it.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 11] = [
     ("command -v redis-server", "redis-server"),
     ("command -v redis-cli", "redis-tools"),
     ("command -v memcached", "memcached"),
     ("command -v saslpasswd2", "sasl2-bin"),
     ("ls /usr/lib/postgresql/*/bin/postgres", "postgresql"),
+    ("command -v mariadbd || test -x /usr/sbin/mariadbd", "mariadb-server"),
+    ("command -v wrk", "wrk"),
     ("command -v openssl", "openssl"),
     ("command -v setpriv", "util-linux"),
     // Python's pylibmc is built against these.

@@ -1,11 +1,11 @@
-//! Queries of SeaORM, on SQLite and PostgreSQL.
+//! Queries of SeaORM, on SQLite, PostgreSQL and MariaDB.
 #![cfg(feature = "sea-orm")]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{postgres, region};
+use common::{mariadb, postgres, region};
 use dogpile_orm::Error;
 use dogpile_orm::sea_orm::FromCacheExt;
 use sea_orm::entity::prelude::*;
@@ -86,17 +86,18 @@ async fn fill(db: &DatabaseConnection) {
     }
 }
 
-async fn databases() -> [DatabaseConnection; 2] {
+async fn databases() -> [DatabaseConnection; 3] {
     let mut options = ConnectOptions::new("sqlite::memory:");
     options.max_connections(1);
-    let both = [Database::connect(options).await.unwrap(), {
-        // A schema of this test's own.
-        Database::connect(postgres()).await.unwrap()
-    }];
-    for db in &both {
+    let all = [
+        Database::connect(options).await.unwrap(),
+        Database::connect(postgres()).await.unwrap(),
+        Database::connect(mariadb()).await.unwrap(),
+    ];
+    for db in &all {
         fill(db).await;
     }
-    both
+    all
 }
 
 async fn rename(db: &DatabaseConnection, id: i64, name: &str) {
@@ -158,13 +159,10 @@ async fn queries_of_every_kind_are_kept() {
 
 #[tokio::test]
 async fn values_and_databases_have_keys_of_their_own() {
-    let [sqlite, _] = {
-        let mut options = ConnectOptions::new("sqlite::memory:");
-        options.max_connections(1);
-        let db = Database::connect(options).await.unwrap();
-        fill(&db).await;
-        [db, DatabaseConnection::default()]
-    };
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(1);
+    let sqlite = Database::connect(options).await.unwrap();
+    fill(&sqlite).await;
     let (region, _) = region("values");
     let queries = || {
         let value = |value: Value| {

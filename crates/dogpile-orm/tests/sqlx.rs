@@ -1,17 +1,17 @@
-//! Queries of sqlx, on SQLite and PostgreSQL.
+//! Queries of sqlx, on SQLite, PostgreSQL and MariaDB.
 #![cfg(feature = "sqlx")]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{postgres, region};
+use common::{mariadb, postgres, region};
 use dogpile_orm::Error;
 use dogpile_orm::sqlx::FromCacheExt;
 use serde::{Deserialize, Serialize};
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::types::{Decimal, Json, Uuid};
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
+use sqlx::{MySql, MySqlPool, PgPool, Postgres, Sqlite, SqlitePool};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
 struct Person {
@@ -229,4 +229,50 @@ async fn keys_tell_values_and_their_types_apart() {
         }
         assert_eq!(region.statistics().creations, count as u64, "round {round}");
     }
+}
+
+type MyQuery = sqlx::query::QueryAs<'static, MySql, (i32,), <MySql as sqlx::Database>::Arguments>;
+
+#[tokio::test]
+async fn the_same_on_mariadb() {
+    let pool = MySqlPool::connect(&mariadb()).await.unwrap();
+    let (region, _) = region("values");
+    let bind = || sqlx::query_as("SELECT 1 FROM DUAL WHERE ? IS NULL OR 1 = 1");
+    let all = || -> Vec<MyQuery> {
+        vec![
+            bind().bind(1_i8),
+            bind().bind(1_i16),
+            bind().bind(1_i32),
+            bind().bind(1_i64),
+            bind().bind(2_i64),
+            bind().bind(1_u64),
+            bind().bind(1_f32),
+            bind().bind(1_f64),
+            bind().bind("1"),
+            bind().bind(""),
+            bind().bind(b"1".to_vec()),
+            bind().bind(None::<i32>),
+            bind().bind(None::<String>),
+            bind().bind(Decimal::new(10, 1)),
+            bind().bind(Uuid::from_u128(1)),
+            bind().bind(Uuid::from_u128(2)),
+            bind().bind(Json(serde_json::json!([1]))),
+            bind().bind("2026-01-02T03:04:05Z".parse::<DateTime<Utc>>().unwrap()),
+        ]
+    };
+    for round in 1..=2_u64 {
+        for query in all() {
+            let query = query.persistent(false);
+            query.from_cache(&region).fetch_one(&pool).await.unwrap();
+        }
+        assert_eq!(region.statistics().creations, all().len() as u64, "round {round}");
+    }
+    sqlx::raw_sql("CREATE TABLE own (id BIGINT, name TEXT)").execute(&pool).await.unwrap();
+    sqlx::raw_sql("INSERT INTO own VALUES (1, 'Ada')").execute(&pool).await.unwrap();
+    let query = || sqlx::query_as::<_, Person>("SELECT * FROM own WHERE id = ?").bind(1);
+    assert_eq!(query().from_cache(&region).fetch_one(&pool).await.unwrap().name, "Ada");
+    sqlx::raw_sql("UPDATE own SET name = 'Alan'").execute(&pool).await.unwrap();
+    assert_eq!(query().from_cache(&region).fetch_one(&pool).await.unwrap().name, "Ada");
+    query().from_cache(&region).invalidate().await.unwrap();
+    assert_eq!(query().from_cache(&region).fetch_one(&pool).await.unwrap().name, "Alan");
 }

@@ -8,11 +8,18 @@ use std::time::Duration;
 use dogpile::backend::SerializedMemory;
 use dogpile::{Config, Region};
 use dogpile_testkit::ManualClock;
-use dogpile_testkit::servers::PostgresServer;
+use dogpile_testkit::servers::{MariaDbServer, PostgresServer};
 
 static POSTGRES: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
 
-/// The URL of an empty schema of its own on a PostgreSQL server.
+static MARIADB: LazyLock<MariaDbServer> = LazyLock::new(MariaDbServer::start);
+
+/// The URL of an empty database on a MariaDB server.
+pub(crate) fn mariadb() -> String {
+    MARIADB.url()
+}
+
+/// The URL of an empty database on a PostgreSQL server.
 pub(crate) fn postgres() -> String {
     POSTGRES.url()
 }

@@ -5,12 +5,14 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a fixture panics when it cannot be had")]
 
+mod mariadb;
 mod memcached;
 mod postgres;
 mod process;
 mod proxy;
 mod redis;
 
+pub use mariadb::MariaDbServer;
 pub use memcached::{MemcachedServer, MemcachedSocket};
 pub use postgres::PostgresServer;
 pub use process::{Server, free_port};
