@@ -90,6 +90,11 @@ fn features() -> Result<(), Failure> {
     for feature in FEATURES {
         alone(feature).named(&format!("feature {feature} alone")).run()?;
     }
+    for feature in ["sqlx", "sea-orm", "diesel", "diesel-async", "axum"] {
+        let check = ["check", "-p", "dogpile-orm", "--features", feature];
+        let check = cargo(check).env("RUSTFLAGS", "-Dwarnings").target_dir("target-features");
+        check.named(&format!("dogpile-orm for {feature} alone")).run()?;
+    }
     Ok(())
 }
 

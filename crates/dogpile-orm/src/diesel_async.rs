@@ -42,6 +42,7 @@ use crate::shape;
 pub trait FromCacheExt: AsQuery + Sized {
     /// Answers the query from `region`: a reference, or the name of a
     /// [registered](crate::register) one.
+    #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(
         self,
         region: impl Into<InRegion<'r>>,

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 /// What is asked of a statement: each is an entry of its own.
 pub(crate) const ALL: &str = "all";
 pub(crate) const ONE: &str = "one";
+#[cfg(feature = "sea-orm")]
 pub(crate) const COUNT: &str = "count";
 
 /// A statement with its values.
@@ -33,11 +34,12 @@ impl Fingerprint {
         add(&mut hash, asked);
         add(&mut hash, shape);
         add(&mut hash, part.unwrap_or_default());
-        let hash: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hash.finalize();
+        let hash = hash.iter().take(16).fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
         let kind = &self.kind;
         match part {
-            Some(part) => format!("query:{kind}:{part}:{hash}"),
-            None => format!("query:{kind}:{hash}"),
+            Some(part) => format!("query:{kind}:{part}:{hash:032x}"),
+            None => format!("query:{kind}:{hash:032x}"),
         }
     }
 }

@@ -78,9 +78,7 @@ impl fmt::Debug for Session {
 /// `Arc` that is shared within a session.
 pub trait Form: Send + Sync {
     /// The form of a value.
-    type Of<T: Send + Sync + 'static>: Clone + Send + Sync + 'static
-    where
-        T: Clone;
+    type Of<T: Clone + Send + Sync + 'static>: Clone + Send + Sync + 'static;
 
     #[doc(hidden)]
     fn of<T: Clone + Send + Sync + 'static>(value: T) -> Self::Of<T>;

@@ -65,6 +65,7 @@ pub use transaction::transaction;
 pub trait FromCacheExt: AsQuery + Sized {
     /// Answers the query from `region`: a reference, or the name of a
     /// [registered](crate::register) one.
+    #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Diesel<Self::Query>> {
         FromCache::new(Diesel(self.as_query()), region.into())
     }

@@ -44,6 +44,7 @@
 //! Models have to implement serde's traits and `Clone`. It works for `find` and what
 //! comes of it: `find_also_related`, `into_model`, `into_partial_model`, `into_tuple`.
 
+mod related;
 mod transaction;
 
 use std::future::Future;
@@ -67,6 +68,7 @@ pub use transaction::Transaction;
 pub trait FromCacheExt: Query {
     /// Answers the query from `region`: a reference, or the name of a
     /// [registered](crate::register) one.
+    #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self> {
         FromCache::new(self, region.into())
     }

@@ -58,6 +58,7 @@ pub use transaction::Transaction;
 pub trait FromCacheExt: Sized {
     /// Answers the query from `region`: a reference, or the name of a
     /// [registered](crate::register) one.
+    #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self> {
         FromCache::new(self, region.into())
     }
