@@ -26,11 +26,7 @@ impl Server {
     /// Starts `command` in a new directory. It is ready when `is_ready` says so.
     pub fn start(command: Vec<String>, is_ready: impl Fn() -> bool) -> Self {
         let name = Path::new(&command[0]).file_name().unwrap_or_default().to_string_lossy();
-        let directory = std::env::temp_dir().join(format!(
-            "dogpile-{name}-{}-{}",
-            std::process::id(),
-            free_port()
-        ));
+        let directory = scratch().join(format!("{name}-{}", free_port()));
         std::fs::create_dir_all(&directory).expect("there is a temporary directory");
         let mut server = Self { process: None, command, directory };
         server.launch(is_ready);
