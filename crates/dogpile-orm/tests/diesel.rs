@@ -1,11 +1,11 @@
-//! Queries of Diesel, on SQLite, and by diesel-async on PostgreSQL.
+//! Queries of Diesel, on SQLite, and by diesel-async on PostgreSQL and MariaDB.
 #![cfg(feature = "diesel-async")]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{postgres, region};
+use common::{mariadb, postgres, region};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Integer, Text};
@@ -191,4 +191,43 @@ async fn the_same_on_an_async_connection() {
     query().from_cache(&region).invalidate::<Person, _>(&mut connection).await.unwrap();
     let again: Vec<Person> = query().from_cache(&region).load(&mut connection).await.unwrap();
     assert_eq!((again.len(), region.statistics().creations), (2, 3));
+}
+
+#[tokio::test]
+async fn mariadb_and_what_happens_after_a_commit() {
+    use diesel_async::{AsyncConnection, AsyncMysqlConnection, RunQueryDsl};
+    use dogpile_orm::AfterCommit;
+    use dogpile_orm::diesel_async::FromCacheExt;
+
+    let mut connection = AsyncMysqlConnection::establish(&mariadb()).await.unwrap();
+    for statement in TABLE {
+        RunQueryDsl::execute(diesel::sql_query(statement), &mut connection).await.unwrap();
+    }
+    let (region, _) = region("people");
+    let query = || people::table.filter(people::id.eq(1));
+    let load = async |connection: &mut AsyncMysqlConnection| -> Person {
+        query().from_cache(&region).get_result(connection).await.unwrap()
+    };
+    assert_eq!(
+        (load(&mut connection).await.name, load(&mut connection).await.id),
+        ("Ada".into(), 1)
+    );
+    assert_eq!(region.statistics().creations, 1);
+
+    let (mut after, own) = (AfterCommit::new(), region.clone());
+    let update = diesel::update(people::table.find(1)).set(people::name.eq("Augusta"));
+    let changed = connection.transaction::<_, DieselError, _>(async |connection| {
+        RunQueryDsl::execute(update, connection).await
+    });
+    changed.await.unwrap();
+    after.add(async move {
+        let mut other = AsyncMysqlConnection::establish(&mariadb()).await.unwrap();
+        let query = people::table.filter(people::id.eq(1)).from_cache(&own).refresh();
+        query.get_result::<Person, _>(&mut other).await.unwrap();
+    });
+    assert_eq!(load(&mut connection).await.name, "Ada");
+    after.committed();
+    while load(&mut connection).await.name != "Augusta" {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

@@ -107,6 +107,121 @@ async fn rename(db: &DatabaseConnection, id: i64, name: &str) {
     person.update(db).await.unwrap();
 }
 
+mod tag {
+    use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Serialize, Deserialize)]
+    #[sea_orm(table_name = "tags")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i64,
+        pub(crate) name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod person_tag {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "people_tags")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) person_id: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) tag_id: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {
+        #[sea_orm(
+            belongs_to = "super::person::Entity",
+            from = "Column::PersonId",
+            to = "super::person::Column::Id"
+        )]
+        Person,
+        #[sea_orm(
+            belongs_to = "super::tag::Entity",
+            from = "Column::TagId",
+            to = "super::tag::Column::Id"
+        )]
+        Tag,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl Related<tag::Entity> for person::Entity {
+    fn to() -> RelationDef {
+        person_tag::Relation::Tag.def()
+    }
+
+    fn via() -> Option<RelationDef> {
+        Some(person_tag::Relation::Person.def().rev())
+    }
+}
+
+/// Relations of each kind, with as many statements as there should be.
+#[tokio::test]
+async fn relations_are_one_query_for_all_that_are_missing() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(1);
+    let mut db = Database::connect(options).await.unwrap();
+    fill(&db).await;
+    for statement in [
+        "CREATE TABLE tags (id BIGINT PRIMARY KEY, name TEXT NOT NULL)",
+        "CREATE TABLE people_tags (person_id BIGINT, tag_id BIGINT)",
+        "INSERT INTO tags VALUES (1, 'first'), (2, 'second')",
+        "INSERT INTO people_tags VALUES (1, 1), (1, 2), (3, 2)",
+        "INSERT INTO addresses VALUES (8, 1, 'Side Street')",
+    ] {
+        db.execute_unprepared(statement).await.unwrap();
+    }
+    let people = person::Entity::find().order_by_asc(person::Column::Id).all(&db).await.unwrap();
+    let addresses = address::Entity::find().all(&db).await.unwrap();
+    let ran = Arc::new(AtomicU32::new(0));
+    let counter = ran.clone();
+    db.set_metric_callback(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    let (region, _) = region("related");
+    let related = |name| dogpile_orm::Related::new(&region, name);
+    let load = async |people: &[person::Model]| {
+        let many = related("person.addresses").load_many(people, address::Entity, &db);
+        let many = many.await.unwrap();
+        let tags = related("person.tags").load_many(people, tag::Entity, &db).await.unwrap();
+        let one = related("person.address").load_one(people, address::Entity, &db);
+        let one = one.await.unwrap();
+        let names = |tags: &Vec<tag::Model>| tags.iter().map(|tag| tag.name.clone()).collect();
+        let tags: Vec<Vec<String>> = tags.iter().map(names).collect();
+        (many.iter().map(Vec::len).collect::<Vec<_>>(), tags, one.iter().flatten().count())
+    };
+    let cold = load(&people[..2]).await;
+    assert_eq!(cold.0, [2, 0]);
+    assert_eq!((&cold.1[0][..], cold.2), (&["first".to_owned(), "second".to_owned()][..], 1));
+    let statements = ran.swap(0, Ordering::SeqCst);
+    assert_eq!(load(&people[..2]).await, cold);
+    assert_eq!(ran.swap(0, Ordering::SeqCst), 0, "all of it is there");
+    let all = load(&people).await;
+    assert_eq!((all.0, &all.1[2][..]), (vec![2, 0, 0], &["second".to_owned()][..]));
+    assert_eq!(ran.swap(0, Ordering::SeqCst), statements, "for the third person alone");
+
+    // Two addresses of one person share it, whoever asked first.
+    let owners = related("address.person").load_one(&addresses, person::Entity, &db).await.unwrap();
+    assert_eq!(owners.iter().flatten().map(|owner| owner.id).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(ran.swap(0, Ordering::SeqCst), 1);
+    let again = related("address.person").load_one(&addresses[1..], person::Entity, &db);
+    assert_eq!((again.await.unwrap().len(), ran.load(Ordering::SeqCst)), (1, 0));
+}
+
 #[derive(Debug, Clone, PartialEq, FromQueryResult, Serialize, Deserialize)]
 struct Name {
     name: String,

@@ -276,3 +276,50 @@ async fn the_same_on_mariadb() {
     query().from_cache(&region).invalidate().await.unwrap();
     assert_eq!(query().from_cache(&region).fetch_one(&pool).await.unwrap().name, "Alan");
 }
+
+/// Rows of every kind come out of the cache as they went in.
+#[tokio::test]
+async fn rows_survive_the_cache() {
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::Type)]
+    #[sqlx(type_name = "colour", rename_all = "lowercase")]
+    enum Colour {
+        Red,
+        Green,
+    }
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+    struct Everything {
+        small: i16,
+        medium: i32,
+        large: i64,
+        real: f32,
+        double: f64,
+        exact: Decimal,
+        id: Uuid,
+        document: Json<serde_json::Value>,
+        numbers: Vec<i64>,
+        words: Vec<Option<String>>,
+        at: DateTime<Utc>,
+        bytes: Vec<u8>,
+        nothing: Option<i32>,
+        colour: Colour,
+    }
+    let pool = PgPool::connect(&postgres()).await.unwrap();
+    sqlx::raw_sql("CREATE TYPE colour AS ENUM ('red', 'green')").execute(&pool).await.unwrap();
+    let query = || {
+        sqlx::query_as::<_, Everything>(
+            "SELECT (-32768)::int2 AS small, 2147483647 AS medium, (-9223372036854775808)::int8 AS large,
+                0.1::float4 AS real, 1e-300::float8 AS double, 123456789.123456789::numeric AS exact,
+                '6f2b1c9e-0000-4000-8000-000000000001'::uuid AS id, '{\"a\": [1, null]}'::jsonb AS document,
+                '{1,-2}'::int8[] AS numbers, ARRAY['a', NULL] AS words,
+                '2026-01-02 03:04:05.678901+02'::timestamptz AS at, '\\x00ff'::bytea AS bytes,
+                NULL::int4 AS nothing, colour FROM unnest(ARRAY['red', 'green']::colour[]) colour",
+        )
+    };
+    let (region, _) = region("everything");
+    let direct = query().fetch_all(&pool).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(query().from_cache(&region).fetch_all(&pool).await.unwrap(), direct);
+        assert_eq!(region.statistics().creations, 1);
+    }
+    assert_eq!((direct[0].colour.clone(), direct[1].colour.clone()), (Colour::Red, Colour::Green));
+}
