@@ -79,3 +79,7 @@ pub use regions::{InRegion, configure, region, register};
 pub use related::Related;
 pub use session::{Form, InSession, Owned, Session};
 pub use tables::invalidate_tables;
+
+#[cfg(all(doctest, feature = "sqlx"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
