@@ -14,7 +14,9 @@ use common::{python, script, wait_for_async};
 use dogpile::Error;
 use dogpile::backend::{AnyBackend, Backend, File, Memory, Redis};
 use dogpile::codec::MessagePack;
-use dogpile::collections::{CachedMapping, CollectionBuilder, LazyCached, WhenAway};
+use dogpile::collections::{
+    CachedMapping, CachedSequence, CollectionBuilder, LazyCached, WhenAway,
+};
 use dogpile_testkit::servers::RedisServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -311,4 +313,57 @@ async fn python_reads_consistent_pairs() {
     let pairs = watching.await.unwrap();
     println!("Python has checked {pairs} pairs");
     assert!(pairs.as_u64() > Some(0));
+}
+
+/// While one revision gives way to the next there are two in memory, not more: neither
+/// encoding nor decoding holds another, and the old one goes as soon as it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_two_revisions_in_memory_at_most() {
+    static LIVE: AtomicU32 = AtomicU32::new(0);
+    static PEAK: AtomicU32 = AtomicU32::new(0);
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(from = "u32", into = "u32")]
+    struct Counted(u32);
+
+    impl From<u32> for Counted {
+        fn from(number: u32) -> Self {
+            PEAK.fetch_max(LIVE.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            Self(number)
+        }
+    }
+
+    impl From<Counted> for u32 {
+        fn from(counted: Counted) -> Self {
+            counted.0
+        }
+    }
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.0.into()
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            LIVE.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    const ENTRIES: u32 = 5_000;
+    let load = || async { Ok::<_, Error>((0..ENTRIES).map(Counted::from).collect::<Vec<_>>()) };
+    let open = || {
+        let backend = redis(&SERVER);
+        CachedSequence::builder("counted", backend, load).part_bytes(8 << 10).open()
+    };
+    let (here, there) = (open().await.unwrap(), open().await.unwrap());
+    for round in 2..10 {
+        wait_for_async(async || LIVE.load(Ordering::SeqCst) == 2 * ENTRIES).await;
+        here.push().await.unwrap();
+        wait_for_async(async || there.revision() == round).await;
+    }
+    // Two for each of the two, and what is being written down.
+    let peak = PEAK.load(Ordering::SeqCst);
+    assert!((3 * ENTRIES..=4 * ENTRIES + 10).contains(&peak), "{peak}");
 }
