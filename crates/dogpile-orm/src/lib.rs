@@ -53,6 +53,15 @@
 //! Errors; and rows that are streamed, since nobody has all of them: `fetch` and
 //! `stream` are not offered here.
 
+// Without one of these, some of what all have in common has no user.
+#![cfg_attr(
+    not(all(
+        feature = "diesel",
+        any(feature = "sqlx", feature = "sea-orm", feature = "diesel-async")
+    )),
+    allow(dead_code)
+)]
+
 mod after_commit;
 mod error;
 mod from_cache;
