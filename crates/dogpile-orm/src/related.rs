@@ -50,7 +50,8 @@ pub struct Related<'r> {
 }
 
 impl<'r> Related<'r> {
-    /// The relationship `name` (`person.addresses`), kept in `region`: a reference, or
+    /// The relationship `name` (`person.addresses`; without a colon, which ends it in
+    /// the keys), kept in `region`: a reference, or
     /// the name of a [registered](crate::register) one.
     pub fn new(region: impl Into<InRegion<'r>>, name: &'r str) -> Self {
         Self { region: region.into(), name, expiration: None }

@@ -96,14 +96,14 @@ mod tests {
 
     mod before {
         #[derive(serde::Deserialize)]
-        #[allow(dead_code, reason = "only its shape is looked at")]
+        #[expect(dead_code, reason = "only its shape is looked at")]
         pub(super) struct User {
             id: u32,
         }
     }
 
     #[derive(Deserialize)]
-    #[allow(dead_code, reason = "only its shape is looked at")]
+    #[expect(dead_code, reason = "only its shape is looked at")]
     struct User {
         id: u32,
         name: Option<String>,

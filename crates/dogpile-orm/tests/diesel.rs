@@ -106,7 +106,6 @@ fn keys_tell_values_and_their_types_apart() {
     #[derive(Debug, QueryableByName, Clone, Serialize, Deserialize)]
     struct One {
         #[diesel(sql_type = Integer)]
-        #[allow(dead_code, reason = "it is only read from the database")]
         one: i32,
     }
     let (mut connection, (region, _)) = (sqlite(), region("values"));

@@ -159,6 +159,25 @@ async fn broken_data_are_replaced() {
     assert!(error.contains("`msgpack`") && error.contains("`json`"), "{error}");
 }
 
+/// Parts that are gone for good are no reason to look for them for ever.
+#[tokio::test]
+async fn missing_parts_are_replaced() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let open = || {
+        let loads = loads.clone();
+        let load = move || {
+            let load = loads.fetch_add(1, Ordering::SeqCst);
+            ready(Ok::<_, Error>((0..1_000).map(|n| n + load).collect::<Vec<u32>>()))
+        };
+        CachedSequence::builder("parts", redis(&SERVER), load).part_bytes(512).open()
+    };
+    let holder = open().await.unwrap();
+    assert!(SERVER.ask("DEL cached.parts.0.parts").contains(":1"));
+    let fresh = open().await.unwrap();
+    assert_eq!((fresh.revision(), fresh.get(0), loads.load(Ordering::SeqCst)), (2, Some(1), 2));
+    wait_for_async(async || holder.get(0) == Some(1)).await;
+}
+
 /// A process that loses the lock while it loads does not overwrite what was
 /// loaded later.
 #[tokio::test]

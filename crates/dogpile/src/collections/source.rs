@@ -133,13 +133,14 @@ impl<D: Table> Source<D> {
     }
 
     async fn fetch(self: &Arc<Self>, known: u64) -> Result<Fetched<D>, Error> {
-        let began = Instant::now();
+        let (began, mut last) = (Instant::now(), known);
         for _ in 0..TRIES {
             let stored = self.store.read(&self.place).await;
             let stored = stored.map_err(|fault| self.fault("pull", fault))?;
             let Some((number, data)) = stored.filter(|(number, _)| *number > known) else {
                 return Ok(Fetched::Nothing);
             };
+            last = number;
             let source = self.clone();
             let unpack = move || {
                 let part = |upload: &str, index| {
@@ -159,7 +160,7 @@ impl<D: Table> Source<D> {
             }
         }
         let message = "parts of the data are missing, or replaced faster than they can be read";
-        Ok(Fetched::Unreadable(known, message.to_owned()))
+        Ok(Fetched::Unreadable(last, message.to_owned()))
     }
 
     /// Loads, and publishes what was loaded as a revision above `known`. `None` if

@@ -36,7 +36,7 @@ use crate::value::{Entry, Payload};
 /// ```
 ///
 /// The process that invalidates obeys at once, the others within the delay; or
-/// in a moment, where the backend tells of changes, as Redis does.
+/// in a moment, where the backend tells of changes, as Redis and files do.
 /// While the backend is away they go by what they knew last. Machines' clocks
 /// are compared: what one with a clock ahead created shortly before counts as
 /// created after. The backend must keep bytes.
