@@ -51,7 +51,8 @@
 //! never waits: a new revision is decoded, and [prepared](CollectionBuilder::prepare)
 //! if asked for, before readers get it, and an old one is taken apart once
 //! nobody has it any more, behind. So in memory there are two revisions while
-//! one gives way to the next, and older ones that somebody still holds.
+//! one gives way to the next, and older ones that somebody still holds; a process that
+//! is told of its own push before that has ended decodes it once more.
 //!
 //! # The store
 //!
