@@ -18,16 +18,16 @@ pub(crate) async fn run(postgres: &str, redis: &str) -> Outcome {
         seen.pull_time.max(),
         seen.loads
     );
-    let mut last = 0;
+    let (mut last, mut count) = (0, 0);
     loop {
         let now = packages.snapshot();
         if now.revision() != last {
-            last = now.revision();
+            (last, count) = (now.revision(), count + 1);
             let section = &now[PACKAGE].section;
             let agrees =
                 now.view(catalogue::by_section)[section].iter().any(|name| name == PACKAGE);
             assert!(agrees, "a view is of its collection's revision");
-            println!("shop: revision {last}, {PACKAGE} is in {section}");
+            println!("shop: revision {count} of those it has seen, {PACKAGE} is in {section}");
         }
         tokio::time::sleep(Duration::from_micros(500)).await;
     }
@@ -53,11 +53,11 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Passes on what it says until it says that it has this revision.
+    /// Passes on what it says until it says that it has seen so many revisions.
     pub(crate) async fn has_seen(&mut self, revision: u64) -> Outcome {
         while let Some(line) = self.says.next_line().await? {
             println!("{line}");
-            if line.starts_with(&format!("shop: revision {revision},")) {
+            if line.starts_with(&format!("shop: revision {revision} of")) {
                 return Ok(());
             }
         }

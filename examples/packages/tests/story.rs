@@ -13,10 +13,10 @@ fn two_processes_have_the_packages_of_this_machine() {
     for said in [
         "office: loaded",
         ", 0 loads",
-        "shop: revision 1, bash is in shells",
+        "shop: revision 1 of those it has seen, bash is in shells",
         "need libc6",
         "office: bash moves from shells to antiques; pushing",
-        "shop: revision 2, bash is in antiques",
+        "shop: revision 2 of those it has seen, bash is in antiques",
         "office: pushed in",
     ] {
         assert!(text.contains(said), "{said}");

@@ -32,7 +32,7 @@ pub struct Keeping {
     pub check_interval: u64,
     /// How many times this process pushes.
     pub pushes: u64,
-    /// The revision at which it ends.
+    /// How many loads the table has had when it ends.
     pub until: u64,
 }
 
@@ -140,7 +140,7 @@ pub fn collection_worker() {
             std::thread::sleep(Duration::from_millis(pause));
             collection.blocking().push().expect("the store is there");
         }
-        while collection.revision() < job.until {
+        while collection.snapshot()[&0].stamp < job.until {
             std::thread::sleep(Duration::from_millis(1));
         }
         ended.store(true, Ordering::Relaxed);
@@ -166,11 +166,12 @@ fn read(collection: &CachedMapping<u32, Entity>, checked: &AtomicU64, ended: imp
 fn watch(collection: &CachedMapping<u32, Entity>, until: u64) {
     let mut last = 0;
     while last < until {
-        let revision = collection.revision();
-        if revision != last {
-            say(&Seen::Revision(revision, SystemClock.now()));
-            last = revision;
+        let now = collection.snapshot();
+        if now[&0].stamp != last {
+            say(&Seen::Revision(now.revision(), SystemClock.now()));
+            last = now[&0].stamp;
         }
+        drop(now);
         std::thread::sleep(Duration::from_micros(200));
     }
 }

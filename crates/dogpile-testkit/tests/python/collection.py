@@ -3,8 +3,8 @@ under `cached.NAME.VERSION.data`, numbers under `.revision`.
 
     collection.py URL NAME push JSON     stores a revision, prints its number
     collection.py URL NAME pull          prints the number and the data, as JSON
-    collection.py URL NAME watch UNTIL   pulls again and again until that revision:
-                                         number and data must belong together
+    collection.py URL NAME watch UNTIL   pulls again and again until that load: the data
+                                         of a number are always the same ones
 """
 
 import json
@@ -33,13 +33,16 @@ elif command == "pull":
     print(json.dumps(pull()))
 elif command == "watch":
     pairs = 0
-    revision = 0
-    while revision < int(arguments[0]):
+    loads = {}
+    load = 0
+    while load < int(arguments[0]):
         pulled = pull()
         if pulled is None:
             continue
         revision, data = pulled
         if int(store.get(REVISION)) == revision:
-            assert data["load"] == revision, (revision, data)
+            load = data["load"]
+            assert loads.setdefault(revision, load) == load, (revision, loads[revision], load)
+            assert all((r < revision) == (l < load) for r, l in loads.items() if r != revision)
             pairs += 1
     print(pairs)

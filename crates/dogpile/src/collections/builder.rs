@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::format::Format;
 use super::shared::{Prepare, Shared, Terms};
-use super::source::{Loader, Source, Unreadable, pause_before};
+use super::source::{Arrival, Loader, Source, Unreadable, pause_before};
 use super::stats::Stats;
 use super::table::Table;
 use super::{Cached, Snapshot, keeper, refuse_blocking};
@@ -43,6 +43,7 @@ pub struct CollectionBuilder<D> {
     check_interval: Duration,
     when_away: WhenAway,
     prepare: Option<Prepare<D>>,
+    load_timeout: Duration,
     clock: Arc<dyn Clock>,
 }
 
@@ -57,6 +58,7 @@ impl<D: Table> CollectionBuilder<D> {
             check_interval: Duration::from_secs(10),
             when_away: WhenAway::default(),
             prepare: None,
+            load_timeout: Duration::from_mins(10),
             clock: Arc::new(SystemClock),
         }
     }
@@ -129,6 +131,13 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
+    /// How long the loader may take, ten minutes by default: one that hangs would keep
+    /// every process from pushing. After that it counts as failed.
+    pub fn load_timeout(mut self, limit: Duration) -> Self {
+        self.load_timeout = limit;
+        self
+    }
+
     /// Where the time comes from, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -147,8 +156,8 @@ impl<D: Table> CollectionBuilder<D> {
     pub async fn open(self) -> Result<Cached<D>, Error> {
         let when_away = self.when_away;
         let (source, terms) = self.source()?;
-        let (number, data) = first(&source, when_away).await?;
-        let shared = Shared::new(source, terms, number, data).await?;
+        let first = first(&source, when_away).await?;
+        let shared = Shared::new(source, terms, first).await?;
         keeper::start(&shared).map_err(|fault| shared.source.fault("open", fault))?;
         Ok(Cached(shared))
     }
@@ -184,6 +193,8 @@ impl<D: Table> CollectionBuilder<D> {
             format: Arc::new(self.format),
             clock: self.clock,
             stats: Stats::new(&self.name),
+            load_timeout: self.load_timeout,
+            arriving: Arc::default(),
             home: io::home_of_caller(),
             name: self.name,
         };
@@ -193,21 +204,26 @@ impl<D: Table> CollectionBuilder<D> {
 }
 
 /// The first revision, or number zero for what no other process has.
-async fn first<D: Table>(source: &Arc<Source<D>>, when_away: WhenAway) -> Result<(u64, D), Error> {
+async fn first<D: Table>(
+    source: &Arc<Source<D>>,
+    when_away: WhenAway,
+) -> Result<Arrival<D>, Error> {
     let mut attempt = 0;
     loop {
-        let error = match source.above(0, Unreadable::Replace).await {
-            Ok(found) => {
+        let error = match source.above(|| 0, Unreadable::Replace).await {
+            Ok(Some(found)) => {
                 source.stats.looked(true);
                 return Ok(found);
             }
+            Ok(None) => continue,
             Err(error) => error,
         };
         let is_away = matches!(&error, Error::Collection { source, .. } if source.kind() == FaultKind::Unavailable);
         match when_away {
             WhenAway::LoadLocally if is_away => {
                 log::collection_out_of_step(&source.name, &error, true);
-                return Ok((0, source.load().await?));
+                let (data, turn) = (source.load().await?, source.arriving.clone().lock_owned());
+                return Ok(Arrival { number: 0, data, turn: turn.await });
             }
             WhenAway::Wait if is_away => {
                 log::collection_out_of_step(&source.name, &error, attempt == 0);

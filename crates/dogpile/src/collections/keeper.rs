@@ -2,6 +2,7 @@
 //! backs.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures_util::future::select;
 
@@ -24,9 +25,10 @@ pub(super) fn start<D: Table>(shared: &Arc<Shared<D>>) -> Result<(), BackendErro
 /// Looks at the store when it tells of something new, and whenever the check
 /// interval has passed.
 async fn keep<D: Table>(weak: Weak<Shared<D>>) {
+    const SHORTEST: Duration = Duration::from_millis(1);
     loop {
         let Some(shared) = weak.upgrade() else { return };
-        let interval = shared.source.clock.sleep(shared.check_interval);
+        let interval = shared.source.clock.sleep(shared.check_interval.max(SHORTEST));
         let told = shared.told.clone();
         drop(shared);
         select(std::pin::pin!(told.notified()), interval).await;

@@ -51,8 +51,11 @@
 //! never waits: a new revision is decoded, and [prepared](CollectionBuilder::prepare)
 //! if asked for, before readers get it, and an old one is taken apart once
 //! nobody has it any more, behind. So in memory there are two revisions while
-//! one gives way to the next, and older ones that somebody still holds; a process that
-//! is told of its own push before that has ended decodes it once more.
+//! one gives way to the next, and older ones that somebody still holds.
+//!
+//! Numbers of revisions rise with each push; they are not counted from one, but are
+//! about the milliseconds since the epoch at which they were pushed. So a store that
+//! comes back empty, or older, does not give a number again that somebody knows.
 //!
 //! # The store
 //!

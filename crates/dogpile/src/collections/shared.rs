@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::snapshot::{Revision, Snapshot};
-use super::source::{Source, Unreadable};
+use super::source::{Arrival, Fetched, Source, Unreadable};
 use super::table::Table;
 use crate::backend::{BackendError, Watch};
 use crate::error::Error;
@@ -44,12 +44,12 @@ impl<D: Table> Shared<D> {
     pub(super) async fn new(
         source: Arc<Source<D>>,
         terms: Terms<D>,
-        number: u64,
-        data: D,
+        first: Arrival<D>,
     ) -> Result<Arc<Self>, Error> {
         let begun = source.clone();
         let begin = move || {
             let Terms { check_interval, prepare } = terms;
+            let Arrival { number, data, .. } = first;
             let first = prepared(prepare.as_ref(), number, data);
             source.stats.installed(number, first.data().count());
             Arc::new(Self {
@@ -75,11 +75,12 @@ impl<D: Table> Shared<D> {
         self.current().number()
     }
 
-    /// Gives readers this revision, unless they have a newer one.
-    async fn install(self: &Arc<Self>, number: u64, data: D) -> Result<(), Error> {
+    /// Gives readers this revision, unless they have a newer one; says which number
+    /// it has.
+    async fn install(self: &Arc<Self>, arrival: Arrival<D>) -> Result<u64, Error> {
         let shared = self.clone();
         let install = move || {
-            let source = &shared.source;
+            let (source, Arrival { number, data, turn }) = (&shared.source, arrival);
             let revision = prepared(shared.prepare.as_ref(), number, data);
             let exchange = shared.exchange.lock();
             if number > shared.number() {
@@ -88,6 +89,8 @@ impl<D: Table> Shared<D> {
                 drop(exchange);
                 bury(replaced);
             }
+            drop(turn);
+            number
         };
         io::run_blocking(install).await.map_err(|fault| self.source.fault("pull", fault))
     }
@@ -95,13 +98,19 @@ impl<D: Table> Shared<D> {
     /// Catches up with the store; true if there was something to catch up with.
     pub(super) async fn pull(self: &Arc<Self>) -> Result<bool, Error> {
         let _turn = self.turn.lock().await;
-        let known = self.number();
-        if self.source.revision().await? == Some(known) {
+        let stored = self.source.revision().await?;
+        if stored == Some(self.number()) {
             return Ok(false);
         }
-        let (number, data) = self.source.above(known, Unreadable::Leave).await?;
-        self.install(number, data).await?;
-        Ok(true)
+        // It may be a push of this process's, which readers are about to get.
+        drop(self.source.arriving.lock().await);
+        if stored == Some(self.number()) {
+            return Ok(false);
+        }
+        match self.source.above(|| self.number(), Unreadable::Leave).await? {
+            Some(arrival) => self.install(arrival).await.map(|_| true),
+            None => Ok(false),
+        }
     }
 
     /// Loads, and gives what was loaded to everybody.
@@ -109,13 +118,25 @@ impl<D: Table> Shared<D> {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
             let lease = self.source.lock().await?;
-            if let Some((number, data)) = self.source.make(self.number(), lease).await? {
-                self.install(number, data).await?;
-                return Ok(number);
+            self.catch_up().await;
+            if let Some(made) = self.source.make(self.number(), lease).await? {
+                return self.install(made).await;
             }
         }
         let message = "the lock was lost again and again before the data were stored";
         Err(self.source.fault("push", BackendError::unavailable(message)))
+    }
+
+    /// Before a load: takes what others have pushed, since nobody pushes during it, and
+    /// what is loaded and what is pulled would be in memory at once.
+    async fn catch_up(self: &Arc<Self>) {
+        let is_behind = |stored| stored > Some(self.number());
+        // What fails here fails the push, or matters no more after it.
+        if self.source.revision().await.is_ok_and(is_behind)
+            && let Ok(Fetched::Newer(arrival)) = self.source.fetch(&|| self.number()).await
+        {
+            let _ = self.install(arrival).await;
+        }
     }
 }
 

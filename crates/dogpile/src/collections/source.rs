@@ -6,7 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::format::{Format, Unusable};
 use super::stats::{Count, Stats};
@@ -62,14 +65,28 @@ pub(super) struct Source<D> {
     pub(super) format: Arc<Format>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stats: Stats,
+    /// How long the loader may take.
+    pub(super) load_timeout: Duration,
+    /// Held by the one revision on its way to the readers.
+    pub(super) arriving: Arc<AsyncMutex<()>>,
     /// The runtime on which the collection was opened: where its loader feels
     /// at home.
     pub(super) home: Option<Handle>,
 }
 
-/// What there is in the store, beside what is known already.
-enum Fetched<D> {
-    Newer(u64, D),
+/// A revision on its way to the readers. As long as it is, no other one is decoded
+/// or published in this process: so there are two in memory at most.
+pub(super) struct Arrival<D> {
+    pub(super) number: u64,
+    pub(super) data: D,
+    pub(super) turn: OwnedMutexGuard<()>,
+}
+
+/// What there is in the store, beside what readers have.
+pub(super) enum Fetched<D> {
+    Newer(Arrival<D>),
+    /// What readers have.
+    Known,
     /// A revision that cannot be read.
     Unreadable(u64, String),
     /// None, or one that is older: the store has lost something.
@@ -100,16 +117,18 @@ impl<D: Table> Source<D> {
         self.store.revision(&self.place).await.map_err(|fault| self.fault("check", fault))
     }
 
-    /// A revision above `known`: that of the store, or a new one, made by this
-    /// process or by another one that is faster. It waits for that one.
+    /// A revision above that which readers have, whose number `known` tells: that of
+    /// the store, or a new one, made by this process or by another one that is faster.
+    /// It waits for that one. `None` if readers have got it meanwhile.
     pub(super) async fn above(
         self: &Arc<Self>,
-        known: u64,
+        known: impl Fn() -> u64 + Send + Sync,
         unreadable: Unreadable,
-    ) -> Result<(u64, D), Error> {
+    ) -> Result<Option<Arrival<D>>, Error> {
         loop {
-            let useless = match self.fetch(known).await? {
-                Fetched::Newer(number, data) => return Ok((number, data)),
+            let useless = match self.fetch(&known).await? {
+                Fetched::Newer(arrival) => return Ok(Some(arrival)),
+                Fetched::Known => return Ok(None),
                 Fetched::Unreadable(number, why) => {
                     self.stats.count(Count::Unreadable);
                     log::collection_unreadable(&self.name, number, &why);
@@ -121,38 +140,38 @@ impl<D: Table> Source<D> {
                 Fetched::Nothing => None,
             };
             let Some(lease) = self.try_lock_or_wait().await? else { continue };
-            let now = self.revision().await?;
-            if now.is_some_and(|now| now > known) && now != useless {
+            let (now, known) = (self.revision().await?, known());
+            if now.is_some_and(|now| now >= known.max(1)) && now != useless {
                 self.unlock(lease).await;
                 continue;
             }
             if let Some(made) = self.make(known, lease).await? {
-                return Ok(made);
+                return Ok(Some(made));
             }
         }
     }
 
-    async fn fetch(self: &Arc<Self>, known: u64) -> Result<Fetched<D>, Error> {
-        let (began, mut last) = (Instant::now(), known);
+    /// What the store has, once no other revision is on its way.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        known: &(impl Fn() -> u64 + Send + Sync),
+    ) -> Result<Fetched<D>, Error> {
+        let turn = self.arriving.clone().lock_owned().await;
+        let (began, known) = (Instant::now(), known());
+        let mut last = known;
         for _ in 0..TRIES {
             let stored = self.store.read(&self.place).await;
-            let stored = stored.map_err(|fault| self.fault("pull", fault))?;
-            let Some((number, data)) = stored.filter(|(number, _)| *number > known) else {
-                return Ok(Fetched::Nothing);
+            let (number, data) = match stored.map_err(|fault| self.fault("pull", fault))? {
+                Some((number, data)) if number > known => (number, data),
+                Some((number, _)) if number == known && known > 0 => return Ok(Fetched::Known),
+                _ => return Ok(Fetched::Nothing),
             };
             last = number;
-            let source = self.clone();
-            let unpack = move || {
-                let part = |upload: &str, index| {
-                    io::block_on(source.store.read_part(&source.place, upload, index))
-                };
-                source.format.unpack(&data, part)
-            };
-            match io::run_blocking(unpack).await.map_err(|fault| self.fault("pull", fault))? {
+            match self.unpack(data).await? {
                 Ok((data, bytes)) => {
                     self.stats.pulled(began.elapsed(), bytes);
                     log::collection_pulled(&self.name, number, bytes, began.elapsed());
-                    return Ok(Fetched::Newer(number, data));
+                    return Ok(Fetched::Newer(Arrival { number, data, turn }));
                 }
                 Err(Unusable::Superseded) => {}
                 Err(Unusable::Unreadable(why)) => return Ok(Fetched::Unreadable(number, why)),
@@ -163,13 +182,25 @@ impl<D: Table> Source<D> {
         Ok(Fetched::Unreadable(last, message.to_owned()))
     }
 
+    /// The table that the store has as `data`, and how many bytes it was.
+    async fn unpack(self: &Arc<Self>, data: Bytes) -> Result<Result<(D, u64), Unusable>, Error> {
+        let source = self.clone();
+        let unpack = move || {
+            let part = |upload: &str, index| {
+                io::block_on(source.store.read_part(&source.place, upload, index))
+            };
+            source.format.unpack(&data, part)
+        };
+        io::run_blocking(unpack).await.map_err(|fault| self.fault("pull", fault))
+    }
+
     /// Loads, and publishes what was loaded as a revision above `known`. `None` if
     /// the lease was lost meanwhile: somebody else's revision came in between.
     pub(super) async fn make(
         self: &Arc<Self>,
         known: u64,
         lease: Lease,
-    ) -> Result<Option<(u64, D)>, Error> {
+    ) -> Result<Option<Arrival<D>>, Error> {
         match self.load().await {
             Ok(data) => self.publish(data, known, lease).await,
             Err(error) => {
@@ -182,7 +213,15 @@ impl<D: Table> Source<D> {
     /// What the loader makes.
     pub(super) async fn load(self: &Arc<Self>) -> Result<D, Error> {
         let began = Instant::now();
-        let loaded = (self.loader.0)().await;
+        let limit = self.clock.sleep(self.load_timeout);
+        let loaded = match select((self.loader.0)(), limit).await {
+            Either::Left((loaded, _)) => loaded,
+            Either::Right(_) => Err(format!(
+                "it was not done after {:?}: if it needs longer, raise `load_timeout` of the collection",
+                self.load_timeout
+            )
+            .into()),
+        };
         self.stats.loaded(began.elapsed(), loaded.is_ok());
         log::collection_loaded(
             &self.name,
@@ -198,7 +237,8 @@ impl<D: Table> Source<D> {
         data: D,
         known: u64,
         lease: Lease,
-    ) -> Result<Option<(u64, D)>, Error> {
+    ) -> Result<Option<Arrival<D>>, Error> {
+        let turn = self.arriving.clone().lock_owned().await;
         let (began, source) = (Instant::now(), self.clone());
         let pack = move || {
             let upload = new_token();
@@ -218,14 +258,15 @@ impl<D: Table> Source<D> {
             }
         };
         let upload = packed.upload.as_deref();
-        let published = self.store.publish(&self.place, packed.data, upload, known, lease).await;
+        let above = known.max(moment(&*self.clock));
+        let published = self.store.publish(&self.place, packed.data, upload, above, lease).await;
         let Some(number) = published.map_err(fault)? else {
             log::collection_lease_lost(&self.name);
             return Ok(None);
         };
         self.stats.pushed(began.elapsed(), packed.written);
         log::collection_pushed(&self.name, number, packed.written, began.elapsed());
-        Ok(Some((number, data)))
+        Ok(Some(Arrival { number, data, turn }))
     }
 
     /// The lock under which revisions are made, once whoever has it is done.
@@ -251,6 +292,16 @@ impl<D: Table> Source<D> {
     async fn unlock(&self, lease: Lease) {
         let _ = self.store.mutex().unlock(lease).await;
     }
+}
+
+/// What a new revision's number is above, whatever the store says: the time in
+/// milliseconds. So a store that has lost its number, all of it or the last steps, never
+/// gives one again that somebody knows.
+fn moment(clock: &dyn Clock) -> u64 {
+    Duration::try_from_secs_f64(clock.now())
+        .ok()
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
 }
 
 /// Before another attempt at a store that is away: not all at once, and not
