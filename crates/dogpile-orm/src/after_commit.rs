@@ -2,16 +2,22 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::thread;
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+use tokio::runtime::Handle;
+
+enum Work {
+    Async(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Blocking(Box<dyn FnOnce() + Send>),
+}
 
 /// Work that waits for a commit: refreshing what the transaction has changed.
 ///
-/// The transactions of [`sqlx`](crate::sqlx), [`sea_orm`](crate::sea_orm) and
-/// [`diesel`](crate::diesel) each carry one. Dropping it, as a rollback does, drops the
-/// work.
+/// The transactions of [`sqlx`](crate::sqlx), [`sea_orm`](crate::sea_orm),
+/// [`diesel`](crate::diesel) and [`diesel_async`](crate::diesel_async) each carry one.
+/// Dropping it, as a rollback does, drops the work.
 #[derive(Default)]
 #[must_use = "what is dropped never happens"]
 pub struct AfterCommit(Vec<Work>);
@@ -23,18 +29,19 @@ impl AfterCommit {
     }
 
     /// Has `work` done after the commit. It may borrow nothing of the transaction: it
-    /// needs a connection of its own. What it comes to is dropped; of an error, the
-    /// consequence is that old rows live until they expire.
+    /// needs a connection of its own. What it comes to is dropped; of an error, or a
+    /// panic, the consequence is that old rows live until they expire. (A refresh that
+    /// fails is logged and counted by its region.)
     pub fn add<F>(&mut self, work: F)
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.0.push(Box::pin(async { drop(work.await) }));
+        self.0.push(Work::Async(Box::pin(async { drop(work.await) })));
     }
 
     /// The same for work that blocks.
     pub fn add_blocking<T>(&mut self, work: impl FnOnce() -> T + Send + 'static) {
-        self.0.push(Box::pin(async { drop(work()) }));
+        self.0.push(Work::Blocking(Box::new(|| drop(work()))));
     }
 
     /// How much work is waiting.
@@ -47,39 +54,42 @@ impl AfterCommit {
         self.0.is_empty()
     }
 
-    /// It is committed: does the work in its order, behind: as a task of the caller's
-    /// tokio runtime, or on a thread of its own where there is none.
+    /// It is committed: does the work in its order, behind, on the caller's tokio runtime;
+    /// where there is none, on a thread of its own, where async work that needs tokio
+    /// cannot be done.
     pub fn committed(self) {
         if self.is_empty() {
             return;
         }
-        let all = async {
-            for work in self.0 {
-                work.await;
-            }
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(all)),
-            Err(_) => on_a_thread(all),
-        }
-    }
-
-    /// The same on a thread of its own, for work that blocks.
-    pub fn committed_blocking(self) {
-        if !self.is_empty() {
-            on_a_thread(async {
-                for work in self.0 {
-                    work.await;
-                }
-            });
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(in_turn(self.0))),
+            Err(_) => on_a_thread(self.0),
         }
     }
 }
 
+/// Each as a task of its own: a panic of one is no reason to drop the next.
+async fn in_turn(all: Vec<Work>) {
+    for work in all {
+        let _ = match work {
+            Work::Async(work) => tokio::spawn(work).await,
+            Work::Blocking(work) => tokio::task::spawn_blocking(work).await,
+        };
+    }
+}
+
 /// If there can be no thread, the work is dropped: as if the process had died.
-fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
+fn on_a_thread(all: Vec<Work>) {
+    let run = |work| match work {
+        Work::Async(work) => pollster::block_on(work),
+        Work::Blocking(work) => work(),
+    };
     let thread = thread::Builder::new().name("dogpile-after-commit".into());
-    drop(thread.spawn(|| pollster::block_on(work)));
+    drop(thread.spawn(move || {
+        for work in all {
+            let _ = catch_unwind(AssertUnwindSafe(|| run(work)));
+        }
+    }));
 }
 
 impl fmt::Debug for AfterCommit {

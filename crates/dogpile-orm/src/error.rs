@@ -1,5 +1,6 @@
 //! What can go wrong with a cached query.
 
+use std::convert::Infallible;
 use std::fmt;
 
 /// A `Result` of a cached query over a library with errors of type `E`.
@@ -20,6 +21,14 @@ pub enum Error<E> {
         /// The key that was looked for.
         key: String,
     },
+    /// Rows of this type would not come out of the cache as they went in. Nothing is
+    /// cached.
+    LostField {
+        /// The row's type.
+        row: &'static str,
+        /// The field that serde writes and does not read.
+        field: String,
+    },
     /// No region of this name is registered.
     UnknownRegion {
         /// The name.
@@ -32,6 +41,19 @@ pub enum Error<E> {
     Cache(dogpile::Error),
 }
 
+impl Error<Infallible> {
+    /// The same, where there could have been an error of a database.
+    pub(crate) fn widen<E>(self) -> Error<E> {
+        match self {
+            Self::Database(never) => match never {},
+            Self::NotCached { region, key } => Error::NotCached { region, key },
+            Self::LostField { row, field } => Error::LostField { row, field },
+            Self::UnknownRegion { name, known } => Error::UnknownRegion { name, known },
+            Self::Cache(fault) => Error::Cache(fault),
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,6 +64,11 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                     "region `{region}` has nothing under `{key}`, and only it was to be asked"
                 )
             }
+            Self::LostField { row, field } => write!(
+                f,
+                "rows of the type `{row}` lose their field `{field}` in a cache: serde writes it, and does \
+                 not read it. Remove `#[serde(skip_deserializing)]`, or cache a type of your own"
+            ),
             Self::UnknownRegion { name, known } => write!(
                 f,
                 "there is no region `{name}` for queries: known are {}; register it, or name it in the settings",
@@ -57,7 +84,7 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
         match self {
             Self::Database(error) => error.source(),
             Self::Cache(error) => error.source(),
-            Self::NotCached { .. } | Self::UnknownRegion { .. } => None,
+            Self::NotCached { .. } | Self::LostField { .. } | Self::UnknownRegion { .. } => None,
         }
     }
 }

@@ -20,8 +20,9 @@
 //!
 //! A hash of the statement's text, the bound values with their types, as they are
 //! sent to the database, the kind of database, what is asked for (all rows, one, a
-//! count), and the row's type with the names of its fields; so a struct with a new
-//! field finds no old rows. A [part of your own](FromCache::key_part) goes before the
+//! count), and the row's type with the names of its fields, and of those of structs in it; so
+//! a struct with a new field finds no old rows. (What `#[serde(flatten)]` brings in cannot
+//! be seen: change a key part, if that changes.) A [part of your own](FromCache::key_part) goes before the
 //! hash, where it can be read.
 //!
 //! Regions are not told apart by the database that they are for: give each database
@@ -31,7 +32,7 @@
 //! # After a write
 //!
 //! By expiration alone, rows are as old as the region allows. `invalidate` forgets one
-//! statement's, [`invalidate_tables`] what was read from a table by the queries that
+//! statement's (with the same key part and tables, in the same type of row), [`invalidate_tables`] what was read from a table by the queries that
 //! name it; [`AfterCommit`] is for what has to happen once a transaction is
 //! committed: each library's module has a transaction that carries one. What is
 //! registered there runs behind, on a connection of its own, and not at all if the
@@ -41,7 +42,7 @@
 //! # Related rows
 //!
 //! [`Related`] loads what belongs to many parents through the cache, per parent, with
-//! one query for all that are missing.
+//! one query for all that are missing. It is a cached query too, with the same options.
 //!
 //! # Within a session
 //!
@@ -65,7 +66,9 @@
 mod after_commit;
 mod error;
 mod from_cache;
+mod kept;
 mod key;
+mod options;
 mod regions;
 mod related;
 mod session;
@@ -85,9 +88,9 @@ pub use after_commit::AfterCommit;
 pub use error::{Error, Result};
 pub use from_cache::{FromCache, Row};
 pub use regions::{InRegion, configure, region, register};
-pub use related::Related;
+pub use related::{Loading, Related, Relationship};
 pub use session::{Form, InSession, Owned, Session};
-pub use tables::invalidate_tables;
+pub use tables::{invalidate_tables, invalidate_tables_blocking};
 
 #[cfg(all(doctest, feature = "sqlx"))]
 #[doc = include_str!("../README.md")]

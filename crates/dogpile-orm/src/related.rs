@@ -2,14 +2,20 @@
 //! for all that are missing.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 
-use dogpile::{Cacheable, Expiration, Failure, Serde};
+use dogpile::{Always, Failure, Region, ShouldCache};
+use tokio::sync::Mutex;
 
 use crate::error::Error;
+use crate::from_cache::{FromCache, Row};
+use crate::kept::{Shaped, lost_field};
+use crate::options::{Asks, Options, not_cached};
 use crate::regions::InRegion;
+use crate::session::{Form, Owned};
+use crate::tables::Versions;
 
 /// A relationship that is loaded through a region: has-one (rows of the type
 /// `Option<T>`), has-many and many-to-many (`Vec<T>`).
@@ -40,58 +46,154 @@ use crate::regions::InRegion;
 /// ```
 ///
 /// Each parent has an entry of its own, shared by all who load the relationship of
-/// that name, one parent or many at a time. Several relationships of the same parents
-/// are several loads, each with one query at most.
-#[must_use = "a relationship does nothing until it is loaded"]
-pub struct Related<'r> {
-    region: InRegion<'r>,
-    name: &'r str,
-    expiration: Option<Expiration>,
-}
+/// that name, one parent or many at a time. It has the options of a cached query:
+/// expiration, `of_table`, `in_session` (what the session has already, runs no query and
+/// asks no cache), `cache_only`, `refresh` and so on. Rows of another shape, as before a
+/// column was added, count as missing.
+///
+/// Several relationships of the same parents are combined by `try_join!`: each is one
+/// query at most, and all of them run at once:
+///
+/// ```
+/// # use dogpile::{Config, Region, backend::Memory};
+/// # use dogpile_orm::Related;
+/// # static RELATED: Region = Region::new("related");
+/// # async fn of(ids: Vec<u32>) -> Result<Vec<Vec<u32>>, std::io::Error> { Ok(ids.into_iter().map(|id| vec![id]).collect()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # RELATED.configure(Config::new(Memory::new(10_000)))?;
+/// # let (addresses, orders) = (of, of);
+/// let people = [1, 2, 3];
+/// let (addresses, orders) = tokio::try_join!(
+///     Related::new(&RELATED, "person.addresses").load(people, addresses),
+///     Related::new(&RELATED, "person.orders").load(people, orders),
+/// )?;
+/// # assert_eq!((addresses.len(), orders.len()), (3, 3));
+/// # Ok(())
+/// # }
+/// ```
+pub type Related<'r, C = Always, S = Owned> = FromCache<'r, Relationship<'r>, C, S>;
+
+/// The name of a relationship; see [`Related`].
+#[derive(Debug, Clone, Copy)]
+pub struct Relationship<'r>(&'r str);
+
+/// What a query for related rows returns, if it borrows its connection; see
+/// [`Related::load_with`](FromCache::load_with).
+pub type Loading<'c, T, E> = Pin<Box<dyn Future<Output = Result<Vec<T>, E>> + Send + 'c>>;
 
 impl<'r> Related<'r> {
-    /// The relationship `name` (`person.addresses`; without a colon, which ends it in
-    /// the keys), kept in `region`: a reference, or
+    /// The relationship `name` (`person.addresses`), kept in `region`: a reference, or
     /// the name of a [registered](crate::register) one.
     pub fn new(region: impl Into<InRegion<'r>>, name: &'r str) -> Self {
-        Self { region: region.into(), name, expiration: None }
+        Self::of(Relationship(name), region.into())
     }
+}
 
-    /// How long what is loaded now lives, instead of what the region says.
-    pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
-        self.expiration = Some(expiration.into());
-        self
-    }
-
+impl<C, S: Form> Related<'_, C, S> {
     /// What belongs to each of `parents`, in their order. `query` is called with those
-    /// that are not cached, if there are any, and returns one value for each, in
-    /// their order.
+    /// that are not cached, if there are any, each once, and returns one value for each,
+    /// in their order.
     ///
     /// A parent is named by what `Display` shows of it: its primary key.
     ///
     /// # Errors
     ///
-    /// Those of `query`, and [`Error::Cache`] if it returns another number of values.
-    /// When the cache is away, it is called with all.
+    /// Those of `query`, and [`Error::Cache`] if it returns another number of values; a
+    /// miss, if only the cache is asked. When the cache is away, it is called with all.
     pub async fn load<P, T, E, F>(
         self,
         parents: impl IntoIterator<Item = P>,
         mut query: impl FnMut(Vec<P>) -> F + Send,
-    ) -> Result<Vec<T>, Error<E>>
+    ) -> Result<Vec<S::Of<T>>, Error<E>>
     where
         P: fmt::Display + Clone + Send + Sync,
-        T: Cacheable<Serde>,
+        T: Row,
+        C: ShouldCache<T>,
         E: Send,
         F: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let parents = Parents::new(self.name, parents);
-        let region = self.region.find()?;
-        let mut entries = region.entries(&parents.keys);
-        if let Some(expiration) = self.expiration {
-            entries = entries.expiration(expiration);
+        let Self { query: relationship, options } = self;
+        let region = options.find()?;
+        let mut parents = Parents::new(relationship, &options, &region, parents);
+        if parents.is_complete() {
+            return Ok(parents.found());
         }
-        let find = |missing: Vec<String>| query(parents.of(&missing));
-        entries.try_get_or_create(find).await.map_err(failed)
+        let versions = Versions::of(&region, &options.tables).await;
+        let keys = parents.stored_under(&versions);
+        let may =
+            |kept: &Shaped<T>| versions.are_known() && options.should_cache.should_cache(&kept.0);
+        let values = match options.asks {
+            Asks::CacheOnly => {
+                let found = region.entries(&keys).ignore_expiration().get().await;
+                all_known(found, &region, &parents.open)?
+            }
+            Asks::Database => {
+                let values = shaped(query(parents.open_ones()).await, &region, keys.len())?;
+                let accepted = keys.iter().zip(&values).filter(|(_, kept)| may(kept));
+                // As with one key: the caller gets the value all the same.
+                let _ = region.set_multi(accepted).await;
+                values
+            }
+            Asks::CacheFirst => {
+                let mut entries = region.entries(&keys);
+                if let Some(expiration) = &options.expiration {
+                    entries = entries.expiration(expiration.clone());
+                }
+                let find = |missing: Vec<String>| {
+                    let (count, found) = (missing.len(), query(parents.at(&keys, &missing)));
+                    let region = &region;
+                    async move { shaped(found.await, region, count) }
+                };
+                entries.should_cache(may).try_get_or_create(find).await.map_err(failed)?
+            }
+        };
+        parents.keep(&options, &region, values);
+        Ok(parents.found())
+    }
+
+    /// The same with a query that borrows its one connection:
+    ///
+    /// ```no_run
+    /// # use dogpile::Region;
+    /// # use dogpile_orm::Related;
+    /// # static RELATED: Region = Region::new("related");
+    /// # struct Connection;
+    /// # async fn orders(_: &mut Connection, _: Vec<i64>) -> Result<Vec<Vec<String>>, std::io::Error> { Ok(vec![]) }
+    /// # async fn example(mut connection: Connection) -> Result<(), dogpile_orm::Error<std::io::Error>> {
+    /// let orders = Related::new(&RELATED, "customer.orders")
+    ///     .load_with([1, 2], &mut connection, |connection, customers| {
+    ///         Box::pin(async move { orders(connection, customers).await })
+    ///     })
+    ///     .await?;
+    /// # let _ = orders;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load).
+    pub async fn load_with<X, P, T, E>(
+        self,
+        parents: impl IntoIterator<Item = P>,
+        connection: &mut X,
+        query: impl for<'c> FnMut(&'c mut X, Vec<P>) -> Loading<'c, T, E> + Send,
+    ) -> Result<Vec<S::Of<T>>, Error<E>>
+    where
+        X: Send,
+        P: fmt::Display + Clone + Send + Sync,
+        T: Row,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        // Nobody waits for it: one query runs at a time.
+        let own = Mutex::new((connection, query));
+        let query = |missing| async {
+            let (connection, query) = &mut *own.lock().await;
+            query(connection, missing).await
+        };
+        self.load(parents, query).await
     }
 
     /// The same for code that blocks.
@@ -103,20 +205,47 @@ impl<'r> Related<'r> {
         self,
         parents: impl IntoIterator<Item = P>,
         mut query: impl FnMut(Vec<P>) -> Result<Vec<T>, E> + Send,
-    ) -> Result<Vec<T>, Error<E>>
+    ) -> Result<Vec<S::Of<T>>, Error<E>>
     where
         P: fmt::Display + Clone + Send + Sync,
-        T: Cacheable<Serde>,
+        T: Row,
+        C: ShouldCache<T>,
         E: Send,
     {
-        let parents = Parents::new(self.name, parents);
-        let region = self.region.find()?;
-        let mut entries = region.blocking().entries(&parents.keys);
-        if let Some(expiration) = self.expiration {
-            entries = entries.expiration(expiration);
+        let Self { query: relationship, options } = self;
+        let region = options.find()?;
+        let mut parents = Parents::new(relationship, &options, &region, parents);
+        if parents.is_complete() {
+            return Ok(parents.found());
         }
-        let find = |missing: Vec<String>| query(parents.of(&missing));
-        entries.try_get_or_create(find).map_err(failed)
+        let versions = Versions::of_blocking(&region, &options.tables);
+        let keys = parents.stored_under(&versions);
+        let may =
+            |kept: &Shaped<T>| versions.are_known() && options.should_cache.should_cache(&kept.0);
+        let values = match options.asks {
+            Asks::CacheOnly => {
+                let found = region.blocking().entries(&keys).ignore_expiration().get();
+                all_known(found, &region, &parents.open)?
+            }
+            Asks::Database => {
+                let values = shaped(query(parents.open_ones()), &region, keys.len())?;
+                let accepted = keys.iter().zip(&values).filter(|(_, kept)| may(kept));
+                let _ = region.blocking().set_multi(accepted);
+                values
+            }
+            Asks::CacheFirst => {
+                let mut entries = region.blocking().entries(&keys);
+                if let Some(expiration) = &options.expiration {
+                    entries = entries.expiration(expiration.clone());
+                }
+                let find = |missing: Vec<String>| {
+                    shaped(query(parents.at(&keys, &missing)), &region, missing.len())
+                };
+                entries.should_cache(may).try_get_or_create(find).map_err(failed)?
+            }
+        };
+        parents.keep(&options, &region, values);
+        Ok(parents.found())
     }
 
     /// Forgets what is cached for these parents.
@@ -127,47 +256,143 @@ impl<'r> Related<'r> {
     pub async fn invalidate<P: fmt::Display>(
         self,
         parents: impl IntoIterator<Item = P>,
-    ) -> Result<(), Error<Infallible>> {
-        let keys = Parents::new(self.name, parents).keys;
-        self.region.find()?.delete_multi(&keys).await.map_err(Error::Cache)
+    ) -> Result<(), Error<std::convert::Infallible>> {
+        let keys = self.keys(parents);
+        self.options.forget(&keys).await
+    }
+
+    /// The same for code that blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the cache fails.
+    pub fn invalidate_blocking<P: fmt::Display>(
+        self,
+        parents: impl IntoIterator<Item = P>,
+    ) -> Result<(), Error<std::convert::Infallible>> {
+        let keys = self.keys(parents);
+        self.options.forget_blocking(&keys)
+    }
+
+    fn keys<P: fmt::Display>(&self, parents: impl IntoIterator<Item = P>) -> Vec<String> {
+        let part = self.options.key_part();
+        parents.into_iter().map(|parent| self.query.key(part, &parent)).collect()
     }
 }
 
-/// Parents and the keys of what belongs to them.
-struct Parents<P> {
-    parents: Vec<P>,
-    keys: Vec<String>,
+impl Relationship<'_> {
+    /// Whatever name, part and parent hold, no two of them meet.
+    fn key(&self, part: Option<&str>, parent: &impl fmt::Display) -> String {
+        let escaped = |text: &str| text.replace('%', "%25").replace(':', "%3A").replace('@', "%40");
+        let name = escaped(self.0);
+        match part {
+            Some(part) => format!("related:{name}@{}:{parent}", escaped(part)),
+            None => format!("related:{name}:{parent}"),
+        }
+    }
 }
 
-impl<P: fmt::Display> Parents<P> {
-    fn new(name: &str, parents: impl IntoIterator<Item = P>) -> Self {
-        let parents: Vec<P> = parents.into_iter().collect();
-        let keys = parents.iter().map(|parent| format!("related:{name}:{parent}")).collect();
-        Self { parents, keys }
+/// Parents on their way to what belongs to them.
+struct Parents<P, V> {
+    /// The key of each that was asked for.
+    asked: Vec<String>,
+    found: HashMap<String, V>,
+    /// Those that are to be found yet, each once.
+    open: Vec<(String, P)>,
+}
+
+impl<P: fmt::Display + Clone, V: Clone + Send + Sync + 'static> Parents<P, V> {
+    fn new<C, S: Form>(
+        relationship: Relationship<'_>,
+        options: &Options<'_, C, S>,
+        region: &Region,
+        parents: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let mut all = Self { asked: Vec::new(), found: HashMap::new(), open: Vec::new() };
+        let mut known = std::collections::HashSet::new();
+        for parent in parents {
+            let key = relationship.key(options.key_part(), &parent);
+            if known.insert(key.clone()) {
+                match options.in_session(region, &key) {
+                    Some(found) => drop(all.found.insert(key.clone(), found)),
+                    None => all.open.push((key.clone(), parent)),
+                }
+            }
+            all.asked.push(key);
+        }
+        all
     }
 
-    /// The parents that have these keys.
-    fn of(&self, keys: &[String]) -> Vec<P>
-    where
-        P: Clone,
+    fn is_complete(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn stored_under(&self, versions: &Versions) -> Vec<String> {
+        self.open.iter().map(|(key, _)| versions.behind(key)).collect()
+    }
+
+    fn open_ones(&self) -> Vec<P> {
+        self.open.iter().map(|(_, parent)| parent.clone()).collect()
+    }
+
+    /// Those that are `missing` among the `keys` under which they are stored.
+    fn at(&self, keys: &[String], missing: &[String]) -> Vec<P> {
+        let places: HashMap<&String, &P> =
+            keys.iter().zip(self.open.iter().map(|(_, parent)| parent)).collect();
+        missing.iter().filter_map(|key| places.get(key).map(|&parent| parent.clone())).collect()
+    }
+
+    /// Each of those that were open has a value now.
+    fn keep<T, C, S>(
+        &mut self,
+        options: &Options<'_, C, S>,
+        region: &Region,
+        values: Vec<Shaped<T>>,
+    ) where
+        T: Row,
+        S: Form<Of<T> = V>,
     {
-        let known: HashMap<&String, &P> = self.keys.iter().zip(&self.parents).collect();
-        keys.iter().filter_map(|key| known.get(key).map(|&parent| parent.clone())).collect()
+        for ((key, _), Shaped(value)) in std::mem::take(&mut self.open).into_iter().zip(values) {
+            let value = options.keep(region, &key, S::of(value));
+            self.found.insert(key, value);
+        }
+    }
+
+    fn found(self) -> Vec<V> {
+        self.asked.iter().filter_map(|key| self.found.get(key).cloned()).collect()
     }
 }
 
-fn failed<E>(failure: Failure<E>) -> Error<E> {
+/// What a query has made for `asked` parents.
+fn shaped<T: Row, E>(
+    made: Result<Vec<T>, E>,
+    region: &Region,
+    asked: usize,
+) -> Result<Vec<Shaped<T>>, Error<E>> {
+    let made = made.map_err(Error::Database)?;
+    if made.len() != asked {
+        let (region, returned) = (region.name().to_owned(), made.len());
+        return Err(Error::Cache(dogpile::Error::WrongCount { region, asked, returned }));
+    }
+    match made.iter().find_map(lost_field) {
+        None => Ok(made.into_iter().map(Shaped).collect()),
+        Some(field) => Err(Error::LostField { row: std::any::type_name::<T>(), field }),
+    }
+}
+
+fn all_known<P, T, E>(
+    found: dogpile::Result<Vec<Option<Shaped<T>>>>,
+    region: &Region,
+    open: &[(String, P)],
+) -> Result<Vec<Shaped<T>>, Error<E>> {
+    let found = found.map_err(Error::Cache)?;
+    let known = found.into_iter().zip(open);
+    known.map(|(value, (key, _))| value.ok_or_else(|| not_cached(region, key))).collect()
+}
+
+fn failed<E>(failure: Failure<Error<E>>) -> Error<E> {
     match failure {
-        Failure::Creator(error) => Error::Database(error),
+        Failure::Creator(error) => error,
         Failure::Cache(fault) => Error::Cache(fault),
-    }
-}
-
-impl fmt::Debug for Related<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Related")
-            .field("region", &self.region)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,8 @@
 //! Forgetting all that was read from a table: each table has a version in the region,
 //! which is a part of the keys of the queries that name it.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 
 use dogpile::Region;
@@ -19,22 +21,66 @@ fn new_version() -> String {
     format!("{:016x}{:016x}", random[0], random[1])
 }
 
-/// The versions of `tables`, as a part of a key. A table without one gets one, so
-/// that what has been lost makes misses, never old rows.
-pub(crate) async fn versions(region: &Region, tables: &[String]) -> dogpile::Result<String> {
-    let keys = tables.iter().map(|table| key(table));
-    let make = async |missing: Vec<String>| missing.iter().map(|_| new_version()).collect();
-    let found = region.entries(keys).ignore_expiration().get_or_create(make).await?;
-    Ok(found.concat())
+fn new_versions(missing: &[String]) -> Vec<String> {
+    missing.iter().map(|_| new_version()).collect()
 }
 
-/// The same for code that blocks.
-#[cfg(feature = "diesel")]
-pub(crate) fn versions_blocking(region: &Region, tables: &[String]) -> dogpile::Result<String> {
-    let keys: Vec<String> = tables.iter().map(|table| key(table)).collect();
-    let make = |missing: Vec<String>| missing.iter().map(|_| new_version()).collect();
-    let entries = region.blocking().entries(&keys).ignore_expiration();
-    Ok(entries.get_or_create(make)?.concat())
+/// The versions of some tables.
+pub(crate) enum Versions {
+    /// There are no tables.
+    None,
+    Known(String),
+    /// The cache failed. What is read now is shared by those who ask meanwhile, and
+    /// stored by nobody: it could not be told from what was read before.
+    Unknown,
+}
+
+impl Versions {
+    /// A table without a version gets one, so that what has been lost makes misses, never
+    /// old rows.
+    pub(crate) async fn of(region: &Region, tables: &BTreeSet<String>) -> Self {
+        if tables.is_empty() {
+            return Self::None;
+        }
+        let make = async |missing: Vec<String>| new_versions(&missing);
+        let entries = region.entries(tables.iter().map(|table| key(table)));
+        Self::found(entries.ignore_expiration().strict().get_or_create(make).await)
+    }
+
+    /// The same for code that blocks.
+    pub(crate) fn of_blocking(region: &Region, tables: &BTreeSet<String>) -> Self {
+        if tables.is_empty() {
+            return Self::None;
+        }
+        let make = |missing: Vec<String>| new_versions(&missing);
+        let entries = region.blocking().entries(tables.iter().map(|table| key(table)));
+        Self::found(entries.ignore_expiration().strict().get_or_create(make))
+    }
+
+    fn found(versions: dogpile::Result<Vec<String>>) -> Self {
+        versions.map_or(Self::Unknown, |versions| Self::Known(versions.concat()))
+    }
+
+    pub(crate) fn are_known(&self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
+    /// `key`, with the versions behind it.
+    pub(crate) fn behind(&self, key: &str) -> String {
+        match self {
+            Self::None => key.to_owned(),
+            Self::Known(versions) => format!("{key}:{versions}"),
+            Self::Unknown => format!("{key}:unknown"),
+        }
+    }
+
+    pub(crate) fn behind_all(&self, keys: &[String]) -> Vec<String> {
+        keys.iter().map(|key| self.behind(key)).collect()
+    }
+}
+
+fn replaced<T: fmt::Display>(tables: impl IntoIterator<Item = T>) -> Vec<(String, String)> {
+    tables.into_iter().map(|table| (key(&table.to_string()), new_version())).collect()
 }
 
 /// Makes all results count as missing that were stored in `region` by queries that name
@@ -55,16 +101,32 @@ pub(crate) fn versions_blocking(region: &Region, tables: &[String]) -> dogpile::
 /// # }
 /// ```
 ///
+/// A [`Session`](crate::Session) goes on with what it has.
+///
 /// # Errors
 ///
 /// If the cache fails, or there is no such region.
 pub async fn invalidate_tables<'r, T: fmt::Display>(
     region: impl Into<InRegion<'r>>,
     tables: impl IntoIterator<Item = T>,
-) -> Result<(), Error<std::convert::Infallible>> {
-    let versions: Vec<(String, String)> =
-        tables.into_iter().map(|table| (key(&table.to_string()), new_version())).collect();
+) -> Result<(), Error<Infallible>> {
+    let versions = replaced(tables);
     let region = region.into().find()?;
-    let versions = versions.iter().map(|(key, version)| (key.as_str(), version));
+    let versions = versions.iter().map(|(key, version)| (key, version));
     region.set_multi(versions).await.map_err(Error::Cache)
+}
+
+/// The same for code that is not async.
+///
+/// # Errors
+///
+/// As of [`invalidate_tables`].
+pub fn invalidate_tables_blocking<'r, T: fmt::Display>(
+    region: impl Into<InRegion<'r>>,
+    tables: impl IntoIterator<Item = T>,
+) -> Result<(), Error<Infallible>> {
+    let versions = replaced(tables);
+    let region = region.into().find()?;
+    let versions = versions.iter().map(|(key, version)| (key, version));
+    region.blocking().set_multi(versions).map_err(Error::Cache)
 }

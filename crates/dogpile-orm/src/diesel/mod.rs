@@ -42,6 +42,7 @@
 
 mod transaction;
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 
 use diesel::backend::Backend;
@@ -54,6 +55,7 @@ use dogpile::ShouldCache;
 
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
+use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::session::Form;
@@ -67,7 +69,7 @@ pub trait FromCacheExt: AsQuery + Sized {
     /// [registered](crate::register) one.
     #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Diesel<Self::Query>> {
-        FromCache::new(Diesel(self.as_query()), region.into())
+        FromCache::of(Diesel(self.as_query()), region.into())
     }
 }
 
@@ -76,6 +78,12 @@ impl<Q: AsQuery> FromCacheExt for Q {}
 /// A query of Diesel's, for connections that block.
 #[derive(Debug)]
 pub struct Diesel<Q>(Q);
+
+impl From<Error<Infallible>> for DieselError {
+    fn from(error: Error<Infallible>) -> Self {
+        error.widen::<Self>().into()
+    }
+}
 
 impl From<Error<Self>> for DieselError {
     fn from(error: Error<Self>) -> Self {
@@ -197,10 +205,9 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
         let Self { query: Diesel(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
-        let run = || RunQueryDsl::get_result(query, connection).optional();
-        options
-            .fetch_blocking(&key, run, |one: Option<U>| one.map(S::of))?
-            .ok_or(Error::Database(DieselError::NotFound))
+        let run = || RunQueryDsl::get_result(query, connection).optional().map(One);
+        let found = options.for_one().fetch_blocking(&key, run, |One(one)| one.map(S::of))?;
+        found.ok_or(Error::Database(DieselError::NotFound))
     }
 
     /// The same with `LIMIT 1`.

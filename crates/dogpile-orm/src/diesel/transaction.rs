@@ -7,7 +7,8 @@ use diesel::result::Error as DieselError;
 use crate::AfterCommit;
 
 /// Runs `work` in a transaction, as Diesel's own `transaction` does; what it registers
-/// is done behind, on a thread, once that is committed.
+/// is done behind, once that is committed: on the caller's tokio runtime, or on a thread
+/// where there is none.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -44,6 +45,6 @@ where
     }
     let mut after = AfterCommit::new();
     let done = connection.transaction(|connection| work(connection, &mut after))?;
-    after.committed_blocking();
+    after.committed();
     Ok(done)
 }

@@ -41,22 +41,29 @@
 //! # }
 //! ```
 //!
-//! Models have to implement serde's traits and `Clone`. It works for `find` and what
-//! comes of it: `find_also_related`, `into_model`, `into_partial_model`, `into_tuple`.
+//! Models have to implement serde's traits and `Clone`, and to read back each field that
+//! they write: without `skip_deserializing`, which SeaORM's generator can put on primary
+//! keys. It works for `find` and what comes of it: `find_also_related`,
+//! `find_with_related`, `into_model`, `into_partial_model`, `into_tuple`, `from_raw_sql`; not
+//! for the entity loader (`Entity::load()`), whose relations are loaded through
+//! [`Related`](crate::Related) instead.
 
 mod related;
 mod transaction;
 
+use std::convert::Infallible;
 use std::future::Future;
 
 use dogpile::ShouldCache;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, EntityTrait, PaginatorTrait, QuerySelect, QueryTrait,
-    Select, SelectTwo, SelectTwoRequired, Selector, SelectorTrait, Statement,
+    Select, SelectTwo, SelectTwoMany, SelectTwoRequired, Selector, SelectorRaw, SelectorTrait,
+    Statement,
 };
 
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
+use crate::kept::One;
 use crate::key::{ALL, COUNT, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::session::Form;
@@ -70,11 +77,17 @@ pub trait FromCacheExt: Query {
     /// [registered](crate::register) one.
     #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self> {
-        FromCache::new(self, region.into())
+        FromCache::of(self, region.into())
     }
 }
 
 impl<Q: Query> FromCacheExt for Q {}
+
+impl From<Error<Infallible>> for DbErr {
+    fn from(error: Error<Infallible>) -> Self {
+        error.widen::<Self>().into()
+    }
+}
 
 impl From<Error<DbErr>> for DbErr {
     fn from(error: Error<Self>) -> Self {
@@ -114,7 +127,7 @@ pub trait Ready: Send {
 }
 
 macro_rules! select {
-    ([$($generics:tt)*] $query:ty, $item:ty) => {
+    ([$($generics:tt)*] $query:ty, $item:ty, |$self:ident, $db:ident| $one:expr) => {
         impl<$($generics)*> sealed::Sealed for $query {}
 
         impl<$($generics)*> Query for $query {
@@ -137,12 +150,15 @@ macro_rules! select {
             }
 
             async fn one<D: ConnectionTrait>(
-                self,
-                db: &D,
+                $self,
+                $db: &D,
             ) -> std::result::Result<Option<$item>, DbErr> {
-                self.one(db).await
+                $one
             }
         }
+    };
+    ([$($generics:tt)*] $query:ty, $item:ty) => {
+        select!([$($generics)*] $query, $item, |self, db| self.one(db).await);
     };
 }
 
@@ -155,6 +171,12 @@ select!(
     [E: EntityTrait<Model: Send>, F: EntityTrait<Model: Send>]
     SelectTwoRequired<E, F>, (E::Model, F::Model)
 );
+// A limit would cut off rows that belong to the first one.
+select!(
+    [E: EntityTrait<Model: Send>, F: EntityTrait<Model: Send>]
+    SelectTwoMany<E, F>, (E::Model, Vec<F::Model>),
+    |self, db| Ok(self.all(db).await?.into_iter().next())
+);
 
 impl<S: SelectorTrait<Item: Send> + Send> sealed::Sealed for Selector<S> {}
 
@@ -164,6 +186,18 @@ impl<S: SelectorTrait<Item: Send> + Send> Query for Selector<S> {
 
     fn prepare(self, backend: DbBackend) -> (Statement, Prepared<S>) {
         let statement = self.into_statement(backend);
+        (statement.clone(), Prepared { statement, rows: std::marker::PhantomData })
+    }
+}
+
+impl<S: SelectorTrait<Item: Send> + Send> sealed::Sealed for SelectorRaw<S> {}
+
+impl<S: SelectorTrait<Item: Send> + Send> Query for SelectorRaw<S> {
+    type Item = S::Item;
+    type Ready = Prepared<S>;
+
+    fn prepare(self, _backend: DbBackend) -> (Statement, Prepared<S>) {
+        let statement = self.into_statement();
         (statement.clone(), Prepared { statement, rows: std::marker::PhantomData })
     }
 }
@@ -214,6 +248,9 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
 
     /// The first row, if there is any. That there is none is remembered too.
     ///
+    /// Of `find_with_related`, and of what `into_model`, `into_tuple` and the like have made,
+    /// the database sends all rows; give the latter a `limit(1)` before.
+    ///
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
@@ -224,8 +261,8 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
         let key = fingerprint(&statement).key(self.options.key_part(), ONE, &shape);
-        let one = |one: Option<Q::Item>| one.map(S::of);
-        self.options.fetch(&key, || ready.one(db), one).await
+        let run = || async { ready.one(db).await.map(One) };
+        self.options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
     }
 
     /// How many rows there are.
@@ -270,7 +307,7 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
     }
 
     /// Forgets what is cached for this statement with these values: all rows, the
-    /// first one, their number.
+    /// first one, their number (with this key part, of these tables, if it names any).
     ///
     /// # Errors
     ///

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-use dogpile::Cacheable;
+use dogpile::ShouldCache;
 use sea_orm::{
-    ConnectionTrait, DbErr, EntityTrait, IdenStatic, Iterable, LoaderTrait, ModelTrait,
-    PrimaryKeyToColumn,
+    ConnectionTrait, DbErr, EntityOrSelect, EntityTrait, IdenStatic, Iterable, LoaderTrait,
+    ModelTrait, PrimaryKeyToColumn,
 };
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::from_cache::Row;
 use crate::related::Related;
+use crate::session::Form;
 
 /// A parent, named by the columns that its relation begins at: of a `belongs_to` those
 /// that refer, so that parents which refer to the same row share it.
@@ -57,50 +58,73 @@ fn models<M>(parents: Vec<Parent<M>>) -> Vec<M> {
     parents.into_iter().map(|parent| parent.model).collect()
 }
 
-impl Related<'_> {
+impl<C, S: Form> Related<'_, C, S> {
     /// The row of `R` that each of `parents` has or belongs to, if any: by one query for
-    /// all that are not cached (SeaORM's `load_one`).
+    /// all that are not cached (SeaORM's `load_one`). `related` is the entity, or a
+    /// select of it with conditions, for which the relationship needs a name of its own.
     ///
     /// # Errors
     ///
-    /// Those of the database.
+    /// Those of the database; a miss, if only the cache is asked.
     pub async fn load_one<M, R, D>(
         self,
         parents: &[M],
-        related: R,
+        related: impl EntityOrSelect<R> + Clone + Sync,
         db: &D,
-    ) -> Result<Vec<Option<R::Model>>, DbErr>
+    ) -> Result<Vec<S::Of<Option<R::Model>>>, DbErr>
     where
         M: ModelTrait + Clone + Send + Sync,
         M::Entity: sea_orm::Related<R>,
         R: EntityTrait<Model: Row>,
         D: ConnectionTrait,
-        Option<R::Model>: Cacheable<dogpile::Serde>,
+        C: ShouldCache<Option<R::Model>>,
     {
-        let load = async |missing: Vec<Parent<M>>| models(missing).load_one(related, db).await;
+        let load = |missing| {
+            let related = related.clone();
+            async move { models(missing).load_one(related, db).await }
+        };
         self.load(self::parents::<M, R>(parents), load).await
     }
 
     /// The rows of `R` that each of `parents` has, also by a table between: by one query
-    /// for all that are not cached (SeaORM's `load_many`).
+    /// for all that are not cached (SeaORM's `load_many`). `related` is the entity, or a
+    /// select of it with conditions, for which the relationship needs a name of its own.
     ///
     /// # Errors
     ///
-    /// Those of the database.
+    /// Those of the database; a miss, if only the cache is asked.
     pub async fn load_many<M, R, D>(
         self,
         parents: &[M],
-        related: R,
+        related: impl EntityOrSelect<R> + Clone + Sync,
         db: &D,
-    ) -> Result<Vec<Vec<R::Model>>, DbErr>
+    ) -> Result<Vec<S::Of<Vec<R::Model>>>, DbErr>
     where
         M: ModelTrait + Clone + Send + Sync,
         M::Entity: sea_orm::Related<R>,
         R: EntityTrait<Model: Row>,
         D: ConnectionTrait,
-        Vec<R::Model>: Cacheable<dogpile::Serde>,
+        C: ShouldCache<Vec<R::Model>>,
     {
-        let load = async |missing: Vec<Parent<M>>| models(missing).load_many(related, db).await;
+        let load = |missing| {
+            let related = related.clone();
+            async move { models(missing).load_many(related, db).await }
+        };
         self.load(self::parents::<M, R>(parents), load).await
+    }
+
+    /// Forgets what is cached of the entity `R` for these parents: what
+    /// [`load_one`](Self::load_one) and [`load_many`](Self::load_many) have loaded.
+    ///
+    /// # Errors
+    ///
+    /// If the cache fails.
+    pub async fn invalidate_of<M, R>(self, parents: &[M], _related: R) -> Result<(), DbErr>
+    where
+        M: ModelTrait + Clone,
+        M::Entity: sea_orm::Related<R>,
+        R: EntityTrait,
+    {
+        self.invalidate(self::parents::<M, R>(parents)).await.map_err(Error::widen)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 
-use sea_orm::{DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, TransactionOptions, TransactionTrait,
+};
 
 use crate::AfterCommit;
 
@@ -23,6 +25,9 @@ use crate::AfterCommit;
 /// transaction.commit().await
 /// # }
 /// ```
+///
+/// It is always the outermost one: `transaction.begin()` makes one of SeaORM's within it,
+/// whose commit means nothing yet.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction {
@@ -36,11 +41,20 @@ impl Transaction {
     /// # Errors
     ///
     /// Those of SeaORM.
-    pub async fn begin<D>(db: &D) -> Result<Self, DbErr>
-    where
-        D: TransactionTrait<Transaction = DatabaseTransaction>,
-    {
-        Ok(db.begin().await?.into())
+    pub async fn begin(db: &DatabaseConnection) -> Result<Self, DbErr> {
+        Ok(Self { inner: db.begin().await?, after: AfterCommit::new() })
+    }
+
+    /// The same with an isolation level, an access mode and so on.
+    ///
+    /// # Errors
+    ///
+    /// Those of SeaORM.
+    pub async fn begin_with(
+        db: &DatabaseConnection,
+        options: TransactionOptions,
+    ) -> Result<Self, DbErr> {
+        Ok(Self { inner: db.begin_with_options(options).await?, after: AfterCommit::new() })
     }
 
     /// Has `work` done once this is committed: see [`AfterCommit::add`].
@@ -51,8 +65,7 @@ impl Transaction {
         self.after.add(work);
     }
 
-    /// Commits, and has done what was registered, behind. A transaction within another
-    /// one does not count: register with the outermost.
+    /// Commits, and has done what was registered, behind.
     ///
     /// # Errors
     ///
@@ -70,12 +83,6 @@ impl Transaction {
     /// Those of SeaORM.
     pub async fn rollback(self) -> Result<(), DbErr> {
         self.inner.rollback().await
-    }
-}
-
-impl From<DatabaseTransaction> for Transaction {
-    fn from(inner: DatabaseTransaction) -> Self {
-        Self { inner, after: AfterCommit::new() }
     }
 }
 

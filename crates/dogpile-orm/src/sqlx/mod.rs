@@ -31,6 +31,9 @@
 //! # }
 //! ```
 //!
+//! Values are known by their bytes and by the type that sqlx gives them: over SQLite an
+//! `Arc<str>` is another value than a `&str`.
+//!
 //! It works for `query_as` and `query_scalar`, with or without `_with`, on every
 //! database that sqlx itself supports. The macros `query!` and `query_as!` hide the
 //! way from a row to a value, and have no `from_cache`; nor has `query`, whose rows
@@ -38,6 +41,7 @@
 
 mod transaction;
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 
 use dogpile::ShouldCache;
@@ -47,6 +51,7 @@ use sqlx::{Database, Execute, Executor, FromRow, IntoArguments, SqlStr};
 
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
+use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::session::Form;
@@ -60,12 +65,18 @@ pub trait FromCacheExt: Sized {
     /// [registered](crate::register) one.
     #[expect(clippy::wrong_self_convention, reason = "the word that users of query caches know")]
     fn from_cache<'r>(self, region: impl Into<InRegion<'r>>) -> FromCache<'r, Self> {
-        FromCache::new(self, region.into())
+        FromCache::of(self, region.into())
     }
 }
 
 impl<DB: Database, O, A> FromCacheExt for QueryAs<'_, DB, O, A> {}
 impl<DB: Database, O, A> FromCacheExt for QueryScalar<'_, DB, O, A> {}
+
+impl From<Error<Infallible>> for sqlx::Error {
+    fn from(error: Error<Infallible>) -> Self {
+        error.widen::<Self>().into()
+    }
+}
 
 impl From<Error<sqlx::Error>> for sqlx::Error {
     fn from(error: Error<Self>) -> Self {
@@ -145,8 +156,8 @@ macro_rules! queries {
                 let Parts { text, arguments, persistent, fingerprint } = Parts::of(self.query)?;
                 let key = fingerprint.key(self.options.key_part(), ONE, &shape::of::<O>());
                 let query = $with(text, arguments).persistent(persistent);
-                let run = || query.fetch_optional(executor);
-                self.options.fetch(&key, run, |one: Option<O>| one.map(S::of)).await
+                let run = || async { query.fetch_optional(executor).await.map(One) };
+                self.options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
             }
 
             /// The only row, or the first one.
@@ -164,7 +175,8 @@ macro_rules! queries {
                 found.ok_or(Error::Database(sqlx::Error::RowNotFound))
             }
 
-            /// Forgets what is cached for this statement with these values.
+            /// Forgets what is cached for this statement with these values, in rows of this
+            /// type (and with this key part, of these tables, if it names any).
             ///
             /// # Errors
             ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use sqlx::{Database, Pool};
+use sqlx::{Connection, Database, Pool, SqlSafeStr};
 
 use crate::AfterCommit;
 
@@ -31,6 +31,9 @@ use crate::AfterCommit;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// It is always the outermost one: `transaction.begin()` makes one of sqlx's within it,
+/// whose commit means nothing yet.
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction<'c, DB: Database> {
     inner: sqlx::Transaction<'c, DB>,
@@ -44,17 +47,36 @@ impl<DB: Database> Transaction<'static, DB> {
     ///
     /// Those of sqlx.
     pub async fn begin(pool: &Pool<DB>) -> Result<Self, sqlx::Error> {
-        Ok(pool.begin().await?.into())
+        Ok(Self { inner: pool.begin().await?, after: AfterCommit::new() })
+    }
+
+    /// The same by a statement that says how (`BEGIN ISOLATION LEVEL SERIALIZABLE`).
+    ///
+    /// # Errors
+    ///
+    /// Those of sqlx.
+    pub async fn begin_with(
+        pool: &Pool<DB>,
+        statement: impl SqlSafeStr,
+    ) -> Result<Self, sqlx::Error> {
+        Ok(Self { inner: pool.begin_with(statement).await?, after: AfterCommit::new() })
     }
 }
 
-impl<'c, DB: Database> From<sqlx::Transaction<'c, DB>> for Transaction<'c, DB> {
-    fn from(inner: sqlx::Transaction<'c, DB>) -> Self {
-        Self { inner, after: AfterCommit::new() }
+impl<'c, DB: Database> Transaction<'c, DB> {
+    /// Begins one on this connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of sqlx; and if the connection is in a transaction already, whose end nobody
+    /// would tell of.
+    pub async fn begin_on(connection: &'c mut DB::Connection) -> Result<Self, sqlx::Error> {
+        if connection.is_in_transaction() {
+            return Err(sqlx::Error::InvalidSavePointStatement);
+        }
+        Ok(Self { inner: connection.begin().await?, after: AfterCommit::new() })
     }
-}
 
-impl<DB: Database> Transaction<'_, DB> {
     /// Has `work` done once this is committed: see [`AfterCommit::add`].
     pub fn after_commit<F>(&mut self, work: F)
     where
@@ -63,8 +85,7 @@ impl<DB: Database> Transaction<'_, DB> {
         self.after.add(work);
     }
 
-    /// Commits, and has done what was registered, behind. A transaction within another
-    /// one does not count: register with the outermost.
+    /// Commits, and has done what was registered, behind.
     ///
     /// # Errors
     ///

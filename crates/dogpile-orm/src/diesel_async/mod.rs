@@ -23,6 +23,8 @@
 //! # }
 //! ```
 
+mod transaction;
+
 use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::methods::LimitDsl;
 use diesel::result::{Error as DieselError, OptionalExtension};
@@ -33,10 +35,13 @@ use dogpile::ShouldCache;
 use crate::diesel::{Readable, fingerprint, keys};
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
+use crate::kept::One;
 use crate::key::{ALL, ONE};
 use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
+
+pub use transaction::transaction;
 
 /// `.from_cache(region)` for Diesel's queries on async connections.
 pub trait FromCacheExt: AsQuery + Sized {
@@ -47,7 +52,7 @@ pub trait FromCacheExt: AsQuery + Sized {
         self,
         region: impl Into<InRegion<'r>>,
     ) -> FromCache<'r, DieselAsync<Self::Query>> {
-        FromCache::new(DieselAsync(self.as_query()), region.into())
+        FromCache::of(DieselAsync(self.as_query()), region.into())
     }
 }
 
@@ -98,11 +103,9 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
         let Self { query: DieselAsync(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
-        let run = || async { RunQueryDsl::get_result(query, connection).await.optional() };
-        options
-            .fetch(&key, run, |one: Option<U>| one.map(S::of))
-            .await?
-            .ok_or(Error::Database(DieselError::NotFound))
+        let run = || async { RunQueryDsl::get_result(query, connection).await.optional().map(One) };
+        let found = options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await?;
+        found.ok_or(Error::Database(DieselError::NotFound))
     }
 
     /// The same with `LIMIT 1`.

@@ -1,0 +1,203 @@
+//! What a call on cached results says, and how it is carried out.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use dogpile::{Expiration, Region, ShouldCache};
+
+use crate::error::Error;
+use crate::kept::{Kept, One, lost_field};
+use crate::regions::{Found, InRegion};
+use crate::session::{Form, Owned};
+use crate::tables::Versions;
+
+/// Whom a call asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    CacheFirst,
+    CacheOnly,
+    Database,
+}
+
+pub(crate) struct Options<'r, C, S> {
+    pub(crate) region: InRegion<'r>,
+    pub(crate) key_part: Option<String>,
+    pub(crate) expiration: Option<Expiration>,
+    pub(crate) asks: Asks,
+    pub(crate) should_cache: C,
+    pub(crate) form: S,
+    /// Each once, in one order, so that those who name the same ones share an entry.
+    pub(crate) tables: BTreeSet<String>,
+}
+
+impl<'r> Options<'r, dogpile::Always, Owned> {
+    pub(crate) fn new(region: InRegion<'r>) -> Self {
+        Self {
+            region,
+            key_part: None,
+            expiration: None,
+            asks: Asks::CacheFirst,
+            should_cache: dogpile::Always,
+            form: Owned,
+            tables: BTreeSet::new(),
+        }
+    }
+}
+
+impl<'r, C, S> Options<'r, C, S> {
+    pub(crate) fn key_part(&self) -> Option<&str> {
+        self.key_part.as_deref()
+    }
+
+    /// With other rules of what to store, and another form.
+    pub(crate) fn with<D, N>(
+        self,
+        should_cache: impl FnOnce(C) -> D,
+        form: impl FnOnce(S) -> N,
+    ) -> Options<'r, D, N> {
+        let Self { region, key_part, expiration, asks, should_cache: old, form: old_form, tables } =
+            self;
+        let (should_cache, form) = (should_cache(old), form(old_form));
+        Options { region, key_part, expiration, asks, should_cache, form, tables }
+    }
+
+    /// For a row that is kept as [`One`].
+    pub(crate) fn for_one<T>(self) -> Options<'r, impl ShouldCache<One<T>>, S>
+    where
+        C: ShouldCache<Option<T>>,
+    {
+        self.with(|c| move |one: &One<T>| c.should_cache(&one.0), |form| form)
+    }
+}
+
+/// Rows that lose a field in the cache are no result.
+pub(crate) fn sound<T: Kept, E>(made: Result<T, E>) -> Result<T, Error<E>> {
+    let made = made.map_err(Error::Database)?;
+    match made.sample().and_then(lost_field) {
+        None => Ok(made),
+        Some(field) => Err(Error::LostField { row: std::any::type_name::<T::Sample>(), field }),
+    }
+}
+
+pub(crate) fn not_cached<E>(region: &Region, key: &str) -> Error<E> {
+    Error::NotCached { region: region.name().to_owned(), key: key.to_owned() }
+}
+
+fn known<T, E>(
+    found: dogpile::Result<Option<T>>,
+    region: &Region,
+    key: &str,
+) -> Result<T, Error<E>> {
+    found.map_err(Error::Cache)?.ok_or_else(|| not_cached(region, key))
+}
+
+impl<'r, C, S: Form> Options<'r, C, S> {
+    pub(crate) fn find<E>(&self) -> Result<Found<'r>, Error<E>> {
+        self.region.find()
+    }
+
+    /// What the session has, unless it is to be made anew.
+    pub(crate) fn in_session<V: Clone + 'static>(&self, region: &Region, key: &str) -> Option<V> {
+        let may = self.asks != Asks::Database;
+        may.then(|| self.form.find(region.name(), key)).flatten()
+    }
+
+    /// From now on the session has `value`, unless another was faster.
+    pub(crate) fn keep<V>(&self, region: &Region, key: &str, value: V) -> V
+    where
+        V: Clone + Send + Sync + 'static,
+    {
+        self.form.keep(region.name(), key, value, self.asks == Asks::Database)
+    }
+
+    /// What is under `key`, made by `run` if need be, in the `form` that it comes in.
+    pub(crate) async fn fetch<T, V, E, F, R>(
+        self,
+        key: &str,
+        run: R,
+        form: impl FnOnce(T) -> V + Send,
+    ) -> Result<V, Error<E>>
+    where
+        V: Clone + Send + Sync + 'static,
+        T: Kept,
+        C: ShouldCache<T>,
+        E: Send,
+        F: Future<Output = Result<T, E>> + Send,
+        R: FnOnce() -> F + Send,
+    {
+        let region = self.find()?;
+        if let Some(found) = self.in_session(&region, key) {
+            return Ok(found);
+        }
+        let versions = Versions::of(&region, &self.tables).await;
+        let mut entry = region.entry(versions.behind(key));
+        if self.asks == Asks::CacheOnly {
+            let found = entry.ignore_expiration().get().await;
+            return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
+        }
+        if let Some(expiration) = &self.expiration {
+            entry = entry.expiration(expiration.clone());
+        }
+        let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
+        let entry = entry.should_cache(may);
+        let run = || async { sound(run().await) };
+        let fetched = match self.asks {
+            Asks::Database => entry.try_refresh(run).await,
+            _ => entry.try_get_or_create(run).await,
+        };
+        Ok(self.keep(&region, key, form(fetched?)))
+    }
+
+    /// The same for queries that block.
+    pub(crate) fn fetch_blocking<T, V, E, R>(
+        self,
+        key: &str,
+        run: R,
+        form: impl FnOnce(T) -> V,
+    ) -> Result<V, Error<E>>
+    where
+        V: Clone + Send + Sync + 'static,
+        T: Kept,
+        C: ShouldCache<T>,
+        E: Send,
+        R: FnOnce() -> Result<T, E> + Send,
+    {
+        let region = self.find()?;
+        if let Some(found) = self.in_session(&region, key) {
+            return Ok(found);
+        }
+        let versions = Versions::of_blocking(&region, &self.tables);
+        let mut entry = region.blocking().entry(versions.behind(key));
+        if self.asks == Asks::CacheOnly {
+            let found = entry.ignore_expiration().get();
+            return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
+        }
+        if let Some(expiration) = &self.expiration {
+            entry = entry.expiration(expiration.clone());
+        }
+        let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
+        let entry = entry.should_cache(may);
+        let run = || sound(run());
+        let fetched = match self.asks {
+            Asks::Database => entry.try_refresh(run),
+            _ => entry.try_get_or_create(run),
+        };
+        Ok(self.keep(&region, key, form(fetched?)))
+    }
+
+    /// Forgets what is under `keys`.
+    pub(crate) async fn forget<E>(self, keys: &[String]) -> Result<(), Error<E>> {
+        let region = self.find()?;
+        self.form.forget(region.name(), keys);
+        let versions = Versions::of(&region, &self.tables).await;
+        region.delete_multi(&versions.behind_all(keys)).await.map_err(Error::Cache)
+    }
+
+    /// The same for code that blocks.
+    pub(crate) fn forget_blocking<E>(self, keys: &[String]) -> Result<(), Error<E>> {
+        let region = self.find()?;
+        self.form.forget(region.name(), keys);
+        let versions = Versions::of_blocking(&region, &self.tables);
+        region.blocking().delete_multi(&versions.behind_all(keys)).map_err(Error::Cache)
+    }
+}
