@@ -1,7 +1,6 @@
 //! What a call on cached results says, and how it is carried out.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 
 use dogpile::{Expiration, Region, ShouldCache};
 
@@ -111,6 +110,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     }
 
     /// What is under `key`, made by `run` if need be, in the `form` that it comes in.
+    #[cfg(any(feature = "diesel-async", feature = "sea-orm", feature = "sqlx"))]
     pub(crate) async fn fetch<T, V, E, F, R>(
         self,
         key: &str,
@@ -149,6 +149,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     }
 
     /// The same for queries that block.
+    #[cfg(feature = "diesel")]
     pub(crate) fn fetch_blocking<T, V, E, R>(
         self,
         key: &str,
@@ -198,6 +199,6 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         let region = self.find()?;
         self.form.forget(region.name(), keys);
         let versions = Versions::of_blocking(&region, &self.tables);
-        region.blocking().delete_multi(&versions.behind_all(keys)).map_err(Error::Cache)
+        region.blocking().delete_multi(versions.behind_all(keys)).map_err(Error::Cache)
     }
 }

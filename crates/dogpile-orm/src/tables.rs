@@ -30,8 +30,8 @@ pub(crate) enum Versions {
     /// There are no tables.
     None,
     Known(String),
-    /// The cache failed. What is read now is shared by those who ask meanwhile, and
-    /// stored by nobody: it could not be told from what was read before.
+    /// The cache failed. What is read now goes to those who wait for it, and is stored by
+    /// nobody: it could not be told from what was read before.
     Unknown,
 }
 

@@ -85,6 +85,104 @@ async fn sqlx_refreshes_after_its_commit() {
     assert_eq!(region.statistics().creations, 2);
 }
 
+/// Work that says when it is done, or, by being dropped, that it never will be.
+fn telling() -> (impl Future<Output = ()> + Send, tokio::sync::oneshot::Receiver<()>) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    (async move { tell.send(()).unwrap() }, told)
+}
+
+/// What is rolled back, in any way, drops its work; a commit within another transaction
+/// is none.
+#[tokio::test]
+async fn work_is_done_after_the_outermost_commit_only() {
+    use sea_orm::{ConnectionTrait, TransactionTrait};
+    use sqlx::Acquire;
+
+    let place = Place::new().await;
+    for ending in ["rollback", "drop", "commit"] {
+        let (work, told) = telling();
+        let mut transaction = dogpile_orm::sqlx::Transaction::begin(&place.pool).await.unwrap();
+        transaction.after_commit(work);
+        let inner = transaction.begin().await.unwrap();
+        inner.commit().await.unwrap();
+        match ending {
+            "rollback" => transaction.rollback().await.unwrap(),
+            "drop" => drop(transaction),
+            _ => transaction.commit().await.unwrap(),
+        }
+        assert_eq!(told.await.is_ok(), ending == "commit", "sqlx: {ending}");
+    }
+    let mut connection = place.pool.acquire().await.unwrap();
+    let mut outer = sqlx::Connection::begin(&mut *connection).await.unwrap();
+    let within = dogpile_orm::sqlx::Transaction::<sqlx::Sqlite>::begin_on(&mut outer).await;
+    assert!(within.is_err());
+    drop(within);
+    outer.rollback().await.unwrap();
+    let (work, told) = telling();
+    let own = dogpile_orm::sqlx::Transaction::<sqlx::Sqlite>::begin_on(&mut connection).await;
+    let mut own = own.unwrap();
+    own.after_commit(work);
+    own.commit().await.unwrap();
+    assert!(told.await.is_ok());
+    drop(connection);
+
+    let db = sea_orm::Database::connect(format!("sqlite://{}", place.path())).await.unwrap();
+    for ending in ["rollback", "drop", "commit"] {
+        let (work, told) = telling();
+        let mut transaction = dogpile_orm::sea_orm::Transaction::begin(&db).await.unwrap();
+        transaction.execute_unprepared(UPDATE).await.unwrap();
+        transaction.after_commit(work);
+        let inner = TransactionTrait::begin(&*transaction).await.unwrap();
+        inner.commit().await.unwrap();
+        match ending {
+            "rollback" => transaction.rollback().await.unwrap(),
+            "drop" => drop(transaction),
+            _ => transaction.commit().await.unwrap(),
+        }
+        assert_eq!(told.await.is_ok(), ending == "commit", "SeaORM: {ending}");
+    }
+}
+
+/// In its order, whatever becomes of the work before; also what blocks, and also without a
+/// runtime.
+#[tokio::test]
+async fn one_work_that_fails_does_not_take_the_next_with_it() {
+    let all = || {
+        let (work, told) = telling();
+        let (tell, told_by_blocking) = tokio::sync::oneshot::channel();
+        let mut after = dogpile_orm::AfterCommit::new();
+        after.add(async { panic!("the first one fails") });
+        after.add_blocking(|| panic!("so does the second"));
+        after.add(work);
+        after.add_blocking(move || tell.send(()).unwrap());
+        assert_eq!(after.len(), 4);
+        (after, told, told_by_blocking)
+    };
+    let (after, told, told_by_blocking) = all();
+    after.committed();
+    assert_eq!((told.await, told_by_blocking.await), (Ok(()), Ok(())));
+    let (after, told, told_by_blocking) = all();
+    std::thread::spawn(|| after.committed()).join().unwrap();
+    assert_eq!((told.await, told_by_blocking.await), (Ok(()), Ok(())));
+}
+
+/// The work of Diesel's transaction may be async, if there is a runtime.
+#[tokio::test]
+async fn diesels_work_may_need_the_runtime() {
+    let (place, (region, _)) = (Place::new().await, region("people"));
+    assert_eq!(name(&place.pool, &region).await, "Ada");
+    let (path, pool, own) = (place.path(), place.pool.clone(), region.clone());
+    let blocking = move || {
+        let mut connection = SqliteConnection::establish(&path).unwrap();
+        dogpile_orm::diesel::transaction(&mut connection, |connection, after| {
+            after.add(refresh(pool, own));
+            RunQueryDsl::execute(diesel::sql_query(UPDATE), connection)
+        })
+    };
+    assert_eq!(tokio::task::spawn_blocking(blocking).await.unwrap(), Ok(1));
+    until(async || name(&place.pool, &region).await == "Alan").await;
+}
+
 #[tokio::test]
 async fn sea_orm_refreshes_after_its_commit() {
     use dogpile_orm::sea_orm::Transaction;

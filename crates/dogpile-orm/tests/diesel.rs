@@ -97,6 +97,47 @@ fn what_is_not_there_is_remembered_and_errors_are_not() {
     assert!(own.unwrap_err().to_string().contains("region `people`"));
 }
 
+#[test]
+fn a_row_that_is_null_is_remembered_as_one() {
+    use dogpile_orm::diesel::FromCacheExt;
+
+    let (mut connection, (region, _)) = (sqlite(), region("null"));
+    for _ in 0..2 {
+        let greatest = people::table.filter(people::id.gt(9)).select(diesel::dsl::max(people::id));
+        let greatest: Option<i64> =
+            greatest.from_cache(&region).get_result(&mut connection).unwrap();
+        assert_eq!((greatest, region.statistics().creations), (None, 1));
+    }
+}
+
+/// Relationships by one connection, and what is invalidated by code that blocks.
+#[test]
+fn related_rows_are_one_query() {
+    let (mut connection, (region, _)) = (sqlite(), region("related"));
+    let mut asked = 0;
+    let mut load = |connection: &mut SqliteConnection| {
+        let namesakes = dogpile_orm::Related::new(&region, "person.names");
+        namesakes.of_table("people").load_blocking([1_i64, 3], |ids| {
+            asked += 1;
+            let query = people::table.filter(people::id.eq_any(&ids));
+            let found: Vec<Person> = diesel::RunQueryDsl::load(query, connection)?;
+            let of = |id: &i64| found.iter().find(|person| person.id == *id).cloned();
+            Ok::<_, DieselError>(ids.iter().map(of).collect::<Vec<Option<Person>>>())
+        })
+    };
+    let names = |found: Vec<Option<Person>>| found.into_iter().flatten().map(|p| p.name).collect();
+    let cold: Vec<String> = names(load(&mut connection).unwrap());
+    rename(&mut connection, 3, "Edith");
+    let warm: Vec<String> = names(load(&mut connection).unwrap());
+    assert_eq!((&cold, &cold), (&warm, &vec!["Ada".to_owned(), "Grace".to_owned()]));
+    dogpile_orm::invalidate_tables_blocking(&region, ["people"]).unwrap();
+    let after: Vec<String> = names(load(&mut connection).unwrap());
+    assert_eq!((after, asked), (vec!["Ada".to_owned(), "Edith".to_owned()], 2));
+    let own: Result<(), DieselError> =
+        dogpile_orm::invalidate_tables_blocking("nowhere", ["people"]).map_err(Into::into);
+    assert!(own.is_err());
+}
+
 /// Values that Diesel shows alike. (A boolean is an integer to SQLite, and not told
 /// apart.)
 #[test]
@@ -176,7 +217,7 @@ async fn the_same_on_an_async_connection() {
     use dogpile_orm::diesel_async::FromCacheExt;
 
     let mut connection = AsyncPgConnection::establish(&postgres()).await.unwrap();
-    for statement in ["CREATE SCHEMA diesel", "SET search_path TO diesel", TABLE[0], TABLE[1]] {
+    for statement in TABLE {
         RunQueryDsl::execute(diesel::sql_query(statement), &mut connection).await.unwrap();
     }
     let (region, _) = region("people");
@@ -198,7 +239,8 @@ async fn mariadb_and_what_happens_after_a_commit() {
     use dogpile_orm::AfterCommit;
     use dogpile_orm::diesel_async::FromCacheExt;
 
-    let mut connection = AsyncMysqlConnection::establish(&mariadb()).await.unwrap();
+    let database = mariadb();
+    let mut connection = AsyncMysqlConnection::establish(&database).await.unwrap();
     for statement in TABLE {
         RunQueryDsl::execute(diesel::sql_query(statement), &mut connection).await.unwrap();
     }
@@ -213,20 +255,75 @@ async fn mariadb_and_what_happens_after_a_commit() {
     );
     assert_eq!(region.statistics().creations, 1);
 
-    let (mut after, own) = (AfterCommit::new(), region.clone());
-    let update = diesel::update(people::table.find(1)).set(people::name.eq("Augusta"));
-    let changed = connection.transaction::<_, DieselError, _>(async |connection| {
-        RunQueryDsl::execute(update, connection).await
-    });
-    changed.await.unwrap();
-    after.add(async move {
-        let mut other = AsyncMysqlConnection::establish(&mariadb()).await.unwrap();
-        let query = people::table.filter(people::id.eq(1)).from_cache(&own).refresh();
-        query.get_result::<Person, _>(&mut other).await.unwrap();
-    });
-    assert_eq!(load(&mut connection).await.name, "Ada");
-    after.committed();
-    while load(&mut connection).await.name != "Augusta" {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    // A rollback drops what was registered; the commit has it done.
+    for fails in [true, false] {
+        let (done, told) = tokio::sync::oneshot::channel();
+        let (own, url) = (region.clone(), database.clone());
+        let work = async |connection: &mut AsyncMysqlConnection, after: &mut AfterCommit| {
+            let update = diesel::update(people::table.find(1)).set(people::name.eq("Augusta"));
+            RunQueryDsl::execute(update, connection).await?;
+            after.add(async move {
+                let mut other = AsyncMysqlConnection::establish(&url).await.unwrap();
+                let query = people::table.filter(people::id.eq(1)).from_cache(&own).refresh();
+                query.get_result::<Person, _>(&mut other).await.unwrap();
+                done.send(()).unwrap();
+            });
+            if fails { Err(DieselError::RollbackTransaction) } else { Ok(()) }
+        };
+        let ended = dogpile_orm::diesel_async::transaction(&mut connection, work).await;
+        assert_eq!((ended.is_err(), told.await.is_err()), (fails, fails));
+        let expected = if fails { "Ada" } else { "Augusta" };
+        assert_eq!(load(&mut connection).await.name, expected);
     }
+    let within = connection.transaction::<_, DieselError, _>(async |connection| {
+        dogpile_orm::diesel_async::transaction(connection, async |_, _| Ok(())).await
+    });
+    assert_eq!(within.await, Err(DieselError::AlreadyInTransaction));
+}
+
+/// From a spawned task, in a function that returns Diesel's own error.
+#[tokio::test]
+async fn transactions_may_be_in_tasks() {
+    use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+    let work = async {
+        let mut connection = AsyncPgConnection::establish(&postgres()).await.unwrap();
+        let (done, told) = tokio::sync::oneshot::channel();
+        dogpile_orm::diesel_async::transaction(&mut connection, async |connection, after| {
+            RunQueryDsl::execute(diesel::sql_query("SELECT 1"), connection).await?;
+            after.add(async { done.send(()).unwrap() });
+            Ok::<_, DieselError>(())
+        })
+        .await?;
+        told.await.unwrap();
+        Ok::<_, DieselError>(())
+    };
+    assert_eq!(tokio::spawn(work).await.unwrap(), Ok(()));
+}
+
+/// With the one async connection that there is.
+#[tokio::test]
+async fn related_rows_by_an_async_connection() {
+    use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+    let (region, _) = region("related");
+    let mut connection = AsyncPgConnection::establish(&postgres()).await.unwrap();
+    for _ in 0..2 {
+        let doubled = dogpile_orm::Related::new(&region, "double").load_with(
+            [1_i64, 2],
+            &mut connection,
+            |connection, ids| {
+                Box::pin(async move {
+                    let mut doubled = Vec::new();
+                    for id in ids {
+                        let query = diesel::select((id * 2).into_sql::<BigInt>());
+                        doubled.push(RunQueryDsl::get_result::<i64>(query, connection).await?);
+                    }
+                    Ok::<_, DieselError>(doubled)
+                })
+            },
+        );
+        assert_eq!(doubled.await.unwrap(), [2, 4]);
+    }
+    assert_eq!(region.statistics().creations, 2);
 }

@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::HashMap;
+use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{postgres, region};
@@ -77,15 +79,7 @@ async fn a_hundred_parents_are_one_query_or_none() {
 
 #[tokio::test]
 async fn several_relationships_are_a_query_each() {
-    let (pool, (region, _)) = {
-        // The other test makes the tables.
-        let pool = PgPool::connect(&postgres()).await.unwrap();
-        let ready = async || sqlx::query("SELECT 1 FROM people_tags").execute(&pool).await.is_ok();
-        while !ready().await {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        (pool, region("several"))
-    };
+    let (pool, (region, _)) = (fill().await, region("several"));
     let people = [1_i64, 2, 3];
     let passports = async |people: Vec<i64>| {
         let query = "SELECT person_id, number FROM passports WHERE person_id = ANY($1)";
@@ -116,6 +110,160 @@ async fn several_relationships_are_a_query_each() {
     assert!(matches!(unknown, Error::UnknownRegion { .. }));
 }
 
+/// Numbers, and how often they were asked for.
+struct Doubled(AtomicU32);
+
+impl Doubled {
+    fn of(&self, numbers: Vec<u32>) -> Ready<Result<Vec<u32>, std::io::Error>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        ready(Ok(numbers.into_iter().map(|number| 2 * number).collect()))
+    }
+
+    fn asked(&self) -> u32 {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn relationships_have_the_options_of_queries() {
+    let ((region, clock), double) = (region("options"), Doubled(AtomicU32::new(0)));
+    let related = || Related::new(&region, "double");
+    let load = |numbers| double.of(numbers);
+    let missed = related().cache_only().load([1_u32], load).await.unwrap_err();
+    assert!(matches!(missed, Error::NotCached { key, .. } if key == "related:double:1"));
+    assert_eq!(related().load([1, 2, 1], load).await.unwrap(), [2, 4, 2]);
+    assert_eq!(related().cache_only().load([2, 1], load).await.unwrap(), [4, 2]);
+    assert_eq!(double.asked(), 1);
+
+    let refreshed = related().refresh().load([1, 1, 3], load).await.unwrap();
+    assert_eq!((refreshed, double.asked()), (vec![2, 2, 6], 1));
+    assert_eq!(related().cache_only().load([3], load).await.unwrap(), [6]);
+
+    let large = |double: &u32| *double > 10;
+    assert_eq!(related().should_cache(large).load([5, 6], load).await.unwrap(), [10, 12]);
+    assert_eq!(related().refresh().should_cache(large).load([5], load).await.unwrap(), [10]);
+    assert!(related().cache_only().load([5], load).await.is_err());
+    assert_eq!(related().cache_only().load([6], load).await.unwrap(), [12]);
+    double.asked();
+
+    let tenant = related().key_part("tenant").load([1], load).await.unwrap();
+    assert_eq!((tenant, double.asked()), (vec![2], 1));
+    clock.advance(std::time::Duration::from_hours(1));
+    let hours = std::time::Duration::from_hours(2);
+    related().expiration(hours).load([1], load).await.unwrap();
+    assert_eq!(double.asked(), 0);
+    related().load([1], load).await.unwrap();
+    assert_eq!(double.asked(), 1);
+
+    let of_table = || related().of_table("numbers");
+    of_table().load([1], load).await.unwrap();
+    dogpile_orm::invalidate_tables(&region, ["numbers"]).await.unwrap();
+    of_table().load([1], load).await.unwrap();
+    of_table().load([1], load).await.unwrap();
+    assert_eq!(double.asked(), 2);
+    of_table().invalidate([1]).await.unwrap();
+    of_table().load([1], load).await.unwrap();
+    assert_eq!(double.asked(), 1);
+}
+
+/// What is loaded already runs no query, and asks no cache.
+#[tokio::test]
+async fn within_a_session_related_rows_are_the_same_objects() {
+    let ((region, _), double) = (region("session"), Doubled(AtomicU32::new(0)));
+    let session = dogpile_orm::Session::new();
+    let load = async |numbers: &[u32]| {
+        let related = Related::new(&region, "double").in_session(&session);
+        related.load(numbers.to_vec(), |missing| double.of(missing)).await.unwrap()
+    };
+    let first = load(&[1, 2]).await;
+    region.invalidate(dogpile::Mode::Hard).await.unwrap();
+    let again = load(&[2, 3, 1, 2]).await;
+    assert!(Arc::ptr_eq(&first[0], &again[2]) && Arc::ptr_eq(&first[1], &again[0]));
+    assert!(Arc::ptr_eq(&again[0], &again[3]));
+    assert_eq!((*again[1], double.asked()), (6, 2));
+    let misses = region.statistics().misses;
+    load(&[1, 2, 3]).await;
+    assert_eq!((region.statistics().misses, double.asked()), (misses, 0));
+}
+
+/// No two relationships, parts and parents have one key.
+#[tokio::test]
+async fn names_may_have_colons() {
+    let (region, _) = region("names");
+    let load = async |name: &str, part: Option<&str>, parent: &'static str| {
+        let related = Related::new(&region, name);
+        let related =
+            part.map_or_else(|| Related::new(&region, name), |part| related.key_part(part));
+        let made = |parents: Vec<&str>| {
+            let made = vec![format!("{name} {part:?} {parents:?}")];
+            async { Ok::<_, std::io::Error>(made) }
+        };
+        related.load([parent], made).await.unwrap().concat()
+    };
+    let all = [
+        ("a", None, "b:c"),
+        ("a:b", None, "c"),
+        ("a", Some("b"), "c"),
+        ("a@b", None, "c"),
+        ("a", Some("b:c"), ""),
+        ("a%3Ab", None, "c"),
+    ];
+    for (name, part, parent) in all {
+        let expected = format!("{name} {part:?} {:?}", [parent]);
+        assert_eq!(load(name, part, parent).await, expected);
+    }
+}
+
+/// Rows that were stored before a column was added are loaded anew.
+#[tokio::test]
+async fn a_new_column_makes_old_rows_misses() {
+    mod before {
+        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+        pub(super) struct Pet {
+            pub(super) id: u32,
+        }
+    }
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Pet {
+        id: u32,
+        name: Option<String>,
+    }
+    let (region, _) = region("pets");
+    let related = || Related::new(&region, "person.pets");
+    let old = async |ids: Vec<u32>| {
+        Ok::<_, Error<()>>(ids.iter().map(|&id| vec![before::Pet { id }]).collect())
+    };
+    assert_eq!(related().load([1_u32], old).await.unwrap()[0][0].id, 1);
+    let pet = |&id: &u32| vec![Pet { id, name: Some("Rex".to_owned()) }];
+    let new = async |ids: Vec<u32>| Ok::<_, Error<()>>(ids.iter().map(pet).collect());
+    for _ in 0..2 {
+        assert_eq!(related().load([1_u32], new).await.unwrap(), [pet(&1)]);
+    }
+    assert_eq!(region.statistics().creations, 2);
+}
+
+/// With the one connection that there is: a transaction's.
+#[tokio::test]
+async fn a_query_may_borrow_its_connection() {
+    let (pool, (region, _)) = (PgPool::connect(&postgres()).await.unwrap(), region("borrows"));
+    let mut connection = pool.acquire().await.unwrap();
+    for _ in 0..2 {
+        let squares = Related::new(&region, "number.square").load_with(
+            [1_i32, 2, 3],
+            &mut *connection,
+            |connection, numbers| {
+                Box::pin(async move {
+                    let query =
+                        "SELECT n * n FROM unnest($1) WITH ORDINALITY AS t(n, o) ORDER BY o";
+                    sqlx::query_scalar::<_, i32>(query).bind(numbers).fetch_all(connection).await
+                })
+            },
+        );
+        assert_eq!(squares.await.unwrap(), [1, 4, 9]);
+    }
+    assert_eq!(region.statistics().creations, 3);
+}
+
 #[test]
 fn blocking_code_has_the_same() {
     let (region, _) = region("blocking");
@@ -126,4 +274,17 @@ fn blocking_code_has_the_same() {
         assert_eq!(doubled.unwrap(), [2, 4, 2]);
     }
     assert_eq!(region.statistics().creations, 2);
+    let related = || Related::new(&region, "double");
+    let triple = |numbers: Vec<u32>| {
+        Ok::<_, std::io::Error>(numbers.iter().map(|number| 3 * number).collect::<Vec<_>>())
+    };
+    assert_eq!(related().cache_only().load_blocking([2, 1], triple).unwrap(), [4, 2]);
+    assert!(related().cache_only().load_blocking([3], triple).is_err());
+    assert_eq!(related().refresh().load_blocking([1], triple).unwrap(), [3]);
+    assert_eq!(related().load_blocking([1, 2], triple).unwrap(), [3, 4]);
+    related().invalidate_blocking([2]).unwrap();
+    let session = dogpile_orm::Session::new();
+    let one = related().in_session(&session).load_blocking([2], triple).unwrap();
+    let two = related().in_session(&session).load_blocking([2], triple).unwrap();
+    assert!(Arc::ptr_eq(&one[0], &two[0]) && *one[0] == 6);
 }

@@ -220,6 +220,21 @@ async fn relations_are_one_query_for_all_that_are_missing() {
     assert_eq!(ran.swap(0, Ordering::SeqCst), 1);
     let again = related("address.person").load_one(&addresses[1..], person::Entity, &db);
     assert_eq!((again.await.unwrap().len(), ran.load(Ordering::SeqCst)), (1, 0));
+
+    // Of one person they are forgotten; and with a condition they are another relationship.
+    related("person.addresses").invalidate_of(&people[..1], address::Entity).await.unwrap();
+    let many = related("person.addresses").load_many(&people, address::Entity, &db).await.unwrap();
+    assert_eq!((many[0].len(), ran.swap(0, Ordering::SeqCst)), (2, 1));
+    let main = address::Entity::find().filter(address::Column::Street.starts_with("Main"));
+    let main = related("person.main_addresses").load_many(&people, main, &db).await.unwrap();
+    assert_eq!((main[0].len(), ran.swap(0, Ordering::SeqCst)), (1, 1));
+    let session = dogpile_orm::Session::new();
+    let tags = || related("person.tags").in_session(&session);
+    let one = tags().load_many(&people, tag::Entity, &db).await.unwrap();
+    region.invalidate(dogpile::Mode::Hard).await.unwrap();
+    let two = tags().load_many(&people, tag::Entity, &db).await.unwrap();
+    assert!(one.iter().zip(&two).all(|(one, two)| Arc::ptr_eq(one, two)));
+    assert_eq!(ran.load(Ordering::SeqCst), 0);
 }
 
 #[derive(Debug, Clone, PartialEq, FromQueryResult, Serialize, Deserialize)]
@@ -269,6 +284,141 @@ async fn queries_of_every_kind_are_kept() {
         assert_eq!(region.statistics().creations, creations + 2);
         clock.advance(Duration::from_mins(2));
         assert_eq!(all().await.2[0].0.name, "Augusta");
+    }
+}
+
+/// What comes of raw statements, of joins with many, and of a NULL.
+#[tokio::test]
+async fn queries_of_less_usual_kinds_are_kept() {
+    use sea_orm::{DbBackend, Statement};
+
+    for db in databases().await {
+        let (region, _) = region("unusual");
+        let name = |db: &DatabaseConnection| {
+            let text = "SELECT * FROM people WHERE id = 2";
+            let statement = Statement::from_string(db.get_database_backend(), text);
+            person::Entity::find().from_raw_sql(statement).from_cache(&region)
+        };
+        let with_addresses = || {
+            let people = person::Entity::find().order_by_asc(person::Column::Id);
+            people.find_with_related(address::Entity).from_cache(&region)
+        };
+        let greatest = || {
+            let none = person::Entity::find().filter(person::Column::Id.gt(9)).select_only();
+            none.column_as(person::Column::Id.max(), "greatest").into_tuple::<Option<i64>>()
+        };
+        for _ in 0..2 {
+            assert_eq!(name(&db).one(&db).await.unwrap().unwrap().name, "Alan");
+            let all = with_addresses().all(&db).await.unwrap();
+            assert_eq!((all.len(), all[0].1.len(), all[1].1.len()), (3, 1, 0));
+            let first = with_addresses().one(&db).await.unwrap().unwrap();
+            assert_eq!((first.0.id, first.1.len()), (1, 1));
+            let greatest = greatest().from_cache(&region).one(&db).await.unwrap();
+            assert_eq!(greatest, Some(None));
+        }
+        assert_eq!(region.statistics().creations, 4);
+        with_addresses().invalidate(&db).await.unwrap();
+        with_addresses().all(&db).await.unwrap();
+        assert_eq!(region.statistics().creations, 5);
+        assert!(!matches!(db.get_database_backend(), DbBackend::Sqlite) || all_differ(&db).await);
+    }
+}
+
+/// Two databases of different kinds share nothing.
+async fn all_differ(sqlite: &DatabaseConnection) -> bool {
+    let (region, _) = region("kinds");
+    let query = || person::Entity::find().from_cache(&region);
+    let other = Database::connect(postgres()).await.unwrap();
+    fill(&other).await;
+    query().all(sqlite).await.unwrap();
+    query().all(&other).await.unwrap();
+    region.statistics().creations == 2
+}
+
+mod everything {
+    use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Copy, Debug, PartialEq, EnumIter, DeriveActiveEnum, Serialize, Deserialize)]
+    #[sea_orm(rs_type = "String", db_type = "Enum", enum_name = "shade")]
+    pub(crate) enum Shade {
+        #[sea_orm(string_value = "dark")]
+        Dark,
+        #[sea_orm(string_value = "light")]
+        Light,
+    }
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Serialize, Deserialize)]
+    #[sea_orm(table_name = "everything")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) id: Uuid,
+        pub(crate) small: i16,
+        pub(crate) real: f32,
+        pub(crate) double: f64,
+        pub(crate) exact: Decimal,
+        pub(crate) document: Json,
+        pub(crate) numbers: Vec<i64>,
+        pub(crate) at: DateTimeUtc,
+        pub(crate) bytes: Vec<u8>,
+        pub(crate) nothing: Option<i32>,
+        pub(crate) shade: Shade,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Values of every kind, in rows and as what is asked for.
+#[tokio::test]
+async fn rows_and_values_of_every_kind_survive() {
+    use everything::{Column, Entity, Shade};
+
+    let db = Database::connect(postgres()).await.unwrap();
+    for statement in [
+        "CREATE TYPE shade AS ENUM ('dark', 'light')",
+        "CREATE TABLE everything (id uuid PRIMARY KEY, small int2 NOT NULL, \"real\" float4 NOT NULL,
+            double float8 NOT NULL, exact numeric NOT NULL, document jsonb NOT NULL,
+            numbers int8[] NOT NULL, at timestamptz NOT NULL, bytes bytea NOT NULL,
+            nothing int4, shade shade NOT NULL)",
+        "INSERT INTO everything VALUES ('6f2b1c9e-0000-4000-8000-000000000001', -32768, 0.1, 1e-300,
+            123456789.123456789, '{\"a\": [1, null]}', '{1,-2}', '2026-01-02 03:04:05.678901+02',
+            '\\x00ff', NULL, 'light')",
+    ] {
+        db.execute_unprepared(statement).await.unwrap();
+    }
+    let direct = Entity::find().one(&db).await.unwrap().unwrap();
+    let (region, _) = region("everything");
+    let queries = || {
+        let with = |column: Column, value: Value| Entity::find().filter(column.eq(value));
+        [
+            Entity::find(),
+            with(Column::Id, direct.id.into()),
+            with(Column::Id, Uuid::from_u128(1).into()),
+            with(Column::Exact, direct.exact.into()),
+            with(Column::Exact, Decimal::ONE.into()),
+            with(Column::Document, direct.document.clone().into()),
+            with(Column::Document, serde_json::json!({"a": 1}).into()),
+            with(Column::Numbers, vec![1_i64, -2].into()),
+            with(Column::Numbers, vec![-2_i64, 1].into()),
+            with(Column::At, direct.at.into()),
+            with(Column::At, (direct.at + chrono::TimeDelta::microseconds(1)).into()),
+            with(Column::Bytes, direct.bytes.clone().into()),
+            Entity::find().filter(Column::Shade.eq(Shade::Dark)),
+            Entity::find().filter(Column::Shade.eq(Shade::Light)),
+            Entity::find().filter(Column::Nothing.is_null()),
+        ]
+    };
+    for _ in 0..2 {
+        let mut found = 0;
+        for query in queries() {
+            let rows = query.from_cache(&region).all(&db).await.unwrap();
+            assert!(rows.iter().all(|row| *row == direct));
+            found += rows.len();
+        }
+        assert_eq!((found, region.statistics().creations), (9, queries().len() as u64));
     }
 }
 

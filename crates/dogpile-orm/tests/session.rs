@@ -83,11 +83,73 @@ async fn a_request_has_a_session() {
     assert!(next.is_empty());
 }
 
+/// What a session has needs no look into the cache, not for the versions either.
+#[tokio::test]
+async fn a_session_asks_nobody_twice() {
+    let (pool, (region, _)) = (people().await, region("people"));
+    let session = Session::new();
+    let names = || names().from_cache(&region).of_table("people").in_session(&session);
+    let first = names().fetch_all(&pool).await.unwrap();
+    invalidate_tables(&region, ["people"]).await.unwrap();
+    let before = region.statistics();
+    assert!(Arc::ptr_eq(&first, &names().fetch_all(&pool).await.unwrap()));
+    let after = region.statistics();
+    assert_eq!((before.hits, before.misses), (after.hits, after.misses));
+    names().invalidate().await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &names().fetch_all(&pool).await.unwrap()));
+}
+
+/// When the cache is away, a query that names a table runs one at a time: what it says goes
+/// to those who waited for it, the next to those who came meanwhile. It is not stored, and not
+/// taken for what was there before.
+#[tokio::test]
+async fn without_the_cache_a_query_of_a_table_runs_one_at_a_time() {
+    use dogpile::backend::SerializedMemory;
+    use dogpile::{Config, Region};
+    use dogpile_testkit::Faults;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let (faults, region) = (Faults::new(), Region::named("away"));
+    let config = Config::new(SerializedMemory::new(100)).proxy(faults.clone());
+    region.configure(config).unwrap();
+    let (ran, region) = (AtomicU32::new(0), &region);
+    let load = async |names: &str| {
+        let crowd = Arc::new(tokio::sync::Barrier::new(20));
+        let asking = (0..20).map(|_| {
+            let crowd = crowd.clone();
+            let load = async |ids: Vec<u32>| {
+                ran.fetch_add(1, Ordering::SeqCst);
+                // So that all have asked before it ends.
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                Ok::<_, std::io::Error>(ids.iter().map(|_| names.to_owned()).collect())
+            };
+            async move {
+                crowd.wait().await;
+                let related = dogpile_orm::Related::new(region, "names").of_table("people");
+                related.load([1_u32], load).await.unwrap().concat()
+            }
+        });
+        futures_util::future::join_all(asking).await
+    };
+    faults.down();
+    assert_eq!(load("Ada").await, ["Ada"; 20]);
+    assert!(ran.swap(0, Ordering::SeqCst) <= 2);
+    faults.clear();
+    assert_eq!(load("Alan").await, ["Alan"; 20]);
+    assert_eq!(ran.swap(0, Ordering::SeqCst), 1);
+    faults.down();
+    assert_eq!(load("Grace").await, ["Grace"; 20]);
+    assert!(ran.swap(0, Ordering::SeqCst) <= 2);
+}
+
 #[tokio::test]
 async fn a_table_is_invalidated_with_all_that_was_read_from_it() {
     let (pool, (region, clock)) = (people().await, region("people"));
     let of_people = || names().from_cache(&region).of_table("people");
     let of_both = || names().from_cache(&region).of_table("people").of_table("pets");
+    let in_any_order = || names().from_cache(&region).of_table("pets").of_table("people");
     let others = || names().from_cache(&region).of_table("pets");
     let all = async || {
         let load =
@@ -99,11 +161,17 @@ async fn a_table_is_invalidated_with_all_that_was_read_from_it() {
     assert_eq!(all().await, ["Ada"; 3]);
     invalidate_tables(&region, ["people"]).await.unwrap();
     assert_eq!(all().await, ["Alan", "Alan", "Ada"]);
-    // The versions do not expire.
-    clock.advance(std::time::Duration::from_secs(59));
+    // The versions do not expire, where the results do.
+    clock.advance(std::time::Duration::from_hours(1));
+    let hour = std::time::Duration::from_hours(2);
     rename(&pool, "Grace").await;
-    assert_eq!(all().await, ["Alan", "Alan", "Ada"]);
+    let kept = of_people().expiration(hour).fetch_one(&pool).await.unwrap();
+    assert_eq!((&*kept, all().await), ("Alan", ["Grace"; 3].map(str::to_owned)));
+    rename(&pool, "Edith").await;
     of_people().invalidate().await.unwrap();
-    assert_eq!(all().await, ["Grace", "Alan", "Ada"]);
+    in_any_order().invalidate().await.unwrap();
+    assert_eq!(all().await, ["Edith", "Edith", "Grace"]);
+    dogpile_orm::invalidate_tables_blocking(&region, ["pets"]).unwrap();
+    assert_eq!(all().await, ["Edith"; 3]);
     assert!(invalidate_tables("nowhere", ["people"]).await.is_err());
 }

@@ -323,3 +323,78 @@ async fn rows_survive_the_cache() {
     }
     assert_eq!((direct[0].colour.clone(), direct[1].colour.clone()), (Colour::Red, Colour::Green));
 }
+
+/// A NULL is a row, and not the same as none.
+#[tokio::test]
+async fn a_row_that_is_null_is_remembered_as_one() {
+    let (pool, (region, _)) = (sqlite().await, region("null"));
+    let greatest =
+        || sqlx::query_scalar::<_, Option<i64>>("SELECT max(id) FROM people WHERE id > 9");
+    for _ in 0..2 {
+        assert_eq!(greatest().from_cache(&region).fetch_one(&pool).await.unwrap(), None);
+        let row = greatest().from_cache(&region).fetch_optional(&pool).await.unwrap();
+        assert_eq!(row, Some(None));
+    }
+    assert_eq!(region.statistics().creations, 1);
+    let none = sqlx::query_scalar::<_, Option<i64>>("SELECT id FROM people WHERE id > 9");
+    let seen = |row: &Option<Option<i64>>| row.is_some();
+    let kept = none.from_cache(&region).should_cache(seen).fetch_optional(&pool).await.unwrap();
+    assert_eq!((kept, region.statistics().vetoed), (None, 1));
+}
+
+/// Rows that would come out of the cache with a default in them do not come at all.
+#[tokio::test]
+async fn a_field_that_is_lost_is_an_error() {
+    #[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
+    struct Lossy {
+        #[serde(skip_deserializing)]
+        id: i64,
+        name: String,
+    }
+    let (pool, (region, _)) = (sqlite().await, region("lossy"));
+    let query = || sqlx::query_as::<_, Lossy>("SELECT * FROM people").from_cache(&region);
+    for _ in 0..2 {
+        let lost = query().fetch_all(&pool).await.unwrap_err();
+        assert!(matches!(&lost, Error::LostField { field, .. } if field == "id"), "{lost}");
+        assert!(lost.to_string().contains("skip_deserializing"));
+        assert!(query().fetch_one(&pool).await.is_err());
+    }
+}
+
+/// Nested structs may gain columns too.
+#[tokio::test]
+async fn a_new_column_of_a_struct_within_makes_old_rows_misses() {
+    mod before {
+        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize, sqlx::FromRow)]
+        pub(super) struct Name {
+            pub(super) name: String,
+        }
+        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize, sqlx::FromRow)]
+        pub(super) struct Person {
+            pub(super) id: i64,
+            #[sqlx(flatten)]
+            pub(super) name: Name,
+        }
+    }
+    mod after {
+        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize, sqlx::FromRow)]
+        pub(super) struct Name {
+            pub(super) name: String,
+            pub(super) born: Option<i64>,
+        }
+        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize, sqlx::FromRow)]
+        pub(super) struct Person {
+            pub(super) id: i64,
+            #[sqlx(flatten)]
+            pub(super) name: Name,
+        }
+    }
+    let (pool, (region, _)) = (sqlite().await, region("people"));
+    let query = "SELECT *, 1815 AS born FROM people WHERE id = 1";
+    let old = sqlx::query_as::<_, before::Person>(query).from_cache(&region);
+    let old = old.fetch_one(&pool).await.unwrap();
+    assert_eq!((old.id, &*old.name.name), (1, "Ada"));
+    let new = sqlx::query_as::<_, after::Person>(query).from_cache(&region);
+    let new = new.fetch_one(&pool).await.unwrap();
+    assert_eq!((new.id, &*new.name.name, new.name.born), (1, "Ada", Some(1815)));
+}

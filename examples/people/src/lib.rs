@@ -11,7 +11,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Region};
+use dogpile::{Config, Mode, Region};
 use dogpile_orm::sea_orm::FromCacheExt;
 use dogpile_orm::{Related, Session};
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, IntoActiveModel, QueryOrder};
@@ -102,6 +102,18 @@ pub async fn story() -> Result<Vec<Step>, Box<dyn Error>> {
     let fresh = first_ten().from_cache("default").all(&db).await?;
     step("until the same statement with the same values is invalidated", fresh[0].name.clone());
 
+    let moved = address::Entity::find_by_id(1).one(&db).await?.ok_or("there is an address")?;
+    let mut moved = moved.into_active_model();
+    moved.street = Set("1 Side Street".to_owned());
+    moved.update(&db).await?;
+    statements.take();
+    let stale = where_they_live(&people, &db).await?;
+    step("an address is changed: the relationship does not know", stale[0].clone());
+    let addresses = Related::new("relationships", "person.addresses");
+    addresses.invalidate_of(&people[..1], address::Entity).await?;
+    let homes = where_they_live(&people, &db).await?;
+    step("until it is invalidated, for the one person", homes[0].clone());
+
     let session = Session::new();
     let one = first_ten().from_cache("default").in_session(&session).all(&db).await?;
     let two = first_ten().from_cache("default").in_session(&session).all(&db).await?;
@@ -109,6 +121,13 @@ pub async fn story() -> Result<Vec<Step>, Box<dyn Error>> {
     session.clear();
     let three = first_ten().from_cache("default").in_session(&session).all(&db).await?;
     step("after it, another one, and still no query", format!("{}", Arc::ptr_eq(&one, &three)));
+
+    let addresses = || Related::new("relationships", "person.addresses").in_session(&session);
+    let one = addresses().load_many(&people, address::Entity, &db).await?;
+    dogpile_orm::region("relationships").ok_or("it is registered")?.invalidate(Mode::Hard).await?;
+    let two = addresses().load_many(&people, address::Entity, &db).await?;
+    let same = one.iter().zip(&two).all(|(one, two)| Arc::ptr_eq(one, two));
+    step("related rows that a session has stay, whatever the cache does", format!("{same}"));
 
     let nobody = person::Entity::find().filter(person::Column::Id.gt(1_000));
     let missed = nobody.from_cache("default").cache_only().all(&db).await;

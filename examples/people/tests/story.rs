@@ -35,8 +35,11 @@ async fn each_step_runs_what_it_should() {
             ("person 01", vec!["UPDATE people".to_owned(), "SELECT people".to_owned()]),
             ("person 01", none()),
             ("somebody else", select(&["people"])),
+            ("1 Main Street, 10007 Montreal, Canada", none()),
+            ("1 Side Street, 10007 Montreal, Canada", select(&["addresses"])),
             ("true", none()),
             ("false", none()),
+            ("true", none()),
             ("region `default`", none()),
         ]
     );

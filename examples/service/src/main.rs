@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run --release -p dogpile-example-service          # ten seconds each, with wrk
-//! cargo run --release -p dogpile-example-service -- 3     # three
+//! cargo run --release -p dogpile-example-service -- 3 1   # three; results live for one
 //! ```
 //!
 //! starts a PostgreSQL and a Redis, and the service twice: without the cache, and with
@@ -29,20 +29,22 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// Results of queries.
 static QUERIES: Region = Region::new("queries");
 
-/// How old a read may be at most: how long a result lives.
-const EXPIRATION: Duration = Duration::from_secs(5);
-
 #[tokio::main]
 async fn main() -> Outcome {
-    let seconds = std::env::args().nth(1).map_or(Ok(10), |seconds| seconds.parse())?;
+    let seconds = |nth, else_| match std::env::args().nth(nth) {
+        Some(seconds) => seconds.parse(),
+        None => Ok(else_),
+    };
+    // How old a read may be at most: how long a result lives.
+    let (seconds, expiration) = (seconds(1, 10)?, Duration::from_secs(seconds(2, 5)?));
     let (postgres, redis) = (PostgresServer::start(), RedisServer::start());
-    let config = Config::new(Redis::open(&redis.url())?).expiration(EXPIRATION);
+    let config = Config::new(Redis::open(&redis.url())?).expiration(expiration);
     QUERIES.configure(config)?;
     let pool = database::fill(&postgres.url()).await?;
     let mut runs = Vec::new();
     for cached in [false, true] {
         runs.push(load::run(&pool, cached, seconds).await?);
     }
-    load::report(&runs, seconds);
+    load::report(&runs, seconds, expiration);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 fn the_cache_takes_queries_off_the_database() {
     let program = env!("CARGO_BIN_EXE_dogpile-example-service");
-    let output = Command::new(program).arg("2").output().unwrap();
+    let output = Command::new(program).args(["3", "1"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     print!("{text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -14,14 +14,14 @@ static POSTGRES: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start)
 
 static MARIADB: LazyLock<MariaDbServer> = LazyLock::new(MariaDbServer::start);
 
-/// The URL of an empty database on a MariaDB server.
+/// The URL of a new database on a MariaDB server.
 pub(crate) fn mariadb() -> String {
-    MARIADB.url()
+    MARIADB.database()
 }
 
-/// The URL of an empty database on a PostgreSQL server.
+/// The URL of a new database on a PostgreSQL server.
 pub(crate) fn postgres() -> String {
-    POSTGRES.url()
+    POSTGRES.database()
 }
 
 /// A region over bytes, as a server keeps them, and its clock.

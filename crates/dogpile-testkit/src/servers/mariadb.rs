@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::{Server, free_port, scratch};
 
@@ -11,6 +12,7 @@ use super::process::{Server, free_port, scratch};
 pub struct MariaDbServer {
     _server: Server,
     port: u16,
+    socket: PathBuf,
 }
 
 impl MariaDbServer {
@@ -38,12 +40,21 @@ impl MariaDbServer {
         let serve = serve.map(str::to_owned).to_vec();
         let server = Server::start(serve, || is_ready(&socket));
         run(client("mariadb", &socket).args(["-e", "CREATE DATABASE app"]));
-        Self { _server: server, port }
+        Self { _server: server, port, socket }
     }
 
     /// The URL of the database `app`.
     pub fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}/app", self.port)
+    }
+
+    /// The URL of a new, empty database.
+    pub fn database(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("own_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let create = format!("CREATE DATABASE {name}");
+        run(client("mariadb", &self.socket).args(["-e", &create]));
+        format!("mysql://root@127.0.0.1:{}/{name}", self.port)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::{Server, free_port, scratch};
 
@@ -66,6 +67,16 @@ impl PostgresServer {
     /// The URL of the database `postgres`.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The URL of a new, empty database.
+    pub fn database(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("own_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let port = self.port.to_string();
+        let arguments = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", &name];
+        run(Command::new(self.programs.join("createdb")).args(arguments));
+        format!("postgres://postgres@127.0.0.1:{port}/{name}")
     }
 
     /// Ends it as a power failure does.
