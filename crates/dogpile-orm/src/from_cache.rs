@@ -74,7 +74,8 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
 
     /// Asks the database in any case, and stores what it says, for calls like this one:
     /// all rows and one row of a query are results of their own. A creation that
-    /// began before and ends later overwrites that.
+    /// began before is not stored over that, if it is this process's (with Redis and memcached,
+    /// anybody's).
     pub fn refresh(mut self) -> Self {
         self.options.asks = Asks::Database;
         self

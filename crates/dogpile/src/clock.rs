@@ -89,12 +89,22 @@ impl Timeline {
         Self { last: Mutex::new(f64::NEG_INFINITY) }
     }
 
+    /// The timestamp of an event that happens now.
     pub(crate) fn stamp(&self, now: Timestamp) -> Timestamp {
         let mut last = self.last.lock();
-        let ahead = *last - now;
-        *last = if (0.0..STEP_BACK).contains(&ahead) { *last + TICK } else { now };
+        *last = next(*last, now);
         *last
     }
+
+    /// A moment after all events so far, and not after any to come.
+    pub(crate) fn moment(&self, now: Timestamp) -> Timestamp {
+        next(*self.last.lock(), now)
+    }
+}
+
+fn next(last: Timestamp, now: Timestamp) -> Timestamp {
+    let is_ahead = (0.0..STEP_BACK).contains(&(last - now));
+    if is_ahead { last + TICK } else { now }
 }
 
 impl fmt::Debug for Timeline {
@@ -114,6 +124,8 @@ mod tests {
         let second = timeline.stamp(1_763_700_000.25);
         assert_eq!(first.to_bits(), 1_763_700_000.25_f64.to_bits());
         assert!(second > first);
+        let moment = timeline.moment(1_763_700_000.25);
+        assert!(moment > second && timeline.stamp(1_763_700_000.25) >= moment);
     }
 
     #[test]

@@ -55,6 +55,15 @@ pub(crate) fn not_stored(region: &str, key: &str, why: &dyn std::fmt::Display) {
     event!(WARN, region, key = %Lazy(key), %why, "value was made but not stored");
 }
 
+pub(crate) fn outdated(region: &str, key: &str) {
+    event!(
+        DEBUG,
+        region,
+        key = %Lazy(key),
+        "the key was changed or invalidated while its value was made: not stored"
+    );
+}
+
 pub(crate) fn lease_lost(region: &str, key: &str) {
     event!(
         WARN,

@@ -462,8 +462,8 @@ async fn a_storm_on_a_function_runs_it_once() {
     assert_eq!(COUNT.load(Ordering::SeqCst), 1);
 }
 
-/// What ends last stays: an invalidation during a creation does not stop it,
-/// and a refresh beside it is overwritten by it if it ends earlier.
+/// An invalidation during a creation does not stop it, but what it makes is not stored; nor
+/// over a refresh beside it.
 #[tokio::test]
 async fn invalidating_and_refreshing_during_a_creation() {
     region!(DURING);
@@ -489,7 +489,7 @@ async fn invalidating_and_refreshing_during_a_creation() {
     assert_eq!(gated::get(1).await.unwrap(), Some(1));
     GO.add_permits(1);
     assert_eq!(first.await.unwrap(), 0);
-    assert_eq!(gated::get(1).await.unwrap(), Some(0), "the creation ended last");
+    assert_eq!(gated::get(1).await.unwrap(), Some(1), "the creation began before");
 }
 
 #[test]

@@ -204,7 +204,10 @@ async fn a_lookup_says_how_the_value_came_about() {
     let go = creating(&region, "k", 3).await;
     let stale = lookup(4).await;
     assert_eq!((stale.value, stale.status, stale.age), (1, Status::Stale, Duration::from_secs(80)));
+    go.notify_one();
+    free(&region, "k").await;
     region.delete("k").await.unwrap();
+    let go = creating(&region, "k", 3).await;
     let mut waiting = Box::pin(lookup(5));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     go.notify_one();
@@ -475,5 +478,69 @@ async fn a_seeded_storm_of_everything_ends_with_every_key_free() {
     }
     for key in 0..6 {
         assert!(!region.key_is_locked(&format!("k{key}")).await.unwrap());
+    }
+}
+
+/// What began before a key was set, deleted or refreshed may be older than that: it goes to its
+/// caller and to those who waited before it began, and is not stored.
+#[tokio::test]
+async fn a_creation_is_not_stored_over_what_was_changed_meanwhile() {
+    let (region, _) = region_and_clock();
+    let go = creating(&region, "set", 1).await;
+    region.set("set", &2_u32).await.unwrap();
+    go.notify_one();
+    free(&region, "set").await;
+    assert_eq!(region.get::<u32>("set").await.unwrap(), Some(2));
+
+    let go = creating(&region, "refreshed", 1).await;
+    assert_eq!(region.entry("refreshed").refresh(async || 2_u32).await, 2);
+    go.notify_one();
+    free(&region, "refreshed").await;
+    assert_eq!(region.get::<u32>("refreshed").await.unwrap(), Some(2));
+
+    let go = creating(&region, "deleted", 1).await;
+    region.delete("deleted").await.unwrap();
+    // It comes after the deletion: what is being made is too old for it.
+    let later = tokio::spawn({
+        let region = region.clone();
+        async move { region.get_or_create("deleted", async || 2_u32).await }
+    });
+    tokio::task::yield_now().await;
+    go.notify_one();
+    assert_eq!(later.await.unwrap(), 2);
+    assert_eq!(region.get::<u32>("deleted").await.unwrap(), Some(2));
+
+    let go = creating(&region, "several", 1).await;
+    region.set_multi([("several", &2_u32), ("other", &3)]).await.unwrap();
+    region.delete_multi(["several"]).await.unwrap();
+    go.notify_one();
+    free(&region, "several").await;
+    assert_eq!(region.get::<u32>("several").await.unwrap(), None);
+    assert_eq!(region.statistics().outdated, 4);
+
+    // One that begins after the change is stored.
+    assert_eq!(region.get_or_create("several", async || 4_u32).await, 4);
+    assert_eq!(region.get::<u32>("several").await.unwrap(), Some(4));
+}
+
+/// Nor is a value that began to be made before its region was invalidated taken for one of
+/// after that.
+#[tokio::test]
+async fn a_creation_does_not_outlive_an_invalidation() {
+    for mode in [Mode::Hard, Mode::Soft] {
+        let (region, _) = region_and_clock();
+        let go = creating(&region, "k", 1).await;
+        region.invalidate(mode).await.unwrap();
+        go.notify_one();
+        free(&region, "k").await;
+        assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+        assert_eq!(region.get_or_create("k", async || 2_u32).await, 2);
+        assert_eq!(region.get::<u32>("k").await.unwrap(), Some(2));
+    }
+}
+
+async fn free(region: &Region, key: &str) {
+    while region.key_is_locked(key).await.unwrap() {
+        tokio::task::yield_now().await;
     }
 }

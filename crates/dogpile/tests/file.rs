@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dogpile::backend::inspect::Inspect;
 use dogpile::backend::{Backend, Damage, FaultKind, File};
@@ -296,10 +296,15 @@ impl SmallDisk {
         mounted.then(|| Self(path.to_owned()))
     }
 
+    /// Once nobody has a file open to write: the thread of one that was dropped may take
+    /// a moment to end.
     fn make_read_only(&self) {
-        let remount = ["-o", "remount,ro"];
-        let remounted = Command::new("mount").args(remount).arg(&self.0).status();
-        assert!(remounted.is_ok_and(|status| status.success()));
+        let remount = || Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).output();
+        let began = Instant::now();
+        while !remount().is_ok_and(|done| done.status.success()) {
+            assert!(began.elapsed() < Duration::from_secs(30), "it stays busy");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -114,6 +114,43 @@ fn a_dropped_creator_and_dropped_waiters_pass_the_key_on() {
     });
 }
 
+/// Whatever is changed after a creation began is not overwritten by it.
+#[test]
+fn a_creation_is_never_stored_over_a_later_change() {
+    for deletes in [false, true] {
+        check(move || {
+            let (region, began) = (region(), Arc::new(AtomicUsize::new(0)));
+            let creating = spawn({
+                let (region, began) = (region.clone(), began.clone());
+                async move {
+                    let create = async || {
+                        began.store(1, Ordering::SeqCst);
+                        yield_now().await;
+                        1
+                    };
+                    region.get_or_create::<usize, _, _>("k", create).await
+                }
+            });
+            let changing = spawn({
+                let region = region.clone();
+                async move {
+                    let later = began.load(Ordering::SeqCst) == 1;
+                    if deletes {
+                        region.delete("k").await.unwrap();
+                    } else {
+                        region.set("k", &2_usize).await.unwrap();
+                    }
+                    later
+                }
+            });
+            let later = block_on(changing).unwrap();
+            assert!([1, 2].contains(&block_on(creating).unwrap()));
+            let stored = region.blocking().get::<usize>("k").unwrap();
+            assert!(!later || stored != Some(1), "it is older than the change");
+        });
+    }
+}
+
 /// A future whose polls do not panic any further: the panic is the output.
 async fn caught<F: Future>(future: F) -> std::thread::Result<F::Output> {
     let mut future = Box::pin(future);

@@ -69,6 +69,8 @@ struct Flight {
     key: Arc<str>,
     /// How many creations began under the present chain of holders.
     begun: u64,
+    /// The last of them that began before somebody else changed what is stored.
+    outdated: u64,
     /// In the order of their coming, since their numbers grow.
     waiters: BTreeMap<u64, Arc<Seat>>,
 }
@@ -133,6 +135,14 @@ impl KeyedMutex {
         }
     }
 
+    /// Somebody changes what is stored under `key`, past its holder: what a creation that is
+    /// going on makes is older than that.
+    pub(crate) fn note_change(&self, key: &str) {
+        if let Some(flight) = self.0.shard(key).lock().get_mut(key) {
+            flight.outdated = flight.begun;
+        }
+    }
+
     /// Takes `key` if it is free, or else a place in its queue.
     fn join(&self, key: &str) -> Result<KeyGuard, Waiter> {
         let mut shard = self.0.shard(key).lock();
@@ -148,7 +158,8 @@ impl KeyedMutex {
 
     fn open_flight(&self, shard: &mut Flights, key: &str) -> KeyGuard {
         let key: Arc<str> = key.into();
-        let flight = Flight { key: key.clone(), begun: 0, waiters: BTreeMap::new() };
+        let waiters = BTreeMap::new();
+        let flight = Flight { key: key.clone(), begun: 0, outdated: 0, waiters };
         shard.insert(key.clone(), flight);
         KeyGuard::of(self.0.clone(), key)
     }
@@ -256,6 +267,12 @@ impl KeyGuard {
             flight.begun += 1;
             self.creation = flight.begun;
         }
+    }
+
+    /// Was what is stored under the key changed by somebody else since this creation began?
+    pub(crate) fn is_outdated(&self) -> bool {
+        let shard = self.table.shard(&self.key).lock();
+        shard.get(&self.key).is_some_and(|flight| (1..=flight.outdated).contains(&self.creation))
     }
 
     /// Hands `value` to the waiters and gives the key up.

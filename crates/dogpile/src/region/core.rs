@@ -228,6 +228,11 @@ impl Core {
         self.shared.timeline.stamp(self.clock.now())
     }
 
+    /// A moment between what has happened to the region and what is to come.
+    pub(crate) fn moment(&self) -> Timestamp {
+        self.shared.timeline.moment(self.clock.now())
+    }
+
     /// Judges and opens what was found under `key` on the slow path, with the
     /// contract's log lines and counts. The value comes along even where it
     /// counts for nothing, if it is readable.

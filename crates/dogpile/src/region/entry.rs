@@ -132,8 +132,8 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
 
     /// Makes the value anew, whatever is stored, and stores it (contract 6).
     ///
-    /// There is no election: it runs beside a creation that is going on, and
-    /// what ends last stays. `should_cache` is asked as ever; when the cache
+    /// There is no election: it runs beside a creation that is going on in this process,
+    /// which then is not stored over it. `should_cache` is asked as ever; when the cache
     /// fails, the caller gets the value all the same.
     pub async fn refresh<T, F, Fut>(self, creator: F) -> S::One<T>
     where
@@ -352,15 +352,22 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     }
 
     /// Stores `value` as created now.
+    ///
+    /// A creation of the key that is going on in this process is not stored over it.
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
         let core = self.region.configured()?;
         core.keep(&self.key, value, core.stamp()).await
     }
 
     /// Removes the value; that there is none is fine.
+    ///
+    /// A creation of the key that is going on in this process is not stored after it: it may
+    /// have begun before what the deletion is about.
     pub async fn delete(self) -> Result<()> {
         let core = self.region.configured()?;
-        let deleted = core.backend.delete(&core.stored_key(&self.key)).await;
+        let key = core.stored_key(&self.key);
+        core.shared.keys.note_change(&key);
+        let deleted = core.backend.delete(&key).await;
         deleted.map_err(|fault| core.failed("delete", fault))
     }
 
@@ -432,8 +439,9 @@ impl Core {
         value: &T,
         ct: Timestamp,
     ) -> Result<()> {
-        let entry = self.entry_for(key, value, ct)?;
-        let stored = self.backend.set(&self.stored_key(key), entry).await;
+        let (entry, key) = (self.entry_for(key, value, ct)?, self.stored_key(key));
+        self.shared.keys.note_change(&key);
+        let stored = self.backend.set(&key, entry).await;
         stored.map_err(|fault| self.failed("set", fault))
     }
 

@@ -419,7 +419,9 @@ impl<K: Kind> Region<K> {
         for (key, value) in values {
             let key = key.as_ref();
             let entry = core.entry_for(key, value, ct)?;
-            entries.push((core.stored_key(key).into_owned(), entry));
+            let key = core.stored_key(key).into_owned();
+            core.shared.keys.note_change(&key);
+            entries.push((key, entry));
         }
         if entries.is_empty() {
             return Ok(());
@@ -450,7 +452,8 @@ impl<K: Kind> Region<K> {
         self.entry(key).is_locked().await
     }
 
-    /// Invalidates all values created up to now; see [`Mode`].
+    /// Invalidates all values created up to now, and those that are being created; see
+    /// [`Mode`].
     ///
     /// The values stay where they are and are overwritten one by one. With
     /// the default strategy this reaches callers of this process only.

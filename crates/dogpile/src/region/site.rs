@@ -12,6 +12,7 @@ use super::core::{Core, Got};
 use super::kind::Cacheable;
 use super::options::{Options, ShouldCache};
 use crate::backend::{BackendError, Claimed, Seen, unlock_all};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
 use crate::lock::drive::{Claim, OnTimeout, Patience, Reading, Site, Terms, Waited};
@@ -43,6 +44,14 @@ pub(crate) struct SiteKey {
 pub(crate) struct Guard {
     local: KeyGuard,
     lease: Option<Lease>,
+    /// When its creation began.
+    begun: Option<Timestamp>,
+}
+
+impl Guard {
+    fn new(local: KeyGuard, lease: Option<Lease>) -> Self {
+        Self { local, lease, begun: None }
+    }
 }
 
 /// What a reading was made of: the entry, and the moment before it was read.
@@ -124,7 +133,7 @@ where
                 Some(reading) if reading.found == Found::Fresh => {
                     Claim::Changed(pass_on_if_fresh(local, reading))
                 }
-                _ => Claim::Won(Guard { local, lease: None }),
+                _ => Claim::Won(Guard::new(local, None)),
             };
             claims.push((index, claim));
         }
@@ -145,8 +154,8 @@ where
             self.survive("claim", claims, || held.iter().map(|_| None).collect())?;
         let claims = held.into_iter().zip(claims).map(|((index, local, sight), claim)| {
             let claim = match claim {
-                None => Claim::Won(Guard { local, lease: None }),
-                Some(Claimed::Won(lease)) => Claim::Won(Guard { local, lease: Some(lease) }),
+                None => Claim::Won(Guard::new(local, None)),
+                Some(Claimed::Won(lease)) => Claim::Won(Guard::new(local, Some(lease))),
                 Some(Claimed::Held) => {
                     Claim::Held(Box::pin(self.wait_remotely(index, local, sight)))
                 }
@@ -186,7 +195,7 @@ where
             let reading = self.look_at(index).await?;
             return Ok(match reading.found {
                 Found::Fresh => Waited::Changed(pass_on_if_fresh(local, reading)),
-                _ => Waited::Won(Guard { local, lease: None }),
+                _ => Waited::Won(Guard::new(local, None)),
             });
         }
         let claims = self.claim_remotely(vec![(index, local, sight)]).await?;
@@ -219,7 +228,7 @@ where
     ) -> Result<Waited<Self>, Error> {
         let key = self.keys[index].stored.as_str();
         let Some(mutex) = &self.core.mutex else {
-            return Ok(Waited::Won(Guard { local, lease: None }));
+            return Ok(Waited::Won(Guard::new(local, None)));
         };
         loop {
             let waited = mutex.wait(key).await;
@@ -239,7 +248,7 @@ where
                 Some(Claimed::Won(lease)) => Some(lease),
                 None => None,
             };
-            return Ok(Waited::Won(Guard { local, lease }));
+            return Ok(Waited::Won(Guard::new(local, lease)));
         }
     }
 
@@ -266,8 +275,28 @@ where
         }
     }
 
+    /// Was the key changed by somebody else, or the region invalidated, after the creation
+    /// began? Then what was made may be of before, and must not outlive that.
+    fn is_outdated(&self, index: usize, guard: &Guard) -> bool {
+        let invalidated = |begun| self.core.invalidation.is_invalidated(begun);
+        let outdated = guard.local.is_outdated() || guard.begun.is_some_and(invalidated);
+        if outdated {
+            self.core.stats().count(Count::Outdated);
+            log::outdated(self.core.name(), &self.keys[index].asked);
+        }
+        outdated
+    }
+
     /// What is to be stored of what was made, and who may have it.
-    fn to_store(&self, index: usize, got: &Got<T>) -> Result<(Option<Entry>, Audience), Error> {
+    fn to_store(
+        &self,
+        index: usize,
+        guard: Option<&Guard>,
+        got: &Got<T>,
+    ) -> Result<(Option<Entry>, Audience), Error> {
+        if guard.is_some_and(|guard| self.is_outdated(index, guard)) {
+            return Ok((None, Audience::WaitingSinceBefore));
+        }
         if !self.should_cache.should_cache(&got.value) {
             self.core.stats().count(Count::Vetoed);
             return Ok((None, Audience::WaitingSinceBefore));
@@ -285,6 +314,40 @@ where
         }
         // Nobody could have stored it: no reason to make it once more.
         Ok((None, Audience::Everyone))
+    }
+
+    async fn store(
+        &self,
+        stores: Stores<'_>,
+        finished: &mut [Finished<'_, T>],
+    ) -> Result<(), Error> {
+        self.unlock(stores.unused).await;
+        let (positions, leased): (Vec<usize>, Vec<_>) = stores.leased.into_iter().unzip();
+        let stored = self.store_under_leases(leased).await;
+        for (position, stored) in positions.into_iter().zip(stored.iter().flatten()) {
+            if !stored {
+                finished[position].audience = Audience::WaitingSinceBefore;
+            }
+        }
+        let plainly = self.store_plainly(&stores.plain).await;
+        stored.and(plainly)
+    }
+
+    /// Where the key was changed by somebody else while the value was being stored, either may
+    /// have come last: it is removed. That is a miss, and never an old value.
+    async fn withdraw(&self, finished: &mut [Finished<'_, T>]) -> Result<(), Error> {
+        let mut keys = Vec::new();
+        for one in finished.iter_mut().filter(|one| one.is_stored) {
+            if one.local.as_ref().is_some_and(KeyGuard::is_outdated) {
+                one.audience = Audience::WaitingSinceBefore;
+                keys.push(one.key);
+            }
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.core.stats().add(Count::Outdated, keys.len() as u64);
+        self.survive("delete_multi", self.core.backend.delete_multi(&keys).await, || ())
     }
 
     /// Stores entries without a lease: one write, whatever their number.
@@ -346,11 +409,32 @@ where
     reading
 }
 
-/// A value on its way into the store.
-struct Finished<T> {
+/// A value on its way into the store, and to those who wait for it.
+struct Finished<'k, T> {
+    key: &'k str,
     got: Got<T>,
     local: Option<KeyGuard>,
     audience: Audience,
+    is_stored: bool,
+}
+
+/// What is to be stored of some values, each with its position among them.
+#[derive(Default)]
+struct Stores<'k> {
+    plain: Vec<(&'k str, Entry)>,
+    leased: Vec<(usize, (&'k str, Entry, Lease))>,
+    /// Of what is not stored.
+    unused: Vec<Lease>,
+}
+
+impl<'k> Stores<'k> {
+    fn add(&mut self, position: usize, key: &'k str, entry: Option<Entry>, lease: Option<Lease>) {
+        match (entry, lease) {
+            (Some(entry), Some(lease)) => self.leased.push((position, (key, entry, lease))),
+            (Some(entry), None) => self.plain.push((key, entry)),
+            (None, lease) => self.unused.extend(lease),
+        }
+    }
 }
 
 impl<K, T, C> Site for RegionSite<K, T, C>
@@ -394,42 +478,33 @@ where
 
     fn begin(&self, guard: &mut Guard) {
         guard.local.begin();
+        guard.begun = Some(self.core.moment());
     }
 
     async fn finish(&self, made: Vec<(usize, Option<Guard>, T)>) -> Result<Vec<Got<T>>, Error> {
         let ct = self.core.stamp();
         let mut finished = Vec::with_capacity(made.len());
-        let (mut plain, mut leased, mut unused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut stores = Stores::default();
         let mut failure = None;
-        for (position, (index, guard, value)) in made.into_iter().enumerate() {
+        for (index, guard, value) in made {
             let got = Got { value, ct };
-            let (entry, audience) = self.to_store(index, &got).unwrap_or_else(|error| {
+            let kept = self.to_store(index, guard.as_ref(), &got);
+            let (entry, audience) = kept.unwrap_or_else(|error| {
                 failure = Some(error);
                 (None, Audience::Everyone)
             });
-            let (local, lease) = guard.map(|guard| (guard.local, guard.lease)).unzip();
             let key = self.keys[index].stored.as_str();
-            match (entry, lease.flatten()) {
-                (Some(entry), Some(lease)) => leased.push((position, (key, entry, lease))),
-                (Some(entry), None) => plain.push((key, entry)),
-                (None, Some(lease)) => unused.push(lease),
-                (None, None) => {}
-            }
-            finished.push(Finished { got, local, audience });
+            let (local, lease) = guard.map(|guard| (guard.local, guard.lease)).unzip();
+            let is_stored = entry.is_some();
+            stores.add(finished.len(), key, entry, lease.flatten());
+            finished.push(Finished { key, got, local, audience, is_stored });
         }
-        self.unlock(unused).await;
-        let (positions, leased): (Vec<usize>, Vec<_>) = leased.into_iter().unzip();
-        let stored = self.store_under_leases(leased).await;
-        for (position, stored) in positions.into_iter().zip(stored.iter().flatten()) {
-            if !stored {
-                finished[position].audience = Audience::WaitingSinceBefore;
-            }
-        }
-        let plainly = self.store_plainly(&plain).await;
+        let stored = self.store(stores, &mut finished).await;
+        let stored = stored.and(self.withdraw(&mut finished).await);
         let values = finished.into_iter().map(Finished::hand_over).collect();
         match failure {
             Some(error) => Err(error),
-            None => stored.and(plainly).map(|()| values),
+            None => stored.map(|()| values),
         }
     }
 
@@ -455,7 +530,7 @@ where
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Finished<T> {
+impl<T: Clone + Send + Sync + 'static> Finished<'_, T> {
     fn hand_over(self) -> Got<T> {
         if let Some(local) = self.local {
             local.finish(&handed(&self.got), self.audience);

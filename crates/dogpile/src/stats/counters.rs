@@ -19,6 +19,7 @@ pub(crate) enum Count {
     BackendErrors,
     NotStored,
     LeasesLost,
+    Outdated,
     BytesRead,
     BytesWritten,
 }
@@ -39,6 +40,7 @@ impl Count {
         Self::BackendErrors,
         Self::NotStored,
         Self::LeasesLost,
+        Self::Outdated,
         Self::BytesRead,
         Self::BytesWritten,
     ];

@@ -38,6 +38,8 @@ pub mod names {
     pub const NOT_STORED: &str = "dogpile_not_stored_total";
     /// Values not stored because their lease was lost.
     pub const LEASES_LOST: &str = "dogpile_leases_lost_total";
+    /// Values not stored because what they replace was changed meanwhile.
+    pub const OUTDATED: &str = "dogpile_outdated_total";
     /// Payload bytes read.
     pub const BYTES_READ: &str = "dogpile_read_bytes_total";
     /// Payload bytes written.
@@ -94,6 +96,7 @@ fn name(what: Count) -> &'static str {
         Count::BackendErrors => names::BACKEND_ERRORS,
         Count::NotStored => names::NOT_STORED,
         Count::LeasesLost => names::LEASES_LOST,
+        Count::Outdated => names::OUTDATED,
         Count::BytesRead => names::BYTES_READ,
         Count::BytesWritten => names::BYTES_WRITTEN,
     }

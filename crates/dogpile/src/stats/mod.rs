@@ -57,6 +57,9 @@ pub struct Statistics {
     pub not_stored: u64,
     /// Values that were not stored because their creator had lost its lease.
     pub leases_lost: u64,
+    /// Values that were not stored because their key was set, refreshed or deleted, or the
+    /// region invalidated, while they were made.
+    pub outdated: u64,
     /// Payload bytes read from a backend that keeps bytes.
     pub bytes_read: u64,
     /// Payload bytes written to a backend that keeps bytes.
@@ -156,6 +159,7 @@ impl Stats {
             backend_errors: read(Count::BackendErrors),
             not_stored: read(Count::NotStored),
             leases_lost: read(Count::LeasesLost),
+            outdated: read(Count::Outdated),
             bytes_read: read(Count::BytesRead),
             bytes_written: read(Count::BytesWritten),
             creation_time: self.creation_time.snapshot(),
