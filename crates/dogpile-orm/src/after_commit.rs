@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::thread;
 
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 enum Work {
     Async(Pin<Box<dyn Future<Output = ()> + Send>>),
@@ -58,13 +59,27 @@ impl AfterCommit {
     /// where there is none, on a thread of its own, where async work that needs tokio
     /// cannot be done.
     pub fn committed(self) {
-        if self.is_empty() {
-            return;
-        }
+        drop(self.start());
+    }
+
+    /// The same, and waits until it is done. Dropping the future does not stop the work.
+    pub async fn committed_and_done(self) {
+        // An error means that the runtime, and the work with it, has ended.
+        let _ = self.start().await;
+    }
+
+    /// Tells when it is done.
+    fn start(self) -> oneshot::Receiver<()> {
+        let (done, is_done) = oneshot::channel();
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(in_turn(self.0))),
-            Err(_) => on_a_thread(self.0),
+            _ if self.is_empty() => drop(done.send(())),
+            Ok(runtime) => drop(runtime.spawn(async {
+                in_turn(self.0).await;
+                done.send(())
+            })),
+            Err(_) => on_a_thread(self.0, done),
         }
+        is_done
     }
 }
 
@@ -79,7 +94,7 @@ async fn in_turn(all: Vec<Work>) {
 }
 
 /// If there can be no thread, the work is dropped: as if the process had died.
-fn on_a_thread(all: Vec<Work>) {
+fn on_a_thread(all: Vec<Work>, done: oneshot::Sender<()>) {
     let run = |work| match work {
         Work::Async(work) => pollster::block_on(work),
         Work::Blocking(work) => work(),
@@ -89,6 +104,7 @@ fn on_a_thread(all: Vec<Work>) {
         for work in all {
             let _ = catch_unwind(AssertUnwindSafe(|| run(work)));
         }
+        done.send(())
     }));
 }
 

@@ -26,7 +26,7 @@ pub enum Error<E> {
     LostField {
         /// The row's type.
         row: &'static str,
-        /// The field that serde writes and does not read.
+        /// The field that serde writes and does not read, or reads and does not write.
         field: String,
     },
     /// No region of this name is registered.
@@ -35,6 +35,13 @@ pub enum Error<E> {
         name: String,
         /// The names that are.
         known: Vec<String>,
+    },
+    /// The settings of a region for queries are not understood.
+    Settings {
+        /// The region.
+        region: String,
+        /// What is wrong with them.
+        source: dogpile::config::ConfigError,
     },
     /// The cache failed where that is not survived: in calls that are about the
     /// cache alone.
@@ -49,6 +56,7 @@ impl Error<Infallible> {
             Self::NotCached { region, key } => Error::NotCached { region, key },
             Self::LostField { row, field } => Error::LostField { row, field },
             Self::UnknownRegion { name, known } => Error::UnknownRegion { name, known },
+            Self::Settings { region, source } => Error::Settings { region, source },
             Self::Cache(fault) => Error::Cache(fault),
         }
     }
@@ -61,19 +69,22 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::NotCached { region, key } => {
                 write!(
                     f,
-                    "region `{region}` has nothing under `{key}`, and only it was to be asked"
+                    "region `{region}` has nothing under `{key}`, and the call is `cache_only`"
                 )
             }
             Self::LostField { row, field } => write!(
                 f,
-                "rows of the type `{row}` lose their field `{field}` in a cache: serde writes it, and does \
-                 not read it. Remove `#[serde(skip_deserializing)]`, or cache a type of your own"
+                "rows of the type `{row}` lose their field `{field}` in a cache, because serde skips it \
+                 when writing or when reading: remove `#[serde(skip_..)]` from it, or cache a type of your own"
             ),
             Self::UnknownRegion { name, known } => write!(
                 f,
                 "there is no region `{name}` for queries: known are {}; register it, or name it in the settings",
                 if known.is_empty() { "none".to_owned() } else { known.join(", ") }
             ),
+            Self::Settings { region, source } => {
+                write!(f, "settings of the region `{region}` for queries: {source}")
+            }
             Self::Cache(error) => error.fmt(f),
         }
     }
@@ -83,6 +94,7 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Database(error) => error.source(),
+            Self::Settings { source, .. } => source.source(),
             Self::Cache(error) => error.source(),
             Self::NotCached { .. } | Self::LostField { .. } | Self::UnknownRegion { .. } => None,
         }

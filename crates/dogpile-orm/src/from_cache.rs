@@ -15,11 +15,12 @@ use crate::session::{InSession, Owned, Session};
 /// Implemented for all that are.
 ///
 /// It has to come out of serde as it went in. A field that is written and not read
-/// (`#[serde(skip_deserializing)]`, as generators of models put it on primary keys) is
-/// found out when the first row is stored, and is an
-/// [error](crate::Error::LostField). A field that is skipped both ways (`#[serde(skip)]`)
-/// cannot be seen from outside, and has its default in what comes from the cache: cache a
-/// type of your own instead.
+/// (`#[serde(skip_deserializing)]`, as generators of models put it on primary keys), or read and
+/// not written (`#[serde(skip_serializing)]`, as models have it that are shown to users), is found
+/// out when the first row is stored, and is an [error](crate::Error::LostField). A field that is
+/// skipped both ways (`#[serde(skip)]`) cannot be seen from outside, and has its default in what
+/// comes from the cache: cache a type of your own instead. In JSON, the usual codec, numbers that
+/// are not finite become `null`.
 #[diagnostic::on_unimplemented(
     message = "rows of the type `{Self}` can't be cached",
     note = "derive `Clone`, serde's `Serialize` and `Deserialize` for it; it has to be `Send + Sync + 'static` too"
@@ -37,6 +38,7 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Row for T 
 /// All that share the region get what the query returns here. So do not run it within a
 /// transaction that has changed what it reads: others would get rows that were never
 /// committed, and go on having them after a rollback.
+#[derive(Clone)]
 #[must_use = "a query does nothing until it is run"]
 pub struct FromCache<'r, Q, C = Always, S = Owned> {
     pub(crate) query: Q,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::from_cache::Row;
-use crate::shape;
+use crate::{shape, written};
 
 /// What a query's result is kept as.
 pub(crate) trait Kept: Row {
@@ -99,8 +99,8 @@ impl<T: Row> Kept for Shaped<T> {
 static SOUND: RwLock<Option<HashSet<TypeId>>> = RwLock::new(None);
 
 /// The field that rows of this type lose on their way through a cache, if there is one:
-/// written, and not read (`#[serde(skip_deserializing)]`). The first row of a type is
-/// tried; later ones cost a look into a set.
+/// written, and not read (`#[serde(skip_deserializing)]`), or the other way round. The first
+/// row of a type is tried; later ones cost a look into a set.
 pub(crate) fn lost_field<T: Row>(row: &T) -> Option<String> {
     let of = TypeId::of::<T>();
     let is_sound =
@@ -112,12 +112,47 @@ pub(crate) fn lost_field<T: Row>(row: &T) -> Option<String> {
     let before = serde_json::to_value(row).ok()?;
     let again = serde_json::from_value::<T>(before.clone()).ok()?;
     let after = serde_json::to_value(&again).ok()?;
-    let lost = difference(&before, &after);
+    let lost = difference(&before, &after).or_else(|| unwritten(row, &before));
     if lost.is_none() && has_fields(&before) {
         let mut sound = SOUND.write().unwrap_or_else(PoisonError::into_inner);
         sound.get_or_insert_default().insert(of);
     }
     lost
+}
+
+/// A field that is read and never written. One that is another name of a written one
+/// (`#[serde(alias)]`) is found out by giving both: that is refused.
+fn unwritten<T: Row>(row: &T, written: &Value) -> Option<String> {
+    let (names, read) = (written::fields(row)?, shape::fields::<T>()?);
+    let is_alias = |alias: &str| {
+        let both = |name: &&str| with_both(written, name, alias);
+        let refused = |text: String| serde_json::from_str::<T>(&text).err();
+        let errors = names.iter().filter_map(both).filter_map(refused);
+        errors.into_iter().any(|error| error.to_string().contains("duplicate field"))
+    };
+    let unknown = read.iter().filter(|name| !names.contains(*name));
+    unknown.into_iter().find(|name| !is_alias(name)).map(|name| (*name).to_owned())
+}
+
+/// `value`, with nothing in its first struct but a field under both names.
+fn with_both(value: &Value, name: &str, alias: &str) -> Option<String> {
+    match value {
+        Value::Object(fields) => {
+            let value = fields.get(name).unwrap_or(&Value::Null);
+            Some(format!("{{{name:?}: {value}, {alias:?}: {value}}}"))
+        }
+        Value::Array(items) => {
+            let found = |item| with_both(item, name, alias);
+            let (place, changed) =
+                items.iter().enumerate().find_map(|(n, item)| Some((n, found(item)?)))?;
+            let text = |(n, item): (usize, &Value)| {
+                if n == place { changed.clone() } else { item.to_string() }
+            };
+            let items: Vec<String> = items.iter().enumerate().map(text).collect();
+            Some(format!("[{}]", items.join(", ")))
+        }
+        _ => None,
+    }
 }
 
 fn has_fields(value: &Value) -> bool {
@@ -188,15 +223,33 @@ mod tests {
         }
         #[derive(Debug, Clone, Serialize, Deserialize)]
         struct Sound {
+            #[serde(rename = "ID", alias = "number", alias = "key")]
             id: u32,
             words: HashSet<String>,
             real: f32,
+            #[serde(skip_serializing_if = "Option::is_none", alias = "nickname")]
+            nick: Option<String>,
         }
         let skips = || Skips { id: 7, name: "Ada".to_owned() };
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        struct Hides {
+            #[serde(alias = "number", alias = "key")]
+            id: u32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            nick: Option<String>,
+            #[serde(skip_serializing)]
+            #[expect(dead_code, reason = "it is lost")]
+            password: Option<String>,
+        }
+        let hides = || Hides { id: 7, nick: None, password: Some("secret".to_owned()) };
+        assert_eq!(lost_field(&hides()).as_deref(), Some("password"));
+        assert_eq!(lost_field(&vec![Some(hides())]).as_deref(), Some("password"));
         assert_eq!(lost_field(&skips()).as_deref(), Some("id"));
         assert_eq!(lost_field(&(1, vec![skips()])).as_deref(), Some("id"));
         let words = ["one", "two", "three", "four"].map(str::to_owned).into();
-        assert_eq!(lost_field(&Sound { id: 7, words, real: 0.1 }), None);
+        let sound = Sound { id: 7, words, real: 0.1, nick: None };
+        assert_eq!(lost_field(&vec![sound.clone()]), None);
+        assert_eq!(lost_field(&sound), None);
         assert_eq!(lost_field(&Some(1)), None);
     }
 }

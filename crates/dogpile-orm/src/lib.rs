@@ -69,6 +69,7 @@ mod related;
 mod session;
 mod shape;
 mod tables;
+mod written;
 
 #[cfg(feature = "diesel")]
 pub mod diesel;
@@ -82,7 +83,7 @@ pub mod sqlx;
 pub use after_commit::AfterCommit;
 pub use error::{Error, Result};
 pub use from_cache::{FromCache, Row};
-pub use regions::{InRegion, configure, region, register};
+pub use regions::{AnyRegion, InRegion, configure, region, register};
 pub use related::{Loading, Related, Relationship};
 pub use session::{Form, InSession, Owned, Session};
 pub use tables::{invalidate_tables, invalidate_tables_blocking};

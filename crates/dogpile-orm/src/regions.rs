@@ -1,22 +1,63 @@
 //! Regions by name, as queries name them.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dogpile::Region;
-use dogpile::config::{ConfigError, Settings};
+use dogpile::config::Settings;
 
 use crate::error::Error;
 
-static REGIONS: RwLock<BTreeMap<String, Arc<Region>>> = RwLock::new(BTreeMap::new());
+static REGIONS: RwLock<BTreeMap<String, AnyRegion>> = RwLock::new(BTreeMap::new());
+
+/// A region, whoever owns it: a static, or those who share it. It dereferences to the
+/// region.
+#[derive(Debug, Clone)]
+pub struct AnyRegion(Owner);
+
+#[derive(Debug, Clone)]
+enum Owner {
+    Static(&'static Region),
+    Shared(Arc<Region>),
+}
+
+impl Deref for AnyRegion {
+    type Target = Region;
+
+    fn deref(&self) -> &Region {
+        match &self.0 {
+            Owner::Static(region) => region,
+            Owner::Shared(region) => region,
+        }
+    }
+}
+
+impl From<&'static Region> for AnyRegion {
+    fn from(region: &'static Region) -> Self {
+        Self(Owner::Static(region))
+    }
+}
+
+impl From<Arc<Region>> for AnyRegion {
+    fn from(region: Arc<Region>) -> Self {
+        Self(Owner::Shared(region))
+    }
+}
+
+impl From<Region> for AnyRegion {
+    fn from(region: Region) -> Self {
+        Arc::new(region).into()
+    }
+}
 
 /// The region that a query is to be answered from: a reference to one, or the name of
 /// one that was [registered](register).
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct InRegion<'r>(Named<'r>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Named<'r> {
     Directly(&'r Region),
     ByName(&'r str),
@@ -43,7 +84,7 @@ impl<'r> From<&'r str> for InRegion<'r> {
 /// A region that was found.
 pub(crate) enum Found<'r> {
     Borrowed(&'r Region),
-    Registered(Arc<Region>),
+    Registered(AnyRegion),
 }
 
 impl Deref for Found<'_> {
@@ -69,15 +110,25 @@ impl<'r> InRegion<'r> {
     }
 }
 
-/// Lets queries use `region` by its name; what had that name before is replaced.
-pub fn register(region: impl Into<Arc<Region>>) {
+/// Lets queries use `region` by its name; what had that name before is replaced. It takes a
+/// region, an `Arc` of one, or a reference to a static one:
+///
+/// ```
+/// use dogpile::Region;
+///
+/// static USERS: Region = Region::new("users");
+///
+/// dogpile_orm::register(&USERS);
+/// assert_eq!(dogpile_orm::region("users").map(|users| users.name().to_owned()), Some("users".into()));
+/// ```
+pub fn register(region: impl Into<AnyRegion>) {
     let region = region.into();
     let mut regions = REGIONS.write().unwrap_or_else(PoisonError::into_inner);
     regions.insert(region.name().to_owned(), region);
 }
 
 /// The region that is registered under `name`.
-pub fn region(name: &str) -> Option<Arc<Region>> {
+pub fn region(name: &str) -> Option<AnyRegion> {
     REGIONS.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
 }
 
@@ -98,19 +149,22 @@ fn known() -> Vec<String> {
 ///     ("long_lived.backend", "memory"),
 /// ]);
 /// assert_eq!(dogpile_orm::configure(&settings)?, ["default", "long_lived"]);
-/// # Ok::<(), dogpile::config::ConfigError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
-/// If a region's settings are not understood; then none is registered.
-pub fn configure(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+/// If a region's settings are not understood; then none is registered. Give it the part of
+/// the settings that is about regions ([`Settings::with_prefix`]).
+pub fn configure(settings: &Settings) -> Result<Vec<String>, Error<Infallible>> {
     let mut made: BTreeMap<String, Region> = BTreeMap::new();
     for (setting, _) in settings.iter() {
         let Some((name, _)) = setting.split_once('.') else { continue };
         if !made.contains_key(name) {
             let region = Region::named(name);
-            let config = settings.with_prefix(&format!("{name}.")).config()?;
+            let config = settings.with_prefix(&format!("{name}.")).config();
+            let config =
+                config.map_err(|source| Error::Settings { region: name.to_owned(), source })?;
             // A new region takes any configuration for its kind.
             if region.configure(config).is_ok() {
                 made.insert(name.to_owned(), region);

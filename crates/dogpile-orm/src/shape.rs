@@ -34,6 +34,13 @@ pub(crate) fn of<T: DeserializeOwned + 'static>() -> Arc<str> {
     shape
 }
 
+/// The names by which the first struct in `T` reads its fields, if there is one.
+pub(crate) fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
+    let mut seen = None;
+    let _ = T::deserialize(Probe { path: &[], seen: &mut seen });
+    seen.map(|(_, fields)| fields)
+}
+
 /// A number for the shape, the same in every process.
 pub(crate) fn hash_of<T: DeserializeOwned + 'static>() -> u64 {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);

@@ -8,6 +8,7 @@ use std::fmt;
 use dogpile::Region;
 
 use crate::error::Error;
+use crate::options::forgotten;
 use crate::regions::InRegion;
 
 fn key(table: &str) -> String {
@@ -113,7 +114,7 @@ pub async fn invalidate_tables<'r, T: fmt::Display>(
     let versions = replaced(tables);
     let region = region.into().find()?;
     let versions = versions.iter().map(|(key, version)| (key, version));
-    region.set_multi(versions).await.map_err(Error::Cache)
+    forgotten(region.set_multi(versions).await)
 }
 
 /// The same for code that is not async.
@@ -128,5 +129,5 @@ pub fn invalidate_tables_blocking<'r, T: fmt::Display>(
     let versions = replaced(tables);
     let region = region.into().find()?;
     let versions = versions.iter().map(|(key, version)| (key, version));
-    region.blocking().set_multi(versions).map_err(Error::Cache)
+    forgotten(region.blocking().set_multi(versions))
 }

@@ -143,6 +143,29 @@ async fn work_is_done_after_the_outermost_commit_only() {
     }
 }
 
+/// Who waits for the work reads what was committed.
+#[tokio::test]
+async fn a_commit_can_wait_for_its_work() {
+    use sea_orm::ConnectionTrait;
+
+    let (place, (region, _)) = (Place::new().await, region("people"));
+    let rename = |name: &str| format!("UPDATE people SET name = '{name}'");
+    assert_eq!(name(&place.pool, &region).await, "Ada");
+    let mut transaction = dogpile_orm::sqlx::Transaction::begin(&place.pool).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(rename("Alan"))).execute(&mut **transaction).await.unwrap();
+    transaction.after_commit(refresh(place.pool.clone(), region.clone()));
+    transaction.commit_and_wait().await.unwrap();
+    assert_eq!(name(&place.pool, &region).await, "Alan");
+
+    let db = sea_orm::Database::connect(format!("sqlite://{}", place.path())).await.unwrap();
+    let mut transaction = dogpile_orm::sea_orm::Transaction::begin(&db).await.unwrap();
+    transaction.execute_unprepared(&rename("Grace")).await.unwrap();
+    transaction.after_commit(refresh(place.pool.clone(), region.clone()));
+    transaction.commit_and_wait().await.unwrap();
+    assert_eq!(name(&place.pool, &region).await, "Grace");
+    dogpile_orm::AfterCommit::new().committed_and_done().await;
+}
+
 /// In its order, whatever becomes of the work before; also what blocks, and also without a
 /// runtime.
 #[tokio::test]

@@ -225,6 +225,9 @@ async fn relations_are_one_query_for_all_that_are_missing() {
     related("person.addresses").invalidate_of(&people[..1], address::Entity).await.unwrap();
     let many = related("person.addresses").load_many(&people, address::Entity, &db).await.unwrap();
     assert_eq!((many[0].len(), ran.swap(0, Ordering::SeqCst)), (2, 1));
+    related("person.addresses").invalidate([people[0].id]).await.unwrap();
+    related("person.addresses").load_many(&people, address::Entity, &db).await.unwrap();
+    assert_eq!(ran.swap(0, Ordering::SeqCst), 1, "a parent goes by its primary key");
     let main = address::Entity::find().filter(address::Column::Street.starts_with("Main"));
     let main = related("person.main_addresses").load_many(&people, main, &db).await.unwrap();
     assert_eq!((main[0].len(), ran.swap(0, Ordering::SeqCst)), (1, 1));

@@ -3,7 +3,7 @@
 //! ```
 //! use diesel::prelude::*;
 //! use dogpile::{Config, Region, backend::Memory};
-//! use dogpile_orm::diesel::FromCacheExt;
+//! use dogpile_orm::diesel::{FromCacheExt, OptionalExt};
 //! use serde::{Deserialize, Serialize};
 //!
 //! static USERS: Region = Region::new("users");
@@ -30,6 +30,9 @@
 //! assert_eq!(count, 1);
 //!
 //! query().from_cache(&USERS).invalidate::<User, _>(&mut connection)?;
+//!
+//! let nobody = users::table.find(9).from_cache(&USERS).first::<User, _, _>(&mut connection);
+//! assert!(nobody.optional()?.is_none());
 //! # Ok(())
 //! # }
 //! ```
@@ -57,6 +60,7 @@ use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
+use crate::options::Options;
 use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
@@ -170,6 +174,45 @@ where
     Ok([ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape)))
 }
 
+/// The row of `query`, known as `key`.
+fn one<'q, C, S, U, Conn, Q>(
+    options: Options<'_, C, S>,
+    key: &str,
+    query: Q,
+    connection: &mut Conn,
+) -> Result<S::Of<U>, DieselError>
+where
+    C: ShouldCache<Option<U>>,
+    S: Form,
+    U: Row,
+    Conn: Connection + Send,
+    Q: LoadQuery<'q, Conn, U> + Send,
+{
+    let run = || RunQueryDsl::get_result(query, connection).optional().map(One);
+    let found = options.for_one().fetch_blocking(key, run, |One(one)| one.map(S::of))?;
+    found.ok_or(Error::Database(DieselError::NotFound))
+}
+
+/// `.optional()` for cached queries, as Diesel has it for others.
+pub trait OptionalExt<T> {
+    /// No row is `None` instead of `NotFound`.
+    ///
+    /// # Errors
+    ///
+    /// All others.
+    fn optional(self) -> Result<Option<T>, DieselError>;
+}
+
+impl<T> OptionalExt<T> for Result<T, DieselError> {
+    fn optional(self) -> Result<Option<T>, DieselError> {
+        match self {
+            Ok(row) => Ok(Some(row)),
+            Err(Error::Database(DieselError::NotFound)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
     /// All rows.
     ///
@@ -189,7 +232,8 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
         options.fetch_blocking(&key, || RunQueryDsl::load(query, connection), S::of)
     }
 
-    /// The first row of what the query selects. That there is none is remembered too.
+    /// The first row of what the query selects. That there is none is remembered too, until it
+    /// expires or is invalidated: by whoever inserts one.
     ///
     /// # Errors
     ///
@@ -205,12 +249,10 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
         let Self { query: Diesel(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
-        let run = || RunQueryDsl::get_result(query, connection).optional().map(One);
-        let found = options.for_one().fetch_blocking(&key, run, |One(one)| one.map(S::of))?;
-        found.ok_or(Error::Database(DieselError::NotFound))
+        one(options, &key, query, connection)
     }
 
-    /// The same with `LIMIT 1`.
+    /// The same with `LIMIT 1` for the database. In the cache they are one.
     ///
     /// # Errors
     ///
@@ -219,18 +261,19 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
     where
         U: Row,
         Conn: Connection<Backend: Readable> + Send,
-        Q: LimitDsl<Output = L>,
-        L: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send,
+        Q: QueryFragment<Conn::Backend> + LimitDsl<Output = L>,
+        L: LoadQuery<'q, Conn, U> + Send,
         C: ShouldCache<Option<U>>,
     {
         let Self { query: Diesel(query), options } = self;
-        FromCache { query: Diesel(query.limit(1)), options }.get_result(connection)
+        let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
+        let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
+        one(options, &key, query.limit(1), connection)
     }
 
     /// Forgets what is cached for this statement with these values, in rows of the
-    /// type `U`. The connection is not used, but its type.
-    ///
-    /// What [`first`](Self::first) has loaded is of another statement, with a limit.
+    /// type `U` (and with this key part, of these tables, if it names any):
+    /// `invalidate::<User, _>(&mut connection)`. The connection is not used, but its type.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use crate::AfterCommit;
 ///     diesel::sql_query("CREATE TABLE users (name TEXT)").execute(connection)?;
 ///     after.add_blocking(|| {
 ///         // let mut own = pool.get()?;
-///         // query.from_cache(&USERS).refresh().load::<User>(&mut own)
+///         // query.from_cache(&USERS).refresh().load::<User, _>(&mut own)
 ///     });
 ///     Ok::<_, diesel::result::Error>(())
 /// })?;

@@ -37,10 +37,12 @@ use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::kept::One;
 use crate::key::{ALL, ONE};
+use crate::options::Options;
 use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
 
+pub use crate::diesel::OptionalExt;
 pub use transaction::transaction;
 
 /// `.from_cache(region)` for Diesel's queries on async connections.
@@ -61,6 +63,25 @@ impl<Q: AsQuery> FromCacheExt for Q {}
 /// A query of Diesel's, for async connections.
 #[derive(Debug)]
 pub struct DieselAsync<Q>(Q);
+
+/// The row of `query`, known as `key`.
+async fn one<'q, C, S, U, Conn, Q>(
+    options: Options<'_, C, S>,
+    key: &str,
+    query: Q,
+    connection: &mut Conn,
+) -> Result<S::Of<U>, DieselError>
+where
+    C: ShouldCache<Option<U>>,
+    S: Form,
+    U: Row,
+    Conn: AsyncConnectionCore + Send,
+    Q: LoadQuery<'q, Conn, U> + Send + 'q,
+{
+    let run = || async { RunQueryDsl::get_result(query, connection).await.optional().map(One) };
+    let found = options.for_one().fetch(key, run, |One(one)| one.map(S::of)).await?;
+    found.ok_or(Error::Database(DieselError::NotFound))
+}
 
 impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     /// All rows.
@@ -84,7 +105,8 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
         options.fetch(&key, || RunQueryDsl::load(query, connection), S::of).await
     }
 
-    /// The first row of what the query selects. That there is none is remembered too.
+    /// The first row of what the query selects. That there is none is remembered too, until it
+    /// expires or is invalidated: by whoever inserts one.
     ///
     /// # Errors
     ///
@@ -103,12 +125,10 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
         let Self { query: DieselAsync(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
-        let run = || async { RunQueryDsl::get_result(query, connection).await.optional().map(One) };
-        let found = options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await?;
-        found.ok_or(Error::Database(DieselError::NotFound))
+        one(options, &key, query, connection).await
     }
 
-    /// The same with `LIMIT 1`.
+    /// The same with `LIMIT 1` for the database. In the cache they are one.
     ///
     /// # Errors
     ///
@@ -117,18 +137,19 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     where
         U: Row,
         Conn: AsyncConnectionCore<Backend: Readable> + Send,
-        Q: LimitDsl<Output = L>,
-        L: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send + 'q,
+        Q: QueryFragment<Conn::Backend> + LimitDsl<Output = L>,
+        L: LoadQuery<'q, Conn, U> + Send + 'q,
         C: ShouldCache<Option<U>>,
     {
         let Self { query: DieselAsync(query), options } = self;
-        FromCache { query: DieselAsync(query.limit(1)), options }.get_result(connection).await
+        let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
+        let key = fingerprint.key(options.key_part(), ONE, &shape::of::<U>());
+        one(options, &key, query.limit(1), connection).await
     }
 
     /// Forgets what is cached for this statement with these values, in rows of the
-    /// type `U`. The connection is not used, but its type.
-    ///
-    /// What [`first`](Self::first) has loaded is of another statement, with a limit.
+    /// type `U` (and with this key part, of these tables, if it names any):
+    /// `invalidate::<User, _>(&mut connection)`. The connection is not used, but its type.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use crate::AfterCommit;
 ///     diesel::sql_query("UPDATE users SET name = 'Alan'").execute(connection).await?;
 ///     after.add(async {
 ///         // let mut own = pool.get().await?;
-///         // query.from_cache(&USERS).refresh().load::<User>(&mut own).await
+///         // query.from_cache(&USERS).refresh().load::<User, _>(&mut own).await
 ///     });
 ///     Ok::<_, diesel::result::Error>(())
 /// })

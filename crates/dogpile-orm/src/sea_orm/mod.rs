@@ -230,7 +230,7 @@ fn fingerprint(statement: &Statement) -> Fingerprint {
     Fingerprint::new(&kind, &statement.sql, &format!("{:?}", statement.values))
 }
 
-impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
+impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     /// All rows.
     ///
     /// # Errors
@@ -238,6 +238,7 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
     /// Those of the database; a miss, if only the cache is asked.
     pub async fn all<D: ConnectionTrait>(self, db: &D) -> Result<S::Of<Vec<Q::Item>>, DbErr>
     where
+        Q::Item: Row,
         C: ShouldCache<Vec<Q::Item>>,
     {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
@@ -246,7 +247,8 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
         self.options.fetch(&key, || ready.all(db), S::of).await
     }
 
-    /// The first row, if there is any. That there is none is remembered too.
+    /// The first row, if there is any. That there is none is remembered too, until it expires or
+    /// is invalidated: by whoever inserts one.
     ///
     /// Of `find_with_related`, and of what `into_model`, `into_tuple` and the like have made,
     /// the database sends all rows; give the latter a `limit(1)` before.
@@ -256,6 +258,7 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
     /// Those of the database; a miss, if only the cache is asked.
     pub async fn one<D: ConnectionTrait>(self, db: &D) -> Result<Option<S::Of<Q::Item>>, DbErr>
     where
+        Q::Item: Row,
         C: ShouldCache<Option<Q::Item>>,
     {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
@@ -292,6 +295,7 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
     where
         D: ConnectionTrait,
         Q: QuerySelect,
+        Q::Item: Row,
         C: ShouldCache<Vec<Q::Item>>,
     {
         self.on_page(size, page).all(db).await
@@ -307,12 +311,16 @@ impl<Q: Query<Item: Row>, C, S: Form> FromCache<'_, Q, C, S> {
     }
 
     /// Forgets what is cached for this statement with these values: all rows, the
-    /// first one, their number (with this key part, of these tables, if it names any).
+    /// first one, their number (with this key part, of these tables, if it names any). Not its
+    /// pages, which are statements of their own: see [`on_page`](Self::on_page).
     ///
     /// # Errors
     ///
     /// If the cache fails.
-    pub async fn invalidate<D: ConnectionTrait>(self, db: &D) -> Result<(), DbErr> {
+    pub async fn invalidate<D: ConnectionTrait>(self, db: &D) -> Result<(), DbErr>
+    where
+        Q::Item: Row,
+    {
         let (statement, _) = self.query.prepare(db.get_database_backend());
         let (part, shape) = (self.options.key_part(), shape::of::<Q::Item>());
         let fingerprint = fingerprint(&statement);

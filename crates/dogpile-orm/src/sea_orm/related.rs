@@ -5,7 +5,7 @@ use std::fmt;
 use dogpile::ShouldCache;
 use sea_orm::{
     ConnectionTrait, DbErr, EntityOrSelect, EntityTrait, IdenStatic, Iterable, LoaderTrait,
-    ModelTrait, PrimaryKeyToColumn,
+    ModelTrait, PrimaryKeyToColumn, Value,
 };
 
 use crate::error::{Error, Result};
@@ -47,11 +47,32 @@ where
         };
         Column::<M>::iter().filter(begins).collect()
     };
-    let name = |model: &M| {
-        let values = begins.iter().map(|column| format!("{:?}", model.get(*column)));
-        values.collect::<Vec<_>>().join(",")
+    let name = |model: &M| match &begins[..] {
+        [column] => plain(&model.get(*column)),
+        columns => {
+            let values = columns.iter().map(|column| format!("{:?}", model.get(*column)));
+            values.collect::<Vec<_>>().join(",")
+        }
     };
     models.iter().map(|model| Parent { name: name(model), model: model.clone() }).collect()
+}
+
+/// As people write it: what is loaded by models can be invalidated by their primary keys.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::SmallInt(Some(number)) => number.to_string(),
+        Value::Int(Some(number)) => number.to_string(),
+        Value::BigInt(Some(number)) => number.to_string(),
+        Value::Unsigned(Some(number)) => number.to_string(),
+        Value::BigUnsigned(Some(number)) => number.to_string(),
+        Value::String(Some(text)) if is_simple(text) => text.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Nothing else is shown like this.
+fn is_simple(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
 }
 
 fn models<M>(parents: Vec<Parent<M>>) -> Vec<M> {

@@ -76,6 +76,20 @@ impl Transaction {
         Ok(())
     }
 
+    /// Commits, and waits until what was registered is done: who reads through the cache after
+    /// that gets the new rows. After a plain [`commit`](Self::commit) it may take a moment.
+    ///
+    /// Dropping the future after the commit does not stop the work.
+    ///
+    /// # Errors
+    ///
+    /// Those of SeaORM. Then what was registered is dropped.
+    pub async fn commit_and_wait(self) -> Result<(), DbErr> {
+        self.inner.commit().await?;
+        self.after.committed_and_done().await;
+        Ok(())
+    }
+
     /// Takes back the transaction, and drops what was registered.
     ///
     /// # Errors

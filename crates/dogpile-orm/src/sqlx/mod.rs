@@ -31,8 +31,8 @@
 //! # }
 //! ```
 //!
-//! Values are known by their bytes and by the type that sqlx gives them: over SQLite an
-//! `Arc<str>` is another value than a `&str`.
+//! Values are known by their bytes and by the type that sqlx gives them: an `i32` is another
+//! value than an `i64`, and over SQLite an `Arc<str>` another than a `&str`.
 //!
 //! It works for `query_as` and `query_scalar`, with or without `_with`, on every
 //! database that sqlx itself supports. The macros `query!` and `query_as!` hide the
@@ -121,7 +121,6 @@ macro_rules! queries {
             DB: Database + HasStatementCache,
             DB::Arguments: Debug + IntoArguments<DB>,
             A: IntoArguments<DB>,
-            O: Row + Unpin,
             S: Form,
             $($row)*
         {
@@ -132,6 +131,7 @@ macro_rules! queries {
             /// Those of the database; a miss, if only the cache is asked.
             pub async fn fetch_all<'e, E>(self, executor: E) -> Result<S::Of<Vec<O>>, sqlx::Error>
             where
+                O: Row + Unpin,
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Vec<O>>,
             {
@@ -143,13 +143,14 @@ macro_rules! queries {
             }
 
             /// The only row, or the first one, if there is any. That there is none is
-            /// remembered too.
+            /// remembered too, until it expires or is invalidated: by whoever inserts one.
             ///
             /// # Errors
             ///
             /// Those of the database; a miss, if only the cache is asked.
             pub async fn fetch_optional<'e, E>(self, executor: E) -> Result<Option<S::Of<O>>, sqlx::Error>
             where
+                O: Row + Unpin,
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
             {
@@ -160,7 +161,7 @@ macro_rules! queries {
                 self.options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
             }
 
-            /// The only row, or the first one.
+            /// The only row, or the first one; see [`fetch_optional`](Self::fetch_optional).
             ///
             /// # Errors
             ///
@@ -168,6 +169,7 @@ macro_rules! queries {
             /// if only the cache is asked.
             pub async fn fetch_one<'e, E>(self, executor: E) -> Result<S::Of<O>, sqlx::Error>
             where
+                O: Row + Unpin,
                 E: Executor<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
             {
@@ -181,7 +183,10 @@ macro_rules! queries {
             /// # Errors
             ///
             /// If the cache fails.
-            pub async fn invalidate(self) -> Result<(), sqlx::Error> {
+            pub async fn invalidate(self) -> Result<(), sqlx::Error>
+            where
+                O: Row,
+            {
                 let Parts { fingerprint, .. } = Parts::of(self.query)?;
                 let (part, shape) = (self.options.key_part(), shape::of::<O>());
                 let keys = [ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape));

@@ -96,6 +96,20 @@ impl<'c, DB: Database> Transaction<'c, DB> {
         Ok(())
     }
 
+    /// Commits, and waits until what was registered is done: who reads through the cache after
+    /// that gets the new rows. After a plain [`commit`](Self::commit) it may take a moment.
+    ///
+    /// Dropping the future after the commit does not stop the work.
+    ///
+    /// # Errors
+    ///
+    /// Those of sqlx. Then what was registered is dropped.
+    pub async fn commit_and_wait(self) -> Result<(), sqlx::Error> {
+        self.inner.commit().await?;
+        self.after.committed_and_done().await;
+        Ok(())
+    }
+
     /// Takes back the transaction, and drops what was registered.
     ///
     /// # Errors
