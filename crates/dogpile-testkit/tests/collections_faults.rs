@@ -193,6 +193,24 @@ async fn broken_data_are_replaced() {
     assert!(error.contains("`msgpack`") && error.contains("`json`"), "{error}");
 }
 
+/// Who has an older revision makes data that are gone again: nobody else can read them
+/// either.
+#[tokio::test]
+async fn holders_replace_what_is_gone() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("gone", &SERVER, &loads).open().await.unwrap();
+    for (load, put_there) in ["", "RPUSH cached.gone.1.data x"].into_iter().enumerate() {
+        SERVER.ask("DEL cached.gone.1.data");
+        SERVER.ask(put_there);
+        let before = numbers.revision();
+        SERVER.ask("INCR cached.gone.1.revision");
+        wait_for_async(async || numbers.revision() > before).await;
+        assert_eq!(numbers.get("load"), Some(load as u64 + 2));
+    }
+    let fresh = collection("gone", &SERVER, &loads).open().await.unwrap();
+    assert_eq!((fresh.revision(), loads.load(Ordering::SeqCst)), (numbers.revision(), 3));
+}
+
 /// Parts that are gone for good are no reason to look for them for ever.
 #[tokio::test]
 async fn missing_parts_are_replaced() {

@@ -304,6 +304,29 @@ pub async fn unreadable_data_are_replaced_by_who_opens(fixture: Fixture) {
     assert!(here.statistics().unreadable > 0);
 }
 
+/// Data that are gone while their number is not are made again by who needs them,
+/// and by one only.
+pub async fn data_that_are_gone_are_made_again(fixture: Fixture) {
+    let source = Source::default();
+    let [here, there] = fixture.two(&source).await;
+    let first = here.revision();
+    let store = fixture.backend.collections().expect("it keeps collections");
+    let place = store.place(&fixture.collection(), "0");
+    fixture.backend.delete(&place.data()).await.expect("it can be deleted");
+    let read = store.read(&place).await.expect("it can be read");
+    assert!(matches!(read, Some((number, None)) if number == first), "{read:?}");
+    let opening = fixture.handles().map(|backend| fixture.numbers(backend, &source).open());
+    for opened in opening.map(tokio::spawn) {
+        let fresh = opened.await.expect("no task panics").expect("it can be opened");
+        assert_eq!(load_of(&fresh.snapshot()), 2);
+        assert!(fresh.revision() > first);
+    }
+    for numbers in [&here, &there] {
+        until("it is there again", || numbers.revision() > first).await;
+        assert_eq!(load_of(&numbers.snapshot()), 2);
+    }
+}
+
 /// Lists and ordered maps are collections too.
 pub async fn sequences_and_ordered_maps_are_kept(fixture: Fixture) {
     let name = fixture.collection();
@@ -379,6 +402,7 @@ macro_rules! collections_conformance {
                 what_the_store_has_lost_is_made_again
                 versions_live_side_by_side
                 unreadable_data_are_replaced_by_who_opens
+                data_that_are_gone_are_made_again
                 sequences_and_ordered_maps_are_kept
                 blocking_calls_work_anywhere
             }

@@ -30,8 +30,10 @@ pub trait CollectionStore: Send + Sync + 'static {
     /// The number of the revision that is there.
     fn revision<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<u64>>;
 
-    /// The revision that is there: its number and its data, of one moment.
-    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>>;
+    /// The revision that is there: its number and its data, of one moment. There are
+    /// no data where they are gone while the number is not (one was evicted before the
+    /// other), or where nobody can read what is in their place.
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>>;
 
     /// Part `index` of what was written as `upload`; nothing, if it was
     /// superseded meanwhile.

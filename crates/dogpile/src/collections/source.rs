@@ -87,8 +87,10 @@ pub(super) enum Fetched<D> {
     Newer(Arrival<D>),
     /// What readers have.
     Known,
-    /// A revision that cannot be read.
+    /// A revision that cannot be read here.
     Unreadable(u64, String),
+    /// One that nobody can read any more: some of it is gone.
+    Gone(u64, &'static str),
     /// None, or one that is older: the store has lost something.
     Nothing,
 }
@@ -137,6 +139,11 @@ impl<D: Table> Source<D> {
                     }
                     Some(number)
                 }
+                Fetched::Gone(number, why) => {
+                    self.stats.count(Count::Unreadable);
+                    log::collection_gone(&self.name, number, why);
+                    Some(number)
+                }
                 Fetched::Nothing => None,
             };
             let Some(lease) = self.try_lock_or_wait().await? else { continue };
@@ -162,7 +169,10 @@ impl<D: Table> Source<D> {
         for _ in 0..TRIES {
             let stored = self.store.read(&self.place).await;
             let (number, data) = match stored.map_err(|fault| self.fault("pull", fault))? {
-                Some((number, data)) if number > known => (number, data),
+                Some((number, Some(data))) if number > known => (number, data),
+                Some((number, None)) if number > known => {
+                    return Ok(Fetched::Gone(number, "its data are missing"));
+                }
                 Some((number, _)) if number == known && known > 0 => return Ok(Fetched::Known),
                 _ => return Ok(Fetched::Nothing),
             };

@@ -54,12 +54,13 @@ impl CollectionStore for File {
         })
     }
 
-    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>> {
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>> {
         Box::pin(async move {
             let keys = [place.revision(), place.data()];
             let found = Backend::get_multi(self, &[&keys[0], &keys[1]]).await?;
-            let [Some(revision), Some(data)] = &found[..] else { return Ok(None) };
-            Ok(number(revision).zip(data.to_frame()))
+            let [revision, data] = &found[..] else { return Ok(None) };
+            let data = data.as_ref().and_then(Entry::to_frame);
+            Ok(revision.as_ref().and_then(number).map(|number| (number, data)))
         })
     }
 

@@ -169,7 +169,7 @@ impl CollectionStore for Redis {
         })
     }
 
-    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>> {
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>> {
         Box::pin(async move {
             let both = cmd("MGET").arg(place.revision()).arg(place.data()).take();
             let Value::Array(answers) = self.0.link.send(&both).await? else {
@@ -177,10 +177,11 @@ impl CollectionStore for Redis {
             };
             let mut answers = answers.into_iter();
             let number = answers.next().as_ref().and_then(number);
-            Ok(match (number, answers.next()) {
-                (Some(number), Some(Value::BulkString(data))) => Some((number, data.into())),
+            let data = match answers.next() {
+                Some(Value::BulkString(data)) => Some(data.into()),
                 _ => None,
-            })
+            };
+            Ok(number.map(|number| (number, data)))
         })
     }
 
