@@ -211,7 +211,8 @@ async fn holders_replace_what_is_gone() {
     assert_eq!((fresh.revision(), loads.load(Ordering::SeqCst)), (numbers.revision(), 3));
 }
 
-/// Parts that are gone for good are no reason to look for them for ever.
+/// Parts that are gone for good are no reason to look for them for ever: they are
+/// replaced by who opens and by who is behind.
 #[tokio::test]
 async fn missing_parts_are_replaced() {
     let loads = Arc::new(AtomicU32::new(0));
@@ -229,6 +230,37 @@ async fn missing_parts_are_replaced() {
     assert!(fresh.revision() > holder.revision());
     assert_eq!((fresh.get(0), loads.load(Ordering::SeqCst)), (Some(1), 2));
     wait_for_async(async || holder.get(0) == Some(1)).await;
+    // The number is last: whoever is told of it finds no parts.
+    let before = fresh.revision();
+    SERVER.ask("DEL cached.parts.0.parts");
+    SERVER.ask("INCR cached.parts.0.revision");
+    for numbers in [&holder, &fresh] {
+        wait_for_async(async || numbers.revision() > before).await;
+        assert_eq!(numbers.get(0), Some(2));
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 3);
+}
+
+/// What one cannot read is read once, and again when there is another one.
+#[tokio::test]
+async fn what_is_left_alone_is_not_read_again_and_again() {
+    let server = RedisServer::start();
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("alone", &server, &loads).open().await.unwrap();
+    server.ask("SET cached.alone.1.data nonsense");
+    server.ask("INCR cached.alone.1.revision");
+    wait_for_async(async || numbers.statistics().unreadable == 1).await;
+    let before = server.count_commands("mget");
+    let checks = numbers.statistics().checks;
+    wait_for_async(async || numbers.statistics().checks > checks + 3).await;
+    let (why, pushed) = (numbers.pull().await.unwrap_err(), numbers.revision());
+    assert!(why.to_string().contains("header"), "{why}");
+    assert!(!numbers.statistics().in_step);
+    assert_eq!((server.count_commands("mget"), numbers.statistics().unreadable), (before, 1));
+    server.ask("INCR cached.alone.1.revision");
+    wait_for_async(async || numbers.statistics().unreadable == 2).await;
+    assert!(numbers.push().await.unwrap() > pushed);
+    wait_for_async(async || numbers.statistics().in_step).await;
 }
 
 /// A process that loses the lock while it loads does not overwrite what was

@@ -26,6 +26,13 @@ fn ask(port: u16, command: &str) -> String {
     asked().unwrap_or_default()
 }
 
+/// How often the server at `port` has carried out the command `name`, in lower case.
+fn count_commands(port: u16, name: &str) -> u64 {
+    let stats = ask(port, "INFO commandstats");
+    let line = stats.split_once(&format!("cmdstat_{name}:calls="));
+    line.and_then(|(_, line)| line.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
 /// A single server without persistence.
 #[derive(Debug)]
 pub struct RedisServer {
@@ -69,6 +76,11 @@ impl RedisServer {
     /// Sends one inline command without quoting; the raw answer.
     pub fn ask(&self, command: &str) -> String {
         ask(self.port, command)
+    }
+
+    /// How often it has carried out the command `name`, in lower case.
+    pub fn count_commands(&self, name: &str) -> u64 {
+        count_commands(self.port, name)
     }
 
     /// Ends it as a power failure does.
@@ -279,12 +291,7 @@ impl RedisCluster {
 
     /// How often all nodes have carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
-        let count = |server: &RedisServer| -> Option<u64> {
-            let stats = server.ask("INFO commandstats");
-            let (_, line) = stats.split_once(&format!("cmdstat_{name}:calls="))?;
-            line.split(',').next()?.parse().ok()
-        };
-        self.servers.iter().filter_map(count).sum()
+        self.servers.iter().map(|server| server.count_commands(name)).sum()
     }
 
     /// The URL that names all nodes.

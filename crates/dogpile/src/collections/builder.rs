@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::log;
 use crate::proxy::Algorithm;
 use crate::remote::io;
+use crate::sync::Mutex;
 
 /// What a collection does whose store cannot be reached when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -195,6 +196,7 @@ impl<D: Table> CollectionBuilder<D> {
             stats: Stats::new(&self.name),
             load_timeout: self.load_timeout,
             arriving: Arc::default(),
+            unreadable: Mutex::default(),
             home: io::home_of_caller(),
             name: self.name,
         };

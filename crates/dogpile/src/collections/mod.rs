@@ -77,7 +77,8 @@
 //! is known, one process loads and pushes. [`WhenAway`] is about opening. Data in
 //! the store that cannot be read (another shape under the same version) are replaced
 //! by who opens the collection, and left alone by those who have it. Those that are
-//! gone while their number is not are made again by whoever misses them.
+//! gone, or parts of them, while their number is not are made again by whoever
+//! misses them.
 
 mod builder;
 mod format;

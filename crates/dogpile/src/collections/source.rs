@@ -17,9 +17,10 @@ use super::table::Table;
 use crate::backend::{BackendError, CollectionPlace, CollectionStore};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::lock::{Lease, Mutex};
+use crate::lock::{Lease, Mutex as _};
 use crate::log;
 use crate::remote::{io, new_token, random_share};
+use crate::sync::Mutex;
 
 /// An error of a user's loader.
 pub(super) type LoadError = Box<dyn StdError + Send + Sync>;
@@ -69,6 +70,9 @@ pub(super) struct Source<D> {
     pub(super) load_timeout: Duration,
     /// Held by the one revision on its way to the readers.
     pub(super) arriving: Arc<AsyncMutex<()>>,
+    /// A revision that was left to those who can read it, and why: it is not decoded
+    /// again.
+    pub(super) unreadable: Mutex<Option<(u64, String)>>,
     /// The runtime on which the collection was opened: where its loader feels
     /// at home.
     pub(super) home: Option<Handle>,
@@ -113,6 +117,16 @@ impl<D: Table> Source<D> {
         Error::Collection { collection: self.name.clone(), operation, source }
     }
 
+    /// An error if `stored` is known to be a revision that cannot be read here.
+    pub(super) fn check_readable(&self, stored: Option<u64>) -> Result<(), Error> {
+        match &*self.unreadable.lock() {
+            Some((number, why)) if stored == Some(*number) => {
+                Err(self.fault("pull", BackendError::other(why.clone())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The revision in the store, whatever it holds.
     pub(super) async fn revision(&self) -> Result<Option<u64>, Error> {
         self.stats.count(Count::Checks);
@@ -135,6 +149,7 @@ impl<D: Table> Source<D> {
                     self.stats.count(Count::Unreadable);
                     log::collection_unreadable(&self.name, number, &why);
                     if unreadable == Unreadable::Leave {
+                        *self.unreadable.lock() = Some((number, why.clone()));
                         return Err(self.fault("pull", BackendError::other(why)));
                     }
                     Some(number)
@@ -166,6 +181,7 @@ impl<D: Table> Source<D> {
         let turn = self.arriving.clone().lock_owned().await;
         let (began, known) = (Instant::now(), known());
         let mut last = known;
+        let mut incomplete = None;
         for _ in 0..TRIES {
             let stored = self.store.read(&self.place).await;
             let (number, data) = match stored.map_err(|fault| self.fault("pull", fault))? {
@@ -183,12 +199,16 @@ impl<D: Table> Source<D> {
                     log::collection_pulled(&self.name, number, bytes, began.elapsed());
                     return Ok(Fetched::Newer(Arrival { number, data, turn }));
                 }
-                Err(Unusable::Superseded) => {}
+                // It is still what is there: nothing has superseded it.
+                Err(Unusable::Superseded) if incomplete == Some(number) => {
+                    return Ok(Fetched::Gone(number, "parts of its data are missing"));
+                }
+                Err(Unusable::Superseded) => incomplete = Some(number),
                 Err(Unusable::Unreadable(why)) => return Ok(Fetched::Unreadable(number, why)),
                 Err(Unusable::Fault(fault)) => return Err(self.fault("pull", fault)),
             }
         }
-        let message = "parts of the data are missing, or replaced faster than they can be read";
+        let message = "the data are replaced faster than they can be read";
         Ok(Fetched::Unreadable(last, message.to_owned()))
     }
 
