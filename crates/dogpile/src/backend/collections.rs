@@ -53,14 +53,16 @@ pub trait CollectionStore: Send + Sync + 'static {
         part: Bytes,
     ) -> Storing<'a, ()>;
 
-    /// Makes `data`, with the parts written as `upload`, the next revision, all
-    /// in one step, and gives `lease` up. The new number is above the stored one
-    /// and above `above`. `None` if the lease was lost: then nothing happened.
+    /// Makes `data`, with the parts of `upload`, the next revision, all in one step,
+    /// and gives `lease` up, which is held until that has happened, waited for or not.
+    /// The new number is above the stored one and above `above`. `None` if the lease
+    /// was lost: then nothing happened. Neither did it if parts are missing, which is
+    /// an error.
     fn publish<'a>(
         &'a self,
         place: &'a CollectionPlace,
         data: Bytes,
-        upload: Option<&'a str>,
+        upload: Option<Upload<'a>>,
         above: u64,
         lease: Lease,
     ) -> Storing<'a, Option<u64>>;
@@ -74,6 +76,15 @@ pub trait CollectionStore: Send + Sync + 'static {
     /// Tells of new revisions, as [`Backend::watch`](super::Backend::watch)
     /// does.
     fn watch(&self, place: &CollectionPlace, changed: Changed) -> Option<Watch>;
+}
+
+/// Parts that were written to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upload<'a> {
+    /// What they were written as.
+    pub id: &'a str,
+    /// How many there are.
+    pub parts: u32,
 }
 
 /// The keys of one version of a collection.

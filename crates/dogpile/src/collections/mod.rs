@@ -63,7 +63,8 @@
 //! existing connection of redis-rs's nothing tells of new revisions, and they are
 //! found within the check interval. Keys are `cached.NAME.VERSION.data` and
 //! `.revision` (in a cluster, `cached.{NAME.VERSION}..`), changed together. Give a
-//! file to collections alone, or make it large: what is evicted is loaded again.
+//! file to collections alone, or make it large: what is evicted is loaded again. It
+//! must have room for two revisions of each, or else a push is refused.
 //! A backend's proxies and storage time are not for collections.
 //!
 //! Revisions are made under a lock, so that a push that began later has data that

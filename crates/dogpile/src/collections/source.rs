@@ -14,7 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::format::{Format, Unusable};
 use super::stats::{Count, Stats};
 use super::table::Table;
-use crate::backend::{BackendError, CollectionPlace, CollectionStore};
+use crate::backend::{BackendError, CollectionPlace, CollectionStore, Upload};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::{Lease, Mutex as _};
@@ -287,7 +287,8 @@ impl<D: Table> Source<D> {
                 return Err(fault(why));
             }
         };
-        let upload = packed.upload.as_deref();
+        let parts = packed.parts;
+        let upload = packed.upload.as_deref().map(|id| Upload { id, parts });
         let above = known.max(moment(&*self.clock));
         let published = self.store.publish(&self.place, packed.data, upload, above, lease).await;
         let Some(number) = published.map_err(fault)? else {

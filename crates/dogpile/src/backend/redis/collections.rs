@@ -18,7 +18,9 @@ use super::mutex::{Held, Locks};
 use super::scripts::{Call, PUBLISH};
 use super::wire::{Answer, Batch};
 use super::{Redis, Shared};
-use crate::backend::{BackendError, Changed, CollectionPlace, CollectionStore, Storing, Watch};
+use crate::backend::{
+    BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
+};
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::Leases;
 
@@ -67,13 +69,13 @@ impl Shared {
         &self,
         place: &CollectionPlace,
         data: &[u8],
-        upload: Option<&str>,
+        upload: Option<Upload<'_>>,
         above: u64,
         held: Option<&Held>,
     ) -> Result<Option<u64>, BackendError> {
         let (data_key, revision_key) = (place.data(), place.revision());
         let Parts { current, before } = Parts::of(place);
-        let uploaded = upload.map(|upload| upload_key(place, upload)).unwrap_or_default();
+        let uploaded = upload.map(|upload| upload_key(place, upload.id)).unwrap_or_default();
         let (lock, token) = held.map_or(("", ""), |held| (&held.grip.lock, &held.grip.token));
         // Every key must be in the slot of the others, also one that is not used.
         let or_data = |key| if str::is_empty(key) { &*data_key } else { key };
@@ -224,7 +226,7 @@ impl CollectionStore for Redis {
         &'a self,
         place: &'a CollectionPlace,
         data: Bytes,
-        upload: Option<&'a str>,
+        upload: Option<Upload<'a>>,
         above: u64,
         lease: Lease,
     ) -> Storing<'a, Option<u64>> {

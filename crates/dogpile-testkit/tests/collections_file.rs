@@ -1,0 +1,121 @@
+//! Collections in a file: what fits into it, pushes that are given up, and being told
+//! of changes.
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dogpile::Error;
+use dogpile::backend::{
+    AnyBackend, Backend, CollectionPlace, CollectionStore, FaultKind, File, Upload,
+};
+use dogpile::collections::{CachedSequence, CollectionBuilder};
+use dogpile::lock::Lease;
+use dogpile::value::Entry;
+use tempfile::TempDir;
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("collections.db");
+    (directory, path)
+}
+
+fn store(file: &File) -> Arc<dyn CollectionStore> {
+    AnyBackend::new(file.clone()).collections().unwrap()
+}
+
+/// What a collection of this crate stores where it is empty.
+fn data() -> bytes::Bytes {
+    Entry::bytes("", 1e9).to_frame().unwrap()
+}
+
+/// A list of as many numbers as `entries` says, the first of which is the load's.
+struct Table {
+    entries: Arc<AtomicUsize>,
+    loads: Arc<AtomicU32>,
+}
+
+impl Table {
+    fn of(entries: usize) -> Self {
+        Self { entries: Arc::new(entries.into()), loads: Arc::default() }
+    }
+
+    fn builder(&self, file: &File) -> CollectionBuilder<Vec<u64>> {
+        let (entries, loads) = (self.entries.clone(), self.loads.clone());
+        let load = move || {
+            let load = u64::from(loads.fetch_add(1, Ordering::SeqCst)) + 1;
+            let rest = (1..entries.load(Ordering::SeqCst) as u64).map(|n| n + 1_000_000_000);
+            Ok::<_, Error>(std::iter::once(load).chain(rest).collect())
+        };
+        CachedSequence::builder_blocking("table", file.clone(), load)
+            .part_bytes(4 << 10)
+            .compression(None)
+            .check_interval(Duration::from_millis(50))
+    }
+}
+
+/// A push that does not fit into the file changes nothing, not even for processes that
+/// start afterwards. Other entries make room for one that does.
+#[tokio::test]
+async fn what_does_not_fit_is_refused_and_the_revision_before_stays() {
+    let (_directory, path) = place();
+    let file = File::builder(&path).max_bytes(100 << 10).open().unwrap();
+    let table = Table::of(3_000);
+    let numbers = table.builder(&file).open().await.unwrap();
+    let first = numbers.revision();
+    for n in 0..100 {
+        let entry = Entry::bytes(vec![7; 1 << 10], f64::from(n));
+        file.set(&format!("other-{n}"), entry).await.unwrap();
+        assert!(
+            store(&file).revision(&CollectionPlace::new("table", "0")).await.unwrap().is_some()
+        );
+        if n % 10 == 0 {
+            numbers.push().await.unwrap();
+        }
+    }
+    let second = numbers.push().await.unwrap();
+    assert!(second > first);
+    for entries in [7_000, 20_000] {
+        table.entries.store(entries, Ordering::SeqCst);
+        let refused = numbers.push().await.unwrap_err();
+        let Error::Collection { source, .. } = &refused else { panic!("{refused}") };
+        assert!(source.kind() == FaultKind::Refused, "{refused}");
+        assert!(refused.to_string().contains("`max_bytes`"), "{refused}");
+        let loads = table.loads.load(Ordering::SeqCst);
+        let fresh = table.builder(&file).open().await.unwrap();
+        assert_eq!((fresh.revision(), fresh.len()), (second, 3_000));
+        assert_eq!(table.loads.load(Ordering::SeqCst), loads, "it was there");
+    }
+    table.entries.store(3_100, Ordering::SeqCst);
+    assert!(numbers.push().await.unwrap() > second, "what was refused is out of the way");
+}
+
+/// Parts that are gone when they are to be published are an error, and nothing is
+/// published.
+#[tokio::test]
+async fn parts_of_a_file_that_was_replaced_are_not_published() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    let (store, place) = (store(&file), CollectionPlace::new("c", "1"));
+    let lease = hold(&*store, &place).await;
+    store.write_part(&place, "u", 0, "one".into()).await.unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    store.write_part(&place, "u", 1, "two".into()).await.unwrap();
+    let upload = Some(Upload { id: "u", parts: 2 });
+    let refused = store.publish(&place, data(), upload, 0, lease).await.unwrap_err();
+    assert!(refused.to_string().contains("1 of the 2 parts"), "{refused}");
+    assert_eq!(store.read(&place).await.unwrap(), None);
+    assert_eq!(store.read_part(&place, "u", 1).await.unwrap(), None);
+    // It holds no lock.
+    drop(hold(&*store, &place).await);
+}
+
+async fn hold(store: &dyn CollectionStore, place: &CollectionPlace) -> Lease {
+    use dogpile::lock::Mutex;
+    store.mutex().try_lock(&place.revision()).await.unwrap().expect("it is free")
+}
