@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::wait_for_async;
 use dogpile::Error;
 use dogpile::backend::{
     AnyBackend, Backend, CollectionPlace, CollectionStore, FaultKind, File, Upload,
 };
 use dogpile::collections::{CachedSequence, CollectionBuilder};
-use dogpile::lock::Lease;
+use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
 use tempfile::TempDir;
 
@@ -116,6 +117,33 @@ async fn parts_of_a_file_that_was_replaced_are_not_published() {
 }
 
 async fn hold(store: &dyn CollectionStore, place: &CollectionPlace) -> Lease {
-    use dogpile::lock::Mutex;
     store.mutex().try_lock(&place.revision()).await.unwrap().expect("it is free")
+}
+
+/// A push that nobody waits for any more has its lock until it has happened.
+#[tokio::test]
+async fn a_push_that_was_given_up_keeps_its_lock_until_it_is_done() {
+    let (_directory, path) = place();
+    let [here, there] = [(); 2].map(|()| store(&File::open(&path).unwrap()));
+    let place = CollectionPlace::new("c", "1");
+    let lease = hold(&*here, &place).await;
+    let busy = rusqlite::Connection::open(&path).unwrap();
+    busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut publishing = here.publish(&place, data(), None, 0, lease);
+    assert!(polled_once(&mut publishing).await.is_none(), "another process is writing");
+    drop(publishing);
+    assert!(there.mutex().try_lock(&place.revision()).await.unwrap().is_none());
+    assert_eq!(there.revision(&place).await.unwrap(), None);
+    busy.execute_batch("COMMIT").unwrap();
+    wait_for_async(async || !there.mutex().is_locked(&place.revision()).await.unwrap()).await;
+    assert_eq!(there.revision(&place).await.unwrap(), Some(1));
+}
+
+/// What `future` comes to if it is polled once.
+async fn polled_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        done = future => Some(done),
+        () = std::future::ready(()) => None,
+    }
 }

@@ -196,6 +196,8 @@ impl CollectionStore for File {
             let change = self.frame(&keys.data, &Entry::from_frame(&data));
             let Change::Put { frame, .. } = change? else { return Ok(None) };
             let publish = move |connection: &Connection| {
+                // Here, because whoever asked may have given up waiting.
+                let _held = &lease;
                 let coming = parts.as_ref().map(|(prefix, _)| &**prefix);
                 or_remove(connection, coming, |connection| {
                     if let Some((prefix, count)) = &parts {
@@ -212,9 +214,7 @@ impl CollectionStore for File {
                     Ok(next)
                 })
             };
-            let next = self.0.writer.ask(publish).await?;
-            drop(lease);
-            Ok(Some(next))
+            self.0.writer.ask(publish).await.map(Some)
         })
     }
 
