@@ -51,6 +51,13 @@ fn field(upload: &str, index: u32) -> String {
     format!("{upload}.{index}")
 }
 
+fn parts_are_gone() -> BackendError {
+    BackendError::other(
+        "parts of the collection were gone before they could be published: the server has evicted \
+         them, or they were not written within a minute of each other",
+    )
+}
+
 /// As much of a number as is one.
 fn number(value: &Value) -> Option<u64> {
     match value {
@@ -82,12 +89,14 @@ impl Shared {
         let keys =
             [&*data_key, &revision_key, &current, &before, or_data(&uploaded), or_data(lock)];
         let (above_text, keep) = (above.to_string(), BEFORE.as_secs().to_string());
-        let has_parts: &[u8] = if upload.is_some() { b"1" } else { b"0" };
-        let arguments = [data, token.as_bytes(), above_text.as_bytes(), keep.as_bytes(), has_parts];
+        let parts = upload.map_or(0, |upload| upload.parts).to_string();
+        let texts = [token, &above_text, &keep, &parts].map(str::as_bytes);
+        let arguments = [data, texts[0], texts[1], texts[2], texts[3]];
         let call = Call::new(&PUBLISH, &keys, &arguments);
         if let Some(answers) = self.run(vec![call]).await? {
             return match answers[..] {
                 [Value::Int(-1)] => Ok(None),
+                [Value::Int(-2)] => Err(parts_are_gone()),
                 [Value::Int(number)] => Ok(u64::try_from(number).ok()),
                 _ => Err(BackendError::other("the server gives a strange answer to a script")),
             };
@@ -236,6 +245,7 @@ impl CollectionStore for Redis {
             if let (Some(held), Ok(_)) = (&held, &published) {
                 held.is_over();
             }
+            // Of a failure nobody knows what became of the lock: dropping it releases it.
             published
         })
     }

@@ -94,8 +94,16 @@ pub(super) fn get(key: &str) -> Cmd {
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let (lock, token) = (self.0.lock_key(key), new_token());
-        let taken = self.0.try_take(&lock, &token).await?;
-        Ok(taken.then(|| Lease::new(Held::new(&self.0, Grip { lock, token }))))
+        let taken = self.0.try_take(&lock, &token).await;
+        let grip = Grip { lock, token };
+        match taken {
+            Ok(taken) => Ok(taken.then(|| Lease::new(Held::new(&self.0, grip)))),
+            // It may be taken all the same: only the answer was lost.
+            Err(fault) => {
+                lease::give_up(&self.0, std::iter::once(grip));
+                Err(fault)
+            }
+        }
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {

@@ -59,12 +59,12 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Makes new data the next revision of a collection, if the lock is still held,
-/// and releases that; the number of the revision, or -1. Said twice, it happens
-/// once.
+/// and releases that; the number of the revision, or -1, or -2 if parts are missing.
+/// Said twice, it happens once.
 ///
 /// Keys: data, revision, parts, the parts before, uploaded parts, lock.
 /// Arguments: data, token or nothing, what the number must exceed, for how many
-/// seconds the parts before are kept, `1` if there are uploaded parts.
+/// seconds the parts before are kept, how many parts were uploaded.
 #[cfg(feature = "collections")]
 pub(super) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -78,12 +78,13 @@ pub(super) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
             if redis.call('GET', KEYS[1]) == ARGV[1] then return number end
             return -1
         end
-        if ARGV[5] == '1' and redis.call('EXISTS', KEYS[5]) == 0 then return -1 end
+        local parts = tonumber(ARGV[5])
+        if parts > 0 and redis.call('HLEN', KEYS[5]) ~= parts then return -2 end
         if redis.call('EXISTS', KEYS[3]) == 1 then
             redis.call('RENAME', KEYS[3], KEYS[4])
             redis.call('EXPIRE', KEYS[4], ARGV[4])
         end
-        if ARGV[5] == '1' then
+        if parts > 0 then
             redis.call('RENAME', KEYS[5], KEYS[3])
             redis.call('PERSIST', KEYS[3])
         end

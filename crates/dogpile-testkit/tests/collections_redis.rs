@@ -1,0 +1,81 @@
+//! Collections on Redis when answers are lost, parts vanish, or a machine dies without
+//! a word.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::wait_for_async;
+use dogpile::backend::{AnyBackend, CollectionPlace, CollectionStore, Redis, Upload};
+use dogpile::lock::{Lease, Mutex};
+use dogpile::value::Entry;
+use dogpile_testkit::servers::RedisServer;
+
+/// A lease longer than any test waits.
+const LEASE: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_millis(250);
+
+fn redis(url: &str) -> Redis {
+    let builder = Redis::builder(url).unwrap().lock_lease(LEASE);
+    builder.response_timeout(LIMIT).connect_timeout(LIMIT).open().unwrap()
+}
+
+fn store(redis: Redis) -> Arc<dyn CollectionStore> {
+    AnyBackend::new(redis).collections().unwrap()
+}
+
+async fn hold(store: &dyn CollectionStore, place: &CollectionPlace) -> Lease {
+    store.mutex().try_lock(&place.revision()).await.unwrap().expect("it is free")
+}
+
+async fn is_locked(store: &dyn CollectionStore, place: &CollectionPlace) -> bool {
+    store.mutex().is_locked(&place.revision()).await.unwrap()
+}
+
+/// What a collection of this crate stores where it is empty.
+fn data() -> bytes::Bytes {
+    Entry::bytes("", 1e9).to_frame().unwrap()
+}
+
+/// Parts that vanish before they are published: an error at once, nothing is
+/// published, and the lock is free.
+#[tokio::test]
+async fn parts_that_vanished_are_not_published() {
+    let server = RedisServer::start();
+    for url in [server.url()] {
+        let (store, place) = (store(redis(&url)), CollectionPlace::new("vanished", "1"));
+        for (gone, parts) in [("DEL", 1), ("HDEL", 2)] {
+            let lease = hold(&*store, &place).await;
+            for index in 0..parts {
+                store.write_part(&place, "u", index, "part".into()).await.unwrap();
+            }
+            let upload = "cached.vanished.1.upload.u";
+            assert!(server.ask(&format!("{gone} {upload} u.0")).contains(":1"));
+            let upload = Some(Upload { id: "u", parts });
+            let refused = store.publish(&place, data(), upload, 0, lease).await.unwrap_err();
+            assert!(refused.to_string().contains("parts"), "{refused}");
+            wait_for_async(async || !is_locked(&*store, &place).await).await;
+            assert_eq!(store.read(&place).await.unwrap(), None);
+            server.ask("DEL cached.vanished.1.upload.u");
+        }
+    }
+}
+
+/// A lock whose answer was lost is given back, not held by nobody until its lease
+/// ends.
+#[tokio::test]
+async fn a_lock_that_nobody_knows_of_is_released() {
+    let server = RedisServer::start();
+    let (store, place) = (store(redis(&server.url())), CollectionPlace::new("orphan", "1"));
+    assert!(!is_locked(&*store, &place).await);
+    server.pause();
+    let lost = store.mutex().try_lock(&place.revision()).await;
+    assert!(lost.is_err());
+    server.resume();
+    // The server takes it when it wakes up, and learns that it is not wanted afterwards.
+    wait_for_async(async || server.count_commands("set") > 0).await;
+    wait_for_async(async || server.ask("EXISTS _lockcached.orphan.1.revision").contains(":0"))
+        .await;
+    drop(hold(&*store, &place).await);
+}
