@@ -94,6 +94,23 @@ async fn what_does_not_fit_is_refused_and_the_revision_before_stays() {
     assert!(numbers.push().await.unwrap() > second, "what was refused is out of the way");
 }
 
+/// A number that is none is no reason not to push: the next one is as ever.
+#[tokio::test]
+async fn a_number_that_is_none_is_replaced() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    let numbers = Table::of(10).builder(&file).open().await.unwrap();
+    let place = CollectionPlace::new("table", "0");
+    for number in ["1000000000000000", "18446744073709551615", "+5", "many"] {
+        let before = numbers.revision();
+        file.set(&place.revision(), Entry::bytes(number, 1e9)).await.unwrap();
+        let pushed = numbers.push().await.unwrap();
+        assert!(pushed > before && pushed < 1_000_000_000_000_000, "{pushed} after {number}");
+        wait_for_async(async || numbers.statistics().in_step).await;
+        assert_eq!(store(&file).revision(&place).await.unwrap(), Some(numbers.revision()));
+    }
+}
+
 /// Parts that are gone when they are to be published are an error, and nothing is
 /// published.
 #[tokio::test]

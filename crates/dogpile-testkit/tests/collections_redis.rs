@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::wait_for_async;
+use dogpile::Error;
 use dogpile::backend::{AnyBackend, CollectionPlace, CollectionStore, Redis, Upload};
+use dogpile::collections::CachedSequence;
 use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
 use dogpile_testkit::servers::RedisServer;
@@ -59,6 +61,25 @@ async fn parts_that_vanished_are_not_published() {
             assert_eq!(store.read(&place).await.unwrap(), None);
             server.ask("DEL cached.vanished.1.upload.u");
         }
+    }
+}
+
+/// A number that is none is no reason not to push: the next one is as ever.
+#[tokio::test]
+async fn a_number_that_is_none_is_replaced() {
+    let server = RedisServer::start();
+    let load = || Ok::<_, Error>(vec![1_u8]);
+    let builder = CachedSequence::builder_blocking("number", redis(&server.url()), load);
+    let numbers = builder.check_interval(Duration::from_millis(50)).open().await.unwrap();
+    let store = store(redis(&server.url()));
+    for number in ["1000000000000000", "18446744073709551615", "+5", "many"] {
+        let before = numbers.revision();
+        server.ask(&format!("SET cached.number.0.revision {number}"));
+        let pushed = numbers.push().await.unwrap();
+        assert!(pushed > before && pushed < 1_000_000_000_000_000, "{pushed} after {number}");
+        let place = CollectionPlace::new("number", "0");
+        assert_eq!(store.revision(&place).await.unwrap(), Some(numbers.revision()));
+        wait_for_async(async || numbers.statistics().in_step).await;
     }
 }
 

@@ -78,6 +78,15 @@ pub trait CollectionStore: Send + Sync + 'static {
     fn watch(&self, place: &CollectionPlace, changed: Changed) -> Option<Watch>;
 }
 
+/// The number of a revision in `text`, if it is one: 15 digits at most, which are exact
+/// in whatever language reads them. What else lies in its place (anybody can write to a
+/// store) counts as no number, and the next revision replaces it.
+pub fn revision_number(text: &[u8]) -> Option<u64> {
+    const MOST_DIGITS: usize = 15;
+    let digits = text.len() <= MOST_DIGITS && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}
+
 /// Parts that were written to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upload<'a> {
@@ -166,6 +175,16 @@ mod tests {
         }
         assert_eq!(CollectionPlace::of_revision("cached.x.revision"), None);
         assert_eq!(CollectionPlace::of_revision(&place.data()), None);
+    }
+
+    #[test]
+    fn a_number_has_fifteen_digits_at_most() {
+        assert_eq!(revision_number(b"007"), Some(7));
+        assert_eq!(revision_number(b"999999999999999"), Some(999_999_999_999_999));
+        for text in ["", "1000000000000000", "18446744073709551615", "+1", "-1", "1 ", "1.5", "π"]
+        {
+            assert_eq!(revision_number(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

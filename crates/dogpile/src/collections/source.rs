@@ -14,7 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::format::{Format, Unusable};
 use super::stats::{Count, Stats};
 use super::table::Table;
-use crate::backend::{BackendError, CollectionPlace, CollectionStore, Upload};
+use crate::backend::{BackendError, CollectionPlace, CollectionStore, Upload, revision_number};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::{Lease, Mutex as _};
@@ -332,6 +332,8 @@ fn moment(clock: &dyn Clock) -> u64 {
     Duration::try_from_secs_f64(clock.now())
         .ok()
         .and_then(|since| u64::try_from(since.as_millis()).ok())
+        // A clock that is so far ahead is none.
+        .filter(|moment| revision_number((moment + 1).to_string().as_bytes()).is_some())
         .unwrap_or_default()
 }
 

@@ -9,6 +9,7 @@ use super::writer::keep_within;
 use super::{Change, File, Options};
 use crate::backend::{
     Backend, BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
+    revision_number,
 };
 use crate::clock::Timestamp;
 use crate::lock::{AnyMutex, Lease};
@@ -42,7 +43,7 @@ const UPLOAD: &str = "upload";
 
 fn number(entry: &Entry) -> Option<u64> {
     match &entry.payload {
-        Payload::Bytes(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+        Payload::Bytes(digits) => revision_number(digits),
         _ => None,
     }
 }
@@ -205,7 +206,7 @@ impl CollectionStore for File {
                     }
                     let stored = database::get(connection, &keys.revision)?;
                     let stored = stored.as_ref().and_then(number).unwrap_or(0);
-                    let next = stored.max(above).saturating_add(1);
+                    let next = stored.max(above) + 1;
                     remove(connection, &keys.parts, coming)?;
                     database::put(connection, &keys.data, &frame)?;
                     let revision = number_entry(next, options.clock.now(), id.as_deref())?;

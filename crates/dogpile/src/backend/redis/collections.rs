@@ -20,6 +20,7 @@ use super::wire::{Answer, Batch};
 use super::{Redis, Shared};
 use crate::backend::{
     BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
+    revision_number,
 };
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::Leases;
@@ -61,7 +62,7 @@ fn parts_are_gone() -> BackendError {
 /// As much of a number as is one.
 fn number(value: &Value) -> Option<u64> {
     match value {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::BulkString(text) => revision_number(text),
         Value::Int(number) => u64::try_from(*number).ok(),
         _ => None,
     }
