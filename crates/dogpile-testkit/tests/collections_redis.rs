@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use common::wait_for_async;
 use dogpile::Error;
-use dogpile::backend::{AnyBackend, CollectionPlace, CollectionStore, Redis, Upload};
+use dogpile::backend::{AnyBackend, Backend, CollectionPlace, CollectionStore, Redis, Upload};
 use dogpile::collections::CachedSequence;
 use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
-use dogpile_testkit::servers::RedisServer;
+use dogpile_testkit::servers::{RedisCluster, RedisServer};
 
 /// A lease longer than any test waits.
 const LEASE: Duration = Duration::from_mins(10);
@@ -81,6 +81,33 @@ async fn a_number_that_is_none_is_replaced() {
         assert_eq!(store.revision(&place).await.unwrap(), Some(numbers.revision()));
         wait_for_async(async || numbers.statistics().in_step).await;
     }
+}
+
+/// Replicas may be behind: of a cluster only values are read from them.
+#[tokio::test]
+async fn collections_of_a_cluster_are_read_from_masters() {
+    let cluster = RedisCluster::start();
+    let backend = Redis::builder(&cluster.url()).unwrap().read_from_replicas(true).open().unwrap();
+    let (store, load) = (store(backend.clone()), || Ok::<_, Error>(vec![7_u32; 500]));
+    let open = || {
+        let builder = CachedSequence::builder_blocking("masters", backend.clone(), load);
+        builder.part_bytes(512).compression(None).open()
+    };
+    let (here, there) = (open().await.unwrap(), open().await.unwrap());
+    for _ in 0..20 {
+        let pushed = here.push().await.unwrap();
+        wait_for_async(async || there.revision() == pushed).await;
+        there.pull().await.unwrap();
+        let place = store.place("masters", "0");
+        assert!(is_locked(&*store, &place).await || store.read(&place).await.unwrap().is_some());
+    }
+    for command in ["get", "mget", "hget", "exists"] {
+        assert_eq!(cluster.count_commands_of_replicas(command), 0, "{command}");
+    }
+    for n in 0..20 {
+        backend.get(&format!("value-{n}")).await.unwrap();
+    }
+    assert_eq!(cluster.count_commands_of_replicas("get"), 20);
 }
 
 /// A lock whose answer was lost is given back, not held by nobody until its lease

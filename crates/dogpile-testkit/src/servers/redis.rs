@@ -257,7 +257,11 @@ impl RedisCluster {
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         let agrees = |server: &RedisServer| {
             let info = server.ask("CLUSTER INFO");
-            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6")
+            // Replicas are among them once they have had something of their masters.
+            let serving = server.ask("CLUSTER SLOTS");
+            info.contains("cluster_state:ok")
+                && info.contains("cluster_known_nodes:6")
+                && servers.iter().all(|node| serving.contains(&format!(":{}\r", node.port())))
         };
         wait_until("the cluster", || servers.iter().all(agrees));
         Self { servers }
@@ -294,6 +298,11 @@ impl RedisCluster {
         self.servers.iter().map(|server| server.count_commands(name)).sum()
     }
 
+    /// The same of the nodes that were made replicas.
+    pub fn count_commands_of_replicas(&self, name: &str) -> u64 {
+        self.servers[3..].iter().map(|server| server.count_commands(name)).sum()
+    }
+
     /// The URL that names all nodes.
     pub fn url(&self) -> String {
         let nodes: Vec<String> =
@@ -309,6 +318,8 @@ fn start_node() -> RedisServer {
         "yes",
         "--cluster-node-timeout",
         "2000",
+        "--repl-ping-replica-period",
+        "1",
         "--cluster-port",
         &bus,
     ])

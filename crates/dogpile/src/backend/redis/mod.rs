@@ -233,7 +233,7 @@ impl RedisBuilder {
     }
 
     /// Reads values from replicas, which may be a little behind. For sentinels
-    /// and clusters.
+    /// and clusters. Locks and collections are read from masters all the same.
     pub fn read_from_replicas(mut self, yes: bool) -> Self {
         self.options.read_from_replicas = yes;
         self
@@ -245,13 +245,10 @@ impl RedisBuilder {
     ///
     /// If the lock prefix or a time is out of its bounds.
     pub fn open(self) -> Result<Redis, BackendError> {
-        let Self { mut target, options } = self;
+        let Self { target, options } = self;
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
         if target.tls.is_some() && cfg!(not(feature = "tls")) {
             return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
-        }
-        if let Endpoint::Cluster { read_from_replicas } = &mut target.endpoint {
-            *read_from_replicas = options.read_from_replicas;
         }
         let link = link_to(&target, options.limits);
         let reads = match reading(&target).filter(|_| options.read_from_replicas) {
@@ -280,11 +277,14 @@ impl RedisBuilder {
     }
 }
 
-/// The same servers, but a replica.
+/// The same servers, but replicas.
 fn reading(target: &Target) -> Option<Target> {
     let mut target = target.clone();
-    let Endpoint::Sentinel { replica, .. } = &mut target.endpoint else { return None };
-    *replica = true;
+    match &mut target.endpoint {
+        Endpoint::Sentinel { replica: reads, .. }
+        | Endpoint::Cluster { read_from_replicas: reads } => *reads = true,
+        Endpoint::Single | Endpoint::Existing(_) => return None,
+    }
     Some(target)
 }
 
