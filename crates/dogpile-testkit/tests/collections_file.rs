@@ -18,6 +18,8 @@ use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
 use tempfile::TempDir;
 
+const LOAD: Duration = Duration::from_mins(10);
+
 fn place() -> (TempDir, PathBuf) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("collections.db");
@@ -134,7 +136,7 @@ async fn parts_of_a_file_that_was_replaced_are_not_published() {
 }
 
 async fn hold(store: &dyn CollectionStore, place: &CollectionPlace) -> Lease {
-    store.mutex().try_lock(&place.revision()).await.unwrap().expect("it is free")
+    store.mutex(LOAD).try_lock(&place.revision()).await.unwrap().expect("it is free")
 }
 
 /// A push that nobody waits for any more has its lock until it has happened.
@@ -149,10 +151,10 @@ async fn a_push_that_was_given_up_keeps_its_lock_until_it_is_done() {
     let mut publishing = here.publish(&place, data(), None, 0, lease);
     assert!(polled_once(&mut publishing).await.is_none(), "another process is writing");
     drop(publishing);
-    assert!(there.mutex().try_lock(&place.revision()).await.unwrap().is_none());
+    assert!(there.mutex(LOAD).try_lock(&place.revision()).await.unwrap().is_none());
     assert_eq!(there.revision(&place).await.unwrap(), None);
     busy.execute_batch("COMMIT").unwrap();
-    wait_for_async(async || !there.mutex().is_locked(&place.revision()).await.unwrap()).await;
+    wait_for_async(async || !there.mutex(LOAD).is_locked(&place.revision()).await.unwrap()).await;
     assert_eq!(there.revision(&place).await.unwrap(), Some(1));
 }
 

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::wait_for_async;
@@ -13,10 +14,13 @@ use dogpile::collections::CachedSequence;
 use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
 use dogpile_testkit::servers::{RedisCluster, RedisServer};
+use tokio::sync::Notify;
 
 /// A lease longer than any test waits.
 const LEASE: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_millis(250);
+
+const LOAD: Duration = Duration::from_mins(10);
 
 fn redis(url: &str) -> Redis {
     let builder = Redis::builder(url).unwrap().lock_lease(LEASE);
@@ -28,11 +32,11 @@ fn store(redis: Redis) -> Arc<dyn CollectionStore> {
 }
 
 async fn hold(store: &dyn CollectionStore, place: &CollectionPlace) -> Lease {
-    store.mutex().try_lock(&place.revision()).await.unwrap().expect("it is free")
+    store.mutex(LOAD).try_lock(&place.revision()).await.unwrap().expect("it is free")
 }
 
 async fn is_locked(store: &dyn CollectionStore, place: &CollectionPlace) -> bool {
-    store.mutex().is_locked(&place.revision()).await.unwrap()
+    store.mutex(LOAD).is_locked(&place.revision()).await.unwrap()
 }
 
 /// What a collection of this crate stores where it is empty.
@@ -83,6 +87,31 @@ async fn a_number_that_is_none_is_replaced() {
     }
 }
 
+/// A loader may take longer than a creation: its lock is renewed for as long as it may.
+#[tokio::test]
+async fn a_long_load_keeps_its_lock() {
+    const SHORT: Duration = Duration::from_millis(100);
+    let server = RedisServer::start();
+    let builder = Redis::builder(&server.url()).unwrap().lock_lease(SHORT).longest_creation(SHORT);
+    let (enough, load) = (Arc::new(Notify::new()), AtomicU32::new(0));
+    let load = {
+        let enough = enough.clone();
+        move || {
+            let (enough, load) = (enough.clone(), load.fetch_add(1, Ordering::SeqCst));
+            async move {
+                enough.notified().await;
+                Ok::<_, Error>(vec![load])
+            }
+        }
+    };
+    let opening = CachedSequence::builder("long", builder.open().unwrap(), load).open();
+    let opening = tokio::spawn(opening);
+    // As often as only a lock that lives for many leases is renewed.
+    wait_for_async(async || server.count_commands("pexpire") > 12).await;
+    enough.notify_one();
+    assert_eq!(opening.await.unwrap().unwrap().get(0), Some(0), "the first load was stored");
+}
+
 /// Replicas may be behind: of a cluster only values are read from them.
 #[tokio::test]
 async fn collections_of_a_cluster_are_read_from_masters() {
@@ -118,7 +147,7 @@ async fn a_lock_that_nobody_knows_of_is_released() {
     let (store, place) = (store(redis(&server.url())), CollectionPlace::new("orphan", "1"));
     assert!(!is_locked(&*store, &place).await);
     server.pause();
-    let lost = store.mutex().try_lock(&place.revision()).await;
+    let lost = store.mutex(LOAD).try_lock(&place.revision()).await;
     assert!(lost.is_err());
     server.resume();
     // The server takes it when it wakes up, and learns that it is not wanted afterwards.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -70,8 +71,10 @@ pub trait CollectionStore: Send + Sync + 'static {
     /// Removes data and number; false if there were none.
     fn purge<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, bool>;
 
-    /// The mutex under which a revision is made.
-    fn mutex(&self) -> AnyMutex;
+    /// The mutex under which a revision is made: by a loader that may take `load`, and
+    /// then by packing and storing, which may take what a creation may in this backend.
+    /// For so long it is held, if its holder lives.
+    fn mutex(&self, load: Duration) -> AnyMutex;
 
     /// Tells of new revisions, as [`Backend::watch`](super::Backend::watch)
     /// does.

@@ -133,7 +133,9 @@ impl<D: Table> CollectionBuilder<D> {
     }
 
     /// How long the loader may take, ten minutes by default: one that hangs would keep
-    /// every process from pushing. After that it counts as failed.
+    /// every process from pushing. After that it counts as failed. As long as it runs, the
+    /// lock is kept; then the data may take as long to be packed and stored as the backend
+    /// allows any creation (`longest_creation`).
     pub fn load_timeout(mut self, limit: Duration) -> Self {
         self.load_timeout = limit;
         self

@@ -311,7 +311,7 @@ impl<D: Table> Source<D> {
 
     /// `None` if it waited: everything may be different now.
     async fn try_lock_or_wait(&self) -> Result<Option<Lease>, Error> {
-        let (mutex, key) = (self.store.mutex(), self.place.revision());
+        let (mutex, key) = (self.store.mutex(self.load_timeout), self.place.revision());
         let locked = match mutex.try_lock(&key).await {
             Ok(None) => mutex.wait(&key).await,
             other => other,
@@ -321,7 +321,7 @@ impl<D: Table> Source<D> {
 
     /// On the way to another answer, which this one's failure must not replace.
     async fn unlock(&self, lease: Lease) {
-        let _ = self.store.mutex().unlock(lease).await;
+        let _ = self.store.mutex(self.load_timeout).unlock(lease).await;
     }
 }
 

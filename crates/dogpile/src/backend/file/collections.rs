@@ -1,6 +1,8 @@
 //! Collections in a file: data, revision and parts are entries like all others,
 //! changed in one transaction.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rusqlite::Connection;
 
@@ -237,7 +239,7 @@ impl CollectionStore for File {
         })
     }
 
-    fn mutex(&self) -> AnyMutex {
+    fn mutex(&self, _load: Duration) -> AnyMutex {
         if self.0.options.creation_locks {
             AnyMutex::new(self.0.locks.clone())
         } else {

@@ -260,9 +260,9 @@ impl CollectionStore for Redis {
         })
     }
 
-    fn mutex(&self) -> AnyMutex {
+    fn mutex(&self, load: Duration) -> AnyMutex {
         if self.0.options.locks {
-            AnyMutex::new(Locks(self.0.clone()))
+            AnyMutex::new(Locks::new(&self.0, load))
         } else {
             AnyMutex::new(self.0.local_locks.clone())
         }

@@ -395,7 +395,8 @@ impl Backend for Redis {
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
-        self.0.options.locks.then(|| AnyMutex::new(Locks(self.0.clone())))
+        let locks = || AnyMutex::new(Locks::new(&self.0, Duration::ZERO));
+        self.0.options.locks.then(locks)
     }
 
     async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
