@@ -12,15 +12,14 @@ use std::time::Duration;
 
 use common::{python, script, wait_for_async};
 use dogpile::Error;
-use dogpile::backend::{AnyBackend, Backend, File, Memory, Redis};
+use dogpile::backend::{AnyBackend, Memory, Redis};
 use dogpile::codec::MessagePack;
 use dogpile::collections::{
     CachedMapping, CachedSequence, CollectionBuilder, LazyCached, WhenAway,
 };
 use dogpile_testkit::servers::RedisServer;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
 type Numbers = HashMap<String, u64>;
 
@@ -351,28 +350,6 @@ async fn a_panicking_loader_ends_nothing() {
     numbers.purge("1").await.unwrap();
     wait_for_async(async || numbers.get("load") == Some(4)).await;
     wait_for_async(async || numbers.statistics().in_step).await;
-}
-
-/// Files tell of changes of any key, to any process.
-#[tokio::test]
-async fn a_file_tells_of_changes_by_others() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("told.db");
-    let (here, there) = (File::open(&path).unwrap(), File::open(&path).unwrap());
-    let told = Arc::new(Mutex::new(0));
-    let count = told.clone();
-    let changed = Arc::new(move || *count.try_lock().unwrap() += 1);
-    let watch = Backend::watch(&here, "k", changed).unwrap();
-    wait_for_async(async || *told.lock().await == 1).await;
-    for round in 2..10 {
-        let entry = dogpile::value::Entry::bytes("1", 1e9 + f64::from(round));
-        there.set("other", entry.clone()).await.unwrap();
-        there.set("k", entry).await.unwrap();
-        wait_for_async(async || *told.lock().await == round).await;
-    }
-    drop(watch);
-    there.delete("k").await.unwrap();
-    assert_eq!(*told.lock().await, 9);
 }
 
 fn run_python(name: &str, arguments: &[&str]) -> Value {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::wait_for_async;
 use dogpile::Error;
 use dogpile::backend::{
-    AnyBackend, Backend, CollectionPlace, CollectionStore, FaultKind, File, Upload,
+    AnyBackend, Backend, CollectionPlace, CollectionStore, FaultKind, File, Upload, Watch,
 };
 use dogpile::collections::{CachedSequence, CollectionBuilder};
 use dogpile::lock::{Lease, Mutex};
@@ -137,6 +137,72 @@ async fn parts_of_a_file_that_was_replaced_are_not_published() {
 
 async fn hold(store: &dyn CollectionStore, place: &CollectionPlace) -> Lease {
     store.mutex(LOAD).try_lock(&place.revision()).await.unwrap().expect("it is free")
+}
+
+/// Counts how often it is told of changes of `key`.
+fn counted(file: &File, key: &str) -> (Watch, Arc<AtomicU32>) {
+    let told = Arc::new(AtomicU32::new(0));
+    let count = told.clone();
+    let changed = Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    (Backend::watch(file, key, changed).unwrap(), told)
+}
+
+fn entry(ct: u32) -> Entry {
+    Entry::bytes("1", f64::from(ct))
+}
+
+/// Files tell of changes of any key, to any process, and of nothing else.
+#[tokio::test]
+async fn a_file_tells_of_changes_by_others() {
+    let (_directory, path) = place();
+    let (here, there) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let (watch, told) = counted(&here, "k");
+    let (_other_watch, other) = counted(&here, "other");
+    wait_for_async(async || told.load(Ordering::SeqCst) == 1).await;
+    for round in 2..10 {
+        there.set("other", entry(round)).await.unwrap();
+        there.set("k", entry(round)).await.unwrap();
+        wait_for_async(async || told.load(Ordering::SeqCst) == round).await;
+    }
+    drop(watch);
+    // Of both in one transaction: who is told of one would be told of the other.
+    let before = other.load(Ordering::SeqCst);
+    there.set_multi(&[("k", entry(20)), ("other", entry(20))]).await.unwrap();
+    wait_for_async(async || other.load(Ordering::SeqCst) > before).await;
+    assert_eq!(told.load(Ordering::SeqCst), 9);
+}
+
+/// SQLite writes a transaction to its log before others can read it: it is told of all
+/// the same, however the looks fall.
+#[tokio::test]
+async fn no_change_is_missed() {
+    let (_directory, path) = place();
+    let (here, there) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let (_watch, told) = counted(&here, "k");
+    for round in 1..600 {
+        wait_for_async(async || told.load(Ordering::SeqCst) >= round).await;
+        // The larger it is, the longer is the moment in between.
+        there.set("k", Entry::bytes(vec![0; 1 << 18], f64::from(round))).await.unwrap();
+    }
+}
+
+/// A file that is called by a link's name: its log lies beside what the link leads to.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_a_file_tells_of_its_changes() {
+    let (_directory, path) = place();
+    let links = TempDir::new().unwrap();
+    let link = links.path().join("link.db");
+    let there = File::open(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let here = File::open(&link).unwrap();
+    let (_watch, told) = counted(&here, "k");
+    for round in 1..5 {
+        wait_for_async(async || told.load(Ordering::SeqCst) == round).await;
+        there.set("k", entry(round)).await.unwrap();
+    }
 }
 
 /// A push that nobody waits for any more has its lock until it has happened.
