@@ -13,7 +13,7 @@ use dogpile::backend::{AnyBackend, Backend, CollectionPlace, CollectionStore, Re
 use dogpile::collections::CachedSequence;
 use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
-use dogpile_testkit::servers::{RedisCluster, RedisServer};
+use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer};
 use tokio::sync::Notify;
 
 /// A lease longer than any test waits.
@@ -25,6 +25,10 @@ const LOAD: Duration = Duration::from_mins(10);
 fn redis(url: &str) -> Redis {
     let builder = Redis::builder(url).unwrap().lock_lease(LEASE);
     builder.response_timeout(LIMIT).connect_timeout(LIMIT).open().unwrap()
+}
+
+fn behind(proxy: &Proxy) -> Redis {
+    redis(&format!("redis://127.0.0.1:{}", proxy.port()))
 }
 
 fn store(redis: Redis) -> Arc<dyn CollectionStore> {
@@ -137,6 +141,35 @@ async fn collections_of_a_cluster_are_read_from_masters() {
         backend.get(&format!("value-{n}")).await.unwrap();
     }
     assert_eq!(cluster.count_commands_of_replicas("get"), 20);
+}
+
+/// A machine that dies says nothing, not even that its connections have ended: whoever
+/// is to be told by it finds out, and is told of what came meanwhile.
+#[tokio::test]
+async fn a_server_that_dies_without_a_word_is_noticed() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    let loads = Arc::new(AtomicU32::new(0));
+    let open = async |backend: Redis, name: &str| {
+        let loads = loads.clone();
+        let load = move || Ok::<_, Error>(vec![loads.fetch_add(1, Ordering::SeqCst)]);
+        let builder = CachedSequence::builder_blocking(name, backend, load);
+        builder.check_interval(Duration::from_secs(3_600)).open().await.unwrap()
+    };
+    let far = behind(&proxy);
+    let [one, other] = [open(far.clone(), "one").await, open(far, "other").await];
+    // Until both are told.
+    for (name, far) in [("one", &one), ("other", &other)] {
+        let near = open(redis(&server.url()), name).await;
+        let pushed = near.push().await.unwrap();
+        wait_for_async(async || far.revision() == pushed).await;
+    }
+    proxy.abandon();
+    for (name, far) in [("one", &one), ("other", &other)] {
+        let near = open(redis(&server.url()), name).await;
+        let pushed = near.push().await.unwrap();
+        wait_for_async(async || far.revision() == pushed).await;
+    }
 }
 
 /// A lock whose answer was lost is given back, not held by nobody until its lease
