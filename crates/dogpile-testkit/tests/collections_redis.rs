@@ -13,7 +13,7 @@ use dogpile::backend::{AnyBackend, Backend, CollectionPlace, CollectionStore, Re
 use dogpile::collections::CachedSequence;
 use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
-use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer};
+use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer, Weather};
 use tokio::sync::Notify;
 
 /// A lease longer than any test waits.
@@ -48,12 +48,57 @@ fn data() -> bytes::Bytes {
     Entry::bytes("", 1e9).to_frame().unwrap()
 }
 
+/// A server with a user who may use no scripts, by whose URL it is reached.
+fn without_scripts() -> (RedisServer, impl Fn(u16) -> String) {
+    let server = RedisServer::start();
+    let rule = "ACL SETUSER app on >secret ~* &* +@all -@scripting";
+    assert!(server.ask(rule).contains("OK"));
+    (server, |port| format!("redis://app:secret@127.0.0.1:{port}"))
+}
+
+/// A push whose answer was lost is sent again, and has happened once: the new parts are
+/// where they belong, and those before are there for who is reading them.
+#[tokio::test]
+async fn a_push_that_is_sent_twice_happens_once() {
+    let (server, plain) = without_scripts();
+    let proxy = Proxy::to(server.port());
+    let scripts = format!("redis://127.0.0.1:{}", proxy.port());
+    let lost: [(_, _, &[u8]); 3] = [
+        ("scripts", scripts, b"EVALSHA"),
+        ("rename", plain(proxy.port()), b"RENAME"),
+        ("plain", plain(proxy.port()), b"EXEC"),
+    ];
+    for (name, url, lost) in lost {
+        let (store, place) = (store(redis(&url)), CollectionPlace::new(name, "1"));
+        let mut before = 0;
+        for (round, id) in ["first", "second", "third"].into_iter().enumerate() {
+            let lease = hold(&*store, &place).await;
+            store.write_part(&place, id, 0, id.into()).await.unwrap();
+            if round > 0 {
+                proxy.set(Weather::AnswerLost(lost));
+            }
+            let upload = Some(Upload { id, parts: 1 });
+            let data = Entry::bytes(id, 1e9).to_frame().unwrap();
+            let pushed = store.publish(&place, data.clone(), upload, before, lease).await.unwrap();
+            assert_eq!(pushed, Some(before + 1), "{name} {id}");
+            assert_eq!(store.read(&place).await.unwrap(), Some((before + 1, Some(data))));
+            assert_eq!(store.read_part(&place, id, 0).await.unwrap().unwrap(), id);
+            assert!(server.ask(&format!("TTL cached.{name}.1.parts")).contains(":-1"));
+            assert!(!is_locked(&*store, &place).await);
+            before += 1;
+        }
+        assert_eq!(store.read_part(&place, "second", 0).await.unwrap().unwrap(), "second");
+        assert_eq!(store.read_part(&place, "first", 0).await.unwrap(), None);
+        assert!(!server.ask(&format!("TTL cached.{name}.1.before")).contains(":-"));
+    }
+}
+
 /// Parts that vanish before they are published: an error at once, nothing is
 /// published, and the lock is free.
 #[tokio::test]
 async fn parts_that_vanished_are_not_published() {
-    let server = RedisServer::start();
-    for url in [server.url()] {
+    let (server, plain) = without_scripts();
+    for url in [server.url(), plain(server.port())] {
         let (store, place) = (store(redis(&url)), CollectionPlace::new("vanished", "1"));
         for (gone, parts) in [("DEL", 1), ("HDEL", 2)] {
             let lease = hold(&*store, &place).await;

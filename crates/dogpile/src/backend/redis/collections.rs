@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use super::mutex::{Held, Locks};
+use super::mutex::{Held, Locks, get};
 use super::scripts::{Call, PUBLISH};
 use super::wire::{Answer, Batch};
 use super::{Redis, Shared};
@@ -107,57 +107,54 @@ impl Shared {
         {
             return Ok(None);
         }
-        let number = self.publish_plainly(place, data, &uploaded, above).await?;
+        let number = self.publish_plainly(place, data, upload, above).await?;
         if let Some(held) = held {
             self.release(&held.grip).await?;
         }
         Ok(Some(number))
     }
 
-    /// As a transaction, between the check of the lock and its release.
+    /// In plain commands, between the check of the lock and its release. Each may be
+    /// carried out twice, and if this ends in the middle, the revision before is there:
+    /// its parts are found in either place.
     async fn publish_plainly(
         &self,
         place: &CollectionPlace,
         data: &[u8],
-        uploaded: &str,
+        upload: Option<Upload<'_>>,
         above: u64,
     ) -> Result<u64, BackendError> {
-        let (data_key, revision) = (place.data(), place.revision());
+        let (data_key, revision_key) = (place.data(), place.revision());
         let Parts { current, before } = Parts::of(place);
-        let mut steps = vec![
-            cmd("MULTI"),
-            cmd("RENAME").arg(&current).arg(&before).take(),
-            cmd("EXPIRE").arg(&before).arg(BEFORE.as_secs()).take(),
-        ];
-        if !uploaded.is_empty() {
-            steps.push(cmd("RENAME").arg(uploaded).arg(&current).take());
-            steps.push(cmd("PERSIST").arg(&current).take());
+        let uploaded = upload.map(|upload| (upload_key(place, upload.id), upload.parts));
+        if let Some((key, parts)) = &uploaded
+            && self.link.ask(cmd("HLEN").arg(key)).await?.ok() != Some(Value::Int((*parts).into()))
+        {
+            return Err(parts_are_gone());
         }
-        steps.push(cmd("SET").arg(&data_key).arg(data).take());
-        steps.push(cmd("INCR").arg(&revision).take());
-        steps.push(cmd("EXEC"));
-        let mut transaction = Batch::new();
-        for step in steps {
-            transaction.add(&data_key, step);
+        let stored = self.link.ask(&get(&revision_key)).await?.ok().as_ref().and_then(number);
+        let next = stored.unwrap_or(0).max(above) + 1;
+        // By itself: said again after the other step, it would move the new parts.
+        match self.link.ask(cmd("RENAME").arg(&current).arg(&before)).await? {
+            Err(error) if error.code() != Some("ERR") => return Err(self.link.fault(&error)),
+            // There may be none.
+            _ => {}
         }
-        let mut answers = self.link.send_all(&transaction).await?;
-        let number = match answers.pop() {
-            Some(Ok(Value::Array(done))) => match done.last() {
-                Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
-                Some(Value::ServerError(error)) => {
-                    return Err(self.link.fault(&redis::RedisError::from(error.clone())));
-                }
-                _ => return Err(BackendError::other("the transaction came to nothing")),
-            },
-            Some(Err(error)) => return Err(self.link.fault(&error)),
-            _ => return Err(BackendError::other("the transaction came to nothing")),
-        };
-        if number > above {
-            return Ok(number);
+        let mut steps = Batch::new();
+        steps.add(&data_key, cmd("MULTI"));
+        steps.add(&data_key, cmd("EXPIRE").arg(&before).arg(BEFORE.as_secs()).take());
+        if let Some((key, _)) = &uploaded {
+            steps.add(&data_key, cmd("RENAME").arg(key).arg(&current).take());
+            steps.add(&data_key, cmd("PERSIST").arg(&current).take());
         }
-        let raise = cmd("INCRBY").arg(&revision).arg(above + 1 - number).take();
-        let raised = self.link.send(&raise).await?;
-        self::number(&raised).ok_or_else(|| BackendError::other("the revision is no number"))
+        steps.add(&data_key, cmd("SET").arg(&data_key).arg(data).take());
+        steps.add(&data_key, cmd("SET").arg(&revision_key).arg(next).take());
+        steps.add(&data_key, cmd("EXEC"));
+        match self.link.send_all(&steps).await?.pop() {
+            Some(Ok(Value::Array(done))) if done.ends_with(&[Value::Okay, Value::Okay]) => Ok(next),
+            Some(Err(error)) => Err(self.link.fault(&error)),
+            _ => Err(BackendError::other("the transaction came to nothing")),
+        }
     }
 }
 
