@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::format::Format;
 use super::shared::{Prepare, Shared, Terms};
-use super::source::{Arrival, Loader, Source, Unreadable, pause_before};
+use super::source::{Arrival, Loader, Source, Unreadable, is_away, pause_before};
 use super::stats::Stats;
 use super::table::Table;
 use super::{Cached, Snapshot, keeper, refuse_blocking};
-use crate::backend::{AnyBackend, BackendError, FaultKind};
+use crate::backend::{AnyBackend, BackendError};
 use crate::blocking::block_on;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Codec, RegionCodec};
@@ -222,14 +222,13 @@ async fn first<D: Table>(
             Ok(None) => continue,
             Err(error) => error,
         };
-        let is_away = matches!(&error, Error::Collection { source, .. } if source.kind() == FaultKind::Unavailable);
         match when_away {
-            WhenAway::LoadLocally if is_away => {
+            WhenAway::LoadLocally if is_away(&error) => {
                 log::collection_out_of_step(&source.name, &error, true);
                 let (data, turn) = (source.load().await?, source.arriving.clone().lock_owned());
                 return Ok(Arrival { number: 0, data, turn: turn.await });
             }
-            WhenAway::Wait if is_away => {
+            WhenAway::Wait if is_away(&error) => {
                 log::collection_out_of_step(&source.name, &error, attempt == 0);
                 source.clock.sleep(pause_before(attempt)).await;
                 attempt += 1;

@@ -14,7 +14,9 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::format::{Format, Unusable};
 use super::stats::{Count, Stats};
 use super::table::Table;
-use crate::backend::{BackendError, CollectionPlace, CollectionStore, Upload, revision_number};
+use crate::backend::{
+    BackendError, CollectionPlace, CollectionStore, FaultKind, Upload, revision_number,
+};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::{Lease, Mutex as _};
@@ -335,6 +337,11 @@ fn moment(clock: &dyn Clock) -> u64 {
         // A clock that is so far ahead is none.
         .filter(|moment| revision_number((moment + 1).to_string().as_bytes()).is_some())
         .unwrap_or_default()
+}
+
+/// Is it the store that failed, because it is away?
+pub(super) fn is_away(error: &Error) -> bool {
+    matches!(error, Error::Collection { source, .. } if source.kind() == FaultKind::Unavailable)
 }
 
 /// Before another attempt at a store that is away: not all at once, and not
