@@ -4,15 +4,15 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::wait_for_async;
-use dogpile::Error;
 use dogpile::backend::{AnyBackend, Backend, CollectionPlace, CollectionStore, Redis, Upload};
 use dogpile::collections::CachedSequence;
 use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
+use dogpile::{Config, Error, Region};
 use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer, Weather};
 use tokio::sync::Notify;
 
@@ -70,11 +70,10 @@ async fn a_push_that_is_sent_twice_happens_once() {
     ];
     for (name, url, lost) in lost {
         let (store, place) = (store(redis(&url)), CollectionPlace::new(name, "1"));
-        let mut before = 0;
-        for (round, id) in ["first", "second", "third"].into_iter().enumerate() {
+        for (before, id) in (0..).zip(["first", "second", "third"]) {
             let lease = hold(&*store, &place).await;
             store.write_part(&place, id, 0, id.into()).await.unwrap();
-            if round > 0 {
+            if before > 0 {
                 proxy.set(Weather::AnswerLost(lost));
             }
             let upload = Some(Upload { id, parts: 1 });
@@ -85,7 +84,6 @@ async fn a_push_that_is_sent_twice_happens_once() {
             assert_eq!(store.read_part(&place, id, 0).await.unwrap().unwrap(), id);
             assert!(server.ask(&format!("TTL cached.{name}.1.parts")).contains(":-1"));
             assert!(!is_locked(&*store, &place).await);
-            before += 1;
         }
         assert_eq!(store.read_part(&place, "second", 0).await.unwrap().unwrap(), "second");
         assert_eq!(store.read_part(&place, "first", 0).await.unwrap(), None);
@@ -186,6 +184,35 @@ async fn collections_of_a_cluster_are_read_from_masters() {
         backend.get(&format!("value-{n}")).await.unwrap();
     }
     assert_eq!(cluster.count_commands_of_replicas("get"), 20);
+}
+
+/// Data that take longer than other answers may: they have a connection of their own, and
+/// regions over the same backend do not notice.
+#[tokio::test]
+async fn large_data_take_their_time() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    // At most 16 KiB at a time pass, so this is 3 MB a second.
+    proxy.set(Weather::Slow(Duration::from_millis(5)));
+    let load = || Ok::<_, Error>(vec!["x".repeat(1 << 20); 2]);
+    let backend = behind(&proxy);
+    let region = Region::new("beside");
+    region.configure(Config::new(backend.clone())).unwrap();
+    let open = |backend| CachedSequence::builder_blocking("large", backend, load).python().open();
+    let ended = &AtomicBool::new(false);
+    let opening = async {
+        let numbers = open(backend).await.unwrap();
+        let pulled = open(behind(&proxy)).await.unwrap();
+        assert_eq!((pulled.revision(), pulled.len()), (numbers.revision(), 2));
+        assert_eq!(pulled.statistics().loads, 0);
+        ended.store(true, Ordering::SeqCst);
+    };
+    let beside = async {
+        while !ended.load(Ordering::SeqCst) {
+            assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+        }
+    };
+    tokio::join!(opening, beside);
 }
 
 /// A machine that dies says nothing, not even that its connections have ended: whoever

@@ -9,14 +9,16 @@
 //! | `.before` | those of the one before, for who is still reading them |
 //! | `.upload.ID` | parts on their way |
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
+use super::fused::has_code;
 use super::mutex::{Held, Locks, get};
 use super::scripts::{Call, PUBLISH};
-use super::wire::{Answer, Batch};
+use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::{
     BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
@@ -68,15 +70,11 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-fn hget(key: &str, field: &str) -> Cmd {
-    cmd("HGET").arg(key).arg(field).take()
-}
-
 impl Shared {
     async fn publish(
         &self,
         place: &CollectionPlace,
-        data: &[u8],
+        data: &Bytes,
         upload: Option<Upload<'_>>,
         above: u64,
         held: Option<&Held>,
@@ -89,16 +87,16 @@ impl Shared {
         let or_data = |key| if str::is_empty(key) { &*data_key } else { key };
         let keys =
             [&*data_key, &revision_key, &current, &before, or_data(&uploaded), or_data(lock)];
-        let (above_text, keep) = (above.to_string(), BEFORE.as_secs().to_string());
-        let parts = upload.map_or(0, |upload| upload.parts).to_string();
-        let texts = [token, &above_text, &keep, &parts].map(str::as_bytes);
-        let arguments = [data, texts[0], texts[1], texts[2], texts[3]];
-        let call = Call::new(&PUBLISH, &keys, &arguments);
-        if let Some(answers) = self.run(vec![call]).await? {
-            return match answers[..] {
-                [Value::Int(-1)] => Ok(None),
-                [Value::Int(-2)] => Err(parts_are_gone()),
-                [Value::Int(number)] => Ok(u64::try_from(number).ok()),
+        let parts = upload.map_or(0, |upload| upload.parts);
+        let numbers = [above, BEFORE.as_secs(), parts.into()];
+        let mut arguments = vec![data.clone(), token.to_owned().into()];
+        arguments.extend(numbers.map(|number| Bytes::from(number.to_string())));
+        let call = Call::of(&PUBLISH, &keys, arguments);
+        if let Some(answer) = self.run_with_data(&call, data.len()).await? {
+            return match answer {
+                Value::Int(-1) => Ok(None),
+                Value::Int(-2) => Err(parts_are_gone()),
+                Value::Int(number) => Ok(u64::try_from(number).ok()),
                 _ => Err(BackendError::other("the server gives a strange answer to a script")),
             };
         }
@@ -112,6 +110,33 @@ impl Shared {
             self.release(&held.grip).await?;
         }
         Ok(Some(number))
+    }
+
+    /// Runs a script that `bytes` are sent to; `None` if the server refuses scripts.
+    async fn run_with_data(
+        &self,
+        call: &Call,
+        bytes: usize,
+    ) -> Result<Option<Value>, BackendError> {
+        if self.refuses_scripts.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut answer = self.bulk.ask_for(&call.by_hash(), bytes).await?;
+        if has_code(&answer, "NOSCRIPT") {
+            answer = self.bulk.ask_for(&call.in_full(), bytes).await?;
+        }
+        if has_code(&answer, "NOPERM") {
+            self.refuses_scripts.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
+        answer.map(Some).map_err(|error| self.bulk.fault(&error))
+    }
+
+    /// How long the answer to `command` says that something is; none if it is of
+    /// another kind.
+    async fn length(&self, command: &Cmd) -> Result<usize, BackendError> {
+        let length = self.link.ask(command).await?.ok().as_ref().and_then(number).unwrap_or(0);
+        Ok(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
     /// In plain commands, between the check of the lock and its release. Each may be
@@ -150,9 +175,9 @@ impl Shared {
         steps.add(&data_key, cmd("SET").arg(&data_key).arg(data).take());
         steps.add(&data_key, cmd("SET").arg(&revision_key).arg(next).take());
         steps.add(&data_key, cmd("EXEC"));
-        match self.link.send_all(&steps).await?.pop() {
+        match self.bulk.send_all_of(&steps, data.len()).await?.pop() {
             Some(Ok(Value::Array(done))) if done.ends_with(&[Value::Okay, Value::Okay]) => Ok(next),
-            Some(Err(error)) => Err(self.link.fault(&error)),
+            Some(Err(error)) => Err(self.bulk.fault(&error)),
             _ => Err(BackendError::other("the transaction came to nothing")),
         }
     }
@@ -181,8 +206,11 @@ impl CollectionStore for Redis {
     fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>> {
         Box::pin(async move {
             let both = cmd("MGET").arg(place.revision()).arg(place.data()).take();
-            let Value::Array(answers) = self.0.link.send(&both).await? else {
-                return Err(BackendError::other("MGET is not answered by a list"));
+            let bytes = self.0.length(cmd("STRLEN").arg(place.data())).await?;
+            let answers = match self.0.bulk.ask_for(&both, bytes).await? {
+                Ok(Value::Array(answers)) => answers,
+                Ok(_) => return Err(BackendError::other("MGET is not answered by a list")),
+                Err(error) => return Err(self.0.bulk.fault(&error)),
             };
             let mut answers = answers.into_iter();
             let number = answers.next().as_ref().and_then(number);
@@ -204,8 +232,12 @@ impl CollectionStore for Redis {
             let (parts, field) = (Parts::of(place), field(upload, index));
             // It may move from one to the other between two requests.
             for key in [&parts.current, &parts.before] {
-                let found: Answer = self.0.link.ask(&hget(key, &field)).await?;
-                if let Value::BulkString(part) = found.map_err(|error| self.0.link.fault(&error))? {
+                let bytes = self.0.length(cmd("HSTRLEN").arg(key).arg(&field)).await?;
+                if bytes == 0 {
+                    continue;
+                }
+                let found = self.0.bulk.ask_for(cmd("HGET").arg(key).arg(&field), bytes).await?;
+                if let Value::BulkString(part) = found.map_err(|error| self.0.bulk.fault(&error))? {
                     return Ok(Some(part.into()));
                 }
             }
@@ -225,7 +257,9 @@ impl CollectionStore for Redis {
             let mut write = Batch::new();
             write.add(&key, cmd("HSET").arg(&key).arg(field(upload, index)).arg(&part[..]).take());
             write.add(&key, cmd("EXPIRE").arg(&key).arg(UPLOAD.as_secs()).take());
-            self.0.send_changes(write).await
+            let written = self.0.bulk.send_all_of(&write, part.len()).await?;
+            let failed = written.into_iter().find_map(Result::err);
+            failed.map_or(Ok(()), |error| Err(self.0.bulk.fault(&error)))
         })
     }
 

@@ -80,6 +80,9 @@ use wire::{Batch, Multiplexed};
 /// cut off; one per process and key while the server is away, and after it
 /// came back empty.
 ///
+/// **Collections** have a connection of their own for their data, which may take
+/// a second per megabyte longer than other answers.
+///
 /// It works on any executor and in blocking code. Nothing is connected before
 /// the first call.
 #[derive(Clone)]
@@ -98,6 +101,10 @@ struct Shared {
     refuses_scripts: AtomicBool,
     /// How many locks are being released behind.
     releases: AtomicUsize,
+    /// For the data of collections: nothing else waits behind them, or is lost with
+    /// their connection.
+    #[cfg(feature = "collections")]
+    bulk: Link,
     /// For collections, where locks between processes are off.
     #[cfg(feature = "collections")]
     local_locks: crate::lock::KeyedMutex,
@@ -262,6 +269,8 @@ impl RedisBuilder {
             if is_cluster { link_to(server, limits) } else { own.clone() }
         };
         let nodes = Nodes::new(&target, link.clone(), open);
+        #[cfg(feature = "collections")]
+        let bulk = link_to(&target, limits);
         Ok(Redis(Arc::new(Shared {
             target,
             options,
@@ -271,6 +280,8 @@ impl RedisBuilder {
             tracker,
             refuses_scripts: AtomicBool::new(false),
             releases: AtomicUsize::new(0),
+            #[cfg(feature = "collections")]
+            bulk,
             #[cfg(feature = "collections")]
             local_locks: crate::lock::KeyedMutex::new(),
         })))

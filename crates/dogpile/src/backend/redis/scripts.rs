@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use redis::Cmd;
 
 /// Reads the value; if it is another than was seen, returns it, or else takes
@@ -137,16 +138,18 @@ impl Script {
 pub(super) struct Call {
     script: &'static Script,
     keys: Vec<String>,
-    arguments: Vec<Vec<u8>>,
+    arguments: Vec<Bytes>,
 }
 
 impl Call {
     pub(super) fn new(script: &'static Script, keys: &[&str], arguments: &[&[u8]]) -> Self {
-        Self {
-            script,
-            keys: keys.iter().map(|&key| key.to_owned()).collect(),
-            arguments: arguments.iter().map(|argument| argument.to_vec()).collect(),
-        }
+        let arguments = arguments.iter().map(|argument| Bytes::copy_from_slice(argument));
+        Self::of(script, keys, arguments.collect())
+    }
+
+    /// Without a copy of the arguments.
+    pub(super) fn of(script: &'static Script, keys: &[&str], arguments: Vec<Bytes>) -> Self {
+        Self { script, keys: keys.iter().map(|&key| key.to_owned()).collect(), arguments }
     }
 
     /// By its hash: what the server should know already.
