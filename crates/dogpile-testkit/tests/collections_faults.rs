@@ -5,7 +5,8 @@ mod common;
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -352,10 +353,15 @@ async fn a_panicking_loader_ends_nothing() {
     wait_for_async(async || numbers.statistics().in_step).await;
 }
 
-fn run_python(name: &str, arguments: &[&str]) -> Value {
+fn python_with(name: &str, arguments: &[&str]) -> Command {
     let mut command = python();
     command.arg(script("collection.py")).args([&SERVER.url(), name]).args(arguments);
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    command.stderr(Stdio::inherit());
+    command
+}
+
+fn run_python(name: &str, arguments: &[&str]) -> Value {
+    let output = python_with(name, arguments).output().unwrap();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -376,21 +382,24 @@ async fn python_and_rust_share_a_collection() {
 }
 
 /// The original reads number and data with two requests: they always belong
-/// together, unless it was overtaken between them.
-#[tokio::test(flavor = "multi_thread")]
-async fn python_reads_consistent_pairs() {
+/// together, unless it was overtaken between them. It goes on reading while each next
+/// revision is pushed, and comes by every one.
+#[test]
+fn python_reads_consistent_pairs() {
     const PUSHES: u64 = 300;
     let loads = Arc::new(AtomicU32::new(0));
-    let numbers = collection("pairs", &SERVER, &loads).python().open().await.unwrap();
+    let numbers = collection("pairs", &SERVER, &loads).python().open_blocking().unwrap();
     let until = (1 + PUSHES).to_string();
-    let watching = tokio::task::spawn_blocking(move || run_python("pairs", &["watch", &until]));
-    for _ in 0..PUSHES {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        numbers.push().await.unwrap();
+    let mut watching = python_with("pairs", &["watch", &until]);
+    let mut watching = watching.stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = BufReader::new(watching.stdout.take().unwrap()).lines();
+    for load in 1..=1 + PUSHES {
+        assert_eq!(seen.next().unwrap().unwrap(), load.to_string());
+        if load <= PUSHES {
+            numbers.blocking().push().unwrap();
+        }
     }
-    let pairs = watching.await.unwrap();
-    println!("Python has checked {pairs} pairs");
-    assert!(pairs.as_u64() > Some(0));
+    assert!(watching.wait().unwrap().success());
 }
 
 /// While one revision gives way to the next there are two in memory: neither encoding
