@@ -96,6 +96,23 @@ async fn what_does_not_fit_is_refused_and_the_revision_before_stays() {
     assert!(numbers.push().await.unwrap() > second, "what was refused is out of the way");
 }
 
+/// What is no entry at all can be read by nobody: it is made again by who has an older
+/// revision, too.
+#[tokio::test]
+async fn what_is_no_entry_is_made_again() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    let numbers = Table::of(10).builder(&file).open().await.unwrap();
+    let (place, before) = (CollectionPlace::new("table", "0"), numbers.revision());
+    let scribble = rusqlite::Connection::open(&path).unwrap();
+    let sql = "UPDATE Dict SET value = CAST('no entry' AS BLOB) WHERE key = CAST(?1 AS BLOB)";
+    assert_eq!(scribble.execute(sql, [place.data()]).unwrap(), 1);
+    let next = (before + 1).to_string();
+    file.set(&place.revision(), Entry::bytes(next, 1e9)).await.unwrap();
+    wait_for_async(async || numbers.revision() > before + 1).await;
+    assert_eq!(numbers.get(0), Some(2));
+}
+
 /// A number that is none is no reason not to push: the next one is as ever.
 #[tokio::test]
 async fn a_number_that_is_none_is_replaced() {
