@@ -5,22 +5,22 @@ mod common;
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use common::{python, script, wait_for_async};
 use dogpile::Error;
-use dogpile::backend::{AnyBackend, Backend, File, Memory, Redis};
+use dogpile::backend::{AnyBackend, Memory, Redis};
 use dogpile::codec::MessagePack;
 use dogpile::collections::{
     CachedMapping, CachedSequence, CollectionBuilder, LazyCached, WhenAway,
 };
 use dogpile_testkit::servers::RedisServer;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
 type Numbers = HashMap<String, u64>;
 
@@ -193,7 +193,26 @@ async fn broken_data_are_replaced() {
     assert!(error.contains("`msgpack`") && error.contains("`json`"), "{error}");
 }
 
-/// Parts that are gone for good are no reason to look for them for ever.
+/// Who has an older revision makes data that are gone again: nobody else can read them
+/// either.
+#[tokio::test]
+async fn holders_replace_what_is_gone() {
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("gone", &SERVER, &loads).open().await.unwrap();
+    for (load, put_there) in ["", "RPUSH cached.gone.1.data x"].into_iter().enumerate() {
+        SERVER.ask("DEL cached.gone.1.data");
+        SERVER.ask(put_there);
+        let before = numbers.revision();
+        SERVER.ask("INCR cached.gone.1.revision");
+        wait_for_async(async || numbers.revision() > before).await;
+        assert_eq!(numbers.get("load"), Some(load as u64 + 2));
+    }
+    let fresh = collection("gone", &SERVER, &loads).open().await.unwrap();
+    assert_eq!((fresh.revision(), loads.load(Ordering::SeqCst)), (numbers.revision(), 3));
+}
+
+/// Parts that are gone for good are no reason to look for them for ever: they are
+/// replaced by who opens and by who is behind.
 #[tokio::test]
 async fn missing_parts_are_replaced() {
     let loads = Arc::new(AtomicU32::new(0));
@@ -211,6 +230,37 @@ async fn missing_parts_are_replaced() {
     assert!(fresh.revision() > holder.revision());
     assert_eq!((fresh.get(0), loads.load(Ordering::SeqCst)), (Some(1), 2));
     wait_for_async(async || holder.get(0) == Some(1)).await;
+    // The number is last: whoever is told of it finds no parts.
+    let before = fresh.revision();
+    SERVER.ask("DEL cached.parts.0.parts");
+    SERVER.ask("INCR cached.parts.0.revision");
+    for numbers in [&holder, &fresh] {
+        wait_for_async(async || numbers.revision() > before).await;
+        assert_eq!(numbers.get(0), Some(2));
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 3);
+}
+
+/// What one cannot read is read once, and again when there is another one.
+#[tokio::test]
+async fn what_is_left_alone_is_not_read_again_and_again() {
+    let server = RedisServer::start();
+    let loads = Arc::new(AtomicU32::new(0));
+    let numbers = collection("alone", &server, &loads).open().await.unwrap();
+    server.ask("SET cached.alone.1.data nonsense");
+    server.ask("INCR cached.alone.1.revision");
+    wait_for_async(async || numbers.statistics().unreadable == 1).await;
+    let before = server.count_commands("mget");
+    let checks = numbers.statistics().checks;
+    wait_for_async(async || numbers.statistics().checks > checks + 3).await;
+    let (why, pushed) = (numbers.pull().await.unwrap_err(), numbers.revision());
+    assert!(why.to_string().contains("header"), "{why}");
+    assert!(!numbers.statistics().in_step);
+    assert_eq!((server.count_commands("mget"), numbers.statistics().unreadable), (before, 1));
+    server.ask("INCR cached.alone.1.revision");
+    wait_for_async(async || numbers.statistics().unreadable == 2).await;
+    assert!(numbers.push().await.unwrap() > pushed);
+    wait_for_async(async || numbers.statistics().in_step).await;
 }
 
 /// A process that loses the lock while it loads does not overwrite what was
@@ -303,32 +353,15 @@ async fn a_panicking_loader_ends_nothing() {
     wait_for_async(async || numbers.statistics().in_step).await;
 }
 
-/// Files tell of changes of any key, to any process.
-#[tokio::test]
-async fn a_file_tells_of_changes_by_others() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("told.db");
-    let (here, there) = (File::open(&path).unwrap(), File::open(&path).unwrap());
-    let told = Arc::new(Mutex::new(0));
-    let count = told.clone();
-    let changed = Arc::new(move || *count.try_lock().unwrap() += 1);
-    let watch = Backend::watch(&here, "k", changed).unwrap();
-    wait_for_async(async || *told.lock().await == 1).await;
-    for round in 2..10 {
-        let entry = dogpile::value::Entry::bytes("1", 1e9 + f64::from(round));
-        there.set("other", entry.clone()).await.unwrap();
-        there.set("k", entry).await.unwrap();
-        wait_for_async(async || *told.lock().await == round).await;
-    }
-    drop(watch);
-    there.delete("k").await.unwrap();
-    assert_eq!(*told.lock().await, 9);
+fn python_with(name: &str, arguments: &[&str]) -> Command {
+    let mut command = python();
+    command.arg(script("collection.py")).args([&SERVER.url(), name]).args(arguments);
+    command.stderr(Stdio::inherit());
+    command
 }
 
 fn run_python(name: &str, arguments: &[&str]) -> Value {
-    let mut command = python();
-    command.arg(script("collection.py")).args([&SERVER.url(), name]).args(arguments);
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let output = python_with(name, arguments).output().unwrap();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -349,21 +382,24 @@ async fn python_and_rust_share_a_collection() {
 }
 
 /// The original reads number and data with two requests: they always belong
-/// together, unless it was overtaken between them.
-#[tokio::test(flavor = "multi_thread")]
-async fn python_reads_consistent_pairs() {
+/// together, unless it was overtaken between them. It goes on reading while each next
+/// revision is pushed, and comes by every one.
+#[test]
+fn python_reads_consistent_pairs() {
     const PUSHES: u64 = 300;
     let loads = Arc::new(AtomicU32::new(0));
-    let numbers = collection("pairs", &SERVER, &loads).python().open().await.unwrap();
+    let numbers = collection("pairs", &SERVER, &loads).python().open_blocking().unwrap();
     let until = (1 + PUSHES).to_string();
-    let watching = tokio::task::spawn_blocking(move || run_python("pairs", &["watch", &until]));
-    for _ in 0..PUSHES {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        numbers.push().await.unwrap();
+    let mut watching = python_with("pairs", &["watch", &until]);
+    let mut watching = watching.stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = BufReader::new(watching.stdout.take().unwrap()).lines();
+    for load in 1..=1 + PUSHES {
+        assert_eq!(seen.next().unwrap().unwrap(), load.to_string());
+        if load <= PUSHES {
+            numbers.blocking().push().unwrap();
+        }
     }
-    let pairs = watching.await.unwrap();
-    println!("Python has checked {pairs} pairs");
-    assert!(pairs.as_u64() > Some(0));
+    assert!(watching.wait().unwrap().success());
 }
 
 /// While one revision gives way to the next there are two in memory: neither encoding

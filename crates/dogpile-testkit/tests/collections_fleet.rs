@@ -71,11 +71,12 @@ fn nothing_is_torn_in_a_file() {
 }
 
 /// How long after a push has its data, and after it has returned, all processes
-/// have them.
+/// have them. Not one of them finds out by looking, least of all the last, which no
+/// other follows.
 fn a_push_is_seen_at_once(keeping: Keeping) {
     const PROCESSES: usize = 3;
     const PUSHES: u64 = 200;
-    let keeping = Keeping { until: 1 + PUSHES, ..keeping };
+    let keeping = Keeping { until: 1 + PUSHES, check_interval: 60_000, ..keeping };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let collection = runtime.block_on(keeping.open()).unwrap();
     let mut workers = start(&keeping, PROCESSES);
@@ -112,7 +113,7 @@ fn a_push_is_seen_at_once(keeping: Keeping) {
             keeping.location
         );
         let interval = keeping.check_interval as f64;
-        assert!(late[late.len() / 2] < interval / 4.0, "they were told, and did not find out");
+        assert!(max < interval / 4.0, "they were told, and did not find out");
     }
 }
 

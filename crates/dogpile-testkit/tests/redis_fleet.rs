@@ -316,6 +316,17 @@ async fn a_key_of_another_kind_is_made_anew() {
     assert_eq!((made, region.get("list").await.unwrap()), (5, Some(5)));
 }
 
+/// What a server refuses is an error, one command or several.
+#[tokio::test]
+async fn what_a_server_refuses_is_an_error() {
+    let server = RedisServer::start();
+    let region = region(&server.url());
+    assert!(server.ask("CONFIG SET maxmemory 1").contains("OK"));
+    let one = region.set("k", &1).await.unwrap_err().to_string();
+    let several = region.set_multi([("k", &1), ("l", &2)]).await.unwrap_err().to_string();
+    assert!(one.contains("OOM") && several.contains("OOM"), "{one}, {several}");
+}
+
 /// A server that turns into a replica without closing its connections is left
 /// for the one that writes, not complained to for ever.
 #[tokio::test]

@@ -169,6 +169,17 @@ pub(crate) fn collection_unreadable(collection: &str, revision: u64, why: &str) 
 }
 
 #[cfg(feature = "collections")]
+pub(crate) fn collection_gone(collection: &str, revision: u64, why: &str) {
+    event!(
+        WARN,
+        collection,
+        revision,
+        why,
+        "the stored revision of the collection is not whole: it is loaded again"
+    );
+}
+
+#[cfg(feature = "collections")]
 pub(crate) fn collection_lease_lost(collection: &str) {
     event!(
         WARN,

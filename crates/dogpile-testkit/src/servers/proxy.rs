@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub enum Weather {
     Cut,
     /// Connections end in the middle of an answer.
     CutShort,
+    /// The next request with these bytes in it passes, but its connection ends before
+    /// the answer comes; then it is fair again.
+    AnswerLost(&'static [u8]),
 }
 
 /// A proxy before a server on this machine. Its threads end with the program.
@@ -31,6 +34,18 @@ pub struct Proxy {
     weather: Arc<Mutex<Weather>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
     requests: Arc<AtomicU64>,
+    /// How often all connections were abandoned.
+    abandoned: Arc<AtomicU64>,
+}
+
+/// One connection through the proxy.
+#[derive(Clone)]
+struct Line {
+    proxy: Proxy,
+    /// Older than that, and nothing passes any more.
+    since: u64,
+    /// The next answer is lost.
+    loses: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -39,7 +54,13 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
         let own = listener.local_addr().expect("it is bound").port();
         let weather = Arc::new(Mutex::new(Weather::Fair));
-        let proxy = Self { port: own, weather, open: Arc::default(), requests: Arc::default() };
+        let proxy = Self {
+            port: own,
+            weather,
+            open: Arc::default(),
+            requests: Arc::default(),
+            abandoned: Arc::default(),
+        };
         let accepting = proxy.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -69,6 +90,12 @@ impl Proxy {
         }
     }
 
+    /// From now on nothing passes over the connections that are open, and nobody is told
+    /// that they have ended, as when a machine dies. New ones are good.
+    pub fn abandon(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn weather(&self) -> Weather {
         *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,28 +110,42 @@ impl Proxy {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, server]);
         let [from_client, to_server] = one;
         let [to_client, from_server] = other;
-        let (there, back) = (self.clone(), self.clone());
+        let since = self.abandoned.load(Ordering::Relaxed);
+        let there = Line { proxy: self.clone(), since, loses: Arc::default() };
+        let back = there.clone();
         thread::spawn(move || there.carry(from_client, to_server, false));
         thread::spawn(move || back.carry(from_server, to_client, true));
     }
+}
 
+impl Line {
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &mut buffer[..length];
-            while self.weather() == Weather::Held {
+            while self.proxy.weather() == Weather::Held {
                 thread::sleep(Duration::from_millis(5));
             }
-            match self.weather() {
+            if self.proxy.abandoned.load(Ordering::Relaxed) > self.since {
+                continue;
+            }
+            match self.proxy.weather() {
                 Weather::Slow(delay) => thread::sleep(delay),
                 Weather::Corrupt if is_answer => bytes[length / 2] ^= 0x15,
                 Weather::Cut => break,
+                Weather::AnswerLost(asked) if !is_answer && has(bytes, asked) => {
+                    self.loses.store(true, Ordering::Relaxed);
+                    self.proxy.set(Weather::Fair);
+                }
                 _ => {}
             }
-            let short = is_answer && self.weather() == Weather::CutShort;
+            if is_answer && self.loses.load(Ordering::Relaxed) {
+                break;
+            }
+            let short = is_answer && self.proxy.weather() == Weather::CutShort;
             let passing = if short { &bytes[..length / 2] } else { bytes };
             if !is_answer {
-                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.proxy.requests.fetch_add(1, Ordering::Relaxed);
             }
             if to.write_all(passing).is_err() || short {
                 break;
@@ -113,4 +154,8 @@ impl Proxy {
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
+}
+
+fn has(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|found| found == wanted)
 }

@@ -26,6 +26,13 @@ fn ask(port: u16, command: &str) -> String {
     asked().unwrap_or_default()
 }
 
+/// How often the server at `port` has carried out the command `name`, in lower case.
+fn count_commands(port: u16, name: &str) -> u64 {
+    let stats = ask(port, "INFO commandstats");
+    let line = stats.split_once(&format!("cmdstat_{name}:calls="));
+    line.and_then(|(_, line)| line.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
 /// A single server without persistence.
 #[derive(Debug)]
 pub struct RedisServer {
@@ -69,6 +76,11 @@ impl RedisServer {
     /// Sends one inline command without quoting; the raw answer.
     pub fn ask(&self, command: &str) -> String {
         ask(self.port, command)
+    }
+
+    /// How often it has carried out the command `name`, in lower case.
+    pub fn count_commands(&self, name: &str) -> u64 {
+        count_commands(self.port, name)
     }
 
     /// Ends it as a power failure does.
@@ -245,7 +257,11 @@ impl RedisCluster {
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         let agrees = |server: &RedisServer| {
             let info = server.ask("CLUSTER INFO");
-            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6")
+            // Replicas are among them once they have had something of their masters.
+            let serving = server.ask("CLUSTER SLOTS");
+            info.contains("cluster_state:ok")
+                && info.contains("cluster_known_nodes:6")
+                && servers.iter().all(|node| serving.contains(&format!(":{}\r", node.port())))
         };
         wait_until("the cluster", || servers.iter().all(agrees));
         Self { servers }
@@ -279,12 +295,12 @@ impl RedisCluster {
 
     /// How often all nodes have carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
-        let count = |server: &RedisServer| -> Option<u64> {
-            let stats = server.ask("INFO commandstats");
-            let (_, line) = stats.split_once(&format!("cmdstat_{name}:calls="))?;
-            line.split(',').next()?.parse().ok()
-        };
-        self.servers.iter().filter_map(count).sum()
+        self.servers.iter().map(|server| server.count_commands(name)).sum()
+    }
+
+    /// The same of the nodes that were made replicas.
+    pub fn count_commands_of_replicas(&self, name: &str) -> u64 {
+        self.servers[3..].iter().map(|server| server.count_commands(name)).sum()
     }
 
     /// The URL that names all nodes.
@@ -302,6 +318,8 @@ fn start_node() -> RedisServer {
         "yes",
         "--cluster-node-timeout",
         "2000",
+        "--repl-ping-replica-period",
+        "1",
         "--cluster-port",
         &bus,
     ])

@@ -4,7 +4,8 @@ under `cached.NAME.VERSION.data`, numbers under `.revision`.
     collection.py URL NAME push JSON     stores a revision, prints its number
     collection.py URL NAME pull          prints the number and the data, as JSON
     collection.py URL NAME watch UNTIL   pulls again and again until that load: the data
-                                         of a number are always the same ones
+                                         of a number are always the same ones; prints
+                                         each load when it comes
 """
 
 import json
@@ -32,7 +33,6 @@ if command == "push":
 elif command == "pull":
     print(json.dumps(pull()))
 elif command == "watch":
-    pairs = 0
     loads = {}
     load = 0
     while load < int(arguments[0]):
@@ -41,8 +41,8 @@ elif command == "watch":
             continue
         revision, data = pulled
         if int(store.get(REVISION)) == revision:
+            if data["load"] != load:
+                print(data["load"], flush=True)
             load = data["load"]
             assert loads.setdefault(revision, load) == load, (revision, loads[revision], load)
             assert all((r < revision) == (l < load) for r, l in loads.items() if r != revision)
-            pairs += 1
-    print(pairs)

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,8 +31,10 @@ pub trait CollectionStore: Send + Sync + 'static {
     /// The number of the revision that is there.
     fn revision<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<u64>>;
 
-    /// The revision that is there: its number and its data, of one moment.
-    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>>;
+    /// The revision that is there: its number and its data, of one moment. There are
+    /// no data where they are gone while the number is not (one was evicted before the
+    /// other), or where nobody can read what is in their place.
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>>;
 
     /// Part `index` of what was written as `upload`; nothing, if it was
     /// superseded meanwhile.
@@ -51,14 +54,16 @@ pub trait CollectionStore: Send + Sync + 'static {
         part: Bytes,
     ) -> Storing<'a, ()>;
 
-    /// Makes `data`, with the parts written as `upload`, the next revision, all
-    /// in one step, and gives `lease` up. The new number is above the stored one
-    /// and above `above`. `None` if the lease was lost: then nothing happened.
+    /// Makes `data`, with the parts of `upload`, the next revision, all in one step,
+    /// and gives `lease` up, which is held until that has happened, waited for or not.
+    /// The new number is above the stored one and above `above`. `None` if the lease
+    /// was lost: then nothing happened. Neither did it if parts are missing, which is
+    /// an error.
     fn publish<'a>(
         &'a self,
         place: &'a CollectionPlace,
         data: Bytes,
-        upload: Option<&'a str>,
+        upload: Option<Upload<'a>>,
         above: u64,
         lease: Lease,
     ) -> Storing<'a, Option<u64>>;
@@ -66,12 +71,32 @@ pub trait CollectionStore: Send + Sync + 'static {
     /// Removes data and number; false if there were none.
     fn purge<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, bool>;
 
-    /// The mutex under which a revision is made.
-    fn mutex(&self) -> AnyMutex;
+    /// The mutex under which a revision is made: by a loader that may take `load`, and
+    /// then by packing and storing, which may take what a creation may in this backend.
+    /// For so long it is held, if its holder lives.
+    fn mutex(&self, load: Duration) -> AnyMutex;
 
     /// Tells of new revisions, as [`Backend::watch`](super::Backend::watch)
     /// does.
     fn watch(&self, place: &CollectionPlace, changed: Changed) -> Option<Watch>;
+}
+
+/// The number of a revision in `text`, if it is one: 15 digits at most, which are exact
+/// in whatever language reads them. What else lies in its place (anybody can write to a
+/// store) counts as no number, and the next revision replaces it.
+pub fn revision_number(text: &[u8]) -> Option<u64> {
+    const MOST_DIGITS: usize = 15;
+    let digits = text.len() <= MOST_DIGITS && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}
+
+/// Parts that were written to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upload<'a> {
+    /// What they were written as.
+    pub id: &'a str,
+    /// How many there are.
+    pub parts: u32,
 }
 
 /// The keys of one version of a collection.
@@ -153,6 +178,16 @@ mod tests {
         }
         assert_eq!(CollectionPlace::of_revision("cached.x.revision"), None);
         assert_eq!(CollectionPlace::of_revision(&place.data()), None);
+    }
+
+    #[test]
+    fn a_number_has_fifteen_digits_at_most() {
+        assert_eq!(revision_number(b"007"), Some(7));
+        assert_eq!(revision_number(b"999999999999999"), Some(999_999_999_999_999));
+        for text in ["", "1000000000000000", "18446744073709551615", "+1", "-1", "1 ", "1.5", "π"]
+        {
+            assert_eq!(revision_number(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use crate::error::{BackendError, FaultKind};
 pub use any::AnyBackend;
 pub(crate) use any::{Boxed, ErasedBackend};
 #[cfg(feature = "collections")]
-pub use collections::{CollectionPlace, CollectionStore, Storing};
+pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revision_number};
 #[cfg(feature = "file")]
 pub use file::{Damage, File, FileBuilder};
 use inspect::Inspect;

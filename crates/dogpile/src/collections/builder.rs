@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::format::Format;
 use super::shared::{Prepare, Shared, Terms};
-use super::source::{Arrival, Loader, Source, Unreadable, pause_before};
+use super::source::{Arrival, Loader, Source, Unreadable, is_away, pause_before};
 use super::stats::Stats;
 use super::table::Table;
 use super::{Cached, Snapshot, keeper, refuse_blocking};
-use crate::backend::{AnyBackend, BackendError, FaultKind};
+use crate::backend::{AnyBackend, BackendError};
 use crate::blocking::block_on;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Codec, RegionCodec};
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::log;
 use crate::proxy::Algorithm;
 use crate::remote::io;
+use crate::sync::Mutex;
 
 /// What a collection does whose store cannot be reached when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,7 +133,9 @@ impl<D: Table> CollectionBuilder<D> {
     }
 
     /// How long the loader may take, ten minutes by default: one that hangs would keep
-    /// every process from pushing. After that it counts as failed.
+    /// every process from pushing. After that it counts as failed. As long as it runs, the
+    /// lock is kept; then the data may take as long to be packed and stored as the backend
+    /// allows any creation (`longest_creation`).
     pub fn load_timeout(mut self, limit: Duration) -> Self {
         self.load_timeout = limit;
         self
@@ -195,6 +198,7 @@ impl<D: Table> CollectionBuilder<D> {
             stats: Stats::new(&self.name),
             load_timeout: self.load_timeout,
             arriving: Arc::default(),
+            unreadable: Mutex::default(),
             home: io::home_of_caller(),
             name: self.name,
         };
@@ -218,14 +222,13 @@ async fn first<D: Table>(
             Ok(None) => continue,
             Err(error) => error,
         };
-        let is_away = matches!(&error, Error::Collection { source, .. } if source.kind() == FaultKind::Unavailable);
         match when_away {
-            WhenAway::LoadLocally if is_away => {
+            WhenAway::LoadLocally if is_away(&error) => {
                 log::collection_out_of_step(&source.name, &error, true);
                 let (data, turn) = (source.load().await?, source.arriving.clone().lock_owned());
                 return Ok(Arrival { number: 0, data, turn: turn.await });
             }
-            WhenAway::Wait if is_away => {
+            WhenAway::Wait if is_away(&error) => {
                 log::collection_out_of_step(&source.name, &error, attempt == 0);
                 source.clock.sleep(pause_before(attempt)).await;
                 attempt += 1;

@@ -96,6 +96,7 @@ fn unreadable(why: impl fmt::Display) -> Unusable {
 pub(super) struct Packed {
     pub(super) data: Bytes,
     pub(super) upload: Option<String>,
+    pub(super) parts: u32,
     /// How much was written, in bytes.
     pub(super) written: u64,
 }
@@ -114,7 +115,7 @@ impl Format {
             let data = self.codec.encode(table).map_err(BackendError::refused)?;
             self.check_size(data.len() as u64)?;
             let written = data.len() as u64;
-            return Ok(Packed { data, upload: None, written });
+            return Ok(Packed { data, upload: None, parts: 0, written });
         }
         let mut packing =
             Packing { format: self, part: Vec::new(), parts: 0, bytes: 0, written: 0, fault: None };
@@ -265,7 +266,7 @@ impl Packing<'_> {
         entry.metadata = entry.metadata.with_extra(HEADER, header);
         let data = entry.to_frame().ok_or_else(|| BackendError::other("this is no object"))?;
         let written = self.written + data.len() as u64;
-        Ok(Packed { data, upload, written })
+        Ok(Packed { data, upload, parts: self.parts, written })
     }
 }
 
@@ -374,7 +375,8 @@ mod tests {
         assert!(why(&small_parts(), &packed, &parts).contains("entries"));
         *parts.values_mut().next().unwrap() = Bytes::from_static(b"no zstd");
         assert!(!why(&small_parts(), &packed, &parts).is_empty());
-        let foreign = |data: &'static [u8]| Packed { data: data.into(), upload: None, written: 0 };
+        let foreign =
+            |data: &'static [u8]| Packed { data: data.into(), upload: None, parts: 0, written: 0 };
         assert!(why(&small_parts(), &foreign(b"\x80\x04]."), &parts).contains("header"));
         assert!(why(&small_parts(), &foreign(br#"{"ct":1,"v":2}|[]"#), &parts).contains("no coll"));
     }
@@ -416,7 +418,7 @@ mod tests {
             let format = Format { compression: None, ..Format::default() };
             let _ = unpack::<Vec<u32>>(
                 &format,
-                &Packed { data: bytes.clone().into(), upload: None, written: 0 },
+                &Packed { data: bytes.clone().into(), upload: None, parts: 0, written: 0 },
                 &Parts::new(),
             );
             let (mut packed, parts) = pack(&format, &(0..300).collect::<Vec<u32>>());

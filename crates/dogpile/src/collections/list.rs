@@ -81,6 +81,7 @@ async fn look(
     let Some((revision, data)) = store.read(&store.place(name, version)).await? else {
         return Ok(None);
     };
+    let data = data.unwrap_or_default();
     let known = manifest(&data).ok().map(|(manifest, _)| manifest);
     let pushed = known.as_ref().map(|_| Entry::from_frame(&data).metadata.ct);
     Ok(Some(StoredCollection {

@@ -63,7 +63,8 @@
 //! existing connection of redis-rs's nothing tells of new revisions, and they are
 //! found within the check interval. Keys are `cached.NAME.VERSION.data` and
 //! `.revision` (in a cluster, `cached.{NAME.VERSION}..`), changed together. Give a
-//! file to collections alone, or make it large: what is evicted is loaded again.
+//! file to collections alone, or make it large: what is evicted is loaded again. It
+//! must have room for two revisions of each, or else a push is refused.
 //! A backend's proxies and storage time are not for collections.
 //!
 //! Revisions are made under a lock, so that a push that began later has data that
@@ -76,7 +77,9 @@
 //! back, the collection catches up. If it came back empty, or older than what
 //! is known, one process loads and pushes. [`WhenAway`] is about opening. Data in
 //! the store that cannot be read (another shape under the same version) are replaced
-//! by who opens the collection, and left alone by those who have it.
+//! by who opens the collection, and left alone by those who have it. Those that are
+//! gone, or parts of them, while their number is not are made again by whoever
+//! misses them.
 
 mod builder;
 mod format;

@@ -107,6 +107,7 @@ impl<D: Table> Shared<D> {
         if stored == Some(self.number()) {
             return Ok(false);
         }
+        self.source.check_readable(stored)?;
         match self.source.above(|| self.number(), Unreadable::Leave).await? {
             Some(arrival) => self.install(arrival).await.map(|_| true),
             None => Ok(false),
@@ -130,7 +131,8 @@ impl<D: Table> Shared<D> {
     /// Before a load: takes what others have pushed, since nobody pushes during it, and
     /// what is loaded and what is pulled would be in memory at once.
     async fn catch_up(self: &Arc<Self>) {
-        let is_behind = |stored| stored > Some(self.number());
+        let is_behind =
+            |stored| stored > Some(self.number()) && self.source.check_readable(stored).is_ok();
         // What fails here fails the push, or matters no more after it.
         if self.source.revision().await.is_ok_and(is_behind)
             && let Ok(Fetched::Newer(arrival)) = self.source.fetch(&|| self.number()).await

@@ -14,12 +14,15 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::format::{Format, Unusable};
 use super::stats::{Count, Stats};
 use super::table::Table;
-use crate::backend::{BackendError, CollectionPlace, CollectionStore};
+use crate::backend::{
+    BackendError, CollectionPlace, CollectionStore, FaultKind, Upload, revision_number,
+};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::lock::{Lease, Mutex};
+use crate::lock::{Lease, Mutex as _};
 use crate::log;
 use crate::remote::{io, new_token, random_share};
+use crate::sync::Mutex;
 
 /// An error of a user's loader.
 pub(super) type LoadError = Box<dyn StdError + Send + Sync>;
@@ -69,6 +72,9 @@ pub(super) struct Source<D> {
     pub(super) load_timeout: Duration,
     /// Held by the one revision on its way to the readers.
     pub(super) arriving: Arc<AsyncMutex<()>>,
+    /// A revision that was left to those who can read it, and why: it is not decoded
+    /// again.
+    pub(super) unreadable: Mutex<Option<(u64, String)>>,
     /// The runtime on which the collection was opened: where its loader feels
     /// at home.
     pub(super) home: Option<Handle>,
@@ -87,8 +93,10 @@ pub(super) enum Fetched<D> {
     Newer(Arrival<D>),
     /// What readers have.
     Known,
-    /// A revision that cannot be read.
+    /// A revision that cannot be read here.
     Unreadable(u64, String),
+    /// One that nobody can read any more: some of it is gone.
+    Gone(u64, &'static str),
     /// None, or one that is older: the store has lost something.
     Nothing,
 }
@@ -109,6 +117,16 @@ impl<D: Table> Source<D> {
     pub(super) fn fault(&self, operation: &'static str, source: BackendError) -> Error {
         self.stats.count(Count::Failures);
         Error::Collection { collection: self.name.clone(), operation, source }
+    }
+
+    /// An error if `stored` is known to be a revision that cannot be read here.
+    pub(super) fn check_readable(&self, stored: Option<u64>) -> Result<(), Error> {
+        match &*self.unreadable.lock() {
+            Some((number, why)) if stored == Some(*number) => {
+                Err(self.fault("pull", BackendError::other(why.clone())))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The revision in the store, whatever it holds.
@@ -133,8 +151,14 @@ impl<D: Table> Source<D> {
                     self.stats.count(Count::Unreadable);
                     log::collection_unreadable(&self.name, number, &why);
                     if unreadable == Unreadable::Leave {
+                        *self.unreadable.lock() = Some((number, why.clone()));
                         return Err(self.fault("pull", BackendError::other(why)));
                     }
+                    Some(number)
+                }
+                Fetched::Gone(number, why) => {
+                    self.stats.count(Count::Unreadable);
+                    log::collection_gone(&self.name, number, why);
                     Some(number)
                 }
                 Fetched::Nothing => None,
@@ -159,10 +183,14 @@ impl<D: Table> Source<D> {
         let turn = self.arriving.clone().lock_owned().await;
         let (began, known) = (Instant::now(), known());
         let mut last = known;
+        let mut incomplete = None;
         for _ in 0..TRIES {
             let stored = self.store.read(&self.place).await;
             let (number, data) = match stored.map_err(|fault| self.fault("pull", fault))? {
-                Some((number, data)) if number > known => (number, data),
+                Some((number, Some(data))) if number > known => (number, data),
+                Some((number, None)) if number > known => {
+                    return Ok(Fetched::Gone(number, "its data are missing"));
+                }
                 Some((number, _)) if number == known && known > 0 => return Ok(Fetched::Known),
                 _ => return Ok(Fetched::Nothing),
             };
@@ -173,12 +201,16 @@ impl<D: Table> Source<D> {
                     log::collection_pulled(&self.name, number, bytes, began.elapsed());
                     return Ok(Fetched::Newer(Arrival { number, data, turn }));
                 }
-                Err(Unusable::Superseded) => {}
+                // It is still what is there: nothing has superseded it.
+                Err(Unusable::Superseded) if incomplete == Some(number) => {
+                    return Ok(Fetched::Gone(number, "parts of its data are missing"));
+                }
+                Err(Unusable::Superseded) => incomplete = Some(number),
                 Err(Unusable::Unreadable(why)) => return Ok(Fetched::Unreadable(number, why)),
                 Err(Unusable::Fault(fault)) => return Err(self.fault("pull", fault)),
             }
         }
-        let message = "parts of the data are missing, or replaced faster than they can be read";
+        let message = "the data are replaced faster than they can be read";
         Ok(Fetched::Unreadable(last, message.to_owned()))
     }
 
@@ -257,7 +289,8 @@ impl<D: Table> Source<D> {
                 return Err(fault(why));
             }
         };
-        let upload = packed.upload.as_deref();
+        let parts = packed.parts;
+        let upload = packed.upload.as_deref().map(|id| Upload { id, parts });
         let above = known.max(moment(&*self.clock));
         let published = self.store.publish(&self.place, packed.data, upload, above, lease).await;
         let Some(number) = published.map_err(fault)? else {
@@ -280,7 +313,7 @@ impl<D: Table> Source<D> {
 
     /// `None` if it waited: everything may be different now.
     async fn try_lock_or_wait(&self) -> Result<Option<Lease>, Error> {
-        let (mutex, key) = (self.store.mutex(), self.place.revision());
+        let (mutex, key) = (self.store.mutex(self.load_timeout), self.place.revision());
         let locked = match mutex.try_lock(&key).await {
             Ok(None) => mutex.wait(&key).await,
             other => other,
@@ -290,7 +323,7 @@ impl<D: Table> Source<D> {
 
     /// On the way to another answer, which this one's failure must not replace.
     async fn unlock(&self, lease: Lease) {
-        let _ = self.store.mutex().unlock(lease).await;
+        let _ = self.store.mutex(self.load_timeout).unlock(lease).await;
     }
 }
 
@@ -301,7 +334,14 @@ fn moment(clock: &dyn Clock) -> u64 {
     Duration::try_from_secs_f64(clock.now())
         .ok()
         .and_then(|since| u64::try_from(since.as_millis()).ok())
+        // A clock that is so far ahead is none.
+        .filter(|moment| revision_number((moment + 1).to_string().as_bytes()).is_some())
         .unwrap_or_default()
+}
+
+/// Is it the store that failed, because it is away?
+pub(super) fn is_away(error: &Error) -> bool {
+    matches!(error, Error::Collection { source, .. } if source.kind() == FaultKind::Unavailable)
 }
 
 /// Before another attempt at a store that is away: not all at once, and not

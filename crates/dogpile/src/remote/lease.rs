@@ -70,8 +70,13 @@ pub(crate) struct Held<L: Leases> {
 impl<L: Leases> Held<L> {
     /// Renews the lease of the lock that was just taken from now on.
     pub(crate) fn new(leases: &Arc<L>, grip: L::Grip) -> Self {
+        Self::renewed_for(leases.terms().longest_creation, leases, grip)
+    }
+
+    /// The same, for as long as `longest`.
+    pub(crate) fn renewed_for(longest: Duration, leases: &Arc<L>, grip: L::Grip) -> Self {
         let grip = Arc::new(grip);
-        let renewal = io::spawn(renew(leases.clone(), grip.clone()));
+        let renewal = io::spawn(renew(leases.clone(), grip.clone(), longest));
         let renewal = renewal.ok().map(|task| task.abort_handle());
         Self { leases: leases.clone(), grip, renewal, over: AtomicBool::new(false) }
     }
@@ -124,11 +129,11 @@ pub(crate) fn give_up<L: Leases>(leases: &Arc<L>, grips: impl Iterator<Item = L:
     }
 }
 
-/// Extends the lease each third of it, as long as it is ours and not for
-/// longer than a creation may take.
-async fn renew<L: Leases>(leases: Arc<L>, grip: Arc<L::Grip>) {
-    let Terms { lease, longest_creation } = leases.terms();
-    let turns = longest_creation.as_secs_f64() / (lease.as_secs_f64() / 3.0);
+/// Extends the lease each third of it, as long as it is ours and not for longer than
+/// `longest`, which is what a creation may take.
+async fn renew<L: Leases>(leases: Arc<L>, grip: Arc<L::Grip>, longest: Duration) {
+    let lease = leases.terms().lease;
+    let turns = longest.as_secs_f64() / (lease.as_secs_f64() / 3.0);
     let mut turn = 1.0;
     while turn < turns {
         tokio::time::sleep(lease / 3).await;

@@ -115,19 +115,37 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
     where
         F: Future<Output = Result<T, Lost>>,
     {
-        match self.once(&send).await {
-            Err(Lost::Dropped(_)) => self.once(&send).await.map_err(Lost::into_fault),
+        self.request_within(self.0.limits.response, send).await
+    }
+
+    /// The same for what has another limit than most.
+    pub(crate) async fn request_within<T, F>(
+        &self,
+        limit: Duration,
+        send: impl Fn(Arc<W>) -> F,
+    ) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, Lost>>,
+    {
+        match self.once(limit, &send).await {
+            Err(Lost::Dropped(_)) => self.once(limit, &send).await.map_err(Lost::into_fault),
             other => other.map_err(Lost::into_fault),
         }
     }
 
-    async fn once<T, F>(&self, send: impl Fn(Arc<W>) -> F) -> Result<T, Lost>
+    /// How long a request may take that moves `bytes`: a megabyte a second at least.
+    #[cfg(feature = "redis")]
+    pub(crate) fn limit_of(&self, bytes: usize) -> Duration {
+        let transfer = Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.0.limits.response.saturating_add(transfer)
+    }
+
+    async fn once<T, F>(&self, limit: Duration, send: impl Fn(Arc<W>) -> F) -> Result<T, Lost>
     where
         F: Future<Output = Result<T, Lost>>,
     {
         let started = self.started()?;
         let (wire, number) = self.wire(started).await?;
-        let limit = self.0.limits.response;
         let Some(answer) = timer::within(limit, send(wire)).await? else {
             started.lose(number);
             let message = format!("{} did not answer within {limit:?}", self.0.name);

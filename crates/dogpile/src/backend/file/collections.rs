@@ -1,38 +1,119 @@
 //! Collections in a file: data, revision and parts are entries like all others,
 //! changed in one transaction.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::database::{self, Trouble};
 use super::writer::keep_within;
-use super::{Change, File};
+use super::{Change, File, Options};
 use crate::backend::{
-    Backend, BackendError, Changed, CollectionPlace, CollectionStore, Storing, Watch,
+    Backend, BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
+    revision_number,
 };
 use crate::clock::Timestamp;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::{Entry, Payload};
 
-/// What the keys of all parts begin with.
-fn parts(place: &CollectionPlace) -> String {
-    place.key(".parts.")
+/// The keys of a collection.
+struct Keys {
+    data: String,
+    revision: String,
+    /// What those of all parts begin with.
+    parts: String,
+}
+
+impl Keys {
+    fn of(place: &CollectionPlace) -> Self {
+        Self { data: place.data(), revision: place.revision(), parts: place.key(".parts.") }
+    }
+
+    /// What the keys of the parts of `upload` begin with.
+    fn parts_of(&self, upload: &str) -> String {
+        format!("{}{upload}.", self.parts)
+    }
 }
 
 fn part_key(place: &CollectionPlace, upload: &str, index: u32) -> String {
     place.key(&format!(".parts.{upload}.{index}"))
 }
 
+/// In the header of a number: what the parts of its revision were written as.
+const UPLOAD: &str = "upload";
+
 fn number(entry: &Entry) -> Option<u64> {
     match &entry.payload {
-        Payload::Bytes(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+        Payload::Bytes(digits) => revision_number(digits),
         _ => None,
     }
 }
 
-fn number_entry(number: u64, ct: Timestamp) -> Result<Bytes, Trouble> {
-    let frame = Entry::bytes(number.to_string(), ct).to_frame();
+fn number_entry(number: u64, ct: Timestamp, upload: Option<&str>) -> Result<Bytes, Trouble> {
+    let mut entry = Entry::bytes(number.to_string(), ct);
+    if let Some(upload) = upload {
+        entry.metadata = entry.metadata.with_extra(UPLOAD, upload.into());
+    }
+    let frame = entry.to_frame();
     frame.ok_or_else(|| Trouble::Fault(BackendError::other("a number is no object")))
+}
+
+/// Makes room for the parts that begin with `coming`. Neither those are evicted nor
+/// the present revision: if a push fails, that must be there still.
+fn make_room(
+    connection: &Connection,
+    options: &Options,
+    keys: &Keys,
+    coming: Option<&str>,
+) -> Result<(), Trouble> {
+    let present = database::get(connection, &keys.revision)?.and_then(|number| {
+        let upload = number.metadata.extra(UPLOAD)?.as_str()?;
+        Some(keys.parts_of(upload))
+    });
+    let begins = |key: &[u8], prefix: Option<&str>| {
+        prefix.is_some_and(|prefix| key.starts_with(prefix.as_bytes()))
+    };
+    let spared = |key: &[u8]| {
+        [keys.data.as_bytes(), keys.revision.as_bytes()].contains(&key)
+            || begins(key, present.as_deref())
+            || begins(key, coming)
+    };
+    if keep_within(connection, options, &spared)? {
+        return Ok(());
+    }
+    let most = options.max_bytes;
+    Err(Trouble::Fault(BackendError::refused(format!(
+        "two revisions of the collection, the new one and the one before, do not fit into the \
+         cache file: raise its `max_bytes`, which is {most}, or its `max_entries`"
+    ))))
+}
+
+/// Are all parts of an upload there, whose keys begin with `prefix`?
+fn check_parts(connection: &Connection, prefix: &str, parts: u32) -> Result<(), Trouble> {
+    let there = database::list(connection, prefix.as_bytes(), None, usize::MAX)?.len();
+    if there == parts as usize {
+        return Ok(());
+    }
+    Err(Trouble::Fault(BackendError::other(format!(
+        "{there} of the {parts} parts of the collection are left: other entries pushed them out of \
+         the cache file (raise its `max_bytes`), or the file was replaced"
+    ))))
+}
+
+/// Does `work` as one transaction; if it fails, what begins with `upload` is removed,
+/// since nobody will publish it.
+fn or_remove<T>(
+    connection: &Connection,
+    upload: Option<&str>,
+    work: impl FnOnce(&Connection) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let done = database::transaction(connection, work);
+    if let (Err(Trouble::Fault(_)), Some(upload)) = (&done, upload) {
+        // The first fault is the one to be told of.
+        let _ = database::transaction(connection, |connection| remove(connection, upload, None));
+    }
+    done
 }
 
 /// Removes what begins with `prefix`, except what begins with `kept`.
@@ -54,12 +135,13 @@ impl CollectionStore for File {
         })
     }
 
-    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>> {
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>> {
         Box::pin(async move {
             let keys = [place.revision(), place.data()];
             let found = Backend::get_multi(self, &[&keys[0], &keys[1]]).await?;
-            let [Some(revision), Some(data)] = &found[..] else { return Ok(None) };
-            Ok(number(revision).zip(data.to_frame()))
+            let [revision, data] = &found[..] else { return Ok(None) };
+            let data = data.as_ref().and_then(Entry::to_frame);
+            Ok(revision.as_ref().and_then(number).map(|number| (number, data)))
         })
     }
 
@@ -85,52 +167,68 @@ impl CollectionStore for File {
         index: u32,
         part: Bytes,
     ) -> Storing<'a, ()> {
-        let entry = Entry::bytes(part, self.0.options.clock.now());
-        Box::pin(async move { self.set(&part_key(place, upload, index), entry).await })
+        let (options, keys) = (self.0.options.clone(), Keys::of(place));
+        let entry = Entry::bytes(part, options.clock.now());
+        Box::pin(async move {
+            let key = part_key(place, upload, index);
+            let Change::Put { frame, .. } = self.frame(&key, &entry)? else { return Ok(()) };
+            let coming = keys.parts_of(upload);
+            let write = move |connection: &Connection| {
+                or_remove(connection, Some(&coming), |connection| {
+                    database::put(connection, &key, &frame)?;
+                    make_room(connection, &options, &keys, Some(&coming))
+                })
+            };
+            self.0.writer.ask(write).await
+        })
     }
 
     fn publish<'a>(
         &'a self,
         place: &'a CollectionPlace,
         data: Bytes,
-        upload: Option<&'a str>,
+        upload: Option<Upload<'a>>,
         above: u64,
         lease: Lease,
     ) -> Storing<'a, Option<u64>> {
-        let (options, parts) = (self.0.options.clone(), parts(place));
-        let kept = upload.map(|upload| format!("{parts}{upload}."));
-        let (data_key, revision_key) = (place.data(), place.revision());
+        let (options, keys) = (self.0.options.clone(), Keys::of(place));
+        let id = upload.map(|upload| upload.id.to_owned());
+        let parts = upload.map(|upload| (keys.parts_of(upload.id), upload.parts));
         Box::pin(async move {
             // Refused here if it is too large for the file.
-            let change = self.frame(&data_key, &Entry::from_frame(&data));
+            let change = self.frame(&keys.data, &Entry::from_frame(&data));
             let Change::Put { frame, .. } = change? else { return Ok(None) };
             let publish = move |connection: &Connection| {
-                database::transaction(connection, |connection| {
-                    let stored = database::get(connection, &revision_key)?;
+                // Here, because whoever asked may have given up waiting.
+                let _held = &lease;
+                let coming = parts.as_ref().map(|(prefix, _)| &**prefix);
+                or_remove(connection, coming, |connection| {
+                    if let Some((prefix, count)) = &parts {
+                        check_parts(connection, prefix, *count)?;
+                    }
+                    let stored = database::get(connection, &keys.revision)?;
                     let stored = stored.as_ref().and_then(number).unwrap_or(0);
-                    let next = stored.max(above).saturating_add(1);
-                    remove(connection, &parts, kept.as_deref())?;
-                    database::put(connection, &data_key, &frame)?;
-                    let revision = number_entry(next, options.clock.now())?;
-                    database::put(connection, &revision_key, &revision)?;
-                    keep_within(connection, &options)?;
+                    let next = stored.max(above) + 1;
+                    remove(connection, &keys.parts, coming)?;
+                    database::put(connection, &keys.data, &frame)?;
+                    let revision = number_entry(next, options.clock.now(), id.as_deref())?;
+                    database::put(connection, &keys.revision, &revision)?;
+                    make_room(connection, &options, &keys, coming)?;
                     Ok(next)
                 })
             };
-            let next = self.0.writer.ask(publish).await?;
-            drop(lease);
-            Ok(Some(next))
+            self.0.writer.ask(publish).await.map(Some)
         })
     }
 
     fn purge<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, bool> {
-        let (parts, keys) = (parts(place), [place.data(), place.revision()]);
+        let keys = Keys::of(place);
         Box::pin(async move {
             let purge = move |connection: &Connection| {
                 database::transaction(connection, |connection| {
-                    remove(connection, &parts, None)?;
+                    remove(connection, &keys.parts, None)?;
                     let mut found = false;
-                    for key in &keys {
+                    for key in [&keys.data, &keys.revision] {
                         found |= database::get(connection, key)?.is_some();
                         database::delete(connection, key)?;
                     }
@@ -141,7 +239,7 @@ impl CollectionStore for File {
         })
     }
 
-    fn mutex(&self) -> AnyMutex {
+    fn mutex(&self, _load: Duration) -> AnyMutex {
         if self.0.options.creation_locks {
             AnyMutex::new(self.0.locks.clone())
         } else {

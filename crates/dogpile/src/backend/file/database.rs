@@ -371,11 +371,37 @@ pub(super) fn recount(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Removes the `count` entries stored longest ago; how many there were.
-pub(super) fn evict(connection: &Connection, count: u64) -> Result<usize, Trouble> {
-    let sql = "DELETE FROM Dict WHERE rowid IN (SELECT rowid FROM Dict ORDER BY rowid LIMIT ?1)";
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    Ok(connection.prepare_cached(sql)?.execute([count])?)
+/// Removes the `count` entries stored longest ago, of those that are not `spared`; how
+/// many there were.
+pub(super) fn evict(
+    connection: &Connection,
+    count: u64,
+    spared: &dyn Fn(&[u8]) -> bool,
+) -> Result<usize, Trouble> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut oldest: Vec<i64> = Vec::new();
+    {
+        let mut statement =
+            connection.prepare_cached("SELECT rowid, key FROM Dict ORDER BY rowid")?;
+        let mut rows = statement.query([])?;
+        while oldest.len() < count
+            && let Some(row) = rows.next()?
+        {
+            if !spared(row.get_ref(1)?.as_bytes().unwrap_or_default()) {
+                oldest.push(row.get(0)?);
+            }
+        }
+    }
+    remove_rows(connection, &oldest)?;
+    Ok(oldest.len())
+}
+
+fn remove_rows(connection: &Connection, rows: &[i64]) -> Result<(), Trouble> {
+    let mut statement = connection.prepare_cached("DELETE FROM Dict WHERE rowid = ?1")?;
+    for row in rows {
+        statement.execute([row])?;
+    }
+    Ok(())
 }
 
 /// Removes entries created before `before`, from the oldest up to the first
@@ -402,10 +428,7 @@ pub(super) fn purge(
             old.push(row.get(0)?);
         }
     }
-    let mut statement = connection.prepare_cached("DELETE FROM Dict WHERE rowid = ?1")?;
-    for rowid in &old {
-        statement.execute([rowid])?;
-    }
+    remove_rows(connection, &old)?;
     Ok(old.len())
 }
 

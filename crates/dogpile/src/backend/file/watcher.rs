@@ -15,6 +15,20 @@ use crate::sync::Mutex;
 /// After one look, for how long changes that follow are left to the next.
 const TOGETHER: Duration = Duration::from_millis(2);
 
+/// After the last word of the kernel's it is looked again, since a transaction can be
+/// read only some time after it was written to the log: then its index is changed, of
+/// which nothing tells.
+const AFTERWARDS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+
+/// What ended a wait.
+enum Heard {
+    Something,
+    /// Nothing within the limit.
+    Nothing,
+    /// Nobody is told any more.
+    End,
+}
+
 /// The watched keys of a file, and the way to its thread, which runs as long as
 /// there are any.
 #[derive(Default)]
@@ -81,13 +95,16 @@ fn start(file: &Arc<Shared>) -> Result<ear::Bell, BackendError> {
     let (bell, mut ear) = ear::open(&file.place.path).map_err(BackendError::unavailable)?;
     let weak = Arc::downgrade(file);
     let listen = move || {
+        let mut quiet = 0;
         loop {
             let Some(file) = weak.upgrade() else { return };
             file.tell();
             drop(file);
             thread::sleep(TOGETHER);
-            if !ear.wait() {
-                return;
+            match ear.wait(AFTERWARDS.get(quiet).copied()) {
+                Heard::Something => quiet = 0,
+                Heard::Nothing => quiet += 1,
+                Heard::End => return,
             }
         }
     };
@@ -124,17 +141,18 @@ mod ear {
     use std::io::{self, Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-    use super::with_suffix;
+    use super::{Heard, with_suffix};
 
     pub(super) struct Ear {
         inotify: Inotify,
         bell: UnixStream,
-        names: [OsString; 2],
+        names: Vec<OsString>,
     }
 
     /// Rings when it is told to; when it is dropped, it is over.
@@ -148,46 +166,64 @@ mod ear {
     }
 
     pub(super) fn open(path: &Path) -> io::Result<(Bell, Ear)> {
-        let path = std::path::absolute(path)?;
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let changes = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
         let moves = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
-        inotify.add_watch(path.parent().unwrap_or(&path), changes | moves)?;
+        let mut names = Vec::new();
+        for path in places(path)? {
+            inotify.add_watch(path.parent().unwrap_or(&path), changes | moves)?;
+            let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+            names.extend([name(&path), name(&with_suffix(&path, "-wal"))]);
+        }
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
-        let names = [name(&path), name(&with_suffix(&path, "-wal"))];
         Ok((Bell(theirs), Ear { inotify, bell: ours, names }))
     }
 
+    /// Where the file is, and where it is called so: a link may be put in another's
+    /// place, while SQLite keeps its log beside what the link leads to.
+    fn places(path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut places = vec![std::path::absolute(path)?];
+        places.extend(path.canonicalize().ok().filter(|target| *target != places[0]));
+        Ok(places)
+    }
+
     impl Ear {
-        /// Until the file or its log was changed, or the bell rings; false if
-        /// it is over.
-        pub(super) fn wait(&mut self) -> bool {
+        /// Until the file or its log was changed, or the bell rings, or the limit is
+        /// over.
+        pub(super) fn wait(&mut self, limit: Option<Duration>) -> Heard {
+            let began = Instant::now();
             loop {
-                let (changed, rung) = match self.listen() {
+                let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+                let (changed, rung) = match self.listen(left) {
                     Ok(heard) => heard,
                     Err(nix::Error::EINTR) => continue,
-                    Err(_) => return false,
+                    Err(_) => return Heard::End,
                 };
                 if rung {
                     match self.bell.read(&mut [0; 64]) {
-                        Ok(0) => return false,
-                        _ => return true,
+                        Ok(0) => return Heard::End,
+                        _ => return Heard::Something,
                     }
                 }
                 if changed && self.is_about_us() {
-                    return true;
+                    return Heard::Something;
+                }
+                if left == Some(Duration::ZERO) {
+                    return Heard::Nothing;
                 }
             }
         }
 
-        fn listen(&self) -> nix::Result<(bool, bool)> {
+        fn listen(&self, limit: Option<Duration>) -> nix::Result<(bool, bool)> {
             let wanted = PollFlags::POLLIN;
             let mut places =
                 [PollFd::new(self.inotify.as_fd(), wanted), PollFd::new(self.bell.as_fd(), wanted)];
-            poll(&mut places, PollTimeout::NONE)?;
+            // In whole milliseconds, and not none before the limit is over.
+            let limit = limit.map(|limit| u16::try_from(limit.as_micros().div_ceil(1_000)));
+            let limit = limit.map_or(PollTimeout::NONE, |limit| limit.unwrap_or(u16::MAX).into());
+            poll(&mut places, limit)?;
             let [changed, rung] = places.map(|place| place.any().unwrap_or(true));
             Ok((changed, rung))
         }
@@ -214,6 +250,8 @@ mod ear {
     use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
     use std::time::Duration;
 
+    use super::Heard;
+
     pub(super) struct Ear(Receiver<()>);
 
     /// Rings when it is told to; when it is dropped, it is over.
@@ -231,9 +269,12 @@ mod ear {
     }
 
     impl Ear {
-        pub(super) fn wait(&mut self) -> bool {
+        pub(super) fn wait(&mut self, _limit: Option<Duration>) -> Heard {
             const PAUSE: Duration = Duration::from_millis(50);
-            !matches!(self.0.recv_timeout(PAUSE), Err(RecvTimeoutError::Disconnected))
+            match self.0.recv_timeout(PAUSE) {
+                Err(RecvTimeoutError::Disconnected) => Heard::End,
+                _ => Heard::Something,
+            }
         }
     }
 }

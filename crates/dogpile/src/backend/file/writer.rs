@@ -166,7 +166,7 @@ impl Worker {
                         Change::Delete { key } => database::delete(connection, key)?,
                     }
                 }
-                keep_within(connection, &options)
+                keep_within(connection, &options, &|_| false).map(drop)
             })
         })
     }
@@ -256,19 +256,26 @@ impl Worker {
     }
 }
 
-/// Evicts until the entries are within their bounds.
-pub(super) fn keep_within(connection: &Connection, options: &Options) -> Result<(), Trouble> {
+/// Evicts until the entries are within their bounds, from the oldest on, but none that
+/// are `spared`; false if that is not enough.
+pub(super) fn keep_within(
+    connection: &Connection,
+    options: &Options,
+    spared: &dyn Fn(&[u8]) -> bool,
+) -> Result<bool, Trouble> {
+    let mut counted = false;
     loop {
         let size = database::size(connection)?;
         let too_many = options.max_entries.map_or(0, |most| size.entries.saturating_sub(most));
         let too_large = size.bytes.saturating_sub(options.max_bytes);
         let average = (size.bytes / size.entries.max(1)).max(1);
         let evict = too_many.max(too_large.div_ceil(average));
-        if evict == 0 {
-            return Ok(());
+        if evict == 0 || counted {
+            return Ok(evict == 0);
         }
-        if database::evict(connection, evict)? == 0 {
-            return database::recount(connection);
+        if database::evict(connection, evict, spared)? == 0 {
+            database::recount(connection)?;
+            counted = true;
         }
     }
 }

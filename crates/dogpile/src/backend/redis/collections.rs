@@ -9,16 +9,21 @@
 //! | `.before` | those of the one before, for who is still reading them |
 //! | `.upload.ID` | parts on their way |
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use super::mutex::{Held, Locks};
+use super::fused::has_code;
+use super::mutex::{Held, Locks, get};
 use super::scripts::{Call, PUBLISH};
-use super::wire::{Answer, Batch};
+use super::wire::Batch;
 use super::{Redis, Shared};
-use crate::backend::{BackendError, Changed, CollectionPlace, CollectionStore, Storing, Watch};
+use crate::backend::{
+    BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
+    revision_number,
+};
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::Leases;
 
@@ -49,44 +54,49 @@ fn field(upload: &str, index: u32) -> String {
     format!("{upload}.{index}")
 }
 
+fn parts_are_gone() -> BackendError {
+    BackendError::other(
+        "parts of the collection were gone before they could be published: the server has evicted \
+         them, or they were not written within a minute of each other",
+    )
+}
+
 /// As much of a number as is one.
 fn number(value: &Value) -> Option<u64> {
     match value {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::BulkString(text) => revision_number(text),
         Value::Int(number) => u64::try_from(*number).ok(),
         _ => None,
     }
-}
-
-fn hget(key: &str, field: &str) -> Cmd {
-    cmd("HGET").arg(key).arg(field).take()
 }
 
 impl Shared {
     async fn publish(
         &self,
         place: &CollectionPlace,
-        data: &[u8],
-        upload: Option<&str>,
+        data: &Bytes,
+        upload: Option<Upload<'_>>,
         above: u64,
         held: Option<&Held>,
     ) -> Result<Option<u64>, BackendError> {
         let (data_key, revision_key) = (place.data(), place.revision());
         let Parts { current, before } = Parts::of(place);
-        let uploaded = upload.map(|upload| upload_key(place, upload)).unwrap_or_default();
+        let uploaded = upload.map(|upload| upload_key(place, upload.id)).unwrap_or_default();
         let (lock, token) = held.map_or(("", ""), |held| (&held.grip.lock, &held.grip.token));
         // Every key must be in the slot of the others, also one that is not used.
         let or_data = |key| if str::is_empty(key) { &*data_key } else { key };
         let keys =
             [&*data_key, &revision_key, &current, &before, or_data(&uploaded), or_data(lock)];
-        let (above_text, keep) = (above.to_string(), BEFORE.as_secs().to_string());
-        let has_parts: &[u8] = if upload.is_some() { b"1" } else { b"0" };
-        let arguments = [data, token.as_bytes(), above_text.as_bytes(), keep.as_bytes(), has_parts];
-        let call = Call::new(&PUBLISH, &keys, &arguments);
-        if let Some(answers) = self.run(vec![call]).await? {
-            return match answers[..] {
-                [Value::Int(-1)] => Ok(None),
-                [Value::Int(number)] => Ok(u64::try_from(number).ok()),
+        let parts = upload.map_or(0, |upload| upload.parts);
+        let numbers = [above, BEFORE.as_secs(), parts.into()];
+        let mut arguments = vec![data.clone(), token.to_owned().into()];
+        arguments.extend(numbers.map(|number| Bytes::from(number.to_string())));
+        let call = Call::of(&PUBLISH, &keys, arguments);
+        if let Some(answer) = self.run_with_data(&call, data.len()).await? {
+            return match answer {
+                Value::Int(-1) => Ok(None),
+                Value::Int(-2) => Err(parts_are_gone()),
+                Value::Int(number) => Ok(u64::try_from(number).ok()),
                 _ => Err(BackendError::other("the server gives a strange answer to a script")),
             };
         }
@@ -95,57 +105,81 @@ impl Shared {
         {
             return Ok(None);
         }
-        let number = self.publish_plainly(place, data, &uploaded, above).await?;
+        let number = self.publish_plainly(place, data, upload, above).await?;
         if let Some(held) = held {
             self.release(&held.grip).await?;
         }
         Ok(Some(number))
     }
 
-    /// As a transaction, between the check of the lock and its release.
+    /// Runs a script that `bytes` are sent to; `None` if the server refuses scripts.
+    async fn run_with_data(
+        &self,
+        call: &Call,
+        bytes: usize,
+    ) -> Result<Option<Value>, BackendError> {
+        if self.refuses_scripts.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut answer = self.bulk.ask_for(&call.by_hash(), bytes).await?;
+        if has_code(&answer, "NOSCRIPT") {
+            answer = self.bulk.ask_for(&call.in_full(), bytes).await?;
+        }
+        if has_code(&answer, "NOPERM") {
+            self.refuses_scripts.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
+        answer.map(Some).map_err(|error| self.bulk.fault(&error))
+    }
+
+    /// How long the answer to `command` says that something is; none if it is of
+    /// another kind.
+    async fn length(&self, command: &Cmd) -> Result<usize, BackendError> {
+        let length = self.link.ask(command).await?.ok().as_ref().and_then(number).unwrap_or(0);
+        Ok(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    /// In plain commands, between the check of the lock and its release. Each may be
+    /// carried out twice, and if this ends in the middle, the revision before is there:
+    /// its parts are found in either place.
     async fn publish_plainly(
         &self,
         place: &CollectionPlace,
         data: &[u8],
-        uploaded: &str,
+        upload: Option<Upload<'_>>,
         above: u64,
     ) -> Result<u64, BackendError> {
-        let (data_key, revision) = (place.data(), place.revision());
+        let (data_key, revision_key) = (place.data(), place.revision());
         let Parts { current, before } = Parts::of(place);
-        let mut steps = vec![
-            cmd("MULTI"),
-            cmd("RENAME").arg(&current).arg(&before).take(),
-            cmd("EXPIRE").arg(&before).arg(BEFORE.as_secs()).take(),
-        ];
-        if !uploaded.is_empty() {
-            steps.push(cmd("RENAME").arg(uploaded).arg(&current).take());
-            steps.push(cmd("PERSIST").arg(&current).take());
+        let uploaded = upload.map(|upload| (upload_key(place, upload.id), upload.parts));
+        if let Some((key, parts)) = &uploaded
+            && self.link.ask(cmd("HLEN").arg(key)).await?.ok() != Some(Value::Int((*parts).into()))
+        {
+            return Err(parts_are_gone());
         }
-        steps.push(cmd("SET").arg(&data_key).arg(data).take());
-        steps.push(cmd("INCR").arg(&revision).take());
-        steps.push(cmd("EXEC"));
-        let mut transaction = Batch::new();
-        for step in steps {
-            transaction.add(&data_key, step);
+        let stored = self.link.ask(&get(&revision_key)).await?.ok().as_ref().and_then(number);
+        let next = stored.unwrap_or(0).max(above) + 1;
+        // By itself: said again after the other step, it would move the new parts.
+        match self.link.ask(cmd("RENAME").arg(&current).arg(&before)).await? {
+            Err(error) if error.code() != Some("ERR") => return Err(self.link.fault(&error)),
+            // There may be none.
+            _ => {}
         }
-        let mut answers = self.link.send_all(&transaction).await?;
-        let number = match answers.pop() {
-            Some(Ok(Value::Array(done))) => match done.last() {
-                Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
-                Some(Value::ServerError(error)) => {
-                    return Err(self.link.fault(&redis::RedisError::from(error.clone())));
-                }
-                _ => return Err(BackendError::other("the transaction came to nothing")),
-            },
-            Some(Err(error)) => return Err(self.link.fault(&error)),
-            _ => return Err(BackendError::other("the transaction came to nothing")),
-        };
-        if number > above {
-            return Ok(number);
+        let mut steps = Batch::new();
+        steps.add(&data_key, cmd("MULTI"));
+        steps.add(&data_key, cmd("EXPIRE").arg(&before).arg(BEFORE.as_secs()).take());
+        if let Some((key, _)) = &uploaded {
+            steps.add(&data_key, cmd("RENAME").arg(key).arg(&current).take());
+            steps.add(&data_key, cmd("PERSIST").arg(&current).take());
         }
-        let raise = cmd("INCRBY").arg(&revision).arg(above + 1 - number).take();
-        let raised = self.link.send(&raise).await?;
-        self::number(&raised).ok_or_else(|| BackendError::other("the revision is no number"))
+        steps.add(&data_key, cmd("SET").arg(&data_key).arg(data).take());
+        steps.add(&data_key, cmd("SET").arg(&revision_key).arg(next).take());
+        steps.add(&data_key, cmd("EXEC"));
+        match self.bulk.send_all_of(&steps, data.len()).await?.pop() {
+            Some(Ok(Value::Array(done))) if done.ends_with(&[Value::Okay, Value::Okay]) => Ok(next),
+            Some(Err(error)) => Err(self.bulk.fault(&error)),
+            _ => Err(BackendError::other("the transaction came to nothing")),
+        }
     }
 }
 
@@ -169,18 +203,22 @@ impl CollectionStore for Redis {
         })
     }
 
-    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Bytes)>> {
+    fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>> {
         Box::pin(async move {
             let both = cmd("MGET").arg(place.revision()).arg(place.data()).take();
-            let Value::Array(answers) = self.0.link.send(&both).await? else {
-                return Err(BackendError::other("MGET is not answered by a list"));
+            let bytes = self.0.length(cmd("STRLEN").arg(place.data())).await?;
+            let answers = match self.0.bulk.ask_for(&both, bytes).await? {
+                Ok(Value::Array(answers)) => answers,
+                Ok(_) => return Err(BackendError::other("MGET is not answered by a list")),
+                Err(error) => return Err(self.0.bulk.fault(&error)),
             };
             let mut answers = answers.into_iter();
             let number = answers.next().as_ref().and_then(number);
-            Ok(match (number, answers.next()) {
-                (Some(number), Some(Value::BulkString(data))) => Some((number, data.into())),
+            let data = match answers.next() {
+                Some(Value::BulkString(data)) => Some(data.into()),
                 _ => None,
-            })
+            };
+            Ok(number.map(|number| (number, data)))
         })
     }
 
@@ -194,8 +232,12 @@ impl CollectionStore for Redis {
             let (parts, field) = (Parts::of(place), field(upload, index));
             // It may move from one to the other between two requests.
             for key in [&parts.current, &parts.before] {
-                let found: Answer = self.0.link.ask(&hget(key, &field)).await?;
-                if let Value::BulkString(part) = found.map_err(|error| self.0.link.fault(&error))? {
+                let bytes = self.0.length(cmd("HSTRLEN").arg(key).arg(&field)).await?;
+                if bytes == 0 {
+                    continue;
+                }
+                let found = self.0.bulk.ask_for(cmd("HGET").arg(key).arg(&field), bytes).await?;
+                if let Value::BulkString(part) = found.map_err(|error| self.0.bulk.fault(&error))? {
                     return Ok(Some(part.into()));
                 }
             }
@@ -215,7 +257,9 @@ impl CollectionStore for Redis {
             let mut write = Batch::new();
             write.add(&key, cmd("HSET").arg(&key).arg(field(upload, index)).arg(&part[..]).take());
             write.add(&key, cmd("EXPIRE").arg(&key).arg(UPLOAD.as_secs()).take());
-            self.0.send_changes(write).await
+            let written = self.0.bulk.send_all_of(&write, part.len()).await?;
+            let failed = written.into_iter().find_map(Result::err);
+            failed.map_or(Ok(()), |error| Err(self.0.bulk.fault(&error)))
         })
     }
 
@@ -223,7 +267,7 @@ impl CollectionStore for Redis {
         &'a self,
         place: &'a CollectionPlace,
         data: Bytes,
-        upload: Option<&'a str>,
+        upload: Option<Upload<'a>>,
         above: u64,
         lease: Lease,
     ) -> Storing<'a, Option<u64>> {
@@ -233,6 +277,7 @@ impl CollectionStore for Redis {
             if let (Some(held), Ok(_)) = (&held, &published) {
                 held.is_over();
             }
+            // Of a failure nobody knows what became of the lock: dropping it releases it.
             published
         })
     }
@@ -246,9 +291,9 @@ impl CollectionStore for Redis {
         })
     }
 
-    fn mutex(&self) -> AnyMutex {
+    fn mutex(&self, load: Duration) -> AnyMutex {
         if self.0.options.locks {
-            AnyMutex::new(Locks(self.0.clone()))
+            AnyMutex::new(Locks::new(&self.0, load))
         } else {
             AnyMutex::new(self.0.local_locks.clone())
         }

@@ -225,6 +225,6 @@ fn all(calls: &[Call], form: fn(&Call) -> redis::Cmd) -> Batch {
     batch
 }
 
-fn has_code(answer: &Answer, code: &str) -> bool {
+pub(super) fn has_code(answer: &Answer, code: &str) -> bool {
     answer.as_ref().is_err_and(|error| error.code() == Some(code))
 }

@@ -41,17 +41,35 @@ impl Link {
 
     /// Sends a command whose own failure is an answer too.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Answer, BackendError> {
+        self.ask_for(command, 0).await
+    }
+
+    /// The same where `bytes` are sent or come back.
+    pub(super) async fn ask_for(
+        &self,
+        command: &Cmd,
+        bytes: usize,
+    ) -> Result<Answer, BackendError> {
         let asked = |wire: Arc<dyn Wire>| async move {
             match wire.send(command).await {
                 Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
                 answer => Ok(answer),
             }
         };
-        self.request(asked).await
+        self.request_within(self.limit_of(bytes), asked).await
     }
 
     /// Sends commands in one round trip; errors are among the answers.
     pub(super) async fn send_all(&self, batch: &Batch) -> Result<Vec<Answer>, BackendError> {
+        self.send_all_of(batch, 0).await
+    }
+
+    /// The same where `bytes` are sent.
+    pub(super) async fn send_all_of(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+    ) -> Result<Vec<Answer>, BackendError> {
         let sent = |wire: Arc<dyn Wire>| async move {
             let answers = wire.send_all(batch).await.map_err(|error| self.lost(&error))?;
             let demoted = answers.iter().filter_map(|answer| answer.as_ref().err());
@@ -60,7 +78,7 @@ impl Link {
                 None => Ok(answers),
             }
         };
-        self.request(sent).await
+        self.request_within(self.limit_of(bytes), sent).await
     }
 
     /// What the commands of a batch came to, if all went well.

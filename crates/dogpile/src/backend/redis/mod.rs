@@ -80,6 +80,9 @@ use wire::{Batch, Multiplexed};
 /// cut off; one per process and key while the server is away, and after it
 /// came back empty.
 ///
+/// **Collections** have a connection of their own for their data, which may take
+/// a second per megabyte longer than other answers.
+///
 /// It works on any executor and in blocking code. Nothing is connected before
 /// the first call.
 #[derive(Clone)]
@@ -98,6 +101,10 @@ struct Shared {
     refuses_scripts: AtomicBool,
     /// How many locks are being released behind.
     releases: AtomicUsize,
+    /// For the data of collections: nothing else waits behind them, or is lost with
+    /// their connection.
+    #[cfg(feature = "collections")]
+    bulk: Link,
     /// For collections, where locks between processes are off.
     #[cfg(feature = "collections")]
     local_locks: crate::lock::KeyedMutex,
@@ -233,7 +240,7 @@ impl RedisBuilder {
     }
 
     /// Reads values from replicas, which may be a little behind. For sentinels
-    /// and clusters.
+    /// and clusters. Locks and collections are read from masters all the same.
     pub fn read_from_replicas(mut self, yes: bool) -> Self {
         self.options.read_from_replicas = yes;
         self
@@ -245,13 +252,10 @@ impl RedisBuilder {
     ///
     /// If the lock prefix or a time is out of its bounds.
     pub fn open(self) -> Result<Redis, BackendError> {
-        let Self { mut target, options } = self;
+        let Self { target, options } = self;
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
         if target.tls.is_some() && cfg!(not(feature = "tls")) {
             return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
-        }
-        if let Endpoint::Cluster { read_from_replicas } = &mut target.endpoint {
-            *read_from_replicas = options.read_from_replicas;
         }
         let link = link_to(&target, options.limits);
         let reads = match reading(&target).filter(|_| options.read_from_replicas) {
@@ -265,6 +269,8 @@ impl RedisBuilder {
             if is_cluster { link_to(server, limits) } else { own.clone() }
         };
         let nodes = Nodes::new(&target, link.clone(), open);
+        #[cfg(feature = "collections")]
+        let bulk = link_to(&target, limits);
         Ok(Redis(Arc::new(Shared {
             target,
             options,
@@ -275,16 +281,21 @@ impl RedisBuilder {
             refuses_scripts: AtomicBool::new(false),
             releases: AtomicUsize::new(0),
             #[cfg(feature = "collections")]
+            bulk,
+            #[cfg(feature = "collections")]
             local_locks: crate::lock::KeyedMutex::new(),
         })))
     }
 }
 
-/// The same servers, but a replica.
+/// The same servers, but replicas.
 fn reading(target: &Target) -> Option<Target> {
     let mut target = target.clone();
-    let Endpoint::Sentinel { replica, .. } = &mut target.endpoint else { return None };
-    *replica = true;
+    match &mut target.endpoint {
+        Endpoint::Sentinel { replica: reads, .. }
+        | Endpoint::Cluster { read_from_replicas: reads } => *reads = true,
+        Endpoint::Single | Endpoint::Existing(_) => return None,
+    }
     Some(target)
 }
 
@@ -395,7 +406,8 @@ impl Backend for Redis {
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
-        self.0.options.locks.then(|| AnyMutex::new(Locks(self.0.clone())))
+        let locks = || AnyMutex::new(Locks::new(&self.0, Duration::ZERO));
+        self.0.options.locks.then(locks)
     }
 
     async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {

@@ -16,7 +16,20 @@ use crate::remote::lease::{self, Leases, Terms};
 use crate::remote::new_token;
 
 /// The locks of a server.
-pub(super) struct Locks(pub(super) Arc<Shared>);
+pub(super) struct Locks {
+    shared: Arc<Shared>,
+    /// For how long those that are taken are renewed at most.
+    longest: Duration,
+}
+
+impl Locks {
+    /// Those under which values are created, or something that may take `more` than
+    /// they may.
+    pub(super) fn new(shared: &Arc<Shared>, more: Duration) -> Self {
+        let longest = shared.options.terms.longest_creation.saturating_add(more);
+        Self { shared: shared.clone(), longest }
+    }
+}
 
 /// Holding a lock.
 pub(super) type Held = lease::Held<Shared>;
@@ -93,21 +106,32 @@ pub(super) fn get(key: &str) -> Cmd {
 
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let (lock, token) = (self.0.lock_key(key), new_token());
-        let taken = self.0.try_take(&lock, &token).await?;
-        Ok(taken.then(|| Lease::new(Held::new(&self.0, Grip { lock, token }))))
+        let (lock, token) = (self.shared.lock_key(key), new_token());
+        let taken = self.shared.try_take(&lock, &token).await;
+        let grip = Grip { lock, token };
+        match taken {
+            Ok(taken) => {
+                Ok(taken.then(|| Lease::new(Held::renewed_for(self.longest, &self.shared, grip))))
+            }
+            // It may be taken all the same: only the answer was lost.
+            Err(fault) => {
+                lease::give_up(&self.shared, std::iter::once(grip));
+                Err(fault)
+            }
+        }
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let lock = self.0.lock_key(key);
-        let told = match &self.0.tracker {
+        let lock = self.shared.lock_key(key);
+        let told = match &self.shared.tracker {
             Some(tracker) => tracker.wait(&lock, key).await.is_ok(),
             None => false,
         };
         if !told {
-            let is_free =
-                async || Ok(self.0.link.send(cmd("EXISTS").arg(&lock)).await? == Value::Int(0));
-            lease::poll(self.0.options.longest_poll, is_free).await?;
+            let is_free = async || {
+                Ok(self.shared.link.send(cmd("EXISTS").arg(&lock)).await? == Value::Int(0))
+            };
+            lease::poll(self.shared.options.longest_poll, is_free).await?;
         }
         Ok(None)
     }
@@ -116,17 +140,17 @@ impl Mutex for Locks {
         let Some(held) = lease.get::<Held>() else {
             return Err(BackendError::other("this is no lease of a Redis lock"));
         };
-        self.0.release(&held.grip).await?;
+        self.shared.release(&held.grip).await?;
         held.is_over();
         Ok(())
     }
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
-        let lock = self.0.lock_key(key);
-        Ok(self.0.link.send(cmd("EXISTS").arg(lock)).await? == Value::Int(1))
+        let lock = self.shared.lock_key(key);
+        Ok(self.shared.link.send(cmd("EXISTS").arg(lock)).await? == Value::Int(1))
     }
 
     fn patience(&self) -> Option<Duration> {
-        self.0.options.patience
+        self.shared.options.patience
     }
 }

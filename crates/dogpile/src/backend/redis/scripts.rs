@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use redis::Cmd;
 
 /// Reads the value; if it is another than was seen, returns it, or else takes
@@ -59,12 +60,12 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Makes new data the next revision of a collection, if the lock is still held,
-/// and releases that; the number of the revision, or -1. Said twice, it happens
-/// once.
+/// and releases that; the number of the revision, or -1, or -2 if parts are missing.
+/// Said twice, it happens once.
 ///
 /// Keys: data, revision, parts, the parts before, uploaded parts, lock.
 /// Arguments: data, token or nothing, what the number must exceed, for how many
-/// seconds the parts before are kept, `1` if there are uploaded parts.
+/// seconds the parts before are kept, how many parts were uploaded.
 #[cfg(feature = "collections")]
 pub(super) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -78,12 +79,13 @@ pub(super) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
             if redis.call('GET', KEYS[1]) == ARGV[1] then return number end
             return -1
         end
-        if ARGV[5] == '1' and redis.call('EXISTS', KEYS[5]) == 0 then return -1 end
+        local parts = tonumber(ARGV[5])
+        if parts > 0 and redis.call('HLEN', KEYS[5]) ~= parts then return -2 end
         if redis.call('EXISTS', KEYS[3]) == 1 then
             redis.call('RENAME', KEYS[3], KEYS[4])
             redis.call('EXPIRE', KEYS[4], ARGV[4])
         end
-        if ARGV[5] == '1' then
+        if parts > 0 then
             redis.call('RENAME', KEYS[5], KEYS[3])
             redis.call('PERSIST', KEYS[3])
         end
@@ -136,16 +138,18 @@ impl Script {
 pub(super) struct Call {
     script: &'static Script,
     keys: Vec<String>,
-    arguments: Vec<Vec<u8>>,
+    arguments: Vec<Bytes>,
 }
 
 impl Call {
     pub(super) fn new(script: &'static Script, keys: &[&str], arguments: &[&[u8]]) -> Self {
-        Self {
-            script,
-            keys: keys.iter().map(|&key| key.to_owned()).collect(),
-            arguments: arguments.iter().map(|argument| argument.to_vec()).collect(),
-        }
+        let arguments = arguments.iter().map(|argument| Bytes::copy_from_slice(argument));
+        Self::of(script, keys, arguments.collect())
+    }
+
+    /// Without a copy of the arguments.
+    pub(super) fn of(script: &'static Script, keys: &[&str], arguments: Vec<Bytes>) -> Self {
+        Self { script, keys: keys.iter().map(|&key| key.to_owned()).collect(), arguments }
     }
 
     /// By its hash: what the server should know already.

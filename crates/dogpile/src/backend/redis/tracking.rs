@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join;
@@ -25,6 +26,8 @@ use crate::sync::Mutex;
 pub(super) struct Tracker {
     nodes: Arc<Nodes>,
     watched: Arc<Watched>,
+    /// After as long without a word, a server is asked whether it is there.
+    silence: Duration,
 }
 
 /// Who waits for which keys.
@@ -92,6 +95,9 @@ impl Drop for Waiter<'_> {
     }
 }
 
+/// A machine that dies says nothing: a silence of so many time-outs is looked into.
+const LONGEST_SILENCE: u32 = 10;
+
 /// The server is asked again after this long, should a word of it get lost.
 const SAFETY_NET: Duration = Duration::from_secs(1);
 
@@ -101,7 +107,8 @@ impl Tracker {
         let watched = Arc::new(Watched::default());
         let heard = watched.clone();
         let open = move |target: &Target| tracking_link(target, limits, heard.clone());
-        Self { nodes: Arc::new(Nodes::new(target, cluster, open)), watched }
+        let nodes = Arc::new(Nodes::new(target, cluster, open));
+        Self { nodes, watched, silence: limits.response.saturating_mul(LONGEST_SILENCE) }
     }
 
     /// Waits until the lock is free or either key has changed.
@@ -142,16 +149,19 @@ impl Tracker {
         let task = io::spawn(async move {
             let keys = [&*key];
             let waiter = Waiter::new(&tracker.watched, &keys);
-            let mut failures = 0;
+            let (mut failures, mut is_told) = (0, true);
             loop {
                 if tracker.ask(&key, cmd("EXISTS").arg(&key)).await.is_err() {
                     tokio::time::sleep(pause_after(failures, SAFETY_NET)).await;
-                    failures += 1;
+                    (failures, is_told) = (failures + 1, true);
                     continue;
                 }
                 failures = 0;
-                changed();
-                waiter.notify.notified().await;
+                if is_told {
+                    changed();
+                }
+                let told = waiter.notify.notified();
+                is_told = tokio::time::timeout(tracker.silence, told).await.is_ok();
             }
         })?;
         Ok(Watch::new(Ends(task.abort_handle())))
@@ -172,9 +182,18 @@ impl Drop for Ends {
 fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
     let target = target.clone();
     let name = format!("{} (tracking)", target.describe());
+    let is_first = Arc::new(AtomicBool::new(true));
     link::open(name, limits, move || {
-        let (target, heard) = (target.clone(), heard.clone());
+        let (target, heard, is_first) = (target.clone(), heard.clone(), is_first.clone());
+        let watched = heard.clone();
         let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
-        async move { target.connect_tracking(on_push).await }
+        async move {
+            let wire = target.connect_tracking(on_push).await?;
+            // Of what was read over another connection this one tells nothing.
+            if !is_first.swap(false, Ordering::Relaxed) {
+                watched.wake_all();
+            }
+            Ok(wire)
+        }
     })
 }

@@ -55,7 +55,7 @@ where
 {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
         let mut connection = self.0.clone();
-        Box::pin(async move { connection.req_packed_command(command).await })
+        Box::pin(async move { checked(connection.req_packed_command(command).await?) })
     }
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
@@ -86,7 +86,7 @@ pub(super) struct Clustered(pub(super) ClusterConnection);
 impl Wire for Clustered {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
         let mut connection = self.0.clone();
-        Box::pin(async move { connection.req_packed_command(command).await })
+        Box::pin(async move { checked(connection.req_packed_command(command).await?) })
     }
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
@@ -122,9 +122,13 @@ async fn send_together<'a, C: ConnectionLike>(
     }
     let count = pipeline.len();
     let answers = connection.req_packed_commands(&pipeline, 0, count).await?;
-    let checked = |answer| match answer {
+    Ok(answers.into_iter().map(checked).collect())
+}
+
+/// The client has what a server refuses for an answer like others.
+fn checked(answer: Value) -> Answer {
+    match answer {
         Value::ServerError(error) => Err(RedisError::from(error)),
         answer => Ok(answer),
-    };
-    Ok(answers.into_iter().map(checked).collect())
+    }
 }
