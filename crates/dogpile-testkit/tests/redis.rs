@@ -120,3 +120,38 @@ async fn waiting_is_not_polling() {
         assert!(!waiter.is_locked(&key).await.unwrap());
     }
 }
+
+/// What another process sets or deletes while a value is made is newer than that.
+#[tokio::test]
+async fn a_creation_is_not_stored_over_what_another_process_changed() {
+    let region = |name: &str| {
+        let region = Region::named(name);
+        region.configure(Config::new(Redis::open(&SINGLE.url()).unwrap())).unwrap();
+        region
+    };
+    let (here, there) = (region("here"), region("there"));
+    for (key, change) in [("set-cold", "set"), ("set", "set"), ("deleted", "delete")] {
+        if key != "set-cold" {
+            there.set(key, &0_u32).await.unwrap();
+            here.invalidate(Mode::Hard).await.unwrap();
+        }
+        let made = here.get_or_create(key, async || {
+            match change {
+                "set" => there.set(key, &2_u32).await.unwrap(),
+                _ => there.delete(key).await.unwrap(),
+            }
+            1_u32
+        });
+        assert_eq!(made.await, 1, "the caller has what it made");
+        let stored = there.get::<u32>(key).await.unwrap();
+        assert_eq!(stored, (change == "set").then_some(2), "{key}");
+        assert!(!there.key_is_locked(key).await.unwrap());
+    }
+    assert_eq!(here.statistics().leases_lost, 3);
+    // And one that nobody changed is stored, over an old value and over none.
+    for key in ["set", "deleted"] {
+        here.invalidate(Mode::Hard).await.unwrap();
+        assert_eq!(here.get_or_create(key, async || 3_u32).await, 3);
+        assert_eq!(there.get::<u32>(key).await.unwrap(), Some(3));
+    }
+}

@@ -69,7 +69,7 @@ pub(crate) fn lease_lost(region: &str, key: &str) {
         WARN,
         region,
         key = %Lazy(key),
-        "the lock was lost before the value was made: not stored, its successor's value stays"
+        "the lock was lost, or the value changed by others, before this one was made: not stored, theirs stays"
     );
 }
 

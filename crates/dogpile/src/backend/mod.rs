@@ -194,7 +194,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Stores each entry if its lease is still held, gives the lease up and
     /// wakes those who wait; false for entries that were not stored because
-    /// their lease was lost.
+    /// their lease was lost, or, where the backend can tell, because what lay under the
+    /// key when it was claimed was changed by others.
     ///
     /// Called only on a backend with a [`mutex`](Self::mutex). The default
     /// cannot know whether a lease was lost: it stores, then unlocks.

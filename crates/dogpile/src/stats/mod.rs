@@ -55,7 +55,8 @@ pub struct Statistics {
     pub backend_errors: u64,
     /// Values that were made and could not be stored.
     pub not_stored: u64,
-    /// Values that were not stored because their creator had lost its lease.
+    /// Values that were not stored because their creator had lost its lease, or (where the
+    /// backend tells) another process had changed what they replace.
     pub leases_lost: u64,
     /// Values that were not stored because their key was set, refreshed or deleted, or the
     /// region invalidated, while they were made.

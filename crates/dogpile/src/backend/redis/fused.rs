@@ -130,7 +130,9 @@ impl Shared {
         let together = stores.iter().all(|(key, _, held)| self.are_together(key, &held.grip.lock));
         let storage = self.storage_milliseconds().unwrap_or(0).to_string();
         let call = |(key, frame, held): &(&str, Bytes, Held)| {
-            let arguments = [held.grip.token.as_bytes(), frame, storage.as_bytes()];
+            let seen = held.grip.seen.as_deref().unwrap_or_default();
+            let arguments =
+                [held.grip.token.as_bytes(), frame, storage.as_bytes(), seen.as_bytes()];
             Call::new(&COMMIT, &[key, &held.grip.lock], &arguments)
         };
         let answers =
@@ -189,15 +191,11 @@ impl<'k> Wanted<'k> {
     }
 
     fn grip(&self) -> Grip {
-        Grip { lock: self.lock.clone(), token: self.token.clone() }
+        Grip { lock: self.lock.clone(), token: self.token.clone(), seen: None }
     }
 
     fn by_script(&self, lease: &str) -> Call {
-        let seen = match self.seen {
-            Seen::Nothing => "nothing".to_owned(),
-            Seen::Unreadable => "unreadable".to_owned(),
-            Seen::Created(ct) => ct.to_string(),
-        };
+        let seen = in_words(self.seen);
         let arguments = [self.token.as_bytes(), lease.as_bytes(), seen.as_bytes()];
         Call::new(&CLAIM, &[self.key, &self.lock], &arguments)
     }
@@ -208,12 +206,26 @@ impl<'k> Wanted<'k> {
         };
         let mut parts = parts.into_iter();
         Ok(match (parts.next(), parts.next()) {
-            (Some(Value::Int(1)), _) => Claimed::Won(Lease::new(Held::new(shared, self.grip()))),
+            (Some(Value::Int(1)), still) => {
+                // What was seen may have vanished since; nothing else may have happened.
+                let seen = if still == Some(Value::Int(1)) { self.seen } else { Seen::Nothing };
+                let grip = Grip { seen: Some(in_words(seen)), ..self.grip() };
+                Claimed::Won(Lease::new(Held::new(shared, grip)))
+            }
             (Some(Value::Int(2)), Some(Value::BulkString(frame))) => {
                 Claimed::Changed(Entry::from_frame(&frame.into()))
             }
             _ => Claimed::Held,
         })
+    }
+}
+
+/// As the scripts have it.
+fn in_words(seen: Seen) -> String {
+    match seen {
+        Seen::Nothing => "nothing".to_owned(),
+        Seen::Unreadable => "unreadable".to_owned(),
+        Seen::Created(ct) => ct.to_string(),
     }
 }
 

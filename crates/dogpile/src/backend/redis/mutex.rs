@@ -38,6 +38,8 @@ pub(super) type Held = lease::Held<Shared>;
 pub(super) struct Grip {
     pub(super) lock: String,
     pub(super) token: String,
+    /// What was under the key when the script took the lock, in its words.
+    pub(super) seen: Option<String>,
 }
 
 impl Leases for Shared {
@@ -51,7 +53,7 @@ impl Leases for Shared {
         &self.releases
     }
 
-    async fn extend(&self, Grip { lock, token }: &Grip) -> Result<bool, BackendError> {
+    async fn extend(&self, Grip { lock, token, .. }: &Grip) -> Result<bool, BackendError> {
         let lease = self.lease_milliseconds();
         let arguments = [token.as_bytes(), lease.to_string().as_bytes()].map(<[u8]>::to_vec);
         let call = Call::new(&EXTEND, &[lock], &[&arguments[0], &arguments[1]]);
@@ -65,7 +67,7 @@ impl Leases for Shared {
         Ok(held)
     }
 
-    async fn release(&self, Grip { lock, token }: &Grip) -> Result<(), BackendError> {
+    async fn release(&self, Grip { lock, token, .. }: &Grip) -> Result<(), BackendError> {
         let call = Call::new(&RELEASE, &[lock], &[token.as_bytes()]);
         if self.run(vec![call]).await?.is_none() && self.is_held_by(lock, token).await? {
             self.link.send(cmd("DEL").arg(lock)).await?;
@@ -108,7 +110,7 @@ impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let (lock, token) = (self.shared.lock_key(key), new_token());
         let taken = self.shared.try_take(&lock, &token).await;
-        let grip = Grip { lock, token };
+        let grip = Grip { lock, token, seen: None };
         match taken {
             Ok(taken) => {
                 Ok(taken.then(|| Lease::new(Held::renewed_for(self.longest, &self.shared, grip))))

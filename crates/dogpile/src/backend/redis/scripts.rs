@@ -7,45 +7,69 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use redis::Cmd;
 
-/// Reads the value; if it is another than was seen, returns it, or else takes
-/// the lock. A reply that got lost is no reason to wait for oneself.
-///
-/// Keys: value, lock. Arguments: token, lease in milliseconds, what was seen:
-/// `nothing`, `unreadable` or a creation time.
-pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
+/// What lies under a key, as [`Seen`](crate::backend::Seen) has it: `nothing`,
+/// `unreadable`, or a creation time; and whether that is what somebody saw.
+macro_rules! state {
+    () => {
         r"
-        local value = redis.pcall('GET', KEYS[1])
-        -- A key of another kind: as unreadable as any frame without a header.
-        if type(value) == 'table' then value = '' end
-        if value then
-            local state = 'unreadable'
+        local function state_of(value)
+            if not value then return 'nothing' end
+            -- A key of another kind: as unreadable as any frame without a header.
+            if type(value) == 'table' then return 'unreadable' end
             local bar = string.find(value, '|', 1, true)
             if bar then
                 local readable, header = pcall(cjson.decode, string.sub(value, 1, bar - 1))
                 if readable and type(header) == 'table' and type(header.ct) == 'number' then
-                    state = header.ct
+                    return header.ct
                 end
             end
-            local same = state == ARGV[3] or (state == tonumber(ARGV[3]) and state ~= nil)
-            if not same then return {2, value} end
+            return 'unreadable'
         end
-        if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {1} end
-        if redis.call('GET', KEYS[2]) == ARGV[1] then return {1} end
+        local function is(state, seen)
+            return state == seen or state == tonumber(seen)
+        end
+        "
+    };
+}
+
+/// Reads the value; if it is another than was seen, returns it, or else takes
+/// the lock, and says whether there is a value still. A reply that got lost is no reason
+/// to wait for oneself.
+///
+/// Keys: value, lock. Arguments: token, lease in milliseconds, what was seen.
+pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        state!(),
+        r"
+        local value = redis.pcall('GET', KEYS[1])
+        local state = state_of(value)
+        local there = state ~= 'nothing'
+        if there and not is(state, ARGV[3]) then
+            if type(value) == 'table' then value = '' end
+            return {2, value}
+        end
+        local won = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+        if won or redis.call('GET', KEYS[2]) == ARGV[1] then return {1, there and 1 or 0} end
         return {0}
-        ",
-    )
+        "
+    ))
 });
 
-/// Stores the value and releases the lock, if that is still held; 1 if so.
+/// Stores the value and releases the lock, if that is still held; 1 if so. Not if what was
+/// under the key when it was claimed was changed meanwhile, by somebody who does not lock.
 ///
 /// Keys: value, lock. Arguments: token, frame, storage time in milliseconds
-/// or 0.
+/// or 0, what was there when it was claimed (or nothing, if that is not known).
 pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
+    Script::new(concat!(
+        state!(),
         r"
         if redis.call('GET', KEYS[2]) ~= ARGV[1] then
             if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
+            return 0
+        end
+        redis.call('DEL', KEYS[2])
+        if ARGV[4] ~= '' and not is(state_of(redis.pcall('GET', KEYS[1])), ARGV[4]) then
             return 0
         end
         if ARGV[3] == '0' then
@@ -53,10 +77,9 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
         else
             redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
         end
-        redis.call('DEL', KEYS[2])
         return 1
-        ",
-    )
+        "
+    ))
 });
 
 /// Makes new data the next revision of a collection, if the lock is still held,
