@@ -332,3 +332,142 @@ async fn related_rows_by_an_async_connection() {
     }
     assert_eq!(region.statistics().creations, 2);
 }
+
+/// An enum of the database's, whose type Diesel looks up by its name.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Serialize,
+    Deserialize,
+    diesel::expression::AsExpression,
+    diesel::deserialize::FromSqlRow,
+)]
+#[diesel(sql_type = MoodType)]
+enum Mood {
+    Happy,
+    Sad,
+}
+
+#[derive(diesel::sql_types::SqlType, diesel::query_builder::QueryId)]
+#[diesel(postgres_type(name = "mood"))]
+struct MoodType;
+
+impl diesel::serialize::ToSql<MoodType, diesel::pg::Pg> for Mood {
+    fn to_sql<'b>(
+        &'b self,
+        out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+    ) -> diesel::serialize::Result {
+        use std::io::Write;
+        out.write_all(if *self == Self::Happy { b"happy" } else { b"sad" })?;
+        Ok(diesel::serialize::IsNull::No)
+    }
+}
+
+impl diesel::deserialize::FromSql<MoodType, diesel::pg::Pg> for Mood {
+    fn from_sql(bytes: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
+        match bytes.as_bytes() {
+            b"happy" => Ok(Self::Happy),
+            b"sad" => Ok(Self::Sad),
+            _ => Err("no mood".into()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, QueryableByName, Serialize, Deserialize)]
+struct Everything {
+    #[diesel(sql_type = diesel::sql_types::SmallInt)]
+    small: i16,
+    #[diesel(sql_type = diesel::sql_types::Float)]
+    real: f32,
+    #[diesel(sql_type = diesel::sql_types::Double)]
+    double: f64,
+    #[diesel(sql_type = diesel::sql_types::Numeric)]
+    exact: bigdecimal::BigDecimal,
+    #[diesel(sql_type = diesel::sql_types::Uuid)]
+    id: uuid::Uuid,
+    #[diesel(sql_type = diesel::sql_types::Jsonb)]
+    document: serde_json::Value,
+    #[diesel(sql_type = diesel::sql_types::Array<diesel::sql_types::Nullable<BigInt>>)]
+    numbers: Vec<Option<i64>>,
+    #[diesel(sql_type = diesel::sql_types::Timestamptz)]
+    at: chrono::DateTime<chrono::Utc>,
+    #[diesel(sql_type = diesel::sql_types::Binary)]
+    bytes: Vec<u8>,
+    #[diesel(sql_type = diesel::sql_types::Nullable<Integer>)]
+    nothing: Option<i32>,
+    #[diesel(sql_type = MoodType)]
+    mood: Mood,
+}
+
+/// Rows of every kind come out of the cache as they went in; values of every kind, and of
+/// types that are the database's own, have keys of their own.
+#[tokio::test]
+async fn rows_and_values_of_every_kind_survive() {
+    use diesel::sql_types::{Array, Jsonb, Numeric, Timestamptz, Uuid};
+    use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+    use dogpile_orm::diesel_async::FromCacheExt;
+
+    let mut connection = AsyncPgConnection::establish(&postgres()).await.unwrap();
+    let make = diesel::sql_query("CREATE TYPE mood AS ENUM ('happy', 'sad')");
+    RunQueryDsl::execute(make, &mut connection).await.unwrap();
+    let query = || {
+        diesel::sql_query(
+            "SELECT (-32768)::int2 AS small, 0.1::float4 AS real, 1e-300::float8 AS double,
+                123456789.123456789::numeric AS exact,
+                '6f2b1c9e-0000-4000-8000-000000000001'::uuid AS id, '{\"a\": [1, null]}'::jsonb AS document,
+                '{1,NULL,-2}'::int8[] AS numbers, '2026-01-02 03:04:05.678901+02'::timestamptz AS at,
+                '\\x00ff'::bytea AS bytes, NULL::int4 AS nothing, 'sad'::mood AS mood",
+        )
+    };
+    let direct: Vec<Everything> = RunQueryDsl::load(query(), &mut connection).await.unwrap();
+    let (region, _) = region("everything");
+    for _ in 0..2 {
+        let kept: Vec<Everything> =
+            query().from_cache(&region).load(&mut connection).await.unwrap();
+        assert_eq!((&kept, region.statistics().creations), (&direct, 1));
+    }
+
+    #[derive(Debug, QueryableByName, Clone, Serialize, Deserialize)]
+    struct One {
+        #[diesel(sql_type = Integer)]
+        one: i32,
+    }
+    for round in 1..=2 {
+        let mut count = 1;
+        macro_rules! load {
+            ($($kind:ty, $value:expr;)*) => {$(
+                let bound = diesel::sql_query("SELECT 1 AS one WHERE $1 IS NOT NULL")
+                    .bind::<$kind, _>($value);
+                let found = bound.from_cache(&region).load::<One, _>(&mut connection).await;
+                assert!(found.unwrap().iter().all(|found| found.one == 1));
+                count += 1;
+            )*};
+        }
+        let (row, other) = (&direct[0], chrono::TimeDelta::microseconds(1));
+        load! {
+            diesel::sql_types::SmallInt, 1_i16;
+            Integer, 1;
+            BigInt, 1_i64;
+            Text, "1";
+            Numeric, row.exact.clone();
+            Numeric, bigdecimal::BigDecimal::from(1);
+            Uuid, row.id;
+            Uuid, uuid::Uuid::from_u128(1);
+            Jsonb, row.document.clone();
+            Jsonb, serde_json::json!({"a": 1});
+            Array<BigInt>, vec![1_i64, 2];
+            Array<BigInt>, vec![2_i64, 1];
+            Array<Integer>, vec![1, 2];
+            Timestamptz, row.at;
+            Timestamptz, row.at + other;
+            diesel::sql_types::Binary, row.bytes.clone();
+            diesel::sql_types::Nullable<Text>, None::<String>;
+            diesel::sql_types::Nullable<Integer>, None::<i32>;
+            MoodType, Mood::Happy;
+            MoodType, Mood::Sad;
+        }
+        assert_eq!(region.statistics().creations, count, "round {round}");
+    }
+}
