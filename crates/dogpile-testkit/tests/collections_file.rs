@@ -130,6 +130,23 @@ async fn a_number_that_is_none_is_replaced() {
     }
 }
 
+/// What a smaller revision needs no more goes back to the file system, bit by bit.
+#[tokio::test]
+async fn the_file_of_a_collection_shrinks() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    let table = Table::of(200_000);
+    let numbers = table.builder(&file).open().await.unwrap();
+    let look = rusqlite::Connection::open(&path).unwrap();
+    let pages = || look.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert!(pages() > 400);
+    table.entries.store(10, Ordering::SeqCst);
+    for _ in 0..10 {
+        numbers.push().await.unwrap();
+    }
+    wait_for_async(async || pages() < 100).await;
+}
+
 /// Parts that are gone when they are to be published are an error, and nothing is
 /// published.
 #[tokio::test]

@@ -179,7 +179,7 @@ impl CollectionStore for File {
                     make_room(connection, &options, &keys, Some(&coming))
                 })
             };
-            self.0.writer.ask(write).await
+            self.0.writer.change(write).await
         })
     }
 
@@ -217,7 +217,7 @@ impl CollectionStore for File {
                     Ok(next)
                 })
             };
-            self.0.writer.ask(publish).await.map(Some)
+            self.0.writer.change(publish).await.map(Some)
         })
     }
 
@@ -235,7 +235,7 @@ impl CollectionStore for File {
                     Ok(found)
                 })
             };
-            self.0.writer.ask(purge).await
+            self.0.writer.change(purge).await
         })
     }
 

@@ -89,9 +89,29 @@ impl Writer {
         &self,
         work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, BackendError> {
+        self.ask_and(work, |_| {}).await
+    }
+
+    /// The same for `work` that changes entries. Once begun it happens, waited for or
+    /// not.
+    #[cfg(feature = "collections")]
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        self.ask_and(work, Worker::tidy).await
+    }
+
+    /// Does `work`, and `then` something that nobody waits for.
+    async fn ask_and<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
+        then: impl FnOnce(&mut Worker) + Send + 'static,
+    ) -> Result<T, BackendError> {
         let (done, answer) = oneshot::channel();
         let request = move |worker: &mut Worker| {
             let _ = done.send(worker.run(work));
+            then(worker);
         };
         self.send(Request::Other(Box::new(request)))?;
         answer.await.map_err(|_| gone())?
