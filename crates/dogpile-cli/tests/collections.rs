@@ -41,8 +41,9 @@ fn old_versions_are_listed_and_removed() {
         release(&location);
         let table = run(&location, &[]).unwrap();
         assert_eq!(table.lines().count(), 6, "{table}");
-        let head = "name  version  revision  entries  size";
-        assert!(table.starts_with(head) && table.contains("json   "), "{table}");
+        let head = ["name", "version", "revision", "entries", "size", "codec", "pushed"];
+        let first: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+        assert!(first == head && table.contains("json   "), "{table}");
         assert_eq!(versions(&location, &["--name", "b"]), ["b 1.1", "b 1.2"]);
 
         let error = run(&location, &["--name", "a", "--purge", "1.0", "--purge", "7"]);

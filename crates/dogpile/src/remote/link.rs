@@ -6,10 +6,11 @@
 //! the first caller, nothing for the rest).
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -20,6 +21,16 @@ use crate::log;
 /// Makes a connection; an error says why there is none.
 pub(crate) type Connect<W> =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Arc<W>, String>> + Send>> + Send + Sync>;
+
+/// A connection that can say when a request will not be answered any more.
+pub(crate) trait Probe: Send + Sync {
+    /// Ends once it is certain that what was sent before this call has no answer left to
+    /// come; never, if that cannot be told.
+    ///
+    /// A request that is handed over while its connection ends can fall between the two:
+    /// nobody reads it, and nobody says so.
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
 
 /// How long what may take.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +85,9 @@ enum State<W: ?Sized> {
     Down(Arc<str>),
 }
 
+/// A request that takes longer may be lost: its connection is asked.
+const SUSPICIOUS: Duration = Duration::from_millis(100);
+
 /// Between attempts: at first.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -98,7 +112,7 @@ impl From<BackendError> for Lost {
     }
 }
 
-impl<W: ?Sized + Send + Sync + 'static> Link<W> {
+impl<W: ?Sized + Probe + 'static> Link<W> {
     /// A link called `name` in messages. Nothing is connected before the first
     /// call.
     pub(crate) fn new(name: String, limits: Limits, connect: Connect<W>) -> Self {
@@ -146,7 +160,7 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
     {
         let started = self.started()?;
         let (wire, number) = self.wire(started).await?;
-        let Some(answer) = timer::within(limit, send(wire)).await? else {
+        let Some(answer) = self.answer(limit, &*wire, send(wire.clone())).await? else {
             started.lose(number);
             let message = format!("{} did not answer within {limit:?}", self.0.name);
             return Err(Lost::Fault(BackendError::unavailable(message)));
@@ -155,6 +169,28 @@ impl<W: ?Sized + Send + Sync + 'static> Link<W> {
             started.lose(number);
         }
         answer
+    }
+
+    /// What `sent` comes to within `limit`, or that it is lost.
+    async fn answer<T>(
+        &self,
+        limit: Duration,
+        wire: &W,
+        sent: impl Future<Output = Result<T, Lost>>,
+    ) -> Result<Option<Result<T, Lost>>, BackendError> {
+        let mut sent = pin!(sent);
+        let soon = limit.min(SUSPICIOUS);
+        if let Some(answer) = timer::within(soon, &mut sent).await? {
+            return Ok(Some(answer));
+        }
+        let answered = timer::within(limit - soon, select(sent, wire.lost())).await?;
+        Ok(answered.map(|answered| match answered {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => {
+                let message = format!("{} ended a connection in the middle", self.0.name);
+                Err(Lost::Dropped(BackendError::unavailable(message)))
+            }
+        }))
     }
 
     /// The connection, waiting for it where that is promising.
@@ -221,7 +257,7 @@ impl<W: ?Sized> Started<W> {
 /// The connection is driven at `home`, the runtime of the first caller, if it
 /// has one with threads of its own: an answer that need not change threads is
 /// quicker. When that runtime ends, the I/O thread takes over.
-async fn keep_alive<W: ?Sized + Send + Sync + 'static>(
+async fn keep_alive<W: ?Sized + Probe + 'static>(
     link: std::sync::Weak<Inner<W>>,
     mut home: Option<Handle>,
     state: watch::Sender<State<W>>,
@@ -280,4 +316,35 @@ async fn keep_alive<W: ?Sized + Send + Sync + 'static>(
 pub(crate) fn pause_after(failures: u32, longest: Duration) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(longest);
     pause.mul_f64(0.5 + 0.5 * random_share())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// The first connection swallows what it is given, and is known to have ended.
+    struct Swallows(bool);
+
+    impl Probe for Swallows {
+        fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[test]
+    fn a_request_that_fell_between_is_sent_again() {
+        let connections = AtomicUsize::new(0);
+        let connect = move || {
+            let first = connections.fetch_add(1, Ordering::SeqCst) == 0;
+            Box::pin(async move { Ok(Arc::new(Swallows(first))) }) as Pin<Box<_>>
+        };
+        let limits = Limits { response: Duration::from_hours(1), ..Limits::default() };
+        let link = Link::new("test".to_owned(), limits, Box::new(connect));
+        let ask = |wire: Arc<Swallows>| async move {
+            if wire.0 { std::future::pending().await } else { Ok(7) }
+        };
+        assert_eq!(pollster::block_on(link.request(ask)).unwrap(), 7);
+    }
 }

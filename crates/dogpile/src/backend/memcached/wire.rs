@@ -5,6 +5,8 @@
 //! the other reads. They end with the connection, or when it is dropped.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -13,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::endpoint::Stream;
 use super::protocol::{Broken, Protocol, Reply, Request};
+use crate::remote::link::Probe;
 
 /// A connection.
 pub(super) struct Wire {
@@ -65,6 +68,12 @@ impl Wire {
         let ended = || Broken("the connection has ended".to_owned());
         self.jobs.send(Job { bytes, answer }).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+impl Probe for Wire {
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.jobs.closed())
     }
 }
 

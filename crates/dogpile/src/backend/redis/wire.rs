@@ -11,6 +11,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use super::slot;
 use crate::remote::io;
+use crate::remote::link::Probe;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = RedisResult<T>> + Send + 'a>>;
 
@@ -38,7 +39,7 @@ impl Batch {
 }
 
 /// Sends commands; many at a time over one connection.
-pub(super) trait Wire: Send + Sync {
+pub(super) trait Wire: Probe {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value>;
 
     /// The answers in the order of the commands. Those of one key are carried
@@ -63,9 +64,32 @@ where
     }
 }
 
+/// Answers come in the order of the commands: one that is sent later is answered later.
+impl<C> Probe for Multiplexed<C>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut connection = self.0.clone();
+        Box::pin(async move {
+            // An error says the same.
+            let _ = connection.req_packed_command(&redis::cmd("PING")).await;
+        })
+    }
+}
+
 /// A connection of the application's: its client may set timers, which need a
 /// runtime around whoever awaits it.
 pub(super) struct Existing<C>(pub(super) Multiplexed<C>);
+
+impl<C> Probe for Existing<C>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(io::inside(self.0.lost()))
+    }
+}
 
 impl<C> Wire for Existing<C>
 where
@@ -82,6 +106,13 @@ where
 
 /// A cluster: what belongs to one slot goes together.
 pub(super) struct Clustered(pub(super) ClusterConnection);
+
+/// The client sends again by itself what was lost with a server's connection.
+impl Probe for Clustered {
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
 
 impl Wire for Clustered {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
