@@ -183,7 +183,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         if let Some(answer) = timer::within(soon, &mut sent).await? {
             return Ok(Some(answer));
         }
-        let answered = timer::within(limit - soon, select(sent, wire.lost())).await?;
+        let answered = timer::within(limit.saturating_sub(soon), select(sent, wire.lost())).await?;
         Ok(answered.map(|answered| match answered {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => {
