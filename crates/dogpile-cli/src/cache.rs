@@ -1,7 +1,8 @@
 //! Which cache a command works on.
 
 use std::env;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use dogpile::backend::AnyBackend;
 use dogpile::backend::inspect::Inspect;
@@ -40,9 +41,47 @@ fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-/// The backend at `location`.
+/// The backend at `location`, for storing in it: a file that is not there is made, one that is
+/// no cache is left as it is.
 pub(crate) fn open(location: &str) -> Result<AnyBackend, Failure> {
-    Ok(dogpile::config::backend_at(location)?)
+    // The library would move it aside, as a cache that was damaged.
+    match file_at(location).map(|path| (path, check_is_database(Path::new(path)))) {
+        Some((path, Err(error))) if error.kind() != ErrorKind::NotFound => {
+            Err(format!("`{path}`: {error}").into())
+        }
+        _ => Ok(dogpile::config::backend_at(location)?),
+    }
+}
+
+/// The backend at `location`, which must be there: looking into a file makes none.
+pub(crate) fn open_existing(location: &str) -> Result<AnyBackend, Failure> {
+    match file_at(location) {
+        Some(path) if !Path::new(path).exists() => Err(format!("there is no file `{path}`").into()),
+        _ => open(location),
+    }
+}
+
+/// The path, if the location is one.
+fn file_at(location: &str) -> Option<&str> {
+    let named = ["file:", "dbm:"].iter().find_map(|scheme| location.strip_prefix(scheme));
+    match named {
+        Some(rest) => rest.strip_prefix("//").unwrap_or(rest).split('?').next(),
+        // Any other scheme is for a server, or an error.
+        None if Path::new(location).exists() || !location.contains(':') => Some(location),
+        None => None,
+    }
+}
+
+/// An error for what does not begin as SQLite's files do. An empty one is a cache in which
+/// nothing was stored yet.
+fn check_is_database(path: &Path) -> std::io::Result<()> {
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let mut begin = Vec::new();
+    std::fs::File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+    if begin.is_empty() || begin == MAGIC {
+        return Ok(());
+    }
+    Err(std::io::Error::other("this is no cache file"))
 }
 
 /// The way to look into `backend`.

@@ -127,10 +127,12 @@ fn invalidation_reaches_exec() {
 #[test]
 fn mistakes_are_explained() {
     let place = Place::new();
+    place.text(&["set", "c.db", "k", "1"]);
     for (arguments, word) in [
         (&["get", "radis://host/0", "k"][..], "known are"),
         (&["keys", "memory:"], "cannot list"),
-        (&["get", "no/such/place.db", "k"], "no directory"),
+        (&["get", "no/such/place.db", "k"], "no file"),
+        (&["set", "no/such/place.db", "k", "1"], "no directory"),
         (&["info", "file:c.db?max_bits=5"], "max_bytes"),
         (&["exec", "--expiration", "soon", "--", "true"], "10m"),
         (&["man", "nothing"], "no command"),
@@ -165,4 +167,33 @@ fn a_bench_measures_and_leaves_nothing() {
     assert_eq!(place.text(&["keys", "c.db"]), "");
     let text = place.text(&[&["bench", "memory:"][..], &options].concat());
     assert!(text.contains("1 creation") && text.contains('█') && !text.contains('\u{1b}'));
+}
+
+/// Looking makes no file, and leaves what is no cache as it is.
+#[test]
+fn what_is_no_cache_is_left_alone() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let text = directory.path().join("notes.txt");
+    std::fs::write(&text, "not a cache").unwrap();
+    let missing = directory.path().join("missing.db");
+    for location in [&text, &missing] {
+        for command in ["keys", "info", "stats", "locks", "collections", "clear", "get", "delete"] {
+            let mut run = Command::new(env!("CARGO_BIN_EXE_dogpile"));
+            run.arg(command).arg(location);
+            match command {
+                "get" | "delete" => _ = run.arg("key"),
+                "clear" => _ = run.arg("--yes"),
+                _ => {}
+            }
+            let output = run.output().unwrap();
+            let says = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success(), "{command}");
+            assert!(
+                says.contains("no cache file") || says.contains("no file"),
+                "{command}: {says}"
+            );
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&text).unwrap(), "not a cache");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }

@@ -88,6 +88,7 @@ async fn a_store_that_goes_away_and_comes_back() {
     }
     assert!(one.push().await.is_err());
     assert_eq!(one.get("load"), Some(2), "a push that is not stored is nobody's");
+    assert!(two.pull().await.is_err());
     // It has lost everything.
     let before = loads.load(Ordering::SeqCst);
     server.restart();
@@ -333,6 +334,40 @@ async fn a_lazy_collection_is_opened_by_its_first_user() {
     }
     assert_eq!(LAZY.get_blocking().unwrap().get("a"), Some(1));
     assert_eq!(LOADS.load(Ordering::SeqCst), 2);
+}
+
+/// Who finds out first that the store is away says so.
+#[tokio::test]
+async fn a_failed_pull_is_out_of_step() {
+    let mut server = RedisServer::start();
+    let loads = Arc::new(AtomicU32::new(0));
+    let open = || collection("step", &server, &loads).check_interval(Duration::from_secs(3_600));
+    let (one, two) = (open().open().await.unwrap(), open().open().await.unwrap());
+    assert!(one.statistics().in_step && two.statistics().in_step);
+    server.kill();
+    assert!(one.pull().await.is_err() && two.push().await.is_err());
+    assert!(!one.statistics().in_step && !two.statistics().in_step);
+    server.restart();
+    wait_for_async(async || two.push().await.is_ok()).await;
+    assert!(two.statistics().in_step);
+}
+
+/// An async loader may need tokio, also where its caller has none.
+#[test]
+fn async_loaders_run_inside_a_runtime() {
+    async fn load() -> Result<Numbers, Error> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(HashMap::from([("a".to_owned(), 1)]))
+    }
+    static LAZY: LazyCached<Numbers> = LazyCached::new(|| {
+        let backend = dogpile::config::backend_at(&SERVER.url())?;
+        Ok(CachedMapping::builder("lazy-blocking", backend, load))
+    });
+    assert_eq!(LAZY.get_blocking().unwrap().get("a"), Some(1));
+    let numbers = CachedMapping::builder("no-runtime", redis(&SERVER), load);
+    let numbers = numbers.open_blocking().unwrap();
+    let before = numbers.revision();
+    assert!(numbers.blocking().push().unwrap() > before);
 }
 
 /// A panic in a loader is its caller's; behind, it is noted, and all goes on.

@@ -69,7 +69,7 @@ pub(crate) struct DeleteOptions {
 
 /// Removes values.
 pub(crate) async fn delete(options: &DeleteOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open(&options.cache.cache)?;
+    let backend = cache::open_existing(&options.cache.cache)?;
     let keys: Vec<&str> = options.keys.iter().map(String::as_str).collect();
     backend.delete_multi(&keys).await?;
     Ok(ExitCode::SUCCESS)
@@ -92,7 +92,7 @@ pub(crate) struct InvalidateOptions {
 /// Invalidates all that was created up to now, for all processes whose
 /// regions share their invalidation.
 pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open(&options.cache.cache)?;
+    let backend = cache::open_existing(&options.cache.cache)?;
     let mode = if options.soft { Mode::Soft } else { Mode::Hard };
     let moments = Stored::new(backend, &options.region, Duration::ZERO);
     moments.invalidate(mode, SystemClock.now()).await?;
@@ -111,7 +111,7 @@ pub(crate) struct ClearOptions {
 
 /// Removes everything, after a question.
 pub(crate) async fn clear(options: &ClearOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open(&options.cache.cache)?;
+    let backend = cache::open_existing(&options.cache.cache)?;
     let inspect = cache::inspect(&backend)?;
     if !options.yes && !is_wanted(&options.cache.cache)? {
         return Ok(ExitCode::FAILURE);

@@ -23,7 +23,7 @@ pub(crate) struct CollectionsOptions {
     /// Only collections of this name
     #[arg(long)]
     name: Option<String>,
-    /// Remove this version; processes of it that still run would load and push
+    /// Remove this version of the collection `--name`; processes of it that still run would load and push
     /// it again
     #[arg(long, value_name = "VERSION", requires = "name")]
     purge: Vec<String>,
@@ -37,7 +37,7 @@ pub(crate) struct CollectionsOptions {
 
 /// Lists collections, or removes versions of them and lists those.
 pub(crate) async fn collections(options: &CollectionsOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open(&options.cache.cache)?;
+    let backend = cache::open_existing(&options.cache.cache)?;
     let mut found = list(&backend).await?;
     if let Some(name) = &options.name {
         found.retain(|found| found.name == *name);

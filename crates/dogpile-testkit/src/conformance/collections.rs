@@ -309,6 +309,14 @@ pub async fn unreadable_data_are_replaced_by_who_opens(fixture: Fixture) {
     assert!(refused.to_string().contains("pull"), "{refused}");
     assert_eq!((here.revision(), load_of(&here.snapshot())), (first, 1));
     assert!(here.statistics().unreadable > 0);
+    // A list of pairs is no mapping, though its entries look alike.
+    let pairs = || async { Ok::<_, Error>(vec![("a".to_owned(), "c".to_owned())]) };
+    let list = CachedSequence::builder(&name, fixture.backend.clone(), pairs);
+    let list = list.open().await.expect("it can be opened");
+    assert_eq!(list.get(0).map(|(_, value)| value).as_deref(), Some("c"));
+    let refused = other.pull().await.expect_err("it is no mapping").to_string();
+    assert!(refused.contains("sequence") && refused.contains("change the version"), "{refused}");
+    assert_eq!(other.get("a").as_deref(), Some("b"));
 }
 
 /// Data that are gone while their number is not are made again by who needs them,
@@ -368,6 +376,9 @@ pub async fn blocking_calls_work_anywhere(fixture: Fixture) {
         assert!(numbers.blocking().push().expect("it can be pushed") > first);
         assert!(!numbers.blocking().pull().expect("it can be pulled"));
         assert!(!numbers.blocking().purge("none").expect("it can be purged"));
+        for (id, load) in &numbers.snapshot() {
+            assert!(*id < ENTRIES && *load == 2);
+        }
         load_of(&numbers.snapshot())
     };
     let (done, outcome) = tokio::sync::oneshot::channel();

@@ -133,7 +133,8 @@ impl<D: Table> CollectionBuilder<D> {
     }
 
     /// How long the loader may take, ten minutes by default: one that hangs would keep
-    /// every process from pushing. After that it counts as failed. As long as it runs, the
+    /// every process from pushing. After that it counts as failed, if it is waiting for
+    /// something then: one that blocks its thread cannot be stopped. As long as it runs, the
     /// lock is kept; then the data may take as long to be packed and stored as the backend
     /// allows any creation (`longest_creation`).
     pub fn load_timeout(mut self, limit: Duration) -> Self {
@@ -154,8 +155,12 @@ impl<D: Table> CollectionBuilder<D> {
     ///
     /// # Errors
     ///
-    /// If the name or the version are none, the backend cannot keep collections,
-    /// the loader fails, or the store does, as far as [`WhenAway`] says so.
+    /// If the name or the version breaks the [rules](Cached::builder), the backend cannot keep
+    /// collections, the loader fails, or the store does, as far as [`WhenAway`] says so.
+    ///
+    /// # Panics
+    ///
+    /// If the loader does, or what [prepares](Self::prepare).
     pub async fn open(self) -> Result<Cached<D>, Error> {
         let when_away = self.when_away;
         let (source, terms) = self.source()?;
@@ -165,14 +170,19 @@ impl<D: Table> CollectionBuilder<D> {
         Ok(Cached(shared))
     }
 
-    /// The same for code that is not async.
+    /// The same for code that is not async. Outside of a runtime an async loader runs inside
+    /// this crate's.
     ///
     /// # Errors
     ///
     /// Also inside a current-thread runtime, which could not go on meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// As [`open`](Self::open).
     pub fn open_blocking(self) -> Result<Cached<D>, Error> {
         let name = self.name.clone();
-        block_on(self.open()).unwrap_or_else(|_| Err(refuse_blocking(&name)))
+        block_on(io::inside(self.open())).unwrap_or_else(|_| Err(refuse_blocking(&name)))
     }
 
     fn source(self) -> Result<(Arc<Source<D>>, Terms<D>), Error> {

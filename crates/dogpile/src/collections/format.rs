@@ -58,6 +58,8 @@ impl Default for Format {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) codec: String,
+    /// Is it a mapping or a sequence? Their entries may look alike.
+    pub(crate) kind: String,
     pub(crate) entries: u64,
     /// Size before compression.
     pub(crate) bytes: u64,
@@ -125,7 +127,7 @@ impl Format {
             return Err(fault);
         }
         taken.map_err(BackendError::refused)?;
-        packing.finish(table.count(), ct, upload, write)
+        packing.finish((D::KIND, table.count()), ct, upload, write)
     }
 
     fn check_size(&self, bytes: u64) -> Result<(), BackendError> {
@@ -155,6 +157,10 @@ impl Format {
             return Err(unreadable(format_args!(
                 "the data were written with the codec `{theirs}`, this collection's is `{ours}`"
             )));
+        }
+        if manifest.kind != D::KIND {
+            let (theirs, ours) = (&manifest.kind, D::KIND);
+            return Err(unreadable(format_args!("the data are a {theirs}, this is a {ours}")));
         }
         self.check_size(manifest.bytes).map_err(unreadable)?;
         let mut unpacking = Unpacking { format: self, manifest: &manifest, left: manifest.bytes };
@@ -239,7 +245,7 @@ impl Packing<'_> {
 
     fn finish(
         mut self,
-        entries: usize,
+        (kind, entries): (&str, usize),
         ct: Timestamp,
         upload: &str,
         mut write: impl FnMut(u32, Bytes) -> Result<(), BackendError>,
@@ -255,6 +261,7 @@ impl Packing<'_> {
         let upload = (self.parts > 0).then(|| upload.to_owned());
         let manifest = Manifest {
             codec: self.format.codec.name().to_owned(),
+            kind: kind.to_owned(),
             entries: entries as u64,
             bytes: self.bytes,
             compression: compression.map(|algorithm| algorithm.name().to_owned()),

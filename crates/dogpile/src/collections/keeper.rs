@@ -8,6 +8,7 @@ use futures_util::future::select;
 
 use super::shared::Shared;
 use super::source::{is_away, pause_before};
+use super::stats::Count;
 use super::table::Table;
 use crate::backend::BackendError;
 use crate::log;
@@ -50,7 +51,7 @@ async fn check<D: Table>(shared: &Arc<Shared<D>>) -> bool {
     let source = &shared.source;
     let pulling = || {
         let shared = shared.clone();
-        async move { shared.pull().await }
+        async move { shared.pull_now().await }
     };
     let mut pulled = match &source.home {
         Some(home) => home.spawn(pulling()).await,
@@ -67,7 +68,10 @@ async fn check<D: Table>(shared: &Arc<Shared<D>>) -> bool {
         Ok(Ok(_)) if changed => log::collection_in_step(&source.name, shared.number()),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => log::collection_out_of_step(&source.name, &error, changed),
-        Err(panicked) => log::collection_out_of_step(&source.name, &panicked, true),
+        Err(panicked) => {
+            source.stats.count(Count::Failures);
+            log::collection_out_of_step(&source.name, &panicked, true);
+        }
     }
     is_there
 }

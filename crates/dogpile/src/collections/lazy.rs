@@ -9,6 +9,10 @@ use super::{Cached, refuse_blocking};
 use crate::backend::BackendError;
 use crate::blocking::block_on;
 use crate::error::Error;
+use crate::remote::io;
+
+/// Why there is no builder: any error.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 /// A collection for a `static`: the first who asks for it opens it and waits for
 /// that, those who ask meanwhile wait as well, later ones find it.
@@ -33,14 +37,14 @@ use crate::error::Error;
 /// # }
 /// ```
 pub struct LazyCached<D> {
-    builder: fn() -> Result<CollectionBuilder<D>, BackendError>,
+    builder: fn() -> Result<CollectionBuilder<D>, Reason>,
     opened: OnceLock<Cached<D>>,
     opening: tokio::sync::Mutex<()>,
 }
 
 impl<D: Table> LazyCached<D> {
     /// A collection that `builder` is asked for when it is first used.
-    pub const fn new(builder: fn() -> Result<CollectionBuilder<D>, BackendError>) -> Self {
+    pub const fn new(builder: fn() -> Result<CollectionBuilder<D>, Reason>) -> Self {
         Self { builder, opened: OnceLock::new(), opening: tokio::sync::Mutex::const_new(()) }
     }
 
@@ -68,14 +72,14 @@ impl<D: Table> LazyCached<D> {
     ///
     /// Also inside a current-thread runtime, which could not go on meanwhile.
     pub fn get_blocking(&self) -> Result<&Cached<D>, Error> {
-        block_on(self.get()).unwrap_or_else(|_| Err(refuse_blocking("lazy")))
+        block_on(io::inside(self.get())).unwrap_or_else(|_| Err(refuse_blocking("lazy")))
     }
 
     fn builder(&self) -> Result<CollectionBuilder<D>, Error> {
         (self.builder)().map_err(|source| Error::Collection {
             collection: std::any::type_name::<D>().to_owned(),
             operation: "open",
-            source,
+            source: BackendError::other(source),
         })
     }
 }

@@ -70,7 +70,8 @@ pub async fn purge(backend: &AnyBackend, name: &str, version: &str) -> Result<bo
 }
 
 fn keeps_none(backend: &AnyBackend) -> BackendError {
-    BackendError::refused(format!("the backend `{}` keeps no collections", backend.name()))
+    let name = backend.name();
+    BackendError::refused(format!("the backend `{name}` keeps no collections: use Redis or a file"))
 }
 
 async fn look(

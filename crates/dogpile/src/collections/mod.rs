@@ -118,6 +118,7 @@ pub fn read_data(data: &bytes::Bytes, part: &bytes::Bytes) -> bool {
 use crate::backend::{AnyBackend, BackendError};
 use crate::blocking::block_on;
 use crate::error::Error;
+use crate::remote::io;
 use shared::Shared;
 use source::Loader;
 
@@ -141,7 +142,25 @@ impl<D> Clone for Cached<D> {
 }
 
 impl<D: Table> Cached<D> {
-    /// A collection called `name`, stored in `backend`, whose data `load` makes.
+    /// A collection called `name`, stored in `backend`, whose data `load` makes. A name has from
+    /// 1 to 200 bytes, no control characters and no dot (with `.python()` it may).
+    ///
+    /// A loader that needs something of its own takes it along:
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use dogpile::{backend::AnyBackend, collections::CachedMapping};
+    /// # #[derive(Clone)] struct Pool;
+    /// # async fn query(pool: &Pool) -> Result<HashMap<u32, String>, std::io::Error> { Ok(HashMap::new()) }
+    /// # fn example(backend: AnyBackend, pool: Pool) {
+    /// let load = move || {
+    ///     let pool = pool.clone();
+    ///     async move { query(&pool).await }
+    /// };
+    /// let people = CachedMapping::builder("people", backend, load);
+    /// # drop(people);
+    /// # }
+    /// ```
     ///
     /// The loader is called by [`push`](Self::push), on the caller's task; by
     /// opening, if the store has no data; and behind, on the runtime where the
@@ -187,6 +206,8 @@ impl<D: Table> Cached<D> {
         U: Send + Sync + 'static,
         F: Fn(&A) -> U + 'static,
     {
+        // Here too, so that the message points at the caller.
+        const { assert!(size_of::<F>() == 0, "a view is a function, or a closure without captures") };
         self.snapshot().view(make)
     }
 
@@ -220,6 +241,11 @@ impl<D: Table> Cached<D> {
     /// # Errors
     ///
     /// If the loader or the store fails. Then all goes on as before.
+    ///
+    /// # Panics
+    ///
+    /// If the loader does, or what [prepares](CollectionBuilder::prepare) (then the revision
+    /// is stored, and other processes have it).
     pub async fn push(&self) -> Result<u64, Error> {
         self.0.push().await
     }
@@ -352,7 +378,7 @@ impl<D: Table> BlockingCached<'_, D> {
     }
 
     fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        block_on(work).unwrap_or_else(|_| Err(refuse_blocking(self.0.name())))
+        block_on(io::inside(work)).unwrap_or_else(|_| Err(refuse_blocking(self.0.name())))
     }
 }
 

@@ -97,6 +97,15 @@ impl<D: Table> Shared<D> {
 
     /// Catches up with the store; true if there was something to catch up with.
     pub(super) async fn pull(self: &Arc<Self>) -> Result<bool, Error> {
+        let pulled = self.pull_now().await;
+        if let Err(Error::Collection { .. }) = &pulled {
+            self.source.stats.looked(false);
+        }
+        pulled
+    }
+
+    /// The same, for who notes the outcome.
+    pub(super) async fn pull_now(self: &Arc<Self>) -> Result<bool, Error> {
         let _turn = self.turn.lock().await;
         let stored = self.source.revision().await?;
         if stored == Some(self.number()) {
@@ -116,6 +125,16 @@ impl<D: Table> Shared<D> {
 
     /// Loads, and gives what was loaded to everybody.
     pub(super) async fn push(self: &Arc<Self>) -> Result<u64, Error> {
+        let pushed = self.push_now().await;
+        match &pushed {
+            Ok(_) => _ = self.source.stats.looked(true),
+            Err(Error::Collection { .. }) => _ = self.source.stats.looked(false),
+            Err(_) => {}
+        }
+        pushed
+    }
+
+    async fn push_now(self: &Arc<Self>) -> Result<u64, Error> {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
             let lease = self.source.lock().await?;

@@ -55,10 +55,10 @@ impl<D> Snapshot<D> {
     /// What the function `make` derives of the data. It is called once per
     /// revision, by the first who asks; others who ask meanwhile wait for it.
     ///
-    /// The function is what names the view, so it is a `fn`, or a closure that
-    /// captures nothing: another does not compile. A view of a view is a call
-    /// on the outcome. If it panics, so does this call, and the next one tries
-    /// again.
+    /// The function is what names the view, so it is the name of a `fn`, or a closure that
+    /// captures nothing: a program with another does not build. What it makes owns its data: it
+    /// cannot borrow from the table. A view of a view is a call on the outcome. If it panics, so
+    /// does this call, and the next one tries again.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -81,7 +81,7 @@ impl<D> Snapshot<D> {
     /// fn show(names: &Snapshot<HashMap<u32, String>>) {
     ///     let groups = names.view(by_initial);
     ///     println!("{:?} begin with an A", groups.get(&'A'));
-    ///     println!("{:?} are in use", groups.view(initials));
+    ///     println!("{:?} are in use", *groups.view(initials));
     /// }
     /// # show(&Snapshot::of(HashMap::new()));
     /// ```
@@ -124,6 +124,19 @@ impl<D> Deref for Snapshot<D> {
 
     fn deref(&self) -> &D {
         &self.0.data
+    }
+}
+
+#[expect(clippy::into_iter_without_iter, reason = "`iter` is the data's own")]
+impl<'s, D> IntoIterator for &'s Snapshot<D>
+where
+    &'s D: IntoIterator,
+{
+    type Item = <&'s D as IntoIterator>::Item;
+    type IntoIter = <&'s D as IntoIterator>::IntoIter;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.data.into_iter()
     }
 }
 

@@ -119,12 +119,19 @@ impl<D: Table> Source<D> {
         Error::Collection { collection: self.name.clone(), operation, source }
     }
 
+    /// The error of a revision that is left to those who can read it.
+    fn left_alone(&self, why: &str) -> Error {
+        let message = format!(
+            "the stored data cannot be read ({why}): if another shape of them has the same version, \
+             change the version"
+        );
+        self.fault("pull", BackendError::other(message))
+    }
+
     /// An error if `stored` is known to be a revision that cannot be read here.
     pub(super) fn check_readable(&self, stored: Option<u64>) -> Result<(), Error> {
         match &*self.unreadable.lock() {
-            Some((number, why)) if stored == Some(*number) => {
-                Err(self.fault("pull", BackendError::other(why.clone())))
-            }
+            Some((number, why)) if stored == Some(*number) => Err(self.left_alone(why)),
             _ => Ok(()),
         }
     }
@@ -152,7 +159,7 @@ impl<D: Table> Source<D> {
                     log::collection_unreadable(&self.name, number, &why);
                     if unreadable == Unreadable::Leave {
                         *self.unreadable.lock() = Some((number, why.clone()));
-                        return Err(self.fault("pull", BackendError::other(why)));
+                        return Err(self.left_alone(&why));
                     }
                     Some(number)
                 }

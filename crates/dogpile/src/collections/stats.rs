@@ -13,8 +13,9 @@ pub struct CollectionStatistics {
     pub revision: u64,
     /// How many entries it has.
     pub entries: u64,
-    /// Was the last look at the store a success? If not, what readers get may
-    /// be behind.
+    /// Was the last check, pull or push a success, as far as the store goes? If not, what
+    /// readers get may be behind. A store that has just gone away is found out by the next
+    /// of them, within the check interval.
     pub in_step: bool,
     /// Looks at the number of the revision in the store.
     pub checks: u64,

@@ -18,6 +18,10 @@ use crate::codec::{CodecError, RegionCodec};
 pub trait Table:
     Serialize + DeserializeOwned + Default + Send + Sync + sealed::Sealed + 'static
 {
+    /// What it is, as the header of stored data has it.
+    #[doc(hidden)]
+    const KIND: &'static str;
+
     #[doc(hidden)]
     fn count(&self) -> usize;
 
@@ -72,6 +76,8 @@ macro_rules! mapping {
         impl<$($generics)*> sealed::Sealed for $map {}
 
         impl<$($generics)*> Table for $map {
+            const KIND: &'static str = "mapping";
+
             fn count(&self) -> usize {
                 self.len()
             }
@@ -109,6 +115,8 @@ mapping!(
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> sealed::Sealed for Vec<T> {}
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Table for Vec<T> {
+    const KIND: &'static str = "sequence";
+
     fn count(&self) -> usize {
         self.len()
     }

@@ -77,7 +77,7 @@ pub(crate) fn block_on<T>(
 }
 
 /// `work`, with the I/O thread's runtime around it wherever its caller has none.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "collections", feature = "redis"))]
 pub(crate) async fn inside<F: Future>(work: F) -> F::Output {
     let mut work = std::pin::pin!(work);
     let poll = |context: &mut std::task::Context<'_>| {
