@@ -104,7 +104,7 @@ pub fn check(now: &Snapshot<Entities>) -> u64 {
     let stamp = now[&0].stamp;
     let groups = now.view(by_group);
     assert_eq!((now.len(), groups.revision()), (ENTITIES as usize, now.revision()));
-    for (id, entity) in now.iter() {
+    for (id, entity) in now {
         assert_eq!((entity.stamp, entity.group), (stamp, group_of(*id, stamp)), "torn");
         assert!(groups[&entity.group].contains(id), "the view is of another revision");
     }
