@@ -90,7 +90,9 @@ impl Stored {
     async fn look(&self) -> Result<Moments, BackendError> {
         self.watch.get_or_init(|| {
             let told = self.told.clone();
-            self.backend.watch(&self.key, Arc::new(move || told.store(true, Ordering::Release)))
+            let tell = Arc::new(move || told.store(true, Ordering::Release));
+            // Who looks before every read need not be told.
+            (!self.delay.is_zero()).then(|| self.backend.watch(&self.key, tell)).flatten()
         });
         let entry = self.backend.get(&self.key).await?;
         let moments = match entry.map(|entry| entry.payload) {
