@@ -97,6 +97,8 @@ fn locks_say_who_creates_what() {
     let place = Place::new();
     let exec = ["exec", "--cache", "c.db", "--key", "slow", "--", "sh", "-c"];
     let script = "until [ -e go ]; do sleep 0.01; done";
+    // The cache is there before its first command is.
+    place.text(&["set", "c.db", "another", "1"]);
     let mut creator = place.command(&[&exec[..], &[script]].concat()).spawn().unwrap();
     let mut locks = String::new();
     for _ in 0..1_000 {
