@@ -174,7 +174,8 @@ async fn broken_data_are_replaced() {
         SERVER.ask(nonsense);
         SERVER.ask("INCR cached.broken.1.revision");
         wait_for_async(async || numbers.statistics().unreadable > before).await;
-        assert!(numbers.get("load").is_some() && !numbers.statistics().in_step);
+        wait_for_async(async || !numbers.statistics().in_step).await;
+        assert!(numbers.get("load").is_some());
         let fresh = collection("broken", &SERVER, &loads).open().await.unwrap();
         wait_for_async(async || numbers.revision() == fresh.revision()).await;
         assert_eq!(numbers.get("load"), fresh.get("load"));
@@ -184,8 +185,8 @@ async fn broken_data_are_replaced() {
     SERVER.ask("DEL cached.broken.1.revision");
     SERVER.ask("RPUSH cached.broken.1.revision x");
     wait_for_async(async || numbers.revision() > before).await;
-    SERVER.ask("SET cached.broken.1.revision x");
     let before = numbers.revision();
+    SERVER.ask("SET cached.broken.1.revision x");
     wait_for_async(async || numbers.revision() > before).await;
     // Another codec under the same version.
     let other = collection("broken", &SERVER, &loads).codec(MessagePack).open().await.unwrap();
