@@ -1,7 +1,8 @@
 //! What a region counts, and the snapshot of it that users read.
 //!
-//! Counting a hit is one relaxed add to a counter that no other core is
-//! writing to: counters are striped over threads and summed when read.
+//! Counting a hit is a load and a store of a counter that no other thread
+//! writes to: counters are striped over threads and summed when read. (Past 32
+//! threads, an atomic addition to one that few share.)
 
 mod counters;
 #[cfg(feature = "metrics")]
