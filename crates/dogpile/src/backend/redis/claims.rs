@@ -108,24 +108,33 @@ impl Shared {
         let locks = self.options.locks;
         let together = |asked: &Asked<'_>| !locks || self.are_together(asked.key, &asked.lock);
         let together: Vec<bool> = asked.iter().map(together).collect();
-        let Some(locked) = self.take_apart(&asked, &together).await? else {
+        let Some((locked, answers)) = self.claim_by_scripts(&asked, &together).await? else {
             let claims = self.claim_plainly(&asked).await?;
             attempt.ended();
             return Ok(claims);
         };
-        let wants = |index: &usize| together[*index] || locked[*index] || asked[*index].forces();
-        let indexes: Vec<usize> = (0..asked.len()).filter(wants).collect();
-        let calls = indexes.iter().map(|&index| self.claiming(&asked[index])).collect();
-        let Some(answers) = self.run(calls).await? else {
-            return Err(BackendError::unavailable("the server has begun to refuse scripts"));
-        };
         attempt.ended();
         let mut claims: Vec<Claimed> = asked.iter().map(|_| Claimed::Held).collect();
-        for (index, answer) in indexes.into_iter().zip(answers) {
+        for (index, answer) in answers {
             let has_lock = locks && (together[index] || locked[index]);
             claims[index] = asked[index].outcome(self, has_lock, answer)?;
         }
         self.claim_misread(asked, claims).await
+    }
+
+    /// Which locks in other slots were taken, and the answers to the claims that could
+    /// be made, by their indexes. `None` where scripts are refused.
+    async fn claim_by_scripts(
+        &self,
+        asked: &[Asked<'_>],
+        together: &[bool],
+    ) -> Result<Option<(Vec<bool>, Vec<(usize, Value)>)>, BackendError> {
+        let Some(locked) = self.take_apart(asked, together).await? else { return Ok(None) };
+        let wants = |index: &usize| together[*index] || locked[*index] || asked[*index].forces();
+        let indexes: Vec<usize> = (0..asked.len()).filter(wants).collect();
+        let calls = indexes.iter().map(|&index| self.claiming(&asked[index])).collect();
+        let answers = self.run(calls).await?;
+        Ok(answers.map(|answers| (locked, indexes.into_iter().zip(answers).collect())))
     }
 
     /// Takes the locks that lie in other slots than their values; for each whether it
@@ -145,7 +154,7 @@ impl Shared {
         };
         let calls: Vec<Call> = apart.iter().map(take).collect();
         if calls.is_empty() {
-            return Ok((!self.are_scripts_refused()).then_some(locked));
+            return Ok(Some(locked));
         }
         let Some(answers) = self.run(calls).await? else { return Ok(None) };
         for (index, answer) in apart.into_iter().zip(answers) {
