@@ -215,6 +215,26 @@ impl RedisSentinels {
         }
     }
 
+    /// Waits until the other server has taken over from a killed master, and starts the
+    /// killed one again, empty, as its replica.
+    pub fn revive(&mut self) {
+        let is_dead = |server: &RedisServer| !server.ask("PING").contains("PONG");
+        let Some(dead) = self.servers.iter().position(is_dead) else { return };
+        let master = self.servers[1 - dead].port();
+        wait_until("the new master", || {
+            self.master_port() == master && ask(master, "ROLE").contains("master")
+        });
+        self.servers[dead].restart();
+        self.servers[dead].ask(&format!("REPLICAOF 127.0.0.1 {master}"));
+        let is_attached = || ask(master, "INFO replication").contains("state=online");
+        wait_until("the replica", is_attached);
+    }
+
+    /// Sends one inline command to the master and the replica.
+    pub fn ask_all(&self, command: &str) {
+        self.servers.iter().for_each(|server| drop(server.ask(command)));
+    }
+
     /// The port of the master, as the first sentinel knows it.
     pub fn master_port(&self) -> u16 {
         let answer = ask(self.sentinels[0].1, "SENTINEL GET-MASTER-ADDR-BY-NAME main");
@@ -293,6 +313,79 @@ impl RedisCluster {
         }
     }
 
+    /// The nodes that are masters now.
+    fn masters(&self) -> Vec<usize> {
+        let is_master = |node: &usize| self.servers[*node].ask("ROLE").contains("$6\r\nmaster");
+        (0..self.servers.len()).filter(is_master).collect()
+    }
+
+    /// Moves the slot of `key` to the master number `to`, with what is in it, while the
+    /// cluster serves.
+    pub fn move_slot_of(&self, key: &str, to: usize) {
+        let slot = self.servers[0].ask(&format!("CLUSTER KEYSLOT {key}"));
+        let slot = slot.trim_start_matches(':').trim().to_owned();
+        let masters = self.masters();
+        let is_there = |node: &&usize| {
+            let answer = self.servers[**node].ask(&format!("CLUSTER COUNTKEYSINSLOT {slot}"));
+            let owned = self.servers[**node].ask("CLUSTER NODES");
+            let own = owned.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            answer.starts_with(':') && has_slot(own, &slot)
+        };
+        let Some(&from) = masters.iter().find(is_there) else { return };
+        let to = masters[to % masters.len()];
+        if from == to {
+            return;
+        }
+        let id = |node: usize| {
+            let id = self.servers[node].ask("CLUSTER MYID");
+            id.lines().nth(1).unwrap_or_default().trim().to_owned()
+        };
+        let (from_id, to_id) = (id(from), id(to));
+        self.servers[to].ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        self.servers[from].ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        loop {
+            let keys = self.servers[from].ask(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+            let keys: Vec<&str> = keys.lines().skip(2).step_by(2).collect();
+            if keys.is_empty() {
+                break;
+            }
+            let (port, keys) = (self.servers[to].port(), keys.join(" "));
+            self.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} \"\" 0 5000 KEYS {keys}"));
+        }
+        for node in [to, from].into_iter().chain(masters) {
+            self.servers[node].ask(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+        }
+    }
+
+    /// Kills the master number `number` of those there are now, and returns the node; its
+    /// replica takes over.
+    pub fn kill_master(&mut self, number: usize) -> usize {
+        let masters = self.masters();
+        let node = masters[number % masters.len()];
+        self.servers[node].kill();
+        node
+    }
+
+    /// Waits until the replica of the killed node has taken over, and starts that node again,
+    /// empty, as its replica.
+    pub fn revive(&mut self, node: usize) {
+        let serves = |server: &RedisServer| server.ask("CLUSTER INFO").contains("state:ok");
+        let others = || (0..self.servers.len()).filter(|other| *other != node);
+        wait_until("the new master", || {
+            self.masters().len() == 3 && others().all(|other| serves(&self.servers[other]))
+        });
+        self.servers[node].restart();
+        wait_until("the replica", || {
+            let is_replica = self.servers[node].ask("INFO replication");
+            is_replica.contains("role:slave") && is_replica.contains("master_link_status:up")
+        });
+    }
+
+    /// Sends one inline command to all nodes.
+    pub fn ask_all(&self, command: &str) {
+        self.servers.iter().for_each(|server| drop(server.ask(command)));
+    }
+
     /// How often all nodes have carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
         self.servers.iter().map(|server| server.count_commands(name)).sum()
@@ -309,6 +402,16 @@ impl RedisCluster {
             self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
+}
+
+/// Does the line of `CLUSTER NODES` say that its node has `slot`?
+fn has_slot(line: &str, slot: &str) -> bool {
+    let Ok(slot) = slot.parse::<u32>() else { return false };
+    line.split_whitespace().skip(8).any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.parse::<u32>().ok().zip(last.parse::<u32>().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
+    })
 }
 
 fn start_node() -> RedisServer {
