@@ -1,7 +1,6 @@
 //! Opening the region under test.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dogpile::backend::{
     AnyBackend, BackendError, File, Memcached, Memory, Redis, SerializedMemory,
@@ -10,10 +9,7 @@ use dogpile::invalidation::Stored;
 use dogpile::proxy::Logging;
 use dogpile::{Config, Region};
 
-use crate::plan::{Around, Change, Job, LEASE, Place};
-
-/// How long a server may take to answer, and to be connected to.
-const LIMIT: Duration = Duration::from_millis(500);
+use crate::plan::{Around, Change, Job, LEASE, Place, TIME_OUT};
 
 /// More than there ever are.
 const CAPACITY: usize = 1_000;
@@ -47,7 +43,7 @@ fn backend(place: &Place) -> Result<AnyBackend, BackendError> {
         Place::File(path) => AnyBackend::new(File::open(path)?),
         Place::Redis(url) => {
             let builder = Redis::builder(url)?.lock_lease(LEASE);
-            AnyBackend::new(builder.connect_timeout(LIMIT).response_timeout(LIMIT).open()?)
+            AnyBackend::new(builder.connect_timeout(TIME_OUT).response_timeout(TIME_OUT).open()?)
         }
         Place::Memcached(places) => {
             let Some((first, rest)) = places.split_first() else {
@@ -55,7 +51,7 @@ fn backend(place: &Place) -> Result<AnyBackend, BackendError> {
             };
             let builder = Memcached::builder(&format!("memcached://{first}"))?.lock_lease(LEASE);
             let builder = rest.iter().try_fold(builder, |builder, place| builder.server(place))?;
-            AnyBackend::new(builder.connect_timeout(LIMIT).response_timeout(LIMIT).open()?)
+            AnyBackend::new(builder.connect_timeout(TIME_OUT).response_timeout(TIME_OUT).open()?)
         }
     })
 }

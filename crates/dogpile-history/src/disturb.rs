@@ -47,12 +47,18 @@ impl<'p> Disturber<'p> {
 
     /// Waits a little, then disturbs once.
     fn step(&mut self, fleet: &mut Fleet, stage: &mut Stage) -> io::Result<()> {
+        let is_first = self.done.is_empty();
         let pause = match self.plan.disturb {
             Disturb::None | Disturb::Cancel | Disturb::Slow => Duration::MAX,
+            Disturb::Kill | Disturb::HalfOpen | Disturb::Failover if is_first => {
+                self.random.duration(500, 1_000)
+            }
             Disturb::Kill => LEASE + self.random.duration(0, 500),
             Disturb::Cut => self.random.duration(200, 800),
             Disturb::HalfOpen => self.random.duration(1_500, 2_500),
             Disturb::Migrate => self.random.duration(20, 200),
+            // Sentinels do not let the same master fail over twice in six seconds.
+            Disturb::Failover => self.random.duration(6_500, 7_500),
             _ => self.random.duration(500, 1_000),
         };
         let left = self.until.saturating_duration_since(Instant::now());
@@ -134,16 +140,9 @@ impl<'p> Disturber<'p> {
     }
 
     fn cut(&mut self, stage: &Stage) {
-        const COMMAND: &str = "CLIENT KILL TYPE normal";
-        match &stage.servers {
-            Servers::Sentinels(servers) => servers.ask_all(COMMAND),
-            Servers::Cluster(cluster) => cluster.ask_all(COMMAND),
-            _ => {
-                stage.set(Weather::Cut);
-                thread::sleep(self.random.duration(0, 50));
-                stage.set(Weather::Fair);
-            }
-        }
+        stage.set(Weather::Cut);
+        thread::sleep(self.random.duration(0, 50));
+        stage.set(Weather::Fair);
     }
 
     fn fail_over(&mut self, stage: &mut Stage) {

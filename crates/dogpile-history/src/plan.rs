@@ -11,6 +11,9 @@ use crate::sabotage::Sabotage;
 /// How long a creation lock lives that nobody renews.
 pub const LEASE: Duration = Duration::from_secs(2);
 
+/// How long a server may take to answer, and to be connected to.
+pub const TIME_OUT: Duration = Duration::from_millis(500);
+
 /// How much later a slow connection brings what it carries, each way.
 pub const LATENCY: Duration = Duration::from_millis(10);
 
@@ -225,8 +228,8 @@ impl Disturb {
             Self::ServerStop | Self::ServerAway if backend.has_replicas() => {
                 Some("a replica takes over: see `failover`")
             }
-            Self::HalfOpen | Self::Slow if backend.has_replicas() => {
-                Some("its servers' addresses are their own, so no proxy is asked")
+            Self::HalfOpen if backend == Backend::RedisSentinel => {
+                Some("its sentinels would take it for dead: see `failover`")
             }
             _ => None,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check::Findings;
 use crate::clock::{milliseconds, nanoseconds};
-use crate::plan::{Backend, Change, Disturb, LATENCY, LEASE, Plan};
+use crate::plan::{Backend, Change, Disturb, LATENCY, LEASE, Plan, TIME_OUT};
 
 /// Where a store cannot compare and store in one step, a value whose creation a change has
 /// met may be read until it is withdrawn: for so long at most.
@@ -17,7 +17,7 @@ pub const WITHDRAWN_AT_LAST: Duration = Duration::from_secs(3);
 /// How long a call waits at most when nothing is broken, beside the creation.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How much later than a bound says something may be measured, with the time-outs of calls.
+/// How much later than its bound a wait may be measured to end.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
 
 /// How much longer than its delay an invalidation may be measured to take.
@@ -100,7 +100,9 @@ fn waits(plan: &Plan) -> Duration {
     };
     match plan.disturb {
         Disturb::Slow => LONGEST_WAIT + 20 * LATENCY,
-        disturb if disturb.breaks_things() => LEASE + rounding + TOLERANCE,
+        Disturb::Stop | Disturb::Kill => LEASE + rounding + TOLERANCE,
+        // A call can meet the end of a connection and then a server that is away.
+        disturb if disturb.breaks_things() => LEASE + rounding + 2 * TIME_OUT + TOLERANCE,
         _ => LONGEST_WAIT,
     }
 }

@@ -38,14 +38,22 @@ impl Stage {
                 Self::redis(RedisServer::with(&user), "app:secret@", plan)
             }
             Backend::RedisCluster => {
-                let cluster = RedisCluster::start();
+                let (cluster, proxies) = if plan.disturb.needs_proxy() {
+                    RedisCluster::start_behind_proxies()
+                } else {
+                    (RedisCluster::start(), Vec::new())
+                };
                 let place = Place::Redis(cluster.url());
-                Self { servers: Servers::Cluster(cluster), proxies: Vec::new(), place }
+                Self { servers: Servers::Cluster(cluster), proxies, place }
             }
             Backend::RedisSentinel => {
-                let sentinels = RedisSentinels::start();
+                let (sentinels, proxies) = if plan.disturb.needs_proxy() {
+                    RedisSentinels::start_behind_proxies()
+                } else {
+                    (RedisSentinels::start(), Vec::new())
+                };
                 let place = Place::Redis(sentinels.url());
-                Self { servers: Servers::Sentinels(sentinels), proxies: Vec::new(), place }
+                Self { servers: Servers::Sentinels(sentinels), proxies, place }
             }
             Backend::Memcached => Self::memcached(1, plan),
             Backend::Memcached2 => Self::memcached(2, plan),

@@ -52,11 +52,11 @@ struct Floors {
 
 impl Floors {
     fn of(history: &History, key: usize) -> Self {
-        let since = |begin: Moment| {
+        let since = |failover: Option<Moment>| {
             [false, true].map(|soft| {
                 let changes = history.operations.iter().filter(|operation| {
                     operation.has_changed()
-                        && operation.begin > begin
+                        && Some(operation.begin) > failover
                         && (soft || operation.kind == Kind::Hard)
                 });
                 let about = |operation: &Operation| {
@@ -66,8 +66,8 @@ impl Floors {
                 Floor::new(changes.filter_map(about).collect())
             })
         };
-        let [hard, all] = since(0);
-        Self { hard, all, later: history.failovers.iter().map(|at| since(*at)).collect() }
+        let [hard, all] = since(None);
+        Self { hard, all, later: history.failovers.iter().map(|at| since(Some(*at))).collect() }
     }
 
     fn for_given(&self, given: Given) -> &Floor {

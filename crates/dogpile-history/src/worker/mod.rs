@@ -26,7 +26,7 @@ pub const GO: &str = "go";
 
 /// How long a worker waits for the last of its calls. What takes longer counts as waiting
 /// for ever.
-const PATIENCE: Duration = LEASE.saturating_mul(4);
+const PATIENCE: Duration = LEASE.saturating_mul(3);
 
 /// A process that was not run for so long was halted, in nanoseconds.
 const HALT: u64 = 100 * MILLISECOND;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dogpile::Mode;
 
 use super::calls::{Wants, Worker};
+use crate::clock::{MILLISECOND, now};
 use crate::plan::{CREATION, Change, KEYS};
 use crate::random::Random;
 
@@ -19,6 +20,9 @@ const DROPPED: u64 = 30;
 const LATEST: u64 = 10;
 /// The longest pause between two calls, in milliseconds.
 const PAUSE: u64 = 3;
+/// For so long there are changes, and then for as long there are none, so that a value which
+/// a change has not reached is seen to stay.
+const PHASE: u64 = 600 * MILLISECOND;
 
 /// Calls the cache until it is to stop.
 pub(super) async fn run(worker: Arc<Worker>, mut random: Random, stopping: Arc<AtomicBool>) {
@@ -45,10 +49,12 @@ async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
     let key = random.index(KEYS);
     let takes = random.duration(0, CREATION.as_millis().try_into().unwrap_or(u64::MAX));
     match random.below(100) {
-        0..CHANGES => return change(worker, random, key, takes).await,
+        ..CHANGES if is_quiet() => {}
+        ..CHANGES => return change(worker, random, key, takes).await,
         ..25 => worker.get(key).await,
         ..35 => worker.get_multi(&several(random, key)).await,
         ..65 => worker.create(key, Wants::Any, takes).await,
+        ..85 if is_quiet() => worker.get(key).await,
         ..72 => worker.create(key, Wants::Young(young(takes)), takes).await,
         ..85 => worker.create(key, Wants::OnlyYoung(young(takes)), takes).await,
         _ => worker.create_multi(&several(random, key), takes).await,
@@ -56,9 +62,14 @@ async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
     Ok(())
 }
 
+/// Do all tasks leave the keys as they are now? What is missing they create.
+fn is_quiet() -> bool {
+    now() / PHASE % 2 == 1
+}
+
 /// Changes need a creation now and then that they can meet, so values get old soon.
 fn young(takes: Duration) -> Duration {
-    takes * 5
+    CREATION + 4 * takes
 }
 
 /// Two to four keys, `first` among them.

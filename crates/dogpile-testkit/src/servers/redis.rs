@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::process::{Server, free_port, scratch, wait_until};
+use super::proxy::Proxy;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
@@ -186,8 +187,26 @@ impl RedisSentinels {
         let port = master.port();
         let replica = RedisServer::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
         wait_until("the replica", || ask(port, "INFO replication").contains("state=online"));
+        Self::watched([master, replica], port)
+    }
+
+    /// Starts them with a proxy before the master and one before the replica, which all
+    /// others are told to use.
+    pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        let master = RedisServer::start();
+        let replica = RedisServer::start();
+        let proxies = [&master, &replica].map(|server| Proxy::to(server.port()));
+        let [before_master, before_replica] = [0, 1].map(|number| proxies[number].port());
+        replica.ask(&format!("CONFIG SET replica-announce-port {before_replica}"));
+        replica.ask(&format!("REPLICAOF 127.0.0.1 {before_master}"));
+        wait_until("the replica", || master.ask("INFO replication").contains("state=online"));
+        (Self::watched([master, replica], before_master), proxies.into())
+    }
+
+    /// Starts the sentinels of a master that they reach at `port`.
+    fn watched(servers: [RedisServer; 2], port: u16) -> Self {
         let sentinels = (0..3).map(|_| start_sentinel(port)).collect();
-        let all = Self { servers: [master, replica], sentinels };
+        let all = Self { servers, sentinels };
         let knows = |&(_, port): &(Server, u16)| {
             let known = ask(port, "SENTINEL MASTER main");
             let after = |name: &str| known.split(name).nth(1)?.lines().nth(2).map(str::to_owned);
@@ -224,15 +243,17 @@ impl RedisSentinels {
         wait_until("the new master", || {
             self.master_port() == master && ask(master, "ROLE").contains("master")
         });
-        self.servers[dead].restart();
-        self.servers[dead].ask(&format!("REPLICAOF 127.0.0.1 {master}"));
-        let is_attached = || ask(master, "INFO replication").contains("state=online");
-        wait_until("the replica", is_attached);
-    }
-
-    /// Sends one inline command to the master and the replica.
-    pub fn ask_all(&self, command: &str) {
-        self.servers.iter().for_each(|server| drop(server.ask(command)));
+        let replica = &mut self.servers[dead];
+        replica.restart();
+        let follow = format!("REPLICAOF 127.0.0.1 {master}");
+        wait_until("the replica", || {
+            // Sentinels that have not heard of its end may still take it for a master.
+            let role = replica.ask("ROLE");
+            if !role.contains(&format!("\r\n:{master}\r\n")) {
+                replica.ask(&follow);
+            }
+            role.contains("\r\nconnected\r\n")
+        });
     }
 
     /// The port of the master, as the first sentinel knows it.
@@ -260,14 +281,34 @@ fn start_sentinel(master: u16) -> (Server, u16) {
 #[derive(Debug)]
 pub struct RedisCluster {
     servers: Vec<RedisServer>,
+    /// Where clients reach them.
+    ports: Vec<u16>,
 }
 
 impl RedisCluster {
     /// Starts it.
     pub fn start() -> Self {
         let servers: Vec<RedisServer> = (0..6).map(|_| start_node()).collect();
-        let nodes: Vec<String> =
-            servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        let ports = servers.iter().map(RedisServer::port).collect();
+        Self::of(servers, ports)
+    }
+
+    /// Starts it with a proxy before each node, which all others are told to use.
+    pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        let servers: Vec<RedisServer> = (0..6).map(|_| start_node()).collect();
+        let before = |server: &RedisServer| {
+            let proxy = Proxy::to(server.port());
+            server.ask(&format!("CONFIG SET cluster-announce-port {}", proxy.port()));
+            proxy
+        };
+        let proxies: Vec<Proxy> = servers.iter().map(before).collect();
+        let ports = proxies.iter().map(Proxy::port).collect();
+        (Self::of(servers, ports), proxies)
+    }
+
+    /// Makes a cluster of `servers` that are reached at `ports`.
+    fn of(servers: Vec<RedisServer>, ports: Vec<u16>) -> Self {
+        let nodes: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let created = Command::new("redis-cli")
             .args(["--cluster", "create"])
             .args(&nodes)
@@ -281,10 +322,10 @@ impl RedisCluster {
             let serving = server.ask("CLUSTER SLOTS");
             info.contains("cluster_state:ok")
                 && info.contains("cluster_known_nodes:6")
-                && servers.iter().all(|node| serving.contains(&format!(":{}\r", node.port())))
+                && ports.iter().all(|port| serving.contains(&format!(":{port}\r")))
         };
         wait_until("the cluster", || servers.iter().all(agrees));
-        Self { servers }
+        Self { servers, ports }
     }
 
     /// Moves `count` slots from each master to another, key by key, while the
@@ -381,11 +422,6 @@ impl RedisCluster {
         });
     }
 
-    /// Sends one inline command to all nodes.
-    pub fn ask_all(&self, command: &str) {
-        self.servers.iter().for_each(|server| drop(server.ask(command)));
-    }
-
     /// How often all nodes have carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
         self.servers.iter().map(|server| server.count_commands(name)).sum()
@@ -399,7 +435,7 @@ impl RedisCluster {
     /// The URL that names all nodes.
     pub fn url(&self) -> String {
         let nodes: Vec<String> =
-            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+            self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
 }
