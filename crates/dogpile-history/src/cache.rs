@@ -1,6 +1,7 @@
 //! Opening the region under test.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dogpile::backend::{
     AnyBackend, BackendError, File, Memcached, Memory, Redis, SerializedMemory,
@@ -9,14 +10,14 @@ use dogpile::invalidation::Stored;
 use dogpile::proxy::Logging;
 use dogpile::{Config, Region};
 
-use crate::plan::{Around, Change, Job, LEASE, Place, TIME_OUT};
+use crate::plan::{Around, Change, Job, LEASE, Place};
 
 /// More than there ever are.
 const CAPACITY: usize = 1_000;
 
 /// Opens the region that `job` asks for.
 pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
-    let backend = backend(&job.place)?;
+    let backend = backend(&job.place, job.time_out)?;
     let mut config = Config::over(backend.clone());
     let is_shared = !matches!(job.place, Place::Memory | Place::Serialized);
     let invalidates = !matches!(job.change, Change::Delete | Change::Set | Change::Refresh);
@@ -36,14 +37,14 @@ pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
     Ok(region)
 }
 
-fn backend(place: &Place) -> Result<AnyBackend, BackendError> {
+fn backend(place: &Place, limit: Duration) -> Result<AnyBackend, BackendError> {
     Ok(match place {
         Place::Memory => AnyBackend::new(Memory::new(CAPACITY)),
         Place::Serialized => AnyBackend::new(SerializedMemory::new(CAPACITY)),
         Place::File(path) => AnyBackend::new(File::open(path)?),
         Place::Redis(url) => {
             let builder = Redis::builder(url)?.lock_lease(LEASE);
-            AnyBackend::new(builder.connect_timeout(TIME_OUT).response_timeout(TIME_OUT).open()?)
+            AnyBackend::new(builder.connect_timeout(limit).response_timeout(limit).open()?)
         }
         Place::Memcached(places) => {
             let Some((first, rest)) = places.split_first() else {
@@ -51,7 +52,7 @@ fn backend(place: &Place) -> Result<AnyBackend, BackendError> {
             };
             let builder = Memcached::builder(&format!("memcached://{first}"))?.lock_lease(LEASE);
             let builder = rest.iter().try_fold(builder, |builder, place| builder.server(place))?;
-            AnyBackend::new(builder.connect_timeout(TIME_OUT).response_timeout(TIME_OUT).open()?)
+            AnyBackend::new(builder.connect_timeout(limit).response_timeout(limit).open()?)
         }
     })
 }

@@ -4,12 +4,12 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dogpile_testkit::servers::Weather;
+use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
 
 use crate::check::Disturbance;
 use crate::clock::{Moment, now};
 use crate::fleet::Fleet;
-use crate::plan::{Change, Disturb, LATENCY, LEASE, Plan};
+use crate::plan::{Change, Disturb, KEYS, LATENCY, LEASE, Plan};
 use crate::random::Random;
 use crate::servers::{Servers, Stage};
 
@@ -92,7 +92,7 @@ impl<'p> Disturber<'p> {
             Disturb::ServerStop => self.stop_server(stage),
             Disturb::ServerAway => self.take_server_away(stage),
             Disturb::Cut => self.cut(stage),
-            Disturb::HalfOpen => stage.proxies.iter().for_each(|proxy| proxy.abandon()),
+            Disturb::HalfOpen => stage.proxies.iter().for_each(Proxy::abandon),
             Disturb::Failover => self.fail_over(stage),
             Disturb::Migrate => migrate(stage, &mut self.random),
         }
@@ -131,9 +131,9 @@ impl<'p> Disturber<'p> {
                     !matches!(self.plan.change, Change::Delete | Change::Set | Change::Refresh);
                 let one = self.random.index(servers.len());
                 let chosen = if invalidates { 0..servers.len() } else { one..one + 1 };
-                servers[chosen.clone()].iter_mut().for_each(|server| server.kill());
+                servers[chosen.clone()].iter_mut().for_each(MemcachedServer::kill);
                 thread::sleep(lasts);
-                servers[chosen].iter_mut().for_each(|server| server.restart());
+                servers[chosen].iter_mut().for_each(MemcachedServer::restart);
             }
             _ => {}
         }
@@ -164,7 +164,7 @@ impl<'p> Disturber<'p> {
 
 fn migrate(stage: &Stage, random: &mut Random) {
     if let Servers::Cluster(cluster) = &stage.servers {
-        let key = random.index(crate::plan::KEYS);
+        let key = random.index(KEYS);
         cluster.move_slot_of(&format!("row-{key}"), random.index(3));
     }
 }

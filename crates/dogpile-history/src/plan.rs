@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Moment;
 use crate::sabotage::Sabotage;
 
 /// How long a creation lock lives that nobody renews.
 pub const LEASE: Duration = Duration::from_secs(2);
 
-/// How long a server may take to answer, and to be connected to.
+/// How long a server may take to answer, and to be connected to, where it is disturbed.
+/// Elsewhere a busy machine must not look like a dead server.
 pub const TIME_OUT: Duration = Duration::from_millis(500);
 
 /// How much later a slow connection brings what it carries, each way.
@@ -155,6 +157,11 @@ impl Plan {
         if self.backend.is_shared() { self.processes } else { 1 }
     }
 
+    /// Returns how long a server may take to answer, and to be connected to.
+    pub fn time_out(&self) -> Duration {
+        if self.disturb.breaks_things() { TIME_OUT } else { 4 * TIME_OUT }
+    }
+
     /// Returns why there is no such run, if there is none.
     pub fn skipped(&self) -> Option<&'static str> {
         let Self { backend, change, disturb, .. } = *self;
@@ -182,14 +189,14 @@ impl Backend {
 
     /// Returns its name on the command line.
     pub fn name(self) -> String {
-        name(self)
+        name(&self)
     }
 }
 
 impl Change {
     /// Returns its name on the command line.
     pub fn name(self) -> String {
-        name(self)
+        name(&self)
     }
 
     /// Returns how long processes may go without looking for an invalidation.
@@ -201,7 +208,7 @@ impl Change {
 impl Disturb {
     /// Returns its name on the command line.
     pub fn name(self) -> String {
-        name(self)
+        name(&self)
     }
 
     /// Returns whether locks may end before their time, and calls fail.
@@ -217,11 +224,10 @@ impl Disturb {
     /// Returns why `backend` cannot be disturbed so, if it cannot.
     fn missing_for(self, backend: Backend) -> Option<&'static str> {
         match self {
-            Self::None | Self::Cancel => None,
             Self::Stop | Self::Kill if !backend.is_shared() => {
                 Some("the cache is a part of its only process")
             }
-            Self::Stop | Self::Kill => None,
+            Self::None | Self::Cancel | Self::Stop | Self::Kill => None,
             Self::Failover if !backend.has_replicas() => Some("it has no replicas"),
             Self::Migrate if backend != Backend::RedisCluster => Some("it is not a cluster"),
             _ if !backend.has_servers() => Some("it has no servers"),
@@ -236,7 +242,7 @@ impl Disturb {
     }
 }
 
-fn name<T: ValueEnum>(value: T) -> String {
+fn name<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -268,10 +274,14 @@ pub struct Job {
     pub tasks: usize,
     /// Where the random numbers come from.
     pub seed: u64,
+    /// When the run began.
+    pub began: Moment,
     /// Where the cache is.
     pub place: Place,
     /// The kind of change.
     pub change: Change,
+    /// How long a server may take to answer, and to be connected to.
+    pub time_out: Duration,
     /// Whether calls are dropped at random.
     pub cancels: bool,
     /// What is around the backend.

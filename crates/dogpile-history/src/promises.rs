@@ -20,8 +20,9 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How much later than its bound a wait may be measured to end.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// How much longer than its delay an invalidation may be measured to take.
-const DELAY_TOLERANCE: Duration = Duration::from_millis(100);
+/// How much longer than its delay an invalidation may take: one reader looks for it, and
+/// the others do not wait for the answer.
+pub const LOOKED_FOR_WITHIN: Duration = Duration::from_millis(100);
 
 /// What a run may show at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +85,14 @@ fn old_for(plan: &Plan) -> Option<Duration> {
         Disturb::Slow => Some(WITHDRAWN_WITHIN + 10 * LATENCY),
         _ => Some(WITHDRAWN_AT_LAST),
     };
+    let looked_for = match plan.disturb {
+        Disturb::Slow => LOOKED_FOR_WITHIN + 10 * LATENCY,
+        disturb if disturb.breaks_things() => LOOKED_FOR_WITHIN + 2 * TIME_OUT,
+        _ => LOOKED_FOR_WITHIN,
+    };
     match plan.change {
         Change::InvalidateDelayed => {
-            Some(plan.change.delay() + withdrawn.unwrap_or(DELAY_TOLERANCE))
+            Some(plan.change.delay() + looked_for + withdrawn.unwrap_or_default())
         }
         _ => withdrawn,
     }
@@ -110,8 +116,7 @@ fn waits(plan: &Plan) -> Duration {
 /// Returns how long after the last change a value may still be there that is to be
 /// withdrawn, with time to spare.
 pub fn settling(plan: &Plan) -> Duration {
-    let spare = Duration::from_millis(500);
-    old_for(plan).map_or(2 * spare, |bound| bound.max(spare) + spare)
+    old_for(plan).unwrap_or_default() + Duration::from_millis(500)
 }
 
 #[cfg(test)]

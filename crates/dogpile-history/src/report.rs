@@ -70,7 +70,7 @@ pub const HEADING: &str = "backend         change             disturb         re
 /// Returns a run as a row of the table, with what was broken below it.
 pub fn row(plan: &Plan, ended: &Ended) -> String {
     let findings = &ended.findings;
-    let mut text = format!(
+    let row = format!(
         "{:<15} {:<18} {:<13} {:>7} {:>7} {:>7} {:>6} {:>5} {:>7.1} {:>9} {:>8.1}",
         plan.backend.name(),
         plan.change.name(),
@@ -84,14 +84,15 @@ pub fn row(plan: &Plan, ended: &Ended) -> String {
         overlaps(findings.overlaps, findings.overlaps_excused),
         milliseconds(findings.longest_wait),
     );
+    let mut lines = vec![row];
     if findings.lost_in_failover > 0 {
-        text += &format!("\n    lost in a failover: {} reads", findings.lost_in_failover);
+        lines.push(format!("    lost in a failover: {} reads", findings.lost_in_failover));
     }
     if !ended.broken.is_empty() {
-        text += &format!("\n    BROKEN (seed {}): {}", plan.seed, ended.broken.join("; "));
-        findings.examples.iter().for_each(|example| text += &format!("\n      {example}"));
+        lines.push(format!("    BROKEN (seed {}): {}", plan.seed, ended.broken.join("; ")));
+        lines.extend(findings.examples.iter().map(|example| format!("      {example}")));
     }
-    text
+    lines.join("\n")
 }
 
 fn overlaps(overlaps: u64, excused: u64) -> String {

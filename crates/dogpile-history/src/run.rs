@@ -49,21 +49,23 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
     let mut stage = Stage::start(plan, directory);
     let settling = promises::settling(plan);
     let is_shared = plan.backend.is_shared();
+    let mut history = History::new();
     let job = Job {
         process: 0,
         index: 0,
         workers: plan.workers(),
         tasks: plan.tasks,
         seed: plan.seed,
+        began: history.began,
         place: stage.place.clone(),
         change: plan.change,
+        time_out: plan.time_out(),
         cancels: plan.disturb == Disturb::Cancel,
         around: plan.around,
         sabotage: plan.sabotage,
         directory: directory.to_owned(),
         looks_after: (!is_shared).then_some(settling),
     };
-    let mut history = History::new();
     let mut fleet = Fleet::start(plan.worker.clone(), job)?;
     let mut disturber = Disturber::new(plan);
     disturber.run(&mut fleet, &mut stage)?;

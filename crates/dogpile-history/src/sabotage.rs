@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sabotage {
-    /// Every second deletion is reported, but not done.
-    ForgetsDeletes,
+    /// The first value of a key stays, whatever is reported as stored or deleted.
+    KeepsFirst,
     /// Now and then a read returns the value before the present one.
     ServesOlder,
     /// Everybody gets the lock.
@@ -52,7 +52,8 @@ struct Saboteur {
 impl Saboteur {
     /// Is it time for `sabotage`, which is due at each call number `every`?
     fn is_due(&self, sabotage: Sabotage, every: u64) -> bool {
-        self.sabotage == sabotage && self.calls.fetch_add(1, Ordering::Relaxed) % every == 0
+        self.sabotage == sabotage
+            && self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(every)
     }
 
     fn note(&self, key: &str, entry: &Entry) {
@@ -61,6 +62,11 @@ impl Saboteur {
             let entries = before.entry(key.to_owned()).or_default();
             entries[1] = entries[0].replace(entry.clone());
         }
+    }
+
+    /// Is what is stored under `key` to stay?
+    async fn keeps(&self, next: &AnyBackend, key: &str) -> Result<bool, BackendError> {
+        Ok(self.sabotage == Sabotage::KeepsFirst && next.get(key).await?.is_some())
     }
 
     fn older(&self, key: &str) -> Option<Entry> {
@@ -83,15 +89,22 @@ impl Proxy for Saboteur {
     }
 
     async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        if self.keeps(next, key).await? {
+            return Ok(());
+        }
         self.note(key, &entry);
         next.set(key, entry).await
     }
 
     async fn delete(&self, next: &AnyBackend, key: &str) -> Result<(), BackendError> {
-        if self.is_due(Sabotage::ForgetsDeletes, 2) {
-            return Ok(());
+        if self.keeps(next, key).await? { Ok(()) } else { next.delete(key).await }
+    }
+
+    async fn delete_multi(&self, next: &AnyBackend, keys: &[&str]) -> Result<(), BackendError> {
+        for key in keys {
+            self.delete(next, key).await?;
         }
-        next.delete(key).await
+        Ok(())
     }
 
     fn mutex(&self, next: &AnyBackend) -> Option<AnyMutex> {
@@ -119,14 +132,14 @@ impl Proxy for Saboteur {
         next: &AnyBackend,
         entries: Vec<(&str, Entry, Lease)>,
     ) -> Result<Vec<bool>, BackendError> {
+        if self.sabotage == Sabotage::LocksNobody {
+            for (key, entry, _) in &entries {
+                next.set(key, entry.clone()).await?;
+            }
+            return Ok(vec![true; entries.len()]);
+        }
         entries.iter().for_each(|(key, entry, _)| self.note(key, entry));
-        if self.sabotage != Sabotage::LocksNobody {
-            return next.commit(entries).await;
-        }
-        for (key, entry, _) in &entries {
-            next.set(key, entry.clone()).await?;
-        }
-        Ok(vec![true; entries.len()])
+        next.commit(entries).await
     }
 }
 

@@ -32,6 +32,10 @@ const PATIENCE: Duration = LEASE.saturating_mul(3);
 const HALT: u64 = 100 * MILLISECOND;
 
 /// Runs a worker with the orders in `job`, until its input tells it to stop or ends.
+///
+/// # Panics
+///
+/// If the orders cannot be read, or no runtime can be started.
 pub fn main(job: &str) -> ExitCode {
     let job: Job = serde_json::from_str(job).expect("the job is one of this version's");
     let runtime =

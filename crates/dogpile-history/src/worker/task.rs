@@ -13,16 +13,16 @@ use crate::plan::{CREATION, Change, KEYS};
 use crate::random::Random;
 
 /// How many of a hundred calls are changes.
-const CHANGES: u64 = 4;
+const CHANGES: u64 = 6;
 /// How many of a hundred calls are dropped, where calls are.
 const DROPPED: u64 = 30;
 /// After how many milliseconds at most.
 const LATEST: u64 = 10;
 /// The longest pause between two calls, in milliseconds.
 const PAUSE: u64 = 3;
-/// For so long there are changes, and then for as long there are none, so that a value which
-/// a change has not reached is seen to stay.
-const PHASE: u64 = 600 * MILLISECOND;
+/// For so long there are changes, and then for so long none, so that a value which a change
+/// has not reached is seen to stay.
+const PHASES: [u64; 2] = [300 * MILLISECOND, 500 * MILLISECOND];
 
 /// Calls the cache until it is to stop.
 pub(super) async fn run(worker: Arc<Worker>, mut random: Random, stopping: Arc<AtomicBool>) {
@@ -48,23 +48,26 @@ pub(super) async fn run(worker: Arc<Worker>, mut random: Random, stopping: Arc<A
 async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
     let key = random.index(KEYS);
     let takes = random.duration(0, CREATION.as_millis().try_into().unwrap_or(u64::MAX));
-    match random.below(100) {
-        ..CHANGES if is_quiet() => {}
-        ..CHANGES => return change(worker, random, key, takes).await,
-        ..25 => worker.get(key).await,
-        ..35 => worker.get_multi(&several(random, key)).await,
-        ..65 => worker.create(key, Wants::Any, takes).await,
-        ..85 if is_quiet() => worker.get(key).await,
-        ..72 => worker.create(key, Wants::Young(young(takes)), takes).await,
-        ..85 => worker.create(key, Wants::OnlyYoung(young(takes)), takes).await,
+    let (is_quiet, drawn) = (is_quiet(worker), random.below(100));
+    if drawn < CHANGES {
+        return if is_quiet { Ok(()) } else { change(worker, random, key, takes).await };
+    }
+    match drawn {
+        0..25 => worker.get(key).await,
+        25..35 => worker.get_multi(&several(random, key)).await,
+        35..65 => worker.create(key, Wants::Any, takes).await,
+        65..85 if is_quiet => worker.get(key).await,
+        65..72 => worker.create(key, Wants::Young(young(takes)), takes).await,
+        72..85 => worker.create(key, Wants::OnlyYoung(young(takes)), takes).await,
         _ => worker.create_multi(&several(random, key), takes).await,
     }
     Ok(())
 }
 
 /// Do all tasks leave the keys as they are now? What is missing they create.
-fn is_quiet() -> bool {
-    now() / PHASE % 2 == 1
+fn is_quiet(worker: &Worker) -> bool {
+    let [busy, quiet] = PHASES;
+    now().saturating_sub(worker.job.began) % (busy + quiet) >= busy
 }
 
 /// Changes need a creation now and then that they can meet, so values get old soon.
