@@ -230,10 +230,17 @@ impl Code {
 
     /// The function, with the cache before it.
     fn multi_decorated(&self, many: &Many) -> Tokens {
+        let name = self.function.name();
+        self.multi_creating(many, name, &quote!(#name), &quote!(try_get_or_create))
+    }
+
+    /// A function called `name` that creates values by `method`, under keys that `owner`
+    /// makes.
+    fn multi_creating(&self, many: &Many, name: &Ident, owner: &Tokens, method: &Tokens) -> Tokens {
         let (function, dogpile) = (&self.function, &self.options.dogpile);
         let Many { keys, container, .. } = many;
         let [names, asked, made] = ["names", "asked", "made"].map(hygienic);
-        let (name, waiting) = (function.name(), self.waiting());
+        let waiting = self.waiting();
         let value = quote!(<#container as #dogpile::__macro::Several>::Value);
         let (entries, veto) =
             (self.entries(&quote!(#names.iter().cloned())), self.multi_veto(many, &value));
@@ -247,8 +254,8 @@ impl Code {
         let signature = self.signature(name);
         quote! {
             #signature {
-                let #names = #name::make_keys(&#keys);
-                let #made = #entries #veto .try_get_or_create(|#asked| {
+                let #names = #owner::make_keys(&#keys);
+                let #made = #entries #veto .#method(|#asked| {
                     let #asked = #dogpile::__macro::asked(&#keys[..], &#names, &#asked);
                     #(let #others = ::core::clone::Clone::clone(&#others);)*
                     #creation
@@ -279,10 +286,11 @@ impl Code {
         let pairs = quote!(#given.iter().map(|(#one, #made)| (#one, #made)));
         let set = self.multi_engine(&quote!(set_multi::<#stored, _, _>), &pairs);
         let delete = self.multi_engine(&quote!(delete_multi), &quote!(Self::make_keys(&#keys)));
-        let refresh = self.multi_refresh(many, &value, &set);
+        let refresh = format_ident!("refresh");
+        let refresh = self.multi_creating(many, &refresh, &quote!(Self), &quote!(try_refresh));
         let make_key = self.multi_key(many, &one);
         quote! {
-            /// Makes the values anew, whatever is stored, and stores them.
+            /// Creates the values, whatever is stored, and stores them.
             #vis #refresh
 
             /// The stored values that are fresh, in the order of the keys.
@@ -326,33 +334,6 @@ impl Code {
 
             fn make_key<'keys>(#one: &#key) -> ::std::string::String {
                 #make_key
-            }
-        }
-    }
-
-    fn multi_refresh(&self, many: &Many, value: &Tokens, set: &Tokens) -> Tokens {
-        let dogpile = &self.options.dogpile;
-        let Many { keys, container, .. } = many;
-        let [asked, made, given, one] = ["asked", "made", "values", "one"].map(hygienic);
-        let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
-        let signature = self.signature(&format_ident!("refresh"));
-        let own = self.options.should_cache.as_ref();
-        let veto = own.map(|own| quote!(#dogpile::__macro::check::<#value, _>(#own)));
-        let veto = veto.unwrap_or_else(|| quote!(|_: &#value| true));
-        quote! {
-            #signature {
-                let #asked = #keys.to_vec();
-                let #made: ::core::result::Result<#container, _> = #call;
-                if let ::core::result::Result::Ok(#made) = &#made {
-                    let #given = #dogpile::__macro::SeveralBy::pairs(#made, &#keys[..], #veto);
-                    let #given: ::std::vec::Vec<_> = #given
-                        .into_iter()
-                        .map(|(#one, #made)| (Self::make_key(#one), #made))
-                        .collect();
-                    // A cache that fails has counted it.
-                    let _ = #set;
-                }
-                #settled
             }
         }
     }

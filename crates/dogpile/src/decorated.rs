@@ -184,13 +184,6 @@ pub trait SeveralBy<Q>: Several + Sized {
 
     /// What the function returns for `keys`, from the values in their order.
     fn collect(keys: &[Q], values: Vec<Self::Stored>) -> Self;
-
-    /// Keys and values to store, of what was made for `keys`.
-    fn pairs<'k>(
-        &self,
-        keys: &'k [Q],
-        should_cache: impl Fn(&Self::Value) -> bool,
-    ) -> Vec<(&'k Q, Self::Stored)>;
 }
 
 impl<V: Clone> Several for Vec<V> {
@@ -213,11 +206,6 @@ impl<Q, V: Clone> SeveralBy<Q> for Vec<V> {
 
     fn collect(_keys: &[Q], values: Vec<V>) -> Self {
         values
-    }
-
-    fn pairs<'k>(&self, keys: &'k [Q], should_cache: impl Fn(&V) -> bool) -> Vec<(&'k Q, V)> {
-        let pairs = keys.iter().zip(self).filter(|(_, value)| should_cache(value));
-        pairs.map(|(key, value)| (key, value.clone())).collect()
     }
 }
 
@@ -248,16 +236,6 @@ macro_rules! maps {
                 fn collect(keys: &[Q], values: Vec<Option<V>>) -> Self {
                     let there = keys.iter().zip(values);
                     there.filter_map(|(key, value)| Some((key.clone(), value?))).collect()
-                }
-
-                fn pairs<'k>(
-                    &self,
-                    keys: &'k [Q],
-                    should_cache: impl Fn(&V) -> bool,
-                ) -> Vec<(&'k Q, Option<V>)> {
-                    let there = keys.iter().filter_map(|key| Some((key, self.get(key)?)));
-                    let there = there.filter(|(_, value)| should_cache(value));
-                    there.map(|(key, value)| (key, Some(value.clone()))).collect()
                 }
             }
         )*

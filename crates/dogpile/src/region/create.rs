@@ -79,25 +79,23 @@ where
         self.run(observed(&self.site, creator), behind).await
     }
 
-    /// The value of the one key, created whatever is stored.
+    /// The values of all keys, created whatever is stored.
     pub(crate) async fn anew<'a, E: Send + 'a>(
         &self,
         creator: Creator<'a, T, E>,
-    ) -> Result<Answer<T>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, Failure<E>>
     where
         C: 'a,
     {
         let site = &*self.site;
         site.core.refresh_invalidation().await;
-        let guard = site.claim_refresh(0).await?;
+        let everything: Vec<usize> = (0..site.keys.len()).collect();
+        let guards = site.claim_refresh(&everything).await?;
         let mut creator = observed(&self.site, creator);
-        match create_won(site, &mut creator, vec![(0, guard)]).await {
-            Ok(mut values) => match values.pop() {
-                Some(Got { value, ct }) => {
-                    Ok(Answer { value, status: Status::Created, ct, now: ct })
-                }
-                None => unreachable!("one key has one value"),
-            },
+        let won = everything.into_iter().zip(guards).collect();
+        let answer = |Got { value, ct }| Answer { value, status: Status::Created, ct, now: ct };
+        match create_won(site, &mut creator, won).await {
+            Ok(values) => Ok(values.into_iter().map(answer).collect()),
             Err(Stop::Creator(error)) => Err(Failure::Creator(error)),
             Err(Stop::Fault(fault)) => Err(Failure::Cache(fault)),
         }

@@ -176,7 +176,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
         let creator = OneCreator::new(creator);
-        let result = creation.anew(creator.for_lock()).await.map(|answer| vec![answer]);
+        let result = creation.anew(creator.for_lock()).await;
         creator.settle(&creation, result, S::STRICT).await
     }
 

@@ -164,26 +164,51 @@ where
         Ok(claims.collect())
     }
 
-    /// Takes a key over, to refresh what is stored under it. Waits only for another
-    /// program's lock.
-    pub(crate) async fn claim_refresh(&self, index: usize) -> Result<Guard, Error> {
+    /// Takes keys over, to refresh what is stored under them. Waits only for other
+    /// programs' locks.
+    pub(crate) async fn claim_refresh(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
+        let guards = self.seize_as(ClaimMode::Refresh, indexes).await?;
+        let mut claimed = Vec::with_capacity(guards.len());
+        for (&index, (local, claim)) in indexes.iter().zip(guards) {
+            let lease = match claim {
+                Some(Claimed::Won(lease)) => Some(lease),
+                Some(Claimed::Held) => self.wait_to_refresh(index).await?,
+                Some(Claimed::Changed(_)) | None => None,
+            };
+            claimed.push(Guard { is_refresh: true, ..Guard::new(local, lease) });
+        }
+        Ok(claimed)
+    }
+
+    /// Takes keys over in this process, and tries to in the backend; no outcome where
+    /// that failed.
+    async fn seize_as(
+        &self,
+        mode: ClaimMode,
+        indexes: &[usize],
+    ) -> Result<Vec<(KeyGuard, Option<Claimed>)>, Error> {
+        let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
+        let locals: Vec<_> = keys.iter().map(|key| self.core.shared.keys.take_over(key)).collect();
+        let wanted = keys.iter().map(|key| Wanted::new(key, mode)).collect();
+        let claims = self.core.backend.claim(wanted).await;
+        let claims = claims.map(|claims| claims.into_iter().map(Some).collect());
+        let claims: Vec<_> =
+            self.survive("claim", claims, || keys.iter().map(|_| None).collect())?;
+        Ok(locals.into_iter().zip(claims).collect())
+    }
+
+    /// Waits for another program's lock, within the wait limit.
+    async fn wait_to_refresh(&self, index: usize) -> Result<Option<Lease>, Error> {
         let key = self.keys[index].stored.as_str();
-        let local = self.core.shared.keys.take_over(key);
-        let patience = self.patience();
         let claimed = self.claim_until_won(key, ClaimMode::Refresh);
-        let lease = match patience {
-            None => claimed.await?,
-            Some(Patience { terms: Terms { limit, .. }, timer }) => {
-                match first_of(claimed, timer).await {
-                    Some(claimed) => claimed?,
-                    None if self.strict => {
-                        return Err(self.fault(index, LockError::WaitedTooLong { limit }));
-                    }
-                    None => None,
-                }
-            }
+        let Some(Patience { terms: Terms { limit, .. }, timer }) = self.patience() else {
+            return claimed.await;
         };
-        Ok(Guard { is_refresh: true, ..Guard::new(local, lease) })
+        match first_of(claimed, timer).await {
+            Some(claimed) => claimed,
+            None if self.strict => Err(self.fault(index, LockError::WaitedTooLong { limit })),
+            None => Ok(None),
+        }
     }
 
     async fn claim_until_won(&self, key: &str, mode: ClaimMode) -> Result<Option<Lease>, Error> {
@@ -490,15 +515,10 @@ where
     }
 
     async fn seize(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
-        let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
-        let locals: Vec<_> = keys.iter().map(|key| self.core.shared.keys.take_over(key)).collect();
-        let wanted = keys.iter().map(|key| Wanted::new(key, ClaimMode::TakeOver)).collect();
-        let claims = self.core.backend.claim(wanted).await;
-        let claims =
-            self.survive("claim", claims, || keys.iter().map(|_| Claimed::Held).collect())?;
-        let guards = locals.into_iter().zip(claims).map(|(local, claim)| match claim {
-            Claimed::Won(lease) => Guard::new(local, Some(lease)),
-            Claimed::Changed(_) | Claimed::Held => Guard::new(local, None),
+        let seized = self.seize_as(ClaimMode::TakeOver, indexes).await?;
+        let guards = seized.into_iter().map(|(local, claim)| match claim {
+            Some(Claimed::Won(lease)) => Guard::new(local, Some(lease)),
+            Some(Claimed::Changed(_) | Claimed::Held) | None => Guard::new(local, None),
         });
         Ok(guards.collect())
     }

@@ -2,12 +2,15 @@
 //!
 //! - `io`: the thread that looks after connections; `timer`: its timers;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
+//! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
 //! - `builder`: the options that they have alike;
 //! - `tls`: certificates, and TLS for connections that are made here.
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod builder;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod finish;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod lease;

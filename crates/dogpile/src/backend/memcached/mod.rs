@@ -5,11 +5,13 @@
 //! - `protocol`, `wire`: what is said, and a connection that says it;
 //! - `placement`, `servers`: which server has a key, asking several;
 //! - `item`: what is stored for an entry;
-//! - `mutex`, `fused`: locks; claiming and committing;
+//! - `mutex`: locks; `claims`, `commits`: what keeps a creation from being stored over
+//!   a later change;
 //! - `look`: looking into it from outside.
 
+mod claims;
+mod commits;
 mod endpoint;
-mod fused;
 mod item;
 mod location;
 mod look;
@@ -27,7 +29,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Claimed, KeepsBytes, Seen};
+use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
 use crate::key::{self, Mangler};
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::Terms;
@@ -280,6 +282,9 @@ pub fn read_answers(is_binary: bool, bytes: &[u8]) -> usize {
 /// The longest key that a server takes, in bytes.
 const LONGEST_KEY: usize = 250;
 
+/// The beginning of the key of a mark; see [`mark_key`](super::mark_key).
+const MARK: &str = "_mark{";
+
 /// Keys that the server would take for something else must not reach it.
 fn check_key(key: &str) -> Result<(), BackendError> {
     if key.len() > LONGEST_KEY {
@@ -357,14 +362,15 @@ impl Backend for Memcached {
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        self.0.check_own(key)?;
         let (flags, value) = self.0.pack(key, &entry)?;
         let (ttl, only) = (self.0.ttl(), Only::Always);
-        changed(self.0.servers.ask(Request::Store { key, flags, value, ttl, only }).await)
+        self.0.change(vec![Request::Store { key, flags, value, ttl, only }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
         check_key(key)?;
-        changed(self.0.servers.ask(Request::Delete { key, number: None }).await)
+        self.0.change(vec![Request::Delete { key, number: None }]).await
     }
 
     /// The keys of servers that are away read as missing, unless all are away.
@@ -385,7 +391,7 @@ impl Backend for Memcached {
         let mut requests = Vec::with_capacity(entries.len());
         let mut refused = Ok(());
         for (key, entry) in entries {
-            match self.0.pack(key, entry) {
+            match self.0.check_own(key).and_then(|()| self.0.pack(key, entry)) {
                 Ok((flags, value)) => {
                     let (ttl, only) = (self.0.ttl(), Only::Always);
                     requests.push(Request::Store { key, flags, value, ttl, only });
@@ -393,30 +399,43 @@ impl Backend for Memcached {
                 Err(fault) => refused = Err(fault),
             }
         }
-        let answers = self.0.servers.ask_all(requests).await;
-        answers.into_iter().try_for_each(changed).and(refused)
+        self.0.change(requests).await.and(refused)
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let requests = keys.iter().map(|key| Request::Delete { key, number: None });
-        self.0.servers.ask_all(requests.collect()).await.into_iter().try_for_each(changed)
+        self.0.change(requests.collect()).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
         self.0.options.locks.then(|| AnyMutex::new(Locks(self.0.clone())))
     }
 
-    async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
+    fn orders_changes(&self) -> bool {
+        true
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
         self.0.claim(keys).await
     }
 
-    async fn commit(&self, entries: Vec<(&str, Entry, Lease)>) -> Result<Vec<bool>, BackendError> {
-        self.0.commit(entries).await
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        self.0.commit(changes).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) {
+        self.0.give_back(leases).await;
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {
-        Some(key::for_memcached(LONGEST_KEY - self.0.options.lock_prefix.len()))
+        // The lock's key is longer than the value's, and so is the mark's.
+        let most = self.0.options.lock_prefix.len().max(MARK.len() + 1);
+        Some(key::for_memcached(LONGEST_KEY - most))
     }
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {

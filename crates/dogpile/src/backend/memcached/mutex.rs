@@ -44,7 +44,11 @@ struct State {
 impl Grip {
     /// A lock that is about to be taken.
     pub(super) fn new(lock: String) -> Self {
-        let token = new_token().into_bytes().into();
+        Self::with_token(lock, new_token().into_bytes().into())
+    }
+
+    /// The same with a token that is there already.
+    pub(super) fn with_token(lock: String, token: Bytes) -> Self {
         let state = sync::Mutex::new(State { number: None, began: Some(Instant::now()) });
         Self { lock, token, state }
     }
@@ -61,11 +65,6 @@ impl Grip {
 
     pub(super) fn number(&self) -> Option<u64> {
         self.state.lock().number
-    }
-
-    /// Has the lease certainly not ended yet?
-    pub(super) fn is_fresh(&self, lease: Duration) -> bool {
-        self.state.lock().began.is_some_and(|began| began.elapsed() < lease)
     }
 
     /// The request that takes the lock, or takes it anew.
@@ -162,9 +161,11 @@ impl Shared {
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let grips = vec![Grip::new(self.0.lock_key(key)?)];
-        let taken = self.0.take(grips).await?.pop();
+        let began = Instant::now();
+        let answers = self.0.servers.ask_all(self.0.takings(&grips)).await;
+        let taken = self.0.taken(grips, answers, began).pop();
         let taken = taken.ok_or_else(|| BackendError::other("a lock was not answered for"))??;
-        Ok(taken.map(Lease::new))
+        Ok(taken.ok().map(Lease::new))
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
@@ -174,10 +175,12 @@ impl Mutex for Locks {
     }
 
     async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
-        let Some(held) = lease.get::<super::fused::Won>() else {
-            return Err(BackendError::other("this is no lease of a memcached lock"));
+        let Some(held) = lease.get::<Held>() else {
+            return Err(BackendError::other("lease belongs to a different backend"));
         };
-        held.unlock(&self.0).await
+        self.0.release(&held.grip).await?;
+        held.is_over();
+        Ok(())
     }
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
+use super::MARK;
 use super::endpoint::{Address, Target};
 use super::placement::Placement;
 use super::protocol::{Broken, Reply, Request};
@@ -46,9 +47,10 @@ impl Servers {
         Self { all, names, placement }
     }
 
-    /// The index of the server that has `key`.
+    /// The index of the server that has `key`. A mark is where its value is.
     pub(super) fn of(&self, key: &str) -> usize {
-        self.placement.of(key, &self.names)
+        let marked = key.strip_prefix(MARK).and_then(|rest| rest.strip_suffix('}'));
+        self.placement.of(marked.unwrap_or(key), &self.names)
     }
 
     /// Is there only one?

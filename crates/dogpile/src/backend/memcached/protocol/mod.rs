@@ -18,6 +18,8 @@ pub(super) enum Request<'a> {
     Get { key: &'a str, value: bool },
     /// Stores an item. `ttl` is in the form that servers understand.
     Store { key: &'a str, flags: u32, value: Bytes, ttl: u32, only: Only },
+    /// Gives the item another time to live.
+    Touch { key: &'a str, ttl: u32 },
     /// Removes the item, or only the one of this number.
     Delete { key: &'a str, number: Option<u64> },
 }
@@ -25,7 +27,10 @@ pub(super) enum Request<'a> {
 impl<'a> Request<'a> {
     pub(super) fn key(&self) -> &'a str {
         match self {
-            Self::Get { key, .. } | Self::Store { key, .. } | Self::Delete { key, .. } => key,
+            Self::Get { key, .. }
+            | Self::Store { key, .. }
+            | Self::Touch { key, .. }
+            | Self::Delete { key, .. } => key,
         }
     }
 }
