@@ -133,7 +133,7 @@ pub async fn a_change_ends_claims(fixture: Fixture) {
         let Some(other) = other else { continue };
         for change in ["set", "delete", "set_multi", "delete_multi"] {
             for before in [None, Some(CT)] {
-                let key = fixture.key(&format!("{peer} {change} {before:?}"));
+                let key = fixture.key(&format!("{peer}-{change}-{}", before.is_some()));
                 if let Some(ct) = before {
                     backend.set(&key, fixture.entry("before", ct)).await.unwrap();
                 }
@@ -163,7 +163,7 @@ pub async fn a_change_ends_claims(fixture: Fixture) {
 pub async fn a_refresh_takes_over(fixture: Fixture) {
     let backend = &fixture.backend;
     let other = fixture.peer.as_ref().unwrap_or(backend);
-    let key = fixture.key("taken over");
+    let key = fixture.key("taken-over");
     let commit = async |backend: &AnyBackend, lease, text, ct| {
         let entry = Some(fixture.entry(text, ct));
         backend.commit(vec![Commit { key: &key, entry, lease }]).await.unwrap() == [true]

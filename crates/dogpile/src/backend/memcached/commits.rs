@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::claims::{Claim, entry_of};
 use super::protocol::{Only, Reply, Request};
+use super::servers::Answer;
 use super::{Shared, item, strange};
 use crate::backend::{BackendError, ClaimMode, Commit, Seen};
 use crate::lock::Lease;
@@ -50,8 +51,17 @@ impl Shared {
     }
 
     async fn commit_all(self: Arc<Self>, bound: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
-        let requests = bound.iter().flat_map(|bound| self.storing(bound)).collect();
-        let mut answers = self.servers.ask_all(requests).await.into_iter();
+        let mut requests: Vec<_> = bound.iter().flat_map(|bound| self.storing(bound)).collect();
+        let count = requests.len();
+        // On one server the claims are given up in the same round trip.
+        let together = |bound: &&Bound| self.servers.are_one() && !bound.may_store_anew();
+        let (now, later): (Vec<&Bound>, Vec<&Bound>) = bound.iter().partition(together);
+        let now: Vec<&Claim> = now.iter().map(|bound| &bound.claim).collect();
+        let later: Vec<&Claim> = later.iter().map(|bound| &bound.claim).collect();
+        requests.extend(giving_up(&now));
+        let mut answers = self.servers.ask_all(requests).await;
+        note_given_up(&now, answers.split_off(count));
+        let mut answers = answers.into_iter();
         let mut outcomes = Vec::with_capacity(bound.len());
         for bound in &bound {
             let stored = answers.next();
@@ -63,7 +73,7 @@ impl Shared {
             };
             outcomes.push(outcome);
         }
-        self.give_up_all(bound.iter().map(|bound| &bound.claim)).await;
+        self.give_up_all(&later).await;
         outcomes.into_iter().collect()
     }
 
@@ -106,7 +116,7 @@ impl Shared {
             (Reply::Done { number }, Some(looked)) => self.confirm(bound, number, &looked).await,
             (Reply::Done { .. }, None) => Ok(true),
             // An overtaken refresh may have removed what was there.
-            (Reply::Missing, None) if bound.claim.mode.takes_over() => {
+            (Reply::Missing, None) if bound.may_store_anew() => {
                 Box::pin(self.store_anew(bound)).await
             }
             (Reply::Missing, _) => self.come_too_late(bound).await,
@@ -206,30 +216,12 @@ impl Shared {
 
     /// Gives up a claim: its lock and its mark.
     pub(super) async fn give_up(&self, claim: &Claim) {
-        self.give_up_all(std::iter::once(claim)).await;
+        self.give_up_all(&[claim]).await;
     }
 
-    async fn give_up_all<'c>(&self, claims: impl Iterator<Item = &'c Claim>) {
-        let claims: Vec<&Claim> = claims.collect();
-        let mut requests = Vec::with_capacity(2 * claims.len());
-        for claim in &claims {
-            let Claim { held, mark, .. } = claim;
-            requests.push(Request::Delete { key: &mark.key, number: Some(mark.number) });
-            if let Some(held) = held {
-                // Every lock that was taken has one.
-                let number = Some(held.grip.number().unwrap_or(u64::MAX));
-                requests.push(Request::Delete { key: &held.grip.lock, number });
-            }
-        }
-        let mut answers = self.servers.ask_all(requests).await.into_iter();
-        for Claim { held, .. } in claims {
-            let _mark = answers.next();
-            let Some(held) = held else { continue };
-            // A lock whose number has changed, by a renewal perhaps, is freed when it is
-            // dropped.
-            if matches!(answers.next(), Some(Ok(Reply::Done { .. } | Reply::Missing))) {
-                held.is_over();
-            }
+    async fn give_up_all(&self, claims: &[&Claim]) {
+        if !claims.is_empty() {
+            note_given_up(claims, self.servers.ask_all(giving_up(claims)).await);
         }
     }
 
@@ -250,7 +242,40 @@ impl Shared {
     }
 }
 
+/// What gives claims up: the marks, and the locks that there are.
+fn giving_up<'c>(claims: &[&'c Claim]) -> Vec<Request<'c>> {
+    let mut requests = Vec::with_capacity(2 * claims.len());
+    for Claim { held, mark, .. } in claims {
+        requests.push(Request::Delete { key: &mark.key, number: Some(mark.number) });
+        if let Some(held) = held {
+            // Every lock that was taken has one.
+            let number = Some(held.grip.number().unwrap_or(u64::MAX));
+            requests.push(Request::Delete { key: &held.grip.lock, number });
+        }
+    }
+    requests
+}
+
+/// A lock whose number has changed, by a renewal perhaps, is left to be freed when it is
+/// dropped.
+fn note_given_up(claims: &[&Claim], answers: Vec<Answer>) {
+    let mut answers = answers.into_iter();
+    for Claim { held, .. } in claims {
+        let _mark = answers.next();
+        if let Some(held) = held
+            && matches!(answers.next(), Some(Ok(Reply::Done { .. } | Reply::Missing)))
+        {
+            held.is_over();
+        }
+    }
+}
+
 impl Bound {
+    /// May what was there have been removed by a refresh that this one has overtaken?
+    fn may_store_anew(&self) -> bool {
+        self.claim.mode.takes_over() && self.claim.before.number.is_some()
+    }
+
     /// Does the mark decide whether what was stored stays?
     fn looks(&self) -> bool {
         self.item.is_some() && self.claim.before.number.is_none()
