@@ -233,6 +233,51 @@ async fn a_deleted_file_is_begun_anew() {
     assert!(payload(&File::open(&path).unwrap(), "other").await.is_some());
 }
 
+/// A process that works with a file holds SQLite's locks on it, or the next peer that
+/// closes takes itself for the last one and removes the log from under it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_in_use_is_locked_whatever_else_is_opened() {
+    let (_directory, path) = place();
+    filled(&path).await;
+    let index = path.with_file_name("cache.db-shm");
+    // The thread that filled it may take a moment to end.
+    wait_until(|| !index.exists());
+    let assert_locked = |when: &str| {
+        for file in [&path, &index] {
+            let lockers = dogpile_testkit::lockers(file);
+            assert!(lockers.contains(&std::process::id()), "{when}: {}", file.display());
+        }
+    };
+    let file = File::open(&path).unwrap();
+    assert!(payload(&file, "key-1").await.is_some());
+    assert_locked("read");
+    file.set("key-1", entry(b"2", 2.0)).await.unwrap();
+    assert_locked("written");
+    let other = File::open(&path).unwrap();
+    assert_locked("opened again");
+    other.set("key-2", entry(b"2", 2.0)).await.unwrap();
+    drop(other);
+    drop(Connection::open(&path).unwrap());
+    assert_locked("the other was dropped");
+    assert_eq!(payload(&file, "key-2").await.unwrap(), b"2");
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let itself = path.with_file_name(format!("cache.db{suffix}"));
+        let fault = File::builder(&path).lock_file(&itself).open().unwrap_err();
+        assert!(fault.to_string().contains("not a lock file"), "{fault}");
+    }
+    assert_locked("a lock file was refused");
+}
+
+#[cfg(target_os = "linux")]
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not come to that");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A disk that is full: an error for who stores, and the application goes on.
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_nothing_worse() {

@@ -8,7 +8,7 @@
 
 use std::ffi::c_int;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +23,6 @@ use crate::value::{Entry, MAX_HEADER};
 const APPLICATION_ID: i32 = 0x646f_6770;
 /// The version of our tables.
 const SCHEMA_VERSION: i32 = 1;
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What an entry takes in the file, nearly: its key is in the table and in its
 /// index.
@@ -127,7 +126,7 @@ const SETUP_PAUSE: Duration = Duration::from_millis(10);
 /// Opens the file at `path`, makes it if there is none, and adds our tables
 /// to one that Python made.
 pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Trouble> {
-    check_header(path)?;
+    check_path(path).map_err(Trouble::Fault)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(busy_timeout)?;
     for _ in 0..SETUP_TRIES {
@@ -150,7 +149,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Trouble> {
 
 /// A reading connection to a file that needs no set-up; `None` if it does.
 pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, Trouble> {
-    if check_header(path)? == Header::Absent {
+    if is_empty(path)? {
         return Ok(None);
     }
     let connection = open_reader(path)?;
@@ -181,27 +180,12 @@ pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
     Err(BackendError::unavailable(problem))
 }
 
-#[derive(PartialEq, Eq)]
-enum Header {
-    /// There is no file, or an empty one.
-    Absent,
-    Good,
-}
-
-/// A file that is there must be empty or begin as SQLite's do.
-fn check_header(path: &Path) -> Result<Header, Trouble> {
+/// Is there nothing in the file yet, or no file? Only its metadata are asked: whoever
+/// opens and closes a database's file outside SQLite drops all locks that the process
+/// holds on it, and the next peer to close takes itself for the last one.
+fn is_empty(path: &Path) -> Result<bool, Trouble> {
     check_path(path).map_err(Trouble::Fault)?;
-    let mut header = Vec::new();
-    match fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut header)) {
-        Ok(0) => Ok(Header::Absent),
-        Ok(_) if header == SQLITE_MAGIC => Ok(Header::Good),
-        Ok(_) => Err(Trouble::Damaged("it does not begin as a SQLite database does".to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Header::Absent),
-        Err(error) => {
-            let message = format!("`{}` cannot be read: {error}", path.display());
-            Err(Trouble::Fault(BackendError::unavailable(message)))
-        }
-    }
+    Ok(fs::metadata(path).map_or(true, |found| found.len() == 0))
 }
 
 fn set_up(connection: &Connection) -> Result<(), Trouble> {

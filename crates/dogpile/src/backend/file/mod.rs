@@ -210,7 +210,7 @@ impl FileBuilder {
     }
 
     /// Where the lock file is: the path of the cache with `.lock` after it by
-    /// default. All who share the cache must name the same.
+    /// default. All who share the cache must name the same. It cannot be the cache itself.
     pub fn lock_file(mut self, path: impl AsRef<Path>) -> Self {
         self.lock_file = Some(path.as_ref().to_owned());
         self
@@ -235,6 +235,10 @@ impl FileBuilder {
         let place = Arc::new(Place::new(&self.path));
         database::check_path(&self.path)?;
         let lock_file = self.lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
+        if place.is_sqlites(&lock_file) {
+            let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
+            return Err(BackendError::unavailable(message));
+        }
         let locks = Locks::open(&lock_file)?;
         let writer = Writer::new(options.clone(), place.clone(), locks.clone());
         let readers = Readers::new(place.clone());

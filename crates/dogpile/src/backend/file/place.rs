@@ -49,6 +49,16 @@ impl Place {
         opened == identity(&self.path)
     }
 
+    /// Is `path` the database, or a file that SQLite keeps beside it? Nobody but SQLite
+    /// may open these: closing them would drop its locks.
+    pub(super) fn is_sqlites(&self, path: &Path) -> bool {
+        ["", "-wal", "-shm", "-journal"].iter().any(|suffix| {
+            let own = with_suffix(&self.path, suffix);
+            let same_name = std::path::absolute(&own).ok() == std::path::absolute(path).ok();
+            same_name || cfg!(unix) && identity(path).is_some_and(|it| identity(&own) == Some(it))
+        })
+    }
+
     /// Renames the file and what belongs to it, so that a new one can begin;
     /// what it is called now.
     pub(super) fn move_aside(&self) -> io::Result<PathBuf> {
