@@ -205,13 +205,16 @@ impl Worker {
                     self.recover(&why)?;
                     last = why;
                 }
-                Err(Trouble::Replaced) => self.connection = None,
+                Err(Trouble::Replaced) => {
+                    self.connection = None;
+                    "another file was put in its place".clone_into(&mut last);
+                }
                 Err(Trouble::Busy) => return Err(self.kept_locked()),
                 Err(Trouble::Fault(fault)) => return Err(fault),
             }
         }
         let path = self.place.path.display();
-        Err(BackendError::unavailable(format!("`{path}` is damaged again and again: {last}")))
+        Err(BackendError::unavailable(format!("`{path}` failed {TRIES} times in a row: {last}")))
     }
 
     fn kept_locked(&self) -> BackendError {
@@ -224,9 +227,8 @@ impl Worker {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.place.about_to_open();
-            self.connection = Some(database::open(&self.place.path, self.options.busy_timeout)?);
-            self.place.opened_now();
+            let timeout = self.options.busy_timeout;
+            self.connection = Some(self.place.open(|path| database::open(path, timeout))?);
         }
         self.connection.as_ref().ok_or(Trouble::Replaced)
     }
