@@ -2,6 +2,7 @@
 //! another process's transaction on its executor's thread. What is asked of it
 //! while it is busy becomes one transaction.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -39,14 +40,14 @@ enum Request {
 /// this is dropped, with all done that it was asked.
 pub(super) struct Writer {
     requests: OnceLock<Sender<Request>>,
-    /// Until the thread starts.
-    worker: Mutex<Option<Worker>>,
+    /// Until the thread takes it: one that cannot be started leaves it to the next.
+    worker: Arc<Mutex<Option<Worker>>>,
 }
 
 impl Writer {
     pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
         let worker = Worker { options, place, locks, connection: None, purged: f64::MIN };
-        Self { requests: OnceLock::new(), worker: Mutex::new(Some(worker)) }
+        Self { requests: OnceLock::new(), worker: Arc::new(Mutex::new(Some(worker))) }
     }
 
     /// Opens the file on this thread, makes it and repairs it if need be.
@@ -59,20 +60,28 @@ impl Writer {
 
     fn send(&self, request: Request) -> Outcome {
         if self.requests.get().is_none() {
-            self.start()?;
+            self.start(thread::Builder::new())?;
         }
         self.requests.get().ok_or_else(gone)?.send(request).map_err(|_| gone())
     }
 
-    fn start(&self) -> Outcome {
-        let mut waiting = self.worker.lock();
-        let Some(worker) = waiting.take() else { return Ok(()) };
+    fn start(&self, thread: thread::Builder) -> Outcome {
+        let waiting = self.worker.lock();
+        if waiting.is_none() || self.requests.get().is_some() {
+            return Ok(());
+        }
         let (requests, receiver) = mpsc::channel();
-        let thread = thread::Builder::new().name("dogpile-file".into());
-        // A worker whose thread cannot be started is lost with its closure.
-        let started = thread.spawn(move || worker.serve(&receiver));
-        started.map_err(BackendError::unavailable)?;
-        // Nobody else sets it: the worker can be taken once.
+        let place = self.worker.clone();
+        let serve = move || {
+            let worker = place.lock().take();
+            if let Some(worker) = worker {
+                worker.serve(&receiver);
+            }
+        };
+        thread.name("dogpile-file".into()).spawn(serve).map_err(|error| {
+            BackendError::unavailable(format!("the cache file's writer cannot be started: {error}"))
+        })?;
+        // Nobody else sets it while the worker is locked.
         let _ = self.requests.set(requests);
         Ok(())
     }
@@ -81,7 +90,7 @@ impl Writer {
     pub(super) async fn write(&self, changes: Vec<Change>) -> Outcome {
         let (done, outcome) = oneshot::channel();
         self.send(Request::Write { changes, done })?;
-        outcome.await.map_err(|_| gone())?
+        outcome.await.map_err(|_| panicked())?
     }
 
     /// Does `work` on the writer's connection.
@@ -114,12 +123,16 @@ impl Writer {
             then(worker);
         };
         self.send(Request::Other(Box::new(request)))?;
-        answer.await.map_err(|_| gone())?
+        answer.await.map_err(|_| panicked())?
     }
 }
 
 fn gone() -> BackendError {
     BackendError::unavailable("the cache file's writer has ended")
+}
+
+fn panicked() -> BackendError {
+    BackendError::other("the cache file's writer panicked")
 }
 
 /// As many requests as one transaction takes.
@@ -150,12 +163,22 @@ impl Worker {
                 next = more.then(|| requests.try_recv().ok()).flatten();
             }
             if !writes.is_empty() {
-                self.write(writes);
+                self.or_drop(|worker| worker.write(writes));
             }
             if let Some(Request::Other(work)) = next {
-                work(&mut self);
+                self.or_drop(work);
             }
         }
+    }
+
+    /// Does `work`. If it panics, its connection may be within a transaction and is closed:
+    /// what is asked next has nothing to do with it.
+    fn or_drop<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+        if done.is_err() {
+            self.connection = None;
+        }
+        done.ok()
     }
 
     /// All of `writes` as one transaction; where that fails, each as its own,
@@ -199,7 +222,8 @@ impl Worker {
     ) -> Result<T, BackendError> {
         let mut last = String::new();
         for _ in 0..TRIES {
-            match self.connection().and_then(&mut work) {
+            let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
+            match tried.unwrap_or_else(|| Err(Trouble::Fault(panicked()))) {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Damaged(why)) => {
                     self.recover(&why)?;
@@ -299,5 +323,51 @@ pub(super) fn keep_within(
             database::recount(connection)?;
             counted = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, File};
+    use crate::value::Entry;
+
+    fn file() -> (tempfile::TempDir, File) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = File::open(directory.path().join("cache.db")).unwrap();
+        (directory, file)
+    }
+
+    async fn is_stored(file: &File, key: &str) -> bool {
+        file.get(key).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_request_only() {
+        let (_directory, file) = file();
+        let broken = file.0.writer.ask(|connection| {
+            connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM Dict")?;
+            if connection.is_autocommit() { Ok(()) } else { panic!("on purpose") }
+        });
+        let fault = broken.await.unwrap_err();
+        assert!(fault.to_string().contains("panicked"), "{fault}");
+        file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
+        assert!(is_stored(&file, "k").await);
+        // After the answer, too.
+        let late = file.0.writer.ask_and(|_| Ok(()), |_| panic!("on purpose"));
+        late.await.unwrap();
+        file.delete("k").await.unwrap();
+        assert!(!is_stored(&file, "k").await);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_cannot_be_started_is_started_by_the_next_request() {
+        let (_directory, file) = file();
+        // More than there is of the address space.
+        let impossible = thread::Builder::new().stack_size(1 << 60);
+        let fault = file.0.writer.start(impossible).unwrap_err();
+        assert!(fault.to_string().contains("cannot be started"), "{fault}");
+        file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
+        assert!(is_stored(&file, "k").await);
     }
 }
