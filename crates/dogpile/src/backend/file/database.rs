@@ -10,7 +10,7 @@ use std::ffi::c_int;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
@@ -119,8 +119,8 @@ pub(super) struct Size {
     pub(super) bytes: u64,
 }
 
-/// How long set-up goes on trying while other processes do the same.
-const SETUP_TRIES: u32 = 200;
+/// How long set-up goes on trying while other processes do the same, at least.
+const SETUP_LIMIT: Duration = Duration::from_secs(2);
 const SETUP_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens the file at `path`, makes it if there is none, and adds our tables
@@ -129,14 +129,16 @@ pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Tr
     check_path(path).map_err(Trouble::Fault)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(busy_timeout)?;
-    for _ in 0..SETUP_TRIES {
+    let began = Instant::now();
+    loop {
         match set_up(&connection) {
-            // Switching to WAL does not wait by itself.
-            Err(Trouble::Busy) => std::thread::sleep(SETUP_PAUSE),
+            // Switching to WAL does not wait by itself; the rest does.
+            Err(Trouble::Busy) if began.elapsed() < busy_timeout.max(SETUP_LIMIT) => {
+                std::thread::sleep(SETUP_PAUSE);
+            }
             other => return other.map(|()| connection),
         }
     }
-    Err(Trouble::Busy)
 }
 
 /// A connection for reading. It never waits: what is busy is asked of the

@@ -36,6 +36,13 @@ enum Request {
     Other(Box<dyn FnOnce(&mut Worker) + Send>),
 }
 
+/// Why work was not done.
+enum Failure {
+    /// Another process has the file locked, and waiting did not help.
+    Locked,
+    Fault(BackendError),
+}
+
 /// The way to the thread, which starts with the first request and ends when
 /// this is dropped, with all done that it was asked.
 pub(super) struct Writer {
@@ -182,26 +189,31 @@ impl Worker {
     }
 
     /// All of `writes` as one transaction; where that fails, each as its own,
-    /// so that one caller's failure is not another's.
+    /// so that one caller's failure is not another's. A file that stays locked
+    /// is everybody's failure: waiting for it once is enough.
     fn write(&mut self, writes: Vec<Write>) {
         let all: Vec<&[Change]> = writes.iter().map(|(changes, _)| &changes[..]).collect();
         let mut stored = self.store(&all);
-        let alone = writes.len() == 1;
+        let each = writes.len() > 1 && matches!(stored, Err(Failure::Fault(_)));
         for (changes, done) in writes {
-            let outcome = match &stored {
-                Ok(()) => Ok(()),
-                Err(_) if alone => std::mem::replace(&mut stored, Ok(())),
-                Err(_) => self.store(&[&changes]),
+            if each && !matches!(stored, Err(Failure::Locked)) {
+                stored = self.store(&[&changes]);
+            }
+            let outcome = match stored {
+                Err(Failure::Locked) => Err(Failure::Locked),
+                _ => std::mem::replace(&mut stored, Ok(())),
             };
             // Whoever asked may be gone.
-            let _ = done.send(outcome);
+            let _ = done.send(outcome.map_err(|failure| self.fault(failure)));
         }
-        self.tidy();
+        if stored.is_ok() {
+            self.tidy();
+        }
     }
 
-    fn store(&mut self, writes: &[&[Change]]) -> Outcome {
+    fn store(&mut self, writes: &[&[Change]]) -> Result<(), Failure> {
         let options = self.options.clone();
-        self.run(|connection| {
+        self.attempt(|connection| {
             database::transaction(connection, |connection| {
                 for change in writes.iter().copied().flatten() {
                     match change {
@@ -214,36 +226,48 @@ impl Worker {
         })
     }
 
-    /// Does `work`; opens the file before if need be, and once more where it
-    /// turns out to be damaged or another.
     fn run<T>(
         &mut self,
-        mut work: impl FnMut(&Connection) -> Result<T, Trouble>,
+        work: impl FnMut(&Connection) -> Result<T, Trouble>,
     ) -> Result<T, BackendError> {
+        self.attempt(work).map_err(|failure| self.fault(failure))
+    }
+
+    /// Does `work`; opens the file before if need be, and once more where it
+    /// turns out to be damaged or another.
+    fn attempt<T>(
+        &mut self,
+        mut work: impl FnMut(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, Failure> {
         let mut last = String::new();
         for _ in 0..TRIES {
             let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
             match tried.unwrap_or_else(|| Err(Trouble::Fault(panicked()))) {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Damaged(why)) => {
-                    self.recover(&why)?;
+                    self.recover(&why).map_err(Failure::Fault)?;
                     last = why;
                 }
                 Err(Trouble::Replaced) => {
                     self.connection = None;
                     "another file was put in its place".clone_into(&mut last);
                 }
-                Err(Trouble::Busy) => return Err(self.kept_locked()),
-                Err(Trouble::Fault(fault)) => return Err(fault),
+                Err(Trouble::Busy) => return Err(Failure::Locked),
+                Err(Trouble::Fault(fault)) => return Err(Failure::Fault(fault)),
             }
         }
         let path = self.place.path.display();
-        Err(BackendError::unavailable(format!("`{path}` failed {TRIES} times in a row: {last}")))
+        let message = format!("`{path}` failed {TRIES} times in a row: {last}");
+        Err(Failure::Fault(BackendError::unavailable(message)))
     }
 
-    fn kept_locked(&self) -> BackendError {
+    fn fault(&self, failure: Failure) -> BackendError {
         let (path, limit) = (self.place.path.display(), self.options.busy_timeout);
-        BackendError::unavailable(format!("`{path}` was locked by another process for {limit:?}"))
+        let locked = || format!("`{path}` was locked by another process for {limit:?}");
+        match failure {
+            Failure::Locked => BackendError::unavailable(locked()),
+            Failure::Fault(fault) => fault,
+        }
     }
 
     fn connection(&mut self) -> Result<&Connection, Trouble> {
@@ -292,10 +316,11 @@ impl Worker {
         if let Some(age) = due {
             let before = now - age.as_secs_f64();
             let purge = |c: &Connection| database::purge(c, before, AT_ONCE);
-            if let Ok(purged) = self.run(|c| database::transaction(c, purge))
-                && purged < AT_ONCE
-            {
-                self.purged = now;
+            match self.run(|c| database::transaction(c, purge)) {
+                Ok(purged) if purged < AT_ONCE => self.purged = now,
+                Ok(_) => {}
+                // What keeps this from being done keeps the rest as well.
+                Err(_) => return,
             }
         }
         let _ = self.run(database::shrink);
@@ -358,6 +383,48 @@ mod tests {
         late.await.unwrap();
         file.delete("k").await.unwrap();
         assert!(!is_stored(&file, "k").await);
+    }
+
+    /// Holds the writer up until it is told to go on, so that what is asked meanwhile
+    /// becomes one batch.
+    fn hold_up(file: &File) -> mpsc::Sender<()> {
+        let (go, wait) = mpsc::channel();
+        let request = Request::Other(Box::new(move |_| wait.recv().unwrap_or_default()));
+        file.0.writer.send(request).unwrap();
+        go
+    }
+
+    /// Polls each of `futures` once and then waits for all, in their order.
+    async fn in_one_batch<F: Future>(file: &File, futures: Vec<F>) -> Vec<F::Output> {
+        let go = hold_up(file);
+        let go = async move { go.send(()).unwrap() };
+        futures_util::future::join(futures_util::future::join_all(futures), go).await.0
+    }
+
+    #[tokio::test]
+    async fn writes_that_find_the_file_locked_wait_for_it_once() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("cache.db");
+        let limit = std::time::Duration::from_millis(50);
+        let file = File::builder(&path).busy_timeout(limit).open().unwrap();
+        file.set("before", Entry::bytes("v", 1.0)).await.unwrap();
+        let other = std::sync::Mutex::new(Connection::open(&path).unwrap());
+        other.lock().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+        let write = async |n: usize| {
+            let written = file.set(&format!("k{n}"), Entry::bytes("v", 1.0)).await;
+            // The first to fail frees the file for whoever tries once more.
+            let other = other.lock().unwrap();
+            if !other.is_autocommit() {
+                other.execute_batch("ROLLBACK").unwrap();
+            }
+            written
+        };
+        let written = in_one_batch(&file, (0..40).map(write).collect()).await;
+        for outcome in written {
+            let fault = outcome.unwrap_err();
+            assert!(fault.to_string().contains("locked by another"), "{fault}");
+        }
+        file.set("after", Entry::bytes("v", 1.0)).await.unwrap();
     }
 
     #[tokio::test]
