@@ -1,9 +1,11 @@
 //! The file backend: values in one SQLite file, shared by the processes of a
 //! machine, no server (contract 7, Python's `dbm`).
 //!
-//! - `database`: the SQLite database, and everything that is said in SQL;
+//! - `schema`: how the SQLite database is opened and checked, and its tables;
+//! - `database`: what is asked of it;
 //! - `place`: the path, and whether its file is still the one opened;
-//! - `readers`, `writer`: the connections;
+//! - `readers`: the connections for reading;
+//! - `writer`, `worker`: the way to the thread that writes, and what that does;
 //! - `watcher`: being told of changes by other processes;
 //! - `collections`: whole tables, in parts;
 //! - `locks`: the creation locks between processes.
@@ -14,7 +16,9 @@ mod database;
 mod locks;
 mod place;
 mod readers;
+mod schema;
 mod watcher;
+mod worker;
 mod writer;
 
 use std::fmt;
@@ -34,7 +38,8 @@ use locks::Locks;
 use place::{Place, with_suffix};
 use readers::Readers;
 use watcher::Watcher;
-use writer::{Change, Writer};
+use worker::Change;
+use writer::Writer;
 
 /// One SQLite file, shared by all processes that open it. Clones share it.
 ///
@@ -233,7 +238,7 @@ impl FileBuilder {
     pub fn open(self) -> Result<File, BackendError> {
         let options = Arc::new(self.options);
         let place = Arc::new(Place::new(&self.path));
-        database::check_path(&self.path)?;
+        schema::check_path(&self.path)?;
         let lock_file = self.lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
         if place.is_sqlites(&lock_file) {
             let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
@@ -270,7 +275,7 @@ impl File {
         let frame = entry
             .to_frame()
             .ok_or_else(|| BackendError::refused("a file keeps bytes, not objects"))?;
-        let (cost, most) = (database::cost(key, &frame), self.0.options.max_bytes);
+        let (cost, most) = (schema::cost(key, &frame), self.0.options.max_bytes);
         if cost > most {
             return Err(BackendError::refused(format!(
                 "the entry takes {cost} bytes, the whole cache file may take {most}: raise `max_bytes`"

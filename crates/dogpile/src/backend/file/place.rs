@@ -42,13 +42,13 @@ impl Place {
         &self,
         mut open: impl FnMut(&Path) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let (found, made) = match identity(&self.path) {
-            Some(found) => (found, None),
-            // Held meanwhile: SQLite clears up after its last connection.
-            None => {
-                let made = open(&self.path)?;
-                (identity(&self.path).ok_or(Trouble::Replaced)?, Some(made))
-            }
+        // Held until the file is opened again: SQLite clears up after its last connection.
+        let mut made = None;
+        let found = if let Some(found) = identity(&self.path) {
+            found
+        } else {
+            made = Some(open(&self.path)?);
+            identity(&self.path).ok_or(Trouble::Replaced)?
         };
         let opened = open(&self.path);
         drop(made);

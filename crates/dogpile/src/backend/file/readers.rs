@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::database::{self, Trouble};
 use super::place::Place;
+use super::schema;
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
 use crate::sync::Mutex;
@@ -46,7 +47,7 @@ impl Readers {
     /// Is there a file, sound and ours? Then its first connection is idle now;
     /// otherwise the writer has work to do.
     pub(super) fn find_ready(&self) -> Result<bool, BackendError> {
-        match self.place.open(database::open_ready) {
+        match self.place.open(schema::open_ready) {
             Ok(Some(connection)) => {
                 self.idle.lock().push((self.place.generation(), connection));
                 Ok(true)
@@ -88,7 +89,7 @@ impl Readers {
 
 impl Readers {
     fn open(&self) -> Result<Connection, Trouble> {
-        let opened = database::open_reader(&self.place.path);
+        let opened = schema::open_reader(&self.place.path);
         // It may be another file than the writer's, or none.
         if self.place.is_current() { opened } else { Err(Trouble::Replaced) }
     }
