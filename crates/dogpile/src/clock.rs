@@ -78,11 +78,12 @@ pub(crate) struct Timeline {
 }
 
 /// The smallest step that survives being a float of epoch seconds.
-const TICK: f64 = 1e-6;
+pub(crate) const TICK: f64 = 1e-6;
 
-/// A clock that was set back further than this is believed: the timeline
-/// follows it instead of running ahead of the wall for hours.
-const STEP_BACK: f64 = 1.0;
+/// A clock that was set back further than this, in seconds, is believed: the
+/// timeline follows it instead of running ahead of the wall for hours. Values from
+/// a clock that is ahead by no more than this are believed everywhere.
+const STEP_BACK: f64 = 60.0;
 
 impl Timeline {
     pub(crate) fn new() -> Self {

@@ -89,6 +89,7 @@ mod region;
 mod remote;
 pub mod stats;
 mod sync;
+mod token;
 pub mod value;
 
 /// Caches what a function returns, by its arguments (contract 5 and 6; Python's

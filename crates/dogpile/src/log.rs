@@ -64,6 +64,23 @@ pub(crate) fn outdated(region: &str, key: &str) {
     );
 }
 
+pub(crate) fn invalidates_alone(region: &str) {
+    event!(
+        WARN,
+        region,
+        "invalidated in this process only, although others share the backend: configure `shared_invalidation` to reach them"
+    );
+}
+
+pub(crate) fn invalidation_ignored(key: &str, seconds: f64) {
+    event!(
+        WARN,
+        key = %Lazy(key),
+        seconds,
+        "a stored invalidation lies in the future and is ignored: check the clocks of all machines"
+    );
+}
+
 pub(crate) fn lease_lost(region: &str, key: &str) {
     event!(
         WARN,

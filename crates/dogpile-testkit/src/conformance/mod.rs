@@ -105,6 +105,9 @@ macro_rules! conformance {
                 a_waiter_is_woken
                 a_claim_sees_what_was_stored_meanwhile
                 a_commit_stores_and_frees
+                a_change_ends_claims
+                a_refresh_takes_over
+                a_commit_can_remove
                 two_processes_create_once
             }
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dogpile::backend::{Claimed, Seen};
-use dogpile::lock::{AnyMutex, Mutex};
+use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Seen, Wanted};
+use dogpile::lock::{AnyMutex, Lease, Mutex};
 use tokio::task::JoinSet;
 
 use super::Fixture;
@@ -77,15 +77,16 @@ pub async fn a_claim_sees_what_was_stored_meanwhile(fixture: Fixture) {
     fixture.backend.set(&changed, fixture.entry("changed", CT + 1.0)).await.unwrap();
     let lease = mutex.try_lock(&held).await.unwrap().expect("the mutex is free");
     let wanted = [
-        (cold.as_str(), Seen::Nothing),
+        (&cold, Seen::Nothing),
         (&known, Seen::Created(CT)),
         (&changed, Seen::Created(CT)),
         (&held, Seen::Nothing),
     ];
-    let mut claims = fixture.backend.claim(&wanted).await.unwrap().into_iter();
+    let wanted = wanted.map(|(key, seen)| Wanted::new(key, ClaimMode::Create(seen)));
+    let mut claims = fixture.backend.claim(wanted.into()).await.unwrap().into_iter();
     for _ in 0..2 {
         let Some(Claimed::Won(lease)) = claims.next() else { panic!("the key is free") };
-        mutex.unlock(lease).await.unwrap();
+        fixture.backend.release(vec![lease]).await;
     }
     assert!(matches!(claims.next(), Some(Claimed::Changed(entry)) if text(&entry) == "changed"));
     assert!(matches!(claims.next(), Some(Claimed::Held)));
@@ -94,20 +95,111 @@ pub async fn a_claim_sees_what_was_stored_meanwhile(fixture: Fixture) {
     mutex.unlock(lease).await.unwrap();
 }
 
-/// A commit stores and gives the mutex up, for several keys at once.
-pub async fn a_commit_stores_and_frees(fixture: Fixture) {
-    let Some(mutex) = fixture.backend.mutex() else { return };
-    let keys = ["1", "2", "3"].map(|name| fixture.key(name));
-    let mut entries = Vec::new();
-    for key in &keys {
-        let lease = mutex.try_lock(key).await.unwrap().expect("the mutex is free");
-        entries.push((key.as_str(), fixture.entry(key, CT), lease));
+async fn claim(backend: &AnyBackend, key: &str, mode: ClaimMode) -> Claimed {
+    let mut claims = backend.claim(vec![Wanted::new(key, mode)]).await.unwrap();
+    claims.pop().expect("one key has one claim")
+}
+
+async fn win(backend: &AnyBackend, key: &str, mode: ClaimMode) -> Lease {
+    match claim(backend, key, mode).await {
+        Claimed::Won(lease) => lease,
+        other => panic!("{other:?}"),
     }
-    assert_eq!(fixture.backend.commit(entries).await.unwrap(), [true; 3]);
+}
+
+const COLD: ClaimMode = ClaimMode::Create(Seen::Nothing);
+
+/// A commit stores and gives the claim up, for several keys at once.
+pub async fn a_commit_stores_and_frees(fixture: Fixture) {
+    let keys = ["1", "2", "3"].map(|name| fixture.key(name));
+    let mut changes = Vec::new();
+    for key in &keys {
+        let (entry, lease) = (fixture.entry(key, CT), win(&fixture.backend, key, COLD).await);
+        changes.push(Commit { key, entry: Some(entry), lease });
+    }
+    assert_eq!(fixture.backend.commit(changes).await.unwrap(), [true; 3]);
     for key in &keys {
         assert_eq!(&text(&fixture.backend.get(key).await.unwrap().unwrap()), key);
-        assert!(!mutex.is_locked(key).await.unwrap());
+        if let Some(mutex) = fixture.backend.mutex() {
+            assert!(!mutex.is_locked(key).await.unwrap());
+        }
     }
+}
+
+/// A change of a claimed key, by whomever, ends the claim: nothing is stored over it.
+pub async fn a_change_ends_claims(fixture: Fixture) {
+    let backend = &fixture.backend;
+    for (peer, other) in [("own", Some(backend)), ("peer", fixture.peer.as_ref())] {
+        let Some(other) = other else { continue };
+        for change in ["set", "delete", "set_multi", "delete_multi"] {
+            for before in [None, Some(CT)] {
+                let key = fixture.key(&format!("{peer} {change} {before:?}"));
+                if let Some(ct) = before {
+                    backend.set(&key, fixture.entry("before", ct)).await.unwrap();
+                }
+                let seen = before.map_or(Seen::Nothing, Seen::Created);
+                let lease = win(backend, &key, ClaimMode::Create(seen)).await;
+                let new = fixture.entry("changed", CT + 1.0);
+                match change {
+                    "set" => other.set(&key, new).await,
+                    "delete" => other.delete(&key).await,
+                    "set_multi" => other.set_multi(&[(&key, new)]).await,
+                    _ => other.delete_multi(&[&key]).await,
+                }
+                .unwrap();
+                let entry = Some(fixture.entry("created", CT + 2.0));
+                let made = backend.commit(vec![Commit { key: &key, entry, lease }]).await;
+                assert_eq!(made.unwrap(), [false], "{key}");
+                let stored = backend.get(&key).await.unwrap().as_ref().map(text);
+                let expected = change.starts_with("set").then(|| "changed".to_owned());
+                assert_eq!(stored, expected, "{key}");
+            }
+        }
+    }
+}
+
+/// A refresh takes the key from a creation, and from an earlier refresh. What an
+/// overtaken refresh was about is removed.
+pub async fn a_refresh_takes_over(fixture: Fixture) {
+    let backend = &fixture.backend;
+    let other = fixture.peer.as_ref().unwrap_or(backend);
+    let key = fixture.key("taken over");
+    let commit = async |backend: &AnyBackend, lease, text, ct| {
+        let entry = Some(fixture.entry(text, ct));
+        backend.commit(vec![Commit { key: &key, entry, lease }]).await.unwrap() == [true]
+    };
+    let stored = async || backend.get(&key).await.unwrap().as_ref().map(text);
+    let creation = win(backend, &key, COLD).await;
+    let refresh = win(other, &key, ClaimMode::Refresh).await;
+    assert!(!commit(backend, creation, "created", CT).await);
+    assert!(commit(other, refresh, "refreshed", CT + 1.0).await);
+    assert_eq!(stored().await.as_deref(), Some("refreshed"));
+
+    let first = win(backend, &key, ClaimMode::Refresh).await;
+    let second = win(other, &key, ClaimMode::Refresh).await;
+    assert!(!commit(backend, first, "first", CT + 2.0).await);
+    assert_eq!(stored().await, None, "the row of before is known to be out of date");
+    assert!(commit(other, second, "second", CT + 3.0).await);
+    assert_eq!(stored().await.as_deref(), Some("second"));
+
+    let first = win(backend, &key, ClaimMode::Refresh).await;
+    let second = win(other, &key, ClaimMode::Refresh).await;
+    assert!(commit(other, second, "later", CT + 4.0).await);
+    assert!(!commit(backend, first, "earlier", CT + 5.0).await);
+    assert_eq!(stored().await.as_deref(), Some("later"), "it began later");
+}
+
+/// A commit of nothing removes what is stored; an unused claim leaves it alone.
+pub async fn a_commit_can_remove(fixture: Fixture) {
+    let (backend, key) = (&fixture.backend, fixture.key("removed"));
+    backend.set(&key, fixture.entry("old", CT)).await.unwrap();
+    let unused = win(backend, &key, ClaimMode::Create(Seen::Created(CT))).await;
+    backend.release(vec![unused]).await;
+    assert!(backend.get(&key).await.unwrap().is_some());
+    let lease = win(backend, &key, ClaimMode::Refresh).await;
+    let made = backend.commit(vec![Commit { key: &key, entry: None, lease }]).await;
+    assert_eq!(made.unwrap(), [true]);
+    assert!(backend.get(&key).await.unwrap().is_none());
 }
 
 /// Regions of two processes over one store: one creation between them.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[cfg(feature = "collections")]
 use super::CollectionStore;
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Changed, Claimed, Keeps, Seen, Watch};
+use super::{Backend, BackendError, Changed, Claimed, Commit, Ordered, Wanted, Watch};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
@@ -40,7 +40,7 @@ impl AnyBackend {
         #[cfg(feature = "collections")]
         let collections = actual.collections();
         Self {
-            outermost: actual.clone(),
+            outermost: Arc::new(Ordered::new(actual.clone())),
             actual,
             inspect,
             #[cfg(feature = "collections")]
@@ -122,20 +122,28 @@ impl AnyBackend {
         self.outermost.mutex()
     }
 
-    /// See [`Backend::claim`].
-    pub async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
+    /// Claims keys for creations; see [`Backend::claim`]. Works over every backend.
+    pub async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        let asked = keys.len();
         let claims = self.outermost.claim(keys).await?;
-        same_length(keys.len(), claims)
+        same_length(asked, claims)
     }
 
-    /// See [`Backend::commit`].
-    pub async fn commit(
-        &self,
-        entries: Vec<(&str, Entry, Lease)>,
-    ) -> Result<Vec<bool>, BackendError> {
-        let asked = entries.len();
-        let stored = self.outermost.commit(entries).await?;
-        same_length(asked, stored)
+    /// Makes changes under claims; see [`Backend::commit`].
+    pub async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        let asked = changes.len();
+        let made = self.outermost.commit(changes).await?;
+        same_length(asked, made)
+    }
+
+    /// Gives up claims; see [`Backend::release`].
+    pub async fn release(&self, leases: Vec<Lease>) {
+        self.outermost.release(leases).await;
+    }
+
+    /// See [`Backend::is_shared`].
+    pub fn is_shared(&self) -> bool {
+        self.outermost.is_shared()
     }
 
     /// See [`Backend::watch`].
@@ -171,10 +179,11 @@ impl fmt::Debug for AnyBackend {
     }
 }
 
-/// The object-safe form of [`Backend`].
+/// The object-safe form of a backend whose changes are ordered.
 pub(crate) trait ErasedBackend: Send + Sync {
     fn name(&self) -> String;
     fn keeps_objects(&self) -> bool;
+    fn is_shared(&self) -> bool;
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>>;
     fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>>;
     fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()>;
@@ -183,66 +192,9 @@ pub(crate) trait ErasedBackend: Send + Sync {
     fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()>;
     fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()>;
     fn mutex(&self) -> Option<AnyMutex>;
-    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>>;
-    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>>;
+    fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>>;
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>>;
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch>;
     fn recommended_mangler(&self) -> Option<Mangler>;
-}
-
-impl<B: Backend> ErasedBackend for B {
-    fn name(&self) -> String {
-        Backend::name(self).to_owned()
-    }
-
-    fn keeps_objects(&self) -> bool {
-        B::Keeps::OBJECTS
-    }
-
-    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
-        Box::pin(Backend::get(self, key))
-    }
-
-    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
-        Backend::get_now(self, key)
-    }
-
-    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
-        Box::pin(Backend::set(self, key, entry))
-    }
-
-    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
-        Box::pin(Backend::delete(self, key))
-    }
-
-    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
-        Box::pin(Backend::get_multi(self, keys))
-    }
-
-    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
-        Box::pin(Backend::set_multi(self, entries))
-    }
-
-    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
-        Box::pin(Backend::delete_multi(self, keys))
-    }
-
-    fn mutex(&self) -> Option<AnyMutex> {
-        Backend::mutex(self)
-    }
-
-    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>> {
-        Box::pin(Backend::claim(self, keys))
-    }
-
-    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
-        Box::pin(Backend::commit(self, entries))
-    }
-
-    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
-        Backend::watch(self, key, changed)
-    }
-
-    fn recommended_mangler(&self) -> Option<Mangler> {
-        Backend::recommended_mangler(self)
-    }
 }

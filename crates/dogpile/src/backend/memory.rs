@@ -30,6 +30,7 @@ pub struct Memory {
 struct Slot {
     object: Object,
     ct: f64,
+    begun: f64,
 }
 
 type Weigh = dyn Fn(&str, &Object) -> u64 + Send + Sync;
@@ -110,7 +111,8 @@ impl Backend for Memory {
         let Payload::Object(object) = entry.payload else {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
-        self.cache.insert(key.into(), Slot { object, ct: entry.metadata.ct });
+        let Metadata { ct, begun, .. } = entry.metadata;
+        self.cache.insert(key.into(), Slot { object, ct, begun });
         Ok(())
     }
 
@@ -123,7 +125,8 @@ impl Backend for Memory {
 impl Memory {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let Slot { object, ct } = self.cache.get(key)?;
-        Some(Entry { metadata: Metadata::created_at(ct), payload: Payload::Object(object) })
+        let Slot { object, ct, begun } = self.cache.get(key)?;
+        let metadata = Metadata::created_at(ct).with_begin(begun);
+        Some(Entry { metadata, payload: Payload::Object(object) })
     }
 }

@@ -17,11 +17,13 @@ mod collections;
 mod file;
 pub mod inspect;
 mod map;
+mod marks;
 #[cfg(feature = "memcached")]
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 mod null;
+mod ordered;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "memory")]
@@ -33,7 +35,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::key::Mangler;
-use crate::lock::{AnyMutex, Lease, Mutex};
+use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
 
 pub use crate::error::{BackendError, FaultKind};
@@ -53,6 +55,7 @@ pub use memcached::{Memcached, MemcachedBuilder, Place, Placement};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
 pub use null::Null;
+pub(crate) use ordered::Ordered;
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
@@ -172,49 +175,56 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// Reads each key again and takes its mutex, unless its value is another
-    /// than was [seen](Seen) before, in as few round trips as can be.
+    /// Do `set`, `delete` and their multi forms end the claims of creations that
+    /// are going on, in one step with the change and wherever they were made?
     ///
-    /// Called only on a backend with a [`mutex`](Self::mutex).
-    fn claim(
-        &self,
-        keys: &[(&str, Seen)],
-    ) -> impl Future<Output = Result<Vec<Claimed>, BackendError>> + Send {
-        async move {
-            let Some(mutex) = self.mutex() else {
-                return Err(BackendError::other("this backend has no mutex"));
-            };
-            let mut claims = Vec::with_capacity(keys.len());
-            for (key, seen) in keys {
-                claims.push(claim_one(&mutex, key, *seen, || self.get(key)).await?);
-            }
-            Ok(claims)
-        }
+    /// That is what keeps a creation from being stored after a later change. The
+    /// answer of a backend that implements [`claim`](Self::claim) and
+    /// [`commit`](Self::commit) is yes. For the others, which is the default, the
+    /// library does it: by marks in this process, and, where there is a
+    /// [`mutex`](Self::mutex), by a mark beside each value that is being created
+    /// elsewhere, under a [key of its own](mark_key). That costs a round trip with
+    /// each change, and three more with a creation.
+    fn orders_changes(&self) -> bool {
+        false
     }
 
-    /// Stores each entry if its lease is still held, gives the lease up and
-    /// wakes those who wait; false for entries that were not stored because
-    /// their lease was lost, or, where the backend can tell, because what lay under the
-    /// key when it was claimed was changed by others.
+    /// Do other processes see what is stored here? Then the invalidation of a
+    /// region is [shared](crate::invalidation::Stored) unless it is configured
+    /// otherwise.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Claims keys for creations, in as few round trips as can be: reads each key
+    /// again and takes its mutex, as its [mode](ClaimMode) says.
     ///
-    /// Called only on a backend with a [`mutex`](Self::mutex). The default
-    /// cannot know whether a lease was lost: it stores, then unlocks.
+    /// Called only on a backend that [orders changes](Self::orders_changes).
+    fn claim(
+        &self,
+        _keys: Vec<Wanted<'_>>,
+    ) -> impl Future<Output = Result<Vec<Claimed>, BackendError>> + Send {
+        async { Err(BackendError::other("this backend does not order changes by itself")) }
+    }
+
+    /// Makes each change if its claim is still whole, gives the claim up and wakes
+    /// the waiters. False for a change that was not made, because the key was
+    /// changed or taken over since it was claimed, or because the lease ended.
+    ///
+    /// Called only on a backend that [orders changes](Self::orders_changes).
     fn commit(
         &self,
-        entries: Vec<(&str, Entry, Lease)>,
+        _changes: Vec<Commit<'_>>,
     ) -> impl Future<Output = Result<Vec<bool>, BackendError>> + Send {
+        async { Err(BackendError::other("this backend does not order changes by itself")) }
+    }
+
+    /// Gives up claims that nothing is stored for. What fails ends by itself.
+    fn release(&self, leases: Vec<Lease>) -> impl Future<Output = ()> + Send {
         async move {
-            let Some(mutex) = self.mutex() else {
-                return Err(BackendError::other("this backend has no mutex"));
-            };
-            let (values, leases): (Vec<_>, Vec<_>) =
-                entries.into_iter().map(|(key, entry, lease)| ((key, entry), lease)).unzip();
-            let stored = match &values[..] {
-                [(key, entry)] => self.set(key, entry.clone()).await,
-                _ => self.set_multi(&values).await,
-            };
-            unlock_all(&mutex, leases).await;
-            stored.map(|()| vec![true; values.len()])
+            if let Some(mutex) = self.mutex() {
+                mutex.unlock_all(leases).await;
+            }
         }
     }
 
@@ -294,47 +304,91 @@ impl Seen {
     }
 }
 
+/// A key that is to be [claimed](Backend::claim).
+#[derive(Debug)]
+pub struct Wanted<'k> {
+    /// The key.
+    pub key: &'k str,
+    /// How it is claimed.
+    pub mode: ClaimMode,
+    /// The mutex of the key, where [waiting](crate::lock::Mutex::wait) has
+    /// acquired it.
+    pub held: Option<Lease>,
+    /// The caller has looked, and knows that nothing was created in this process
+    /// since. Where no other process sees the backend, it need not read again.
+    pub is_current: bool,
+}
+
+impl<'k> Wanted<'k> {
+    /// A claim to `key`, whose mutex is not held.
+    pub fn new(key: &'k str, mode: ClaimMode) -> Self {
+        Self { key, mode, held: None, is_current: false }
+    }
+
+    /// What is stored, where the caller knows that.
+    pub(crate) fn known(&self) -> Option<Seen> {
+        match self.mode {
+            ClaimMode::Create(seen) if self.is_current => Some(seen),
+            _ => None,
+        }
+    }
+}
+
+/// How a key is claimed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ClaimMode {
+    /// If the mutex is free, and what is stored is what was seen before.
+    Create(Seen),
+    /// Whatever is stored, and also from another creation, whose claim ends by
+    /// that. Not from another program that holds the mutex.
+    TakeOver,
+    /// As [`TakeOver`](Self::TakeOver). If the claim ends before the commit, the
+    /// commit removes what was stored when the key was claimed, if that is still
+    /// there: it is known to be out of date.
+    Refresh,
+}
+
+impl ClaimMode {
+    /// Is another creation's claim no obstacle?
+    pub fn takes_over(self) -> bool {
+        !matches!(self, Self::Create(_))
+    }
+
+    /// Does somebody else's value, `entry`, settle the claim?
+    pub fn is_settled_by(self, entry: Option<&Entry>) -> bool {
+        match self {
+            Self::Create(seen) => seen.is_outdated_by(entry),
+            Self::TakeOver | Self::Refresh => false,
+        }
+    }
+}
+
+/// A change to be made under a [claim](Backend::claim).
+#[derive(Debug)]
+pub struct Commit<'k> {
+    /// The key.
+    pub key: &'k str,
+    /// The entry to store; none removes what is stored.
+    pub entry: Option<Entry>,
+    /// From the claim.
+    pub lease: Lease,
+}
+
 /// What became of a [claim](Backend::claim) to one key.
 #[derive(Debug)]
 pub enum Claimed {
-    /// The mutex is the caller's, and the value is still as it was seen.
+    /// The key is the caller's.
     Won(Lease),
-    /// There is another value now; the mutex was not taken.
+    /// There is another value now than was seen; the key was not claimed.
     Changed(Entry),
     /// Somebody else holds the mutex.
     Held,
 }
 
-/// A claim made of the plain operations: lock, then read again.
-pub(crate) async fn claim_one<F>(
-    mutex: &AnyMutex,
-    key: &str,
-    seen: Seen,
-    get: impl FnOnce() -> F + Send,
-) -> Result<Claimed, BackendError>
-where
-    F: Future<Output = Result<Option<Entry>, BackendError>> + Send,
-{
-    let Some(lease) = mutex.try_lock(key).await? else { return Ok(Claimed::Held) };
-    match get().await {
-        Ok(Some(entry)) if seen.is_outdated_by(Some(&entry)) => {
-            mutex.unlock(lease).await?;
-            Ok(Claimed::Changed(entry))
-        }
-        Ok(_) => Ok(Claimed::Won(lease)),
-        Err(fault) => {
-            unlock_all(mutex, vec![lease]).await;
-            Err(fault)
-        }
-    }
-}
-
-/// Unlocks on the way to another answer, which a mutex that fails now must
-/// not replace: it ends by itself.
-pub(crate) async fn unlock_all(mutex: &AnyMutex, leases: Vec<Lease>) {
-    for lease in leases {
-        let _ = mutex.unlock(lease).await;
-    }
+/// The key of the mark that a creation of `key` leaves in a backend which does not
+/// [order changes](Backend::orders_changes) by itself.
+pub fn mark_key(key: &str) -> String {
+    format!("_mark{{{key}}}")
 }
 
 /// Says in which form a backend keeps values.

@@ -58,6 +58,16 @@ pub trait Invalidation: Send + Sync + 'static {
         self.verdict(ct).is_some()
     }
 
+    /// The latest moment known, if there was any invalidation: what is created from
+    /// now on is later than that.
+    fn latest(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Moves moments that lie after `now` back to it. Called when the clock was set
+    /// back by more than machines' clocks may differ.
+    fn retract(&self, _now: Timestamp) {}
+
     /// Are the moments kept outside of this process, so that what is known of
     /// them here gets old? Asked once, when a region is configured.
     fn is_remote(&self) -> bool {
@@ -111,6 +121,15 @@ impl InProcess {
             Mode::Soft => self.soft.advance(at),
         }
     }
+
+    fn latest_of_both(&self) -> Option<Timestamp> {
+        Some(self.hard.get().max(self.soft.get())).filter(|at| *at > f64::NEG_INFINITY)
+    }
+
+    fn retract_both(&self, now: Timestamp) {
+        self.hard.retract(now);
+        self.soft.retract(now);
+    }
 }
 
 impl Default for InProcess {
@@ -140,6 +159,14 @@ impl Invalidation for InProcess {
     fn was_soft_invalidated(&self) -> bool {
         self.soft.get() > f64::NEG_INFINITY
     }
+
+    fn latest(&self) -> Option<Timestamp> {
+        self.latest_of_both()
+    }
+
+    fn retract(&self, now: Timestamp) {
+        self.retract_both(now);
+    }
 }
 
 /// A timestamp that threads share; minus infinity until it is first set.
@@ -153,6 +180,12 @@ impl Moment {
 
     fn get(&self) -> Timestamp {
         f64::from_bits(self.0.load(Ordering::Acquire))
+    }
+
+    fn retract(&self, now: Timestamp) {
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
+            Some(now.min(f64::from_bits(old)).to_bits())
+        });
     }
 
     /// Of two invalidations at once the later one stays.

@@ -1,14 +1,19 @@
 //! Invalidation that all processes obey: the moments lie in the backend.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::{InProcess, Invalidating, Invalidation, Mode};
-use crate::backend::{AnyBackend, BackendError, Watch};
-use crate::clock::Timestamp;
+use crate::backend::{AnyBackend, BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, Watch};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::lock::{CLOCK_SKEW, KeyedMutex, Lease, Mutex};
+use crate::log;
 use crate::value::{Entry, Payload};
 
 /// The shared strategy: the moments are an entry of the backend, under a key
@@ -36,43 +41,67 @@ use crate::value::{Entry, Payload};
 /// ```
 ///
 /// The process that invalidates obeys at once, the others within the delay; or
-/// in a moment, where the backend tells of changes, as Redis and files do.
-/// While the backend is away they go by what they knew last. Machines' clocks
-/// are compared: what one with a clock ahead created shortly before counts as
-/// created after. The backend must keep bytes.
+/// in a moment, where the backend tells of changes, as Redis and files do. What was
+/// read before is known to be older wherever it is created, since a value bears the
+/// moment at which its creation began. While the backend is away processes go by
+/// what they knew last.
+///
+/// Machines' clocks are compared: what one with a clock ahead began to create
+/// shortly before counts as begun after. A moment that lies further ahead than
+/// [`CLOCK_SKEW`] is ignored, with a warning. The backend must keep bytes.
 pub struct Stored {
     backend: AnyBackend,
     key: String,
     delay: Duration,
     known: InProcess,
-    /// When the next look is due, as bits of epoch seconds.
-    due: AtomicU64,
+    /// When the last look that succeeded began, as bits of epoch seconds.
+    looked: AtomicU64,
+    /// Somebody looks ahead of time.
+    is_looking: AtomicBool,
     /// The backend says that the moments have changed.
     told: Arc<AtomicBool>,
-    /// Begun with the first look, if the backend can.
+    /// Begun with the second look, if the backend can.
     watch: OnceLock<Option<Watch>>,
+    /// One writer of this process at a time.
+    writing: KeyedMutex,
 }
 
 /// What lies in the backend; other fields may come.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Moments {
     hard: Option<Timestamp>,
     soft: Option<Timestamp>,
 }
+
+/// Reads judge time by a clock that may be as far behind.
+const COARSE: Duration = Duration::from_millis(8);
+
+/// A writer in another process that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a change of the moments is tried that others come before.
+const TRIES: usize = 100;
 
 impl Stored {
     /// A strategy whose moments lie in `backend`, under the name of the region
     /// or regions that share them. Processes look at them at most every
     /// `delay`; zero is before every read.
     pub fn new(backend: AnyBackend, name: &str, delay: Duration) -> Self {
+        let key = format!("_invalidation:{name}");
+        let key = match backend.recommended_mangler() {
+            Some(mangler) => mangler.mangle(&key).into_owned(),
+            None => key,
+        };
         Self {
             backend,
-            key: format!("_invalidation:{name}"),
+            key,
             delay,
             known: InProcess::new(),
-            due: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
+            looked: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
+            is_looking: AtomicBool::new(false),
             told: Arc::default(),
             watch: OnceLock::new(),
+            writing: KeyedMutex::new(),
         }
     }
 
@@ -81,52 +110,146 @@ impl Stored {
         &self.key
     }
 
-    /// Is what is known still good, where the next look is `due` then? A clock
-    /// that was set back must not put it off for longer than the delay.
-    fn is_known_at(&self, now: Timestamp, due: Timestamp) -> bool {
-        (due - self.delay.as_secs_f64()..due).contains(&now)
+    /// Began the last look less than `ago` before `now`? Not by a clock that was
+    /// set back since.
+    fn has_looked(&self, now: Timestamp, ago: Duration) -> bool {
+        let looked = f64::from_bits(self.looked.load(Ordering::Relaxed));
+        (looked..looked + ago.as_secs_f64()).contains(&now)
     }
 
-    async fn look(&self) -> Result<Moments, BackendError> {
+    /// Is what is known too old to go by?
+    fn must_look(&self, now: Timestamp) -> bool {
+        self.delay.is_zero() || !self.has_looked(now, self.delay.saturating_sub(COARSE))
+    }
+
+    /// Is it time to look, for one reader, so that nobody must?
+    fn may_look(&self, now: Timestamp) -> bool {
+        self.told.load(Ordering::Relaxed) || !self.has_looked(now, self.delay / 2)
+    }
+
+    /// Looks at the moments.
+    async fn look(&self, now: Timestamp) -> Result<(), BackendError> {
+        if self.looked.load(Ordering::Relaxed) != f64::NEG_INFINITY.to_bits() {
+            self.watch();
+        }
+        self.told.store(false, Ordering::Release);
+        let entry = self.backend.get(&self.key).await?;
+        self.obey(Moments::of(entry.as_ref()), now);
+        self.looked.store(now.to_bits(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Has the backend tell of changes, if it can. A reader that looks before every
+    /// read need not be told.
+    fn watch(&self) {
         self.watch.get_or_init(|| {
             let told = self.told.clone();
             let tell = Arc::new(move || told.store(true, Ordering::Release));
-            // Who looks before every read need not be told.
             (!self.delay.is_zero()).then(|| self.backend.watch(&self.key, tell)).flatten()
         });
-        let entry = self.backend.get(&self.key).await?;
-        let moments = match entry.map(|entry| entry.payload) {
-            Some(Payload::Bytes(bytes)) => serde_json::from_slice(&bytes).ok(),
-            _ => None,
-        };
-        // What cannot be read invalidates nothing, and is written anew by the
-        // next invalidation.
-        let moments: Moments = moments.unwrap_or_default();
-        self.obey(&moments);
-        Ok(moments)
     }
 
-    fn obey(&self, moments: &Moments) {
+    fn obey(&self, moments: Moments, now: Timestamp) {
         for (mode, at) in [(Mode::Hard, moments.hard), (Mode::Soft, moments.soft)] {
-            if let Some(at) = at.filter(|at| at.is_finite()) {
-                self.known.advance(mode, at);
+            match at {
+                Some(at) if is_believable(at, now) => self.known.advance(mode, at),
+                Some(at) => log::invalidation_ignored(&self.key, at - now),
+                None => {}
             }
         }
     }
 
+    /// Raises a moment to `at`, whoever else raises one.
     async fn write(&self, mode: Mode, at: Timestamp) -> Result<(), BackendError> {
-        // Two at the same moment may overwrite each other: they say the same,
-        // or one is a little later.
-        let mut moments = self.look().await?;
-        let moment = match mode {
-            Mode::Hard => &mut moments.hard,
-            Mode::Soft => &mut moments.soft,
-        };
-        *moment = Some(moment.map_or(at, |before| before.max(at)));
+        let _alone = self.writing.hold("").await;
+        let began = Instant::now();
+        let mut entry = self.backend.get(&self.key).await?;
+        for _ in 0..TRIES {
+            let moments = Moments::of(entry.as_ref()).raised(mode, at);
+            let claim = match Seen::of(entry.as_ref()) {
+                _ if began.elapsed() > PATIENCE => ClaimMode::TakeOver,
+                seen => ClaimMode::Create(seen),
+            };
+            let claimed = self.backend.claim(vec![Wanted::new(&self.key, claim)]).await?;
+            match claimed.into_iter().next() {
+                Some(Claimed::Won(lease)) => {
+                    let moments = match claim {
+                        ClaimMode::Create(_) => moments,
+                        _ => {
+                            let entry = self.backend.get(&self.key).await?;
+                            Moments::of(entry.as_ref()).raised(mode, at)
+                        }
+                    };
+                    if self.commit(moments, lease).await? {
+                        self.obey(moments, at);
+                        return Ok(());
+                    }
+                }
+                Some(Claimed::Changed(changed)) => {
+                    entry = Some(changed);
+                    continue;
+                }
+                Some(Claimed::Held) | None => self.wait().await?,
+            }
+            entry = self.backend.get(&self.key).await?;
+        }
+        Err(BackendError::unavailable("too many others invalidate at the same time"))
+    }
+
+    async fn commit(&self, moments: Moments, lease: Lease) -> Result<bool, BackendError> {
         let payload = serde_json::to_vec(&moments).map_err(BackendError::other)?;
-        self.backend.set(&self.key, Entry::bytes(payload, at)).await?;
-        self.obey(&moments);
-        Ok(())
+        let entry = Some(Entry::bytes(payload, SystemClock.now()));
+        let made = self.backend.commit(vec![Commit { key: &self.key, entry, lease }]).await?;
+        Ok(made == [true])
+    }
+
+    /// Waits for a writer in another process, a moment at a time.
+    async fn wait(&self) -> Result<(), BackendError> {
+        const MOMENT: Duration = Duration::from_millis(20);
+        let Some(mutex) = self.backend.mutex() else { return Ok(()) };
+        let mut limit = SystemClock.sleep(MOMENT);
+        let mut waited = pin!(mutex.wait(&self.key));
+        let waited = poll_fn(|cx| match waited.as_mut().poll(cx) {
+            Poll::Ready(waited) => Poll::Ready(waited.map(drop)),
+            Poll::Pending => limit.as_mut().poll(cx).map(Ok),
+        });
+        waited.await
+    }
+}
+
+/// Can a moment be one of a clock that is right, or nearly?
+fn is_believable(at: Timestamp, now: Timestamp) -> bool {
+    at.is_finite() && at <= now + CLOCK_SKEW.as_secs_f64()
+}
+
+impl Moments {
+    /// Moments that cannot be read invalidate nothing.
+    fn of(entry: Option<&Entry>) -> Self {
+        match entry.map(|entry| &entry.payload) {
+            Some(Payload::Bytes(bytes)) => serde_json::from_slice(bytes).unwrap_or_default(),
+            _ => Self::default(),
+        }
+    }
+
+    /// The later ones of both.
+    fn and(self, other: Self) -> Self {
+        let later = |one: Option<f64>, other: Option<f64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.max(other)),
+            (one, other) => one.or(other),
+        };
+        Self { hard: later(self.hard, other.hard), soft: later(self.soft, other.soft) }
+    }
+
+    /// These, with one at `at` or later. A moment that nobody believes gives way.
+    fn raised(self, mode: Mode, at: Timestamp) -> Self {
+        let believed = |moment: Option<f64>| moment.filter(|moment| is_believable(*moment, at));
+        let Self { hard, soft } = self;
+        let (hard, soft) = (believed(hard), believed(soft));
+        let raised = match mode {
+            Mode::Hard => Self { hard: Some(at), soft: None },
+            Mode::Soft => Self { hard: None, soft: Some(at) },
+        };
+        raised.and(Self { hard, soft })
     }
 }
 
@@ -165,22 +288,37 @@ impl Invalidation for Stored {
         true
     }
 
+    fn latest(&self) -> Option<Timestamp> {
+        self.known.latest()
+    }
+
+    fn retract(&self, now: Timestamp) {
+        self.known.retract(now);
+    }
+
     fn is_due(&self, now: Timestamp) -> bool {
-        self.told.load(Ordering::Relaxed)
-            || !self.is_known_at(now, f64::from_bits(self.due.load(Ordering::Relaxed)))
+        self.must_look(now) || (self.may_look(now) && !self.is_looking.load(Ordering::Relaxed))
     }
 
     fn refresh(&self, now: Timestamp) -> Invalidating<'_> {
-        let due = self.due.load(Ordering::Relaxed);
-        let next = (now + self.delay.as_secs_f64()).to_bits();
-        let late = || {
-            !self.is_known_at(now, f64::from_bits(due))
-                && self
-                    .due
-                    .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
-        };
-        let mine = self.told.swap(false, Ordering::Acquire) || late();
-        Box::pin(async move { if mine { self.look().await.map(drop) } else { Ok(()) } })
+        Box::pin(async move {
+            if self.must_look(now) {
+                return self.look(now).await;
+            }
+            if !self.may_look(now) || self.is_looking.swap(true, Ordering::AcqRel) {
+                return Ok(());
+            }
+            let _looking = Looking(&self.is_looking);
+            self.look(now).await
+        })
+    }
+}
+
+/// Somebody looks, until this is dropped.
+struct Looking<'a>(&'a AtomicBool);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -254,25 +254,20 @@ where
 
     fn begin(&self, _guard: &mut Lease) {}
 
-    async fn finish(&self, made: Vec<(usize, Option<Lease>, T)>) -> Result<Vec<T>, LockError> {
-        let mut values = Vec::with_capacity(made.len());
-        for (_, lease, value) in made {
-            if let Some(lease) = lease {
-                self.hand_over(lease, &value).await;
-            }
-            values.push(value);
-        }
-        Ok(values)
+    async fn seize(&self, _indexes: &[usize]) -> Result<Vec<Lease>, LockError> {
+        // Never asked for: its callers give up with an error.
+        Err(LockError::WaitedTooLong { limit: self.lock.wait_limit.unwrap_or_default() })
     }
 
-    async fn hand_over(&self, lease: Lease, _value: &T) {
-        // The value is made and stored; a mutex that cannot be released now
-        // ends by itself.
-        let _ = self.lock.mutex.unlock(lease).await;
+    async fn finish(&self, made: Vec<(usize, Lease, T)>) -> Result<Vec<T>, LockError> {
+        let (leases, values) = made.into_iter().map(|(_, lease, value)| (lease, value)).unzip();
+        self.abandon(leases).await;
+        Ok(values)
     }
 
     async fn abandon(&self, leases: Vec<Lease>) {
         for lease in leases {
+            // A mutex that cannot be released now ends by itself.
             let _ = self.lock.mutex.unlock(lease).await;
         }
     }

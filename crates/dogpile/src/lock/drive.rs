@@ -103,16 +103,18 @@ pub(crate) trait Site: Sync {
     /// A creation under this guard begins.
     fn begin(&self, guard: &mut Self::Guard);
 
+    /// Takes the keys from whoever holds them, for creations that wait no longer.
+    fn seize(
+        &self,
+        indexes: &[usize],
+    ) -> impl Future<Output = Result<Vec<Self::Guard>, Self::Fault>> + Send;
+
     /// Stores what was made, gives the keys up and hands the values to those
-    /// who wait. Values without a guard are stored without its protection.
+    /// who wait.
     fn finish(
         &self,
-        made: Vec<(usize, Option<Self::Guard>, Self::Made)>,
+        made: Vec<(usize, Self::Guard, Self::Made)>,
     ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Fault>> + Send;
-
-    /// Gives a key up for whose value no creation was needed after all.
-    fn hand_over(&self, guard: Self::Guard, value: &Self::Value)
-    -> impl Future<Output = ()> + Send;
 
     /// Gives keys up that nothing was made for.
     fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
@@ -145,7 +147,9 @@ pub enum OnTimeout {
     /// Take an old value if there is any, even a hard-invalidated one; else
     /// as [`Error`](Self::Error).
     Stale,
-    /// Create without the mutex, and store.
+    /// Take the key over and create. The creation that was waited for is not stored
+    /// any more. Where the key is held by another program (Python), which it cannot
+    /// be taken from, the value is returned and not stored.
     Create,
 }
 
@@ -318,9 +322,9 @@ async fn settle<S: Site>(site: &S, slots: &mut [Slot<'_, S>]) {
         }
         slot.waiting = None;
         let Some(value) = slot.reading.value.clone() else { continue };
-        slot.outcome = Some((value.clone(), slot.status()));
+        slot.outcome = Some((value, slot.status()));
         if let Some(guard) = slot.guard.take() {
-            site.hand_over(guard, &value).await;
+            site.abandon(vec![guard]).await;
         }
     }
 }
@@ -403,7 +407,7 @@ where
     match made {
         Ok(made) => {
             let made = won.into_iter().zip(made);
-            let made = made.map(|((index, guard), made)| (index, Some(guard), made));
+            let made = made.map(|((index, guard), made)| (index, guard, made));
             Ok(site.finish(made.collect()).await?)
         }
         Err(stop) => {
@@ -502,9 +506,9 @@ where
         let fault = LockError::WaitedTooLong { limit };
         return Err(site.fault(first, fault).into());
     }
-    let made = run_creator(site, create, still_open.clone()).await?;
-    let made = still_open.iter().zip(made).map(|(&index, made)| (index, None, made));
-    let values = site.finish(made.collect()).await?;
+    let guards = site.seize(&still_open).await?;
+    let won = still_open.iter().copied().zip(guards).collect();
+    let values = create_won(site, create, won).await?;
     for (index, value) in still_open.into_iter().zip(values) {
         slots[index].outcome = Some((value, Status::Created));
     }

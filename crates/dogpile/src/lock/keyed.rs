@@ -3,13 +3,17 @@
 //! Whoever finds a key free holds it; the others queue. The holder ends in
 //! one of two ways:
 //!
-//! - with a value: it is handed to the waiters directly, and the key is free;
-//! - without one (its creator failed, panicked, was cancelled, or its value
-//!   may not be shared): the key passes to the waiter that has waited longest,
-//!   while it still sleeps. A waiter that is dropped after that passes it on.
+//! - with a value: it is handed to the waiters that may have it, and the key
+//!   passes to the first of the rest, or is free;
+//! - without one (its creator failed, panicked, was cancelled): the key passes
+//!   to the waiter that has waited longest, while it still sleeps. A waiter that
+//!   is dropped after that passes it on.
 //!
-//! So exactly one caller holds a key at any time, and as long as somebody
-//! waits, somebody holds it: no wake-up can be lost.
+//! So as long as somebody waits, somebody holds the key: no wake-up can be lost.
+//!
+//! A change of the key ends the holding of a creation that has begun: the key
+//! passes on at once, and the creation keeps only the waiters that were there
+//! before it began.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -35,16 +39,10 @@ pub struct KeyedMutex(Arc<Table>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
-/// Who gets a handed-over value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Audience {
-    /// Everyone who waits: the value is in the store as well.
-    Everyone,
-    /// Only those who were waiting when its creation began (contract 3): the
-    /// value was kept out of the store, and to a later caller it would be
-    /// older than the question.
-    WaitingSinceBefore,
-}
+/// A moment among those who come and go at a key: callers that joined the queue
+/// before it can be told from those that joined after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cut(u64);
 
 /// What a waiter wakes up to.
 pub(crate) enum Turn {
@@ -54,31 +52,45 @@ pub(crate) enum Turn {
     Handed(Handed),
 }
 
-type Flights = HashMap<Arc<str>, Flight>;
+/// In the order of their coming, since their numbers grow.
+type Queue = BTreeMap<u64, Arc<Seat>>;
+
+#[derive(Default)]
+struct Shard {
+    flights: HashMap<Arc<str>, Flight>,
+    /// Of creations that a change has outdated, by the number of their holder:
+    /// the waiters that were there before they began.
+    outdated: HashMap<u64, Queue>,
+}
 
 struct Table {
-    shards: Box<[Mutex<Flights>]>,
+    shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     /// How many holders ended with a value so far.
     ended: AtomicU64,
-    next_waiter: AtomicU64,
+    /// Numbers holders and waiters.
+    next: AtomicU64,
 }
 
 /// A key that is held.
 struct Flight {
     key: Arc<str>,
-    /// How many creations began under the present chain of holders.
-    begun: u64,
-    /// The last of them that began before somebody else changed what is stored.
-    outdated: u64,
-    /// In the order of their coming, since their numbers grow.
-    waiters: BTreeMap<u64, Arc<Seat>>,
+    holder: u64,
+    /// When the holder's creation began, if it has.
+    begun: Option<Cut>,
+    waiters: Queue,
+}
+
+impl Flight {
+    /// The waiters that joined before `cut`, taken out.
+    fn take_before(&mut self, Cut(cut): Cut) -> Queue {
+        let later = self.waiters.split_off(&cut);
+        std::mem::replace(&mut self.waiters, later)
+    }
 }
 
 /// A waiter's place in the queue.
 struct Seat {
-    /// `Flight::begun` when it was taken.
-    joined: u64,
     state: Mutex<SeatState>,
 }
 
@@ -101,13 +113,13 @@ impl KeyedMutex {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             ended: AtomicU64::new(0),
-            next_waiter: AtomicU64::new(0),
+            next: AtomicU64::new(1),
         }))
     }
 
     /// Is somebody holding `key`?
     pub fn is_held(&self, key: &str) -> bool {
-        self.0.shard(key).lock().contains_key(key)
+        self.0.shard(key).lock().flights.contains_key(key)
     }
 
     /// To be taken before a look into the store: if no holder ended with a
@@ -116,13 +128,29 @@ impl KeyedMutex {
         Ticket(self.0.ended.load(Ordering::Acquire))
     }
 
+    /// The present moment among those who come for any key.
+    pub(crate) fn cut(&self) -> Cut {
+        self.0.cut()
+    }
+
     /// Takes `key` if it is free.
     pub(crate) fn try_hold(&self, key: &str) -> Option<KeyGuard> {
         let mut shard = self.0.shard(key).lock();
-        if shard.contains_key(key) {
+        if shard.flights.contains_key(key) {
             return None;
         }
-        Some(self.open_flight(&mut shard, key))
+        Some(self.open_flight(&mut shard, key, Queue::new()))
+    }
+
+    /// Takes `key` from whoever holds it. A creation that has begun is outdated
+    /// by that, as by a [change](Self::note_change).
+    pub(crate) fn take_over(&self, key: &str) -> KeyGuard {
+        let mut shard = self.0.shard(key).lock();
+        let waiters = match shard.flights.remove(key) {
+            Some(flight) => shard.detach(flight),
+            None => Queue::new(),
+        };
+        self.open_flight(&mut shard, key, waiters)
     }
 
     /// Waits for `key`; see [`Turn`].
@@ -135,33 +163,49 @@ impl KeyedMutex {
         }
     }
 
-    /// Somebody changes what is stored under `key`, past its holder: what a creation that is
-    /// going on makes is older than that.
+    /// Somebody changes what is stored under `key`: a creation that has begun is
+    /// older than that. The key passes on at once.
     pub(crate) fn note_change(&self, key: &str) {
-        if let Some(flight) = self.0.shard(key).lock().get_mut(key) {
-            flight.outdated = flight.begun;
+        let mut shard = self.0.shard(key).lock();
+        if shard.flights.get(key).is_none_or(|flight| flight.begun.is_none()) {
+            return;
         }
+        let Some(flight) = shard.flights.remove(key) else { return };
+        let key = flight.key.clone();
+        let waiters = shard.detach(flight);
+        drop(shard);
+        self.0.requeue(&key, waiters);
     }
 
     /// Takes `key` if it is free, or else a place in its queue.
     fn join(&self, key: &str) -> Result<KeyGuard, Waiter> {
         let mut shard = self.0.shard(key).lock();
-        let Some(flight) = shard.get_mut(key) else {
-            return Ok(self.open_flight(&mut shard, key));
+        let Some(flight) = shard.flights.get_mut(key) else {
+            return Ok(self.open_flight(&mut shard, key, Queue::new()));
         };
-        let number = self.0.next_waiter.fetch_add(1, Ordering::Relaxed);
-        let state = Mutex::new(SeatState::Waiting(None));
-        let seat = Arc::new(Seat { joined: flight.begun, state });
+        let number = self.0.number();
+        let seat = Arc::new(Seat { state: Mutex::new(SeatState::Waiting(None)) });
         flight.waiters.insert(number, seat.clone());
         Err(Waiter { table: self.0.clone(), key: flight.key.clone(), number, seat })
     }
 
-    fn open_flight(&self, shard: &mut Flights, key: &str) -> KeyGuard {
-        let key: Arc<str> = key.into();
-        let waiters = BTreeMap::new();
-        let flight = Flight { key: key.clone(), begun: 0, outdated: 0, waiters };
-        shard.insert(key.clone(), flight);
-        KeyGuard::of(self.0.clone(), key)
+    fn open_flight(&self, shard: &mut Shard, key: &str, waiters: Queue) -> KeyGuard {
+        let (key, holder): (Arc<str>, u64) = (key.into(), self.0.number());
+        let flight = Flight { key: key.clone(), holder, begun: None, waiters };
+        shard.flights.insert(key.clone(), flight);
+        KeyGuard::of(self.0.clone(), key, holder)
+    }
+}
+
+impl Shard {
+    /// Parts a flight from its holder. A creation that has begun keeps the
+    /// waiters from before; the others are the answer.
+    fn detach(&mut self, mut flight: Flight) -> Queue {
+        if let Some(begun) = flight.begun {
+            let early = flight.take_before(begun);
+            self.outdated.insert(flight.holder, early);
+        }
+        flight.waiters
     }
 }
 
@@ -173,7 +217,7 @@ impl Default for KeyedMutex {
 
 impl fmt::Debug for KeyedMutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held: usize = self.0.shards.iter().map(|shard| shard.lock().len()).sum();
+        let held: usize = self.0.shards.iter().map(|shard| shard.lock().flights.len()).sum();
         f.debug_struct("KeyedMutex").field("held", &held).finish()
     }
 }
@@ -201,24 +245,56 @@ impl DogpileMutex for KeyedMutex {
 }
 
 impl Table {
-    fn shard(&self, key: &str) -> &Mutex<Flights> {
+    fn shard(&self, key: &str) -> &Mutex<Shard> {
         let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
         &self.shards[hash % self.shards.len()]
     }
 
-    /// Gives `key` to the longest waiter, or frees it if there is none.
-    fn pass_on(&self, key: &str) {
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::AcqRel)
+    }
+
+    fn cut(&self) -> Cut {
+        Cut(self.next.load(Ordering::Acquire))
+    }
+
+    /// Puts waiters that nobody serves any more into the queue of `key`. If it
+    /// is free, the longest waiter gets it.
+    fn requeue(&self, key: &Arc<str>, mut waiters: Queue) {
+        let mut shard = self.shard(key).lock();
+        if let Some(flight) = shard.flights.get_mut(key) {
+            flight.waiters.append(&mut waiters);
+            return;
+        }
+        let Some((holder, seat)) = waiters.pop_first() else { return };
+        let flight = Flight { key: key.clone(), holder, begun: None, waiters };
+        shard.flights.insert(key.clone(), flight);
+        drop(shard);
+        if !seat.deliver(SeatState::Elected) {
+            self.pass_on(key, holder);
+        }
+    }
+
+    /// Gives the key of this holder to the longest waiter, or frees it.
+    fn pass_on(&self, key: &Arc<str>, mut holder: u64) {
         loop {
             let mut shard = self.shard(key).lock();
-            let Some(flight) = shard.get_mut(key) else { return };
-            let Some((_, seat)) = flight.waiters.pop_first() else {
-                shard.remove(key);
+            if let Some(early) = shard.outdated.remove(&holder) {
+                drop(shard);
+                return self.requeue(key, early);
+            }
+            let flight = shard.flights.get_mut(key).filter(|flight| flight.holder == holder);
+            let Some(flight) = flight else { return };
+            let Some((next, seat)) = flight.waiters.pop_first() else {
+                shard.flights.remove(key);
                 return;
             };
+            (flight.holder, flight.begun) = (next, None);
             drop(shard);
             if seat.deliver(SeatState::Elected) {
                 return;
             }
+            holder = next;
         }
     }
 }
@@ -243,15 +319,14 @@ impl Seat {
 pub(crate) struct KeyGuard {
     table: Arc<Table>,
     key: Arc<str>,
-    /// Which creation under this key is going on; 0 before the first.
-    creation: u64,
-    /// The key was freed already.
-    freed: bool,
+    holder: u64,
+    /// When its creation began, if it has.
+    begun: Option<Cut>,
 }
 
 impl KeyGuard {
-    fn of(table: Arc<Table>, key: Arc<str>) -> Self {
-        Self { table, key, creation: 0, freed: false }
+    fn of(table: Arc<Table>, key: Arc<str>, holder: u64) -> Self {
+        Self { table, key, holder, begun: None }
     }
 
     /// Did a holder of any key end with a value since `ticket`? Then a look
@@ -260,53 +335,58 @@ impl KeyGuard {
         self.table.ended.load(Ordering::Acquire) != ticket.0
     }
 
-    /// To be called when a creation begins: tells those who wait already from
-    /// those who come during it.
+    /// The present moment among those who come for the key.
+    pub(crate) fn cut(&self) -> Cut {
+        self.table.cut()
+    }
+
+    /// When the creation began: to be called when it does, and to tell those who
+    /// wait already from those who come during it.
     pub(crate) fn begin(&mut self) {
-        if let Some(flight) = self.table.shard(&self.key).lock().get_mut(&self.key) {
-            flight.begun += 1;
-            self.creation = flight.begun;
+        let mut shard = self.table.shard(&self.key).lock();
+        // Taken under the lock of those who join.
+        let cut = self.table.cut();
+        self.begun = Some(cut);
+        if let Some(flight) = shard.flights.get_mut(&self.key)
+            && flight.holder == self.holder
+        {
+            flight.begun = Some(cut);
         }
     }
 
-    /// Was what is stored under the key changed by somebody else since this creation began?
-    pub(crate) fn is_outdated(&self) -> bool {
-        let shard = self.table.shard(&self.key).lock();
-        shard.get(&self.key).is_some_and(|flight| (1..=flight.outdated).contains(&self.creation))
+    /// When its creation began; now, if it has not.
+    pub(crate) fn begun(&self) -> Cut {
+        self.begun.unwrap_or_else(|| self.cut())
     }
 
-    /// Hands `value` to the waiters and gives the key up.
-    pub(crate) fn finish(mut self, value: &Handed, audience: Audience) {
-        let served = match audience {
-            Audience::Everyone => {
-                self.table.ended.fetch_add(1, Ordering::AcqRel);
-                self.freed = true;
-                let flight = self.table.shard(&self.key).lock().remove(&self.key);
-                flight.map(|flight| flight.waiters).unwrap_or_default()
-            }
-            Audience::WaitingSinceBefore => self.take_early_waiters(),
+    /// Was the key changed or taken over since this creation began?
+    pub(crate) fn is_outdated(&self) -> bool {
+        let shard = self.table.shard(&self.key).lock();
+        self.begun.is_some()
+            && shard.flights.get(&self.key).is_none_or(|flight| flight.holder != self.holder)
+    }
+
+    /// Hands `value` to the waiters that joined before `cut`, and passes the key on
+    /// to the others. An outdated creation has no other waiters than those from
+    /// before its begin.
+    pub(crate) fn finish(self, value: &Handed, cut: Cut) {
+        self.table.ended.fetch_add(1, Ordering::AcqRel);
+        let mut shard = self.table.shard(&self.key).lock();
+        let served = match shard.flights.get_mut(&self.key) {
+            Some(flight) if flight.holder == self.holder => flight.take_before(cut),
+            _ => shard.outdated.remove(&self.holder).unwrap_or_default(),
         };
+        drop(shard);
         for seat in served.values() {
             seat.deliver(SeatState::Handed(value.clone()));
         }
-    }
-
-    fn take_early_waiters(&self) -> BTreeMap<u64, Arc<Seat>> {
-        let mut shard = self.table.shard(&self.key).lock();
-        let Some(flight) = shard.get_mut(&self.key) else { return BTreeMap::new() };
-        let (early, late) = std::mem::take(&mut flight.waiters)
-            .into_iter()
-            .partition(|(_, seat)| seat.joined < self.creation);
-        flight.waiters = late;
-        early
+        // Dropping it passes the key on.
     }
 }
 
 impl Drop for KeyGuard {
     fn drop(&mut self) {
-        if !self.freed {
-            self.table.pass_on(&self.key);
-        }
+        self.table.pass_on(&self.key, self.holder);
     }
 }
 
@@ -320,7 +400,7 @@ struct Waiter {
 
 impl Waiter {
     fn guard(&self) -> KeyGuard {
-        KeyGuard::of(self.table.clone(), self.key.clone())
+        KeyGuard::of(self.table.clone(), self.key.clone(), self.number)
     }
 }
 
@@ -347,10 +427,14 @@ impl Drop for Waiter {
             // The key became this waiter's while it slept: pass it on.
             SeatState::Elected => drop(self.guard()),
             SeatState::Waiting(_) => {
-                // Numbers are never used twice, so a later flight of the same
-                // key is safe from this.
-                if let Some(flight) = self.table.shard(&self.key).lock().get_mut(&self.key) {
+                // Numbers are never used twice, so other flights of the same key
+                // are safe from this.
+                let mut shard = self.table.shard(&self.key).lock();
+                if let Some(flight) = shard.flights.get_mut(&self.key) {
                     flight.waiters.remove(&self.number);
+                }
+                for early in shard.outdated.values_mut() {
+                    early.remove(&self.number);
                 }
             }
             SeatState::Handed(_) | SeatState::Gone => {}

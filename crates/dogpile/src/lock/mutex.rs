@@ -91,6 +91,18 @@ impl AnyMutex {
     pub fn new(mutex: impl Mutex) -> Self {
         Self(Arc::new(mutex))
     }
+
+    /// Gives mutexes up. What fails now ends by itself.
+    pub(crate) async fn unlock_all(&self, leases: Vec<Lease>) {
+        for lease in leases {
+            let _ = self.unlock(lease).await;
+        }
+    }
+
+    /// Is it the same one as `other`, not only of the same kind?
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl fmt::Debug for AnyMutex {

@@ -17,17 +17,14 @@ mod compression;
 mod encryption;
 mod logging;
 mod prefix;
+mod proxied;
 mod statistics;
 mod transform;
 
 use std::future::Future;
 
-use crate::backend::{
-    AnyBackend, BackendError, Boxed, Changed, Claimed, ErasedBackend, Seen, Watch, claim_one,
-    unlock_all,
-};
-use crate::key::Mangler;
-use crate::lock::{AnyMutex, Lease};
+use crate::backend::{AnyBackend, BackendError, Changed, Watch};
+use crate::lock::AnyMutex;
 use crate::value::Entry;
 
 #[cfg(feature = "collections")]
@@ -49,6 +46,11 @@ pub trait Layer {
 
 /// Overrides operations of the backend inside. Each method gets that backend
 /// as `next`; the defaults pass the call on.
+///
+/// Creations go through it as well: a claim is a `get` (or `get_multi`) and a
+/// commit is a `set` (or `set_multi`, or `delete`) whose `next` makes them under
+/// the lease of the creation. So they stay bound to it whatever a proxy does, as
+/// long as it hands on to `next` what it is to store.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -152,7 +154,9 @@ pub trait Proxy: Send + Sync + 'static {
         next.delete_multi(keys)
     }
 
-    /// See [`Backend::mutex`](crate::backend::Backend::mutex).
+    /// See [`Backend::mutex`](crate::backend::Backend::mutex). A proxy that brings
+    /// another mutex has its changes ordered as a backend that does not order them
+    /// by itself.
     fn mutex(&self, next: &AnyBackend) -> Option<AnyMutex> {
         next.mutex()
     }
@@ -161,118 +165,10 @@ pub trait Proxy: Send + Sync + 'static {
     fn watch(&self, next: &AnyBackend, key: &str, changed: Changed) -> Option<Watch> {
         next.watch(key, changed)
     }
-
-    /// See [`Backend::claim`](crate::backend::Backend::claim). The default is
-    /// made of this proxy's own `get` and its mutex, so that what is
-    /// overridden there is not bypassed; a proxy that leaves both alone may
-    /// pass it on to save round trips.
-    fn claim(
-        &self,
-        next: &AnyBackend,
-        keys: &[(&str, Seen)],
-    ) -> impl Future<Output = Result<Vec<Claimed>, BackendError>> + Send {
-        async move {
-            let Some(mutex) = self.mutex(next) else {
-                return Err(BackendError::other("this backend has no mutex"));
-            };
-            let mut claims = Vec::with_capacity(keys.len());
-            for (key, seen) in keys {
-                claims.push(claim_one(&mutex, key, *seen, || self.get(next, key)).await?);
-            }
-            Ok(claims)
-        }
-    }
-
-    /// See [`Backend::commit`](crate::backend::Backend::commit). The default
-    /// is made of this proxy's own `set` and `set_multi` and its mutex; it
-    /// cannot tell whether a lease was lost.
-    fn commit(
-        &self,
-        next: &AnyBackend,
-        entries: Vec<(&str, Entry, Lease)>,
-    ) -> impl Future<Output = Result<Vec<bool>, BackendError>> + Send {
-        async move {
-            let Some(mutex) = self.mutex(next) else {
-                return Err(BackendError::other("this backend has no mutex"));
-            };
-            let (values, leases): (Vec<_>, Vec<_>) =
-                entries.into_iter().map(|(key, entry, lease)| ((key, entry), lease)).unzip();
-            let stored = match &values[..] {
-                [(key, entry)] => self.set(next, key, entry.clone()).await,
-                _ => self.set_multi(next, &values).await,
-            };
-            unlock_all(&mutex, leases).await;
-            stored.map(|()| vec![true; values.len()])
-        }
-    }
 }
 
 impl<P: Proxy> Layer for P {
     fn layer(self, inner: AnyBackend) -> AnyBackend {
-        inner.clone().within(Proxied { proxy: self, next: inner })
-    }
-}
-
-/// A proxy around what is inside it.
-struct Proxied<P> {
-    proxy: P,
-    next: AnyBackend,
-}
-
-impl<P: Proxy> ErasedBackend for Proxied<P> {
-    fn name(&self) -> String {
-        format!("{} over {}", self.proxy.name(), self.next.name())
-    }
-
-    fn keeps_objects(&self) -> bool {
-        self.next.keeps_objects()
-    }
-
-    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
-        Box::pin(self.proxy.get(&self.next, key))
-    }
-
-    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
-        self.proxy.get_now(&self.next, key)
-    }
-
-    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
-        Box::pin(self.proxy.set(&self.next, key, entry))
-    }
-
-    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
-        Box::pin(self.proxy.delete(&self.next, key))
-    }
-
-    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
-        Box::pin(self.proxy.get_multi(&self.next, keys))
-    }
-
-    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
-        Box::pin(self.proxy.set_multi(&self.next, entries))
-    }
-
-    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
-        Box::pin(self.proxy.delete_multi(&self.next, keys))
-    }
-
-    fn mutex(&self) -> Option<AnyMutex> {
-        self.proxy.mutex(&self.next)
-    }
-
-    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>> {
-        Box::pin(self.proxy.claim(&self.next, keys))
-    }
-
-    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
-        Box::pin(self.proxy.commit(&self.next, entries))
-    }
-
-    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
-        self.proxy.watch(&self.next, key, changed)
-    }
-
-    fn recommended_mangler(&self) -> Option<Mangler> {
-        self.next.recommended_mangler()
+        proxied::layer(self, inner)
     }
 }

@@ -1,11 +1,13 @@
 //! Proxies that only change keys or entries on their way in and out.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::Layer;
 use crate::backend::{
-    AnyBackend, BackendError, Boxed, Changed, Claimed, ErasedBackend, Seen, Watch,
+    AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, Mutex};
@@ -70,6 +72,10 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
         self.next.keeps_objects()
     }
 
+    fn is_shared(&self) -> bool {
+        self.next.is_shared()
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
         Box::pin(async move {
             let entry = self.next.get(&self.transform.key(key)).await?;
@@ -129,14 +135,14 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
         Some(AnyMutex::new(TransformedMutex { transform, inner }))
     }
 
-    fn claim<'a>(&'a self, keys: &'a [(&'a str, Seen)]) -> Boxed<'a, Vec<Claimed>> {
+    fn claim<'a>(&'a self, wanted: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
         Box::pin(async move {
-            let stored_under: Vec<_> =
-                keys.iter().map(|(key, seen)| (self.transform.key(key), *seen)).collect();
-            let stored_under: Vec<_> =
-                stored_under.iter().map(|(key, seen)| (&**key, *seen)).collect();
-            let claims = self.next.claim(&stored_under).await?;
-            let read = |(&(key, _), claim): (&(&str, Seen), _)| match claim {
+            let keys: Vec<&str> = wanted.iter().map(|wanted| wanted.key).collect();
+            let stored_under = self.keys(&keys);
+            let inner = wanted.into_iter().zip(&stored_under);
+            let inner = inner.map(|(wanted, key)| Wanted { key, ..wanted });
+            let claims = self.next.claim(inner.collect()).await?;
+            let read = |(key, claim): (&&str, _)| match claim {
                 Claimed::Changed(entry) => Claimed::Changed(self.transform.read(key, entry)),
                 other => other,
             };
@@ -144,23 +150,23 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
         })
     }
 
-    fn commit<'a>(&'a self, entries: Vec<(&'a str, Entry, Lease)>) -> Boxed<'a, Vec<bool>> {
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
         Box::pin(async move {
-            let mut written = Vec::with_capacity(entries.len());
-            for (key, entry, lease) in entries {
-                let entry = self.transform.write(key, entry)?;
-                written.push((self.transform.key(key), entry, lease));
+            let keys: Vec<&str> = changes.iter().map(|change| change.key).collect();
+            let stored_under = self.keys(&keys);
+            let mut inner = Vec::with_capacity(changes.len());
+            for (Commit { key, entry, lease }, stored_under) in
+                changes.into_iter().zip(&stored_under)
+            {
+                let entry = entry.map(|entry| self.transform.write(key, entry)).transpose()?;
+                inner.push(Commit { key: stored_under, entry, lease });
             }
-            let mut borrowed = Vec::with_capacity(written.len());
-            let mut keys = Vec::with_capacity(written.len());
-            for (key, entry, lease) in written {
-                keys.push(key);
-                borrowed.push((entry, lease));
-            }
-            let entries = keys.iter().zip(borrowed);
-            let entries = entries.map(|(key, (entry, lease))| (&**key, entry, lease));
-            self.next.commit(entries.collect()).await
+            self.next.commit(inner).await
         })
+    }
+
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.next.release(leases))
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {

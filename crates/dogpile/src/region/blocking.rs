@@ -274,7 +274,7 @@ impl<'r, K: Kind, S: Shape, C> BlockingEntry<'r, K, S, C> {
         T: Cacheable<K>,
         C: ShouldCache<T>,
     {
-        S::one(self.make_anew(|| Ok::<_, Infallible>(creator())))
+        S::one(self.create_anew(|| Ok::<_, Infallible>(creator())))
     }
 
     /// See [`Entry::try_refresh`].
@@ -284,10 +284,10 @@ impl<'r, K: Kind, S: Shape, C> BlockingEntry<'r, K, S, C> {
         C: ShouldCache<T>,
         E: Send,
     {
-        S::tried(self.make_anew(creator))
+        S::tried(self.create_anew(creator))
     }
 
-    fn make_anew<T, E>(
+    fn create_anew<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send,
     ) -> Result<Answer<T>, Failure<E>>
@@ -298,7 +298,7 @@ impl<'r, K: Kind, S: Shape, C> BlockingEntry<'r, K, S, C> {
     {
         let region = self.0.region;
         let creator = Starvable::new(creator);
-        match block_on(self.0.make_anew(|| ready(creator.run()))) {
+        match block_on(self.0.create_anew(|| ready(creator.run()))) {
             Ok(result) => result,
             Err(Starved) => creator.rescue(region, S::STRICT),
         }

@@ -11,7 +11,7 @@ use super::options::{Expiration, Options};
 use crate::backend::{AnyBackend, Backend};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Codec, RegionCodec};
-use crate::invalidation::{InProcess, Invalidation};
+use crate::invalidation::{InProcess, Invalidation, Stored};
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::OnTimeout;
 use crate::proxy::Layer;
@@ -39,7 +39,7 @@ pub struct Config<K = Serde> {
     pub(crate) mangler: ManglerChoice,
     pub(crate) key_generator: KeyGenerator,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) invalidation: Arc<dyn Invalidation>,
+    pub(crate) invalidation: InvalidationChoice,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
     pub(crate) replace_existing: bool,
@@ -54,10 +54,34 @@ pub(crate) enum ManglerChoice {
     None,
 }
 
+/// Where the moments of a region's invalidations are kept (contract 4).
+pub(crate) enum InvalidationChoice {
+    /// Where the backend's values are.
+    Usual,
+    Local,
+    Shared(Duration),
+    Own(Arc<dyn Invalidation>),
+}
+
+impl InvalidationChoice {
+    const USUAL_DELAY: Duration = Duration::from_secs(1);
+
+    /// The strategy of the region `name` over `backend`.
+    pub(crate) fn of(self, backend: &AnyBackend, name: &str) -> Arc<dyn Invalidation> {
+        let shared = |delay| Arc::new(Stored::new(backend.clone(), name, delay));
+        match self {
+            Self::Own(strategy) => strategy,
+            Self::Shared(delay) => shared(delay),
+            Self::Usual if backend.is_shared() => shared(Self::USUAL_DELAY),
+            Self::Usual | Self::Local => Arc::new(InProcess::new()),
+        }
+    }
+}
+
 impl<K: Kind> Config<K> {
     /// A configuration over `backend`, with defaults for everything else:
     /// values never expire, JSON where bytes are kept, the backend's
-    /// recommended key mangler, invalidation within this process.
+    /// recommended key mangler, invalidation that reaches as far as the backend.
     pub fn new<B>(backend: B) -> Self
     where
         B: Backend,
@@ -76,7 +100,7 @@ impl<K: Kind> Config<K> {
             mangler: ManglerChoice::Recommended,
             key_generator: key::escaped,
             clock: Arc::new(SystemClock),
-            invalidation: Arc::new(InProcess::new()),
+            invalidation: InvalidationChoice::Usual,
             runner: Arc::new(DefaultRunner),
             defaults: Options::default(),
             replace_existing: false,
@@ -136,9 +160,24 @@ impl<K: Kind> Config<K> {
         self
     }
 
-    /// Where invalidation moments are kept. Regions may share one strategy.
+    /// Keeps invalidation moments in `strategy`. Regions may share one.
     pub fn invalidation(mut self, strategy: Arc<dyn Invalidation>) -> Self {
-        self.invalidation = strategy;
+        self.invalidation = InvalidationChoice::Own(strategy);
+        self
+    }
+
+    /// Keeps invalidation moments in this process, also over a backend that
+    /// processes share: an invalidation reaches nobody else then.
+    pub fn local_invalidation(mut self) -> Self {
+        self.invalidation = InvalidationChoice::Local;
+        self
+    }
+
+    /// Keeps invalidation moments in the backend, where every process looks at them
+    /// again after `delay`, before every read if that is zero. Over a backend that
+    /// processes share this is the default, with a delay of one second.
+    pub fn shared_invalidation(mut self, delay: Duration) -> Self {
+        self.invalidation = InvalidationChoice::Shared(delay);
         self
     }
 

@@ -11,12 +11,12 @@ use super::config::{Config, ManglerChoice};
 use super::kind::{Cacheable, Codec, Kind};
 use super::options::Options;
 use crate::backend::{AnyBackend, BackendError};
-use crate::clock::{Clock, Timeline, Timestamp};
+use crate::clock::{Clock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{Invalidation, Mode};
 use crate::key::{KeyGenerator, Mangler};
-use crate::lock::{AnyMutex, Found, KeyedMutex, Lifetime, judge};
+use crate::lock::{AnyMutex, CLOCK_SKEW, Found, KeyedMutex, Lifetime, judge};
 use crate::log;
 use crate::stats::{Count, Stats};
 use crate::value::{Entry, Metadata, Payload, VERSION};
@@ -74,6 +74,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: Arc<dyn Invalidation>,
     pub(crate) invalidation_is_remote: bool,
+    /// An invalidation reaches this process alone, although others share the backend.
+    pub(crate) invalidates_alone: bool,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
 }
@@ -105,7 +107,8 @@ impl Core {
             ManglerChoice::Recommended => backend.recommended_mangler(),
             ManglerChoice::None => None,
         };
-        let mutex = backend.mutex();
+        let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
+        let invalidation = invalidation.of(&backend, &shared.name);
         Ok(Self {
             shared,
             backend,
@@ -116,6 +119,7 @@ impl Core {
             codec,
             clock,
             invalidation_is_remote: invalidation.is_remote(),
+            invalidates_alone: is_shared && !invalidation.is_remote(),
             invalidation,
             runner,
             defaults,
@@ -135,6 +139,7 @@ impl Core {
             clock: self.clock.clone(),
             invalidation: self.invalidation.clone(),
             invalidation_is_remote: self.invalidation_is_remote,
+            invalidates_alone: self.invalidates_alone,
             runner: self.runner.clone(),
             defaults: self.defaults.clone(),
         }
@@ -189,7 +194,7 @@ impl Core {
             stale_limit: options.stale_limit.or(self.defaults.stale_limit),
         };
         let ct = metadata.ct;
-        judge(ct, now, lifetime, self.invalidation.verdict(ct))
+        judge(ct, now, lifetime, self.invalidation.verdict(metadata.as_of()))
     }
 
     /// The `T` in a payload.
@@ -225,12 +230,25 @@ impl Core {
 
     /// The creation time of what is created now.
     pub(crate) fn stamp(&self) -> Timestamp {
-        self.shared.timeline.stamp(self.clock.now())
+        self.shared.timeline.stamp(self.now_after_invalidation())
     }
 
     /// A moment between what has happened to the region and what is to come.
     pub(crate) fn moment(&self) -> Timestamp {
-        self.shared.timeline.moment(self.clock.now())
+        self.shared.timeline.moment(self.now_after_invalidation())
+    }
+
+    /// Now, and later than the last known invalidation: its moment may come from a
+    /// clock that is ahead of this one, or this one may have been set back since.
+    fn now_after_invalidation(&self) -> Timestamp {
+        let now = self.clock.now();
+        let Some(at) = self.invalidation.latest() else { return now };
+        if at > now + CLOCK_SKEW.as_secs_f64() {
+            // The clock was set back: what is created from now on is valid.
+            self.invalidation.retract(now);
+            return now + TICK;
+        }
+        if at >= now { at + TICK } else { now }
     }
 
     /// Judges and opens what was found under `key` on the slow path, with the
@@ -253,7 +271,9 @@ impl Core {
             return (Found::Nothing, None);
         }
         let found = self.judge(metadata, options, self.clock.coarse_now());
-        if found == Found::Nothing && self.invalidation.verdict(metadata.ct) == Some(Mode::Hard) {
+        if found == Found::Nothing
+            && self.invalidation.verdict(metadata.as_of()) == Some(Mode::Hard)
+        {
             log::hard_invalidated(region, key);
         }
         match self.open(payload) {
@@ -303,11 +323,6 @@ impl Core {
         self.stats().add(Count::Creations, keys.len() as u64);
         self.stats().creation_took(took);
         log::generated(self.name(), keys, took);
-    }
-
-    /// Logs that a value was made and could not be stored.
-    pub(crate) fn note_not_stored(&self, key: &str, why: &Error) {
-        log::not_stored(self.name(), key, why);
     }
 
     /// Counts and logs a failure of the backend that is survived.

@@ -79,6 +79,30 @@ where
         self.run(observed(&self.site, creator), behind).await
     }
 
+    /// The value of the one key, created whatever is stored.
+    pub(crate) async fn anew<'a, E: Send + 'a>(
+        &self,
+        creator: Creator<'a, T, E>,
+    ) -> Result<Answer<T>, Failure<E>>
+    where
+        C: 'a,
+    {
+        let site = &*self.site;
+        site.core.refresh_invalidation().await;
+        let guard = site.claim_refresh(0).await?;
+        let mut creator = observed(&self.site, creator);
+        match create_won(site, &mut creator, vec![(0, guard)]).await {
+            Ok(mut values) => match values.pop() {
+                Some(Got { value, ct }) => {
+                    Ok(Answer { value, status: Status::Created, ct, now: ct })
+                }
+                None => unreachable!("one key has one value"),
+            },
+            Err(Stop::Creator(error)) => Err(Failure::Creator(error)),
+            Err(Stop::Fault(fault)) => Err(Failure::Cache(fault)),
+        }
+    }
+
     async fn run<'a, E, B>(
         &self,
         creator: Creator<'a, T, E>,

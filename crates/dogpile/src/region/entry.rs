@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Region;
 use super::core::Core;
@@ -16,8 +16,7 @@ use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::error::{Error, Failure, Result};
-use crate::lock::{Found, Mutex, OnTimeout, Status};
-use crate::log;
+use crate::lock::{Found, Mutex, OnTimeout};
 use crate::stats::Count;
 use crate::value::Entry as StoredEntry;
 
@@ -130,11 +129,17 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         S::tried(Box::pin(self.create(creator)).await)
     }
 
-    /// Makes the value anew, whatever is stored, and stores it (contract 6).
+    /// Creates the value, whatever is stored, and stores it.
     ///
-    /// There is no election: it runs beside a creation that is going on in this process,
-    /// which then is not stored over it. `should_cache` is asked as ever; when the cache
-    /// fails, the caller gets the value all the same.
+    /// It takes the key from a creation that is going on, anywhere: of that, the
+    /// value goes to those who asked before it began, and is not stored. Of two
+    /// refreshes the one that began later is stored. Callers of `get_or_create` get
+    /// the stored value meanwhile, or wait for this one. A key that a Python process
+    /// has locked is waited for, at most for the wait limit.
+    ///
+    /// A value that is not stored, because `should_cache` or the codec refuses it,
+    /// leaves nothing: what was stored is out of date. When the cache fails, the
+    /// caller gets the value all the same.
     pub async fn refresh<T, F, Fut>(self, creator: F) -> S::One<T>
     where
         T: Cacheable<K>,
@@ -142,7 +147,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
     {
-        S::one(self.make_anew(|| async { Ok::<_, Infallible>(creator().await) }).await)
+        S::one(self.create_anew(|| async { Ok::<_, Infallible>(creator().await) }).await)
     }
 
     /// As [`refresh`](Self::refresh), for a creator that can fail; then nothing
@@ -155,33 +160,24 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        S::tried(self.make_anew(creator).await)
+        S::tried(self.create_anew(creator).await)
     }
 
-    pub(super) async fn make_anew<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
+    pub(super) async fn create_anew<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
     {
-        let Some(core) = self.region.core.load_full() else {
-            return Unconfigured(self.region).run(S::STRICT, creator).await;
+        let creation = match self.creation() {
+            Ok(creation) => creation,
+            Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let began = Instant::now();
-        let made = log::in_creation_span(core.name(), &[&self.key], creator()).await;
-        core.note_creation(&[&self.key], made.is_ok(), began.elapsed());
-        let value = made.map_err(Failure::Creator)?;
-        let ct = core.stamp();
-        if !self.should_cache.should_cache(&value) {
-            core.stats().count(Count::Vetoed);
-        } else if let Err(error) = core.keep(&self.key, &value, ct).await {
-            core.note_not_stored(&self.key, &error);
-            if S::STRICT {
-                return Err(error.into());
-            }
-        }
-        Ok(Answer { value, status: Status::Created, ct, now: ct })
+        let creator = OneCreator::new(creator);
+        let result = creation.anew(creator.for_lock()).await.map(|answer| vec![answer]);
+        creator.settle(&creation, result, S::STRICT).await
     }
 
     pub(super) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
@@ -353,7 +349,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
 
     /// Stores `value` as created now.
     ///
-    /// A creation of the key that is going on in this process is not stored over it.
+    /// A creation of the key that is going on, anywhere, is not stored over it.
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
         let core = self.region.configured()?;
         core.keep(&self.key, value, core.stamp()).await
@@ -361,7 +357,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
 
     /// Removes the value; that there is none is fine.
     ///
-    /// A creation of the key that is going on in this process is not stored after it: it may
+    /// A creation of the key that is going on, anywhere, is not stored after it: it may
     /// have begun before what the deletion is about.
     pub async fn delete(self) -> Result<()> {
         let core = self.region.configured()?;

@@ -455,10 +455,14 @@ impl<K: Kind> Region<K> {
     /// Invalidates all values created up to now, and those that are being created; see
     /// [`Mode`].
     ///
-    /// The values stay where they are and are overwritten one by one. With
-    /// the default strategy this reaches callers of this process only.
+    /// The values stay where they are and are overwritten one by one. Over a backend
+    /// that processes share it reaches all of them, by default within a second; see
+    /// [`Config::shared_invalidation`].
     pub async fn invalidate(&self, mode: Mode) -> Result<()> {
         let core = self.configured()?;
+        if core.invalidates_alone {
+            log::invalidates_alone(core.name());
+        }
         let invalidated = core.invalidation.invalidate(mode, core.stamp()).await;
         invalidated.map_err(|fault| core.failed("invalidate", fault))
     }

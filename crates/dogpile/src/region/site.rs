@@ -5,18 +5,21 @@
 //! process sends one contender per key to a server. Waiters of this process
 //! get the value handed to them; only the one contender looks at the server.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use super::core::{Core, Got};
 use super::kind::Cacheable;
 use super::options::{Options, ShouldCache};
-use crate::backend::{BackendError, Claimed, Seen, unlock_all};
+use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
 use crate::lock::drive::{Claim, OnTimeout, Patience, Reading, Site, Terms, Waited};
-use crate::lock::keyed::{Audience, Handed, KeyGuard, Ticket, Turn};
+use crate::lock::keyed::{Cut, Handed, KeyGuard, Ticket, Turn};
 use crate::lock::{Found, Lease, LockError, Mutex};
 use crate::log;
 use crate::stats::Count;
@@ -39,18 +42,20 @@ pub(crate) struct SiteKey {
     pub(crate) stored: String,
 }
 
-/// Holding a key: always in this process, and in the backend if it has a
-/// mutex and that did not fail.
+/// Holding a key: always in this process, and in the backend unless claiming it
+/// there failed.
 pub(crate) struct Guard {
     local: KeyGuard,
     lease: Option<Lease>,
+    /// What was stored before is out of date, whatever becomes of the creation.
+    is_refresh: bool,
     /// When its creation began.
     begun: Option<Timestamp>,
 }
 
 impl Guard {
     fn new(local: KeyGuard, lease: Option<Lease>) -> Self {
-        Self { local, lease, begun: None }
+        Self { local, lease, is_refresh: false, begun: None }
     }
 }
 
@@ -59,6 +64,15 @@ impl Guard {
 pub(crate) struct Sight {
     seen: Seen,
     ticket: Ticket,
+    /// Those who asked before may have what was read.
+    cut: Cut,
+}
+
+/// The moment before a look.
+#[derive(Clone, Copy)]
+struct Before {
+    ticket: Ticket,
+    cut: Cut,
 }
 
 impl<K, T, C> RegionSite<K, T, C>
@@ -69,7 +83,7 @@ where
 {
     /// Looks at the keys `indexes` in the backend.
     pub(crate) async fn look(&self, indexes: &[usize]) -> Result<Vec<Reading<Self>>, Error> {
-        let ticket = self.core.shared.keys.ticket();
+        let before = self.before();
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
         let backend = &self.core.backend;
         let (operation, entries) = match keys[..] {
@@ -78,19 +92,25 @@ where
         };
         let entries = self.survive(operation, entries, || vec![None; keys.len()])?;
         let readings = indexes.iter().zip(entries);
-        Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), ticket)).collect())
+        Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
     }
 
     async fn look_at(&self, index: usize) -> Result<Reading<Self>, Error> {
-        let ticket = self.core.shared.keys.ticket();
+        let before = self.before();
         let entry = self.core.backend.get(&self.keys[index].stored).await;
         let entry = self.survive("get", entry, || None)?;
-        Ok(self.reading(index, entry.as_ref(), ticket))
+        Ok(self.reading(index, entry.as_ref(), before))
     }
 
-    fn reading(&self, index: usize, entry: Option<&Entry>, ticket: Ticket) -> Reading<Self> {
+    fn before(&self) -> Before {
+        let keys = &self.core.shared.keys;
+        Before { ticket: keys.ticket(), cut: keys.cut() }
+    }
+
+    fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
         let (found, value) = self.core.examine(&self.keys[index].asked, entry, &self.options);
-        Reading { found, value, seen: Sight { seen: Seen::of(entry), ticket } }
+        let Before { ticket, cut } = before;
+        Reading { found, value, seen: Sight { seen: Seen::of(entry), ticket, cut } }
     }
 
     /// In a strict call the error; in a plain one what to go on with.
@@ -110,45 +130,20 @@ where
         }
     }
 
-    /// Gets the keys' second layer, or makes sure that nobody was faster
-    /// where there is none.
-    async fn complete(
+    /// Claims keys in the backend that are held in this process.
+    async fn claim_there(
         &self,
         held: Vec<(usize, KeyGuard, Sight)>,
     ) -> Result<Vec<(usize, Claim<'_, Self>)>, Error> {
-        if self.core.mutex.is_some() {
-            return self.claim_remotely(held).await;
-        }
-        let overtaken = held.iter().filter(|(_, guard, sight)| guard.overtaken_since(sight.ticket));
-        let overtaken: Vec<usize> = overtaken.map(|(index, ..)| *index).collect();
-        let mut readings = match overtaken[..] {
-            [] => Vec::new(),
-            _ => self.look(&overtaken).await?,
-        }
-        .into_iter();
-        let mut claims = Vec::with_capacity(held.len());
-        for (index, local, _) in held {
-            let reading = overtaken.contains(&index).then(|| readings.next()).flatten();
-            let claim = match reading {
-                Some(reading) if reading.found == Found::Fresh => {
-                    Claim::Changed(pass_on_if_fresh(local, reading))
-                }
-                _ => Claim::Won(Guard::new(local, None)),
-            };
-            claims.push((index, claim));
-        }
-        Ok(claims)
-    }
-
-    async fn claim_remotely(
-        &self,
-        held: Vec<(usize, KeyGuard, Sight)>,
-    ) -> Result<Vec<(usize, Claim<'_, Self>)>, Error> {
-        let ticket = self.core.shared.keys.ticket();
-        let wanted = held.iter().map(|(i, _, sight)| (self.keys[*i].stored.as_str(), sight.seen));
-        let claims = self.core.backend.claim(&wanted.collect::<Vec<_>>()).await;
-        // A mutex out of order must not keep anybody from the value: one
-        // caller of this process goes ahead.
+        let before = self.before();
+        let wanted = held.iter().map(|(index, local, sight)| {
+            let key = self.keys[*index].stored.as_str();
+            let is_current = !local.overtaken_since(sight.ticket);
+            Wanted { is_current, ..Wanted::new(key, ClaimMode::Create(sight.seen)) }
+        });
+        let claims = self.core.backend.claim(wanted.collect()).await;
+        // A backend out of order must not keep anybody from the value: one caller
+        // of this process goes ahead.
         let claims = claims.map(|claims| claims.into_iter().map(Some).collect());
         let claims: Vec<Option<Claimed>> =
             self.survive("claim", claims, || held.iter().map(|_| None).collect())?;
@@ -160,13 +155,55 @@ where
                     Claim::Held(Box::pin(self.wait_remotely(index, local, sight)))
                 }
                 Some(Claimed::Changed(entry)) => {
-                    let reading = self.reading(index, Some(&entry), ticket);
+                    let reading = self.reading(index, Some(&entry), before);
                     Claim::Changed(pass_on_if_fresh(local, reading))
                 }
             };
             (index, claim)
         });
         Ok(claims.collect())
+    }
+
+    /// Takes a key over, to refresh what is stored under it. Waits only for another
+    /// program's lock.
+    pub(crate) async fn claim_refresh(&self, index: usize) -> Result<Guard, Error> {
+        let key = self.keys[index].stored.as_str();
+        let local = self.core.shared.keys.take_over(key);
+        let patience = self.patience();
+        let claimed = self.claim_until_won(key, ClaimMode::Refresh);
+        let lease = match patience {
+            None => claimed.await?,
+            Some(Patience { terms: Terms { limit, .. }, timer }) => {
+                match first_of(claimed, timer).await {
+                    Some(claimed) => claimed?,
+                    None if self.strict => {
+                        return Err(self.fault(index, LockError::WaitedTooLong { limit }));
+                    }
+                    None => None,
+                }
+            }
+        };
+        Ok(Guard { is_refresh: true, ..Guard::new(local, lease) })
+    }
+
+    async fn claim_until_won(&self, key: &str, mode: ClaimMode) -> Result<Option<Lease>, Error> {
+        let mut held = None;
+        loop {
+            let wanted = Wanted { held, ..Wanted::new(key, mode) };
+            let claimed = self.core.backend.claim(vec![wanted]).await;
+            let claimed = claimed.map(|claimed| claimed.into_iter().next());
+            match self.survive("claim", claimed, || None)? {
+                Some(Claimed::Won(lease)) => return Ok(Some(lease)),
+                Some(Claimed::Held) => {}
+                Some(Claimed::Changed(_)) | None => return Ok(None),
+            }
+            let Some(mutex) = &self.core.mutex else { return Ok(None) };
+            let waited = mutex.wait(key).await.map(Some);
+            match self.survive("lock", waited, || None)? {
+                Some(lease) => held = lease,
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Waits for another caller of this process.
@@ -191,14 +228,7 @@ where
         local: KeyGuard,
         sight: Sight,
     ) -> Result<Waited<Self>, Error> {
-        if self.core.mutex.is_none() {
-            let reading = self.look_at(index).await?;
-            return Ok(match reading.found {
-                Found::Fresh => Waited::Changed(pass_on_if_fresh(local, reading)),
-                _ => Waited::Won(Guard::new(local, None)),
-            });
-        }
-        let claims = self.claim_remotely(vec![(index, local, sight)]).await?;
+        let claims = self.claim_there(vec![(index, local, sight)]).await?;
         match claims.into_iter().next() {
             Some((_, Claim::Held(waiting))) => waiting.await,
             Some((_, Claim::Won(guard))) => Ok(Waited::Won(guard)),
@@ -230,19 +260,23 @@ where
         let Some(mutex) = &self.core.mutex else {
             return Ok(Waited::Won(Guard::new(local, None)));
         };
+        let mode = ClaimMode::Create(sight.seen);
         loop {
             let waited = mutex.wait(key).await;
-            let ticket = self.core.shared.keys.ticket();
+            let before = self.before();
             let claimed = match waited {
-                Ok(Some(lease)) => self.claimed_by_waiting(key, sight.seen, lease).await,
-                Ok(None) => self.core.backend.claim(&[(key, sight.seen)]).await,
+                // Waiting may have acquired the mutex.
+                Ok(held) => {
+                    let wanted = Wanted { held, ..Wanted::new(key, mode) };
+                    self.core.backend.claim(vec![wanted]).await
+                }
                 Err(fault) => Err(fault),
             };
             let claimed = claimed.map(|claimed| claimed.into_iter().next());
             let lease = match self.survive("lock", claimed, || None)? {
                 Some(Claimed::Held) => continue,
                 Some(Claimed::Changed(entry)) => {
-                    let reading = self.reading(index, Some(&entry), ticket);
+                    let reading = self.reading(index, Some(&entry), before);
                     return Ok(Waited::Changed(pass_on_if_fresh(local, reading)));
                 }
                 Some(Claimed::Won(lease)) => Some(lease),
@@ -252,31 +286,8 @@ where
         }
     }
 
-    /// Waiting has acquired the mutex: reads again under it.
-    async fn claimed_by_waiting(
-        &self,
-        key: &str,
-        seen: Seen,
-        lease: Lease,
-    ) -> Result<Vec<Claimed>, BackendError> {
-        let entry = self.core.backend.get(key).await?;
-        Ok(vec![match entry {
-            Some(entry) if seen.is_outdated_by(Some(&entry)) => {
-                self.unlock(vec![lease]).await;
-                Claimed::Changed(entry)
-            }
-            _ => Claimed::Won(lease),
-        }])
-    }
-
-    async fn unlock(&self, leases: Vec<Lease>) {
-        if let Some(mutex) = &self.core.mutex {
-            unlock_all(mutex, leases).await;
-        }
-    }
-
     /// Was the key changed by somebody else, or the region invalidated, after the creation
-    /// began? Then what was made may be of before, and must not outlive that.
+    /// began? Then the value may be of before, and must not outlive that.
     fn is_outdated(&self, index: usize, guard: &Guard) -> bool {
         let invalidated = |begun| self.core.invalidation.is_invalidated(begun);
         let outdated = guard.local.is_outdated() || guard.begun.is_some_and(invalidated);
@@ -287,22 +298,18 @@ where
         outdated
     }
 
-    /// What is to be stored of what was made, and who may have it.
-    fn to_store(
-        &self,
-        index: usize,
-        guard: Option<&Guard>,
-        got: &Got<T>,
-    ) -> Result<(Option<Entry>, Audience), Error> {
-        if guard.is_some_and(|guard| self.is_outdated(index, guard)) {
-            return Ok((None, Audience::WaitingSinceBefore));
-        }
+    /// The entry to store for a created value; none for one that is not to be
+    /// stored.
+    fn to_store(&self, index: usize, guard: &Guard, got: &Got<T>) -> Result<Option<Entry>, Error> {
         if !self.should_cache.should_cache(&got.value) {
             self.core.stats().count(Count::Vetoed);
-            return Ok((None, Audience::WaitingSinceBefore));
+            return Ok(None);
         }
         let source = match self.core.close(&got.value, got.ct) {
-            Ok(entry) => return Ok((Some(entry), Audience::Everyone)),
+            Ok(mut entry) => {
+                entry.metadata.begun = guard.begun.unwrap_or(got.ct);
+                return Ok(Some(entry));
+            }
             Err(source) => source,
         };
         let key = &self.keys[index].asked;
@@ -312,79 +319,89 @@ where
         if self.strict {
             return Err(Error::Encode { region, key: crate::error::shown(key), source });
         }
-        // Nobody could have stored it: no reason to make it once more.
-        Ok((None, Audience::Everyone))
+        Ok(None)
     }
 
-    async fn store(
+    /// What is to be done in the backend for a created value.
+    fn ending<'k>(
+        &'k self,
+        index: usize,
+        value: T,
+        mut guard: Guard,
+        ct: Timestamp,
+    ) -> (Finished<'k, T>, Ending<'k>, Option<Error>) {
+        let key = self.keys[index].stored.as_str();
+        let got = Got { value, ct };
+        // Before anything else: who comes later may have been told of a change that
+        // is not known here.
+        let cut = guard.local.cut();
+        let is_outdated = self.is_outdated(index, &guard);
+        let stored = if is_outdated && !guard.is_refresh {
+            Ok(None)
+        } else {
+            self.to_store(index, &guard, &got)
+        };
+        let (entry, failure) = match stored {
+            Ok(entry) => (entry, None),
+            Err(error) => (None, Some(error)),
+        };
+        let audience = if is_outdated || entry.is_none() { guard.local.begun() } else { cut };
+        let ending = match (entry, guard.lease.take()) {
+            (entry, Some(lease)) if entry.is_some() || guard.is_refresh => {
+                Ending::Commit(Commit { key, entry, lease })
+            }
+            (_, Some(lease)) => Ending::Release(lease),
+            (entry, None) => {
+                if entry.is_some() {
+                    self.core.stats().count(Count::NotStored);
+                }
+                Ending::Nothing
+            }
+        };
+        let is_settled = false;
+        let is_refresh = guard.is_refresh;
+        let finished = Finished { key, got, local: guard.local, audience, is_refresh, is_settled };
+        (finished, ending, failure)
+    }
+
+    /// Makes the changes of some creations.
+    async fn commit(
         &self,
-        stores: Stores<'_>,
+        commits: Vec<(usize, Commit<'_>)>,
         finished: &mut [Finished<'_, T>],
     ) -> Result<(), Error> {
-        self.unlock(stores.unused).await;
-        let (positions, leased): (Vec<usize>, Vec<_>) = stores.leased.into_iter().unzip();
-        let stored = self.store_under_leases(leased).await;
-        for (position, stored) in positions.into_iter().zip(stored.iter().flatten()) {
-            if !stored {
-                finished[position].audience = Audience::WaitingSinceBefore;
-            }
-        }
-        let plainly = self.store_plainly(&stores.plain).await;
-        stored.and(plainly)
-    }
-
-    /// Where the key was changed by somebody else while the value was being stored, either may
-    /// have come last: it is removed. That is a miss, and never an old value.
-    async fn withdraw(&self, finished: &mut [Finished<'_, T>]) -> Result<(), Error> {
-        let mut keys = Vec::new();
-        for one in finished.iter_mut().filter(|one| one.is_stored) {
-            if one.local.as_ref().is_some_and(KeyGuard::is_outdated) {
-                one.audience = Audience::WaitingSinceBefore;
-                keys.push(one.key);
-            }
-        }
-        if keys.is_empty() {
+        if commits.is_empty() {
             return Ok(());
         }
-        self.core.stats().add(Count::Outdated, keys.len() as u64);
-        self.survive("delete_multi", self.core.backend.delete_multi(&keys).await, || ())
-    }
-
-    /// Stores entries without a lease: one write, whatever their number.
-    async fn store_plainly(&self, entries: &[(&str, Entry)]) -> Result<(), Error> {
-        let backend = &self.core.backend;
-        let (operation, stored) = match entries {
-            [] => return Ok(()),
-            [(key, entry)] => ("set", backend.set(key, entry.clone()).await),
-            _ => ("set_multi", backend.set_multi(entries).await),
-        };
-        if stored.is_err() {
-            self.core.stats().add(Count::NotStored, entries.len() as u64);
+        let (positions, changes): (Vec<usize>, Vec<_>) = commits.into_iter().unzip();
+        let made = self.core.backend.commit(changes).await;
+        let is_known = made.is_ok();
+        if !is_known {
+            self.core.stats().add(Count::NotStored, positions.len() as u64);
         }
-        self.survive(operation, stored, || ())
-    }
-
-    /// Stores entries under their leases; says which leases were lost.
-    async fn store_under_leases(
-        &self,
-        entries: Vec<(&str, Entry, Lease)>,
-    ) -> Result<Vec<bool>, Error> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<&str> = entries.iter().map(|(key, ..)| *key).collect();
-        let stored = self.core.backend.commit(entries).await;
-        if stored.is_err() {
-            self.core.stats().add(Count::NotStored, keys.len() as u64);
-        }
-        let stored = self.survive("commit", stored, || vec![true; keys.len()])?;
-        for (key, stored) in keys.iter().zip(&stored) {
-            if !stored {
+        let made = self.survive("commit", made, || vec![false; positions.len()]);
+        let answers = made.as_ref().map_or(&[][..], Vec::as_slice);
+        for (position, made) in positions.into_iter().zip(answers) {
+            let one = &mut finished[position];
+            one.is_settled = is_known;
+            if !made {
+                one.audience = one.local.begun();
+            }
+            if is_known && !made && !one.local.is_outdated() {
                 self.core.stats().count(Count::LeasesLost);
-                log::lease_lost(self.core.name(), key);
+                log::lease_lost(self.core.name(), one.key);
             }
         }
-        Ok(stored)
+        made.map(drop)
+    }
+
+    /// What a refresh was about is out of date, even where its own value could not be
+    /// stored: it is removed.
+    async fn remove_refreshed(&self, finished: &[Finished<'_, T>]) -> Result<(), Error> {
+        for one in finished.iter().filter(|one| one.is_refresh && !one.is_settled) {
+            self.survive("delete", self.core.backend.delete(one.key).await, || ())?;
+        }
+        Ok(())
     }
 }
 
@@ -404,7 +421,7 @@ where
     C: ShouldCache<T>,
 {
     if let (Found::Fresh, Some(got)) = (reading.found, &reading.value) {
-        local.finish(&handed(got), Audience::Everyone);
+        local.finish(&handed(got), reading.seen.cut);
     }
     reading
 }
@@ -413,28 +430,19 @@ where
 struct Finished<'k, T> {
     key: &'k str,
     got: Got<T>,
-    local: Option<KeyGuard>,
-    audience: Audience,
-    is_stored: bool,
+    local: KeyGuard,
+    /// Those who asked before this may have the value.
+    audience: Cut,
+    is_refresh: bool,
+    /// It is known what became of it in the backend.
+    is_settled: bool,
 }
 
-/// What is to be stored of some values, each with its position among them.
-#[derive(Default)]
-struct Stores<'k> {
-    plain: Vec<(&'k str, Entry)>,
-    leased: Vec<(usize, (&'k str, Entry, Lease))>,
-    /// Of what is not stored.
-    unused: Vec<Lease>,
-}
-
-impl<'k> Stores<'k> {
-    fn add(&mut self, position: usize, key: &'k str, entry: Option<Entry>, lease: Option<Lease>) {
-        match (entry, lease) {
-            (Some(entry), Some(lease)) => self.leased.push((position, (key, entry, lease))),
-            (Some(entry), None) => self.plain.push((key, entry)),
-            (None, lease) => self.unused.extend(lease),
-        }
-    }
+/// How a creation ends in the backend.
+enum Ending<'k> {
+    Commit(Commit<'k>),
+    Release(Lease),
+    Nothing,
 }
 
 impl<K, T, C> Site for RegionSite<K, T, C>
@@ -465,7 +473,7 @@ where
                 held.push((index, local, *sight));
             }
         }
-        let completed = if held.is_empty() { Vec::new() } else { self.complete(held).await? };
+        let completed = if held.is_empty() { Vec::new() } else { self.claim_there(held).await? };
         let mut completed = completed.into_iter().peekable();
         let claims = keys.iter().map(|&(index, sight)| {
             match completed.next_if(|(completed, _)| *completed == index) {
@@ -481,26 +489,40 @@ where
         guard.begun = Some(self.core.moment());
     }
 
-    async fn finish(&self, made: Vec<(usize, Option<Guard>, T)>) -> Result<Vec<Got<T>>, Error> {
+    async fn seize(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
+        let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
+        let locals: Vec<_> = keys.iter().map(|key| self.core.shared.keys.take_over(key)).collect();
+        let wanted = keys.iter().map(|key| Wanted::new(key, ClaimMode::TakeOver)).collect();
+        let claims = self.core.backend.claim(wanted).await;
+        let claims =
+            self.survive("claim", claims, || keys.iter().map(|_| Claimed::Held).collect())?;
+        let guards = locals.into_iter().zip(claims).map(|(local, claim)| match claim {
+            Claimed::Won(lease) => Guard::new(local, Some(lease)),
+            Claimed::Changed(_) | Claimed::Held => Guard::new(local, None),
+        });
+        Ok(guards.collect())
+    }
+
+    async fn finish(&self, made: Vec<(usize, Guard, T)>) -> Result<Vec<Got<T>>, Error> {
         let ct = self.core.stamp();
         let mut finished = Vec::with_capacity(made.len());
-        let mut stores = Stores::default();
+        let (mut commits, mut unused) = (Vec::new(), Vec::new());
         let mut failure = None;
         for (index, guard, value) in made {
-            let got = Got { value, ct };
-            let kept = self.to_store(index, guard.as_ref(), &got);
-            let (entry, audience) = kept.unwrap_or_else(|error| {
-                failure = Some(error);
-                (None, Audience::Everyone)
-            });
-            let key = self.keys[index].stored.as_str();
-            let (local, lease) = guard.map(|guard| (guard.local, guard.lease)).unzip();
-            let is_stored = entry.is_some();
-            stores.add(finished.len(), key, entry, lease.flatten());
-            finished.push(Finished { key, got, local, audience, is_stored });
+            let (one, ending, error) = self.ending(index, value, guard, ct);
+            match ending {
+                Ending::Commit(change) => commits.push((finished.len(), change)),
+                Ending::Release(lease) => unused.push(lease),
+                Ending::Nothing => {}
+            }
+            finished.push(one);
+            failure = failure.or(error);
         }
-        let stored = self.store(stores, &mut finished).await;
-        let stored = stored.and(self.withdraw(&mut finished).await);
+        if !unused.is_empty() {
+            self.core.backend.release(unused).await;
+        }
+        let stored = self.commit(commits, &mut finished).await;
+        let stored = stored.and(self.remove_refreshed(&finished).await);
         let values = finished.into_iter().map(Finished::hand_over).collect();
         match failure {
             Some(error) => Err(error),
@@ -508,17 +530,15 @@ where
         }
     }
 
-    async fn hand_over(&self, guard: Guard, value: &Got<T>) {
-        self.unlock(guard.lease.into_iter().collect()).await;
-        guard.local.finish(&handed(value), Audience::Everyone);
-    }
-
     async fn abandon(&self, guards: Vec<Guard>) {
         // First the server's waiters, then ours: a key that passes to a
         // waiter here must be free there.
         let (locals, leases): (Vec<_>, Vec<_>) =
             guards.into_iter().map(|guard| (guard.local, guard.lease)).unzip();
-        self.unlock(leases.into_iter().flatten().collect()).await;
+        let leases: Vec<Lease> = leases.into_iter().flatten().collect();
+        if !leases.is_empty() {
+            self.core.backend.release(leases).await;
+        }
         drop(locals);
     }
 
@@ -532,9 +552,20 @@ where
 
 impl<T: Clone + Send + Sync + 'static> Finished<'_, T> {
     fn hand_over(self) -> Got<T> {
-        if let Some(local) = self.local {
-            local.finish(&handed(&self.got), self.audience);
-        }
+        self.local.finish(&handed(&self.got), self.audience);
         self.got
     }
+}
+
+/// What `work` comes to, unless `limit` ends first.
+async fn first_of<W: Future>(
+    work: W,
+    mut limit: impl Future<Output = ()> + Unpin,
+) -> Option<W::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| None),
+    })
+    .await
 }

@@ -23,21 +23,14 @@ use std::hash::{BuildHasher, RandomState};
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) use builder::server_options;
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
 use crate::clock::{Clock, SystemClock};
+pub(crate) use crate::token::new_token;
 
 /// A number from 0 to 1 that nobody can guess.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
 pub(crate) fn random_share() -> f64 {
     (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// A lock's token: when it was taken and by whom, for people who look, and
-/// randomness enough to be the only one.
-pub(crate) fn new_token() -> String {
-    let random = [1_u8, 2].map(|salt| RandomState::new().hash_one(salt));
-    let milliseconds = SystemClock.now() * 1e3;
-    let process = std::process::id();
-    format!("dogpile-{milliseconds:.0}-{process}-{:016x}{:016x}", random[0], random[1])
 }
 
 #[cfg(any(feature = "redis", feature = "memcached"))]

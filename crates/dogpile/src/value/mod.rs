@@ -36,6 +36,9 @@ pub type Extra = serde_json::Map<String, serde_json::Value>;
 pub struct Metadata {
     /// When its creation ended, in epoch seconds.
     pub ct: Timestamp,
+    /// When its creation began, in epoch seconds: the value is as old as that to
+    /// an invalidation. `b` in the header, where it differs from `ct`.
+    pub begun: Timestamp,
     /// The value format version; [`VERSION`] on everything written here.
     pub v: u32,
     /// Further keys of the header, kept as they were found.
@@ -45,7 +48,21 @@ pub struct Metadata {
 impl Metadata {
     /// Metadata of a value created at `ct` (epoch seconds).
     pub fn created_at(ct: Timestamp) -> Self {
-        Self { ct, v: VERSION, extra: None }
+        Self { ct, begun: ct, v: VERSION, extra: None }
+    }
+
+    /// The same metadata of a value whose creation began at `begun` (epoch
+    /// seconds).
+    #[must_use]
+    pub fn with_begin(self, begun: Timestamp) -> Self {
+        Self { begun, ..self }
+    }
+
+    /// The moment that an invalidation judges the value by: the earlier one of
+    /// begin and end.
+    #[inline]
+    pub fn as_of(&self) -> Timestamp {
+        self.ct.min(self.begun)
     }
 
     /// The extra header key `name`.

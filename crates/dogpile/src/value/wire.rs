@@ -40,6 +40,7 @@ impl std::error::Error for Malformed {}
 #[derive(Deserialize)]
 struct HeaderIn {
     ct: f64,
+    b: Option<serde_json::Value>,
     v: serde_json::Number,
     #[serde(flatten)]
     extra: Extra,
@@ -49,6 +50,8 @@ struct HeaderIn {
 struct HeaderOut<'a> {
     ct: f64,
     v: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<f64>,
     #[serde(flatten)]
     extra: Option<&'a Extra>,
 }
@@ -70,6 +73,7 @@ impl Entry {
         let header = HeaderOut {
             ct: self.metadata.ct,
             v: self.metadata.v,
+            b: begin_to_write(&self.metadata),
             extra: self.metadata.extra.as_deref(),
         };
         serde_json::to_writer(&mut frame, &header).ok()?;
@@ -97,8 +101,8 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
             "there is no | after the header"
         })
     })?;
-    if let Some(ct) = usual(&searched[..bar]) {
-        let metadata = Metadata { ct, v: VERSION, extra: None };
+    if let Some((ct, begun)) = usual(&searched[..bar]) {
+        let metadata = Metadata { ct, begun, v: VERSION, extra: None };
         return Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) });
     }
     let header: HeaderIn = serde_json::from_slice(&searched[..bar])
@@ -106,30 +110,45 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
     if !header.ct.is_finite() {
         return Err(Malformed::new("the creation time is not a number"));
     }
+    // A begin that is not a moment says nothing.
+    let begun = header.b.as_ref().and_then(serde_json::Value::as_f64);
     let metadata = Metadata {
         ct: header.ct,
+        begun: begun.filter(|begun| begun.is_finite()).unwrap_or(header.ct),
         v: version(&header.v),
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
     };
     Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
 }
 
-/// The creation time in a header as this crate and dogpile.cache write it,
-/// which nearly all are: reading them as any JSON would take most of the time
+/// The begin of a creation, where it differs from its end.
+fn begin_to_write(metadata: &Metadata) -> Option<f64> {
+    let differs = metadata.begun.to_bits() != metadata.ct.to_bits();
+    Some(metadata.begun).filter(|begun| differs && begun.is_finite())
+}
+
+/// End and begin of the creation in a header as this crate and dogpile.cache write
+/// it, which nearly all are: reading them as any JSON would take most of the time
 /// that a hit costs beyond its request. Others are `None`.
-fn usual(header: &[u8]) -> Option<f64> {
+fn usual(header: &[u8]) -> Option<(f64, f64)> {
     let rest = header.strip_prefix(b"{\"ct\":")?;
-    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
-    let comma = rest.iter().position(|&byte| byte == b',')?;
-    let (number, rest) = rest.split_at(comma);
-    if !matches!(rest, b", \"v\": 2}" | b",\"v\":2}") {
-        return None;
+    let (ct, rest) = usual_number(rest.strip_prefix(b" ").unwrap_or(rest))?;
+    let rest = rest.strip_prefix(b", \"v\": 2").or_else(|| rest.strip_prefix(b",\"v\":2"))?;
+    if rest == b"}" {
+        return Some((ct, ct));
     }
-    // What JSON and Rust both take for a number.
+    let (begun, rest) = usual_number(rest.strip_prefix(b",\"b\":")?)?;
+    (rest == b"}").then_some((ct, begun))
+}
+
+/// The number at the beginning, if JSON and Rust both take it for one.
+fn usual_number(text: &[u8]) -> Option<(f64, &[u8])> {
+    let is_plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let end = text.iter().position(|byte| !is_plain(byte))?;
+    let (number, rest) = text.split_at(end);
     let [b'1'..=b'9', .., b'0'..=b'9'] = number else { return None };
-    let plain = number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
-    let ct: f64 = str::from_utf8(number).ok().filter(|_| plain)?.parse().ok()?;
-    ct.is_finite().then_some(ct)
+    let number: f64 = str::from_utf8(number).ok()?.parse().ok()?;
+    number.is_finite().then_some((number, rest))
 }
 
 /// A version that is no small whole number is some other version: 0 stands
@@ -173,12 +192,28 @@ mod tests {
             (r#"{"ct": -17, "v": 2}"#, None),
             (r#"{"ct": 17, "v": 20}"#, None),
             (r#"{"ct": 17, "v": 2, "x": 1}"#, None),
+            (r#"{"ct":17,"v":2,"b":x}"#, None),
         ] {
-            assert_eq!(usual(header.as_bytes()), ct, "{header}");
+            assert_eq!(usual(header.as_bytes()), ct.map(|ct| (ct, ct)), "{header}");
             if let Some(ct) = ct {
                 let any: HeaderIn = serde_json::from_str(header).unwrap();
                 assert_eq!(any.ct.to_bits(), ct.to_bits());
             }
+        }
+    }
+
+    #[test]
+    fn the_begin_of_a_creation_is_written_where_it_differs_and_read_back() {
+        let mut entry = Entry::bytes("x", 1_763_700_000.25);
+        assert_eq!(entry.to_frame().unwrap(), br#"{"ct":1763700000.25,"v":2}|x"#[..]);
+        entry.metadata.begun = 1_763_700_000.125;
+        let frame = entry.to_frame().unwrap();
+        assert_eq!(frame, br#"{"ct":1763700000.25,"v":2,"b":1763700000.125}|x"#[..]);
+        assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
+        for odd in ["null", "true", r#""soon""#, "[]"] {
+            let frame = format!(r#"{{"ct": 5.0, "b": {odd}, "v": 2}}|x"#);
+            let metadata = Entry::from_frame(&frame.into_bytes().into()).metadata;
+            assert_eq!(metadata, Metadata::created_at(5.0), "{odd}");
         }
     }
 

@@ -1,0 +1,149 @@
+//! Marks of the creations that are going on over a backend of this process: a
+//! change takes them away, and a commit needs its own.
+//!
+//! A commit has its key to itself while it stores. So a change comes before it,
+//! and then nothing is stored, or after it, and then what was stored is changed.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
+use std::task::{Poll, Waker};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
+
+/// The marks of a backend. Clones share them.
+#[derive(Clone)]
+pub(super) struct Marks(Arc<Table>);
+
+struct Table {
+    shards: Box<[Mutex<HashMap<Box<str>, Slot>>]>,
+    hasher: RandomState,
+    next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Slot {
+    marks: Vec<u64>,
+    is_storing: bool,
+    waiting: Vec<Waker>,
+}
+
+/// The mark of one creation, until this is dropped.
+pub(super) struct Mark {
+    marks: Marks,
+    key: Box<str>,
+    number: u64,
+}
+
+/// A key is being stored under; changes of it wait until this is dropped.
+pub(super) struct Storing<'m> {
+    marks: &'m Marks,
+    key: Box<str>,
+}
+
+#[cfg(not(shuttle))]
+const SHARDS: usize = 32;
+#[cfg(shuttle)]
+const SHARDS: usize = 1;
+
+impl Marks {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Table {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            next: AtomicU64::new(0),
+        }))
+    }
+
+    fn shard(&self, key: &str) -> &Mutex<HashMap<Box<str>, Slot>> {
+        let hash = usize::try_from(self.0.hasher.hash_one(key) >> 32).unwrap_or(0);
+        &self.0.shards[hash % self.0.shards.len()]
+    }
+
+    /// Marks `key` for a creation; `alone` takes the marks of others away.
+    pub(super) fn put(&self, key: &str, alone: bool) -> Mark {
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let mut shard = self.shard(key).lock();
+        let slot = shard.entry(key.into()).or_default();
+        if alone {
+            slot.marks.clear();
+        }
+        slot.marks.push(number);
+        Mark { marks: self.clone(), key: key.into(), number }
+    }
+
+    /// Takes the marks of `key` away, once nobody is storing under it.
+    pub(super) async fn change(&self, key: &str) {
+        poll_fn(|cx| {
+            let mut shard = self.shard(key).lock();
+            let Some(slot) = shard.get_mut(key) else { return Poll::Ready(()) };
+            if slot.is_storing {
+                slot.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            slot.marks.clear();
+            remove_if_empty(&mut shard, key);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Has `key` to itself, to store under it.
+    pub(super) async fn store(&self, key: &str) -> Storing<'_> {
+        poll_fn(|cx| {
+            let mut shard = self.shard(key).lock();
+            let slot = shard.entry(key.into()).or_default();
+            if slot.is_storing {
+                slot.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            slot.is_storing = true;
+            Poll::Ready(())
+        })
+        .await;
+        Storing { marks: self, key: key.into() }
+    }
+}
+
+impl Mark {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Is it still there?
+    pub(super) fn is_whole(&self) -> bool {
+        let shard = self.marks.shard(&self.key).lock();
+        shard.get(&*self.key).is_some_and(|slot| slot.marks.contains(&self.number))
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let mut shard = self.marks.shard(&self.key).lock();
+        if let Some(slot) = shard.get_mut(&*self.key) {
+            slot.marks.retain(|number| *number != self.number);
+            remove_if_empty(&mut shard, &self.key);
+        }
+    }
+}
+
+impl Drop for Storing<'_> {
+    fn drop(&mut self) {
+        let mut shard = self.marks.shard(&self.key).lock();
+        let Some(slot) = shard.get_mut(&*self.key) else { return };
+        slot.is_storing = false;
+        let waiting = std::mem::take(&mut slot.waiting);
+        remove_if_empty(&mut shard, &self.key);
+        drop(shard);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn remove_if_empty(shard: &mut HashMap<Box<str>, Slot>, key: &str) {
+    let is_empty =
+        |slot: &Slot| slot.marks.is_empty() && !slot.is_storing && slot.waiting.is_empty();
+    if shard.get(key).is_some_and(is_empty) {
+        shard.remove(key);
+    }
+}

@@ -1,0 +1,395 @@
+//! The order of changes over any backend: a creation claims its key, a change of
+//! the key ends the claim, and a commit stores only under a claim that is whole.
+//!
+//! A backend that [orders changes](Backend::orders_changes) by itself is passed
+//! through. Others get it from here:
+//!
+//! - within this process by [marks](super::marks), exactly;
+//! - between processes that share a [mutex](Backend::mutex), by a mark beside the
+//!   value, made of the plain operations. A change removes the mark first and then
+//!   does its work. A commit looks whether its mark is there, stores, and looks
+//!   again: if the mark has gone meanwhile, it removes what it has stored. So a
+//!   stale value can be read for two round trips, and not longer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::marks::{Mark, Marks};
+use super::{
+    AnyMutex, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend,
+    Keeps, Lease, Seen, Wanted, Watch, mark_key,
+};
+use crate::key::Mangler;
+use crate::lock::Mutex;
+use crate::token::new_token;
+use crate::value::{Entry, Payload};
+
+/// A backend whose changes are ordered.
+pub(crate) struct Ordered<B> {
+    backend: Arc<B>,
+    keeps_objects: bool,
+    by_itself: bool,
+    mutex: Option<AnyMutex>,
+    marks: Marks,
+}
+
+/// A claim that was made here.
+struct Claim {
+    mark: Mark,
+    mode: ClaimMode,
+    /// What was stored then.
+    seen: Seen,
+    /// Between processes.
+    shared: Option<SharedClaim>,
+}
+
+struct SharedClaim {
+    /// The content of the mark beside the value.
+    token: String,
+    /// None of a claim that was taken over.
+    mutex: Option<Lease>,
+}
+
+/// A change with the claim that it is made under.
+struct Bound<'k> {
+    key: &'k str,
+    entry: Option<Entry>,
+    claim: Claim,
+}
+
+impl<B: Backend> Ordered<B> {
+    pub(crate) fn new(backend: Arc<B>) -> Self {
+        let by_itself = backend.orders_changes();
+        Self::of(backend, by_itself, B::Keeps::OBJECTS)
+    }
+
+    /// The same for a backend that says only at run time what it keeps.
+    pub(crate) fn keeping(backend: Arc<B>, keeps_objects: bool) -> Self {
+        Self::of(backend, false, keeps_objects)
+    }
+
+    fn of(backend: Arc<B>, by_itself: bool, keeps_objects: bool) -> Self {
+        let mutex = backend.mutex();
+        Self { backend, keeps_objects, by_itself, mutex, marks: Marks::new() }
+    }
+
+    /// Ends the claims to `keys`, before they are changed.
+    async fn break_claims(&self, keys: &[&str]) -> Result<(), BackendError> {
+        if self.by_itself {
+            return Ok(());
+        }
+        for key in keys {
+            self.marks.change(key).await;
+        }
+        if self.mutex.is_some() {
+            let marks: Vec<String> = keys.iter().map(|key| mark_key(key)).collect();
+            match &marks[..] {
+                [mark] => self.backend.delete(mark).await?,
+                _ => {
+                    let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+                    self.backend.delete_multi(&marks).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims keys within this process, with one read for those that somebody may
+    /// have changed.
+    async fn claim_here(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        let put = |wanted: &Wanted<'_>| self.marks.put(wanted.key, wanted.mode.takes_over());
+        let marks: Vec<Mark> = keys.iter().map(put).collect();
+        let unknown: Vec<&str> = keys
+            .iter()
+            .filter(|wanted| wanted.known().is_none())
+            .map(|wanted| wanted.key)
+            .collect();
+        let mut entries = match unknown[..] {
+            [] => Vec::new(),
+            [key] => vec![self.backend.get(key).await?],
+            _ => self.backend.get_multi(&unknown).await?,
+        }
+        .into_iter();
+        let claims = keys.iter().zip(marks).map(|(wanted, mark)| {
+            let mode = wanted.mode;
+            let (seen, entry) = match wanted.known() {
+                Some(seen) => (seen, None),
+                None => {
+                    let entry = entries.next().flatten();
+                    (Seen::of(entry.as_ref()), entry)
+                }
+            };
+            match entry {
+                Some(entry) if mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),
+                _ => Claimed::Won(Lease::new(Claim { mark, mode, seen, shared: None })),
+            }
+        });
+        Ok(claims.collect())
+    }
+
+    /// Claims one key between processes.
+    async fn claim_between(
+        &self,
+        mutex: &AnyMutex,
+        wanted: Wanted<'_>,
+    ) -> Result<Claimed, BackendError> {
+        let Wanted { key, mode, held, .. } = wanted;
+        let lease = match held {
+            Some(lease) => Some(lease),
+            None => mutex.try_lock(key).await?,
+        };
+        if lease.is_none() && !mode.takes_over() {
+            return Ok(Claimed::Held);
+        }
+        let mark = self.marks.put(key, mode.takes_over());
+        let token = new_token();
+        self.backend.set(&mark_key(key), self.mark_entry(&token)).await?;
+        let entry = self.backend.get(key).await?;
+        let seen = Seen::of(entry.as_ref());
+        let shared = Some(SharedClaim { token, mutex: lease });
+        let claim = Claim { mark, mode, seen, shared };
+        match entry {
+            Some(entry) if mode.is_settled_by(Some(&entry)) => {
+                self.give_up(claim).await;
+                Ok(Claimed::Changed(entry))
+            }
+            _ => Ok(Claimed::Won(Lease::new(claim))),
+        }
+    }
+
+    fn mark_entry(&self, token: &str) -> Entry {
+        if self.keeps_objects {
+            Entry::object(token.to_owned(), 0.0)
+        } else {
+            Entry::bytes(token.to_owned(), 0.0)
+        }
+    }
+
+    async fn is_marked(&self, key: &str, token: &str) -> Result<bool, BackendError> {
+        let mark = self.backend.get(&mark_key(key)).await?;
+        Ok(match mark.map(|mark| mark.payload) {
+            Some(Payload::Bytes(bytes)) => bytes == token.as_bytes(),
+            Some(Payload::Object(object)) => {
+                object.downcast_ref::<String>().is_some_and(|held| held == token)
+            }
+            Some(Payload::Unreadable(_)) | None => false,
+        })
+    }
+
+    /// Commits within this process: what may be stored is one write.
+    async fn commit_here(&self, changes: Vec<Bound<'_>>) -> Result<Vec<bool>, BackendError> {
+        let mut made = vec![false; changes.len()];
+        let mut entries = Vec::new();
+        for (place, change) in changes.into_iter().enumerate() {
+            let Bound { key, entry, claim } = change;
+            match entry {
+                _ if !claim.mark.is_whole() => self.come_too_late(key, &claim).await?,
+                Some(entry) => {
+                    entries.push((key, entry));
+                    made[place] = true;
+                }
+                None => {
+                    self.backend.delete(key).await?;
+                    made[place] = true;
+                }
+            }
+        }
+        match entries.len() {
+            0 => {}
+            1 => {
+                for (key, entry) in entries {
+                    self.backend.set(key, entry).await?;
+                }
+            }
+            _ => self.backend.set_multi(&entries).await?,
+        }
+        Ok(made)
+    }
+
+    /// Commits between processes.
+    async fn commit_between(
+        &self,
+        shared: &SharedClaim,
+        key: &str,
+        entry: Option<Entry>,
+        claim: &Claim,
+    ) -> Result<bool, BackendError> {
+        let is_whole = claim.mark.is_whole() && self.is_marked(key, &shared.token).await?;
+        let now = Seen::of(self.backend.get(key).await?.as_ref());
+        if !is_whole || now != claim.seen {
+            self.come_too_late(key, claim).await?;
+            return Ok(false);
+        }
+        match entry {
+            Some(entry) => self.backend.set(key, entry).await?,
+            None => self.backend.delete(key).await?,
+        }
+        if self.is_marked(key, &shared.token).await? {
+            return Ok(true);
+        }
+        self.backend.delete(key).await?;
+        Ok(false)
+    }
+
+    async fn commit_all(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        let mut bound = Vec::with_capacity(changes.len());
+        for Commit { key, entry, lease } in changes {
+            let claim = lease.into_inner::<Claim>();
+            let claim =
+                claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
+            bound.push(Bound { key, entry, claim });
+        }
+        if self.mutex.is_none() {
+            let mut keys: Vec<&str> = bound.iter().map(|bound| bound.key).collect();
+            // All in one order, or two commits could wait for each other.
+            keys.sort_unstable();
+            let mut storing = Vec::with_capacity(keys.len());
+            for key in keys {
+                storing.push(self.marks.store(key).await);
+            }
+            return self.commit_here(bound).await;
+        }
+        let mut made = Vec::with_capacity(bound.len());
+        for Bound { key, entry, claim } in bound {
+            let storing = self.marks.store(key).await;
+            let done = match &claim.shared {
+                Some(shared) => self.commit_between(shared, key, entry, &claim).await,
+                None => Ok(false),
+            };
+            drop(storing);
+            self.give_up(claim).await;
+            made.push(done);
+        }
+        made.into_iter().collect()
+    }
+
+    /// Removes what was stored when a refresh claimed the key, unless it is gone.
+    async fn come_too_late(&self, key: &str, claim: &Claim) -> Result<(), BackendError> {
+        if claim.mode != ClaimMode::Refresh || claim.seen == Seen::Nothing {
+            return Ok(());
+        }
+        if Seen::of(self.backend.get(key).await?.as_ref()) == claim.seen {
+            self.backend.delete(key).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_up(&self, claim: Claim) {
+        let Some(SharedClaim { token, mutex: lease }) = claim.shared else { return };
+        let key = claim.mark.key();
+        // A mark that stays is replaced by the next creation's.
+        if self.is_marked(key, &token).await.unwrap_or_default() {
+            let _ = self.backend.delete(&mark_key(key)).await;
+        }
+        if let (Some(mutex), Some(lease)) = (&self.mutex, lease) {
+            let _ = mutex.unlock(lease).await;
+        }
+    }
+}
+
+impl<B: Backend> ErasedBackend for Ordered<B> {
+    fn name(&self) -> String {
+        self.backend.name().to_owned()
+    }
+
+    fn keeps_objects(&self) -> bool {
+        self.keeps_objects
+    }
+
+    fn is_shared(&self) -> bool {
+        self.backend.is_shared()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(self.backend.get(key))
+    }
+
+    #[inline]
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        self.backend.get_now(key)
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            self.break_claims(&[key]).await?;
+            self.backend.set(key, entry).await
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            self.break_claims(&[key]).await?;
+            self.backend.delete(key).await
+        })
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(self.backend.get_multi(keys))
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let keys: Vec<&str> = entries.iter().map(|(key, _)| *key).collect();
+            self.break_claims(&keys).await?;
+            self.backend.set_multi(entries).await
+        })
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            self.break_claims(keys).await?;
+            self.backend.delete_multi(keys).await
+        })
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.mutex.clone()
+    }
+
+    fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(async move {
+            if self.by_itself {
+                return self.backend.claim(keys).await;
+            }
+            let Some(mutex) = &self.mutex else { return self.claim_here(keys).await };
+            let mut claims = Vec::with_capacity(keys.len());
+            for wanted in keys {
+                claims.push(self.claim_between(mutex, wanted).await?);
+            }
+            Ok(claims)
+        })
+    }
+
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(async move {
+            if self.by_itself {
+                return self.backend.commit(changes).await;
+            }
+            self.commit_all(changes).await
+        })
+    }
+
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            if self.by_itself {
+                return self.backend.release(leases).await;
+            }
+            for lease in leases {
+                match lease.into_inner::<Claim>() {
+                    Ok(claim) => self.give_up(claim).await,
+                    // Of the mutex itself: waiting has acquired it.
+                    Err(lease) => self.backend.release(vec![lease]).await,
+                }
+            }
+        })
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.backend.watch(key, changed)
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.backend.recommended_mangler()
+    }
+}

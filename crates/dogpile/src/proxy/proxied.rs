@@ -1,0 +1,482 @@
+//! A proxy around what is inside it, with creations bound to their leases.
+//!
+//! Users override `get` and `set`; the engine claims and commits. A claim calls the
+//! proxy's `get` with a [view](View) of what is inside, whose `get` claims; a commit
+//! calls its `set` with one whose `set` commits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Proxy;
+use crate::backend::{
+    AnyBackend, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend,
+    KeepsBytes, Ordered, Seen, Wanted, Watch,
+};
+use crate::key::Mangler;
+use crate::lock::{AnyMutex, Lease, NullMutex};
+use crate::sync::Mutex;
+use crate::value::Entry;
+
+/// `inner` with `proxy` around it.
+pub(super) fn layer<P: Proxy>(proxy: P, inner: AnyBackend) -> AnyBackend {
+    let keeps_objects = inner.keeps_objects();
+    let proxied = Proxied { proxy, next: inner.clone() };
+    if proxied.has_own_mutex() {
+        inner.within(Ordered::keeping(Arc::new(proxied), keeps_objects))
+    } else {
+        inner.within(Through(proxied))
+    }
+}
+
+struct Proxied<P> {
+    proxy: P,
+    next: AnyBackend,
+}
+
+impl<P: Proxy> Proxied<P> {
+    /// Does the proxy bring another mutex than the one inside?
+    fn has_own_mutex(&self) -> bool {
+        let inside = AnyMutex::new(NullMutex);
+        let state = State::Asked(inside.clone());
+        let asked = self.proxy.mutex(&View::over(&self.next, state).backend());
+        asked.is_none_or(|mutex| !mutex.is(&inside))
+    }
+
+    async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        let asked: Vec<(&str, ClaimMode)> =
+            keys.iter().map(|wanted| (wanted.key, wanted.mode)).collect();
+        let terms = keys.into_iter().map(Term::from).collect();
+        let view = View::over(&self.next, State::Claiming { terms, claims: Vec::new() });
+        let inside = view.backend();
+        let entries = match asked[..] {
+            [(key, _)] => vec![self.proxy.get(&inside, key).await?],
+            _ => {
+                let keys: Vec<&str> = asked.iter().map(|(key, _)| *key).collect();
+                self.proxy.get_multi(&inside, &keys).await?
+            }
+        };
+        let mut claims = view.take_claims().into_iter();
+        let mut entries = entries.into_iter();
+        let mut claimed = Vec::with_capacity(asked.len());
+        for (key, mode) in asked {
+            let (claim, entry) = (claims.next(), entries.next().flatten());
+            claimed.push(self.seen_through(key, mode, claim, entry).await?);
+        }
+        Ok(claimed)
+    }
+
+    /// The outcome of a claim inside, as the proxy shows it.
+    async fn seen_through(
+        &self,
+        key: &str,
+        mode: ClaimMode,
+        claim: Option<Claimed>,
+        entry: Option<Entry>,
+    ) -> Result<Claimed, BackendError> {
+        let mode = match (claim, entry) {
+            (Some(Claimed::Changed(_)), Some(entry)) => return Ok(Claimed::Changed(entry)),
+            // The proxy hides what is stored: it is claimed all the same.
+            (Some(Claimed::Changed(stored)), None) => ClaimMode::Create(Seen::of(Some(&stored))),
+            (Some(claim), _) => return Ok(claim),
+            // The proxy has answered by itself.
+            (None, Some(entry)) if mode.is_settled_by(Some(&entry)) => {
+                return Ok(Claimed::Changed(entry));
+            }
+            (None, _) => mode,
+        };
+        let claims = self.next.claim(vec![Wanted::new(key, mode)]).await?;
+        claims.into_iter().next().ok_or_else(|| BackendError::other("a claim was not answered"))
+    }
+
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        let mut made = vec![true; changes.len()];
+        let mut entries = Vec::new();
+        let mut leases = Vec::new();
+        let mut places = Vec::new();
+        for (place, Commit { key, entry, lease }) in changes.into_iter().enumerate() {
+            match entry {
+                Some(entry) => {
+                    entries.push((key, entry));
+                    leases.push(lease);
+                    places.push(place);
+                }
+                None => {
+                    let view = View::over(&self.next, State::removing(lease));
+                    self.proxy.delete(&view.backend(), key).await?;
+                    made[place] = view.take_outcomes().await[0];
+                }
+            }
+        }
+        if entries.is_empty() {
+            return Ok(made);
+        }
+        let view = View::over(&self.next, State::storing(leases));
+        let stored = match &entries[..] {
+            [(key, entry)] => self.proxy.set(&view.backend(), key, entry.clone()).await,
+            _ => self.proxy.set_multi(&view.backend(), &entries).await,
+        };
+        let outcomes = view.take_outcomes().await;
+        stored?;
+        for (place, outcome) in places.into_iter().zip(outcomes) {
+            made[place] = outcome;
+        }
+        Ok(made)
+    }
+}
+
+/// A proxy that leaves the mutex alone.
+struct Through<P>(Proxied<P>);
+
+impl<P: Proxy> ErasedBackend for Through<P> {
+    fn name(&self) -> String {
+        format!("{} over {}", self.0.proxy.name(), self.0.next.name())
+    }
+
+    fn keeps_objects(&self) -> bool {
+        self.0.next.keeps_objects()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.next.is_shared()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(self.0.proxy.get(&self.0.next, key))
+    }
+
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        self.0.proxy.get_now(&self.0.next, key)
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(self.0.proxy.set(&self.0.next, key, entry))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(self.0.proxy.delete(&self.0.next, key))
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(self.0.proxy.get_multi(&self.0.next, keys))
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(self.0.proxy.set_multi(&self.0.next, entries))
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(self.0.proxy.delete_multi(&self.0.next, keys))
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.0.proxy.mutex(&self.0.next)
+    }
+
+    fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(self.0.claim(keys))
+    }
+
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(self.0.commit(changes))
+    }
+
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.0.next.release(leases))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.0.proxy.watch(&self.0.next, key, changed)
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.0.next.recommended_mangler()
+    }
+}
+
+/// A proxy with a mutex of its own is a backend like any other.
+impl<P: Proxy> Backend for Proxied<P> {
+    // What is kept is said by the one inside.
+    type Keeps = KeepsBytes;
+
+    fn name(&self) -> &str {
+        self.proxy.name()
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        self.proxy.get(&self.next, key).await
+    }
+
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        self.proxy.get_now(&self.next, key)
+    }
+
+    async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        self.proxy.set(&self.next, key, entry).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        self.proxy.delete(&self.next, key).await
+    }
+
+    async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        self.proxy.get_multi(&self.next, keys).await
+    }
+
+    async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        self.proxy.set_multi(&self.next, entries).await
+    }
+
+    async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
+        self.proxy.delete_multi(&self.next, keys).await
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.proxy.mutex(&self.next)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.next.is_shared()
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.proxy.watch(&self.next, key, changed)
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.next.recommended_mangler()
+    }
+}
+
+/// What is inside a proxy, as it sees it during a claim or a commit.
+#[derive(Clone)]
+struct View {
+    next: AnyBackend,
+    state: Arc<Mutex<State>>,
+}
+
+enum State {
+    /// Which mutex is here?
+    Asked(AnyMutex),
+    Claiming {
+        /// In the order of the keys.
+        terms: Vec<Term>,
+        claims: Vec<Claimed>,
+    },
+    Committing {
+        /// Is it a removal? Otherwise something is to be stored.
+        removes: bool,
+        /// In the order of the keys.
+        leases: Vec<Lease>,
+        outcomes: Vec<bool>,
+    },
+}
+
+/// A claim without its key: the proxy may ask for another.
+struct Term {
+    mode: ClaimMode,
+    held: Option<Lease>,
+    is_current: bool,
+}
+
+impl From<Wanted<'_>> for Term {
+    fn from(Wanted { mode, held, is_current, .. }: Wanted<'_>) -> Self {
+        Self { mode, held, is_current }
+    }
+}
+
+impl State {
+    fn storing(leases: Vec<Lease>) -> Self {
+        Self::Committing { removes: false, leases, outcomes: Vec::new() }
+    }
+
+    fn removing(lease: Lease) -> Self {
+        Self::Committing { removes: true, leases: vec![lease], outcomes: Vec::new() }
+    }
+}
+
+impl View {
+    fn over(next: &AnyBackend, state: State) -> Self {
+        Self { next: next.clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn backend(&self) -> AnyBackend {
+        self.next.clone().within(self.clone())
+    }
+
+    fn take_claims(&self) -> Vec<Claimed> {
+        match &mut *self.state.lock() {
+            State::Claiming { claims, .. } => std::mem::take(claims),
+            State::Asked(_) | State::Committing { .. } => Vec::new(),
+        }
+    }
+
+    /// Were the changes made? What the proxy did not hand on is not to be stored:
+    /// it has done its part.
+    async fn take_outcomes(&self) -> Vec<bool> {
+        let (left, mut outcomes) = match &mut *self.state.lock() {
+            State::Committing { leases, outcomes, .. } => {
+                (std::mem::take(leases), std::mem::take(outcomes))
+            }
+            State::Asked(_) | State::Claiming { .. } => (Vec::new(), Vec::new()),
+        };
+        outcomes.extend(left.iter().map(|_| true));
+        self.next.release(left).await;
+        outcomes
+    }
+
+    /// The terms of the next `count` claims, if so many are left.
+    fn next_terms(&self, count: usize) -> Option<Vec<Term>> {
+        match &mut *self.state.lock() {
+            State::Claiming { terms, .. } if terms.len() >= count => {
+                Some(terms.drain(..count).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The leases of the next `count` changes of this kind, if so many are left.
+    fn next_leases(&self, count: usize, removes: bool) -> Option<Vec<Lease>> {
+        match &mut *self.state.lock() {
+            State::Committing { leases, removes: kind, .. }
+                if leases.len() >= count && *kind == removes =>
+            {
+                Some(leases.drain(..count).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Claims instead of reading: what has changed is what is read.
+    async fn claim(
+        &self,
+        keys: &[&str],
+        terms: Vec<Term>,
+    ) -> Result<Vec<Option<Entry>>, BackendError> {
+        let wanted = keys.iter().zip(terms);
+        let wanted = wanted.map(|(key, Term { mode, held, is_current })| Wanted {
+            key,
+            mode,
+            held,
+            is_current,
+        });
+        let claimed = self.next.claim(wanted.collect()).await?;
+        let changed = claimed.iter().map(|claim| match claim {
+            Claimed::Changed(entry) => Some(entry.clone()),
+            Claimed::Won(_) | Claimed::Held => None,
+        });
+        let changed = changed.collect();
+        if let State::Claiming { claims, .. } = &mut *self.state.lock() {
+            claims.extend(claimed);
+        }
+        Ok(changed)
+    }
+
+    /// Commits instead of storing or removing.
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<(), BackendError> {
+        let made = self.next.commit(changes).await?;
+        if let State::Committing { outcomes, .. } = &mut *self.state.lock() {
+            outcomes.extend(made);
+        }
+        Ok(())
+    }
+}
+
+impl ErasedBackend for View {
+    fn name(&self) -> String {
+        self.next.name()
+    }
+
+    fn keeps_objects(&self) -> bool {
+        self.next.keeps_objects()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.next.is_shared()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(async move {
+            match self.next_terms(1) {
+                Some(terms) => Ok(self.claim(&[key], terms).await?.pop().flatten()),
+                None => self.next.get(key).await,
+            }
+        })
+    }
+
+    fn get_now(&self, _key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        None
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            match self.next_leases(1, false).and_then(|mut leases| leases.pop()) {
+                Some(lease) => self.commit(vec![Commit { key, entry: Some(entry), lease }]).await,
+                None => self.next.set(key, entry).await,
+            }
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            match self.next_leases(1, true).and_then(|mut leases| leases.pop()) {
+                Some(lease) => self.commit(vec![Commit { key, entry: None, lease }]).await,
+                None => self.next.delete(key).await,
+            }
+        })
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(async move {
+            match self.next_terms(keys.len()) {
+                Some(terms) => self.claim(keys, terms).await,
+                None => self.next.get_multi(keys).await,
+            }
+        })
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let Some(leases) = self.next_leases(entries.len(), false) else {
+                return self.next.set_multi(entries).await;
+            };
+            let changes = entries.iter().zip(leases).map(|((key, entry), lease)| Commit {
+                key,
+                entry: Some(entry.clone()),
+                lease,
+            });
+            self.commit(changes.collect()).await
+        })
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(self.next.delete_multi(keys))
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        match &*self.state.lock() {
+            State::Asked(mutex) => Some(mutex.clone()),
+            State::Claiming { .. } | State::Committing { .. } => self.next.mutex(),
+        }
+    }
+
+    fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(self.next.claim(keys))
+    }
+
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(self.next.commit(changes))
+    }
+
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.next.release(leases))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.next.watch(key, changed)
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.next.recommended_mangler()
+    }
+}
