@@ -89,6 +89,31 @@ fn a_peer_that_closes_takes_nothing_away() {
     }
 }
 
+/// What Python changes while we create stays changed.
+#[test]
+fn what_python_changes_is_not_overwritten_by_what_was_created_before() {
+    let (_directory, path) = place();
+    let region = region(&path);
+    let cache = region.blocking();
+    let peers: &[&str] = if has_dbm_sqlite() { &["table", "region"] } else { &["table"] };
+    for peer in peers {
+        let [cold, set, deleted] = ["cold", "set", "deleted"].map(|name| format!("{peer} {name}"));
+        let ours: u32 = cache.get_or_create(&cold, || {
+            run(&path, &[peer, "set", &cold, "2"]);
+            1
+        });
+        assert_eq!((ours, cache.get::<u32>(&cold).unwrap()), (1, Some(2)), "{cold}");
+        for (key, change, left) in [(&set, "set", Some(2)), (&deleted, "delete", None)] {
+            cache.set(key, &0).unwrap();
+            let ours: u32 = cache.entry(key).refresh(|| {
+                run(&path, &[peer, change, key, "2"]);
+                1
+            });
+            assert_eq!((ours, cache.get::<u32>(key).unwrap()), (1, left), "{key}");
+        }
+    }
+}
+
 #[test]
 fn dogpile_cache_reads_and_writes_the_same_file() {
     if !has_dbm_sqlite() {

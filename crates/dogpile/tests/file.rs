@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dogpile::backend::inspect::Inspect;
-use dogpile::backend::{Backend, Damage, FaultKind, File};
+use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, FaultKind, File, Wanted};
 use dogpile::config::Settings;
 use dogpile::lock::Mutex;
 use dogpile::value::{Entry, Payload};
@@ -209,6 +209,47 @@ fn another_programs_database_is_left_alone() {
         assert!(fault.to_string().contains("another program's"), "{fault}");
         assert_eq!(fs::read(&path).unwrap(), before, "{sql}");
     }
+}
+
+/// The tables of the version before: without creations.
+const VERSION_1: &str = "
+    CREATE TABLE Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL);
+    CREATE TABLE dogpile_size (id INTEGER PRIMARY KEY, entries INTEGER, bytes INTEGER);
+    INSERT INTO Dict VALUES (x'6b', CAST('{\"ct\": 1.0, \"v\": 2}|before' AS BLOB));
+    INSERT INTO dogpile_size SELECT 1, 1, length(value) + 34 FROM Dict;
+    CREATE TRIGGER dogpile_deleted AFTER DELETE ON Dict BEGIN
+        UPDATE dogpile_size SET entries = entries - 1;
+    END;
+    PRAGMA application_id = 1685022576; PRAGMA user_version = 1; PRAGMA journal_mode = WAL;";
+
+#[tokio::test]
+async fn a_file_of_the_version_before_is_upgraded() {
+    let (_directory, path) = place();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    let (file, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let version = || connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    assert_eq!(version(), Ok(2));
+    assert_eq!(payload(&file, "k").await.unwrap(), b"before");
+    let claim = async |key| {
+        let mut claims = file.claim(vec![Wanted::new(key, ClaimMode::TakeOver)]).await.unwrap();
+        let Some(Claimed::Won(lease)) = claims.pop() else { panic!("{claims:?}") };
+        lease
+    };
+    let commit = async |key, lease| {
+        let entry = Some(entry(b"created", 2.0));
+        file.commit(vec![Commit { key, entry, lease }]).await.unwrap()
+    };
+    let lease = claim("k").await;
+    // A process of that version, which has the file open still.
+    connection.execute("DELETE FROM Dict WHERE key = x'6b'", []).unwrap();
+    assert_eq!(commit("k", lease).await, [false]);
+    let lease = claim("k").await;
+    assert_eq!(commit("k", lease).await, [true]);
+    assert_eq!(payload(&other, "k").await.unwrap(), b"created");
+    connection.execute_batch("PRAGMA user_version = 3").unwrap();
+    let fault = File::open(&path).unwrap_err();
+    assert!(fault.to_string().contains("newer version"), "{fault}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(super) fn transaction<T>(
 }
 
 /// Commits if all went well, or takes everything back.
-pub(super) fn end<T>(connection: &Connection, worked: Result<T, Trouble>) -> Result<T, Trouble> {
+fn end<T>(connection: &Connection, worked: Result<T, Trouble>) -> Result<T, Trouble> {
     let committed = worked.and_then(|value| {
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(value)
@@ -96,6 +96,16 @@ pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<Entry>, T
         _ => Bytes::new(),
     };
     Ok(Some(Entry::from_frame(&frame)))
+}
+
+/// What is stored under `key`, as far as its header goes.
+pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
+    let sql = "SELECT CAST(substr(value, 1, ?2) AS BLOB) FROM Dict WHERE key = ?1";
+    let most = i64::try_from(MAX_HEADER + 1).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(sql)?;
+    let head = statement.query_row(params![key.as_bytes(), most], |row| row.get(0));
+    let head: Option<Vec<u8>> = head.optional()?;
+    Ok(head.map(|head| Entry::from_frame(&head.into())))
 }
 
 /// What tells one value of a key from the next: its row, and the beginning of
@@ -141,7 +151,8 @@ pub(super) fn delete(connection: &Connection, key: &str) -> Result<(), Trouble> 
 
 pub(super) fn clear(connection: &Connection) -> Result<(), Trouble> {
     connection.execute_batch(
-        "DELETE FROM Dict; UPDATE dogpile_size SET entries = 0, bytes = 0 WHERE id = 1;",
+        "DELETE FROM Dict; DELETE FROM dogpile_creations;
+         UPDATE dogpile_size SET entries = 0, bytes = 0 WHERE id = 1;",
     )?;
     Ok(())
 }

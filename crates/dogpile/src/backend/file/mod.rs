@@ -6,13 +6,18 @@
 //! - `place`: the path, and whether its file is still the one opened;
 //! - `readers`: the connections for reading;
 //! - `writer`, `worker`: the way to the thread that writes, and what that does;
+//! - `joint`: what shares a transaction of that thread's;
+//! - `creations`, `claims`: keys that are being created, until somebody changes them;
 //! - `watcher`: being told of changes by other processes;
 //! - `collections`: whole tables, in parts;
 //! - `locks`: the creation locks between processes.
 
+mod claims;
 #[cfg(feature = "collections")]
 mod collections;
+mod creations;
 mod database;
+mod joint;
 mod locks;
 mod place;
 mod readers;
@@ -29,16 +34,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
-use super::{Backend, BackendError, Changed, KeepsBytes, Watch};
+use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::clock::{Clock, SystemClock};
-use crate::lock::AnyMutex;
+use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
 use database::Trouble;
+use joint::Change;
 use locks::Locks;
 use place::{Place, with_suffix};
 use readers::Readers;
 use watcher::Watcher;
-use worker::Change;
 use writer::Writer;
 
 /// One SQLite file, shared by all processes that open it. Clones share it.
@@ -59,6 +64,10 @@ use writer::Writer;
 /// kernel owns it, so that a killed creator frees it at once. A creator that
 /// hangs holds it until its process ends: bound that with a
 /// [wait limit](crate::Config::wait_limit).
+///
+/// A **change** of a key ends the creation that is going on, in whichever process: what it
+/// creates is not stored. That holds for changes by other programs too (Python, `sqlite3`),
+/// except for one that SQLite tells nobody of: deleting a key under which nothing is stored.
 ///
 /// **Reads** take microseconds on the caller's thread and never wait for
 /// writers. **Writes** happen on a thread of the backend's; what comes while it
@@ -309,7 +318,7 @@ impl Backend for File {
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
         let change = self.frame(key, &entry)?;
-        self.0.writer.write(vec![change]).await
+        self.0.writer.join(vec![change]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
@@ -333,17 +342,37 @@ impl Backend for File {
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
         let changes = entries.iter().map(|(key, entry)| self.frame(key, entry));
-        let changes = changes.collect::<Result<_, _>>()?;
-        self.0.writer.write(changes).await
+        let changes = changes.collect::<Result<Vec<_>, _>>()?;
+        self.0.writer.join(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let changes = keys.iter().map(|&key| Change::Delete { key: key.into() }).collect();
-        self.0.writer.write(changes).await
+        let changes: Vec<_> = keys.iter().map(|&key| Change::Delete { key: key.into() }).collect();
+        self.0.writer.join(changes).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
         self.0.options.creation_locks.then(|| AnyMutex::new(self.0.locks.clone()))
+    }
+
+    fn orders_changes(&self) -> bool {
+        true
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        self.claim_keys(keys).await
+    }
+
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        self.commit_claims(changes).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) {
+        self.release_claims(leases).await;
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {

@@ -5,6 +5,8 @@
 //! what we write and the other way round. Its implicit `rowid` grows with every
 //! store, which makes it the order of creation. Beside it, `dogpile_size` has
 //! one row with what the entries take, kept true by triggers, whoever writes.
+//! In `dogpile_creations` there are the keys that are being created; triggers
+//! remove those that anybody changes meanwhile.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,13 +16,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
-use super::database::{Trouble, end, pragma};
+use super::database::{Trouble, pragma, transaction};
 use crate::backend::BackendError;
 
 /// Marks a file as ours: "dogp".
 const APPLICATION_ID: i32 = 0x646f_6770;
 /// The version of our tables.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
+/// All tables, Python's first.
+const OUR_TABLES: [&str; 3] = ["Dict", "dogpile_size", "dogpile_creations"];
 
 /// What an entry takes in the file, nearly: its key is in the table and in its
 /// index.
@@ -66,6 +70,19 @@ const TABLES: &str = concat!(
     " - ",
     cost!("OLD."),
     ";
+     END;
+     CREATE TABLE IF NOT EXISTS dogpile_creations (
+         key BLOB PRIMARY KEY NOT NULL,
+         token BLOB NOT NULL
+     );
+     CREATE TRIGGER IF NOT EXISTS dogpile_insert_ends AFTER INSERT ON Dict BEGIN
+         DELETE FROM dogpile_creations WHERE key = NEW.key;
+     END;
+     CREATE TRIGGER IF NOT EXISTS dogpile_delete_ends AFTER DELETE ON Dict BEGIN
+         DELETE FROM dogpile_creations WHERE key = OLD.key;
+     END;
+     CREATE TRIGGER IF NOT EXISTS dogpile_update_ends AFTER UPDATE ON Dict BEGIN
+         DELETE FROM dogpile_creations WHERE key = OLD.key OR key = NEW.key;
      END;"
 );
 
@@ -160,11 +177,16 @@ fn set_up(connection: &Connection) -> Result<(), Trouble> {
     // Has an effect only while the file is empty.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let made = connection.execute_batch(&format!(
-        "{TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    ));
-    end(connection, made.map_err(Trouble::from))
+    transaction(connection, |connection| {
+        // Another process may have been faster, and of a newer version.
+        if !is_set_up(connection)? {
+            connection.execute_batch(&format!(
+                "{TABLES} PRAGMA application_id = {APPLICATION_ID};
+                 PRAGMA user_version = {SCHEMA_VERSION};"
+            ))?;
+        }
+        Ok(())
+    })
 }
 
 /// Are our tables there, as this version makes them?
@@ -197,7 +219,7 @@ fn refuse_foreign(connection: &Connection) -> Result<(), Trouble> {
     )?;
     let tables: Vec<String> =
         statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if let Some(table) = tables.iter().find(|name| *name != "Dict" && *name != "dogpile_size") {
+    if let Some(table) = tables.iter().find(|name| !OUR_TABLES.contains(&&***name)) {
         return refuse(format!("it has a table `{table}`"));
     }
     let mut statement = connection.prepare("SELECT name FROM pragma_table_info('Dict')")?;

@@ -4,11 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use bytes::Bytes;
-use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::database::{self, Trouble};
+use super::joint::Joint;
 use super::locks::Locks;
 use super::place::Place;
 use super::{Damage, Options, schema};
@@ -16,18 +15,11 @@ use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::log;
 
-/// A change to one entry.
-#[derive(Debug)]
-pub(super) enum Change {
-    Put { key: Box<str>, frame: Bytes },
-    Delete { key: Box<str> },
-}
-
 pub(super) type Outcome = Result<(), BackendError>;
 
 pub(super) enum Request {
-    /// Changes that happen together or not at all.
-    Write { changes: Vec<Change>, done: oneshot::Sender<Outcome> },
+    /// What shares a transaction with others of its kind.
+    Joint(Box<dyn Joint>),
     /// Anything else that needs the writer's connection.
     Other(Box<dyn FnOnce(&mut Worker) + Send>),
 }
@@ -58,8 +50,6 @@ pub(super) struct Worker {
     purged: Timestamp,
 }
 
-type Write = (Vec<Change>, oneshot::Sender<Outcome>);
-
 impl Worker {
     pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
         Self { options, place, locks, connection: None, purged: f64::MIN }
@@ -67,15 +57,15 @@ impl Worker {
 
     pub(super) fn serve(mut self, requests: &Receiver<Request>) {
         while let Ok(first) = requests.recv() {
-            let mut writes = Vec::new();
+            let mut together = Vec::new();
             let mut next = Some(first);
-            while let Some(Request::Write { changes, done }) = next {
-                writes.push((changes, done));
-                let more = writes.len() < MOST_AT_ONCE;
+            while let Some(Request::Joint(step)) = next {
+                together.push(step);
+                let more = together.len() < MOST_AT_ONCE;
                 next = more.then(|| requests.try_recv().ok()).flatten();
             }
-            if !writes.is_empty() {
-                self.or_drop(|worker| worker.write(writes));
+            if !together.is_empty() {
+                self.or_drop(|worker| worker.write(together));
             }
             if let Some(Request::Other(work)) = next {
                 self.or_drop(work);
@@ -93,38 +83,33 @@ impl Worker {
         done.ok()
     }
 
-    /// All of `writes` as one transaction; where that fails, each as its own,
+    /// Does all `steps` in one transaction; where that fails, each in its own,
     /// so that one caller's failure is not another's. A file that stays locked
     /// is everybody's failure: waiting for it once is enough.
-    fn write(&mut self, writes: Vec<Write>) {
-        let all: Vec<&[Change]> = writes.iter().map(|(changes, _)| &changes[..]).collect();
-        let mut stored = self.store(&all);
-        let each = writes.len() > 1 && matches!(stored, Err(Failure::Fault(_)));
-        for (changes, done) in writes {
-            if each && !matches!(stored, Err(Failure::Locked)) {
-                stored = self.store(&[&changes]);
+    fn write(&mut self, mut steps: Vec<Box<dyn Joint>>) {
+        let mut done = self.apply(&mut steps);
+        let each = steps.len() > 1 && matches!(done, Err(Failure::Fault(_)));
+        for mut step in steps {
+            if each && !matches!(done, Err(Failure::Locked)) {
+                done = self.apply(std::slice::from_mut(&mut step));
             }
-            let outcome = match stored {
+            let outcome = match done {
                 Err(Failure::Locked) => Err(Failure::Locked),
-                _ => std::mem::replace(&mut stored, Ok(())),
+                _ => std::mem::replace(&mut done, Ok(())),
             };
-            // Whoever asked may be gone.
-            let _ = done.send(outcome.map_err(|failure| self.fault(failure)));
+            step.settle(outcome.map_err(|failure| self.fault(failure)));
         }
-        if stored.is_ok() {
+        if done.is_ok() {
             self.tidy();
         }
     }
 
-    fn store(&mut self, writes: &[&[Change]]) -> Result<(), Failure> {
+    fn apply(&mut self, steps: &mut [Box<dyn Joint>]) -> Result<(), Failure> {
         let options = self.options.clone();
         self.attempt(|connection| {
             database::transaction(connection, |connection| {
-                for change in writes.iter().copied().flatten() {
-                    match change {
-                        Change::Put { key, frame } => database::put(connection, key, frame)?,
-                        Change::Delete { key } => database::delete(connection, key)?,
-                    }
+                for step in &mut *steps {
+                    step.apply(connection)?;
                 }
                 keep_within(connection, &options, &|_| false).map(drop)
             })

@@ -11,9 +11,10 @@ use rusqlite::Connection;
 
 use super::Options;
 use super::database::Trouble;
+use super::joint::{self, Step};
 use super::locks::Locks;
 use super::place::Place;
-use super::worker::{Change, Outcome, Request, Worker, panicked};
+use super::worker::{Outcome, Request, Worker, panicked};
 use crate::backend::BackendError;
 use crate::sync::Mutex;
 
@@ -67,11 +68,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes `changes`, all or none. Once begun it happens, waited for or not.
-    pub(super) async fn write(&self, changes: Vec<Change>) -> Outcome {
-        let (done, outcome) = oneshot::channel();
-        self.send(Request::Write { changes, done })?;
-        outcome.await.map_err(|_| panicked())?
+    /// Does `step`, all of it or nothing. Once begun it happens, waited for or not.
+    pub(super) async fn join<S: Step>(&self, step: S) -> Result<S::Done, BackendError> {
+        let (joint, answer) = joint::ask(step);
+        self.send(Request::Joint(joint))?;
+        answer.await.map_err(|_| panicked())?
     }
 
     /// Does `work` on the writer's connection.
@@ -114,8 +115,11 @@ fn gone() -> BackendError {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use super::*;
-    use crate::backend::{Backend, File};
+    use crate::backend::{Backend, ClaimMode, Claimed, Commit, File, Seen, Wanted};
+    use crate::lock::{Lease, Mutex as _};
     use crate::value::Entry;
 
     fn file() -> (tempfile::TempDir, File) {
@@ -160,6 +164,90 @@ mod tests {
         let go = hold_up(file);
         let go = async move { go.send(()).unwrap() };
         futures_util::future::join(futures_util::future::join_all(futures), go).await.0
+    }
+
+    /// A step that fails, for its caller.
+    struct Refused;
+
+    impl Step for Refused {
+        type Done = ();
+
+        fn apply(&mut self, _connection: &Connection) -> Result<(), Trouble> {
+            Err(Trouble::Fault(BackendError::refused("no")))
+        }
+
+        fn done(self) {}
+    }
+
+    async fn claimed(file: &File, key: &str) -> Lease {
+        let wanted = Wanted::new(key, ClaimMode::Create(Seen::Nothing));
+        match file.claim(vec![wanted]).await.unwrap().pop() {
+            Some(Claimed::Won(lease)) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn committed(file: &File, key: &str, lease: Lease) -> bool {
+        let entry = Some(Entry::bytes("created", 2.0));
+        file.commit(vec![Commit { key, entry, lease }]).await.unwrap() == [true]
+    }
+
+    #[tokio::test]
+    async fn those_who_share_a_transaction_have_outcomes_of_their_own() {
+        for fails in [false, true] {
+            let (_directory, file) = file();
+            let [deleted, whole] = [claimed(&file, "deleted").await, claimed(&file, "whole").await];
+            let file = &file;
+            let steps: Vec<Pin<Box<dyn Future<Output = bool>>>> = vec![
+                Box::pin(async { file.set("set", Entry::bytes("v", 1.0)).await.is_ok() }),
+                Box::pin(async { file.delete("deleted").await.is_ok() }),
+                Box::pin(committed(file, "deleted", deleted)),
+                Box::pin(committed(file, "whole", whole)),
+                Box::pin(async { !fails || file.0.writer.join(Refused).await.is_ok() }),
+                Box::pin(async {
+                    let lease = claimed(file, "claimed").await;
+                    committed(file, "claimed", lease).await
+                }),
+            ];
+            let done = in_one_batch(file, steps).await;
+            assert_eq!(done, [true, true, false, true, !fails, true]);
+            for (key, is) in [("set", true), ("deleted", false), ("whole", true), ("claimed", true)]
+            {
+                assert_eq!(is_stored(file, key).await, is, "{key}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_nobody_waits_for_frees_its_key() {
+        let (_directory, file) = file();
+        let go = hold_up(&file);
+        let claim = file.claim(vec![Wanted::new("k", ClaimMode::Create(Seen::Nothing))]);
+        assert!(futures_util::FutureExt::now_or_never(claim).is_none());
+        let mutex = file.mutex().unwrap();
+        assert!(mutex.is_locked("k").await.unwrap(), "it is being claimed");
+        go.send(()).unwrap();
+        while mutex.is_locked("k").await.unwrap() {
+            drop(mutex.wait("k").await.unwrap());
+        }
+        let lease = claimed(&file, "k").await;
+        assert!(committed(&file, "k", lease).await);
+    }
+
+    #[tokio::test]
+    async fn a_refused_value_keeps_no_other_from_being_stored() {
+        let (directory, _) = file();
+        let file = File::builder(directory.path().join("small.db")).max_bytes(1_000);
+        let file = file.open().unwrap();
+        let mut changes = Vec::new();
+        for (key, length) in [("large", 2_000), ("small", 2)] {
+            let (entry, lease) = (Entry::bytes("x".repeat(length), 1.0), claimed(&file, key).await);
+            changes.push(Commit { key, entry: Some(entry), lease });
+        }
+        let fault = file.commit(changes).await.unwrap_err();
+        assert!(fault.to_string().contains("max_bytes"), "{fault}");
+        assert!(is_stored(&file, "small").await && !is_stored(&file, "large").await);
+        assert!(!file.mutex().unwrap().is_locked("large").await.unwrap());
     }
 
     #[tokio::test]
