@@ -16,6 +16,7 @@ cargo xtask python          what the tests need of Python, into `target/python`
 cargo xtask servers         installs the servers that the tests start (Debian packages)
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
 cargo xtask compile-time    how long many decorated functions take to compile, beside others
+cargo xtask history [ARGS]  the history checker (`--help` says what it checks, and what can be chosen)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
 ";
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ["servers"] => servers::install(),
         ["python"] => python::install(),
         ["bench", ref rest @ ..] => bench(rest),
+        ["history", ref rest @ ..] => history(rest),
         ["compile-time"] => compile_time::run(),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] => fuzz(seconds),
@@ -113,6 +115,14 @@ fn bench(arguments: &[&str]) -> Result<(), Failure> {
     cargo(bkt).named("bkt, to compare with").run()?;
     let bench = ["bench", "-p", "dogpile-bench", "--"];
     cargo(bench.iter().chain(arguments).copied()).named("benchmarks").run()
+}
+
+/// Prints nothing of its own: the checker's lines may be read by a program.
+fn history(arguments: &[&str]) -> Result<(), Failure> {
+    servers::install()?;
+    let run = ["run", "--quiet", "--release", "-p", "dogpile-history", "--"];
+    let run = cargo(run.iter().chain(arguments).copied());
+    run.run().map_err(|_| Failure("history: a promise was broken, or a run failed".to_owned()))
 }
 
 fn fuzz(seconds: &str) -> Result<(), Failure> {

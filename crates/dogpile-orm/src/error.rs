@@ -29,6 +29,13 @@ pub enum Error<E> {
         /// The field that serde writes and does not read, or reads and does not write.
         field: String,
     },
+    /// The call is a refresh, and its connection is within a transaction or may be: its rows
+    /// could be those of a snapshot that others have changed since, or never be committed. The
+    /// query did not run.
+    RefreshInTransaction {
+        /// The region's name.
+        region: String,
+    },
     /// No region of this name is registered.
     UnknownRegion {
         /// The name.
@@ -55,6 +62,7 @@ impl Error<Infallible> {
             Self::Database(never) => match never {},
             Self::NotCached { region, key } => Error::NotCached { region, key },
             Self::LostField { row, field } => Error::LostField { row, field },
+            Self::RefreshInTransaction { region } => Error::RefreshInTransaction { region },
             Self::UnknownRegion { name, known } => Error::UnknownRegion { name, known },
             Self::Settings { region, source } => Error::Settings { region, source },
             Self::Cache(fault) => Error::Cache(fault),
@@ -77,6 +85,11 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 "rows of the type `{row}` lose their field `{field}` in a cache, because serde skips it \
                  when writing or when reading: remove `#[serde(skip_..)]` from it, or cache a type of your own"
             ),
+            Self::RefreshInTransaction { region } => write!(
+                f,
+                "a refresh of region `{region}` on a connection that is or may be within a transaction, \
+                 whose rows are not for others: refresh after the commit, by the pool or another connection"
+            ),
             Self::UnknownRegion { name, known } => write!(
                 f,
                 "there is no region `{name}` for queries: known are {}; register it, or name it in the settings",
@@ -96,7 +109,10 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             Self::Database(error) => error.source(),
             Self::Settings { source, .. } => source.source(),
             Self::Cache(error) => error.source(),
-            Self::NotCached { .. } | Self::LostField { .. } | Self::UnknownRegion { .. } => None,
+            Self::NotCached { .. }
+            | Self::LostField { .. }
+            | Self::RefreshInTransaction { .. }
+            | Self::UnknownRegion { .. } => None,
         }
     }
 }

@@ -35,9 +35,19 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Row for T 
 /// As anywhere in a region: a database error goes to the caller and is not cached;
 /// when the cache is away, the query runs.
 ///
-/// All that share the region get what the query returns here. So do not run it within a
-/// transaction that has changed what it reads: others would get rows that were never
-/// committed, and go on having them after a rollback.
+/// # Within a transaction
+///
+/// All that share the region get what the query returns. A transaction reads its own changes,
+/// which may never be committed, or a snapshot that others have changed since (`MySQL` by default,
+/// PostgreSQL from `REPEATABLE READ` on, SQLite). So within one a query goes past the cache: it
+/// runs on the transaction, is not answered from the region or a session, and is not stored
+/// there. [`cache_only`](Self::cache_only), which never asks the database, is answered as ever;
+/// [`refresh`](Self::refresh) is [refused](crate::Error::RefreshInTransaction).
+///
+/// The libraries tell differently what is within one: see [`sqlx::Source`](crate::sqlx::Source)
+/// and [`sea_orm::Source`](crate::sea_orm::Source). A connection of Diesel's or diesel-async's
+/// is asked for its depth at each call, which counts the transactions that Diesel began. Where
+/// nobody can tell, say so: [`in_transaction`](Self::in_transaction).
 #[derive(Clone)]
 #[must_use = "a query does nothing until it is run"]
 pub struct FromCache<'r, Q, C = Always, S = Owned> {
@@ -78,9 +88,27 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
     /// all rows and one row of a query are results of their own. A creation that
     /// began before is not stored over that, if it is this process's (with Redis and memcached,
     /// anybody's).
+    ///
+    /// Within a transaction it is an [error](crate::Error::RefreshInTransaction), without asking:
+    /// register it for [after the commit](crate::AfterCommit), on a connection of its own.
     pub fn refresh(mut self) -> Self {
         self.options.asks = Asks::Database;
         self
+    }
+
+    /// Says that the query runs within a transaction, so that it goes past the cache: for what
+    /// the types do not tell. That is the closure of `load` and `load_blocking` of
+    /// [`Related`](crate::Related), a transaction that was begun by a statement of
+    /// your own (`sql_query("BEGIN")`), and a connection that is always in one (`MySQL`'s
+    /// `autocommit = 0`).
+    pub fn in_transaction(self) -> Self {
+        self.on(true)
+    }
+
+    /// The same by what a connection tells.
+    pub(crate) fn on(self, may_be_in_transaction: bool) -> Self {
+        let Self { query, options } = self;
+        Self { query, options: options.on(may_be_in_transaction) }
     }
 
     /// Names a table that the result comes from, so that
@@ -103,7 +131,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
     }
 
     /// Asks `session` before the region. The result comes as an `Arc`, the same one
-    /// as long as the session has it.
+    /// as long as the session has it. Within a transaction it is an `Arc` of this call's alone.
     pub fn in_session(self, session: &'r Session) -> FromCache<'r, Q, C, InSession<'r>> {
         let options = self.options.with(|should_cache| should_cache, |_| InSession(session));
         FromCache { query: self.query, options }

@@ -39,6 +39,11 @@
 //! transaction is rolled back or dropped. If the process dies between the commit and
 //! the refresh, the old rows live until they expire.
 //!
+//! # Within a transaction
+//!
+//! A query on a transaction goes past the cache: it reads the transaction's own changes and
+//! snapshot, which are for nobody else. See [`FromCache`] for how each library tells.
+//!
 //! # Related rows
 //!
 //! [`Related`] loads what belongs to many parents through the cache, per parent, with
@@ -84,7 +89,7 @@ pub use after_commit::AfterCommit;
 pub use error::{Error, Result};
 pub use from_cache::{FromCache, Row};
 pub use regions::{AnyRegion, InRegion, configure, region, register};
-pub use related::{Loading, Related, Relationship};
+pub use related::{Related, Relationship};
 pub use session::{Form, InSession, Owned, Session};
 pub use tables::{invalidate_tables, invalidate_tables_blocking};
 

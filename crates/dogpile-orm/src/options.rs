@@ -18,12 +18,24 @@ pub(crate) enum Asks {
     Database,
 }
 
+/// The way of a call to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By the query alone: neither region nor session is read or written.
+    Past,
+    Through,
+    Refresh,
+    CacheOnly,
+}
+
 #[derive(Clone)]
 pub(crate) struct Options<'r, C, S> {
     pub(crate) region: InRegion<'r>,
     pub(crate) key_part: Option<String>,
     pub(crate) expiration: Option<Expiration>,
     pub(crate) asks: Asks,
+    /// The query runs within a transaction, or may.
+    pub(crate) in_transaction: bool,
     pub(crate) should_cache: C,
     pub(crate) form: S,
     /// Each once, in one order, so that those who name the same ones share an entry.
@@ -37,6 +49,7 @@ impl<'r> Options<'r, dogpile::Always, Owned> {
             key_part: None,
             expiration: None,
             asks: Asks::CacheFirst,
+            in_transaction: false,
             should_cache: dogpile::Always,
             form: Owned,
             tables: BTreeSet::new(),
@@ -55,10 +68,29 @@ impl<'r, C, S> Options<'r, C, S> {
         should_cache: impl FnOnce(C) -> D,
         form: impl FnOnce(S) -> N,
     ) -> Options<'r, D, N> {
-        let Self { region, key_part, expiration, asks, should_cache: old, form: old_form, tables } =
-            self;
-        let (should_cache, form) = (should_cache(old), form(old_form));
-        Options { region, key_part, expiration, asks, should_cache, form, tables }
+        let Self { region, key_part, expiration, asks, in_transaction, tables, .. } = self;
+        let (should_cache, form) = (should_cache(self.should_cache), form(self.form));
+        Options { region, key_part, expiration, asks, in_transaction, should_cache, form, tables }
+    }
+
+    /// The same for a query on a connection that may be within a transaction, or is not.
+    pub(crate) fn on(mut self, may_be_in_transaction: bool) -> Self {
+        self.in_transaction |= may_be_in_transaction;
+        self
+    }
+
+    /// A transaction reads a snapshot that others have changed since, or changes of its own that
+    /// nobody else may see. Both are right for it alone.
+    pub(crate) fn way<E>(&self, region: &Region) -> Result<Way, Error<E>> {
+        match (self.asks, self.in_transaction) {
+            (Asks::CacheOnly, _) => Ok(Way::CacheOnly),
+            (Asks::CacheFirst, false) => Ok(Way::Through),
+            (Asks::CacheFirst, true) => Ok(Way::Past),
+            (Asks::Database, false) => Ok(Way::Refresh),
+            (Asks::Database, true) => {
+                Err(Error::RefreshInTransaction { region: region.name().to_owned() })
+            }
+        }
     }
 
     /// For a row that is kept as [`One`].
@@ -104,9 +136,14 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         self.region.find()
     }
 
-    /// What the session has, unless it is to be made anew.
-    pub(crate) fn in_session<V: Clone + 'static>(&self, region: &Region, key: &str) -> Option<V> {
-        let may = self.asks != Asks::Database;
+    /// What the session has, for calls that it may answer.
+    pub(crate) fn in_session<V: Clone + 'static>(
+        &self,
+        region: &Region,
+        way: Way,
+        key: &str,
+    ) -> Option<V> {
+        let may = matches!(way, Way::Through | Way::CacheOnly);
         may.then(|| self.form.find(region.name(), key)).flatten()
     }
 
@@ -135,12 +172,16 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         R: FnOnce() -> F + Send,
     {
         let region = self.find()?;
-        if let Some(found) = self.in_session(&region, key) {
+        let way = self.way(&region)?;
+        if way == Way::Past {
+            return Ok(form(run().await.map_err(Error::Database)?));
+        }
+        if let Some(found) = self.in_session(&region, way, key) {
             return Ok(found);
         }
         let versions = Versions::of(&region, &self.tables).await;
         let mut entry = region.entry(versions.behind(key));
-        if self.asks == Asks::CacheOnly {
+        if way == Way::CacheOnly {
             let found = entry.ignore_expiration().get().await;
             return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
         }
@@ -150,8 +191,8 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
         let entry = entry.should_cache(may);
         let run = || async { sound(run().await) };
-        let fetched = match self.asks {
-            Asks::Database => entry.try_refresh(run).await,
+        let fetched = match way {
+            Way::Refresh => entry.try_refresh(run).await,
             _ => entry.try_get_or_create(run).await,
         };
         Ok(self.keep(&region, key, form(fetched?)))
@@ -173,12 +214,16 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         R: FnOnce() -> Result<T, E> + Send,
     {
         let region = self.find()?;
-        if let Some(found) = self.in_session(&region, key) {
+        let way = self.way(&region)?;
+        if way == Way::Past {
+            return Ok(form(run().map_err(Error::Database)?));
+        }
+        if let Some(found) = self.in_session(&region, way, key) {
             return Ok(found);
         }
         let versions = Versions::of_blocking(&region, &self.tables);
         let mut entry = region.blocking().entry(versions.behind(key));
-        if self.asks == Asks::CacheOnly {
+        if way == Way::CacheOnly {
             let found = entry.ignore_expiration().get();
             return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
         }
@@ -188,8 +233,8 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
         let entry = entry.should_cache(may);
         let run = || sound(run());
-        let fetched = match self.asks {
-            Asks::Database => entry.try_refresh(run),
+        let fetched = match way {
+            Way::Refresh => entry.try_refresh(run),
             _ => entry.try_get_or_create(run),
         };
         Ok(self.keep(&region, key, form(fetched?)))

@@ -4,15 +4,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 
 use dogpile::{Always, Failure, Region, ShouldCache};
-use tokio::sync::Mutex;
 
 use crate::error::Error;
 use crate::from_cache::{FromCache, Row};
 use crate::kept::{Shaped, lost_field};
-use crate::options::{Asks, Options, not_cached};
+use crate::options::{Options, Way, not_cached};
 use crate::regions::InRegion;
 use crate::session::{Form, Owned};
 use crate::tables::Versions;
@@ -48,7 +46,7 @@ use crate::tables::Versions;
 /// Each parent has an entry of its own, shared by all who load the relationship of
 /// that name, one parent or many at a time. It has the options of a cached query:
 /// expiration, `of_table`, `in_session` (what the session has already, runs no query and
-/// asks no cache), `cache_only`, `refresh` and so on. Rows of another shape, as before a
+/// asks no cache), `in_transaction`, `cache_only`, `refresh` and so on. Rows of another shape, as before a
 /// column was added, count as missing.
 ///
 /// Several relationships of the same parents are combined by `try_join!`: each is one
@@ -78,10 +76,6 @@ pub type Related<'r, C = Always, S = Owned> = FromCache<'r, Relationship<'r>, C,
 #[derive(Debug, Clone, Copy)]
 pub struct Relationship<'r>(&'r str);
 
-/// What a query for related rows returns, if it borrows its connection; see
-/// [`Related::load_with`](FromCache::load_with).
-pub type Loading<'c, T, E> = Pin<Box<dyn Future<Output = Result<Vec<T>, E>> + Send + 'c>>;
-
 impl<'r> Related<'r> {
     /// The relationship `name` (`person.addresses`), kept in `region`: a reference, or
     /// the name of a [registered](crate::register) one.
@@ -96,6 +90,12 @@ impl<C, S: Form> Related<'_, C, S> {
     /// in their order.
     ///
     /// A parent is named by what `Display` shows of it: its primary key.
+    ///
+    /// Nobody can see on what `query` runs. If that is or may be a transaction, add
+    /// [`in_transaction`](FromCache::in_transaction), or what it reads is stored for everybody.
+    /// SeaORM's `load_one` and `load_many`, Diesel's `load_blocking_with` and diesel-async's
+    /// `load_with` see it for themselves. Within a transaction `query` is called once, with all
+    /// parents.
     ///
     /// # Errors
     ///
@@ -115,85 +115,38 @@ impl<C, S: Form> Related<'_, C, S> {
     {
         let Self { query: relationship, options } = self;
         let region = options.find()?;
-        let mut parents = Parents::new(relationship, &options, &region, parents);
+        let way = options.way(&region)?;
+        let mut parents = Parents::new(relationship, &options, &region, way, parents);
         if parents.is_complete() {
             return Ok(parents.found());
+        }
+        if way == Way::Past {
+            let rows = query(parents.open_ones()).await;
+            return parents.answered_by(rows, &region, S::of);
         }
         let versions = Versions::of(&region, &options.tables).await;
         let keys = parents.stored_under(&versions);
         let may =
             |kept: &Shaped<T>| versions.are_known() && options.should_cache.should_cache(&kept.0);
-        let values = match options.asks {
-            Asks::CacheOnly => {
-                let found = region.entries(&keys).ignore_expiration().get().await;
+        let mut entries = region.entries(&keys);
+        if let Some(expiration) = &options.expiration {
+            entries = entries.expiration(expiration.clone());
+        }
+        let find = |missing: Vec<String>| {
+            let (count, found) = (missing.len(), query(parents.at(&keys, &missing)));
+            let region = &region;
+            async move { shaped(found.await, region, count) }
+        };
+        let values = match way {
+            Way::CacheOnly => {
+                let found = entries.ignore_expiration().get().await;
                 all_known(found, &region, &parents.open)?
             }
-            Asks::Database => {
-                let values = shaped(query(parents.open_ones()).await, &region, keys.len())?;
-                let accepted = keys.iter().zip(&values).filter(|(_, kept)| may(kept));
-                // As with one key: the caller gets the value all the same.
-                let _ = region.set_multi(accepted).await;
-                values
-            }
-            Asks::CacheFirst => {
-                let mut entries = region.entries(&keys);
-                if let Some(expiration) = &options.expiration {
-                    entries = entries.expiration(expiration.clone());
-                }
-                let find = |missing: Vec<String>| {
-                    let (count, found) = (missing.len(), query(parents.at(&keys, &missing)));
-                    let region = &region;
-                    async move { shaped(found.await, region, count) }
-                };
-                entries.should_cache(may).try_get_or_create(find).await.map_err(failed)?
-            }
+            Way::Refresh => entries.should_cache(may).try_refresh(find).await.map_err(failed)?,
+            _ => entries.should_cache(may).try_get_or_create(find).await.map_err(failed)?,
         };
         parents.keep(&options, &region, values);
         Ok(parents.found())
-    }
-
-    /// The same with a query that borrows its one connection:
-    ///
-    /// ```no_run
-    /// # use dogpile::Region;
-    /// # use dogpile_orm::Related;
-    /// # static RELATED: Region = Region::new("related");
-    /// # struct Connection;
-    /// # async fn orders(_: &mut Connection, _: Vec<i64>) -> Result<Vec<Vec<String>>, std::io::Error> { Ok(vec![]) }
-    /// # async fn example(mut connection: Connection) -> Result<(), dogpile_orm::Error<std::io::Error>> {
-    /// let orders = Related::new(&RELATED, "customer.orders")
-    ///     .load_with([1, 2], &mut connection, |connection, customers| {
-    ///         Box::pin(async move { orders(connection, customers).await })
-    ///     })
-    ///     .await?;
-    /// # let _ = orders;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As of [`load`](Self::load).
-    pub async fn load_with<X, P, T, E>(
-        self,
-        parents: impl IntoIterator<Item = P>,
-        connection: &mut X,
-        query: impl for<'c> FnMut(&'c mut X, Vec<P>) -> Loading<'c, T, E> + Send,
-    ) -> Result<Vec<S::Of<T>>, Error<E>>
-    where
-        X: Send,
-        P: fmt::Display + Clone + Send + Sync,
-        T: Row,
-        C: ShouldCache<T>,
-        E: Send,
-    {
-        // Nobody waits for it: one query runs at a time.
-        let own = Mutex::new((connection, query));
-        let query = |missing| async {
-            let (connection, query) = &mut *own.lock().await;
-            query(connection, missing).await
-        };
-        self.load(parents, query).await
     }
 
     /// The same for code that blocks.
@@ -214,35 +167,33 @@ impl<C, S: Form> Related<'_, C, S> {
     {
         let Self { query: relationship, options } = self;
         let region = options.find()?;
-        let mut parents = Parents::new(relationship, &options, &region, parents);
+        let way = options.way(&region)?;
+        let mut parents = Parents::new(relationship, &options, &region, way, parents);
         if parents.is_complete() {
             return Ok(parents.found());
+        }
+        if way == Way::Past {
+            let rows = query(parents.open_ones());
+            return parents.answered_by(rows, &region, S::of);
         }
         let versions = Versions::of_blocking(&region, &options.tables);
         let keys = parents.stored_under(&versions);
         let may =
             |kept: &Shaped<T>| versions.are_known() && options.should_cache.should_cache(&kept.0);
-        let values = match options.asks {
-            Asks::CacheOnly => {
-                let found = region.blocking().entries(&keys).ignore_expiration().get();
+        let mut entries = region.blocking().entries(&keys);
+        if let Some(expiration) = &options.expiration {
+            entries = entries.expiration(expiration.clone());
+        }
+        let find = |missing: Vec<String>| {
+            shaped(query(parents.at(&keys, &missing)), &region, missing.len())
+        };
+        let values = match way {
+            Way::CacheOnly => {
+                let found = entries.ignore_expiration().get();
                 all_known(found, &region, &parents.open)?
             }
-            Asks::Database => {
-                let values = shaped(query(parents.open_ones()), &region, keys.len())?;
-                let accepted = keys.iter().zip(&values).filter(|(_, kept)| may(kept));
-                let _ = region.blocking().set_multi(accepted);
-                values
-            }
-            Asks::CacheFirst => {
-                let mut entries = region.blocking().entries(&keys);
-                if let Some(expiration) = &options.expiration {
-                    entries = entries.expiration(expiration.clone());
-                }
-                let find = |missing: Vec<String>| {
-                    shaped(query(parents.at(&keys, &missing)), &region, missing.len())
-                };
-                entries.should_cache(may).try_get_or_create(find).map_err(failed)?
-            }
+            Way::Refresh => entries.should_cache(may).try_refresh(find).map_err(failed)?,
+            _ => entries.should_cache(may).try_get_or_create(find).map_err(failed)?,
         };
         parents.keep(&options, &region, values);
         Ok(parents.found())
@@ -306,6 +257,7 @@ impl<P: fmt::Display + Clone, V: Clone + Send + Sync + 'static> Parents<P, V> {
         relationship: Relationship<'_>,
         options: &Options<'_, C, S>,
         region: &Region,
+        way: Way,
         parents: impl IntoIterator<Item = P>,
     ) -> Self {
         let mut all = Self { asked: Vec::new(), found: HashMap::new(), open: Vec::new() };
@@ -313,7 +265,7 @@ impl<P: fmt::Display + Clone, V: Clone + Send + Sync + 'static> Parents<P, V> {
         for parent in parents {
             let key = relationship.key(options.key_part(), &parent);
             if known.insert(key.clone()) {
-                match options.in_session(region, &key) {
+                match options.in_session(region, way, &key) {
                     Some(found) => drop(all.found.insert(key.clone(), found)),
                     None => all.open.push((key.clone(), parent)),
                 }
@@ -333,6 +285,19 @@ impl<P: fmt::Display + Clone, V: Clone + Send + Sync + 'static> Parents<P, V> {
 
     fn open_ones(&self) -> Vec<P> {
         self.open.iter().map(|(_, parent)| parent.clone()).collect()
+    }
+
+    /// The values of a query that went past region and session.
+    fn answered_by<T, E>(
+        mut self,
+        rows: Result<Vec<T>, E>,
+        region: &Region,
+        form: impl Fn(T) -> V,
+    ) -> Result<Vec<V>, Error<E>> {
+        let rows = counted(rows, region, self.open.len())?;
+        let keys = std::mem::take(&mut self.open).into_iter().map(|(key, _)| key);
+        self.found.extend(keys.zip(rows.into_iter().map(form)));
+        Ok(self.found())
     }
 
     /// Those that are `missing` among the `keys` under which they are stored.
@@ -363,17 +328,27 @@ impl<P: fmt::Display + Clone, V: Clone + Send + Sync + 'static> Parents<P, V> {
     }
 }
 
-/// What a query has made for `asked` parents.
+/// The values of a query for `asked` parents.
+fn counted<T, E>(
+    found: Result<Vec<T>, E>,
+    region: &Region,
+    asked: usize,
+) -> Result<Vec<T>, Error<E>> {
+    let found = found.map_err(Error::Database)?;
+    if found.len() != asked {
+        let (region, returned) = (region.name().to_owned(), found.len());
+        return Err(Error::Cache(dogpile::Error::WrongCount { region, asked, returned }));
+    }
+    Ok(found)
+}
+
+/// The same in the form in which they are stored.
 fn shaped<T: Row, E>(
-    made: Result<Vec<T>, E>,
+    found: Result<Vec<T>, E>,
     region: &Region,
     asked: usize,
 ) -> Result<Vec<Shaped<T>>, Error<E>> {
-    let made = made.map_err(Error::Database)?;
-    if made.len() != asked {
-        let (region, returned) = (region.name().to_owned(), made.len());
-        return Err(Error::Cache(dogpile::Error::WrongCount { region, asked, returned }));
-    }
+    let made = counted(found, region, asked)?;
     match made.iter().find_map(lost_field) {
         None => Ok(made.into_iter().map(Shaped).collect()),
         Some(field) => Err(Error::LostField { row: std::any::type_name::<T>(), field }),

@@ -35,6 +35,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// # #[cfg(not(feature = "sqlx"))] fn main() {}
 /// ```
 ///
+/// A session may outlive a transaction, and a rollback. So what is read within one is neither
+/// taken from a session nor kept in it.
+///
 /// With the feature `axum` it is an extractor: each request has one.
 #[derive(Clone, Default)]
 pub struct Session(Arc<Mutex<Loaded>>);

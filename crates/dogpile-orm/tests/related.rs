@@ -144,6 +144,12 @@ async fn relationships_have_the_options_of_queries() {
     assert_eq!(related().refresh().should_cache(large).load([5], load).await.unwrap(), [10]);
     assert!(related().cache_only().load([5], load).await.is_err());
     assert_eq!(related().cache_only().load([6], load).await.unwrap(), [12]);
+    let larger = |double: &u32| *double > 12;
+    let creations = region.statistics().creations;
+    let refreshed = related().refresh().should_cache(larger).load([6, 7], load).await.unwrap();
+    assert_eq!((refreshed, region.statistics().creations), (vec![12, 14], creations + 2));
+    assert!(related().cache_only().load([6], load).await.is_err(), "it is out of date");
+    assert_eq!(related().cache_only().load([7], load).await.unwrap(), [14]);
     double.asked();
 
     let tenant = related().key_part("tenant").load([1], load).await.unwrap();
@@ -242,28 +248,6 @@ async fn a_new_column_makes_old_rows_misses() {
     assert_eq!(region.statistics().creations, 2);
 }
 
-/// With the one connection that there is: a transaction's.
-#[tokio::test]
-async fn a_query_may_borrow_its_connection() {
-    let (pool, (region, _)) = (PgPool::connect(&postgres()).await.unwrap(), region("borrows"));
-    let mut connection = pool.acquire().await.unwrap();
-    for _ in 0..2 {
-        let squares = Related::new(&region, "number.square").load_with(
-            [1_i32, 2, 3],
-            &mut *connection,
-            |connection, numbers| {
-                Box::pin(async move {
-                    let query =
-                        "SELECT n * n FROM unnest($1) WITH ORDINALITY AS t(n, o) ORDER BY o";
-                    sqlx::query_scalar::<_, i32>(query).bind(numbers).fetch_all(connection).await
-                })
-            },
-        );
-        assert_eq!(squares.await.unwrap(), [1, 4, 9]);
-    }
-    assert_eq!(region.statistics().creations, 3);
-}
-
 #[test]
 fn blocking_code_has_the_same() {
     let (region, _) = region("blocking");
@@ -282,6 +266,9 @@ fn blocking_code_has_the_same() {
     assert!(related().cache_only().load_blocking([3], triple).is_err());
     assert_eq!(related().refresh().load_blocking([1], triple).unwrap(), [3]);
     assert_eq!(related().load_blocking([1, 2], triple).unwrap(), [3, 4]);
+    let none = |_: &u32| false;
+    related().refresh().should_cache(none).load_blocking([1], triple).unwrap();
+    assert!(related().cache_only().load_blocking([1], triple).is_err());
     related().invalidate_blocking([2]).unwrap();
     let session = dogpile_orm::Session::new();
     let one = related().in_session(&session).load_blocking([2], triple).unwrap();

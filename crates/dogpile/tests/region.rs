@@ -1,6 +1,7 @@
 //! Regions: configuration, plain operations, errors (contract 2, 4, 5).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, Memory, Null, SerializedMemory};
@@ -200,6 +201,41 @@ async fn when_the_backend_is_down_creations_go_on_and_strict_ones_say_so() {
     faults.clear();
     assert_eq!(region.get_or_create("k", async || 9).await, 9);
     assert_eq!(region.get("k").await.unwrap(), Some(9));
+}
+
+/// One creation for all keys; of a value that may not be stored, the stored one goes.
+#[tokio::test]
+async fn several_keys_are_refreshed_by_one_creation() {
+    let operations = dogpile::proxy::Operations::default();
+    let region = Region::new("refreshed");
+    let config = Config::new(SerializedMemory::new(100)).proxy(operations.clone());
+    region.configure(config).unwrap();
+    region.set_multi([("a", &1_u32), ("b", &2), ("c", &3)]).await.unwrap();
+    let asked = AtomicUsize::new(0);
+    let tens = async |keys: Vec<String>| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        keys.iter().map(|key| u32::from(key.as_bytes()[0] - b'a' + 1) * 10).collect()
+    };
+    let writes = operations.counts().set_multi;
+    let refreshed = region.entries(["b", "a", "b"]).refresh(tens).await.unwrap();
+    assert_eq!((refreshed, asked.load(Ordering::SeqCst)), (vec![20, 10, 20], 1));
+    assert_eq!(operations.counts().set_multi, writes + 1);
+    let get = async || region.get_multi::<u32, _>(["a", "b", "c"]).await.unwrap();
+    assert_eq!(get().await, [Some(10), Some(20), Some(3)]);
+
+    let vetoed = region.entries(["a", "c"]).should_cache(|value: &u32| *value > 10);
+    assert_eq!(vetoed.refresh(tens).await.unwrap(), [10, 30]);
+    assert_eq!(get().await, [None, Some(20), Some(30)]);
+
+    let failed = region.entries(["b"]).try_refresh(async |_| Err::<Vec<u32>, _>("no")).await;
+    assert!(matches!(failed, Err(Failure::Creator("no"))));
+    let few = region.entries(["b"]).refresh(async |_| Vec::<u32>::new()).await;
+    assert!(matches!(few, Err(Error::WrongCount { asked: 1, returned: 0, .. })));
+    assert_eq!(get().await, [None, Some(20), Some(30)]);
+    let none = region.entries([""; 0]).refresh(tens).await.unwrap();
+    assert_eq!((none, asked.load(Ordering::SeqCst)), (Vec::<u32>::new(), 2));
+    let blocking = region.blocking().entries(["c"]).refresh(|_| vec![7_u32]);
+    assert_eq!((blocking.unwrap(), get().await[2]), (vec![7], Some(7)));
 }
 
 #[tokio::test]

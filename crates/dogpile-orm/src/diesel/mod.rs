@@ -42,13 +42,23 @@
 //! The crate asks Diesel for what it keeps for authors of other backends: only so can
 //! the values be seen as they are sent. It therefore goes with one minor version of
 //! Diesel.
+//!
+//! # Within a transaction
+//!
+//! A connection is asked for the depth of its transactions at each call. Within one, queries go
+//! past the cache; so nothing is cached in Diesel's test transactions. One that was begun by a
+//! statement of your own (`sql_query("BEGIN")`) is not counted by Diesel: say
+//! [`in_transaction`](FromCache::in_transaction). So does a [`Related`](crate::Related) whose
+//! closure uses a transaction, unless it is given its connection by `load_blocking_with`.
 
+mod related;
 mod transaction;
 
 use std::convert::Infallible;
 use std::fmt::Debug;
 
 use diesel::backend::Backend;
+use diesel::connection::TransactionManager;
 use diesel::pg::{PgMetadataLookup, PgTypeMetadata};
 use diesel::query_builder::{AsQuery, QueryBuilder, QueryFragment};
 use diesel::query_dsl::methods::{LimitDsl, LoadQuery};
@@ -174,6 +184,13 @@ where
     Ok([ALL, ONE].map(|asked| fingerprint.key(part, asked, &shape)))
 }
 
+/// Returns whether `connection` is within a transaction that Diesel began, or that it cannot
+/// tell.
+fn is_in_transaction<Conn: Connection>(connection: &mut Conn) -> bool {
+    let status = Conn::TransactionManager::transaction_manager_status_mut(connection);
+    !matches!(status.transaction_depth(), Ok(None))
+}
+
 /// The row of `query`, known as `key`.
 fn one<'q, C, S, U, Conn, Q>(
     options: Options<'_, C, S>,
@@ -188,6 +205,7 @@ where
     Conn: Connection + Send,
     Q: LoadQuery<'q, Conn, U> + Send,
 {
+    let options = options.on(is_in_transaction(connection));
     let run = || RunQueryDsl::get_result(query, connection).optional().map(One);
     let found = options.for_one().fetch_blocking(key, run, |One(one)| one.map(S::of))?;
     found.ok_or(Error::Database(DieselError::NotFound))
@@ -229,6 +247,7 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
         let Self { query: Diesel(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
+        let options = options.on(is_in_transaction(connection));
         options.fetch_blocking(&key, || RunQueryDsl::load(query, connection), S::of)
     }
 
@@ -274,6 +293,8 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
     /// Forgets what is cached for this statement with these values, in rows of the
     /// type `U` (and with this key part, of these tables, if it names any):
     /// `invalidate::<User, _>(&mut connection)`. The connection is not used, but its type.
+    /// After a change, call it once that is committed: until then others read, and store, what
+    /// was before.
     ///
     /// # Errors
     ///

@@ -22,14 +22,22 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Within a transaction
+//!
+//! As with [Diesel's own connections](crate::diesel), a connection is asked for its depth at each
+//! call; a [`Related`](crate::Related) is given it by `load_with`. `&AsyncPgConnection`, which can
+//! be shared for pipelining, cannot be asked, and has no cached queries. A
+//! `SyncConnectionWrapper` whose last call was dropped and still runs panics when it is asked.
 
+mod related;
 mod transaction;
 
 use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::methods::LimitDsl;
 use diesel::result::{Error as DieselError, OptionalExtension};
 use diesel_async::methods::LoadQuery;
-use diesel_async::{AsyncConnectionCore, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncConnectionCore, RunQueryDsl, TransactionManager};
 use dogpile::ShouldCache;
 
 use crate::diesel::{Readable, fingerprint, keys};
@@ -43,6 +51,7 @@ use crate::session::Form;
 use crate::shape;
 
 pub use crate::diesel::OptionalExt;
+pub use related::Loading;
 pub use transaction::transaction;
 
 /// `.from_cache(region)` for Diesel's queries on async connections.
@@ -64,6 +73,14 @@ impl<Q: AsQuery> FromCacheExt for Q {}
 #[derive(Debug)]
 pub struct DieselAsync<Q>(Q);
 
+/// Returns whether `connection` is within a transaction that Diesel began, or that it cannot
+/// tell, as after a `BEGIN` that was given up half-way.
+fn is_in_transaction<Conn: AsyncConnection>(connection: &mut Conn) -> bool {
+    let is_broken = Conn::TransactionManager::is_broken_transaction_manager(connection);
+    let status = Conn::TransactionManager::transaction_manager_status_mut(connection);
+    is_broken || !matches!(status.transaction_depth(), Ok(None))
+}
+
 /// The row of `query`, known as `key`.
 async fn one<'q, C, S, U, Conn, Q>(
     options: Options<'_, C, S>,
@@ -75,9 +92,10 @@ where
     C: ShouldCache<Option<U>>,
     S: Form,
     U: Row,
-    Conn: AsyncConnectionCore + Send,
+    Conn: AsyncConnection + Send,
     Q: LoadQuery<'q, Conn, U> + Send + 'q,
 {
+    let options = options.on(is_in_transaction(connection));
     let run = || async { RunQueryDsl::get_result(query, connection).await.optional().map(One) };
     let found = options.for_one().fetch(key, run, |One(one)| one.map(S::of)).await?;
     found.ok_or(Error::Database(DieselError::NotFound))
@@ -95,13 +113,14 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     ) -> Result<S::Of<Vec<U>>, DieselError>
     where
         U: Row,
-        Conn: AsyncConnectionCore<Backend: Readable> + Send,
+        Conn: AsyncConnection<Backend: Readable> + Send,
         Q: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send + 'q,
         C: ShouldCache<Vec<U>>,
     {
         let Self { query: DieselAsync(query), options } = self;
         let fingerprint = fingerprint::<Conn::Backend, Q>(&query)?;
         let key = fingerprint.key(options.key_part(), ALL, &shape::of::<U>());
+        let options = options.on(is_in_transaction(connection));
         options.fetch(&key, || RunQueryDsl::load(query, connection), S::of).await
     }
 
@@ -118,7 +137,7 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     ) -> Result<S::Of<U>, DieselError>
     where
         U: Row,
-        Conn: AsyncConnectionCore<Backend: Readable> + Send,
+        Conn: AsyncConnection<Backend: Readable> + Send,
         Q: QueryFragment<Conn::Backend> + LoadQuery<'q, Conn, U> + Send + 'q,
         C: ShouldCache<Option<U>>,
     {
@@ -136,7 +155,7 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     pub async fn first<'q, U, Conn, L>(self, connection: &mut Conn) -> Result<S::Of<U>, DieselError>
     where
         U: Row,
-        Conn: AsyncConnectionCore<Backend: Readable> + Send,
+        Conn: AsyncConnection<Backend: Readable> + Send,
         Q: QueryFragment<Conn::Backend> + LimitDsl<Output = L>,
         L: LoadQuery<'q, Conn, U> + Send + 'q,
         C: ShouldCache<Option<U>>,
@@ -150,6 +169,8 @@ impl<Q, C, S: Form> FromCache<'_, DieselAsync<Q>, C, S> {
     /// Forgets what is cached for this statement with these values, in rows of the
     /// type `U` (and with this key part, of these tables, if it names any):
     /// `invalidate::<User, _>(&mut connection)`. The connection is not used, but its type.
+    /// After a change, call it once that is committed: until then others read, and store, what
+    /// was before.
     ///
     /// # Errors
     ///

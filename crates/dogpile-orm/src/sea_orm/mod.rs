@@ -47,8 +47,15 @@
 //! `find_with_related`, `into_model`, `into_partial_model`, `into_tuple`, `from_raw_sql`; not
 //! for the entity loader (`Entity::load()`), whose relations are loaded through
 //! [`Related`](crate::Related) instead.
+//!
+//! # Within a transaction
+//!
+//! A query on a `DatabaseConnection` goes through the cache; one on a `DatabaseTransaction` goes
+//! past it: see [`Source`]. A [`Related::load`](crate::Related) whose closure uses a transaction
+//! says [`in_transaction`](FromCache::in_transaction); `load_one` and `load_many` see it.
 
 mod related;
+mod source;
 mod transaction;
 
 use std::convert::Infallible;
@@ -69,6 +76,7 @@ use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
 
+pub use source::Source;
 pub use transaction::Transaction;
 
 /// `.from_cache(region)` for SeaORM's queries.
@@ -236,7 +244,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn all<D: ConnectionTrait>(self, db: &D) -> Result<S::Of<Vec<Q::Item>>, DbErr>
+    pub async fn all<D: Source>(self, db: &D) -> Result<S::Of<Vec<Q::Item>>, DbErr>
     where
         Q::Item: Row,
         C: ShouldCache<Vec<Q::Item>>,
@@ -244,7 +252,8 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
         let key = fingerprint(&statement).key(self.options.key_part(), ALL, &shape);
-        self.options.fetch(&key, || ready.all(db), S::of).await
+        let options = self.options.on(db.may_be_in_transaction());
+        options.fetch(&key, || ready.all(db), S::of).await
     }
 
     /// The first row, if there is any. That there is none is remembered too, until it expires or
@@ -256,7 +265,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn one<D: ConnectionTrait>(self, db: &D) -> Result<Option<S::Of<Q::Item>>, DbErr>
+    pub async fn one<D: Source>(self, db: &D) -> Result<Option<S::Of<Q::Item>>, DbErr>
     where
         Q::Item: Row,
         C: ShouldCache<Option<Q::Item>>,
@@ -264,8 +273,9 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
         let key = fingerprint(&statement).key(self.options.key_part(), ONE, &shape);
+        let options = self.options.on(db.may_be_in_transaction());
         let run = || async { ready.one(db).await.map(One) };
-        self.options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
+        options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
     }
 
     /// How many rows there are.
@@ -275,14 +285,14 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     /// Those of the database; a miss, if only the cache is asked.
     pub async fn count<'d, D>(self, db: &'d D) -> Result<u64, DbErr>
     where
-        D: ConnectionTrait,
+        D: Source,
         Q: PaginatorTrait<'d, D> + QueryTrait + 'd,
         C: ShouldCache<u64>,
     {
         let statement = self.query.build(db.get_database_backend());
         let key = fingerprint(&statement).key(self.options.key_part(), COUNT, "");
-        let query = self.query;
-        self.options.fetch(&key, || query.count(db), |count: u64| count).await
+        let (query, options) = (self.query, self.options.on(db.may_be_in_transaction()));
+        options.fetch(&key, || query.count(db), |count: u64| count).await
     }
 
     /// Page number `page`, from zero, of `size` rows. Each page is an entry of its own,
@@ -293,7 +303,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     /// Those of the database; a miss, if only the cache is asked.
     pub async fn page<D>(self, db: &D, size: u64, page: u64) -> Result<S::Of<Vec<Q::Item>>, DbErr>
     where
-        D: ConnectionTrait,
+        D: Source,
         Q: QuerySelect,
         Q::Item: Row,
         C: ShouldCache<Vec<Q::Item>>,
@@ -312,7 +322,8 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
 
     /// Forgets what is cached for this statement with these values: all rows, the
     /// first one, their number (with this key part, of these tables, if it names any). Not its
-    /// pages, which are statements of their own: see [`on_page`](Self::on_page).
+    /// pages, which are statements of their own: see [`on_page`](Self::on_page). After a change,
+    /// call it once that is committed: until then others read, and store, what was before.
     ///
     /// # Errors
     ///

@@ -4,10 +4,11 @@ use std::fmt;
 
 use dogpile::ShouldCache;
 use sea_orm::{
-    ConnectionTrait, DbErr, EntityOrSelect, EntityTrait, IdenStatic, Iterable, LoaderTrait,
-    ModelTrait, PrimaryKeyToColumn, Value,
+    DbErr, EntityOrSelect, EntityTrait, IdenStatic, Iterable, LoaderTrait, ModelTrait,
+    PrimaryKeyToColumn, Value,
 };
 
+use super::Source;
 use crate::error::{Error, Result};
 use crate::from_cache::Row;
 use crate::related::Related;
@@ -97,14 +98,15 @@ impl<C, S: Form> Related<'_, C, S> {
         M: ModelTrait + Clone + Send + Sync,
         M::Entity: sea_orm::Related<R>,
         R: EntityTrait<Model: Row>,
-        D: ConnectionTrait,
+        D: Source,
         C: ShouldCache<Option<R::Model>>,
     {
         let load = |missing| {
             let related = related.clone();
             async move { models(missing).load_one(related, db).await }
         };
-        self.load(self::parents::<M, R>(parents), load).await
+        let call = self.on(db.may_be_in_transaction());
+        call.load(self::parents::<M, R>(parents), load).await
     }
 
     /// The rows of `R` that each of `parents` has, also by a table between: by one query
@@ -124,14 +126,15 @@ impl<C, S: Form> Related<'_, C, S> {
         M: ModelTrait + Clone + Send + Sync,
         M::Entity: sea_orm::Related<R>,
         R: EntityTrait<Model: Row>,
-        D: ConnectionTrait,
+        D: Source,
         C: ShouldCache<Vec<R::Model>>,
     {
         let load = |missing| {
             let related = related.clone();
             async move { models(missing).load_many(related, db).await }
         };
-        self.load(self::parents::<M, R>(parents), load).await
+        let call = self.on(db.may_be_in_transaction());
+        call.load(self::parents::<M, R>(parents), load).await
     }
 
     /// Forgets what is cached of the entity `R` for these parents: what

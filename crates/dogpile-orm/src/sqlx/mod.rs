@@ -38,7 +38,14 @@
 //! database that sqlx itself supports. The macros `query!` and `query_as!` hide the
 //! way from a row to a value, and have no `from_cache`; nor has `query`, whose rows
 //! cannot be stored.
+//!
+//! # Within a transaction
+//!
+//! A query on `&pool` goes through the cache; one on a `&mut` connection goes past it, because
+//! that may be within a transaction: see [`Source`]. A [`Related`](crate::Related) whose closure
+//! uses a transaction says [`in_transaction`](FromCache::in_transaction).
 
+mod source;
 mod transaction;
 
 use std::convert::Infallible;
@@ -47,7 +54,7 @@ use std::fmt::Debug;
 use dogpile::ShouldCache;
 use sqlx::database::HasStatementCache;
 use sqlx::query::{QueryAs, QueryScalar};
-use sqlx::{Database, Execute, Executor, FromRow, IntoArguments, SqlStr};
+use sqlx::{Database, Execute, FromRow, IntoArguments, SqlStr};
 
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
@@ -57,6 +64,7 @@ use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
 
+pub use source::Source;
 pub use transaction::Transaction;
 
 /// `.from_cache(region)` for sqlx's queries.
@@ -132,14 +140,15 @@ macro_rules! queries {
             pub async fn fetch_all<'e, E>(self, executor: E) -> Result<S::Of<Vec<O>>, sqlx::Error>
             where
                 O: Row + Unpin,
-                E: Executor<'e, Database = DB>,
+                E: Source<'e, Database = DB>,
                 C: ShouldCache<Vec<O>>,
             {
                 let Parts { text, arguments, persistent, fingerprint } = Parts::of(self.query)?;
                 let key = fingerprint.key(self.options.key_part(), ALL, &shape::of::<O>());
                 let query = $with(text, arguments).persistent(persistent);
+                let options = self.options.on(executor.may_be_in_transaction());
                 let run = || query.fetch_all(executor);
-                self.options.fetch(&key, run, S::of).await
+                options.fetch(&key, run, S::of).await
             }
 
             /// The only row, or the first one, if there is any. That there is none is
@@ -151,14 +160,15 @@ macro_rules! queries {
             pub async fn fetch_optional<'e, E>(self, executor: E) -> Result<Option<S::Of<O>>, sqlx::Error>
             where
                 O: Row + Unpin,
-                E: Executor<'e, Database = DB>,
+                E: Source<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
             {
                 let Parts { text, arguments, persistent, fingerprint } = Parts::of(self.query)?;
                 let key = fingerprint.key(self.options.key_part(), ONE, &shape::of::<O>());
                 let query = $with(text, arguments).persistent(persistent);
+                let options = self.options.on(executor.may_be_in_transaction());
                 let run = || async { query.fetch_optional(executor).await.map(One) };
-                self.options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
+                options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
             }
 
             /// The only row, or the first one; see [`fetch_optional`](Self::fetch_optional).
@@ -170,7 +180,7 @@ macro_rules! queries {
             pub async fn fetch_one<'e, E>(self, executor: E) -> Result<S::Of<O>, sqlx::Error>
             where
                 O: Row + Unpin,
-                E: Executor<'e, Database = DB>,
+                E: Source<'e, Database = DB>,
                 C: ShouldCache<Option<O>>,
             {
                 let found = self.fetch_optional(executor).await?;
@@ -179,6 +189,8 @@ macro_rules! queries {
 
             /// Forgets what is cached for this statement with these values, in rows of this
             /// type (and with this key part, of these tables, if it names any).
+            /// After a change, call it once that is committed: until then others read, and store,
+            /// what was before.
             ///
             /// # Errors
             ///

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::process::{Server, free_port, scratch, wait_until};
+use super::proxy::Proxy;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
@@ -186,8 +187,26 @@ impl RedisSentinels {
         let port = master.port();
         let replica = RedisServer::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
         wait_until("the replica", || ask(port, "INFO replication").contains("state=online"));
+        Self::watched([master, replica], port)
+    }
+
+    /// Starts them with a proxy before the master and one before the replica, which all
+    /// others are told to use.
+    pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        let master = RedisServer::start();
+        let replica = RedisServer::start();
+        let proxies = [&master, &replica].map(|server| Proxy::to(server.port()));
+        let [before_master, before_replica] = [0, 1].map(|number| proxies[number].port());
+        replica.ask(&format!("CONFIG SET replica-announce-port {before_replica}"));
+        replica.ask(&format!("REPLICAOF 127.0.0.1 {before_master}"));
+        wait_until("the replica", || master.ask("INFO replication").contains("state=online"));
+        (Self::watched([master, replica], before_master), proxies.into())
+    }
+
+    /// Starts the sentinels of a master that they reach at `port`.
+    fn watched(servers: [RedisServer; 2], port: u16) -> Self {
         let sentinels = (0..3).map(|_| start_sentinel(port)).collect();
-        let all = Self { servers: [master, replica], sentinels };
+        let all = Self { servers, sentinels };
         let knows = |&(_, port): &(Server, u16)| {
             let known = ask(port, "SENTINEL MASTER main");
             let after = |name: &str| known.split(name).nth(1)?.lines().nth(2).map(str::to_owned);
@@ -215,6 +234,28 @@ impl RedisSentinels {
         }
     }
 
+    /// Waits until the other server has taken over from a killed master, and starts the
+    /// killed one again, empty, as its replica.
+    pub fn revive(&mut self) {
+        let is_dead = |server: &RedisServer| !server.ask("PING").contains("PONG");
+        let Some(dead) = self.servers.iter().position(is_dead) else { return };
+        let master = self.servers[1 - dead].port();
+        wait_until("the new master", || {
+            self.master_port() == master && ask(master, "ROLE").contains("master")
+        });
+        let replica = &mut self.servers[dead];
+        replica.restart();
+        let follow = format!("REPLICAOF 127.0.0.1 {master}");
+        wait_until("the replica", || {
+            // Sentinels that have not heard of its end may still take it for a master.
+            let role = replica.ask("ROLE");
+            if !role.contains(&format!("\r\n:{master}\r\n")) {
+                replica.ask(&follow);
+            }
+            role.contains("\r\nconnected\r\n")
+        });
+    }
+
     /// The port of the master, as the first sentinel knows it.
     pub fn master_port(&self) -> u16 {
         let answer = ask(self.sentinels[0].1, "SENTINEL GET-MASTER-ADDR-BY-NAME main");
@@ -240,14 +281,34 @@ fn start_sentinel(master: u16) -> (Server, u16) {
 #[derive(Debug)]
 pub struct RedisCluster {
     servers: Vec<RedisServer>,
+    /// Where clients reach them.
+    ports: Vec<u16>,
 }
 
 impl RedisCluster {
     /// Starts it.
     pub fn start() -> Self {
         let servers: Vec<RedisServer> = (0..6).map(|_| start_node()).collect();
-        let nodes: Vec<String> =
-            servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        let ports = servers.iter().map(RedisServer::port).collect();
+        Self::of(servers, ports)
+    }
+
+    /// Starts it with a proxy before each node, which all others are told to use.
+    pub fn start_behind_proxies() -> (Self, Vec<Proxy>) {
+        let servers: Vec<RedisServer> = (0..6).map(|_| start_node()).collect();
+        let before = |server: &RedisServer| {
+            let proxy = Proxy::to(server.port());
+            server.ask(&format!("CONFIG SET cluster-announce-port {}", proxy.port()));
+            proxy
+        };
+        let proxies: Vec<Proxy> = servers.iter().map(before).collect();
+        let ports = proxies.iter().map(Proxy::port).collect();
+        (Self::of(servers, ports), proxies)
+    }
+
+    /// Makes a cluster of `servers` that are reached at `ports`.
+    fn of(servers: Vec<RedisServer>, ports: Vec<u16>) -> Self {
+        let nodes: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let created = Command::new("redis-cli")
             .args(["--cluster", "create"])
             .args(&nodes)
@@ -261,10 +322,10 @@ impl RedisCluster {
             let serving = server.ask("CLUSTER SLOTS");
             info.contains("cluster_state:ok")
                 && info.contains("cluster_known_nodes:6")
-                && servers.iter().all(|node| serving.contains(&format!(":{}\r", node.port())))
+                && ports.iter().all(|port| serving.contains(&format!(":{port}\r")))
         };
         wait_until("the cluster", || servers.iter().all(agrees));
-        Self { servers }
+        Self { servers, ports }
     }
 
     /// Moves `count` slots from each master to another, key by key, while the
@@ -293,6 +354,74 @@ impl RedisCluster {
         }
     }
 
+    /// The nodes that are masters now.
+    fn masters(&self) -> Vec<usize> {
+        let is_master = |node: &usize| self.servers[*node].ask("ROLE").contains("$6\r\nmaster");
+        (0..self.servers.len()).filter(is_master).collect()
+    }
+
+    /// Moves the slot of `key` to the master number `to`, with what is in it, while the
+    /// cluster serves.
+    pub fn move_slot_of(&self, key: &str, to: usize) {
+        let slot = self.servers[0].ask(&format!("CLUSTER KEYSLOT {key}"));
+        let slot = slot.trim_start_matches(':').trim().to_owned();
+        let masters = self.masters();
+        let is_there = |node: &&usize| {
+            let answer = self.servers[**node].ask(&format!("CLUSTER COUNTKEYSINSLOT {slot}"));
+            let owned = self.servers[**node].ask("CLUSTER NODES");
+            let own = owned.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            answer.starts_with(':') && has_slot(own, &slot)
+        };
+        let Some(&from) = masters.iter().find(is_there) else { return };
+        let to = masters[to % masters.len()];
+        if from == to {
+            return;
+        }
+        let id = |node: usize| {
+            let id = self.servers[node].ask("CLUSTER MYID");
+            id.lines().nth(1).unwrap_or_default().trim().to_owned()
+        };
+        let (from_id, to_id) = (id(from), id(to));
+        self.servers[to].ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        self.servers[from].ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        loop {
+            let keys = self.servers[from].ask(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+            let keys: Vec<&str> = keys.lines().skip(2).step_by(2).collect();
+            if keys.is_empty() {
+                break;
+            }
+            let (port, keys) = (self.servers[to].port(), keys.join(" "));
+            self.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} \"\" 0 5000 KEYS {keys}"));
+        }
+        for node in [to, from].into_iter().chain(masters) {
+            self.servers[node].ask(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+        }
+    }
+
+    /// Kills the master number `number` of those there are now, and returns the node; its
+    /// replica takes over.
+    pub fn kill_master(&mut self, number: usize) -> usize {
+        let masters = self.masters();
+        let node = masters[number % masters.len()];
+        self.servers[node].kill();
+        node
+    }
+
+    /// Waits until the replica of the killed node has taken over, and starts that node again,
+    /// empty, as its replica.
+    pub fn revive(&mut self, node: usize) {
+        let serves = |server: &RedisServer| server.ask("CLUSTER INFO").contains("state:ok");
+        let others = || (0..self.servers.len()).filter(|other| *other != node);
+        wait_until("the new master", || {
+            self.masters().len() == 3 && others().all(|other| serves(&self.servers[other]))
+        });
+        self.servers[node].restart();
+        wait_until("the replica", || {
+            let is_replica = self.servers[node].ask("INFO replication");
+            is_replica.contains("role:slave") && is_replica.contains("master_link_status:up")
+        });
+    }
+
     /// How often all nodes have carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
         self.servers.iter().map(|server| server.count_commands(name)).sum()
@@ -306,9 +435,19 @@ impl RedisCluster {
     /// The URL that names all nodes.
     pub fn url(&self) -> String {
         let nodes: Vec<String> =
-            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+            self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
+}
+
+/// Does the line of `CLUSTER NODES` say that its node has `slot`?
+fn has_slot(line: &str, slot: &str) -> bool {
+    let Ok(slot) = slot.parse::<u32>() else { return false };
+    line.split_whitespace().skip(8).any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.parse::<u32>().ok().zip(last.parse::<u32>().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
+    })
 }
 
 fn start_node() -> RedisServer {

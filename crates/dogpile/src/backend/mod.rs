@@ -354,6 +354,13 @@ impl ClaimMode {
         !matches!(self, Self::Create(_))
     }
 
+    /// May a commit follow, where `now` is stored and `then` was when the key was
+    /// claimed? Another value is one of a program that ends no claims. What is gone
+    /// may have been removed by a refresh that was overtaken by this one.
+    pub fn may_follow(self, then: Seen, now: Seen) -> bool {
+        now == then || (self.takes_over() && now == Seen::Nothing)
+    }
+
     /// Does somebody else's value, `entry`, settle the claim?
     pub fn is_settled_by(self, entry: Option<&Entry>) -> bool {
         match self {

@@ -217,7 +217,7 @@ impl<B: Backend> Ordered<B> {
     ) -> Result<bool, BackendError> {
         let is_whole = claim.mark.is_whole() && self.is_marked(key, &shared.token).await?;
         let now = Seen::of(self.backend.get(key).await?.as_ref());
-        if !is_whole || now != claim.seen {
+        if !is_whole || !claim.mode.may_follow(claim.seen, now) {
             self.come_too_late(key, claim).await?;
             return Ok(false);
         }

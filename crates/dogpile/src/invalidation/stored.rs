@@ -124,7 +124,9 @@ impl Stored {
 
     /// Is it time to look, for one reader, so that nobody must?
     fn may_look(&self, now: Timestamp) -> bool {
-        self.told.load(Ordering::Relaxed) || !self.has_looked(now, self.delay / 2)
+        self.told.load(Ordering::Relaxed)
+            || self.watch.get().is_none()
+            || !self.has_looked(now, self.delay / 2)
     }
 
     /// Looks at the moments.

@@ -527,6 +527,29 @@ impl<'r, K: Kind, C> BlockingEntries<'r, K, C> {
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
     }
 
+    /// See [`Entries::refresh`].
+    pub fn refresh<T>(self, mut creator: impl FnMut(Vec<String>) -> Vec<T> + Send) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        wait(self.region, self.entries.refresh(|keys| ready(creator(keys))))
+    }
+
+    /// See [`Entries::try_refresh`].
+    pub fn try_refresh<T, E>(
+        self,
+        mut creator: impl FnMut(Vec<String>) -> Result<Vec<T>, E> + Send,
+    ) -> Result<Vec<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        let call = self.entries.try_refresh(|keys| ready(creator(keys)));
+        block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
+    }
+
     /// See [`Entries::get`].
     pub fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>> {
         wait(self.region, self.entries.get())

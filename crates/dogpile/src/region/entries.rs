@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Region;
+use super::core::Core;
 use super::create::{Creation, Creator};
 use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::Stored;
 use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::error::{Error, Failure, Result};
 use crate::lock::OnTimeout;
+use crate::log;
 use crate::stats::Count;
 
 /// Keys of a region, and how this call treats them. Made by
@@ -99,6 +101,71 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         Ok(order.into_iter().map(|index| values[index].clone()).collect())
     }
 
+    /// Creates all values, whatever is stored, and stores them in one write.
+    ///
+    /// See [`Entry::refresh`](super::Entry::refresh).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongCount`] if `creator` returns another number of values than it was asked
+    /// for; backend errors if the call is [strict](Self::strict).
+    pub async fn refresh<T, F, Fut>(self, mut creator: F) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Vec<T>> + Send,
+    {
+        let creator = move |keys| {
+            let values = creator(keys);
+            async move { Ok::<_, Infallible>(values.await) }
+        };
+        self.try_refresh(creator).await.map_err(|failure| match failure {
+            Failure::Cache(error) => error,
+        })
+    }
+
+    /// Creates all values, whatever is stored, and stores them in one write.
+    ///
+    /// See [`Entry::try_refresh`](super::Entry::try_refresh). Where `should_cache` refuses a
+    /// value, or it cannot be encoded, the stored one is removed: it is known to be out of date.
+    ///
+    /// # Errors
+    ///
+    /// The creator's error, and then everything stays as it was; otherwise as of
+    /// [`refresh`](Self::refresh).
+    pub async fn try_refresh<T, E, F, Fut>(self, mut creator: F) -> Result<Vec<T>, Failure<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        let (keys, order) = without_duplicates(self.keys);
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(core) = self.region.core.load_full() else {
+            return uncached(self.region, self.strict, keys, &order, creator).await;
+        };
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let began = Instant::now();
+        let created = log::in_creation_span(core.name(), &names, creator(keys.clone())).await;
+        core.note_creation(&names, created.is_ok(), began.elapsed());
+        let values = created.map_err(Failure::Creator)?;
+        let (asked, returned) = (keys.len(), values.len());
+        if returned != asked {
+            let region = core.name().to_owned();
+            return Err(Error::WrongCount { region, asked, returned }.into());
+        }
+        let replaced = core.replace(&keys, &values, &self.should_cache).await;
+        if self.strict {
+            replaced?;
+        }
+        Ok(order.into_iter().map(|index| values[index].clone()).collect())
+    }
+
     /// The values that are present, not expired and not invalidated.
     pub async fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>> {
         let stored = self.get_stored().await?;
@@ -136,6 +203,50 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         stored_keys.iter().for_each(|key| core.shared.keys.note_change(key));
         let deleted = core.backend.delete_multi(&stored_keys).await;
         deleted.map_err(|fault| core.failed("delete_multi", fault))
+    }
+}
+
+impl Core {
+    /// Stores those of the refreshed values that may be stored, and removes what lies under
+    /// the other keys. Returns the last of the errors, all of which are counted.
+    async fn replace<K, T, C>(&self, keys: &[String], values: &[T], should_cache: &C) -> Result<()>
+    where
+        K: Kind,
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let ct = self.stamp();
+        let (mut stored, mut removed, mut result) = (Vec::new(), Vec::new(), Ok(()));
+        for (key, value) in keys.iter().zip(values) {
+            let stored_key = self.stored_key(key).into_owned();
+            self.shared.keys.note_change(&stored_key);
+            if !should_cache.should_cache(value) {
+                self.stats().count(Count::Vetoed);
+                removed.push(stored_key);
+                continue;
+            }
+            match self.entry_for(key, value, ct) {
+                Ok(entry) => stored.push((stored_key, entry)),
+                Err(error) => {
+                    self.note_not_stored(key, &error);
+                    removed.push(stored_key);
+                    result = Err(error);
+                }
+            }
+        }
+        if !stored.is_empty() {
+            let stored: Vec<_> = stored.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
+            if let Err(fault) = self.backend.set_multi(&stored).await {
+                result = Err(self.failed("set_multi", fault));
+            }
+        }
+        if !removed.is_empty() {
+            let removed: Vec<_> = removed.iter().map(String::as_str).collect();
+            if let Err(fault) = self.backend.delete_multi(&removed).await {
+                result = Err(self.failed("delete_multi", fault));
+            }
+        }
+        result
     }
 }
 

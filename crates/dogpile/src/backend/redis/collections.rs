@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use super::fused::has_code;
 use super::mutex::{Held, Locks, get};
+use super::scripts::has_code;
 use super::scripts::{Call, PUBLISH};
 use super::wire::Batch;
 use super::{Redis, Shared};

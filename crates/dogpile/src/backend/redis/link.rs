@@ -81,6 +81,15 @@ impl Link {
         self.request_within(self.limit_of(bytes), sent).await
     }
 
+    /// Sends commands about keys of one slot as a transaction; were all of them
+    /// carried out? An error of one of them says no.
+    pub(super) async fn send_transaction(&self, batch: &Batch) -> Result<bool, BackendError> {
+        let sent = |wire: Arc<dyn Wire>| async move {
+            wire.send_transaction(batch).await.map_err(|error| self.lost(&error))
+        };
+        self.request(sent).await
+    }
+
     /// What the commands of a batch came to, if all went well.
     pub(super) async fn send_all_or_fail(&self, batch: &Batch) -> Result<Vec<Value>, BackendError> {
         let answers = self.send_all(batch).await?;

@@ -2,6 +2,7 @@
 
 use redis::{Value, cmd};
 
+use super::claims::is_mark;
 use super::mutex::get;
 use super::wire::Batch;
 use super::{Redis, Shared};
@@ -64,6 +65,10 @@ impl Shared {
         Ok(reports)
     }
 
+    fn is_own(&self, key: &str) -> bool {
+        self.is_lock(key) || is_mark(key)
+    }
+
     fn is_lock(&self, key: &str) -> bool {
         key.starts_with(&self.options.lock_prefix)
     }
@@ -104,7 +109,7 @@ impl Inspect for Redis {
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
             let (mut keys, next) = self.0.scan(&pattern(prefix), after).await?;
-            keys.retain(|key| !self.0.is_lock(key));
+            keys.retain(|key| !self.0.is_own(key));
             let mut lengths = Batch::new();
             for key in &keys {
                 lengths.add(key, cmd("STRLEN").arg(key).take());

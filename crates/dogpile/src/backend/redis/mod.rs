@@ -5,19 +5,21 @@
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `nodes`: the servers of a cluster one by one;
 //! - `mutex`, `tracking`: locks, and waking who waits for them;
-//! - `fused`, `scripts`, `slot`: claiming and committing in one round trip;
+//! - `claims`, `scripts`, `slot`: claiming, committing and changing in one step each;
+//! - `plain`: the same where scripts are refused;
 //! - `collections`: whole tables, in parts;
 //! - `look`: looking into it from outside.
 
+mod claims;
 #[cfg(feature = "collections")]
 mod collections;
 mod endpoint;
-mod fused;
 mod link;
 mod location;
 mod look;
 mod mutex;
 mod nodes;
+mod plain;
 mod scripts;
 mod slot;
 mod tracking;
@@ -34,12 +36,13 @@ use client::aio::ConnectionLike;
 use client::{Cmd, Value};
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Changed, Claimed, KeepsBytes, Seen, Watch};
+use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
 use crate::remote::link::Limits;
 use crate::remote::server_options;
 use crate::value::{Entry, Malformed};
+use claims::Change;
 use endpoint::{Credentials, Endpoint, Target};
 use link::Link;
 use mutex::Locks;
@@ -312,6 +315,15 @@ fn frame(entry: &Entry) -> Result<Bytes, BackendError> {
     entry.to_frame().ok_or_else(|| BackendError::refused("Redis keeps bytes, not objects"))
 }
 
+/// What a read has found, whose error may be about the kind of the key.
+fn entry_of(link: &Link, answer: wire::Answer) -> Result<Option<Entry>, BackendError> {
+    match answer {
+        Ok(answer) => Ok(entry(answer)),
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
+        Err(error) => Err(link.fault(&error)),
+    }
+}
+
 /// What a read has found. A key of another kind is a value that cannot be
 /// read.
 fn entry(answer: Value) -> Option<Entry> {
@@ -370,19 +382,15 @@ impl Backend for Redis {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        match self.0.reads.ask(&mutex::get(key)).await? {
-            Ok(answer) => Ok(entry(answer)),
-            Err(error) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
-            Err(error) => Err(self.0.reads.fault(&error)),
-        }
+        entry_of(&self.0.reads, self.0.reads.ask(&mutex::get(key)).await?)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        self.0.link.send(&self.0.set_command(key, &frame(&entry)?)).await.map(drop)
+        self.0.change(vec![Change { key, frame: Some(frame(&entry)?) }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.0.link.send(client::cmd("DEL").arg(key)).await.map(drop)
+        self.0.change(vec![Change { key, frame: None }]).await
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
@@ -390,19 +398,16 @@ impl Backend for Redis {
     }
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
-        let mut changes = Batch::new();
+        let mut changes = Vec::with_capacity(entries.len());
         for (key, entry) in entries {
-            changes.add(key, self.0.set_command(key, &frame(entry)?));
+            changes.push(Change { key, frame: Some(frame(entry)?) });
         }
-        self.0.send_changes(changes).await
+        self.0.change(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let mut changes = Batch::new();
-        for key in keys {
-            changes.add(key, client::cmd("DEL").arg(key).take());
-        }
-        self.0.send_changes(changes).await
+        let changes = keys.iter().map(|&key| Change { key, frame: None });
+        self.0.change(changes.collect()).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
@@ -410,12 +415,24 @@ impl Backend for Redis {
         self.0.options.locks.then(locks)
     }
 
-    async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
+    fn orders_changes(&self) -> bool {
+        self.0.options.locks
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
         self.0.claim(keys).await
     }
 
-    async fn commit(&self, entries: Vec<(&str, Entry, Lease)>) -> Result<Vec<bool>, BackendError> {
-        self.0.commit(entries).await
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        self.0.commit(changes).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) {
+        self.0.give_back(leases).await;
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {

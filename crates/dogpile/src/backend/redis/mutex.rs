@@ -38,8 +38,15 @@ pub(super) type Held = lease::Held<Shared>;
 pub(super) struct Grip {
     pub(super) lock: String,
     pub(super) token: String,
-    /// What was under the key when the script took the lock, in its words.
-    pub(super) seen: Option<String>,
+    /// What is given up together with the lock.
+    pub(super) mark: Option<String>,
+}
+
+impl Grip {
+    /// Releases the lock without the mark.
+    pub(super) fn releasing_lock(&self) -> Call {
+        Call::new(&RELEASE, &[&self.lock], &[self.token.as_bytes()])
+    }
 }
 
 impl Leases for Shared {
@@ -67,10 +74,18 @@ impl Leases for Shared {
         Ok(held)
     }
 
-    async fn release(&self, Grip { lock, token, .. }: &Grip) -> Result<(), BackendError> {
-        let call = Call::new(&RELEASE, &[lock], &[token.as_bytes()]);
-        if self.run(vec![call]).await?.is_none() && self.is_held_by(lock, token).await? {
-            self.link.send(cmd("DEL").arg(lock)).await?;
+    async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
+        let mut calls = vec![grip.releasing_lock()];
+        if let Some(mark) = &grip.mark {
+            calls.push(Call::new(&RELEASE, &[mark], &[grip.token.as_bytes()]));
+        }
+        if self.run(calls).await?.is_some() {
+            return Ok(());
+        }
+        for key in [Some(&grip.lock), grip.mark.as_ref()].into_iter().flatten() {
+            if self.is_held_by(key, &grip.token).await? {
+                self.link.send(cmd("DEL").arg(key)).await?;
+            }
         }
         Ok(())
     }
@@ -110,7 +125,7 @@ impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let (lock, token) = (self.shared.lock_key(key), new_token());
         let taken = self.shared.try_take(&lock, &token).await;
-        let grip = Grip { lock, token, seen: None };
+        let grip = Grip { lock, token, mark: None };
         match taken {
             Ok(taken) => {
                 Ok(taken.then(|| Lease::new(Held::renewed_for(self.longest, &self.shared, grip))))
@@ -139,8 +154,9 @@ impl Mutex for Locks {
     }
 
     async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
-        let Some(held) = lease.get::<Held>() else {
-            return Err(BackendError::other("this is no lease of a Redis lock"));
+        let claim = || lease.get::<super::claims::Claim>().map(|claim| &claim.held);
+        let Some(held) = lease.get::<Held>().or_else(claim) else {
+            return Err(BackendError::other("lease belongs to a different backend"));
         };
         self.shared.release(&held.grip).await?;
         held.is_over();

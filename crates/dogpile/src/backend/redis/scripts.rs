@@ -3,9 +3,14 @@
 //! that refuse scripts.
 
 use std::sync::LazyLock;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use redis::Cmd;
+use redis::{Cmd, Value};
+
+use super::Shared;
+use super::wire::{Answer, Batch};
+use crate::backend::BackendError;
 
 /// What lies under a key, as [`Seen`](crate::backend::Seen) has it: `nothing`,
 /// `unreadable`, or a creation time; and whether that is what somebody saw.
@@ -32,50 +37,129 @@ macro_rules! state {
     };
 }
 
-/// Reads the value; if it is another than was seen, returns it, or else takes
-/// the lock, and says whether there is a value still. A reply that got lost is no reason
-/// to wait for oneself.
+/// Is a lock that of a creation of this library's? A token begins so.
+macro_rules! ours {
+    () => {
+        r"
+        local function is_ours(held) return string.sub(held, 1, 8) == 'dogpile-' end
+        "
+    };
+}
+
+/// Reads the value. If it is another than was seen, returns it: 2 and the value. Or
+/// else takes the lock, puts the mark, and says what is stored: 1 and its state. Or
+/// says 0: somebody else holds the lock. An answer that got lost is no reason to wait
+/// for oneself.
 ///
-/// Keys: value, lock. Arguments: token, lease in milliseconds, what was seen.
+/// Keys: value, mark, and the lock, if that is in the same slot. Arguments: token,
+/// lease and life of the mark in milliseconds, what was seen or nothing if any value
+/// will do, `ours` if the lock may be taken from another creation.
 pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         state!(),
+        ours!(),
         r"
         local value = redis.pcall('GET', KEYS[1])
         local state = state_of(value)
-        local there = state ~= 'nothing'
-        if there and not is(state, ARGV[3]) then
+        if ARGV[4] ~= '' and state ~= 'nothing' and not is(state, ARGV[4]) then
             if type(value) == 'table' then value = '' end
             return {2, value}
         end
-        local won = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
-        if won or redis.call('GET', KEYS[2]) == ARGV[1] then return {1, there and 1 or 0} end
-        return {0}
+        if KEYS[3] then
+            local held = redis.call('GET', KEYS[3])
+            if held and held ~= ARGV[1] and not (ARGV[5] == 'ours' and is_ours(held)) then
+                return {0}
+            end
+            redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+        end
+        redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+        if type(state) == 'number' then state = string.format('%.17g', state) end
+        return {1, state}
         "
     ))
 });
 
-/// Stores the value and releases the lock, if that is still held; 1 if so. Not if what was
-/// under the key when it was claimed was changed meanwhile, by somebody who does not lock.
+/// Takes a lock that lies in another slot than its value; 1 if so.
 ///
-/// Keys: value, lock. Arguments: token, frame, storage time in milliseconds
-/// or 0, what was there when it was claimed (or nothing, if that is not known).
+/// Key: lock. Arguments: token, lease in milliseconds, `ours` if it may be taken from
+/// another creation.
+pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        ours!(),
+        r"
+        local held = redis.call('GET', KEYS[1])
+        if held and held ~= ARGV[1] and not (ARGV[3] == 'ours' and is_ours(held)) then
+            return 0
+        end
+        redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+        return 1
+        "
+    ))
+});
+
+/// Stores the value, or removes what is stored, if the mark is whole; 1 if so. Not if
+/// what was stored when the key was claimed was changed meanwhile, by a program that
+/// knows no marks. A commit that comes too late removes what it was to replace, if it
+/// is asked to and that is still there.
+///
+/// Keys: value, mark, and the lock, if that is in the same slot. Arguments: token,
+/// frame or nothing, retention in milliseconds or 0, what was stored when the key was
+/// claimed, `remove` for a refresh, which may find nothing any more, `anyway` for another
+/// claim that may.
 pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         state!(),
         r"
+        local function release(key)
+            if key and redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+        end
+        local value = redis.pcall('GET', KEYS[1])
+        local state = state_of(value)
         if redis.call('GET', KEYS[2]) ~= ARGV[1] then
-            if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
+            release(KEYS[3])
+            if ARGV[2] ~= '' and value == ARGV[2] then return 1 end
+            if ARGV[5] == 'remove' and state ~= 'nothing' and is(state, ARGV[4]) then
+                redis.call('DEL', KEYS[1])
+            end
             return 0
         end
         redis.call('DEL', KEYS[2])
-        if ARGV[4] ~= '' and not is(state_of(redis.pcall('GET', KEYS[1])), ARGV[4]) then
+        release(KEYS[3])
+        if not is(state, ARGV[4]) and not (ARGV[5] ~= '' and state == 'nothing') then
             return 0
         end
-        if ARGV[3] == '0' then
+        if ARGV[2] == '' then
+            redis.call('DEL', KEYS[1])
+        elseif ARGV[3] == '0' then
             redis.call('SET', KEYS[1], ARGV[2])
         else
             redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+        end
+        return 1
+        "
+    ))
+});
+
+/// Stores a value or removes it, and ends the claim of a creation of it: its mark, and
+/// its lock, unless that is another program's.
+///
+/// Keys: value, mark, and the lock, if that is in the same slot. Arguments: frame or
+/// nothing, retention in milliseconds or 0.
+pub(super) static CHANGE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        ours!(),
+        r"
+        redis.call('DEL', KEYS[2])
+        if KEYS[3] then
+            local held = redis.pcall('GET', KEYS[3])
+            if type(held) == 'string' and is_ours(held) then redis.call('DEL', KEYS[3]) end
+        end
+        if ARGV[1] == '' then
+            redis.call('DEL', KEYS[1])
+        elseif ARGV[2] == '0' then
+            redis.call('SET', KEYS[1], ARGV[1])
+        else
+            redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
         end
         return 1
         "
@@ -201,4 +285,46 @@ impl Call {
         }
         command
     }
+}
+
+impl Shared {
+    /// Runs `calls` in one round trip; `None` if the server refuses scripts.
+    pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Option<Vec<Value>>, BackendError> {
+        if self.are_scripts_refused() {
+            return Ok(None);
+        }
+        let mut answers = self.link.send_all(&all(&calls, Call::by_hash)).await?;
+        if answers.iter().any(|answer| has_code(answer, "NOPERM")) {
+            self.refuses_scripts.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let unknown = |answer: &Answer| has_code(answer, "NOSCRIPT");
+        if answers.iter().any(unknown) {
+            let again: Vec<usize> =
+                (0..answers.len()).filter(|&index| unknown(&answers[index])).collect();
+            let calls: Vec<Call> = again.iter().map(|&index| calls[index].clone()).collect();
+            let full = self.link.send_all(&all(&calls, Call::in_full)).await?;
+            for (index, answer) in again.into_iter().zip(full) {
+                answers[index] = answer;
+            }
+        }
+        let checked = answers.into_iter().map(|answer| answer.map_err(|e| self.link.fault(&e)));
+        checked.collect::<Result<_, _>>().map(Some)
+    }
+
+    pub(super) fn are_scripts_refused(&self) -> bool {
+        self.refuses_scripts.load(Ordering::Relaxed)
+    }
+}
+
+fn all(calls: &[Call], form: fn(&Call) -> Cmd) -> Batch {
+    let mut batch = Batch::new();
+    for call in calls {
+        batch.add(call.key(), form(call));
+    }
+    batch
+}
+
+pub(super) fn has_code(answer: &Answer, code: &str) -> bool {
+    answer.as_ref().is_err_and(|error| error.code() == Some(code))
 }

@@ -45,6 +45,26 @@ pub(super) trait Wire: Probe {
     /// The answers in the order of the commands. Those of one key are carried
     /// out in their order.
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>>;
+
+    /// Carries out commands about keys of one slot as a transaction; did all of them
+    /// do something?
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool>;
+}
+
+/// `MULTI`, the commands, `EXEC`.
+async fn in_transaction<C: ConnectionLike>(mut connection: C, batch: &Batch) -> RedisResult<bool> {
+    let mut pipeline = Pipeline::new();
+    pipeline.atomic();
+    for (_, command) in &batch.0 {
+        pipeline.add_command(command.clone());
+    }
+    let answers = connection.req_packed_commands(&pipeline, batch.0.len() + 1, 1).await?;
+    let done = |answer: &Value| !matches!(answer, Value::Nil | Value::ServerError(_));
+    match answers.into_iter().next() {
+        Some(Value::Array(answers)) => Ok(answers.iter().all(done)),
+        Some(Value::ServerError(error)) => Err(error.into()),
+        _ => Ok(false),
+    }
 }
 
 /// A connection whose clones share it.
@@ -61,6 +81,10 @@ where
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
         Box::pin(send_together(self.0.clone(), batch.0.iter().map(|(_, command)| command)))
+    }
+
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool> {
+        Box::pin(in_transaction(self.0.clone(), batch))
     }
 }
 
@@ -102,6 +126,10 @@ where
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
         Box::pin(io::inside(self.0.send_all(batch)))
     }
+
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool> {
+        Box::pin(io::inside(self.0.send_transaction(batch)))
+    }
 }
 
 /// A cluster: what belongs to one slot goes together.
@@ -139,6 +167,10 @@ impl Wire for Clustered {
             let lost = || Err((redis::ErrorKind::Client, "a command was not answered").into());
             Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect())
         })
+    }
+
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool> {
+        Box::pin(in_transaction(self.0.clone(), batch))
     }
 }
 

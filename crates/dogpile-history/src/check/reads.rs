@@ -1,0 +1,160 @@
+//! Nobody who asks after a change is given an older value.
+
+use std::collections::HashSet;
+
+use super::history::{History, Operation};
+use super::{Findings, Telling, told};
+use crate::clock::{Moment, milliseconds};
+use crate::record::{Answer, Given, Id, Kind, process_of};
+
+/// The oldest version of a key that may be given, as a function of time.
+#[derive(Debug, Default)]
+struct Floor(
+    /// Ends of changes, and the highest version that one of them or of those before was
+    /// about.
+    Vec<(Moment, u64)>,
+);
+
+impl Floor {
+    fn new(mut changes: Vec<(Moment, u64)>) -> Self {
+        changes.sort_unstable();
+        let mut highest = 0;
+        changes.iter_mut().for_each(|(_, version)| {
+            highest = highest.max(*version);
+            *version = highest;
+        });
+        Self(changes)
+    }
+
+    /// The oldest version for a caller who asks at `begin`.
+    fn at(&self, begin: Moment) -> u64 {
+        let ended = self.0.partition_point(|(end, _)| *end < begin);
+        ended.checked_sub(1).map_or(0, |last| self.0[last].1)
+    }
+
+    /// When `version` ceased to be good enough.
+    fn left(&self, version: u64) -> Option<Moment> {
+        let first = self.0.partition_point(|(_, highest)| *highest <= version);
+        self.0.get(first).map(|(end, _)| *end)
+    }
+}
+
+/// The floors of one key.
+#[derive(Debug)]
+struct Floors {
+    /// For any value.
+    hard: Floor,
+    /// For values given as fresh.
+    all: Floor,
+    /// The same two for changes that began after each failover.
+    later: Vec<[Floor; 2]>,
+}
+
+impl Floors {
+    fn of(history: &History, key: usize) -> Self {
+        let since = |failover: Option<Moment>| {
+            [false, true].map(|soft| {
+                let changes = history.operations.iter().filter(|operation| {
+                    operation.has_changed()
+                        && Some(operation.begin) > failover
+                        && (soft || operation.kind == Kind::Hard)
+                });
+                let about = |operation: &Operation| {
+                    let (_, version) = operation.keys.iter().find(|(of, _)| *of == key)?;
+                    Some((operation.end?, *version))
+                };
+                Floor::new(changes.filter_map(about).collect())
+            })
+        };
+        let [hard, all] = since(None);
+        Self { hard, all, later: history.failovers.iter().map(|at| since(Some(*at))).collect() }
+    }
+
+    fn for_given(&self, given: Given) -> &Floor {
+        if given == Given::Fresh { &self.all } else { &self.hard }
+    }
+
+    /// Is `version`, given to one who asked at `begin`, older than a change that no failover
+    /// can have lost?
+    fn is_old(&self, history: &History, given: Given, version: u64, begin: Moment) -> bool {
+        let failovers = history.failovers.iter().filter(|at| **at < begin).count();
+        let floor = match failovers.checked_sub(1) {
+            None => self.for_given(given),
+            Some(last) => &self.later[last][usize::from(given == Given::Fresh)],
+        };
+        version < floor.at(begin)
+    }
+}
+
+/// What changes have written whose outcome is not known: it may appear later, once.
+fn unknown_writes(history: &History) -> HashSet<Id> {
+    let unknown = history.operations.iter().filter(|it| it.is_change() && !it.has_changed());
+    let mut writes: HashSet<Id> = unknown.map(|operation| operation.id).collect();
+    let created = history.creations.iter().filter(|it| writes.contains(&it.operation));
+    let created: Vec<Id> = created.map(|creation| creation.id).collect();
+    writes.extend(created);
+    writes
+}
+
+pub(super) fn check(history: &History, findings: &mut Findings) {
+    let keys = history.operations.iter().flat_map(|operation| &operation.keys);
+    let keys = keys.map(|(key, _)| key + 1).max().unwrap_or(0);
+    let floors: Vec<Floors> = (0..keys).map(|key| Floors::of(history, key)).collect();
+    let unknown = unknown_writes(history);
+    let mut telling = Telling::new();
+    for operation in &history.operations {
+        if operation.is_change() {
+            findings.changes += 1;
+            findings.unknown_changes += u64::from(!operation.has_changed());
+        } else if operation.end.is_some() && operation.kind != Kind::Look {
+            findings.reads += operation.keys.len() as u64;
+        }
+        for answer in &operation.answers {
+            if answer.row.key != answer.key {
+                findings.wrong_keys += 1;
+                telling.tell(findings, || format!("the value of another key: {answer:?}"));
+            } else if !unknown.contains(&answer.row.by) && answer.key < keys {
+                let floors = &floors[answer.key];
+                judge(history, floors, operation, answer, findings, &mut telling);
+            }
+        }
+    }
+}
+
+fn judge(
+    history: &History,
+    floors: &Floors,
+    operation: &Operation,
+    answer: &Answer,
+    findings: &mut Findings,
+    telling: &mut Telling,
+) {
+    let (begin, version) = (operation.begin, answer.row.version);
+    let floor = floors.for_given(answer.given);
+    if version >= floor.at(begin) {
+        return;
+    }
+    if !floors.is_old(history, answer.given, version, begin) {
+        findings.lost_in_failover += 1;
+        return;
+    }
+    let since = floor.left(version).map_or(0, |left| begin.saturating_sub(left));
+    if operation.kind == Kind::Look {
+        findings.old_reads_permanent += 1;
+    } else {
+        findings.old_reads += 1;
+        findings.longest_old = findings.longest_old.max(since);
+    }
+    telling.tell(findings, || {
+        format!(
+            "key {}: {:?} in process {}, at {}, got version {version} of process {}, \
+             {:.3} ms after a change of a later one",
+            answer.key,
+            operation.kind,
+            process_of(operation.id),
+            told(history, begin),
+            process_of(answer.row.by),
+            milliseconds(since),
+        )
+    });
+}

@@ -1,0 +1,295 @@
+//! What a run consists of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Moment;
+use crate::sabotage::Sabotage;
+
+/// How long a creation lock lives that nobody renews.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// How long a server may take to answer, and to be connected to, where it is disturbed.
+/// Elsewhere a busy machine must not look like a dead server.
+pub const TIME_OUT: Duration = Duration::from_millis(500);
+
+/// How much later a slow connection brings what it carries, each way.
+pub const LATENCY: Duration = Duration::from_millis(10);
+
+/// How many keys there are.
+pub const KEYS: usize = 8;
+
+/// The longest creation.
+pub const CREATION: Duration = Duration::from_millis(20);
+
+/// A backend under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Live objects in one process.
+    Memory,
+    /// Bytes in one process.
+    Serialized,
+    /// A file that processes share.
+    File,
+    /// A Redis server.
+    Redis,
+    /// A Redis server that refuses scripts.
+    RedisPlain,
+    /// A Redis cluster.
+    RedisCluster,
+    /// A Redis master that sentinels watch.
+    RedisSentinel,
+    /// A memcached server.
+    Memcached,
+    /// Two memcached servers.
+    #[value(name = "memcached-2")]
+    #[serde(rename = "memcached-2")]
+    Memcached2,
+}
+
+/// The kind of change whose promises are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Deletions of keys.
+    Delete,
+    /// Values set by hand.
+    Set,
+    /// Values created once more.
+    Refresh,
+    /// Hard invalidation of the region, which every read looks for.
+    Invalidate,
+    /// Hard invalidation of the region, which processes look for each second.
+    InvalidateDelayed,
+    /// Soft invalidation of the region: older values are stale.
+    InvalidateSoft,
+    /// Any of the first four.
+    Mixed,
+}
+
+/// What happens meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disturb {
+    /// Nothing.
+    None,
+    /// Calls are dropped after at most 10 ms.
+    Cancel,
+    /// Worker processes are stopped for longer than a lease, and go on.
+    Stop,
+    /// Worker processes are killed, and others take their places.
+    Kill,
+    /// A server is stopped, and goes on.
+    ServerStop,
+    /// A server is killed, and comes back empty.
+    ServerAway,
+    /// Connections end.
+    Cut,
+    /// Connections stay open, but nothing passes any more.
+    HalfOpen,
+    /// Everything comes 10 ms later, each way.
+    Slow,
+    /// A master is killed, and a replica takes over.
+    Failover,
+    /// Keys move to other nodes of the cluster.
+    Migrate,
+}
+
+/// What is around the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Around {
+    /// The proxy that logs each operation.
+    Logging,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The backend under test.
+    pub backend: Backend,
+    /// The kind of change.
+    pub change: Change,
+    /// What happens meanwhile.
+    pub disturb: Disturb,
+    /// What is around the backend.
+    pub around: Option<Around>,
+    /// How the backend is broken on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// For how long the processes work.
+    pub lasts: Duration,
+    /// Where the random numbers come from.
+    pub seed: u64,
+    /// How many processes take part, where several can.
+    pub processes: usize,
+    /// How many tasks each of them has.
+    pub tasks: usize,
+    /// The program of the worker processes.
+    pub worker: PathBuf,
+    /// Where the log stays, if it is wanted.
+    pub keep: Option<PathBuf>,
+}
+
+impl Plan {
+    /// A run of five seconds in four processes of eight tasks, undisturbed.
+    pub fn new(backend: Backend, change: Change, worker: impl Into<PathBuf>) -> Self {
+        Self {
+            backend,
+            change,
+            disturb: Disturb::None,
+            around: None,
+            sabotage: None,
+            lasts: Duration::from_secs(5),
+            seed: 1,
+            processes: 4,
+            tasks: 8,
+            worker: worker.into(),
+            keep: None,
+        }
+    }
+
+    /// Returns how many processes take part.
+    pub fn workers(&self) -> usize {
+        if self.backend.is_shared() { self.processes } else { 1 }
+    }
+
+    /// Returns how long a server may take to answer, and to be connected to.
+    pub fn time_out(&self) -> Duration {
+        if self.disturb.breaks_things() { TIME_OUT } else { 4 * TIME_OUT }
+    }
+
+    /// Returns why there is no such run, if there is none.
+    pub fn skipped(&self) -> Option<&'static str> {
+        let Self { backend, change, disturb, .. } = *self;
+        if change == Change::InvalidateDelayed && !backend.is_shared() {
+            return Some("an invalidation within a process has no delay");
+        }
+        disturb.missing_for(backend)
+    }
+}
+
+impl Backend {
+    /// Returns whether several processes can share it.
+    pub fn is_shared(self) -> bool {
+        !matches!(self, Self::Memory | Self::Serialized)
+    }
+
+    /// Returns whether it lies on servers.
+    pub fn has_servers(self) -> bool {
+        self.is_shared() && self != Self::File
+    }
+
+    fn has_replicas(self) -> bool {
+        matches!(self, Self::RedisCluster | Self::RedisSentinel)
+    }
+
+    /// Returns its name on the command line.
+    pub fn name(self) -> String {
+        name(&self)
+    }
+}
+
+impl Change {
+    /// Returns its name on the command line.
+    pub fn name(self) -> String {
+        name(&self)
+    }
+
+    /// Returns how long processes may go without looking for an invalidation.
+    pub fn delay(self) -> Duration {
+        if self == Self::InvalidateDelayed { Duration::from_secs(1) } else { Duration::ZERO }
+    }
+}
+
+impl Disturb {
+    /// Returns its name on the command line.
+    pub fn name(self) -> String {
+        name(&self)
+    }
+
+    /// Returns whether locks may end before their time, and calls fail.
+    pub fn breaks_things(self) -> bool {
+        !matches!(self, Self::None | Self::Cancel | Self::Slow)
+    }
+
+    /// Returns whether it needs proxies before the servers.
+    pub fn needs_proxy(self) -> bool {
+        matches!(self, Self::Cut | Self::HalfOpen | Self::Slow)
+    }
+
+    /// Returns why `backend` cannot be disturbed so, if it cannot.
+    fn missing_for(self, backend: Backend) -> Option<&'static str> {
+        match self {
+            Self::Stop | Self::Kill if !backend.is_shared() => {
+                Some("the cache is a part of its only process")
+            }
+            Self::None | Self::Cancel | Self::Stop | Self::Kill => None,
+            Self::Failover if !backend.has_replicas() => Some("it has no replicas"),
+            Self::Migrate if backend != Backend::RedisCluster => Some("it is not a cluster"),
+            _ if !backend.has_servers() => Some("it has no servers"),
+            Self::ServerStop | Self::ServerAway if backend.has_replicas() => {
+                Some("a replica takes over: see `failover`")
+            }
+            Self::HalfOpen if backend == Backend::RedisSentinel => {
+                Some("its sentinels would take it for dead: see `failover`")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn name<T: ValueEnum>(value: &T) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Where a worker finds the cache.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Place {
+    /// Live objects in the worker.
+    Memory,
+    /// Bytes in the worker.
+    Serialized,
+    /// A file.
+    File(PathBuf),
+    /// Redis servers, by their URL.
+    Redis(String),
+    /// memcached servers, as `host:port`.
+    Memcached(Vec<String>),
+}
+
+/// A worker's orders, as its only argument.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// The number of the process, unique in the run.
+    pub process: u64,
+    /// Its place among the workers; the keys that it may change follow from it.
+    pub index: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// How many tasks it has; none only looks at what is left.
+    pub tasks: usize,
+    /// Where the random numbers come from.
+    pub seed: u64,
+    /// When the run began.
+    pub began: Moment,
+    /// Where the cache is.
+    pub place: Place,
+    /// The kind of change.
+    pub change: Change,
+    /// How long a server may take to answer, and to be connected to.
+    pub time_out: Duration,
+    /// Whether calls are dropped at random.
+    pub cancels: bool,
+    /// What is around the backend.
+    pub around: Option<Around>,
+    /// How the backend is broken on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// The directory of the database and the logs.
+    pub directory: PathBuf,
+    /// Whether it looks at what is left when it has ended, and how much later.
+    pub looks_after: Option<Duration>,
+}

@@ -1,0 +1,157 @@
+//! What may be broken where: the bounds that a run is judged by.
+
+use std::time::Duration;
+
+use crate::check::Findings;
+use crate::clock::{milliseconds, nanoseconds};
+use crate::plan::{Backend, Change, Disturb, LATENCY, LEASE, Plan, TIME_OUT};
+
+/// Where a store cannot compare and store in one step, a value whose creation a change has
+/// met may be read until it is withdrawn: for so long at most.
+pub const WITHDRAWN_WITHIN: Duration = Duration::from_millis(250);
+
+/// The same where the process may die or stop, or the connection end, before it withdraws
+/// the value: then it ends by itself.
+pub const WITHDRAWN_AT_LAST: Duration = Duration::from_secs(3);
+
+/// How long a call waits at most when nothing is broken, beside the creation.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How much later than its bound a wait may be measured to end.
+pub const TOLERANCE: Duration = Duration::from_millis(500);
+
+/// How much longer than its delay an invalidation may take: one reader looks for it, and
+/// the others do not wait for the answer.
+pub const LOOKED_FOR_WITHIN: Duration = Duration::from_millis(100);
+
+/// What a run may show at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// For how long after a change an older value may be read; `None`: not at all.
+    pub old_for: Option<Duration>,
+    /// How long a call may wait, beside the creation.
+    pub waits: Duration,
+}
+
+impl Promise {
+    /// Returns what is promised for `plan`.
+    pub fn of(plan: &Plan) -> Self {
+        Self { old_for: old_for(plan), waits: waits(plan) }
+    }
+
+    /// Returns which promises `findings` break, in words; none if all were kept.
+    pub fn broken(&self, findings: &Findings) -> Vec<String> {
+        let mut broken = Vec::new();
+        let old = findings.old_reads;
+        match self.old_for {
+            None if old > 0 => broken.push(format!("{old} reads of older values")),
+            Some(bound) if findings.longest_old > nanoseconds(bound) => broken.push(format!(
+                "an older value was read {:.0} ms after a change, {} at most are promised",
+                milliseconds(findings.longest_old),
+                bound.as_millis(),
+            )),
+            _ => {}
+        }
+        let permanent = findings.old_reads_permanent;
+        if permanent > 0 {
+            broken.push(format!("{permanent} keys stayed at an older value"));
+        }
+        if findings.wrong_keys > 0 {
+            broken.push(format!("{} values of other keys", findings.wrong_keys));
+        }
+        if findings.overlaps > 0 {
+            broken.push(format!("{} creations beside another", findings.overlaps));
+        }
+        if findings.longest_wait > nanoseconds(self.waits) {
+            broken.push(format!(
+                "a call waited for {:.0} ms, {} at most are promised",
+                milliseconds(findings.longest_wait),
+                self.waits.as_millis(),
+            ));
+        }
+        if findings.unended > 0 {
+            broken.push(format!("{} calls never ended", findings.unended));
+        }
+        broken
+    }
+}
+
+fn old_for(plan: &Plan) -> Option<Duration> {
+    let withdraws =
+        matches!(plan.backend, Backend::RedisPlain | Backend::Memcached | Backend::Memcached2);
+    let withdrawn = match plan.disturb {
+        _ if !withdraws => None,
+        Disturb::None | Disturb::Cancel => Some(WITHDRAWN_WITHIN),
+        Disturb::Slow => Some(WITHDRAWN_WITHIN + 10 * LATENCY),
+        _ => Some(WITHDRAWN_AT_LAST),
+    };
+    let looked_for = match plan.disturb {
+        Disturb::Slow => LOOKED_FOR_WITHIN + 10 * LATENCY,
+        disturb if disturb.breaks_things() => LOOKED_FOR_WITHIN + 2 * TIME_OUT,
+        _ => LOOKED_FOR_WITHIN,
+    };
+    match plan.change {
+        Change::InvalidateDelayed => {
+            Some(plan.change.delay() + looked_for + withdrawn.unwrap_or_default())
+        }
+        _ => withdrawn,
+    }
+}
+
+fn waits(plan: &Plan) -> Duration {
+    // memcached counts in whole seconds, and a second more so that none is lost too early.
+    let rounding = match plan.backend {
+        Backend::Memcached | Backend::Memcached2 => Duration::from_secs(1),
+        _ => Duration::ZERO,
+    };
+    match plan.disturb {
+        Disturb::Slow => LONGEST_WAIT + 20 * LATENCY,
+        Disturb::Stop | Disturb::Kill => LEASE + rounding + TOLERANCE,
+        // A call can meet the end of a connection and then a server that is away.
+        disturb if disturb.breaks_things() => LEASE + rounding + 2 * TIME_OUT + TOLERANCE,
+        _ => LONGEST_WAIT,
+    }
+}
+
+/// Returns how long after the last change a value may still be there that is to be
+/// withdrawn, with time to spare.
+pub fn settling(plan: &Plan) -> Duration {
+    old_for(plan).unwrap_or_default() + Duration::from_millis(500)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promise(backend: Backend, change: Change, disturb: Disturb) -> Promise {
+        Promise::of(&Plan { disturb, ..Plan::new(backend, change, "worker") })
+    }
+
+    #[test]
+    fn a_promise_is_broken_by_what_is_beyond_it() {
+        let strict = promise(Backend::Redis, Change::Delete, Disturb::None);
+        let bounded = promise(Backend::Memcached, Change::Delete, Disturb::None);
+        let old = |milliseconds| Findings {
+            old_reads: 1,
+            longest_old: nanoseconds(Duration::from_millis(milliseconds)),
+            ..Findings::default()
+        };
+        assert_eq!(strict.broken(&Findings::default()), Vec::<String>::new());
+        assert_eq!(strict.broken(&old(1)).len(), 1);
+        assert_eq!((bounded.broken(&old(250)).len(), bounded.broken(&old(251)).len()), (0, 1));
+        let permanent = Findings { old_reads_permanent: 1, ..Findings::default() };
+        let overlap = Findings { overlaps: 1, ..Findings::default() };
+        let unended = Findings { unended: 1, ..Findings::default() };
+        for findings in [permanent, overlap, unended] {
+            assert_eq!(bounded.broken(&findings).len(), 1, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn where_something_is_disturbed_a_call_may_wait_for_a_lease() {
+        let wait = Findings { longest_wait: nanoseconds(LEASE), ..Findings::default() };
+        let undisturbed = promise(Backend::Redis, Change::Delete, Disturb::Cancel);
+        let disturbed = promise(Backend::Redis, Change::Delete, Disturb::Kill);
+        assert_eq!((undisturbed.broken(&wait).len(), disturbed.broken(&wait).len()), (1, 0));
+    }
+}

@@ -1,0 +1,85 @@
+//! One run: starts all that takes part, and has its log checked.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::check::{Findings, History, Terms, check};
+use crate::clock::now;
+use crate::database::Database;
+use crate::disturb::Disturber;
+use crate::fleet::Fleet;
+use crate::plan::{Disturb, Job, KEYS, LEASE, Plan};
+use crate::promises::{self, Promise};
+use crate::record;
+use crate::servers::Stage;
+
+/// How long a change may be on its way after its caller has heard nothing of it.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was found.
+    pub findings: Findings,
+    /// Which promises were broken, in words.
+    pub broken: Vec<String>,
+}
+
+/// Runs `plan`.
+///
+/// # Panics
+///
+/// If a server cannot be started.
+pub fn run(plan: &Plan) -> io::Result<Ended> {
+    let directory = tempfile::tempdir()?;
+    let path = plan.keep.as_deref().unwrap_or(directory.path());
+    std::fs::create_dir_all(path)?;
+    let history = record_history(plan, path)?;
+    let terms = Terms { aftermath: LEASE + ON_ITS_WAY, on_its_way: ON_ITS_WAY, lease: LEASE };
+    let findings = check(&history, &terms);
+    let broken = Promise::of(plan).broken(&findings);
+    Ok(Ended { findings, broken })
+}
+
+/// Lets the workers work, and reads their logs.
+fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
+    Database::create(&directory.join("database"), KEYS)?;
+    let mut stage = Stage::start(plan, directory);
+    let settling = promises::settling(plan);
+    let is_shared = plan.backend.is_shared();
+    let mut history = History::new();
+    let job = Job {
+        process: 0,
+        index: 0,
+        workers: plan.workers(),
+        tasks: plan.tasks,
+        seed: plan.seed,
+        began: history.began,
+        place: stage.place.clone(),
+        change: plan.change,
+        time_out: plan.time_out(),
+        cancels: plan.disturb == Disturb::Cancel,
+        around: plan.around,
+        sabotage: plan.sabotage,
+        directory: directory.to_owned(),
+        looks_after: (!is_shared).then_some(settling),
+    };
+    let mut fleet = Fleet::start(plan.worker.clone(), job)?;
+    let mut disturber = Disturber::new(plan);
+    disturber.run(&mut fleet, &mut stage)?;
+    fleet.finish()?;
+    history.ended = now();
+    if is_shared {
+        thread::sleep(settling);
+        fleet.look()?;
+    }
+    history.disturbances = disturber.done;
+    history.failovers = disturber.failovers;
+    history.killed = std::mem::take(&mut fleet.killed);
+    for process in fleet.processes() {
+        history.add(process, record::read(&directory.join(format!("{process}.log")))?);
+    }
+    Ok(history)
+}

@@ -1,0 +1,165 @@
+//! Backends that are broken on purpose, so that each check can be seen to find something.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex as Guarded, PoisonError};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use dogpile::Config;
+use dogpile::backend::{AnyBackend, BackendError, Claimed, Seen};
+use dogpile::lock::{AnyMutex, Lease, Mutex, NullMutex};
+use dogpile::proxy::Proxy;
+use dogpile::value::Entry;
+use serde::{Deserialize, Serialize};
+
+/// In which way a backend is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sabotage {
+    /// The first value of a key stays, whatever is reported as stored or deleted.
+    KeepsFirst,
+    /// Now and then a read returns the value before the present one.
+    ServesOlder,
+    /// Everybody gets the lock.
+    LocksNobody,
+    /// Who waits for a lock is never woken.
+    WakesNobody,
+    /// Now and then a read takes a second and a half.
+    Sleeps,
+}
+
+impl Sabotage {
+    /// Puts itself around the backend of `config`.
+    pub fn around(self, config: Config) -> Config {
+        config.proxy(Saboteur {
+            sabotage: self,
+            calls: AtomicU64::new(0),
+            before: Guarded::default(),
+        })
+    }
+}
+
+/// The proxy that breaks what is inside it.
+struct Saboteur {
+    sabotage: Sabotage,
+    calls: AtomicU64,
+    /// For each key the newest two entries that were set.
+    before: Guarded<HashMap<String, [Option<Entry>; 2]>>,
+}
+
+impl Saboteur {
+    /// Is it time for `sabotage`, which is due at each call number `every`?
+    fn is_due(&self, sabotage: Sabotage, every: u64) -> bool {
+        self.sabotage == sabotage
+            && self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(every)
+    }
+
+    fn note(&self, key: &str, entry: &Entry) {
+        if self.sabotage == Sabotage::ServesOlder {
+            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+            let entries = before.entry(key.to_owned()).or_default();
+            entries[1] = entries[0].replace(entry.clone());
+        }
+    }
+
+    /// Is what is stored under `key` to stay?
+    async fn keeps(&self, next: &AnyBackend, key: &str) -> Result<bool, BackendError> {
+        Ok(self.sabotage == Sabotage::KeepsFirst && next.get(key).await?.is_some())
+    }
+
+    fn older(&self, key: &str) -> Option<Entry> {
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.get(key).and_then(|entries| entries[1].clone())
+    }
+}
+
+impl Proxy for Saboteur {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        if self.is_due(Sabotage::Sleeps, 500) {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        if self.is_due(Sabotage::ServesOlder, 50)
+            && let Some(older) = self.older(key)
+        {
+            return Ok(Some(older));
+        }
+        next.get(key).await
+    }
+
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        if self.keeps(next, key).await? {
+            return Ok(());
+        }
+        self.note(key, &entry);
+        next.set(key, entry).await
+    }
+
+    async fn delete(&self, next: &AnyBackend, key: &str) -> Result<(), BackendError> {
+        if self.keeps(next, key).await? { Ok(()) } else { next.delete(key).await }
+    }
+
+    async fn delete_multi(&self, next: &AnyBackend, keys: &[&str]) -> Result<(), BackendError> {
+        for key in keys {
+            self.delete(next, key).await?;
+        }
+        Ok(())
+    }
+
+    fn mutex(&self, next: &AnyBackend) -> Option<AnyMutex> {
+        let mutex = next.mutex()?;
+        Some(match self.sabotage {
+            Sabotage::LocksNobody => AnyMutex::new(NullMutex),
+            Sabotage::WakesNobody => AnyMutex::new(Sleeper(mutex)),
+            _ => mutex,
+        })
+    }
+
+    async fn claim(
+        &self,
+        next: &AnyBackend,
+        keys: &[(&str, Seen)],
+    ) -> Result<Vec<Claimed>, BackendError> {
+        if self.sabotage == Sabotage::LocksNobody {
+            return Ok(keys.iter().map(|_| Claimed::Won(Lease::new(()))).collect());
+        }
+        next.claim(keys).await
+    }
+
+    async fn commit(
+        &self,
+        next: &AnyBackend,
+        entries: Vec<(&str, Entry, Lease)>,
+    ) -> Result<Vec<bool>, BackendError> {
+        if self.sabotage == Sabotage::LocksNobody {
+            for (key, entry, _) in &entries {
+                next.set(key, entry.clone()).await?;
+            }
+            return Ok(vec![true; entries.len()]);
+        }
+        entries.iter().for_each(|(key, entry, _)| self.note(key, entry));
+        next.commit(entries).await
+    }
+}
+
+/// A mutex that lets all who wait sleep.
+struct Sleeper(AnyMutex);
+
+impl Mutex for Sleeper {
+    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.0.try_lock(key).await
+    }
+
+    async fn wait(&self, _key: &str) -> Result<Option<Lease>, BackendError> {
+        pending().await
+    }
+
+    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
+        self.0.unlock(lease).await
+    }
+
+    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
+        self.0.is_locked(key).await
+    }
+}

@@ -1,0 +1,95 @@
+//! The servers of a run, and the proxies before them.
+
+use std::path::Path;
+
+use dogpile_testkit::servers::{
+    MemcachedServer, Proxy, RedisCluster, RedisSentinels, RedisServer, Weather,
+};
+
+use crate::plan::{Backend, Place, Plan};
+
+/// What the cache of a run lies on.
+pub(crate) enum Servers {
+    /// The workers, or a file.
+    None,
+    Redis(RedisServer),
+    Memcached(Vec<MemcachedServer>),
+    Sentinels(RedisSentinels),
+    Cluster(RedisCluster),
+}
+
+/// The servers of a run, and how they are reached.
+pub(crate) struct Stage {
+    pub(crate) servers: Servers,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) place: Place,
+}
+
+impl Stage {
+    /// Starts what `plan` needs; `directory` is for files.
+    pub(crate) fn start(plan: &Plan, directory: &Path) -> Self {
+        match plan.backend {
+            Backend::Memory => Self::without_servers(Place::Memory),
+            Backend::Serialized => Self::without_servers(Place::Serialized),
+            Backend::File => Self::without_servers(Place::File(directory.join("cache.sqlite"))),
+            Backend::Redis => Self::redis(RedisServer::start(), "", plan),
+            Backend::RedisPlain => {
+                let user = ["--user", "app", "on", ">secret", "~*", "&*", "+@all", "-@scripting"];
+                Self::redis(RedisServer::with(&user), "app:secret@", plan)
+            }
+            Backend::RedisCluster => {
+                let (cluster, proxies) = if plan.disturb.needs_proxy() {
+                    RedisCluster::start_behind_proxies()
+                } else {
+                    (RedisCluster::start(), Vec::new())
+                };
+                let place = Place::Redis(cluster.url());
+                Self { servers: Servers::Cluster(cluster), proxies, place }
+            }
+            Backend::RedisSentinel => {
+                let (sentinels, proxies) = if plan.disturb.needs_proxy() {
+                    RedisSentinels::start_behind_proxies()
+                } else {
+                    (RedisSentinels::start(), Vec::new())
+                };
+                let place = Place::Redis(sentinels.url());
+                Self { servers: Servers::Sentinels(sentinels), proxies, place }
+            }
+            Backend::Memcached => Self::memcached(1, plan),
+            Backend::Memcached2 => Self::memcached(2, plan),
+        }
+    }
+
+    fn without_servers(place: Place) -> Self {
+        Self { servers: Servers::None, proxies: Vec::new(), place }
+    }
+
+    fn redis(server: RedisServer, login: &str, plan: &Plan) -> Self {
+        let (port, proxies) = before(&[server.port()], plan);
+        let place = Place::Redis(format!("redis://{login}127.0.0.1:{}", port[0]));
+        Self { servers: Servers::Redis(server), proxies, place }
+    }
+
+    fn memcached(count: usize, plan: &Plan) -> Self {
+        let servers: Vec<_> = (0..count).map(|_| MemcachedServer::start()).collect();
+        let ports: Vec<u16> = servers.iter().map(MemcachedServer::port).collect();
+        let (ports, proxies) = before(&ports, plan);
+        let places = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let place = Place::Memcached(places);
+        Self { servers: Servers::Memcached(servers), proxies, place }
+    }
+
+    /// Sets the weather of all connections.
+    pub(crate) fn set(&self, weather: Weather) {
+        self.proxies.iter().for_each(|proxy| proxy.set(weather));
+    }
+}
+
+/// Puts proxies before `ports` if `plan` needs them; the ports to connect to.
+fn before(ports: &[u16], plan: &Plan) -> (Vec<u16>, Vec<Proxy>) {
+    if !plan.disturb.needs_proxy() {
+        return (ports.to_vec(), Vec::new());
+    }
+    let proxies: Vec<Proxy> = ports.iter().map(|port| Proxy::to(*port)).collect();
+    (proxies.iter().map(Proxy::port).collect(), proxies)
+}

@@ -1,0 +1,224 @@
+//! The calls of a worker, each with its record.
+
+use std::io;
+use std::time::Duration;
+
+use dogpile::{Lookup, Mode, Region, Status};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::journal::{Creating, Numbers, Operation};
+use crate::cache;
+use crate::clock::now;
+use crate::database::Database;
+use crate::plan::{Job, KEYS};
+use crate::record::{Answer, Given, Id, Kind, Log, Row};
+
+/// What the tasks of a worker share.
+pub(super) struct Worker {
+    pub(super) job: Job,
+    region: Region,
+    database: Database,
+    pub(super) log: Log,
+    pub(super) numbers: Numbers,
+    /// Held while a key is changed: changes by its owner come one after the other.
+    changing: Vec<Mutex<()>>,
+}
+
+/// How a creating call treats what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wants {
+    /// Any value.
+    Any,
+    /// A value at most so old, or an older one while a new one is created.
+    Young(Duration),
+    /// A value at most so old, and nothing else.
+    OnlyYoung(Duration),
+}
+
+type Keys<'k> = &'k [usize];
+
+impl Worker {
+    pub(super) fn open(job: Job) -> Result<Self, Box<dyn std::error::Error>> {
+        Ok(Self {
+            region: cache::open(&job)?,
+            database: Database::open(&job.directory.join("database"))?,
+            log: Log::create(&job.directory.join(format!("{}.log", job.process)))?,
+            numbers: Numbers::of(job.process),
+            changing: (0..KEYS).map(|_| Mutex::new(())).collect(),
+            job,
+        })
+    }
+
+    /// Lets a first use cost what it costs.
+    pub(super) async fn warm_up(&self) {
+        let _ = self.region.get::<u64>("warm-up").await;
+    }
+
+    /// Returns whether this process bumps the versions of `key`.
+    pub(super) fn owns(&self, key: usize) -> bool {
+        key % self.job.workers == self.job.index
+    }
+
+    /// Waits for the right to change `key`.
+    pub(super) async fn changing(&self, key: usize) -> MutexGuard<'_, ()> {
+        self.changing[key].lock().await
+    }
+
+    pub(super) async fn get(&self, key: usize) {
+        self.read(Kind::Get, key).await;
+    }
+
+    /// Reads all keys when everything is over.
+    pub(super) async fn look(&self) {
+        for key in 0..KEYS {
+            self.read(Kind::Look, key).await;
+        }
+    }
+
+    async fn read(&self, kind: Kind, key: usize) {
+        let operation = Operation::begin(self, kind, now(), plain(&[key]));
+        let read = self.region.get::<Row>(&name(key)).await;
+        operation.end(read.map(|row| row.map(|row| fresh(key, row)).into_iter().collect()));
+    }
+
+    pub(super) async fn get_multi(&self, keys: Keys<'_>) {
+        let operation = Operation::begin(self, Kind::Get, now(), plain(keys));
+        let read = self.region.get_multi::<Row, _>(names(keys)).await;
+        operation.end(read.map(|rows| {
+            let found = keys.iter().zip(rows).filter_map(|(&key, row)| Some((key, row?)));
+            found.map(|(key, row)| fresh(key, row)).collect()
+        }));
+    }
+
+    pub(super) async fn create(&self, key: usize, wants: Wants, takes: Duration) {
+        let operation = Operation::begin(self, Kind::Create, now(), plain(&[key]));
+        let name = name(key);
+        let entry = self.region.entry(&*name).detailed();
+        let entry = match wants {
+            Wants::Any => entry,
+            Wants::Young(age) => entry.expiration(age),
+            Wants::OnlyYoung(age) => entry.expiration(age).stale_limit(Duration::ZERO),
+        };
+        let lookup = entry.get_or_create(|| self.creator(operation.id, key, takes)).await;
+        operation.end(Ok::<_, ()>(vec![answer(key, &lookup)]));
+    }
+
+    /// Creates what is missing of several keys. Such a call does not say whether a value is
+    /// stale.
+    pub(super) async fn create_multi(&self, keys: Keys<'_>, takes: Duration) {
+        let operation = Operation::begin(self, Kind::Create, now(), plain(keys));
+        let id = operation.id;
+        let creator = |names: Vec<String>| async move {
+            let keys = names.iter().filter_map(|name| key_of(name));
+            let begun: Vec<_> = keys.map(|key| (key, self.begin_creation(id, key))).collect();
+            tokio::time::sleep(takes).await;
+            begun
+                .into_iter()
+                .map(|(key, (creating, version))| row(key, &creating, version))
+                .collect()
+        };
+        let rows = self.region.get_or_create_multi(names(keys), creator).await;
+        operation.end(rows.map(|rows: Vec<Row>| {
+            let given = |(&key, row)| Answer { key, row, given: Given::Stale };
+            keys.iter().zip(rows).map(given).collect()
+        }));
+    }
+
+    pub(super) async fn delete(&self, keys: Keys<'_>) -> io::Result<()> {
+        let (begin, bumped) = (now(), self.bump(keys)?);
+        let operation = Operation::begin(self, Kind::Hard, begin, bumped);
+        let deleted = match keys {
+            [key] => self.region.delete(&name(*key)).await,
+            _ => self.region.delete_multi(names(keys)).await,
+        };
+        operation.end(deleted.map(|()| Vec::new()));
+        Ok(())
+    }
+
+    pub(super) async fn set(&self, keys: Keys<'_>) -> io::Result<()> {
+        let (begin, bumped) = (now(), self.bump(keys)?);
+        let operation = Operation::begin(self, Kind::Hard, begin, bumped.clone());
+        let by = operation.id;
+        let rows: Vec<_> = bumped
+            .into_iter()
+            .map(|(key, version)| (name(key), Row { key, version, by }))
+            .collect();
+        let set = match &rows[..] {
+            [(name, row)] => self.region.set(name, row).await,
+            _ => self.region.set_multi(rows.iter().map(|(name, row)| (name, row))).await,
+        };
+        operation.end(set.map(|()| Vec::new()));
+        Ok(())
+    }
+
+    /// Creates `key` once more. Its owner bumps it before; others refresh what they know.
+    pub(super) async fn refresh(&self, key: usize, takes: Duration) -> io::Result<()> {
+        let begin = now();
+        let version =
+            if self.owns(key) { self.database.bump(key)? } else { self.database.version(key)? };
+        let operation = Operation::begin(self, Kind::Hard, begin, vec![(key, version)]);
+        let name = name(key);
+        let entry = self.region.entry(&*name).strict();
+        let created = entry.refresh(|| self.creator(operation.id, key, takes)).await;
+        operation.end(created.map(|_| Vec::new()));
+        Ok(())
+    }
+
+    /// Bumps `keys` and invalidates the region, and with it what is known of all keys.
+    pub(super) async fn invalidate(&self, keys: Keys<'_>, mode: Mode) -> io::Result<()> {
+        let begin = now();
+        self.bump(keys)?;
+        let versions = (0..KEYS).map(|key| Ok((key, self.database.version(key)?)));
+        let versions = versions.collect::<io::Result<_>>()?;
+        let kind = if mode == Mode::Hard { Kind::Hard } else { Kind::Soft };
+        let operation = Operation::begin(self, kind, begin, versions);
+        let invalidated = self.region.invalidate(mode).await;
+        operation.end(invalidated.map(|()| Vec::new()));
+        Ok(())
+    }
+
+    fn bump(&self, keys: Keys<'_>) -> io::Result<Vec<(usize, u64)>> {
+        keys.iter().map(|&key| Ok((key, self.database.bump(key)?))).collect()
+    }
+
+    async fn creator(&self, operation: Id, key: usize, takes: Duration) -> Row {
+        let (creating, version) = self.begin_creation(operation, key);
+        tokio::time::sleep(takes).await;
+        row(key, &creating, version)
+    }
+
+    fn begin_creation(&self, operation: Id, key: usize) -> (Creating<'_>, u64) {
+        let begin = now();
+        let version = self.database.version(key).expect("the database can be read");
+        (Creating::begin(self, operation, key, begin, version), version)
+    }
+}
+
+fn row(key: usize, creating: &Creating<'_>, version: u64) -> Row {
+    Row { key, version, by: creating.id }
+}
+
+fn fresh(key: usize, row: Row) -> Answer {
+    Answer { key, row, given: Given::Fresh }
+}
+
+fn answer(key: usize, lookup: &Lookup<Row>) -> Answer {
+    let given = if lookup.status == Status::Stale { Given::Stale } else { Given::Fresh };
+    Answer { key, row: lookup.value, given }
+}
+
+fn plain(keys: Keys<'_>) -> Vec<(usize, u64)> {
+    keys.iter().map(|&key| (key, 0)).collect()
+}
+
+fn name(key: usize) -> String {
+    format!("row-{key}")
+}
+
+fn names(keys: Keys<'_>) -> Vec<String> {
+    keys.iter().map(|&key| name(key)).collect()
+}
+
+fn key_of(name: &str) -> Option<usize> {
+    name.strip_prefix("row-")?.parse().ok()
+}

@@ -1,0 +1,132 @@
+//! The history checker's short form: every backend, with fixed seeds.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{disturbed, plan, run_alone};
+use dogpile_history::plan::{Around, Backend, Change, Disturb, Plan};
+use dogpile_history::report::{HEADING, row};
+
+/// Runs all plans, and fails if one of them has broken a promise.
+fn promises_are_kept(plans: impl IntoIterator<Item = Plan>) {
+    let mut broken = Vec::new();
+    println!("{HEADING}");
+    for plan in plans {
+        let ended = run_alone(&plan);
+        let row = row(&plan, &ended);
+        println!("{row}");
+        // A run in which nothing happens would keep every promise.
+        let findings = &ended.findings;
+        let happened = [findings.reads, findings.changes, findings.creations];
+        assert!(happened.iter().all(|count| *count > 0), "{row}");
+        if !ended.broken.is_empty() {
+            broken.push(row);
+        }
+    }
+    let rows = broken.join("\n");
+    assert!(rows.is_empty(), "promises were broken:\n{HEADING}\n{rows}");
+}
+
+/// Where an older value may be read for a while, one that stays must be seen to.
+fn long(plan: Plan) -> Plan {
+    Plan { lasts: Duration::from_secs(4), ..plan }
+}
+
+fn logged(plan: Plan) -> Plan {
+    Plan { around: Some(Around::Logging), ..plan }
+}
+
+#[test]
+fn memory_keeps_its_promises() {
+    promises_are_kept([
+        plan(Backend::Memory, Change::Mixed),
+        plan(Backend::Memory, Change::Refresh),
+        logged(disturbed(Backend::Memory, Change::Mixed, Disturb::Cancel)),
+    ]);
+}
+
+#[test]
+fn serialized_memory_keeps_its_promises() {
+    promises_are_kept([
+        plan(Backend::Serialized, Change::InvalidateSoft),
+        disturbed(Backend::Serialized, Change::Mixed, Disturb::Cancel),
+    ]);
+}
+
+#[test]
+fn a_file_keeps_its_promises() {
+    promises_are_kept([
+        plan(Backend::File, Change::Delete),
+        plan(Backend::File, Change::Set),
+        plan(Backend::File, Change::Refresh),
+        plan(Backend::File, Change::InvalidateDelayed),
+        logged(disturbed(Backend::File, Change::Mixed, Disturb::Cancel)),
+        disturbed(Backend::File, Change::Mixed, Disturb::Kill),
+    ]);
+}
+
+#[test]
+fn redis_keeps_its_promises() {
+    promises_are_kept([
+        plan(Backend::Redis, Change::Delete),
+        plan(Backend::Redis, Change::Refresh),
+        plan(Backend::Redis, Change::InvalidateDelayed),
+        plan(Backend::Redis, Change::InvalidateSoft),
+        logged(plan(Backend::Redis, Change::Mixed)),
+        disturbed(Backend::Redis, Change::Mixed, Disturb::Cancel),
+    ]);
+}
+
+#[test]
+fn redis_keeps_its_promises_whatever_happens() {
+    promises_are_kept([
+        disturbed(Backend::Redis, Change::Delete, Disturb::Stop),
+        disturbed(Backend::Redis, Change::Mixed, Disturb::Kill),
+        disturbed(Backend::Redis, Change::Delete, Disturb::ServerStop),
+        disturbed(Backend::Redis, Change::Mixed, Disturb::ServerAway),
+        disturbed(Backend::Redis, Change::Set, Disturb::Cut),
+        disturbed(Backend::Redis, Change::Refresh, Disturb::HalfOpen),
+        disturbed(Backend::Redis, Change::Invalidate, Disturb::Slow),
+    ]);
+}
+
+#[test]
+fn redis_without_scripts_keeps_its_promises() {
+    promises_are_kept([
+        long(plan(Backend::RedisPlain, Change::Delete)),
+        disturbed(Backend::RedisPlain, Change::Mixed, Disturb::Cut),
+    ]);
+}
+
+#[test]
+fn a_redis_cluster_keeps_its_promises() {
+    promises_are_kept([
+        plan(Backend::RedisCluster, Change::Delete),
+        logged(disturbed(Backend::RedisCluster, Change::Mixed, Disturb::Migrate)),
+        disturbed(Backend::RedisCluster, Change::Set, Disturb::Slow),
+    ]);
+}
+
+#[test]
+fn redis_under_sentinels_keeps_its_promises() {
+    promises_are_kept([disturbed(Backend::RedisSentinel, Change::Mixed, Disturb::Failover)]);
+}
+
+#[test]
+fn memcached_keeps_its_promises() {
+    promises_are_kept([
+        long(plan(Backend::Memcached, Change::Delete)),
+        plan(Backend::Memcached, Change::Invalidate),
+        disturbed(Backend::Memcached, Change::Mixed, Disturb::Cancel),
+        disturbed(Backend::Memcached, Change::Refresh, Disturb::Cut),
+    ]);
+}
+
+#[test]
+fn two_memcached_servers_keep_their_promises() {
+    promises_are_kept([
+        long(logged(plan(Backend::Memcached2, Change::Delete))),
+        disturbed(Backend::Memcached2, Change::Mixed, Disturb::ServerAway),
+    ]);
+}

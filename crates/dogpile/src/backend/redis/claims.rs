@@ -1,0 +1,393 @@
+//! Claims: what keeps a creation from being stored over a later change.
+//!
+//! A creation takes the lock, which every process knows, Python's too, and puts a mark
+//! beside the value, in the value's slot whatever its name. A change removes the mark,
+//! and a commit needs it. Where scripts are allowed, each is one step on the server; see
+//! [`plain`](super::plain) for where they are not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::mutex::{Grip, Held};
+use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
+use super::{Shared, slot};
+use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, mark_key};
+use crate::lock::Lease;
+use crate::remote::{lease, new_token};
+use crate::value::Entry;
+
+/// What a lease of this backend holds.
+pub(super) struct Claim {
+    pub(super) held: Held,
+    pub(super) mark: String,
+    pub(super) mode: ClaimMode,
+    /// What was stored when the key was claimed, in the scripts' words.
+    pub(super) state: String,
+}
+
+/// A change to a key, for all who make one without a claim.
+pub(super) struct Change<'k> {
+    pub(super) key: &'k str,
+    /// None removes what is stored.
+    pub(super) frame: Option<Bytes>,
+}
+
+/// A commit, taken apart.
+pub(super) struct Bound<'k> {
+    pub(super) key: &'k str,
+    pub(super) frame: Option<Bytes>,
+    pub(super) claim: Claim,
+}
+
+/// A key on its way to be claimed.
+pub(super) struct Asked<'k> {
+    pub(super) key: &'k str,
+    pub(super) mode: ClaimMode,
+    pub(super) lock: String,
+    pub(super) mark: String,
+    pub(super) token: String,
+}
+
+impl Shared {
+    /// Can one script take both the value and its lock?
+    pub(super) fn are_together(&self, key: &str, lock: &str) -> bool {
+        !self.target.is_cluster() || slot::of(key) == slot::of(lock)
+    }
+
+    /// Keys that are the library's own are nobody's values.
+    pub(super) fn check_key(&self, key: &str) -> Result<(), BackendError> {
+        let prefix = &self.options.lock_prefix;
+        if key.starts_with(&**prefix) || is_mark(key) {
+            return Err(BackendError::refused(format!(
+                "keys that begin with `{prefix}` or `_mark{{` are locks and marks: give the region another key mangler or prefix"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The keys that a script about `key` needs.
+    fn keys_of<'a>(&self, key: &'a str, mark: &'a str, lock: &'a str) -> Vec<&'a str> {
+        let mut keys = vec![key, mark];
+        if self.options.locks && self.are_together(key, lock) {
+            keys.push(lock);
+        }
+        keys
+    }
+
+    /// Makes changes, each of which ends the claim of a creation of its key.
+    pub(super) async fn change(&self, changes: Vec<Change<'_>>) -> Result<(), BackendError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
+        let mut calls = Vec::with_capacity(changes.len());
+        for Change { key, frame } in &changes {
+            if frame.is_some() {
+                self.check_key(key)?;
+            }
+            let (mark, lock) = (mark_of(key), self.lock_key(key));
+            let arguments = [frame.as_deref().unwrap_or_default(), retention.as_bytes()];
+            calls.push(Call::new(&CHANGE, &self.keys_of(key, &mark, &lock), &arguments));
+        }
+        match self.run(calls).await? {
+            Some(_) => Ok(()),
+            None => self.change_plainly(&changes).await,
+        }
+    }
+
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        wanted.iter().try_for_each(|wanted| self.check_key(wanted.key))?;
+        let asked: Vec<Asked<'_>> = wanted.iter().map(|wanted| Asked::new(self, wanted)).collect();
+        let attempt = Attempt { shared: self, asked: &asked };
+        let locks = self.options.locks;
+        let together = |asked: &Asked<'_>| !locks || self.are_together(asked.key, &asked.lock);
+        let together: Vec<bool> = asked.iter().map(together).collect();
+        let Some((locked, answers)) = self.claim_by_scripts(&asked, &together).await? else {
+            let claims = self.claim_plainly(&asked).await?;
+            attempt.ended();
+            return Ok(claims);
+        };
+        attempt.ended();
+        let mut claims: Vec<Claimed> = asked.iter().map(|_| Claimed::Held).collect();
+        for (index, answer) in answers {
+            let has_lock = locks && (together[index] || locked[index]);
+            claims[index] = asked[index].outcome(self, has_lock, answer)?;
+        }
+        self.claim_misread(asked, claims).await
+    }
+
+    /// Which locks in other slots were taken, and the answers to the claims that could
+    /// be made, by their indexes. `None` where scripts are refused.
+    async fn claim_by_scripts(
+        &self,
+        asked: &[Asked<'_>],
+        together: &[bool],
+    ) -> Result<Option<(Vec<bool>, Vec<(usize, Value)>)>, BackendError> {
+        let Some(locked) = self.take_apart(asked, together).await? else { return Ok(None) };
+        let wants = |index: &usize| together[*index] || locked[*index] || asked[*index].forces();
+        let indexes: Vec<usize> = (0..asked.len()).filter(wants).collect();
+        let calls = indexes.iter().map(|&index| self.claiming(&asked[index])).collect();
+        let answers = self.run(calls).await?;
+        Ok(answers.map(|answers| (locked, indexes.into_iter().zip(answers).collect())))
+    }
+
+    /// Takes the locks that lie in other slots than their values; for each whether it
+    /// is held now. `None` where scripts are refused.
+    async fn take_apart(
+        &self,
+        asked: &[Asked<'_>],
+        together: &[bool],
+    ) -> Result<Option<Vec<bool>>, BackendError> {
+        let mut locked = vec![false; asked.len()];
+        let apart: Vec<usize> = (0..asked.len()).filter(|&index| !together[index]).collect();
+        let lease = self.lease_milliseconds().to_string();
+        let take = |&index: &usize| {
+            let Asked { lock, token, mode, .. } = &asked[index];
+            let arguments = [token.as_bytes(), lease.as_bytes(), whose(*mode).as_bytes()];
+            Call::new(&TAKE, &[lock], &arguments)
+        };
+        let calls: Vec<Call> = apart.iter().map(take).collect();
+        if calls.is_empty() {
+            return Ok(Some(locked));
+        }
+        let Some(answers) = self.run(calls).await? else { return Ok(None) };
+        for (index, answer) in apart.into_iter().zip(answers) {
+            locked[index] = answer == Value::Int(1);
+        }
+        Ok(Some(locked))
+    }
+
+    fn claiming(&self, asked: &Asked<'_>) -> Call {
+        let seen = match asked.mode {
+            ClaimMode::Create(seen) => in_words(seen),
+            ClaimMode::TakeOver | ClaimMode::Refresh => String::new(),
+        };
+        let (lease, life) = (self.lease_milliseconds(), self.mark_milliseconds());
+        let arguments = [&asked.token, &lease.to_string(), &life.to_string(), &seen];
+        let mut arguments: Vec<&[u8]> = arguments.iter().map(|text| text.as_bytes()).collect();
+        arguments.push(whose(asked.mode).as_bytes());
+        Call::new(&CLAIM, &self.keys_of(asked.key, &asked.mark, &asked.lock), &arguments)
+    }
+
+    /// A value whose header the script reads in another way than this library (anybody
+    /// can write one) is claimed by what the script reads, or the two would ask each
+    /// other for ever.
+    async fn claim_misread(
+        self: &Arc<Self>,
+        asked: Vec<Asked<'_>>,
+        claims: Vec<Claimed>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        let mut settled = Vec::with_capacity(claims.len());
+        for (asked, claim) in asked.into_iter().zip(claims) {
+            let is_same = |entry| !asked.mode.is_settled_by(Some(entry));
+            if !matches!(&claim, Claimed::Changed(entry) if is_same(entry)) {
+                settled.push(claim);
+                continue;
+            }
+            let again = Wanted::new(asked.key, ClaimMode::TakeOver);
+            settled.extend(Box::pin(self.claim(vec![again])).await?);
+        }
+        Ok(settled)
+    }
+
+    /// How long a mark stays that nobody takes away: it must not end before the
+    /// creation does.
+    pub(super) fn mark_milliseconds(&self) -> u64 {
+        let terms = self.options.terms;
+        let life = terms.longest_creation.saturating_add(terms.lease);
+        u64::try_from(life.max(Duration::from_secs(1)).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        changes: Vec<Commit<'_>>,
+    ) -> Result<Vec<bool>, BackendError> {
+        let mut bound = Vec::with_capacity(changes.len());
+        for Commit { key, entry, lease } in changes {
+            let claim = lease.into_inner::<Claim>();
+            let claim =
+                claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
+            let frame = entry.as_ref().map(super::frame).transpose()?;
+            bound.push(Bound { key, frame, claim });
+        }
+        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
+        let calls = bound.iter().map(|bound| self.committing(bound, &retention)).collect();
+        let Some(answers) = self.run(calls).await? else {
+            return self.commit_plainly(bound).await;
+        };
+        let mut apart = Vec::new();
+        for Bound { key, claim, .. } in &bound {
+            let grip = &claim.held.grip;
+            if !self.are_together(key, &grip.lock) {
+                apart.push(grip.releasing_lock());
+            }
+        }
+        // Only now: a waiter must find the value.
+        if !apart.is_empty() {
+            self.run(apart).await?;
+        }
+        bound.iter().for_each(|bound| bound.claim.held.is_over());
+        Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
+    }
+
+    fn committing(&self, bound: &Bound<'_>, retention: &str) -> Call {
+        let Bound { key, frame, claim } = bound;
+        let Grip { lock, token, .. } = &*claim.held.grip;
+        let removes = match claim.mode {
+            ClaimMode::Create(_) => "",
+            ClaimMode::TakeOver => "anyway",
+            ClaimMode::Refresh => "remove",
+        };
+        let frame = frame.as_deref().unwrap_or_default();
+        let arguments = [
+            token.as_bytes(),
+            frame,
+            retention.as_bytes(),
+            claim.state.as_bytes(),
+            removes.as_bytes(),
+        ];
+        Call::new(&COMMIT, &self.keys_of(key, &claim.mark, lock), &arguments)
+    }
+
+    /// Gives up claims, and locks without one.
+    pub(super) async fn give_back(&self, leases: Vec<Lease>) {
+        for lease in leases {
+            let held = match lease.into_inner::<Claim>() {
+                Ok(claim) => claim.held,
+                Err(lease) => match lease.into_inner::<Held>() {
+                    Ok(held) => held,
+                    Err(_) => continue,
+                },
+            };
+            // Dropped, it is released in the background.
+            if lease::Leases::release(self, &held.grip).await.is_ok() {
+                held.is_over();
+            }
+        }
+    }
+}
+
+/// An attempt to claim keys. Dropped before its answers were read, it releases what it
+/// may have locked.
+struct Attempt<'a, 'k> {
+    shared: &'a Arc<Shared>,
+    asked: &'a [Asked<'k>],
+}
+
+impl Attempt<'_, '_> {
+    fn ended(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// Only on the way to no answer: [`ended`](Attempt::ended) forgets it.
+impl Drop for Attempt<'_, '_> {
+    fn drop(&mut self) {
+        lease::give_up(self.shared, self.asked.iter().map(|asked| asked.grip(true)));
+    }
+}
+
+impl<'k> Asked<'k> {
+    fn new(shared: &Shared, wanted: &Wanted<'k>) -> Self {
+        let key = wanted.key;
+        let (lock, mark) = (shared.lock_key(key), mark_of(key));
+        Self { key, mode: wanted.mode, lock, mark, token: new_token() }
+    }
+
+    /// Is the key claimed even where another program holds its lock?
+    pub(super) fn forces(&self) -> bool {
+        self.mode == ClaimMode::TakeOver
+    }
+
+    pub(super) fn grip(&self, has_lock: bool) -> Grip {
+        let token = self.token.clone();
+        if has_lock {
+            Grip { lock: self.lock.clone(), token, mark: Some(self.mark.clone()) }
+        } else {
+            Grip { lock: self.mark.clone(), token, mark: None }
+        }
+    }
+
+    pub(super) fn won(&self, shared: &Arc<Shared>, has_lock: bool, state: String) -> Claimed {
+        let held = Held::new(shared, self.grip(has_lock));
+        let claim = Claim { held, mark: self.mark.clone(), mode: self.mode, state };
+        Claimed::Won(Lease::new(claim))
+    }
+
+    fn outcome(
+        &self,
+        shared: &Arc<Shared>,
+        has_lock: bool,
+        answer: Value,
+    ) -> Result<Claimed, BackendError> {
+        let Value::Array(parts) = answer else {
+            return Err(BackendError::other("protocol error: unexpected response to a claim"));
+        };
+        let mut parts = parts.into_iter();
+        Ok(match (parts.next(), parts.next()) {
+            (Some(Value::Int(1)), Some(Value::BulkString(state))) => {
+                self.won(shared, has_lock, String::from_utf8_lossy(&state).into_owned())
+            }
+            (Some(Value::Int(2)), Some(Value::BulkString(frame))) => {
+                // The lock may have been taken before.
+                if has_lock && !shared.are_together(self.key, &self.lock) {
+                    drop(Held::new(shared, self.grip(true)));
+                }
+                Claimed::Changed(Entry::from_frame(&frame.into()))
+            }
+            _ => Claimed::Held,
+        })
+    }
+}
+
+/// May a lock be taken from another creation?
+fn whose(mode: ClaimMode) -> &'static str {
+    if mode.takes_over() { "ours" } else { "" }
+}
+
+/// As the scripts have it.
+pub(super) fn in_words(seen: Seen) -> String {
+    match seen {
+        Seen::Nothing => "nothing".to_owned(),
+        Seen::Unreadable => "unreadable".to_owned(),
+        Seen::Created(ct) => ct.to_string(),
+    }
+}
+
+pub(super) fn is_mark(key: &str) -> bool {
+    key.starts_with("_mark{")
+}
+
+/// The key of the mark of `key`, which lies in the slot of that.
+pub(super) fn mark_of(key: &str) -> String {
+    let slot = slot::of(key);
+    let mark = mark_key(key);
+    if slot::of(&mark) == slot {
+        return mark;
+    }
+    // Braces of the key's own hide it: a number in braces that lies there stands for it.
+    let tag = (0..).find(|number: &u32| slot::of(&number.to_string()) == slot).unwrap_or(0);
+    format!("_mark{{{tag}}}{key}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_lies_in_the_slot_of_its_key_and_is_no_other_keys() {
+        let keys = ["k", "user:1", "a{b}c", "a{}b", "a}b", "}{", "{x", "{}", "", "a}b{c}", "x{y}}"];
+        let mut marks = std::collections::HashSet::new();
+        for key in keys {
+            let mark = mark_of(key);
+            assert_eq!(slot::of(&mark), slot::of(key), "{key}: {mark}");
+            assert!(is_mark(&mark) && marks.insert(mark));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Claims in plain commands, for servers that refuse scripts.
+//!
+//! Here a change does not end a lock, only the mark, and a new creation waits for the
+//! one that it has outdated. So a mark that is there while its lock is held is that of
+//! the holder, and a commit can need it within a transaction: `SET mark value XX`, then
+//! `RENAME mark key`, which fails where there is no mark. A lease that ends between the
+//! look at the lock and that is found out afterwards, and the value withdrawn.
+
+use std::sync::Arc;
+
+use redis::{Value, cmd};
+
+use super::Shared;
+use super::claims::{Asked, Bound, Change, in_words};
+use super::mutex::{Held, get};
+use super::wire::Batch;
+use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
+
+impl Shared {
+    /// First the marks, then the values.
+    pub(super) async fn change_plainly(&self, changes: &[Change<'_>]) -> Result<(), BackendError> {
+        let mut batch = Batch::new();
+        for Change { key, frame } in changes {
+            let mark = super::claims::mark_of(key);
+            batch.add(key, cmd("DEL").arg(mark).take());
+            batch.add(
+                key,
+                match frame {
+                    Some(frame) => self.set_command(key, frame),
+                    None => cmd("DEL").arg(key).take(),
+                },
+            );
+        }
+        self.send_changes(batch).await
+    }
+
+    /// Takes the locks, then puts the marks and reads the values.
+    pub(super) async fn claim_plainly(
+        self: &Arc<Self>,
+        asked: &[Asked<'_>],
+    ) -> Result<Vec<Claimed>, BackendError> {
+        let held = self.lock_plainly(asked).await?;
+        let is_claimed = |asked: &Asked<'_>, held: &Option<Held>| {
+            held.is_some() || asked.forces() || !self.options.locks
+        };
+        let mut look = Batch::new();
+        for (asked, held) in asked.iter().zip(&held) {
+            if is_claimed(asked, held) {
+                let mut mark = cmd("SET");
+                mark.arg(&asked.mark).arg(&asked.token).arg("PX").arg(self.mark_milliseconds());
+                look.add(asked.key, mark);
+                look.add(asked.key, get(asked.key));
+            }
+        }
+        let mut entries = Vec::new();
+        if !look.is_empty() {
+            // A key of another kind is an error among the answers.
+            let answers = self.link.send_all(&look).await?;
+            for answer in answers.into_iter().skip(1).step_by(2) {
+                entries.push(super::entry_of(&self.link, answer)?);
+            }
+        }
+        let mut entries = entries.into_iter();
+        let mut claims = Vec::with_capacity(asked.len());
+        for (asked, held) in asked.iter().zip(held) {
+            if !is_claimed(asked, &held) {
+                claims.push(Claimed::Held);
+                continue;
+            }
+            let entry = entries.next().flatten();
+            let state = in_words(Seen::of(entry.as_ref()));
+            claims.push(match entry {
+                // Dropping what is held releases it.
+                Some(entry) if asked.mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),
+                _ => {
+                    let has_lock = held.is_some();
+                    if let Some(held) = held {
+                        held.is_over();
+                    }
+                    asked.won(self, has_lock, state)
+                }
+            });
+        }
+        Ok(claims)
+    }
+
+    /// The locks that were taken, or could be taken from another creation.
+    async fn lock_plainly(
+        self: &Arc<Self>,
+        asked: &[Asked<'_>],
+    ) -> Result<Vec<Option<Held>>, BackendError> {
+        if !self.options.locks {
+            return Ok(asked.iter().map(|_| None).collect());
+        }
+        let mut take = Batch::new();
+        for Asked { lock, token, .. } in asked {
+            self.add_taking(&mut take, lock, token);
+        }
+        let taken = self.link.send_all_or_fail(&take).await?;
+        let mut held = Vec::with_capacity(asked.len());
+        for (asked, answers) in asked.iter().zip(taken.chunks_exact(2)) {
+            held.push(self.hold_plainly(asked, &answers[1]).await?);
+        }
+        Ok(held)
+    }
+
+    /// The lock, if it was taken, or can be taken from another creation.
+    async fn hold_plainly(
+        self: &Arc<Self>,
+        asked: &Asked<'_>,
+        holder: &Value,
+    ) -> Result<Option<Held>, BackendError> {
+        let Value::BulkString(holder) = holder else { return Ok(None) };
+        let is_ours = holder == asked.token.as_bytes();
+        let may_take = asked.mode.takes_over() && holder.starts_with(b"dogpile-");
+        if !is_ours && !may_take {
+            return Ok(None);
+        }
+        if !is_ours {
+            let mut take = cmd("SET");
+            take.arg(&asked.lock).arg(&asked.token).arg("PX").arg(self.lease_milliseconds());
+            self.link.send(&take).await?;
+        }
+        Ok(Some(Held::new(self, asked.grip(true))))
+    }
+
+    /// Looks whether lock and mark are there, stores by a transaction that needs the
+    /// mark, looks again, and releases.
+    pub(super) async fn commit_plainly(
+        self: &Arc<Self>,
+        bound: Vec<Bound<'_>>,
+    ) -> Result<Vec<bool>, BackendError> {
+        let mut made = Vec::with_capacity(bound.len());
+        for bound in bound {
+            let outcome = self.commit_one_plainly(&bound).await;
+            // Waiters of its own are woken by the release.
+            let released = crate::remote::lease::Leases::release(&**self, &bound.claim.held.grip);
+            if released.await.is_ok() {
+                bound.claim.held.is_over();
+            }
+            made.push(outcome);
+        }
+        made.into_iter().collect()
+    }
+
+    async fn commit_one_plainly(&self, bound: &Bound<'_>) -> Result<bool, BackendError> {
+        let Bound { key, frame, claim } = bound;
+        let grip = &claim.held.grip;
+        let mut look = Batch::new();
+        look.add(key, get(key)).add(key, get(&claim.mark)).add(&grip.lock, get(&grip.lock));
+        let mut answers = self.link.send_all(&look).await?.into_iter();
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+        let state = in_words(Seen::of(super::entry_of(&self.link, next())?.as_ref()));
+        let is_token = |answer: Result<Value, redis::RedisError>| matches!(answer, Ok(Value::BulkString(held)) if held == grip.token.as_bytes());
+        let (is_marked, is_locked) = (is_token(next()), is_token(next()));
+        let is_unchanged = state == claim.state;
+        let may_follow = is_unchanged || (claim.mode.takes_over() && state == "nothing");
+        if !(is_marked && is_locked && may_follow) {
+            if claim.mode == ClaimMode::Refresh && is_unchanged && state != "nothing" {
+                self.link.send(cmd("DEL").arg(key)).await?;
+            }
+            return Ok(false);
+        }
+        let Some(frame) = frame else {
+            self.change_plainly(&[Change { key, frame: None }]).await?;
+            return Ok(true);
+        };
+        let mut store = cmd("SET");
+        store.arg(&claim.mark).arg(&frame[..]).arg("XX");
+        if let Some(milliseconds) = self.storage_milliseconds() {
+            store.arg("PX").arg(milliseconds);
+        }
+        let rename = cmd("RENAME").arg(&claim.mark).arg(key).take();
+        let mut transaction = Batch::new();
+        transaction.add(key, store).add(key, rename);
+        let stored = self.link.send_transaction(&transaction).await?;
+        if !stored {
+            return Ok(false);
+        }
+        if self.is_held_by(&grip.lock, &grip.token).await? {
+            return Ok(true);
+        }
+        self.link.send(cmd("DEL").arg(key)).await?;
+        Ok(false)
+    }
+}
