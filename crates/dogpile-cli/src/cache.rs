@@ -1,11 +1,11 @@
 //! Which cache a command works on.
 
 use std::env;
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use dogpile::backend::AnyBackend;
 use dogpile::backend::inspect::Inspect;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::failure::Failure;
 
@@ -45,12 +45,10 @@ fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
 /// no cache is left as it is.
 pub(crate) fn open(location: &str) -> Result<AnyBackend, Failure> {
     // The library would move it aside, as a cache that was damaged.
-    match file_at(location).map(|path| (path, check_is_database(Path::new(path)))) {
-        Some((path, Err(error))) if error.kind() != ErrorKind::NotFound => {
-            Err(format!("`{path}`: {error}").into())
-        }
-        _ => Ok(dogpile::config::backend_at(location)?),
+    if let Some(path) = file_at(location) {
+        check_is_database(Path::new(path))?;
     }
+    Ok(dogpile::config::backend_at(location)?)
 }
 
 /// The backend at `location`, which must be there: looking into a file makes none.
@@ -72,16 +70,22 @@ fn file_at(location: &str) -> Option<&str> {
     }
 }
 
-/// An error for what does not begin as SQLite's files do. An empty one is a cache in which
+/// Returns an error for a file that SQLite does not know. An empty one is a cache in which
 /// nothing was stored yet.
-fn check_is_database(path: &Path) -> std::io::Result<()> {
-    const MAGIC: &[u8] = b"SQLite format 3\0";
-    let mut begin = Vec::new();
-    std::fs::File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
-    if begin.is_empty() || begin == MAGIC {
-        return Ok(());
+///
+/// SQLite itself is asked: if anybody else opened and closed the file, the process would lose
+/// the locks that it holds on it.
+fn check_is_database(path: &Path) -> Result<(), Failure> {
+    if std::fs::metadata(path).is_ok_and(|found| found.len() > 0) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let read = Connection::open_with_flags(path, flags)
+            .and_then(|file| file.query_row("PRAGMA application_id", [], |_| Ok(())));
+        if read.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::NotADatabase)) {
+            return Err(format!("`{}`: this is not a cache file", path.display()).into());
+        }
     }
-    Err(std::io::Error::other("this is no cache file"))
+    // The library says what else is wrong.
+    Ok(())
 }
 
 /// The way to look into `backend`.
@@ -90,4 +94,21 @@ pub(crate) fn inspect(backend: &AnyBackend) -> Result<&dyn Inspect, Failure> {
     backend
         .inspect()
         .ok_or_else(|| format!("the backend `{name}` cannot list what it holds").into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_a_file_leaves_its_locks() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("cache.db").display().to_string();
+        let cache = open(&path).unwrap();
+        pollster::block_on(cache.get("key")).unwrap();
+        let lockers = || dogpile_testkit::lockers(Path::new(&path));
+        assert!(!lockers().is_empty());
+        check_is_database(Path::new(&path)).unwrap();
+        assert!(!lockers().is_empty());
+    }
 }

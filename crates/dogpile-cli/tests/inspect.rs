@@ -191,7 +191,7 @@ fn what_is_no_cache_is_left_alone() {
             let says = String::from_utf8(output.stderr).unwrap();
             assert!(!output.status.success(), "{command}");
             assert!(
-                says.contains("no cache file") || says.contains("no file"),
+                says.contains("not a cache file") || says.contains("no file"),
                 "{command}: {says}"
             );
         }

@@ -13,6 +13,9 @@ use crate::plan::{Change, Disturb, KEYS, LATENCY, LEASE, Plan};
 use crate::random::Random;
 use crate::servers::{Servers, Stage};
 
+/// How long the workers work on after the last disturbance.
+const AFTER: Duration = Duration::from_secs(1);
+
 /// Disturbs a run until its time is over.
 pub(crate) struct Disturber<'p> {
     plan: &'p Plan,
@@ -41,6 +44,9 @@ impl<'p> Disturber<'p> {
         }
         if self.plan.disturb == Disturb::Slow {
             stage.set(Weather::Fair);
+        }
+        if self.plan.disturb.breaks_things() {
+            thread::sleep(AFTER);
         }
         Ok(())
     }

@@ -97,3 +97,9 @@ conformance!(file, async || {
     let open = || AnyBackend::new(File::open(&path).unwrap());
     Fixture::from(open()).with_peer(open())
 });
+
+conformance!(file_without_locks, async || {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance-without-locks.db");
+    let file = || File::builder(&path).creation_locks(false).open().unwrap();
+    Fixture::from(AnyBackend::new(file())).with_peer(AnyBackend::new(file()))
+});

@@ -1,12 +1,17 @@
 //! The file backend shared by processes: races, kills, and what Python reads
 //! and writes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use dogpile::backend::File;
 use dogpile::clock::epoch_seconds;
 use dogpile::{Config, Region};
 use dogpile_testkit::fleet::{self, Fleet, Race, Worker};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 fn fleet(directory: &TempDir) -> Fleet {
     let filename = directory.path().join("cache.db").display().to_string();
@@ -44,6 +49,54 @@ fn troubled_creators_have_one_successor() {
 fn overlapping_calls_create_each_key_once() {
     let directory = TempDir::new().unwrap();
     fleet::overlapping_calls_create_each_key_once(&fleet(&directory), "overlap");
+}
+
+/// Two handles on one file, as two processes have them, and a row that one of them changes
+/// while both create from it: nobody who asks after a change gets what was before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_given_what_was_before_a_change() {
+    const CHANGES: u64 = 300;
+    let directory = TempDir::new().unwrap();
+    let regions = [region(&directory), region(&directory)].map(Arc::new);
+    let [row, changed] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+    let mut readers = JoinSet::new();
+    for reader in 0..8 {
+        let (region, row, changed) = (regions[reader % 2].clone(), row.clone(), changed.clone());
+        readers.spawn(async move {
+            let mut created = 0;
+            while changed.load(Ordering::SeqCst) < CHANGES {
+                let least = changed.load(Ordering::SeqCst);
+                let creator = async || {
+                    created += 1;
+                    let value = row.load(Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(value % 3)).await;
+                    value
+                };
+                let value: u64 = region.get_or_create("row", creator).await;
+                assert!(value >= least, "{value} was read before change {least}");
+                tokio::task::yield_now().await;
+            }
+            created
+        });
+    }
+    for change in 1..=CHANGES {
+        row.store(change, Ordering::SeqCst);
+        match change % 3 {
+            0 => regions[0].set("row", &change).await.unwrap(),
+            1 => regions[0].delete("row").await.unwrap(),
+            _ => {
+                let creator = async || row.load(Ordering::SeqCst);
+                let _: u64 = regions[0].entry("row").refresh(creator).await;
+            }
+        }
+        changed.store(change, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(change % 2)).await;
+    }
+    let mut created = 0;
+    while let Some(count) = readers.join_next().await {
+        created += count.unwrap();
+    }
+    println!("{created} creations for {CHANGES} changes");
 }
 
 /// A thousand kills of writers at random moments: the file stays sound, and

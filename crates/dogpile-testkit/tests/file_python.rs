@@ -62,6 +62,58 @@ fn a_file_that_python_made_is_taken_over() {
     assert_eq!(run(&path, &["table", "get", "k"]), 5);
 }
 
+/// A peer that closes in order is not the last one while we have the file open: it leaves
+/// the log where it is, and what we write afterwards reaches everybody.
+#[test]
+fn a_peer_that_closes_takes_nothing_away() {
+    let (_directory, path) = place();
+    drop(region(&path));
+    let peers: &[&str] = if has_dbm_sqlite() { &["table", "region"] } else { &["table"] };
+    for peer in peers {
+        let (ours, second) = (region(&path), region(&path));
+        ours.blocking().set("k", &1).unwrap();
+        second.blocking().set("other", &1).unwrap();
+        for number in 2..5 {
+            run(&path, &[peer, "get", "k"]);
+            for suffix in ["-wal", "-shm"] {
+                let beside = path.with_file_name(format!("cache.db{suffix}"));
+                assert!(beside.exists(), "{peer} removed {}", beside.display());
+            }
+            ours.blocking().set("k", &number).unwrap();
+            assert_eq!(second.blocking().get::<u32>("k").unwrap(), Some(number), "after {peer}");
+            assert_eq!(run(&path, &["table", "get", "k"]), number, "after {peer}");
+        }
+        second.blocking().delete("k").unwrap();
+        assert_eq!(run(&path, &["table", "get", "k"]), Value::Null, "after {peer}");
+        assert_eq!(region(&path).blocking().get::<u32>("k").unwrap(), None, "after {peer}");
+    }
+}
+
+/// What Python changes while we create stays changed.
+#[test]
+fn what_python_changes_is_not_overwritten_by_what_was_created_before() {
+    let (_directory, path) = place();
+    let region = region(&path);
+    let cache = region.blocking();
+    let peers: &[&str] = if has_dbm_sqlite() { &["table", "region"] } else { &["table"] };
+    for peer in peers {
+        let [cold, set, deleted] = ["cold", "set", "deleted"].map(|name| format!("{peer} {name}"));
+        let ours: u32 = cache.get_or_create(&cold, || {
+            run(&path, &[peer, "set", &cold, "2"]);
+            1
+        });
+        assert_eq!((ours, cache.get::<u32>(&cold).unwrap()), (1, Some(2)), "{cold}");
+        for (key, change, left) in [(&set, "set", Some(2)), (&deleted, "delete", None)] {
+            cache.set(key, &0).unwrap();
+            let ours: u32 = cache.entry(key).refresh(|| {
+                run(&path, &[peer, change, key, "2"]);
+                1
+            });
+            assert_eq!((ours, cache.get::<u32>(key).unwrap()), (1, left), "{key}");
+        }
+    }
+}
+
 #[test]
 fn dogpile_cache_reads_and_writes_the_same_file() {
     if !has_dbm_sqlite() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dogpile::backend::inspect::Inspect;
-use dogpile::backend::{Backend, Damage, FaultKind, File};
+use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, FaultKind, File, Wanted};
 use dogpile::config::Settings;
 use dogpile::lock::Mutex;
 use dogpile::value::{Entry, Payload};
@@ -211,6 +211,47 @@ fn another_programs_database_is_left_alone() {
     }
 }
 
+/// The tables of the version before: without creations.
+const VERSION_1: &str = "
+    CREATE TABLE Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL);
+    CREATE TABLE dogpile_size (id INTEGER PRIMARY KEY, entries INTEGER, bytes INTEGER);
+    INSERT INTO Dict VALUES (x'6b', CAST('{\"ct\": 1.0, \"v\": 2}|before' AS BLOB));
+    INSERT INTO dogpile_size SELECT 1, 1, length(value) + 34 FROM Dict;
+    CREATE TRIGGER dogpile_deleted AFTER DELETE ON Dict BEGIN
+        UPDATE dogpile_size SET entries = entries - 1;
+    END;
+    PRAGMA application_id = 1685022576; PRAGMA user_version = 1; PRAGMA journal_mode = WAL;";
+
+#[tokio::test]
+async fn a_file_of_the_version_before_is_upgraded() {
+    let (_directory, path) = place();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    let (file, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    let version = || connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    assert_eq!(version(), Ok(2));
+    assert_eq!(payload(&file, "k").await.unwrap(), b"before");
+    let claim = async |key| {
+        let mut claims = file.claim(vec![Wanted::new(key, ClaimMode::TakeOver)]).await.unwrap();
+        let Some(Claimed::Won(lease)) = claims.pop() else { panic!("{claims:?}") };
+        lease
+    };
+    let commit = async |key, lease| {
+        let entry = Some(entry(b"created", 2.0));
+        file.commit(vec![Commit { key, entry, lease }]).await.unwrap()
+    };
+    let lease = claim("k").await;
+    // A process of that version, which has the file open still.
+    connection.execute("DELETE FROM Dict WHERE key = x'6b'", []).unwrap();
+    assert_eq!(commit("k", lease).await, [false]);
+    let lease = claim("k").await;
+    assert_eq!(commit("k", lease).await, [true]);
+    assert_eq!(payload(&other, "k").await.unwrap(), b"created");
+    connection.execute_batch("PRAGMA user_version = 3").unwrap();
+    let fault = File::open(&path).unwrap_err();
+    assert!(fault.to_string().contains("newer version"), "{fault}");
+}
+
 #[test]
 fn places_where_no_file_can_be_are_clear_errors() {
     let (directory, _) = place();
@@ -231,6 +272,51 @@ async fn a_deleted_file_is_begun_anew() {
     assert_eq!(payload(&file, "k").await, None, "it went with the file");
     assert!(path.exists());
     assert!(payload(&File::open(&path).unwrap(), "other").await.is_some());
+}
+
+/// A process that works with a file holds SQLite's locks on it, or the next peer that
+/// closes takes itself for the last one and removes the log from under it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_in_use_is_locked_whatever_else_is_opened() {
+    let (_directory, path) = place();
+    filled(&path).await;
+    let index = path.with_file_name("cache.db-shm");
+    // The thread that filled it may take a moment to end.
+    wait_until(|| !index.exists());
+    let assert_locked = |when: &str| {
+        for file in [&path, &index] {
+            let lockers = dogpile_testkit::lockers(file);
+            assert!(lockers.contains(&std::process::id()), "{when}: {}", file.display());
+        }
+    };
+    let file = File::open(&path).unwrap();
+    assert!(payload(&file, "key-1").await.is_some());
+    assert_locked("read");
+    file.set("key-1", entry(b"2", 2.0)).await.unwrap();
+    assert_locked("written");
+    let other = File::open(&path).unwrap();
+    assert_locked("opened again");
+    other.set("key-2", entry(b"2", 2.0)).await.unwrap();
+    drop(other);
+    drop(Connection::open(&path).unwrap());
+    assert_locked("the other was dropped");
+    assert_eq!(payload(&file, "key-2").await.unwrap(), b"2");
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let itself = path.with_file_name(format!("cache.db{suffix}"));
+        let fault = File::builder(&path).lock_file(&itself).open().unwrap_err();
+        assert!(fault.to_string().contains("not a lock file"), "{fault}");
+    }
+    assert_locked("a lock file was refused");
+}
+
+#[cfg(target_os = "linux")]
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not come to that");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A disk that is full: an error for who stores, and the application goes on.

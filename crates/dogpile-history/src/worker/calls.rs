@@ -59,9 +59,9 @@ impl Worker {
         key % self.job.workers == self.job.index
     }
 
-    /// Waits for the right to change `key`.
-    pub(super) async fn changing(&self, key: usize) -> MutexGuard<'_, ()> {
-        self.changing[key].lock().await
+    /// Takes the right to change `key`, unless another task has it.
+    pub(super) fn try_changing(&self, key: usize) -> Option<MutexGuard<'_, ()>> {
+        self.changing[key].try_lock().ok()
     }
 
     pub(super) async fn get(&self, key: usize) {

@@ -20,6 +20,8 @@ const DROPPED: u64 = 30;
 const LATEST: u64 = 10;
 /// The longest pause between two calls, in milliseconds.
 const PAUSE: u64 = 3;
+/// For how many milliseconds at most a changed key is left alone by its owner.
+const REST: u64 = 40;
 /// For so long there are changes, and then for so long none, so that a value which a change
 /// has not reached is seen to stay.
 const PHASES: [u64; 2] = [300 * MILLISECOND, 500 * MILLISECOND];
@@ -72,7 +74,7 @@ fn is_quiet(worker: &Worker) -> bool {
 
 /// Changes need a creation now and then that they can meet, so values get old soon.
 fn young(takes: Duration) -> Duration {
-    CREATION + 4 * takes
+    CREATION / 2 + takes
 }
 
 /// Two to four keys, `first` among them.
@@ -105,16 +107,16 @@ async fn change(
     let Some(&key) = own.get(random.index(own.len().max(1))) else { return Ok(()) };
     let both = matches!(change, Change::Delete | Change::Set) && random.percent(25);
     let keys = if both { own } else { vec![key] };
-    // In the order of the keys, so that two who want several do not wait for each other.
-    let mut rights = Vec::with_capacity(keys.len());
-    for &key in &keys {
-        rights.push(worker.changing(key).await);
-    }
+    let rights: Option<Vec<_>> = keys.iter().map(|key| worker.try_changing(*key)).collect();
+    let Some(_rights) = rights else { return Ok(()) };
     match change {
         Change::Delete => worker.delete(&keys).await,
         Change::Set => worker.set(&keys).await,
         Change::Refresh => worker.refresh(key, takes).await,
         Change::InvalidateSoft => worker.invalidate(&keys, Mode::Soft).await,
         _ => worker.invalidate(&keys, Mode::Hard).await,
-    }
+    }?;
+    // Between two changes of a key there is time for creations to begin.
+    tokio::time::sleep(random.duration(0, REST)).await;
+    Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) fn plan(backend: Backend, change: Change) -> Plan {
 /// A disturbed run: time for two or three disturbances, and what follows from them.
 #[allow(dead_code, reason = "not every test disturbs")]
 pub(crate) fn disturbed(backend: Backend, change: Change, disturb: Disturb) -> Plan {
-    let lasts = Duration::from_millis(3_200);
+    let lasts = Duration::from_millis(2_500);
     Plan { disturb, lasts, ..plan(backend, change) }
 }
 

@@ -1,4 +1,4 @@
-"""Reads and writes a cache file as Python does: `cache_file.py FILE HOW get|set KEY [JSON]`.
+"""Reads and writes a cache file as Python does: `cache_file.py FILE HOW get|set|delete KEY [JSON]`.
 
 HOW is `region` for dogpile.cache.dbm (CPython 3.13 and later), or `table` for
 the plain table that the standard library's dbm.sqlite3 keeps.
@@ -43,11 +43,20 @@ def set_by_table(filename, key, value):
         )
 
 
+def delete_by_table(filename, key):
+    with sqlite3.connect(filename) as connection:
+        connection.execute("DELETE FROM Dict WHERE key = CAST(? AS BLOB)", (key,))
+
+
 filename, how, command, key, *value = sys.argv[1:]
 if command == "set" and how == "table":
     set_by_table(filename, key, json.loads(value[0]))
 elif command == "set":
     region(filename).set(key, json.loads(value[0]))
+elif command == "delete" and how == "table":
+    delete_by_table(filename, key)
+elif command == "delete":
+    region(filename).delete(key)
 elif how == "table":
     print(json.dumps(get_by_table(filename, key)))
 else:

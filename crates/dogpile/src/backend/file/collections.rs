@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::database::{self, Trouble};
-use super::writer::keep_within;
+use super::worker::keep_within;
 use super::{Change, File, Options};
 use crate::backend::{
     Backend, BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,

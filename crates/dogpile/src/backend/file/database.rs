@@ -1,76 +1,14 @@
-//! The SQLite database: how it is opened and checked, its tables, and what is
-//! asked of them. Everything here blocks.
-//!
-//! Values are in the table that CPython's `dbm.sqlite3` uses, so Python reads
-//! what we write and the other way round. Its implicit `rowid` grows with every
-//! store, which makes it the order of creation. Beside it, `dogpile_size` has
-//! one row with what the entries take, kept true by triggers, whoever writes.
+//! What is asked of the SQLite database. Everything here blocks.
 
 use std::ffi::c_int;
-use std::fs;
-use std::io::{ErrorKind, Read};
-use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::schema;
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::value::{Entry, MAX_HEADER};
-
-/// Marks a file as ours: "dogp".
-const APPLICATION_ID: i32 = 0x646f_6770;
-/// The version of our tables.
-const SCHEMA_VERSION: i32 = 1;
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
-
-/// What an entry takes in the file, nearly: its key is in the table and in its
-/// index.
-macro_rules! cost {
-    ($row:literal) => {
-        concat!("(2 * length(", $row, "key) + length(", $row, "value) + 32)")
-    };
-}
-
-/// The same for an entry that is not stored yet.
-pub(super) fn cost(key: &str, frame: &Bytes) -> u64 {
-    2 * key.len() as u64 + frame.len() as u64 + 32
-}
-
-const TABLES: &str = concat!(
-    "CREATE TABLE IF NOT EXISTS Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL);
-     CREATE TABLE IF NOT EXISTS dogpile_size (
-         id INTEGER PRIMARY KEY CHECK (id = 1),
-         entries INTEGER NOT NULL,
-         bytes INTEGER NOT NULL
-     );
-     INSERT OR IGNORE INTO dogpile_size
-         SELECT 1, count(*), coalesce(sum(",
-    cost!(""),
-    "), 0) FROM Dict;
-     CREATE TRIGGER IF NOT EXISTS dogpile_inserted BEFORE INSERT ON Dict BEGIN
-         UPDATE dogpile_size SET
-             entries = entries + 1 - (SELECT count(*) FROM Dict WHERE key = NEW.key),
-             bytes = bytes + ",
-    cost!("NEW."),
-    " - coalesce((SELECT ",
-    cost!(""),
-    " FROM Dict WHERE key = NEW.key), 0);
-     END;
-     CREATE TRIGGER IF NOT EXISTS dogpile_deleted AFTER DELETE ON Dict BEGIN
-         UPDATE dogpile_size SET entries = entries - 1, bytes = bytes - ",
-    cost!("OLD."),
-    ";
-     END;
-     CREATE TRIGGER IF NOT EXISTS dogpile_updated AFTER UPDATE ON Dict BEGIN
-         UPDATE dogpile_size SET bytes = bytes + ",
-    cost!("NEW."),
-    " - ",
-    cost!("OLD."),
-    ";
-     END;"
-);
 
 /// Why the database did not do what it was asked.
 #[derive(Debug)]
@@ -120,153 +58,10 @@ pub(super) struct Size {
     pub(super) bytes: u64,
 }
 
-/// How long set-up goes on trying while other processes do the same.
-const SETUP_TRIES: u32 = 200;
-const SETUP_PAUSE: Duration = Duration::from_millis(10);
-
-/// Opens the file at `path`, makes it if there is none, and adds our tables
-/// to one that Python made.
-pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Trouble> {
-    check_header(path)?;
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    connection.busy_timeout(busy_timeout)?;
-    for _ in 0..SETUP_TRIES {
-        match set_up(&connection) {
-            // Switching to WAL does not wait by itself.
-            Err(Trouble::Busy) => std::thread::sleep(SETUP_PAUSE),
-            other => return other.map(|()| connection),
-        }
-    }
-    Err(Trouble::Busy)
-}
-
-/// A connection for reading. It never waits: what is busy is asked of the
-/// writer.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, Trouble> {
-    let connection = connect(path, OpenFlags::empty())?;
-    connection.busy_timeout(Duration::ZERO)?;
-    Ok(connection)
-}
-
-/// A reading connection to a file that needs no set-up; `None` if it does.
-pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, Trouble> {
-    if check_header(path)? == Header::Absent {
-        return Ok(None);
-    }
-    let connection = open_reader(path)?;
-    Ok(is_set_up(&connection)?.then_some(connection))
-}
-
-fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Trouble> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
-    Ok(connection)
-}
-
-/// A file that is there must be a regular one; if there is none, its directory
-/// must be there.
-pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
-    let problem = match fs::metadata(path) {
-        Ok(found) if found.is_file() => return Ok(()),
-        Ok(_) => format!("`{}` is not a regular file", path.display()),
-        Err(error) if error.kind() == ErrorKind::NotFound => match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-                format!("there is no directory `{}`: make it first", parent.display())
-            }
-            _ => return Ok(()),
-        },
-        Err(error) => format!("`{}`: {error}", path.display()),
-    };
-    Err(BackendError::unavailable(problem))
-}
-
-#[derive(PartialEq, Eq)]
-enum Header {
-    /// There is no file, or an empty one.
-    Absent,
-    Good,
-}
-
-/// A file that is there must be empty or begin as SQLite's do.
-fn check_header(path: &Path) -> Result<Header, Trouble> {
-    check_path(path).map_err(Trouble::Fault)?;
-    let mut header = Vec::new();
-    match fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut header)) {
-        Ok(0) => Ok(Header::Absent),
-        Ok(_) if header == SQLITE_MAGIC => Ok(Header::Good),
-        Ok(_) => Err(Trouble::Damaged("it does not begin as a SQLite database does".to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Header::Absent),
-        Err(error) => {
-            let message = format!("`{}` cannot be read: {error}", path.display());
-            Err(Trouble::Fault(BackendError::unavailable(message)))
-        }
-    }
-}
-
-fn set_up(connection: &Connection) -> Result<(), Trouble> {
-    let ready = is_set_up(connection)?;
-    if !ready {
-        refuse_foreign(connection)?;
-    }
-    connection
-        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;")?;
-    if ready {
-        return Ok(());
-    }
-    // Has an effect only while the file is empty.
-    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;")?;
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let made = connection.execute_batch(&format!(
-        "{TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    ));
-    end(connection, made.map_err(Trouble::from))
-}
-
-/// Are our tables there, as this version makes them?
-fn is_set_up(connection: &Connection) -> Result<bool, Trouble> {
-    if pragma::<i32>(connection, "application_id")? != APPLICATION_ID {
-        return Ok(false);
-    }
-    let version: i32 = pragma(connection, "user_version")?;
-    if version > SCHEMA_VERSION {
-        let message = "the cache file was made by a newer version of dogpile";
-        return Err(Trouble::Fault(BackendError::other(message)));
-    }
-    Ok(version == SCHEMA_VERSION)
-}
-
-/// A database of another program's is left alone.
-fn refuse_foreign(connection: &Connection) -> Result<(), Trouble> {
-    let application_id: i32 = pragma(connection, "application_id")?;
-    let refuse = |what: String| {
-        let message = format!(
-            "the file is another program's SQLite database ({what}): give the cache a file of its own"
-        );
-        Err(Trouble::Fault(BackendError::other(message)))
-    };
-    if application_id != 0 && application_id != APPLICATION_ID {
-        return refuse(format!("its application id is {application_id}"));
-    }
-    let mut statement = connection.prepare(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-    )?;
-    let tables: Vec<String> =
-        statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if let Some(table) = tables.iter().find(|name| *name != "Dict" && *name != "dogpile_size") {
-        return refuse(format!("it has a table `{table}`"));
-    }
-    let mut statement = connection.prepare("SELECT name FROM pragma_table_info('Dict')")?;
-    let columns: Vec<String> =
-        statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if !columns.is_empty() && columns != ["key", "value"] {
-        return refuse(format!("its table `Dict` has the columns {}", columns.join(", ")));
-    }
-    Ok(())
-}
-
-fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T, Trouble> {
+pub(super) fn pragma<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> Result<T, Trouble> {
     Ok(connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
 }
 
@@ -301,6 +96,16 @@ pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<Entry>, T
         _ => Bytes::new(),
     };
     Ok(Some(Entry::from_frame(&frame)))
+}
+
+/// What is stored under `key`, as far as its header goes.
+pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
+    let sql = "SELECT CAST(substr(value, 1, ?2) AS BLOB) FROM Dict WHERE key = ?1";
+    let most = i64::try_from(MAX_HEADER + 1).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(sql)?;
+    let head = statement.query_row(params![key.as_bytes(), most], |row| row.get(0));
+    let head: Option<Vec<u8>> = head.optional()?;
+    Ok(head.map(|head| Entry::from_frame(&head.into())))
 }
 
 /// What tells one value of a key from the next: its row, and the beginning of
@@ -346,7 +151,8 @@ pub(super) fn delete(connection: &Connection, key: &str) -> Result<(), Trouble> 
 
 pub(super) fn clear(connection: &Connection) -> Result<(), Trouble> {
     connection.execute_batch(
-        "DELETE FROM Dict; UPDATE dogpile_size SET entries = 0, bytes = 0 WHERE id = 1;",
+        "DELETE FROM Dict; DELETE FROM dogpile_creations;
+         UPDATE dogpile_size SET entries = 0, bytes = 0 WHERE id = 1;",
     )?;
     Ok(())
 }
@@ -362,12 +168,7 @@ pub(super) fn size(connection: &Connection) -> Result<Size, Trouble> {
 
 /// Counts again: numbers that anybody can write to are believed only so far.
 pub(super) fn recount(connection: &Connection) -> Result<(), Trouble> {
-    let sql = concat!(
-        "REPLACE INTO dogpile_size SELECT 1, count(*), coalesce(sum(",
-        cost!(""),
-        "), 0) FROM Dict"
-    );
-    connection.execute(sql, [])?;
+    connection.execute(schema::RECOUNT, [])?;
     Ok(())
 }
 

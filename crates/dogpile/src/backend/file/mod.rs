@@ -1,20 +1,29 @@
 //! The file backend: values in one SQLite file, shared by the processes of a
 //! machine, no server (contract 7, Python's `dbm`).
 //!
-//! - `database`: the SQLite database, and everything that is said in SQL;
+//! - `schema`: how the SQLite database is opened and checked, and its tables;
+//! - `database`: what is asked of it;
 //! - `place`: the path, and whether its file is still the one opened;
-//! - `readers`, `writer`: the connections;
+//! - `readers`: the connections for reading;
+//! - `writer`, `worker`: the way to the thread that writes, and what that does;
+//! - `joint`: what shares a transaction of that thread's;
+//! - `creations`, `claims`: keys that are being created, until somebody changes them;
 //! - `watcher`: being told of changes by other processes;
 //! - `collections`: whole tables, in parts;
 //! - `locks`: the creation locks between processes.
 
+mod claims;
 #[cfg(feature = "collections")]
 mod collections;
+mod creations;
 mod database;
+mod joint;
 mod locks;
 mod place;
 mod readers;
+mod schema;
 mod watcher;
+mod worker;
 mod writer;
 
 use std::fmt;
@@ -25,16 +34,17 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
-use super::{Backend, BackendError, Changed, KeepsBytes, Watch};
+use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::clock::{Clock, SystemClock};
-use crate::lock::AnyMutex;
+use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
 use database::Trouble;
+use joint::Change;
 use locks::Locks;
 use place::{Place, with_suffix};
 use readers::Readers;
 use watcher::Watcher;
-use writer::{Change, Writer};
+use writer::Writer;
 
 /// One SQLite file, shared by all processes that open it. Clones share it.
 ///
@@ -54,6 +64,10 @@ use writer::{Change, Writer};
 /// kernel owns it, so that a killed creator frees it at once. A creator that
 /// hangs holds it until its process ends: bound that with a
 /// [wait limit](crate::Config::wait_limit).
+///
+/// A **change** of a key ends the creation that is going on, in whichever process: what it
+/// creates is not stored. That holds for changes by other programs too (Python, `sqlite3`),
+/// except for one that SQLite tells nobody of: deleting a key under which nothing is stored.
 ///
 /// **Reads** take microseconds on the caller's thread and never wait for
 /// writers. **Writes** happen on a thread of the backend's; what comes while it
@@ -210,7 +224,7 @@ impl FileBuilder {
     }
 
     /// Where the lock file is: the path of the cache with `.lock` after it by
-    /// default. All who share the cache must name the same.
+    /// default. All who share the cache must name the same. It cannot be the cache itself.
     pub fn lock_file(mut self, path: impl AsRef<Path>) -> Self {
         self.lock_file = Some(path.as_ref().to_owned());
         self
@@ -233,8 +247,12 @@ impl FileBuilder {
     pub fn open(self) -> Result<File, BackendError> {
         let options = Arc::new(self.options);
         let place = Arc::new(Place::new(&self.path));
-        database::check_path(&self.path)?;
+        schema::check_path(&self.path)?;
         let lock_file = self.lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
+        if place.is_sqlites(&lock_file) {
+            let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
+            return Err(BackendError::unavailable(message));
+        }
         let locks = Locks::open(&lock_file)?;
         let writer = Writer::new(options.clone(), place.clone(), locks.clone());
         let readers = Readers::new(place.clone());
@@ -266,7 +284,7 @@ impl File {
         let frame = entry
             .to_frame()
             .ok_or_else(|| BackendError::refused("a file keeps bytes, not objects"))?;
-        let (cost, most) = (database::cost(key, &frame), self.0.options.max_bytes);
+        let (cost, most) = (schema::cost(key, &frame), self.0.options.max_bytes);
         if cost > most {
             return Err(BackendError::refused(format!(
                 "the entry takes {cost} bytes, the whole cache file may take {most}: raise `max_bytes`"
@@ -300,7 +318,7 @@ impl Backend for File {
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
         let change = self.frame(key, &entry)?;
-        self.0.writer.write(vec![change]).await
+        self.0.writer.join(vec![change]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
@@ -324,17 +342,37 @@ impl Backend for File {
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
         let changes = entries.iter().map(|(key, entry)| self.frame(key, entry));
-        let changes = changes.collect::<Result<_, _>>()?;
-        self.0.writer.write(changes).await
+        let changes = changes.collect::<Result<Vec<_>, _>>()?;
+        self.0.writer.join(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let changes = keys.iter().map(|&key| Change::Delete { key: key.into() }).collect();
-        self.0.writer.write(changes).await
+        let changes: Vec<_> = keys.iter().map(|&key| Change::Delete { key: key.into() }).collect();
+        self.0.writer.join(changes).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
         self.0.options.creation_locks.then(|| AnyMutex::new(self.0.locks.clone()))
+    }
+
+    fn orders_changes(&self) -> bool {
+        true
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        self.claim_keys(keys).await
+    }
+
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        self.commit_claims(changes).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) {
+        self.release_claims(leases).await;
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::database::Trouble;
 use crate::sync::Mutex;
 
 /// A file's identity, whatever it is called.
@@ -32,21 +33,51 @@ impl Place {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The file now at the path, if there is one, is about to be opened.
-    pub(super) fn about_to_open(&self) {
-        *self.opened.lock() = identity(&self.path);
-    }
-
-    /// The file now at the path is the one that is worked with.
-    pub(super) fn opened_now(&self) {
-        *self.opened.lock() = identity(&self.path);
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// Opens the file at the path with `open`, and notes which one it was.
+    ///
+    /// The path can come to lead to another file at any moment, so what was opened is known
+    /// only if the same file was there before and after it. A file that `open` has just made
+    /// is therefore opened a second time.
+    pub(super) fn open<T>(
+        &self,
+        mut open: impl FnMut(&Path) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        // Held until the file is opened again: SQLite clears up after its last connection.
+        let mut made = None;
+        let found = if let Some(found) = identity(&self.path) {
+            found
+        } else {
+            made = Some(open(&self.path)?);
+            identity(&self.path).ok_or(Trouble::Replaced)?
+        };
+        let opened = open(&self.path);
+        drop(made);
+        match opened {
+            Ok(_) if identity(&self.path) != Some(found) => Err(Trouble::Replaced),
+            // Who is to move a damaged file aside must know which one it is.
+            Ok(_) | Err(Trouble::Damaged(_)) => {
+                *self.opened.lock() = Some(found);
+                self.generation.fetch_add(1, Ordering::AcqRel);
+                opened
+            }
+            Err(_) => opened,
+        }
     }
 
     /// Is the file that was opened still at the path?
     pub(super) fn is_current(&self) -> bool {
         let opened = *self.opened.lock();
-        opened == identity(&self.path)
+        opened.is_some() && opened == identity(&self.path)
+    }
+
+    /// Is `path` the database, or a file that SQLite keeps beside it? Nobody but SQLite
+    /// may open these: closing them would drop its locks.
+    pub(super) fn is_sqlites(&self, path: &Path) -> bool {
+        ["", "-wal", "-shm", "-journal"].iter().any(|suffix| {
+            let own = with_suffix(&self.path, suffix);
+            let same_name = std::path::absolute(&own).ok() == std::path::absolute(path).ok();
+            same_name || cfg!(unix) && identity(path).is_some_and(|it| identity(&own) == Some(it))
+        })
     }
 
     /// Renames the file and what belongs to it, so that a new one can begin;
@@ -87,4 +118,68 @@ fn identity(path: &Path) -> Option<Identity> {
 #[cfg(not(unix))]
 fn identity(_path: &Path) -> Option<Identity> {
     Some(Identity(0, 0))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Place) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let place = Place::new(&directory.path().join("cache.db"));
+        (directory, place)
+    }
+
+    /// As another process does that moves a damaged file aside and begins a new one.
+    fn replace(path: &Path) {
+        // The one before is kept: a file system may give its number to the next.
+        fs::rename(path, with_suffix(path, ".before")).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_while_it_is_opened_is_not_taken_for_the_new_one() {
+        let (_directory, place) = place();
+        fs::write(&place.path, "").unwrap();
+        let opened = place.open(|path| {
+            replace(path);
+            Ok(())
+        });
+        assert!(matches!(opened, Err(Trouble::Replaced)), "{opened:?}");
+        assert!(!place.is_current());
+        place.open(|_| Ok(())).unwrap();
+        assert!(place.is_current());
+    }
+
+    #[test]
+    fn a_file_that_was_just_made_is_looked_at_twice() {
+        let (_directory, place) = place();
+        let mut before = Vec::new();
+        place
+            .open(|path| {
+                before.push(identity(path));
+                if before.len() == 1 {
+                    fs::write(path, "").unwrap();
+                    replace(path);
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(before, [None, identity(&place.path)]);
+        assert!(place.is_current());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_changes_nothing() {
+        let (_directory, place) = place();
+        fs::write(&place.path, "").unwrap();
+        place.open(|_| Ok(())).unwrap();
+        let generation = place.generation();
+        replace(&place.path);
+        place.open(|_| Err::<(), _>(Trouble::Busy)).unwrap_err();
+        assert!(!place.is_current(), "what was opened before is not at the path any more");
+        place.open(|_| Err::<(), _>(Trouble::Damaged("so".to_owned()))).unwrap_err();
+        assert!(place.is_current(), "the damaged one may be moved aside");
+        assert!(place.generation() > generation);
+    }
 }

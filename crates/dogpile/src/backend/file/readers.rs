@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::database::{self, Trouble};
 use super::place::Place;
+use super::schema;
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
 use crate::sync::Mutex;
@@ -46,10 +47,8 @@ impl Readers {
     /// Is there a file, sound and ours? Then its first connection is idle now;
     /// otherwise the writer has work to do.
     pub(super) fn find_ready(&self) -> Result<bool, BackendError> {
-        self.place.about_to_open();
-        match database::open_ready(&self.place.path) {
+        match self.place.open(schema::open_ready) {
             Ok(Some(connection)) => {
-                self.place.opened_now();
                 self.idle.lock().push((self.place.generation(), connection));
                 Ok(true)
             }
@@ -82,9 +81,17 @@ impl Readers {
         drop(idle);
         let connection = match found {
             Some((_, connection)) => connection,
-            None => database::open_reader(&self.place.path)?,
+            None => self.open()?,
         };
         Ok(Reader { readers: self, generation, connection: Some(connection) })
+    }
+}
+
+impl Readers {
+    fn open(&self) -> Result<Connection, Trouble> {
+        let opened = schema::open_reader(&self.place.path);
+        // It may be another file than the writer's, or none.
+        if self.place.is_current() { opened } else { Err(Trouble::Replaced) }
     }
 }
 

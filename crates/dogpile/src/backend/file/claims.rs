@@ -1,0 +1,216 @@
+//! Claims to keys, as the library asks for them: the lock of the key, and a token that
+//! ends with any change of it.
+//!
+//! Locks travel with what is asked of the writer and are given up only afterwards. So a
+//! caller who does not wait for the answer frees no key that is still being claimed or
+//! stored under.
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use super::File;
+use super::creations::{self, Claim, Token, Won};
+use super::database::{Mark, Trouble};
+use super::joint::{Change, Step};
+use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Wanted};
+use crate::lock::{Lease, Mutex};
+use crate::token::new_token;
+use crate::value::Entry;
+
+/// A claim that was won; it is in the [`Lease`].
+struct Held {
+    key: Box<str>,
+    token: Token,
+    /// May the token be taken away if nothing is stored? Not one that another creation
+    /// may share.
+    is_alone: bool,
+    mode: ClaimMode,
+    replaces: Option<Mark>,
+    _lock: Option<Lease>,
+}
+
+/// Keys that are being claimed.
+struct Claiming(Vec<Asked>);
+
+enum Asked {
+    /// Somebody else has the lock.
+    Locked,
+    /// There was another value already.
+    Changed(Entry),
+    Key(Attempt),
+}
+
+struct Attempt {
+    key: Box<str>,
+    mode: ClaimMode,
+    lock: Option<Lease>,
+    token: Token,
+    claim: Option<Claim>,
+}
+
+impl Step for Claiming {
+    type Done = Vec<Claimed>;
+
+    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble> {
+        for asked in &mut self.0 {
+            if let Asked::Key(Attempt { key, mode, token, claim, .. }) = asked {
+                *claim = Some(creations::claim(connection, key, token, *mode)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn done(self) -> Vec<Claimed> {
+        self.0.into_iter().map(Asked::done).collect()
+    }
+}
+
+impl Asked {
+    fn done(self) -> Claimed {
+        let Attempt { key, mode, lock, claim, .. } = match self {
+            Self::Key(attempt) => attempt,
+            Self::Changed(entry) => return Claimed::Changed(entry),
+            Self::Locked => return Claimed::Held,
+        };
+        match claim {
+            Some(Claim::Won(Won { token, is_own, replaces })) => {
+                let is_alone = is_own && lock.is_some();
+                let held = Held { key, token, is_alone, mode, replaces, _lock: lock };
+                Claimed::Won(Lease::new(held))
+            }
+            Some(Claim::Changed(entry)) => Claimed::Changed(entry),
+            None => Claimed::Held,
+        }
+    }
+}
+
+/// Claims that are being given up, with what is to be stored under them.
+struct Committing(Vec<Ending>);
+
+struct Ending {
+    held: Held,
+    change: Storing,
+    is_made: bool,
+}
+
+enum Storing {
+    Put(Bytes),
+    Remove,
+    /// Nothing is to be stored.
+    Nothing,
+}
+
+impl Step for Committing {
+    /// Which changes were made.
+    type Done = Vec<bool>;
+
+    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble> {
+        for Ending { held, change, is_made } in &mut self.0 {
+            let Held { key, token, is_alone, replaces, mode, .. } = held;
+            let frame = match change {
+                Storing::Put(frame) => Some(&**frame),
+                Storing::Remove => None,
+                Storing::Nothing => {
+                    if *is_alone {
+                        creations::unmark(connection, key, token)?;
+                    }
+                    continue;
+                }
+            };
+            *is_made = creations::commit(connection, key, token, frame)?;
+            if !*is_made
+                && *mode == ClaimMode::Refresh
+                && let Some(replaces) = replaces
+            {
+                creations::remove_replaced(connection, key, replaces)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn done(self) -> Vec<bool> {
+        self.0.into_iter().map(|ending| ending.is_made).collect()
+    }
+}
+
+impl File {
+    /// See [`Backend::claim`](crate::backend::Backend::claim).
+    pub(super) async fn claim_keys(
+        &self,
+        keys: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        let mut claiming = Vec::with_capacity(keys.len());
+        for wanted in keys {
+            claiming.push(self.lock_key(wanted).await?);
+        }
+        let claiming = Claiming(claiming);
+        if claiming.0.iter().any(|asked| matches!(asked, Asked::Key(_))) {
+            return self.0.writer.join(claiming).await;
+        }
+        Ok(claiming.done())
+    }
+
+    /// Takes the lock of a key, as far as its claim needs it.
+    async fn lock_key(&self, wanted: Wanted<'_>) -> Result<Asked, BackendError> {
+        let Wanted { key, mode, held, .. } = wanted;
+        let is_locking = self.0.options.creation_locks;
+        let lock = match held {
+            None if is_locking => self.0.locks.try_lock(key).await?,
+            held => held,
+        };
+        if lock.is_none() && is_locking && !mode.takes_over() {
+            return Ok(Asked::Locked);
+        }
+        // Most who have waited find a value: that takes no transaction.
+        if let ClaimMode::Create(_) = mode
+            && let Ok(Some(entry)) = self.0.readers.get(key)
+            && mode.is_settled_by(Some(&entry))
+        {
+            return Ok(Asked::Changed(entry));
+        }
+        let token = new_token().into_bytes();
+        Ok(Asked::Key(Attempt { key: key.into(), mode, lock, token, claim: None }))
+    }
+
+    /// See [`Backend::commit`](crate::backend::Backend::commit).
+    pub(super) async fn commit_claims(
+        &self,
+        changes: Vec<Commit<'_>>,
+    ) -> Result<Vec<bool>, BackendError> {
+        let mut endings = Vec::with_capacity(changes.len());
+        let mut refused = None;
+        for Commit { key, entry, lease } in changes {
+            let held = lease.into_inner::<Held>();
+            let held =
+                held.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
+            let change = match entry.map(|entry| self.frame(key, &entry)) {
+                Some(Ok(Change::Put { frame, .. })) => Storing::Put(frame),
+                Some(Ok(Change::Delete { .. })) | None => Storing::Remove,
+                // The others are stored all the same.
+                Some(Err(fault)) => {
+                    refused = Some(fault);
+                    Storing::Nothing
+                }
+            };
+            endings.push(Ending { held, change, is_made: false });
+        }
+        let made = self.0.writer.join(Committing(endings)).await?;
+        match refused {
+            Some(fault) => Err(fault),
+            None => Ok(made),
+        }
+    }
+
+    /// See [`Backend::release`](crate::backend::Backend::release).
+    pub(super) async fn release_claims(&self, leases: Vec<Lease>) {
+        let claims = leases.into_iter().filter_map(|lease| lease.into_inner::<Held>().ok());
+        let endings: Vec<Ending> = claims
+            .filter(|held| held.is_alone)
+            .map(|held| Ending { held, change: Storing::Nothing, is_made: false })
+            .collect();
+        if !endings.is_empty() {
+            // A token that stays does no harm.
+            let _ = self.0.writer.join(Committing(endings)).await;
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The thread that writes: what it does with what is asked of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use rusqlite::Connection;
+
+use super::database::{self, Trouble};
+use super::joint::Joint;
+use super::locks::Locks;
+use super::place::Place;
+use super::{Damage, Options, schema};
+use crate::backend::BackendError;
+use crate::clock::Timestamp;
+use crate::log;
+
+pub(super) type Outcome = Result<(), BackendError>;
+
+pub(super) enum Request {
+    /// What shares a transaction with others of its kind.
+    Joint(Box<dyn Joint>),
+    /// Anything else that needs the writer's connection.
+    Other(Box<dyn FnOnce(&mut Worker) + Send>),
+}
+
+/// Why work was not done.
+pub(super) enum Failure {
+    /// Another process has the file locked, and waiting did not help.
+    Locked,
+    Fault(BackendError),
+}
+
+pub(super) fn panicked() -> BackendError {
+    BackendError::other("the cache file's writer panicked")
+}
+
+/// As many requests as one transaction takes.
+const MOST_AT_ONCE: usize = 256;
+
+/// How often damage or replacement is followed by another try.
+const TRIES: usize = 3;
+
+pub(super) struct Worker {
+    options: Arc<Options>,
+    place: Arc<Place>,
+    locks: Locks,
+    connection: Option<Connection>,
+    /// When what is past the maximum age was last looked for.
+    purged: Timestamp,
+}
+
+impl Worker {
+    pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
+        Self { options, place, locks, connection: None, purged: f64::MIN }
+    }
+
+    pub(super) fn serve(mut self, requests: &Receiver<Request>) {
+        while let Ok(first) = requests.recv() {
+            let mut together = Vec::new();
+            let mut next = Some(first);
+            while let Some(Request::Joint(step)) = next {
+                together.push(step);
+                let more = together.len() < MOST_AT_ONCE;
+                next = more.then(|| requests.try_recv().ok()).flatten();
+            }
+            if !together.is_empty() {
+                self.or_drop(|worker| worker.write(together));
+            }
+            if let Some(Request::Other(work)) = next {
+                self.or_drop(work);
+            }
+        }
+    }
+
+    /// Does `work`. If it panics, its connection may be within a transaction and is closed:
+    /// what is asked next has nothing to do with it.
+    fn or_drop<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+        if done.is_err() {
+            self.connection = None;
+        }
+        done.ok()
+    }
+
+    /// Does all `steps` in one transaction; where that fails, each in its own,
+    /// so that one caller's failure is not another's. A file that stays locked
+    /// is everybody's failure: waiting for it once is enough.
+    fn write(&mut self, mut steps: Vec<Box<dyn Joint>>) {
+        let mut done = self.apply(&mut steps);
+        let each = steps.len() > 1 && matches!(done, Err(Failure::Fault(_)));
+        for mut step in steps {
+            if each && !matches!(done, Err(Failure::Locked)) {
+                done = self.apply(std::slice::from_mut(&mut step));
+            }
+            let outcome = match done {
+                Err(Failure::Locked) => Err(Failure::Locked),
+                _ => std::mem::replace(&mut done, Ok(())),
+            };
+            step.settle(outcome.map_err(|failure| self.fault(failure)));
+        }
+        if done.is_ok() {
+            self.tidy();
+        }
+    }
+
+    fn apply(&mut self, steps: &mut [Box<dyn Joint>]) -> Result<(), Failure> {
+        let options = self.options.clone();
+        self.attempt(|connection| {
+            database::transaction(connection, |connection| {
+                for step in &mut *steps {
+                    step.apply(connection)?;
+                }
+                keep_within(connection, &options, &|_| false).map(drop)
+            })
+        })
+    }
+
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl FnMut(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, BackendError> {
+        self.attempt(work).map_err(|failure| self.fault(failure))
+    }
+
+    /// Does `work`; opens the file before if need be, and once more where it
+    /// turns out to be damaged or another.
+    fn attempt<T>(
+        &mut self,
+        mut work: impl FnMut(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, Failure> {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
+            match tried.unwrap_or_else(|| Err(Trouble::Fault(panicked()))) {
+                Ok(done) => return Ok(done),
+                Err(Trouble::Damaged(why)) => {
+                    self.recover(&why).map_err(Failure::Fault)?;
+                    last = why;
+                }
+                Err(Trouble::Replaced) => {
+                    self.connection = None;
+                    "another file was put in its place".clone_into(&mut last);
+                }
+                Err(Trouble::Busy) => return Err(Failure::Locked),
+                Err(Trouble::Fault(fault)) => return Err(Failure::Fault(fault)),
+            }
+        }
+        let path = self.place.path.display();
+        let message = format!("`{path}` failed {TRIES} times in a row: {last}");
+        Err(Failure::Fault(BackendError::unavailable(message)))
+    }
+
+    fn fault(&self, failure: Failure) -> BackendError {
+        let (path, limit) = (self.place.path.display(), self.options.busy_timeout);
+        let locked = || format!("`{path}` was locked by another process for {limit:?}");
+        match failure {
+            Failure::Locked => BackendError::unavailable(locked()),
+            Failure::Fault(fault) => fault,
+        }
+    }
+
+    fn connection(&mut self) -> Result<&Connection, Trouble> {
+        if self.connection.is_some() && !self.place.is_current() {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            let timeout = self.options.busy_timeout;
+            self.connection = Some(self.place.open(|path| schema::open(path, timeout))?);
+        }
+        self.connection.as_ref().ok_or(Trouble::Replaced)
+    }
+
+    /// Makes room for a new file, unless another process did so already.
+    fn recover(&mut self, why: &str) -> Outcome {
+        let path = self.place.path.display();
+        if self.options.on_damage == Damage::Refuse {
+            return Err(BackendError::unavailable(format!(
+                "`{path}` is damaged ({why}): remove it, or open it with `Damage::MoveAside`"
+            )));
+        }
+        self.connection = None;
+        let place = &self.place;
+        let moved = self.locks.alone(|| place.is_current().then(|| place.move_aside()))?;
+        match moved {
+            None => Ok(()),
+            Some(Ok(aside)) => {
+                log::file_moved_aside(&self.place.path, &aside, why);
+                Ok(())
+            }
+            Some(Err(error)) => Err(BackendError::unavailable(format!(
+                "`{path}` is damaged ({why}) and cannot be moved aside: {error}"
+            ))),
+        }
+    }
+
+    /// What nobody waits for: purges by age, gives free pages back. What fails
+    /// here is tried again after the next write.
+    pub(super) fn tidy(&mut self) {
+        const AT_ONCE: usize = 1_000;
+        let now = self.options.clock.coarse_now();
+        let due = self.options.max_age.filter(|age| {
+            let interval = (age.as_secs_f64() / 16.0).min(60.0);
+            !(self.purged..self.purged + interval).contains(&now)
+        });
+        if let Some(age) = due {
+            let before = now - age.as_secs_f64();
+            let purge = |c: &Connection| database::purge(c, before, AT_ONCE);
+            match self.run(|c| database::transaction(c, purge)) {
+                Ok(purged) if purged < AT_ONCE => self.purged = now,
+                Ok(_) => {}
+                // What keeps this from being done keeps the rest as well.
+                Err(_) => return,
+            }
+        }
+        let _ = self.run(database::shrink);
+    }
+}
+
+/// Evicts until the entries are within their bounds, from the oldest on, but none that
+/// are `spared`; false if that is not enough.
+pub(super) fn keep_within(
+    connection: &Connection,
+    options: &Options,
+    spared: &dyn Fn(&[u8]) -> bool,
+) -> Result<bool, Trouble> {
+    let mut counted = false;
+    loop {
+        let size = database::size(connection)?;
+        let too_many = options.max_entries.map_or(0, |most| size.entries.saturating_sub(most));
+        let too_large = size.bytes.saturating_sub(options.max_bytes);
+        let average = (size.bytes / size.entries.max(1)).max(1);
+        let evict = too_many.max(too_large.div_ceil(average));
+        if evict == 0 || counted {
+            return Ok(evict == 0);
+        }
+        if database::evict(connection, evict, spared)? == 0 {
+            database::recount(connection)?;
+            counted = true;
+        }
+    }
+}
