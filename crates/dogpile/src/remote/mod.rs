@@ -3,6 +3,7 @@
 //! - `io`: the thread that looks after connections; `timer`: its timers;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `ledger`: all locks that are held, and those that are being released;
 //! - `builder`: the options that they have alike;
 //! - `tls`: certificates, and TLS for connections that are made here.
 
@@ -11,6 +12,8 @@ mod builder;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod lease;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod ledger;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -23,12 +26,31 @@ use std::hash::{BuildHasher, RandomState};
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) use builder::server_options;
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+use crate::backend::{BackendError, Seen};
 use crate::clock::{Clock, SystemClock};
 
 /// A number from 0 to 1 that nobody can guess.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
 pub(crate) fn random_share() -> f64 {
     (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// No lock is taken any more: [`shutdown`](crate::shutdown()) was called.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn ends() -> BackendError {
+    BackendError::unavailable("locks are not taken any more: `dogpile::shutdown` was called")
+}
+
+/// Keys to be claimed, for a claim that may outlive its caller.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn owned(keys: &[(&str, Seen)]) -> Vec<(String, Seen)> {
+    keys.iter().map(|&(key, seen)| (key.to_owned(), seen)).collect()
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn borrowed(keys: &[(String, Seen)]) -> Vec<(&str, Seen)> {
+    keys.iter().map(|(key, seen)| (key.as_str(), *seen)).collect()
 }
 
 /// A lock's token: when it was taken and by whom, for people who look, and

@@ -17,7 +17,7 @@ use super::servers::Answer;
 use super::{Shared, item, strange};
 use crate::backend::{BackendError, Claimed, Seen};
 use crate::lock::Lease;
-use crate::remote::lease::{self, Leases};
+use crate::remote::lease;
 use crate::value::Entry;
 
 /// What a lease of this backend holds.
@@ -51,7 +51,7 @@ impl Before {
 impl Won {
     pub(super) async fn unlock(&self, shared: &Shared) -> Result<(), BackendError> {
         if let Self::Locked { held, .. } = self {
-            shared.release(&held.grip).await?;
+            shared.unlock(&held.grip).await?;
             held.is_over();
         }
         Ok(())
@@ -151,6 +151,9 @@ impl Shared {
     /// freed when it is dropped.
     async fn free(&self, held: &[Held]) {
         let all: Vec<&Held> = held.iter().collect();
+        for held in &all {
+            held.grip.ends().await;
+        }
         let answers = self.servers.ask_all(freeings(&all)).await;
         note_freed(&all, &answers);
     }
@@ -165,6 +168,9 @@ impl Shared {
             let won = won.map_err(|_| BackendError::other("this is no lease of memcached's"))?;
             let (packed, ttl) = (self.pack(key, &entry), self.ttl());
             stores.push(Store { key, packed, ttl, won, ours: true });
+        }
+        for held in stores.iter().filter_map(Store::held) {
+            held.grip.ends().await;
         }
         self.confirm(&mut stores).await;
         let answers = self.store_and_free(&stores).await;

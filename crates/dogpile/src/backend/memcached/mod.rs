@@ -21,7 +21,6 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,12 +29,14 @@ use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, KeepsBytes, Seen};
 use crate::key::{self, Mangler};
 use crate::lock::{AnyMutex, Lease};
-use crate::remote::lease::Terms;
-use crate::remote::link::Limits;
-use crate::remote::server_options;
+use crate::remote::lease::{self, Terms};
+use crate::remote::ledger::Ledger;
+use crate::remote::link::{Driver, Limits};
+use crate::remote::tls::{self, Tls};
+use crate::remote::{borrowed, owned, server_options};
 use crate::value::Entry;
 use endpoint::Target;
-use mutex::Locks;
+use mutex::{Grip, Locks};
 pub use placement::{Place, Placement};
 use protocol::{Only, Protocol, Reply, Request};
 use servers::{Answer, Servers};
@@ -88,8 +89,9 @@ struct Shared {
     target: Target,
     options: Options,
     servers: Servers,
-    /// How many locks are being released behind.
-    releases: AtomicUsize,
+    /// What extends locks, and releases them in the background.
+    leases: Servers,
+    ledger: Ledger<Grip>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,7 +139,8 @@ impl Memcached {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<MemcachedBuilder, BackendError> {
-        Ok(MemcachedBuilder { target: location::parse(url)?, options: Options::default() })
+        let (target, options) = (location::parse(url)?, Options::default());
+        Ok(MemcachedBuilder { target, certificates: None, options })
     }
 }
 
@@ -152,6 +155,7 @@ impl fmt::Debug for Memcached {
 #[must_use = "nothing is made before `open`"]
 pub struct MemcachedBuilder {
     target: Target,
+    certificates: Option<Tls>,
     options: Options,
 }
 
@@ -249,18 +253,21 @@ impl MemcachedBuilder {
     ///
     /// # Errors
     ///
-    /// If the lock prefix or a time is out of its bounds, or if TLS is asked for
-    /// without the feature `tls`.
+    /// If the lock prefix or a time is out of its bounds, if certificates are given
+    /// without TLS, or if TLS is asked for without the feature `tls`.
     pub fn open(self) -> Result<Memcached, BackendError> {
-        let Self { target, options } = self;
-        if target.tls.is_some() && cfg!(not(feature = "tls")) {
-            return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
-        }
-        crate::remote::lease::check(&options.lock_prefix, options.terms, options.limits)?;
-        let (placement, connections) = (options.placement.clone(), options.connections);
-        let servers = Servers::new(&target, placement, connections, options.limits);
-        let releases = AtomicUsize::new(0);
-        Ok(Memcached(Arc::new(Shared { target, options, servers, releases })))
+        let Self { mut target, certificates, options } = self;
+        let how = "write `memcacheds` in place of `memcached` in its URL, or call `tls`";
+        target.tls = tls::settle(target.tls, certificates, how)?;
+        lease::check(&options.lock_prefix, options.terms, options.limits)?;
+        let servers = |connections, driver| {
+            Servers::new(&target, options.placement.clone(), connections, options.limits, driver)
+        };
+        let leases = servers(1, Driver::IoThread);
+        let servers = servers(options.connections, Driver::Caller);
+        let shared = Arc::new(Shared { target, options, servers, leases, ledger: Ledger::new() });
+        crate::shutdown::register(&shared);
+        Ok(Memcached(shared))
     }
 }
 
@@ -408,7 +415,10 @@ impl Backend for Memcached {
     }
 
     async fn claim(&self, keys: &[(&str, Seen)]) -> Result<Vec<Claimed>, BackendError> {
-        self.0.claim(keys).await
+        let (shared, owned) = (self.0.clone(), owned(keys));
+        let claim = async move { shared.claim(&borrowed(&owned)).await };
+        let claimed = lease::claiming(&self.0, claim).await;
+        claimed.unwrap_or_else(|| self.0.lost_claims(keys))
     }
 
     async fn commit(&self, entries: Vec<(&str, Entry, Lease)>) -> Result<Vec<bool>, BackendError> {
