@@ -75,6 +75,7 @@ pub(crate) fn blocking_is_allowed() -> bool {
 }
 
 #[cfg(not(feature = "tokio"))]
+#[expect(clippy::unnecessary_wraps, reason = "with a runtime it can be refused")]
 fn wait_for<F: Future>(future: Pin<&mut F>) -> Result<F::Output, Starved> {
     Ok(park_until_done(future))
 }

@@ -412,8 +412,9 @@ mod tests {
             counted.fetch_add(1, Ordering::SeqCst);
             let held = held.clone();
             let connecting = async move {
-                let _held = held;
-                std::future::pending().await
+                std::future::pending::<()>().await;
+                drop(held);
+                Err(String::new())
             };
             Box::pin(connecting) as Pin<Box<_>>
         };

@@ -75,7 +75,9 @@ use servers::{Answer, Servers};
 /// memory suffices. One, by its successor, where a creator dies, is paused for
 /// longer than its lease or is cut off, and where a server evicts a lock to make
 /// room, which the renewal finds out; one per process and key while the key's or
-/// the lock's server is away, and after it came back empty.
+/// the lock's server is away, and after it came back empty. A process that ends while it
+/// creates delays the others by the rest of its lease, unless it calls
+/// [`shutdown`](crate::shutdown()) first.
 ///
 /// **What remains possible**: a Python process releases whatever lock it finds,
 /// also one that is ours since its own has ended; then there are two creators.

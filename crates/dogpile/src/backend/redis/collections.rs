@@ -15,7 +15,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
 use super::fused::has_code;
-use super::mutex::{Held, Locks, get};
+use super::mutex::{Held, Locks, get, is_held_by};
 use super::scripts::{Call, PUBLISH};
 use super::wire::Batch;
 use super::{Redis, Shared};
@@ -99,7 +99,7 @@ impl Shared {
             };
         }
         if let Some(held) = held
-            && !self.is_held_by(&held.grip.lock, &held.grip.token).await?
+            && !is_held_by(&self.link, &held.grip.lock, &held.grip.token).await?
         {
             return Ok(None);
         }

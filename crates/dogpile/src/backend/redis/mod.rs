@@ -82,7 +82,8 @@ use wire::{Batch, Multiplexed};
 /// **Extra creations**: none while server and creator live. One, by its
 /// successor, where a creator dies, is paused for longer than its lease or is
 /// cut off; one per process and key while the server is away, and after it
-/// came back empty.
+/// came back empty. A process that ends while it creates delays the others by the rest of
+/// its lease, unless it calls [`shutdown`](crate::shutdown()) first.
 ///
 /// **Collections** have a connection of their own for their data, which may take
 /// a second per megabyte longer than other answers.

@@ -133,13 +133,9 @@ impl Shared {
         take.arg(lock).arg(token).arg("NX").arg("PX").arg(self.lease_milliseconds());
         batch.add(lock, take).add(lock, get(lock));
     }
-
-    pub(super) async fn is_held_by(&self, lock: &str, token: &str) -> Result<bool, BackendError> {
-        is_held_by(&self.link, lock, token).await
-    }
 }
 
-async fn is_held_by(link: &Link, lock: &str, token: &str) -> Result<bool, BackendError> {
+pub(super) async fn is_held_by(link: &Link, lock: &str, token: &str) -> Result<bool, BackendError> {
     let held = link.send(&get(lock)).await?;
     Ok(matches!(held, Value::BulkString(held) if held == token.as_bytes()))
 }
