@@ -97,3 +97,12 @@ async fn a_wrong_password_or_authority_is_told() {
     let plain = told(at(&format!("memcached+binary://{}", GUARDED.server.address()))).await;
     assert!(plain.contains("127.0.0.1"), "{plain}");
 }
+
+/// Certificates without TLS are a mistake that is told at once.
+#[test]
+fn certificates_for_an_address_without_tls_are_refused() {
+    let root = Tls::new().read("ca.pem");
+    let told = at("memcached://127.0.0.1").tls_root(&root).open().unwrap_err().to_string();
+    assert!(told.contains("`memcacheds`"), "{told}");
+    assert!(at("memcached://127.0.0.1").tls_root(&root).tls().open().is_ok());
+}

@@ -155,3 +155,35 @@ async fn a_creation_is_not_stored_over_what_another_process_changed() {
         assert_eq!(there.get::<u32>(key).await.unwrap(), Some(3));
     }
 }
+
+/// A user who may not touch some key may run scripts all the same.
+#[tokio::test]
+async fn a_forbidden_key_does_not_switch_scripts_off() {
+    let server = RedisServer::start();
+    let rule = "ACL SETUSER app on >secret ~app:* ~_lockapp:* %R~read:* &* +@all";
+    assert!(server.ask(rule).contains("OK"));
+    let url = format!("redis://app:secret@127.0.0.1:{}", server.port());
+    let region = Region::new("restricted");
+    region.configure(Config::new(Redis::open(&url).unwrap())).unwrap();
+    let told = region.entry("read:1").strict().get_or_create(async || 1_u32).await.unwrap_err();
+    let told = told.to_string();
+    assert!(told.contains("claim failed") && told.contains("no permissions"), "{told}");
+    assert_eq!(region.entry("app:1").strict().get_or_create(async || 2_u32).await.unwrap(), 2);
+    let scripts = server.count_commands("evalsha");
+    assert_eq!(region.entry("app:2").strict().get_or_create(async || 3_u32).await.unwrap(), 3);
+    assert_eq!(server.count_commands("evalsha") - scripts, 2, "claim and commit are scripts");
+}
+
+/// Certificates without TLS are a mistake that is told at once.
+#[test]
+fn certificates_for_an_address_without_tls_are_refused() {
+    let tls = Tls::new();
+    for url in ["redis://127.0.0.1", "unix:///tmp/redis.sock", "redis+cluster://127.0.0.1"] {
+        let rooted = Redis::builder(url).unwrap().tls_root(&tls.read("ca.pem"));
+        let told = rooted.open().unwrap_err().to_string();
+        assert!(told.contains("`rediss`"), "{told}");
+        let own = Redis::builder(url).unwrap();
+        let own = own.tls_client(&tls.read("client.pem"), &tls.read("client.key"));
+        assert!(own.open().is_err(), "{url}");
+    }
+}

@@ -1,12 +1,32 @@
-//! The bridge from blocking callers to the engine: polls a future once, which
-//! is all that a hit in memory takes, and parks the thread only when there is
-//! really something to wait for.
+//! Blocking forms of what is async at the crate root, for code that is not.
+//!
+//! Those of a region's calls are behind [`Region::blocking`](crate::Region::blocking).
+
+// The bridge from blocking callers to the engine: polls a future once, which is all that
+// a hit in memory takes, and parks the thread only when there is really something to wait
+// for.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// The blocking form of [`shutdown`](crate::shutdown()), which has the documentation.
+///
+/// May be called anywhere, inside of runtimes too: it blocks its thread for `limit` at most.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let everything = dogpile::blocking::shutdown(Duration::from_secs(5));
+/// assert!(everything, "locks of this process may outlive it");
+/// ```
+pub fn shutdown(limit: Duration) -> bool {
+    park_until_done(pin!(crate::shutdown(limit)))
+}
 
 /// The call would have to wait on the very thread that what it waits for runs
 /// on.
@@ -55,6 +75,7 @@ pub(crate) fn blocking_is_allowed() -> bool {
 }
 
 #[cfg(not(feature = "tokio"))]
+#[expect(clippy::unnecessary_wraps, reason = "with a runtime it can be refused")]
 fn wait_for<F: Future>(future: Pin<&mut F>) -> Result<F::Output, Starved> {
     Ok(park_until_done(future))
 }
@@ -64,22 +85,95 @@ pub(crate) fn blocking_is_allowed() -> bool {
     true
 }
 
-struct Unpark(Thread);
+/// The wake-up of one call.
+///
+/// A thread has a single token to be unparked by. Calls may be nested on it, and the inner
+/// one takes the token that was meant for the outer one: so each call has a flag besides.
+struct Alarm {
+    thread: Thread,
+    rung: AtomicBool,
+}
 
-impl Wake for Unpark {
+impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.rung.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
 fn park_until_done<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let alarm = Arc::new(Alarm { thread: thread::current(), rung: AtomicBool::new(false) });
+    let waker = Waker::from(alarm.clone());
     let mut context = Context::from_waker(&waker);
     loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            // A wake-up before this is kept by the thread's token.
-            Poll::Pending => thread::park(),
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
         }
+        while !alarm.rung.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Pending until `wake` has been called with its waker.
+    fn woken_by(wake: impl FnOnce(Waker) + Send + 'static) -> impl Future<Output = ()> {
+        let (mut wake, woken) = (Some(wake), Arc::new(AtomicBool::new(false)));
+        poll_fn(move |cx| {
+            if woken.load(Ordering::SeqCst) {
+                return Poll::Ready(());
+            }
+            // The first look of a blocking call has no waker worth waking.
+            if !cx.waker().will_wake(Waker::noop())
+                && let Some(wake) = wake.take()
+            {
+                let (woken, waker) = (woken.clone(), cx.waker().clone());
+                thread::spawn(move || {
+                    woken.store(true, Ordering::SeqCst);
+                    wake(waker);
+                });
+            }
+            Poll::Pending
+        })
+    }
+
+    /// The outer call is woken while the inner one is parked on the same thread.
+    #[test]
+    fn a_nested_call_leaves_the_outer_ones_wake_up_alone() {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let (parked, inner_is_parked) = mpsc::channel();
+            let (went, outer_is_woken) = mpsc::channel();
+            let outer = woken_by(move |waker| {
+                inner_is_parked.recv().unwrap();
+                waker.wake();
+                went.send(()).unwrap();
+            });
+            let mut outer = Box::pin(outer);
+            let mut inner = Some(woken_by(move |waker| {
+                parked.send(()).unwrap();
+                outer_is_woken.recv().unwrap();
+                waker.wake();
+            }));
+            let both = poll_fn(move |cx| {
+                let polled = outer.as_mut().poll(cx);
+                if !cx.waker().will_wake(Waker::noop())
+                    && let Some(inner) = inner.take()
+                {
+                    block_on(inner).unwrap();
+                }
+                polled
+            });
+            block_on(both).unwrap();
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(30)).expect("the outer call sleeps for ever");
     }
 }

@@ -56,6 +56,11 @@
 //! of the cache runs the creator in plain calls and is an [`Error`] in
 //! [strict](Entry::strict) ones. A stored value that cannot be read is a miss.
 //!
+//! # When the process ends
+//!
+//! Locks on servers have leases, which others wait for when a process ends while it is
+//! creating. An orderly end calls [`shutdown`] and leaves nothing to wait for.
+//!
 //! # Features
 //!
 //! `macros` (default): the attributes. `memory` (default): the bounded backends in memory. `tokio` (default): the
@@ -71,7 +76,7 @@
 #[path = "decorated.rs"]
 pub mod __macro;
 pub mod backend;
-mod blocking;
+pub mod blocking;
 pub mod clock;
 pub mod codec;
 #[cfg(feature = "collections")]
@@ -87,6 +92,7 @@ pub mod proxy;
 mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]
 mod remote;
+mod shutdown;
 pub mod stats;
 mod sync;
 mod token;
@@ -110,6 +116,7 @@ pub use error::{Error, Failure, Result};
 pub use invalidation::Mode;
 pub use lock::{OnTimeout, Status};
 pub use region::*;
+pub use shutdown::shutdown;
 
 #[cfg(all(doctest, feature = "file", feature = "toml"))]
 #[doc = include_str!("../../../README.md")]

@@ -37,6 +37,25 @@ async fn the_last_proxy_added_is_outermost() {
 }
 
 #[tokio::test]
+async fn proxies_that_are_added_at_the_same_time_are_all_there() {
+    const AT_ONCE: usize = 4;
+    for _ in 0..100 {
+        let region = over(AnyBackend::new(SerializedMemory::new(10)));
+        let start = std::sync::Barrier::new(AT_ONCE);
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    start.wait();
+                    region.add_proxy(KeyPrefix::new("x:")).unwrap();
+                });
+            }
+        });
+        region.set("k", &1).await.unwrap();
+        stored(&region, "x:x:x:x:k").await;
+    }
+}
+
+#[tokio::test]
 async fn compression_is_for_large_values_and_undone_on_reading() {
     for algorithm in [Algorithm::Zstd(3), Algorithm::Lz4] {
         let backend = AnyBackend::new(SerializedMemory::new(100));

@@ -55,11 +55,7 @@ pub fn a_paused_creator_does_not_overwrite_its_successor(
         worker
     };
     let sleeper = start();
-    let began = Instant::now();
-    while fleet.creations(key).is_empty() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never creates");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_creations(&fleet, key, 1);
     sleeper.pause();
     let successor: Vec<Answer> = start().answers();
     let creations = fleet.creations(key);
@@ -69,6 +65,36 @@ pub fn a_paused_creator_does_not_overwrite_its_successor(
     let late: Vec<Answer> = sleeper.answers();
     assert_eq!(late[0].value, creations[0], "its own caller gets what it made");
     assert_eq!(stored().as_ref(), Some(&creations[1]));
+}
+
+/// A process that ends in order while it is creating gives its key up: another one creates
+/// at once. The lease must be longer than anybody waits.
+pub fn a_process_that_ends_in_order_frees_its_keys(fleet: Fleet, key: &str) {
+    // Somebody who waits there would create too, for nobody, when its tasks are dropped.
+    let mut leaving = fleet.clone().sized(1, 1).start(Race::Leaves, key);
+    let fleet = fleet.sized(1, 3);
+    leaving.ready();
+    leaving.go();
+    wait_for_creations(&fleet, key, 1);
+    let mut successor = fleet.start(Race::Crowd { creation: 1 }, key);
+    successor.ready();
+    successor.go();
+    leaving.go();
+    let told: Vec<Answer> = leaving.answers();
+    assert_eq!(told[0].value, "true", "everything was given up");
+    wait_for_creations(&fleet, key, 2);
+    let answers: Vec<Answer> = successor.answers();
+    let creations = fleet.creations(key);
+    assert_eq!((answers.len(), creations.len()), (3, 2), "{creations:?}, {answers:?}");
+    assert!(answers.iter().all(|answer| answer.value == creations[1]));
+}
+
+fn wait_for_creations(fleet: &Fleet, key: &str, count: usize) {
+    let began = Instant::now();
+    while fleet.creations(key).len() < count {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never creates");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Calls for overlapping sets of keys, in any order: all end, and each key is

@@ -34,6 +34,9 @@ pub enum Race {
     FirstDies,
     /// All ask for an overlapping part of ten keys, in an order of their own.
     Overlap,
+    /// As `Crowd`, with a creation that never ends. Told a second time, the worker shuts
+    /// dogpile down and ends; its answer's value is whether everything was given up.
+    Leaves,
     /// Never ends: writes values that tell whether they are whole.
     Write,
 }

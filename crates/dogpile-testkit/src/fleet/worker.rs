@@ -35,20 +35,33 @@ async fn race(job: Arc<Job>) {
     // What a first use costs is not part of the race.
     let _ = region.get::<String>("fleet: warm-up").await;
     println!("{READY}");
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).expect("the signal is text");
-    assert_eq!(line.trim(), GO);
+    wait_for_signal();
     let mut tasks = JoinSet::new();
     for task in 0..job.tasks {
         tasks.spawn(run(job.clone(), region.clone(), task));
     }
+    if matches!(job.race, Race::Leaves) {
+        tokio::task::spawn_blocking(wait_for_signal).await.expect("the signal comes");
+        let everything = dogpile::shutdown(Duration::from_secs(10)).await;
+        println!("{}", in_json(&answer(&job.key, everything.to_string())));
+        return;
+    }
     let mut output = io::stdout().lock();
     while let Some(answers) = tasks.join_next().await {
         for answer in answers.expect("no task panics") {
-            let answer = serde_json::to_string(&answer).expect("an answer is plain data");
-            writeln!(output, "{answer}").expect("somebody listens");
+            writeln!(output, "{}", in_json(&answer)).expect("somebody listens");
         }
     }
+}
+
+fn wait_for_signal() {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).expect("the signal is text");
+    assert_eq!(line.trim(), GO);
+}
+
+fn in_json(answer: &Answer) -> String {
+    serde_json::to_string(answer).expect("an answer is plain data")
 }
 
 async fn run(job: Arc<Job>, region: Arc<Region>, task: usize) -> Vec<Answer> {
@@ -65,6 +78,11 @@ async fn run(job: Arc<Job>, region: Arc<Region>, task: usize) -> Vec<Answer> {
                 return vec![answer(key, value)];
             }
         },
+        Race::Leaves => {
+            let creator = || create(&job, key, Duration::from_hours(1));
+            let value = region.get_or_create(key, creator).await;
+            vec![answer(key, value)]
+        }
         Race::Overlap => overlap(&job, &region, task).await,
         Race::Write => loop {
             let (key, value) = whole_value();

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program takes what it needs")]
 
 pub(crate) mod faults;
+pub(crate) mod leases;
 pub(crate) mod python;
 
 use std::io::{BufRead, Read, Write};

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     /// Somebody was told that the region is used unconfigured.
     pub(crate) warned: std::sync::Once,
     pub(crate) failures: FailureSeries,
+    /// Held while a configuration is replaced by one that is made of it.
+    pub(crate) changing: crate::sync::Mutex<()>,
 }
 
 /// When a failure of the backend was last worth a warning.

@@ -181,6 +181,7 @@ impl<K: Kind> Region<K> {
         #[cfg(feature = "metrics")]
         self.shared().stats.publish_as(&self.name);
         if replace {
+            let _changing = self.shared().changing.lock();
             self.core.store(Some(core));
         } else {
             let before = self.core.compare_and_swap(&None::<Arc<Core>>, Some(core));
@@ -196,6 +197,8 @@ impl<K: Kind> Region<K> {
     /// Puts `proxy` around the backend and the proxies it has already
     /// (contract 8). Creations that are going on end without it.
     pub fn add_proxy(&self, proxy: impl Layer) -> Result<()> {
+        // A layer is made once, so it cannot be tried again where another came between.
+        let _changing = self.shared().changing.lock();
         let core = self.configured()?;
         let backend = proxy.layer(core.backend.clone());
         self.core.store(Some(Arc::new(core.with_backend(backend))));
@@ -527,6 +530,7 @@ impl<K: Kind> Region<K> {
                 timeline: Timeline::new(),
                 warned: std::sync::Once::new(),
                 failures: core::FailureSeries::new(),
+                changing: crate::sync::Mutex::default(),
             })
         })
     }

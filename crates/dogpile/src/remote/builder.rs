@@ -1,19 +1,22 @@
 //! The options that the builders of all backends on servers have.
 
-/// Setters for a builder with `target.tls` and `options` of the usual names.
+/// Setters for a builder with `certificates` and `options` of the usual names.
 macro_rules! server_options {
     () => {
-        /// Whom to trust in place of the system's authorities: certificates in
-        /// PEM. Switches TLS on.
+        /// Trusts these certificates, in PEM, in place of the system's authorities.
+        ///
+        /// For connections with TLS; [`open`](Self::open) refuses it for others.
         pub fn tls_root(mut self, pem: &[u8]) -> Self {
-            self.target.tls.get_or_insert_default().root = Some(pem.to_vec());
+            self.certificates.get_or_insert_default().root = Some(pem.to_vec());
             self
         }
 
-        /// Our own certificate and its key, in PEM. Switches TLS on.
+        /// Shows the server this certificate of ours, with its key, in PEM.
+        ///
+        /// For connections with TLS; [`open`](Self::open) refuses it for others.
         pub fn tls_client(mut self, certificate: &[u8], key: &[u8]) -> Self {
             let pair = (certificate.to_vec(), key.to_vec());
-            self.target.tls.get_or_insert_default().client = Some(pair);
+            self.certificates.get_or_insert_default().client = Some(pair);
             self
         }
 

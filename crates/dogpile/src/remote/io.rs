@@ -38,6 +38,29 @@ where
     Ok(handle()?.spawn(work))
 }
 
+/// A task that ends when this is dropped.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) struct AbortOnDrop<T>(pub(crate) JoinHandle<T>);
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Runs `work`, which takes its time, on a thread where it may.
 ///
 /// # Panics

@@ -3,13 +3,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::task::AbortHandle;
-
+use super::finish::to_the_end;
+use super::io::{self, AbortOnDrop};
+use super::ledger::{Ledger, UnderWay, release};
 use super::link::Limits;
-use super::{io, random_share, timer};
+use super::{random_share, timer};
 use crate::backend::BackendError;
 
 /// How long locks live.
@@ -43,14 +43,17 @@ pub(crate) fn check(prefix: &str, terms: Terms, limits: Limits) -> Result<(), Ba
 }
 
 /// A server, or several, that have locks with leases.
+///
+/// Extending and releasing go over a connection that the I/O thread drives, since a
+/// creator may block every thread of its own runtime.
 pub(crate) trait Leases: Send + Sync + 'static {
     /// What the owner of a lock knows of it.
     type Grip: Send + Sync + 'static;
 
     fn terms(&self) -> Terms;
 
-    /// Counts the locks that are being released behind.
-    fn releases(&self) -> &AtomicUsize;
+    /// What is held, and what is being released in the background.
+    fn ledger(&self) -> &Ledger<Self::Grip>;
 
     /// Begins the lease anew; false if the lock is not the owner's any more.
     fn extend(&self, grip: &Self::Grip) -> impl Future<Output = Result<bool, BackendError>> + Send;
@@ -63,8 +66,8 @@ pub(crate) trait Leases: Send + Sync + 'static {
 pub(crate) struct Held<L: Leases> {
     leases: Arc<L>,
     pub(crate) grip: Arc<L::Grip>,
-    renewal: Option<AbortHandle>,
-    over: AtomicBool,
+    /// Its place in the ledger, if it has one.
+    number: Option<u64>,
 }
 
 impl<L: Leases> Held<L> {
@@ -77,56 +80,56 @@ impl<L: Leases> Held<L> {
     pub(crate) fn renewed_for(longest: Duration, leases: &Arc<L>, grip: L::Grip) -> Self {
         let grip = Arc::new(grip);
         let renewal = io::spawn(renew(leases.clone(), grip.clone(), longest));
-        let renewal = renewal.ok().map(|task| task.abort_handle());
-        Self { leases: leases.clone(), grip, renewal, over: AtomicBool::new(false) }
+        let number = leases.ledger().enter(grip.clone(), renewal.ok().map(AbortOnDrop));
+        if number.is_none() {
+            release(leases, grip.clone());
+        }
+        Self { leases: leases.clone(), grip, number }
     }
 
     /// It is given up, or known to be lost.
     pub(crate) fn is_over(&self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.strike_out();
+    }
+
+    /// True if it was to be given up still.
+    fn strike_out(&self) -> bool {
+        self.number.is_some_and(|number| self.leases.ledger().strike_out(number))
     }
 }
 
 impl<L: Leases> Drop for Held<L> {
     fn drop(&mut self) {
-        if let Some(renewal) = &self.renewal {
-            renewal.abort();
+        if self.strike_out() {
+            release(&self.leases, self.grip.clone());
         }
-        if !self.over.load(Ordering::Relaxed) {
-            release_behind(&self.leases, self.grip.clone());
-        }
-    }
-}
-
-/// Releases a lock that nobody waits to see released: again and again where
-/// the server is away, as long as the lease may last.
-fn release_behind<L: Leases>(leases: &Arc<L>, grip: Arc<L::Grip>) {
-    const PAUSE: Duration = Duration::from_millis(200);
-    leases.releases().fetch_add(1, Ordering::Relaxed);
-    let behind = leases.clone();
-    let released = io::spawn(async move {
-        let (began, lease) = (Instant::now(), behind.terms().lease);
-        while behind.release(&grip).await.is_err() && began.elapsed() < lease {
-            tokio::time::sleep(PAUSE).await;
-        }
-        behind.releases().fetch_sub(1, Ordering::Relaxed);
-    });
-    if released.is_err() {
-        leases.releases().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The answer to a claim was lost: what it may have locked is released.
-///
-/// While a server is away, failing calls must not pile up work: beyond some
-/// releases at a time, the leases end by themselves.
 pub(crate) fn give_up<L: Leases>(leases: &Arc<L>, grips: impl Iterator<Item = L::Grip>) {
-    const MOST: usize = 64;
     for grip in grips {
-        if leases.releases().load(Ordering::Relaxed) < MOST {
-            release_behind(leases, Arc::new(grip));
-        }
+        release(leases, Arc::new(grip));
     }
+}
+
+/// What `claim` comes to; `None` if the process takes no more locks.
+///
+/// The claim is carried out to its end also when this is dropped: its answer says what it
+/// has locked, and dropping that releases it. A release that is sent instead could
+/// overtake the claim.
+pub(crate) async fn claiming<L: Leases, T: Send + 'static>(
+    leases: &Arc<L>,
+    claim: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    // First this, or who closes the ledger could miss the claim.
+    let under_way = UnderWay::new(leases);
+    if leases.ledger().is_closed() {
+        return None;
+    }
+    let claim = async move { (claim.await, under_way) };
+    let (claimed, _under_way) = to_the_end(claim).await;
+    Some(claimed)
 }
 
 /// Extends the lease each third of it, as long as it is ours and not for longer than

@@ -14,13 +14,15 @@ use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{io, random_share, timer};
+use super::io::{self, AbortOnDrop};
+use super::{random_share, timer};
 use crate::backend::BackendError;
 use crate::log;
 
 /// Makes a connection; an error says why there is none.
-pub(crate) type Connect<W> =
-    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Arc<W>, String>> + Send>> + Send + Sync>;
+pub(crate) type Connect<W> = Box<dyn Fn() -> Connecting<W> + Send + Sync>;
+
+type Connecting<W> = Pin<Box<dyn Future<Output = Result<Arc<W>, String>> + Send>>;
 
 /// A connection that can say when a request will not be answered any more.
 pub(crate) trait Probe: Send + Sync {
@@ -60,9 +62,20 @@ impl<W: ?Sized> Clone for Link<W> {
     }
 }
 
+/// Who drives the connections of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// The runtime of the first caller, if it has threads of its own: an answer that need
+    /// not change threads is quicker. When that runtime ends, the I/O thread takes over.
+    Caller,
+    /// The I/O thread: for what must go on while callers block their threads.
+    IoThread,
+}
+
 struct Inner<W: ?Sized> {
     name: String,
     limits: Limits,
+    driver: Driver,
     connect: Connect<W>,
     /// Set when the first caller comes.
     started: OnceLock<Started<W>>,
@@ -115,8 +128,8 @@ impl From<BackendError> for Lost {
 impl<W: ?Sized + Probe + 'static> Link<W> {
     /// A link called `name` in messages. Nothing is connected before the first
     /// call.
-    pub(crate) fn new(name: String, limits: Limits, connect: Connect<W>) -> Self {
-        Self(Arc::new(Inner { name, limits, connect, started: OnceLock::new() }))
+    pub(crate) fn new(name: String, limits: Limits, driver: Driver, connect: Connect<W>) -> Self {
+        Self(Arc::new(Inner { name, limits, driver, connect, started: OnceLock::new() }))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -232,7 +245,11 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         }
         let (state, watched) = watch::channel(State::Connecting);
         let (lost, losses) = watch::channel(0);
-        let keep = keep_alive(Arc::downgrade(&self.0), io::home_of_caller(), state, losses);
+        let home = match self.0.driver {
+            Driver::Caller => io::home_of_caller(),
+            Driver::IoThread => None,
+        };
+        let keep = keep_alive(Arc::downgrade(&self.0), home, state, losses);
         let started = self.0.started.get_or_init(|| Started { state: watched, lost });
         // If another caller was faster, this task finds its channel closed and
         // ends.
@@ -254,39 +271,29 @@ impl<W: ?Sized> Started<W> {
 /// Connects, waits for the loss of the connection, connects again; as long as
 /// the link is there.
 ///
-/// The connection is driven at `home`, the runtime of the first caller, if it
-/// has one with threads of its own: an answer that need not change threads is
-/// quicker. When that runtime ends, the I/O thread takes over.
+/// Connections are driven at `home`, or by the I/O thread if there is none.
 async fn keep_alive<W: ?Sized + Probe + 'static>(
     link: std::sync::Weak<Inner<W>>,
     mut home: Option<Handle>,
     state: watch::Sender<State<W>>,
     mut losses: watch::Receiver<u64>,
 ) {
-    let mut number = 0;
-    let mut failures = 0;
+    let (mut number, mut failures) = (0, 0);
     while let Some(inner) = link.upgrade() {
-        let connecting = (inner.connect)();
-        let connected = match &home {
-            None => tokio::time::timeout(inner.limits.connect, connecting).await,
-            Some(runtime) => {
-                let there = runtime.spawn(connecting);
-                match tokio::time::timeout(inner.limits.connect, there).await {
-                    Ok(Ok(connected)) => Ok(connected),
-                    Err(late) => Err(late),
-                    Ok(Err(_ended)) => {
-                        home = None;
-                        continue;
-                    }
-                }
+        let (connecting, limits, name) = ((inner.connect)(), inner.limits, inner.name.clone());
+        // Nobody waits for an attempt whose link is dropped.
+        drop(inner);
+        let attempt = attempt(connecting, home.as_ref(), limits.connect);
+        let why = match unless_dropped(&mut losses, attempt).await {
+            None => return,
+            Some(Err(Missed::HomeEnded)) => {
+                home = None;
+                continue;
             }
-        };
-        let why = match connected {
-            Ok(Ok(wire)) => {
+            Some(Ok(wire)) => {
                 if failures > 0 {
-                    log::server_found(&inner.name, failures);
+                    log::server_found(&name, failures);
                 }
-                drop(inner);
                 (number, failures) = (number + 1, 0);
                 state.send_replace(State::Up { wire, number });
                 if losses.wait_for(|lost| *lost >= number).await.is_err() {
@@ -295,20 +302,60 @@ async fn keep_alive<W: ?Sized + Probe + 'static>(
                 state.send_replace(State::Connecting);
                 continue;
             }
-            Ok(Err(why)) => why,
-            Err(_) => format!("no connection within {:?}", inner.limits.connect),
+            Some(Err(Missed::Failed(why))) => why,
         };
-        let pause = pause_after(failures, inner.limits.retry);
+        let pause = pause_after(failures, limits.retry);
         if failures == 0 {
-            log::server_lost(&inner.name, &why);
+            log::server_lost(&name, &why);
         }
-        drop(inner);
         state.send_replace(State::Down(why.into()));
-        tokio::time::sleep(pause).await;
         failures += 1;
-        if state.receiver_count() == 0 {
+        if unless_dropped(&mut losses, tokio::time::sleep(pause)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Why an attempt to connect led to nothing.
+enum Missed {
+    /// The runtime that was to drive the connection is gone.
+    HomeEnded,
+    Failed(String),
+}
+
+/// One attempt to connect. Nothing is left of it when it takes too long, or when this is
+/// dropped.
+async fn attempt<W: ?Sized + Send + Sync + 'static>(
+    connecting: Connecting<W>,
+    home: Option<&Handle>,
+    limit: Duration,
+) -> Result<Arc<W>, Missed> {
+    let connected = match home {
+        None => tokio::time::timeout(limit, connecting).await,
+        Some(runtime) => {
+            let there = AbortOnDrop(runtime.spawn(connecting));
+            match tokio::time::timeout(limit, there).await {
+                Ok(Ok(connected)) => Ok(connected),
+                Ok(Err(_ended)) => return Err(Missed::HomeEnded),
+                Err(late) => Err(late),
+            }
+        }
+    };
+    match connected {
+        Ok(connected) => connected.map_err(Missed::Failed),
+        Err(_) => Err(Missed::Failed(format!("no connection within {limit:?}"))),
+    }
+}
+
+/// What `work` comes to, unless the link is dropped before: then nobody tells of losses.
+async fn unless_dropped<F: Future>(
+    losses: &mut watch::Receiver<u64>,
+    work: F,
+) -> Option<F::Output> {
+    let dropped = pin!(losses.wait_for(|_| false));
+    match select(dropped, pin!(work)).await {
+        Either::Left(_) => None,
+        Either::Right((done, _)) => Some(done),
     }
 }
 
@@ -341,10 +388,70 @@ mod tests {
             Box::pin(async move { Ok(Arc::new(Swallows(first))) }) as Pin<Box<_>>
         };
         let limits = Limits { response: Duration::from_hours(1), ..Limits::default() };
-        let link = Link::new("test".to_owned(), limits, Box::new(connect));
+        let link = Link::new("test".to_owned(), limits, Driver::Caller, Box::new(connect));
         let ask = |wire: Arc<Swallows>| async move {
             if wire.0 { std::future::pending().await } else { Ok(7) }
         };
         assert_eq!(pollster::block_on(link.request(ask)).unwrap(), 7);
+    }
+
+    struct Never;
+
+    impl Probe for Never {
+        fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// A link to a server that takes connections and says nothing: how many attempts were
+    /// made, and a reference that each has until its end.
+    fn silent(limits: Limits) -> (Link<Never>, Arc<AtomicUsize>, Arc<()>) {
+        let (attempts, alive) = (Arc::new(AtomicUsize::new(0)), Arc::new(()));
+        let (counted, held) = (attempts.clone(), alive.clone());
+        let connect = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let held = held.clone();
+            let connecting = async move {
+                std::future::pending::<()>().await;
+                drop(held);
+                Err(String::new())
+            };
+            Box::pin(connecting) as Pin<Box<_>>
+        };
+        let link = Link::new("silent".to_owned(), limits, Driver::Caller, Box::new(connect));
+        (link, attempts, alive)
+    }
+
+    async fn ask(link: &Link<Never>) -> Result<u32, BackendError> {
+        link.request(|_| std::future::pending::<Result<u32, Lost>>()).await
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_attempt_to_connect_that_takes_too_long_is_ended() {
+        let short = Duration::from_millis(1);
+        let (link, attempts, alive) =
+            silent(Limits { connect: short, retry: short, ..Limits::default() });
+        ask(&link).await.unwrap_err();
+        until(|| attempts.load(Ordering::SeqCst) >= 20).await;
+        // One may be going on now, and one may be about to end.
+        let left = Arc::strong_count(&alive) - 2;
+        assert!(left <= 2, "{left} of 20 attempts go on");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_attempt_to_connect_ends_with_its_link() {
+        let long = Duration::from_hours(1);
+        let (link, attempts, alive) = silent(Limits { connect: long, ..Limits::default() });
+        let asking = tokio::spawn(async move { ask(&link).await });
+        until(|| attempts.load(Ordering::SeqCst) == 1).await;
+        asking.abort();
+        let ended = until(|| Arc::strong_count(&alive) == 1);
+        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it goes on");
     }
 }

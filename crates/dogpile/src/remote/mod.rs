@@ -4,6 +4,7 @@
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `ledger`: all locks that are held, and those that are being released;
 //! - `builder`: the options that they have alike;
 //! - `tls`: certificates, and TLS for connections that are made here.
 
@@ -14,6 +15,8 @@ pub(crate) mod finish;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod lease;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod ledger;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -27,6 +30,8 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) use builder::server_options;
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
+use crate::backend::{BackendError, ClaimMode, Wanted};
+#[cfg(any(feature = "redis", feature = "memcached"))]
 use crate::clock::{Clock, SystemClock};
 pub(crate) use crate::token::new_token;
 
@@ -34,6 +39,23 @@ pub(crate) use crate::token::new_token;
 #[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
 pub(crate) fn random_share() -> f64 {
     (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// No lock is taken any more: [`shutdown`](crate::shutdown()) was called.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn ends() -> BackendError {
+    BackendError::unavailable("locks are not taken any more: `dogpile::shutdown` was called")
+}
+
+/// Keys to be claimed, for a claim that may outlive its caller.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn owned(keys: Vec<Wanted<'_>>) -> Vec<(String, ClaimMode)> {
+    keys.into_iter().map(|wanted| (wanted.key.to_owned(), wanted.mode)).collect()
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn borrowed(keys: &[(String, ClaimMode)]) -> Vec<Wanted<'_>> {
+    keys.iter().map(|(key, mode)| Wanted::new(key, *mode)).collect()
 }
 
 #[cfg(any(feature = "redis", feature = "memcached"))]

@@ -1,5 +1,9 @@
 //! Certificates, and TLS over streams that are opened here.
 
+use std::fmt;
+
+use crate::backend::BackendError;
+
 #[cfg(feature = "memcached")]
 #[cfg(feature = "tls")]
 pub(crate) use connecting::connect;
@@ -11,6 +15,32 @@ pub(crate) struct Tls {
     pub(crate) root: Option<Vec<u8>>,
     /// Our own certificate and its key.
     pub(crate) client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The key is nobody's business.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// The certificates of connections, if they have TLS: `asked` for by the address, where
+/// `how` is said to who gives certificates for an address without.
+pub(crate) fn settle(
+    asked: Option<Tls>,
+    given: Option<Tls>,
+    how: &str,
+) -> Result<Option<Tls>, BackendError> {
+    match (asked, given) {
+        (Some(_), _) if cfg!(not(feature = "tls")) => {
+            Err(BackendError::other("TLS needs the feature `tls` of dogpile"))
+        }
+        (Some(asked), given) => Ok(Some(given.unwrap_or(asked))),
+        (None, Some(_)) => Err(BackendError::other(format!(
+            "TLS certificates are given, but the connection has no TLS: {how}"
+        ))),
+        (None, None) => Ok(None),
+    }
 }
 
 #[cfg(feature = "memcached")]

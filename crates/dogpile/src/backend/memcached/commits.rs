@@ -58,6 +58,7 @@ impl Shared {
         let (now, later): (Vec<&Bound>, Vec<&Bound>) = bound.iter().partition(together);
         let now: Vec<&Claim> = now.iter().map(|bound| &bound.claim).collect();
         let later: Vec<&Claim> = later.iter().map(|bound| &bound.claim).collect();
+        end_renewals(&now).await;
         requests.extend(giving_up(&now));
         let mut answers = self.servers.ask_all(requests).await;
         note_given_up(&now, answers.split_off(count));
@@ -221,6 +222,7 @@ impl Shared {
 
     async fn give_up_all(&self, claims: &[&Claim]) {
         if !claims.is_empty() {
+            end_renewals(claims).await;
             note_given_up(claims, self.servers.ask_all(giving_up(claims)).await);
         }
     }
@@ -238,6 +240,15 @@ impl Shared {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Waits for renewals that are under way: each gives a lock another number.
+async fn end_renewals(claims: &[&Claim]) {
+    for Claim { held, .. } in claims {
+        if let Some(held) = held {
+            held.grip.ends().await;
         }
     }
 }

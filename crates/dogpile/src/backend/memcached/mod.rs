@@ -23,7 +23,6 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,12 +31,14 @@ use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
 use crate::key::{self, Mangler};
 use crate::lock::{AnyMutex, Lease};
-use crate::remote::lease::Terms;
-use crate::remote::link::Limits;
-use crate::remote::server_options;
+use crate::remote::lease::{self, Terms};
+use crate::remote::ledger::Ledger;
+use crate::remote::link::{Driver, Limits};
+use crate::remote::tls::{self, Tls};
+use crate::remote::{borrowed, ends, owned, server_options};
 use crate::value::Entry;
 use endpoint::Target;
-use mutex::Locks;
+use mutex::{Grip, Locks};
 pub use placement::{Place, Placement};
 use protocol::{Only, Protocol, Reply, Request};
 use servers::{Answer, Servers};
@@ -76,7 +77,9 @@ use servers::{Answer, Servers};
 /// memory suffices. One, by its successor, where a creator dies, is paused for
 /// longer than its lease or is cut off, and where a server evicts a lock to make
 /// room, which the renewal finds out; one per process and key while the key's or
-/// the lock's server is away, and after it came back empty.
+/// the lock's server is away, and after it came back empty. A process that ends while it
+/// creates delays the others by the rest of its lease, unless it calls
+/// [`shutdown`](crate::shutdown()) first.
 ///
 /// **What remains possible**: a Python process releases whatever lock it finds,
 /// also one that is ours since its own has ended; then there are two creators.
@@ -90,8 +93,9 @@ struct Shared {
     target: Target,
     options: Options,
     servers: Servers,
-    /// How many locks are being released behind.
-    releases: AtomicUsize,
+    /// What extends locks, and releases them in the background.
+    leases: Servers,
+    ledger: Ledger<Grip>,
 }
 
 #[derive(Debug, Clone)]
@@ -139,7 +143,8 @@ impl Memcached {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<MemcachedBuilder, BackendError> {
-        Ok(MemcachedBuilder { target: location::parse(url)?, options: Options::default() })
+        let (target, options) = (location::parse(url)?, Options::default());
+        Ok(MemcachedBuilder { target, certificates: None, options })
     }
 }
 
@@ -154,6 +159,7 @@ impl fmt::Debug for Memcached {
 #[must_use = "nothing is made before `open`"]
 pub struct MemcachedBuilder {
     target: Target,
+    certificates: Option<Tls>,
     options: Options,
 }
 
@@ -251,18 +257,21 @@ impl MemcachedBuilder {
     ///
     /// # Errors
     ///
-    /// If the lock prefix or a time is out of its bounds, or if TLS is asked for
-    /// without the feature `tls`.
+    /// If the lock prefix or a time is out of its bounds, if certificates are given
+    /// without TLS, or if TLS is asked for without the feature `tls`.
     pub fn open(self) -> Result<Memcached, BackendError> {
-        let Self { target, options } = self;
-        if target.tls.is_some() && cfg!(not(feature = "tls")) {
-            return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
-        }
-        crate::remote::lease::check(&options.lock_prefix, options.terms, options.limits)?;
-        let (placement, connections) = (options.placement.clone(), options.connections);
-        let servers = Servers::new(&target, placement, connections, options.limits);
-        let releases = AtomicUsize::new(0);
-        Ok(Memcached(Arc::new(Shared { target, options, servers, releases })))
+        let Self { mut target, certificates, options } = self;
+        let how = "write `memcacheds` in place of `memcached` in its URL, or call `tls`";
+        target.tls = tls::settle(target.tls, certificates, how)?;
+        lease::check(&options.lock_prefix, options.terms, options.limits)?;
+        let servers = |connections, driver| {
+            Servers::new(&target, options.placement.clone(), connections, options.limits, driver)
+        };
+        let leases = servers(1, Driver::IoThread);
+        let servers = servers(options.connections, Driver::Caller);
+        let shared = Arc::new(Shared { target, options, servers, leases, ledger: Ledger::new() });
+        crate::shutdown::register(&shared);
+        Ok(Memcached(shared))
     }
 }
 
@@ -421,7 +430,9 @@ impl Backend for Memcached {
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
-        self.0.claim(keys).await
+        let (shared, owned) = (self.0.clone(), owned(keys));
+        let claim = async move { shared.claim(borrowed(&owned)).await };
+        lease::claiming(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {

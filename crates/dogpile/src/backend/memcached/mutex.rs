@@ -6,18 +6,19 @@
 //! does nothing to a successor's lock.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::item::ttl;
 use super::protocol::{Only, Reply, Request};
+use super::servers::Servers;
 use super::{Shared, check_key, strange};
 use crate::backend::BackendError;
 use crate::lock::{Lease, Mutex};
 use crate::remote::lease::{self, Leases, Terms};
-use crate::remote::new_token;
+use crate::remote::ledger::Ledger;
+use crate::remote::{ends, new_token};
 use crate::sync;
 
 /// The locks of the servers.
@@ -31,6 +32,11 @@ pub(super) struct Grip {
     pub(super) lock: String,
     pub(super) token: Bytes,
     state: sync::Mutex<State>,
+    /// Held while the lock is renewed; true once it is being given up.
+    ///
+    /// A renewal takes an evicted lock again. One that came after the release, over
+    /// another connection, would take it for nobody.
+    is_ending: tokio::sync::Mutex<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +56,12 @@ impl Grip {
     /// The same with a token that is there already.
     pub(super) fn with_token(lock: String, token: Bytes) -> Self {
         let state = sync::Mutex::new(State { number: None, began: Some(Instant::now()) });
-        Self { lock, token, state }
+        Self { lock, token, state, is_ending: tokio::sync::Mutex::new(false) }
+    }
+
+    /// Waits for a renewal that is under way; none comes after this.
+    pub(super) async fn ends(&self) {
+        *self.is_ending.lock().await = true;
     }
 
     /// The server says that the lock has this number; its lease began at
@@ -94,17 +105,21 @@ impl Leases for Shared {
         self.options.terms
     }
 
-    fn releases(&self) -> &AtomicUsize {
-        &self.releases
+    fn ledger(&self) -> &Ledger<Grip> {
+        &self.ledger
     }
 
     async fn extend(&self, grip: &Grip) -> Result<bool, BackendError> {
         let lease = self.options.terms.lease;
+        let is_ending = grip.is_ending.lock().await;
+        if *is_ending {
+            return Ok(false);
+        }
         // The second time with the number that the first one found.
         for _ in 0..2 {
             let began = Instant::now();
             let only = grip.number().map_or(Only::IfAbsent, Only::IfUnchanged);
-            let reply = self.servers.ask(grip.taking(lease, only)).await?;
+            let reply = self.leases.ask(grip.taking(lease, only)).await?;
             match reply {
                 Reply::Done { number } => {
                     grip.confirm(number, began);
@@ -112,7 +127,7 @@ impl Leases for Shared {
                 }
                 // It was evicted. Nobody has taken it yet, or it is lost.
                 Reply::Missing => *grip.state.lock() = State { number: None, began: None },
-                Reply::Refused => match grip.is_in(&self.servers.ask(grip.looking()).await?) {
+                Reply::Refused => match grip.is_in(&self.leases.ask(grip.looking()).await?) {
                     Some(number) => grip.state.lock().number = Some(number),
                     None => break,
                 },
@@ -124,27 +139,40 @@ impl Leases for Shared {
     }
 
     async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
+        grip.ends().await;
+        // Its creator may still be running.
+        grip.is_lost();
+        self.release_over(&self.leases, grip).await
+    }
+}
+
+impl Shared {
+    /// Frees a lock, if it is still its owner's, for somebody who waits for that.
+    pub(super) async fn unlock(&self, grip: &Grip) -> Result<(), BackendError> {
+        self.release_over(&self.servers, grip).await
+    }
+
+    async fn release_over(&self, servers: &Servers, grip: &Grip) -> Result<(), BackendError> {
+        grip.ends().await;
         let mut number = grip.number();
         // The number changes with each renewal: one may have come in between.
         for _ in 0..3 {
             if let Some(number) = number {
                 let delete = Request::Delete { key: &grip.lock, number: Some(number) };
-                match self.servers.ask(delete).await? {
+                match servers.ask(delete).await? {
                     Reply::Done { .. } | Reply::Missing => return Ok(()),
                     Reply::Refused => {}
                     other => return Err(strange(&other)),
                 }
             }
-            number = grip.is_in(&self.servers.ask(grip.looking()).await?);
+            number = grip.is_in(&servers.ask(grip.looking()).await?);
             if number.is_none() {
                 break;
             }
         }
         Ok(())
     }
-}
 
-impl Shared {
     /// The key of the lock of `key`.
     pub(super) fn lock_key(&self, key: &str) -> Result<String, BackendError> {
         let lock = [&self.options.lock_prefix, key].concat();
@@ -160,10 +188,13 @@ impl Shared {
 
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let grips = vec![Grip::new(self.0.lock_key(key)?)];
-        let began = Instant::now();
-        let answers = self.0.servers.ask_all(self.0.takings(&grips)).await;
-        let taken = self.0.taken(grips, answers, began).pop();
+        let (shared, grips) = (self.0.clone(), vec![Grip::new(self.0.lock_key(key)?)]);
+        let take = async move {
+            let began = Instant::now();
+            let answers = shared.servers.ask_all(shared.takings(&grips)).await;
+            shared.taken(grips, answers, began).pop()
+        };
+        let taken = lease::claiming(&self.0, take).await.ok_or_else(ends)?;
         let taken = taken.ok_or_else(|| BackendError::other("a lock was not answered for"))??;
         Ok(taken.ok().map(Lease::new))
     }
@@ -178,7 +209,7 @@ impl Mutex for Locks {
         let Some(held) = lease.get::<Held>() else {
             return Err(BackendError::other("lease belongs to a different backend"));
         };
-        self.0.release(&held.grip).await?;
+        self.0.unlock(&held.grip).await?;
         held.is_over();
         Ok(())
     }

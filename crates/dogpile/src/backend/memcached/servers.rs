@@ -12,7 +12,7 @@ use super::placement::Placement;
 use super::protocol::{Broken, Reply, Request};
 use super::wire::Wire;
 use crate::backend::BackendError;
-use crate::remote::link::{Limits, Link, Lost};
+use crate::remote::link::{Driver, Limits, Link, Lost};
 
 /// All servers. What is sent may be carried out twice, should its connection
 /// be lost.
@@ -37,9 +37,10 @@ impl Servers {
         placement: Placement,
         connections: usize,
         limits: Limits,
+        driver: Driver,
     ) -> Self {
         let server = |address: &Address| {
-            let links = (0..connections.max(1)).map(|_| link(target, address, limits));
+            let links = (0..connections.max(1)).map(|_| link(target, address, limits, driver));
             Server { links: links.collect(), turn: AtomicUsize::new(0) }
         };
         let all = target.addresses.iter().map(server).collect();
@@ -115,12 +116,12 @@ impl Server {
     }
 }
 
-fn link(target: &Target, address: &Address, limits: Limits) -> Link<Wire> {
+fn link(target: &Target, address: &Address, limits: Limits, driver: Driver) -> Link<Wire> {
     let (target, name, address) = (target.clone(), address.to_string(), address.clone());
     let connect = move || {
         let (target, address) = (target.clone(), address.clone());
         let connecting = async move { target.connect(&address).await.map(Arc::new) };
         Box::pin(connecting) as std::pin::Pin<Box<_>>
     };
-    Link::new(name, limits, Box::new(connect))
+    Link::new(name, limits, driver, Box::new(connect))
 }

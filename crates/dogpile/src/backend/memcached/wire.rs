@@ -86,19 +86,22 @@ async fn write(
     sent: mpsc::UnboundedSender<Answer>,
 ) {
     while let Some(job) = jobs.recv().await {
-        let mut bytes = job.bytes;
-        let mut told = sent.send(job.answer).is_ok();
-        while bytes.len() < TOGETHER
-            && let Ok(next) = jobs.try_recv()
-        {
-            bytes.extend_from_slice(&next.bytes);
-            told &= sent.send(next.answer).is_ok();
+        let (mut bytes, mut told) = (Vec::new(), true);
+        let mut next = Some(job);
+        while let Some(job) = next {
+            // What nobody waits for any more is better not sent: a claim that was given
+            // up could come after its release.
+            if !job.answer.to.is_closed() {
+                bytes.extend_from_slice(&job.bytes);
+                told &= sent.send(job.answer).is_ok();
+            }
+            next = if bytes.len() < TOGETHER { jobs.try_recv().ok() } else { None };
         }
         let written = async {
             output.write_all(&bytes).await?;
             output.flush().await
         };
-        if !told || written.await.is_err() {
+        if !told || (!bytes.is_empty() && written.await.is_err()) {
             return;
         }
     }

@@ -266,7 +266,7 @@ impl Shared {
                 },
             };
             // Dropped, it is released in the background.
-            if lease::Leases::release(self, &held.grip).await.is_ok() {
+            if self.unlock(&held.grip).await.is_ok() {
                 held.is_over();
             }
         }

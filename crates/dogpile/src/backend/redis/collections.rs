@@ -9,15 +9,13 @@
 //! | `.before` | those of the one before, for who is still reading them |
 //! | `.upload.ID` | parts on their way |
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use super::mutex::{Held, Locks, get};
-use super::scripts::has_code;
-use super::scripts::{Call, PUBLISH};
+use super::mutex::{Held, Locks, get, is_held_by};
+use super::scripts::{Call, PUBLISH, has_code};
 use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::{
@@ -25,7 +23,6 @@ use crate::backend::{
     revision_number,
 };
 use crate::lock::{AnyMutex, Lease};
-use crate::remote::lease::Leases;
 
 /// Parts that nobody publishes are gone after this long without another one.
 const UPLOAD: Duration = Duration::from_mins(1);
@@ -101,13 +98,13 @@ impl Shared {
             };
         }
         if let Some(held) = held
-            && !self.is_held_by(&held.grip.lock, &held.grip.token).await?
+            && !is_held_by(&self.link, &held.grip.lock, &held.grip.token).await?
         {
             return Ok(None);
         }
         let number = self.publish_plainly(place, data, upload, above).await?;
         if let Some(held) = held {
-            self.release(&held.grip).await?;
+            self.unlock(&held.grip).await?;
         }
         Ok(Some(number))
     }
@@ -118,15 +115,14 @@ impl Shared {
         call: &Call,
         bytes: usize,
     ) -> Result<Option<Value>, BackendError> {
-        if self.refuses_scripts.load(Ordering::Relaxed) {
+        if self.refuses_scripts.is_known() {
             return Ok(None);
         }
         let mut answer = self.bulk.ask_for(&call.by_hash(), bytes).await?;
         if has_code(&answer, "NOSCRIPT") {
             answer = self.bulk.ask_for(&call.in_full(), bytes).await?;
         }
-        if has_code(&answer, "NOPERM") {
-            self.refuses_scripts.store(true, Ordering::Relaxed);
+        if self.refuses_scripts.is_in(&answer) {
             return Ok(None);
         }
         answer.map(Some).map_err(|error| self.bulk.fault(&error))

@@ -8,7 +8,7 @@ use redis::{Cmd, RedisError, RedisResult, Value};
 
 use super::wire::{Answer, Batch, Wire};
 use crate::backend::BackendError;
-use crate::remote::link::{self, Limits, Lost};
+use crate::remote::link::{self, Driver, Limits, Lost};
 
 /// A connection to one server, or to a cluster. Every command of this backend
 /// can be sent twice.
@@ -18,6 +18,7 @@ pub(super) type Link = link::Link<dyn Wire>;
 pub(super) fn open<F>(
     name: String,
     limits: Limits,
+    driver: Driver,
     connect: impl Fn() -> F + Send + Sync + 'static,
 ) -> Link
 where
@@ -28,7 +29,7 @@ where
         let connecting = async { connecting.await.map_err(|error| error.to_string()) };
         Box::pin(connecting) as Pin<Box<_>>
     };
-    Link::new(name, limits, Box::new(connect))
+    Link::new(name, limits, driver, Box::new(connect))
 }
 
 impl Link {

@@ -7,6 +7,7 @@
 //! - `mutex`, `tracking`: locks, and waking who waits for them;
 //! - `claims`, `scripts`, `slot`: claiming, committing and changing in one step each;
 //! - `plain`: the same where scripts are refused;
+//! - `refusal`: whether a server forbids scripts;
 //! - `collections`: whole tables, in parts;
 //! - `look`: looking into it from outside.
 
@@ -20,6 +21,7 @@ mod look;
 mod mutex;
 mod nodes;
 mod plain;
+mod refusal;
 mod scripts;
 mod slot;
 mod tracking;
@@ -27,7 +29,6 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use ::redis as client;
@@ -39,14 +40,17 @@ use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
-use crate::remote::link::Limits;
-use crate::remote::server_options;
+use crate::remote::ledger::Ledger;
+use crate::remote::link::{Driver, Limits};
+use crate::remote::tls::{self, Tls};
+use crate::remote::{borrowed, ends, owned, server_options};
 use crate::value::{Entry, Malformed};
 use claims::Change;
 use endpoint::{Credentials, Endpoint, Target};
 use link::Link;
-use mutex::Locks;
+use mutex::{Grip, Locks};
 use nodes::Nodes;
+use refusal::Refusal;
 use tracking::Tracker;
 use wire::{Batch, Multiplexed};
 
@@ -81,7 +85,8 @@ use wire::{Batch, Multiplexed};
 /// **Extra creations**: none while server and creator live. One, by its
 /// successor, where a creator dies, is paused for longer than its lease or is
 /// cut off; one per process and key while the server is away, and after it
-/// came back empty.
+/// came back empty. A process that ends while it creates delays the others by the rest of
+/// its lease, unless it calls [`shutdown`](crate::shutdown()) first.
 ///
 /// **Collections** have a connection of their own for their data, which may take
 /// a second per megabyte longer than other answers.
@@ -100,10 +105,10 @@ struct Shared {
     /// The servers by themselves.
     nodes: Nodes,
     tracker: Option<Tracker>,
-    /// A rule of access forbids scripts.
-    refuses_scripts: AtomicBool,
-    /// How many locks are being released behind.
-    releases: AtomicUsize,
+    refuses_scripts: Refusal,
+    /// What extends locks, and releases them in the background.
+    leases: Link,
+    ledger: Ledger<Grip>,
     /// For the data of collections: nothing else waits behind them, or is lost with
     /// their connection.
     #[cfg(feature = "collections")]
@@ -155,12 +160,17 @@ impl Redis {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<RedisBuilder, BackendError> {
-        Ok(RedisBuilder { target: location::parse(url)?, options: Options::default() })
+        let (target, options) = (location::parse(url)?, Options::default());
+        Ok(RedisBuilder { target, certificates: None, options })
     }
 
     /// A connection that the application has, of redis-rs 1: multiplexed,
     /// managed, or of a cluster that keeps both keys in one slot. Its time-outs
     /// and its way to reconnect are the application's.
+    ///
+    /// Locks are renewed over it too: a creator that blocks all threads of its
+    /// runtime for longer than the lease loses its lock, as it does not
+    /// over a connection of this backend's own.
     pub fn existing<C>(connection: C) -> RedisBuilder
     where
         C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -172,7 +182,7 @@ impl Redis {
             db: 0,
             tls: None,
         };
-        RedisBuilder { target, options: Options::default() }
+        RedisBuilder { target, certificates: None, options: Options::default() }
     }
 }
 
@@ -187,6 +197,7 @@ impl fmt::Debug for Redis {
 #[must_use = "nothing is made before `open`"]
 pub struct RedisBuilder {
     target: Target,
+    certificates: Option<Tls>,
     options: Options,
 }
 
@@ -253,41 +264,45 @@ impl RedisBuilder {
     ///
     /// # Errors
     ///
-    /// If the lock prefix or a time is out of its bounds.
+    /// If the lock prefix or a time is out of its bounds, if certificates are given
+    /// for an address without TLS, or if TLS is asked for without the feature `tls`.
     pub fn open(self) -> Result<Redis, BackendError> {
-        let Self { target, options } = self;
+        let Self { mut target, certificates, options } = self;
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
-        if target.tls.is_some() && cfg!(not(feature = "tls")) {
-            return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
-        }
-        let link = link_to(&target, options.limits);
+        let how = "write `rediss` in place of `redis` in its URL";
+        target.tls = tls::settle(target.tls, certificates, how)?;
+        let limits = options.limits;
+        let link = link_to(&target, limits, Driver::Caller);
         let reads = match reading(&target).filter(|_| options.read_from_replicas) {
-            Some(replica) => link_to(&replica, options.limits),
+            Some(replica) => link_to(&replica, limits, Driver::Caller),
             None => link.clone(),
         };
-        let limits = options.limits;
+        let leases = link_to(&target, limits, Driver::IoThread);
         let tracker = target.can_track().then(|| Tracker::new(&target, link.clone(), limits));
         let (own, is_cluster) = (link.clone(), target.is_cluster());
         let open = move |server: &Target| {
-            if is_cluster { link_to(server, limits) } else { own.clone() }
+            if is_cluster { link_to(server, limits, Driver::Caller) } else { own.clone() }
         };
         let nodes = Nodes::new(&target, link.clone(), open);
         #[cfg(feature = "collections")]
-        let bulk = link_to(&target, limits);
-        Ok(Redis(Arc::new(Shared {
+        let bulk = link_to(&target, limits, Driver::Caller);
+        let shared = Arc::new(Shared {
             target,
             options,
             link,
             reads,
             nodes,
             tracker,
-            refuses_scripts: AtomicBool::new(false),
-            releases: AtomicUsize::new(0),
+            refuses_scripts: Refusal::new(),
+            leases,
+            ledger: Ledger::new(),
             #[cfg(feature = "collections")]
             bulk,
             #[cfg(feature = "collections")]
             local_locks: crate::lock::KeyedMutex::new(),
-        })))
+        });
+        crate::shutdown::register(&shared);
+        Ok(Redis(shared))
     }
 }
 
@@ -302,9 +317,9 @@ fn reading(target: &Target) -> Option<Target> {
     Some(target)
 }
 
-fn link_to(target: &Target, limits: Limits) -> Link {
+fn link_to(target: &Target, limits: Limits, driver: Driver) -> Link {
     let (name, target) = (target.describe(), target.clone());
-    link::open(name, limits, move || {
+    link::open(name, limits, driver, move || {
         let target = target.clone();
         async move { target.connect().await }
     })
@@ -416,7 +431,7 @@ impl Backend for Redis {
     }
 
     fn orders_changes(&self) -> bool {
-        self.0.options.locks
+        true
     }
 
     fn is_shared(&self) -> bool {
@@ -424,7 +439,9 @@ impl Backend for Redis {
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
-        self.0.claim(keys).await
+        let (shared, owned) = (self.0.clone(), owned(keys));
+        let claim = async move { shared.claim(borrowed(&owned)).await };
+        lease::claiming(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {

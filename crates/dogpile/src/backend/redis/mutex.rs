@@ -2,18 +2,19 @@
 //! lease that is renewed while its creator runs.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 
 use super::Shared;
+use super::link::Link;
 use super::scripts::{Call, EXTEND, RELEASE};
 use super::wire::Batch;
 use crate::backend::BackendError;
 use crate::lock::{Lease, Mutex};
 use crate::remote::lease::{self, Leases, Terms};
-use crate::remote::new_token;
+use crate::remote::ledger::Ledger;
+use crate::remote::{ends, new_token};
 
 /// The locks of a server.
 pub(super) struct Locks {
@@ -56,52 +57,75 @@ impl Leases for Shared {
         self.options.terms
     }
 
-    fn releases(&self) -> &AtomicUsize {
-        &self.releases
+    fn ledger(&self) -> &Ledger<Grip> {
+        &self.ledger
     }
 
     async fn extend(&self, Grip { lock, token, .. }: &Grip) -> Result<bool, BackendError> {
         let lease = self.lease_milliseconds();
         let arguments = [token.as_bytes(), lease.to_string().as_bytes()].map(<[u8]>::to_vec);
         let call = Call::new(&EXTEND, &[lock], &[&arguments[0], &arguments[1]]);
-        if let Some(answers) = self.run(vec![call]).await? {
+        if let Some(answers) = self.run_over(&self.leases, vec![call]).await? {
             return Ok(matches!(answers[..], [Value::Int(1)]));
         }
-        let held = self.is_held_by(lock, token).await?;
+        let held = is_held_by(&self.leases, lock, token).await?;
         if held {
-            self.link.send(cmd("PEXPIRE").arg(lock).arg(lease)).await?;
+            self.leases.send(cmd("PEXPIRE").arg(lock).arg(lease)).await?;
         }
         Ok(held)
     }
 
     async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
-        let mut calls = vec![grip.releasing_lock()];
-        if let Some(mark) = &grip.mark {
-            calls.push(Call::new(&RELEASE, &[mark], &[grip.token.as_bytes()]));
-        }
-        if self.run(calls).await?.is_some() {
-            return Ok(());
-        }
-        for key in [Some(&grip.lock), grip.mark.as_ref()].into_iter().flatten() {
-            if self.is_held_by(key, &grip.token).await? {
-                self.link.send(cmd("DEL").arg(key)).await?;
-            }
-        }
-        Ok(())
+        self.release_over(&self.leases, grip).await
     }
 }
 
 impl Shared {
+    /// Frees a lock, if it is still its owner's, for somebody who waits for that.
+    pub(super) async fn unlock(&self, grip: &Grip) -> Result<(), BackendError> {
+        self.release_over(&self.link, grip).await
+    }
+
+    async fn release_over(&self, link: &Link, grip: &Grip) -> Result<(), BackendError> {
+        let mut calls = vec![grip.releasing_lock()];
+        if let Some(mark) = &grip.mark {
+            calls.push(Call::new(&RELEASE, &[mark], &[grip.token.as_bytes()]));
+        }
+        if self.run_over(link, calls).await?.is_some() {
+            return Ok(());
+        }
+        for key in [Some(&grip.lock), grip.mark.as_ref()].into_iter().flatten() {
+            if is_held_by(link, key, &grip.token).await? {
+                link.send(cmd("DEL").arg(key)).await?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn lock_key(&self, key: &str) -> String {
         [&self.options.lock_prefix, key].concat()
     }
 
-    async fn try_take(&self, lock: &str, token: &str) -> Result<bool, BackendError> {
+    async fn try_take(
+        self: &Arc<Self>,
+        lock: String,
+        longest: Duration,
+    ) -> Result<Option<Held>, BackendError> {
+        let grip = Grip { lock, token: new_token(), mark: None };
         let mut take = Batch::new();
-        self.add_taking(&mut take, lock, token);
-        let answers = self.link.send_all_or_fail(&take).await?;
-        // The second one says it, also if the first was sent twice.
-        Ok(matches!(answers.get(1), Some(Value::BulkString(held)) if held == token.as_bytes()))
+        self.add_taking(&mut take, &grip.lock, &grip.token);
+        match self.link.send_all_or_fail(&take).await {
+            Ok(answers) => {
+                // The second one says it, also if the first was sent twice.
+                let ours = matches!(answers.get(1), Some(Value::BulkString(held)) if held == grip.token.as_bytes());
+                Ok(ours.then(|| Held::renewed_for(longest, self, grip)))
+            }
+            // It may be taken all the same: only the answer was lost.
+            Err(fault) => {
+                lease::give_up(self, std::iter::once(grip));
+                Err(fault)
+            }
+        }
     }
 
     /// Takes the lock if it is free, and then asks whose it is.
@@ -110,11 +134,11 @@ impl Shared {
         take.arg(lock).arg(token).arg("NX").arg("PX").arg(self.lease_milliseconds());
         batch.add(lock, take).add(lock, get(lock));
     }
+}
 
-    pub(super) async fn is_held_by(&self, lock: &str, token: &str) -> Result<bool, BackendError> {
-        let held = self.link.send(&get(lock)).await?;
-        Ok(matches!(held, Value::BulkString(held) if held == token.as_bytes()))
-    }
+pub(super) async fn is_held_by(link: &Link, lock: &str, token: &str) -> Result<bool, BackendError> {
+    let held = link.send(&get(lock)).await?;
+    Ok(matches!(held, Value::BulkString(held) if held == token.as_bytes()))
 }
 
 pub(super) fn get(key: &str) -> Cmd {
@@ -123,19 +147,11 @@ pub(super) fn get(key: &str) -> Cmd {
 
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let (lock, token) = (self.shared.lock_key(key), new_token());
-        let taken = self.shared.try_take(&lock, &token).await;
-        let grip = Grip { lock, token, mark: None };
-        match taken {
-            Ok(taken) => {
-                Ok(taken.then(|| Lease::new(Held::renewed_for(self.longest, &self.shared, grip))))
-            }
-            // It may be taken all the same: only the answer was lost.
-            Err(fault) => {
-                lease::give_up(&self.shared, std::iter::once(grip));
-                Err(fault)
-            }
-        }
+        let (shared, longest) = (self.shared.clone(), self.longest);
+        let lock = self.shared.lock_key(key);
+        let take = async move { shared.try_take(lock, longest).await };
+        let taken = lease::claiming(&self.shared, take).await.ok_or_else(ends)??;
+        Ok(taken.map(Lease::new))
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
@@ -158,7 +174,7 @@ impl Mutex for Locks {
         let Some(held) = lease.get::<Held>().or_else(claim) else {
             return Err(BackendError::other("lease belongs to a different backend"));
         };
-        self.shared.release(&held.grip).await?;
+        self.shared.unlock(&held.grip).await?;
         held.is_over();
         Ok(())
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use redis::{Value, cmd};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::endpoint::Target;
 use super::link::Link;
@@ -18,7 +19,16 @@ pub(super) struct Nodes {
     /// The connection that is asked who has which slot.
     cluster: Link,
     open: Open,
-    known: Mutex<Arc<Vec<Node>>>,
+    known: Mutex<Known>,
+    /// Held by who asks: a crowd asks once, and opens one link to each server.
+    asking: AsyncMutex<()>,
+}
+
+/// The servers as they were when they were last asked for.
+struct Known {
+    nodes: Arc<Vec<Node>>,
+    /// Not known to be out of date.
+    is_good: bool,
 }
 
 type Open = Box<dyn Fn(&Target) -> Link + Send + Sync>;
@@ -42,16 +52,15 @@ impl Nodes {
         open: impl Fn(&Target) -> Link + Send + Sync + 'static,
     ) -> Self {
         let open: Open = Box::new(open);
-        let mut known = Vec::new();
-        if !target.is_cluster() {
-            known.push(Node {
-                name: target.describe(),
-                link: open(target),
-                slots: vec![ALL_SLOTS],
-            });
+        let is_good = !target.is_cluster();
+        let mut nodes = Vec::new();
+        if is_good {
+            let (name, link) = (target.describe(), open(target));
+            nodes.push(Node { name, link, slots: vec![ALL_SLOTS] });
         }
-        let known = Mutex::new(Arc::new(known));
-        Self { target: target.clone(), cluster, open, known }
+        let known = Mutex::new(Known { nodes: Arc::new(nodes), is_good });
+        let asking = AsyncMutex::new(());
+        Self { target: target.clone(), cluster, open, known, asking }
     }
 
     /// The server that has `key`.
@@ -65,25 +74,38 @@ impl Nodes {
 
     /// All servers that have slots.
     pub(super) async fn all(&self) -> Result<Arc<Vec<Node>>, BackendError> {
-        let known = self.known.lock().clone();
-        if !known.is_empty() {
-            return Ok(known);
+        if let Some(good) = self.good() {
+            return Ok(good);
+        }
+        let _asking = self.asking.lock().await;
+        // Somebody may have asked meanwhile.
+        if let Some(good) = self.good() {
+            return Ok(good);
         }
         let view = self.cluster.send(cmd("CLUSTER").arg("SLOTS")).await?;
-        let nodes = Arc::new(self.read(view));
-        self.known.lock().clone_from(&nodes);
+        let before = self.known.lock().nodes.clone();
+        let nodes = Arc::new(self.read(view, &before));
+        let is_good = !nodes.is_empty();
+        *self.known.lock() = Known { nodes: nodes.clone(), is_good };
         Ok(nodes)
     }
 
-    /// What is known may be out of date: asks again the next time.
+    fn good(&self) -> Option<Arc<Vec<Node>>> {
+        let known = self.known.lock();
+        known.is_good.then(|| known.nodes.clone())
+    }
+
+    /// Who has which slot may be out of date: asks again the next time. Links to servers
+    /// that remain are kept, since others wait for words over them.
     pub(super) fn forget(&self) {
         if self.target.is_cluster() {
-            *self.known.lock() = Arc::default();
+            self.known.lock().is_good = false;
         }
     }
 
-    /// The servers in the answer to `CLUSTER SLOTS`, as far as it can be read.
-    fn read(&self, view: Value) -> Vec<Node> {
+    /// The servers in the answer to `CLUSTER SLOTS`, as far as it can be read, with the
+    /// links that there were `before`.
+    fn read(&self, view: Value, before: &[Node]) -> Vec<Node> {
         let mut nodes: Vec<Node> = Vec::new();
         for (slots, host, port) in ranges(view) {
             let target = self.target.server_of_cluster(&host, port);
@@ -91,7 +113,8 @@ impl Nodes {
             if let Some(node) = nodes.iter_mut().find(|node| node.name == name) {
                 node.slots.push(slots);
             } else {
-                let link = (self.open)(&target);
+                let known = before.iter().find(|node| node.name == name);
+                let link = known.map_or_else(|| (self.open)(&target), |node| node.link.clone());
                 nodes.push(Node { name, link, slots: vec![slots] });
             }
         }
@@ -119,7 +142,85 @@ fn ranges(view: Value) -> impl Iterator<Item = ((u16, u16), String, u16)> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future, pending};
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use redis::{Cmd, RedisResult};
+
     use super::*;
+    use crate::backend::redis::endpoint::{Credentials, Endpoint};
+    use crate::backend::redis::link;
+    use crate::backend::redis::wire::{Answer, Batch, Wire};
+    use crate::remote::link::{Driver, Limits, Probe};
+
+    /// A cluster of two servers, a piece of which changes its server each time.
+    struct Cluster(Arc<AtomicUsize>);
+
+    impl Probe for Cluster {
+        fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(pending())
+        }
+    }
+
+    impl Wire for Cluster {
+        fn send<'a>(
+            &'a self,
+            _command: &'a Cmd,
+        ) -> Pin<Box<dyn Future<Output = RedisResult<Value>> + Send + 'a>> {
+            let asked = self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                let port = 7_000 + i64::try_from(asked % 2).unwrap_or(0);
+                Ok(Value::Array(vec![
+                    range(0, 5_000, b"a", 7_000),
+                    range(5_001, 10_000, b"a", 7_001),
+                    range(10_001, 16_383, b"a", port),
+                ]))
+            })
+        }
+
+        fn send_all<'a>(
+            &'a self,
+            _batch: &'a Batch,
+        ) -> Pin<Box<dyn Future<Output = RedisResult<Vec<Answer>>> + Send + 'a>> {
+            Box::pin(pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_asks_once_and_links_outlive_what_is_forgotten() {
+        let target = Target {
+            endpoint: Endpoint::Cluster { read_from_replicas: false },
+            addresses: Vec::new(),
+            credentials: Credentials::default(),
+            db: 0,
+            tls: None,
+        };
+        let [asked, opened] = [0; 2].map(|none| Arc::new(AtomicUsize::new(none)));
+        let counted = asked.clone();
+        let connect = move || {
+            let wire: Arc<dyn Wire> = Arc::new(Cluster(counted.clone()));
+            async move { Ok(wire) }
+        };
+        let open =
+            move || link::open("a".into(), Limits::default(), Driver::Caller, connect.clone());
+        let counted = opened.clone();
+        let cluster = open();
+        let nodes = Nodes::new(&target, cluster, move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            open()
+        });
+        for round in 1..=3 {
+            let keys: Vec<String> = (0..50).map(|n| format!("key-{n}")).collect();
+            let found = join_all(keys.iter().map(|key| nodes.having(key))).await;
+            assert!(found.iter().all(Result::is_ok));
+            assert_eq!(asked.load(Ordering::SeqCst), round, "once for each crowd");
+            assert_eq!(opened.load(Ordering::SeqCst), 2, "once for each server");
+            nodes.forget();
+        }
+    }
 
     fn range(from: i64, to: i64, host: &[u8], port: i64) -> Value {
         let master = Value::Array(vec![Value::BulkString(host.to_vec()), Value::Int(port)]);

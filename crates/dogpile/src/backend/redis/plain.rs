@@ -12,7 +12,7 @@ use redis::{Value, cmd};
 
 use super::Shared;
 use super::claims::{Asked, Bound, Change, in_words};
-use super::mutex::{Held, get};
+use super::mutex::{Held, get, is_held_by};
 use super::wire::Batch;
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 
@@ -134,7 +134,7 @@ impl Shared {
         for bound in bound {
             let outcome = self.commit_one_plainly(&bound).await;
             // Waiters of its own are woken by the release.
-            let released = crate::remote::lease::Leases::release(&**self, &bound.claim.held.grip);
+            let released = self.unlock(&bound.claim.held.grip);
             if released.await.is_ok() {
                 bound.claim.held.is_over();
             }
@@ -177,7 +177,7 @@ impl Shared {
         if !stored {
             return Ok(false);
         }
-        if self.is_held_by(&grip.lock, &grip.token).await? {
+        if is_held_by(&self.link, &grip.lock, &grip.token).await? {
             return Ok(true);
         }
         self.link.send(cmd("DEL").arg(key)).await?;

@@ -3,12 +3,12 @@
 //! that refuse scripts.
 
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Shared;
+use super::link::Link;
 use super::wire::{Answer, Batch};
 use crate::backend::BackendError;
 
@@ -290,12 +290,20 @@ impl Call {
 impl Shared {
     /// Runs `calls` in one round trip; `None` if the server refuses scripts.
     pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Option<Vec<Value>>, BackendError> {
-        if self.are_scripts_refused() {
+        self.run_over(&self.link, calls).await
+    }
+
+    /// The same over another connection.
+    pub(super) async fn run_over(
+        &self,
+        link: &Link,
+        calls: Vec<Call>,
+    ) -> Result<Option<Vec<Value>>, BackendError> {
+        if self.refuses_scripts.is_known() {
             return Ok(None);
         }
-        let mut answers = self.link.send_all(&all(&calls, Call::by_hash)).await?;
-        if answers.iter().any(|answer| has_code(answer, "NOPERM")) {
-            self.refuses_scripts.store(true, Ordering::Relaxed);
+        let mut answers = link.send_all(&all(&calls, Call::by_hash)).await?;
+        if answers.iter().any(|answer| self.refuses_scripts.is_in(answer)) {
             return Ok(None);
         }
         let unknown = |answer: &Answer| has_code(answer, "NOSCRIPT");
@@ -303,17 +311,16 @@ impl Shared {
             let again: Vec<usize> =
                 (0..answers.len()).filter(|&index| unknown(&answers[index])).collect();
             let calls: Vec<Call> = again.iter().map(|&index| calls[index].clone()).collect();
-            let full = self.link.send_all(&all(&calls, Call::in_full)).await?;
+            let full = link.send_all(&all(&calls, Call::in_full)).await?;
+            if full.iter().any(|answer| self.refuses_scripts.is_in(answer)) {
+                return Ok(None);
+            }
             for (index, answer) in again.into_iter().zip(full) {
                 answers[index] = answer;
             }
         }
-        let checked = answers.into_iter().map(|answer| answer.map_err(|e| self.link.fault(&e)));
+        let checked = answers.into_iter().map(|answer| answer.map_err(|e| link.fault(&e)));
         checked.collect::<Result<_, _>>().map(Some)
-    }
-
-    pub(super) fn are_scripts_refused(&self) -> bool {
-        self.refuses_scripts.load(Ordering::Relaxed)
     }
 }
 

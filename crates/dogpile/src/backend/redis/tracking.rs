@@ -16,7 +16,7 @@ use super::endpoint::{OnPush, Target};
 use super::link::{self, Link};
 use super::nodes::Nodes;
 use crate::backend::{BackendError, Changed, Watch};
-use crate::remote::link::{Limits, pause_after};
+use crate::remote::link::{Driver, Limits, pause_after};
 use crate::remote::random_share;
 use crate::remote::{io, timer};
 use crate::sync::Mutex;
@@ -183,7 +183,7 @@ fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
     let target = target.clone();
     let name = format!("{} (tracking)", target.describe());
     let is_first = Arc::new(AtomicBool::new(true));
-    link::open(name, limits, move || {
+    link::open(name, limits, Driver::Caller, move || {
         let (target, heard, is_first) = (target.clone(), heard.clone(), is_first.clone());
         let watched = heard.clone();
         let on_push: OnPush = Arc::new(move |push| heard.heard(&push));

@@ -1,0 +1,92 @@
+//! The orderly end of a process: what goes on in the background is given up, or waited for.
+//!
+//! Whoever keeps something that outlives a call [registers](register) it as a [`Part`].
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_timer::Delay;
+
+/// Something that has to be ended before the process is.
+pub(crate) trait Part: Send + Sync {
+    /// Takes on nothing more, and begins to give up what there is. Idempotent.
+    fn close(self: Arc<Self>);
+
+    /// Waits until everything is given up.
+    fn closed(self: Arc<Self>) -> Ending;
+}
+
+pub(crate) type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+static PARTS: Mutex<Vec<Weak<dyn Part>>> = Mutex::new(Vec::new());
+
+/// Has `part` ended by [`shutdown`], as long as it is there.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn register<P: Part + 'static>(part: &Arc<P>) {
+    let part: Weak<dyn Part> = Arc::downgrade(&(part.clone() as Arc<dyn Part>));
+    let mut parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    parts.retain(|part| part.strong_count() > 0);
+    parts.push(part);
+}
+
+/// A longer limit is as good as none.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+/// Gives up the locks on servers that this process holds, so that other processes need
+/// not wait for the rest of their leases. Returns whether everything was given up within
+/// `limit`.
+///
+/// Call it as the last thing before the process ends: after SIGTERM, when nobody is served
+/// any more. It concerns every open backend of the process:
+///
+/// - Creations that are still going on lose their locks. Their own callers get what they
+///   create; it is not stored.
+/// - From this call on, no lock is taken. Calls that find no fresh value run their creators
+///   and store nothing; a lock that is asked for by itself is an error. Backends that are
+///   opened later are not concerned.
+/// - Releases that are under way are sent and answered.
+///
+/// If a server is away, its locks remain and the answer is false. They end by themselves
+/// with their leases, 30 seconds after their last renewal by default. So do those of a
+/// process that ends without this: by a return from `main`, by `std::process::exit` or by a
+/// signal. Locks in files are given up by the kernel, whatever way the process ends.
+///
+/// Cancel safe: what was begun goes on in the background.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # pollster::block_on(async {
+/// if !dogpile::shutdown(Duration::from_secs(5)).await {
+///     eprintln!("some locks of this process remain until their leases end");
+/// }
+/// # });
+/// ```
+pub async fn shutdown(limit: Duration) -> bool {
+    let parts: Vec<Arc<dyn Part>> = {
+        let parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter_map(Weak::upgrade).collect()
+    };
+    for part in &parts {
+        part.clone().close();
+    }
+    let closed = async {
+        for part in parts {
+            part.closed().await;
+        }
+    };
+    ends_within(limit, closed).await
+}
+
+async fn ends_within(limit: Duration, work: impl Future<Output = ()>) -> bool {
+    let mut work = pin!(work);
+    let mut timer = Delay::new(limit.min(LONGEST));
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => Pin::new(&mut timer).poll(cx).map(|()| false),
+    })
+    .await
+}
