@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use dogpile::Config;
-use dogpile::backend::{AnyBackend, BackendError, Claimed, Seen};
+use dogpile::backend::{AnyBackend, BackendError};
 use dogpile::lock::{AnyMutex, Lease, Mutex, NullMutex};
 use dogpile::proxy::Proxy;
 use dogpile::value::Entry;
@@ -114,32 +114,6 @@ impl Proxy for Saboteur {
             Sabotage::WakesNobody => AnyMutex::new(Sleeper(mutex)),
             _ => mutex,
         })
-    }
-
-    async fn claim(
-        &self,
-        next: &AnyBackend,
-        keys: &[(&str, Seen)],
-    ) -> Result<Vec<Claimed>, BackendError> {
-        if self.sabotage == Sabotage::LocksNobody {
-            return Ok(keys.iter().map(|_| Claimed::Won(Lease::new(()))).collect());
-        }
-        next.claim(keys).await
-    }
-
-    async fn commit(
-        &self,
-        next: &AnyBackend,
-        entries: Vec<(&str, Entry, Lease)>,
-    ) -> Result<Vec<bool>, BackendError> {
-        if self.sabotage == Sabotage::LocksNobody {
-            for (key, entry, _) in &entries {
-                next.set(key, entry.clone()).await?;
-            }
-            return Ok(vec![true; entries.len()]);
-        }
-        entries.iter().for_each(|(key, entry, _)| self.note(key, entry));
-        next.commit(entries).await
     }
 }
 
