@@ -217,9 +217,17 @@ impl Shared {
             };
             let began = Instant::now();
             let taking = grip.taking(self.options.terms.lease, only);
-            if let Reply::Done { number } = self.servers.ask(taking).await? {
-                grip.confirm(number, began);
-                return Ok(Some(Held::new(self, grip)));
+            match self.servers.ask(taking).await {
+                Ok(Reply::Done { number }) => {
+                    grip.confirm(number, began);
+                    return Ok(Some(Held::new(self, grip)));
+                }
+                Ok(_) => {}
+                Err(fault) => {
+                    // It may have been taken all the same.
+                    lease::give_up(self, std::iter::once(grip));
+                    return Err(fault);
+                }
             }
             holder = self.servers.ask(grip.looking()).await?;
         }

@@ -16,7 +16,6 @@ use crate::backend::{BackendError, ClaimMode, Commit, Seen};
 use crate::lock::Lease;
 use crate::remote::finish::to_the_end;
 use crate::remote::io;
-use crate::remote::lease::Leases;
 
 /// A change with its claim, taken apart.
 struct Bound {
@@ -229,18 +228,20 @@ impl Shared {
 
     /// Gives up claims, and locks without one.
     pub(super) async fn give_back(&self, leases: Vec<Lease>) {
+        let mut claims = Vec::new();
         for lease in leases {
             match lease.into_inner::<Claim>() {
-                Ok(claim) => self.give_up(&claim).await,
+                Ok(claim) => claims.push(claim),
                 Err(lease) => {
                     if let Ok(held) = lease.into_inner::<super::mutex::Held>()
-                        && self.release(&held.grip).await.is_ok()
+                        && self.unlock(&held.grip).await.is_ok()
                     {
                         held.is_over();
                     }
                 }
             }
         }
+        self.give_up_all(&claims.iter().collect::<Vec<_>>()).await;
     }
 }
 
