@@ -140,7 +140,7 @@ async fn a_late_release_leaves_a_successors_lock_alone() {
 async fn round_trips_are_few() {
     let proxy = Proxy::to(SERVER.port());
     let backend = Memcached::builder(&format!("memcached://127.0.0.1:{}", proxy.port())).unwrap();
-    let region = over(backend.storage_time(Duration::from_secs(60)).open().unwrap());
+    let region = over(backend.storage_time(Duration::from_secs(20)).open().unwrap());
     let _: u32 = region.get_or_create("trip-warm-up", async || 1).await;
     let keys: Vec<String> = (0..100).map(|n| format!("trip-{n}")).collect();
     let values: Vec<u32> = (0..100).collect();

@@ -17,10 +17,12 @@ use crate::sync::{Arc, Mutex};
 pub(super) struct Marks(Arc<Table>);
 
 struct Table {
-    shards: Box<[Mutex<HashMap<Box<str>, Slot>>]>,
+    shards: Box<[Mutex<Slots>]>,
     hasher: RandomState,
     next: AtomicU64,
 }
+
+type Slots = HashMap<Box<str>, Slot>;
 
 #[derive(Default)]
 struct Slot {
@@ -56,7 +58,7 @@ impl Marks {
         }))
     }
 
-    fn shard(&self, key: &str) -> &Mutex<HashMap<Box<str>, Slot>> {
+    fn shard(&self, key: &str) -> &Mutex<Slots> {
         let hash = usize::try_from(self.0.hasher.hash_one(key) >> 32).unwrap_or(0);
         &self.0.shards[hash % self.0.shards.len()]
     }
@@ -140,7 +142,7 @@ impl Drop for Storing<'_> {
     }
 }
 
-fn remove_if_empty(shard: &mut HashMap<Box<str>, Slot>, key: &str) {
+fn remove_if_empty(shard: &mut Slots, key: &str) {
     let is_empty =
         |slot: &Slot| slot.marks.is_empty() && !slot.is_storing && slot.waiting.is_empty();
     if shard.get(key).is_some_and(is_empty) {

@@ -84,12 +84,11 @@ impl<B: Backend> Ordered<B> {
         }
         if self.mutex.is_some() {
             let marks: Vec<String> = keys.iter().map(|key| mark_key(key)).collect();
-            match &marks[..] {
-                [mark] => self.backend.delete(mark).await?,
-                _ => {
-                    let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
-                    self.backend.delete_multi(&marks).await?;
-                }
+            if let [mark] = &marks[..] {
+                self.backend.delete(mark).await?;
+            } else {
+                let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+                self.backend.delete_multi(&marks).await?;
             }
         }
         Ok(())
@@ -113,13 +112,9 @@ impl<B: Backend> Ordered<B> {
         .into_iter();
         let claims = keys.iter().zip(marks).map(|(wanted, mark)| {
             let mode = wanted.mode;
-            let (seen, entry) = match wanted.known() {
-                Some(seen) => (seen, None),
-                None => {
-                    let entry = entries.next().flatten();
-                    (Seen::of(entry.as_ref()), entry)
-                }
-            };
+            let known = wanted.known();
+            let entry = if known.is_some() { None } else { entries.next().flatten() };
+            let seen = known.unwrap_or_else(|| Seen::of(entry.as_ref()));
             match entry {
                 Some(entry) if mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),
                 _ => Claimed::Won(Lease::new(Claim { mark, mode, seen, shared: None })),

@@ -175,12 +175,11 @@ impl Stored {
             let claimed = self.backend.claim(vec![Wanted::new(&self.key, claim)]).await?;
             match claimed.into_iter().next() {
                 Some(Claimed::Won(lease)) => {
-                    let moments = match claim {
-                        ClaimMode::Create(_) => moments,
-                        _ => {
-                            let entry = self.backend.get(&self.key).await?;
-                            Moments::of(entry.as_ref()).raised(mode, at)
-                        }
+                    let moments = if claim.takes_over() {
+                        let entry = self.backend.get(&self.key).await?;
+                        Moments::of(entry.as_ref()).raised(mode, at)
+                    } else {
+                        moments
                     };
                     if self.commit(moments, lease).await? {
                         self.obey(moments, at);

@@ -53,12 +53,11 @@ impl<P: Proxy> Proxied<P> {
         let terms = keys.into_iter().map(Term::from).collect();
         let view = View::over(&self.next, State::Claiming { terms, claims: Vec::new() });
         let inside = view.backend();
-        let entries = match asked[..] {
-            [(key, _)] => vec![self.proxy.get(&inside, key).await?],
-            _ => {
-                let keys: Vec<&str> = asked.iter().map(|(key, _)| *key).collect();
-                self.proxy.get_multi(&inside, &keys).await?
-            }
+        let entries = if let [(key, _)] = asked[..] {
+            vec![self.proxy.get(&inside, key).await?]
+        } else {
+            let keys: Vec<&str> = asked.iter().map(|(key, _)| *key).collect();
+            self.proxy.get_multi(&inside, &keys).await?
         };
         let mut claims = view.take_claims().into_iter();
         let mut entries = entries.into_iter();
@@ -99,18 +98,15 @@ impl<P: Proxy> Proxied<P> {
         let mut leases = Vec::new();
         let mut places = Vec::new();
         for (place, Commit { key, entry, lease }) in changes.into_iter().enumerate() {
-            match entry {
-                Some(entry) => {
-                    entries.push((key, entry));
-                    leases.push(lease);
-                    places.push(place);
-                }
-                None => {
-                    let view = View::over(&self.next, State::removing(lease));
-                    self.proxy.delete(&view.backend(), key).await?;
-                    made[place] = view.take_outcomes().await[0];
-                }
+            if let Some(entry) = entry {
+                entries.push((key, entry));
+                leases.push(lease);
+                places.push(place);
+                continue;
             }
+            let view = View::over(&self.next, State::removing(lease));
+            self.proxy.delete(&view.backend(), key).await?;
+            made[place] = view.take_outcomes().await[0];
         }
         if entries.is_empty() {
             return Ok(made);

@@ -348,13 +348,13 @@ where
     }
 
     /// What is to be done in the backend for a created value.
-    fn ending<'k>(
-        &'k self,
+    fn ending(
+        &self,
         index: usize,
         value: T,
         mut guard: Guard,
         ct: Timestamp,
-    ) -> (Finished<'k, T>, Ending<'k>, Option<Error>) {
+    ) -> (Finished<'_, T>, Ending<'_>, Option<Error>) {
         let key = self.keys[index].stored.as_str();
         let got = Got { value, ct };
         // Before anything else: who comes later may have been told of a change that
@@ -404,8 +404,10 @@ where
         if !is_known {
             self.core.stats().add(Count::NotStored, positions.len() as u64);
         }
-        let made = self.survive("commit", made, || vec![false; positions.len()]);
-        let answers = made.as_ref().map_or(&[][..], Vec::as_slice);
+        let failed = vec![false; positions.len()];
+        let made = self.survive("commit", made, || failed.clone());
+        // What became of a commit that failed is not known.
+        let answers = made.as_ref().unwrap_or(&failed);
         for (position, made) in positions.into_iter().zip(answers) {
             let one = &mut finished[position];
             one.is_settled = is_known;

@@ -107,7 +107,6 @@ impl Shared {
 
     /// Takes the locks, puts the marks where there are none, and reads the values: in one
     /// round trip from one server, in two from several, since what is read must be newer.
-    #[expect(clippy::type_complexity, reason = "two lists of outcomes")]
     async fn take_and_look(
         self: &Arc<Self>,
         grips: Vec<Grip>,
@@ -160,6 +159,8 @@ impl Shared {
             Ok(Ok(held)) => Some(held),
             // The lock's server is away: its caller goes ahead without.
             Err(_) => None,
+            // No lock is asked for: each process creates for itself.
+            Ok(_) if !self.options.locks => None,
             Ok(Err(_)) if !asked.mode.takes_over() => return Ok(Claimed::Held),
             Ok(Err(holder)) => {
                 overtakes = true;
@@ -169,7 +170,6 @@ impl Shared {
                 }
             }
         };
-        let seen = Seen::of(found.as_ref().map(|(entry, ..)| entry));
         let mark = match &beside.mark {
             Reply::Item { number, value, .. } if *value == asked.token => *number,
             // Another creation's, which is dead or overtaken.
@@ -178,6 +178,15 @@ impl Shared {
                 self.put_mark(asked).await?
             }
         };
+        // The overtaken creation may have stored before its mark was gone.
+        let (beside, found) = if overtakes {
+            let value = self.servers.ask(Request::Get { key: asked.key, value: true }).await?;
+            let found = entry_of(&value)?;
+            (Beside { value, ..beside }, found)
+        } else {
+            (beside, found)
+        };
+        let seen = Seen::of(found.as_ref().map(|(entry, ..)| entry));
         let mark = Mark { key: asked.mark.clone(), token: asked.token.clone(), number: mark };
         let mut before = Before { seen, number: found.as_ref().map(|(_, number)| *number) };
         if let Some((entry, _)) = found

@@ -121,10 +121,13 @@ impl Shared {
             }
             (Reply::Missing, _) => self.come_too_late(bound).await,
             // Perhaps this was sent twice, and that is the first one.
-            (Reply::Refused, _) => {
+            (Reply::Refused, looked) => {
                 let there = self.servers.ask(Request::Get { key: &bound.key, value: true }).await?;
-                match there {
-                    Reply::Item { value, .. } if value == *ours => Ok(true),
+                match (there, looked) {
+                    (Reply::Item { number, value, .. }, Some(looked)) if value == *ours => {
+                        self.confirm(bound, number, &looked).await
+                    }
+                    (Reply::Item { value, .. }, None) if value == *ours => Ok(true),
                     _ => self.come_too_late(bound).await,
                 }
             }

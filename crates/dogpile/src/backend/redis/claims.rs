@@ -372,7 +372,8 @@ pub(super) fn mark_of(key: &str) -> String {
         return mark;
     }
     // Braces of the key's own hide it: a number in braces that lies there stands for it.
-    let tag = (0..).find(|number: &u32| slot::of(&number.to_string()) == slot).unwrap_or(0);
+    const MANY: u32 = 1 << 24;
+    let tag = (0..MANY).find(|number| slot::of(&number.to_string()) == slot).unwrap_or(0);
     format!("_mark{{{tag}}}{key}")
 }
 

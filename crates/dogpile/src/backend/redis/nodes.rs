@@ -181,6 +181,13 @@ mod tests {
             })
         }
 
+        fn send_transaction<'a>(
+            &'a self,
+            _batch: &'a Batch,
+        ) -> Pin<Box<dyn Future<Output = RedisResult<bool>> + Send + 'a>> {
+            Box::pin(std::future::ready(Ok(true)))
+        }
+
         fn send_all<'a>(
             &'a self,
             _batch: &'a Batch,
