@@ -60,7 +60,7 @@ pub struct Stored {
     is_looking: AtomicBool,
     /// The backend says that the moments have changed.
     told: Arc<AtomicBool>,
-    /// Begun with the second look, if the backend can.
+    /// Begun with the first look, if the backend can.
     watch: OnceLock<Option<Watch>>,
     /// One writer of this process at a time.
     writing: KeyedMutex,
@@ -124,16 +124,12 @@ impl Stored {
 
     /// Is it time to look, for one reader, so that nobody must?
     fn may_look(&self, now: Timestamp) -> bool {
-        self.told.load(Ordering::Relaxed)
-            || self.watch.get().is_none()
-            || !self.has_looked(now, self.delay / 2)
+        self.told.load(Ordering::Relaxed) || !self.has_looked(now, self.delay / 2)
     }
 
     /// Looks at the moments.
     async fn look(&self, now: Timestamp) -> Result<(), BackendError> {
-        if self.looked.load(Ordering::Relaxed) != f64::NEG_INFINITY.to_bits() {
-            self.watch();
-        }
+        self.watch();
         self.told.store(false, Ordering::Release);
         let entry = self.backend.get(&self.key).await?;
         self.obey(Moments::of(entry.as_ref()), now);
