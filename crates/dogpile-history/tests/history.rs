@@ -104,7 +104,6 @@ fn a_redis_cluster_keeps_its_promises() {
     promises_are_kept([
         plan(Backend::RedisCluster, Change::Delete),
         logged(disturbed(Backend::RedisCluster, Change::Mixed, Disturb::Migrate)),
-        disturbed(Backend::RedisCluster, Change::Set, Disturb::Slow),
     ]);
 }
 

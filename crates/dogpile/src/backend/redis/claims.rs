@@ -119,6 +119,14 @@ impl Shared {
             let has_lock = locks && (together[index] || locked[index]);
             claims[index] = asked[index].outcome(self, has_lock, answer)?;
         }
+        // A lock that was taken before is given back at once: somebody may wait for it.
+        let unused = (0..asked.len())
+            .filter(|&index| locked[index] && matches!(claims[index], Claimed::Changed(_)));
+        let unused: Vec<Call> =
+            unused.map(|index| asked[index].grip(true).releasing_lock()).collect();
+        if !unused.is_empty() {
+            self.run(unused).await?;
+        }
         self.claim_misread(asked, claims).await
     }
 
@@ -335,10 +343,6 @@ impl<'k> Asked<'k> {
                 self.won(shared, has_lock, String::from_utf8_lossy(&state).into_owned())
             }
             (Some(Value::Int(2)), Some(Value::BulkString(frame))) => {
-                // The lock may have been taken before.
-                if has_lock && !shared.are_together(self.key, &self.lock) {
-                    drop(Held::new(shared, self.grip(true)));
-                }
                 Claimed::Changed(Entry::from_frame(&frame.into()))
             }
             _ => Claimed::Held,
