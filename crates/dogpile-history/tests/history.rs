@@ -79,6 +79,19 @@ fn redis_keeps_its_promises() {
 }
 
 #[test]
+fn redis_keeps_its_promises_whatever_happens() {
+    promises_are_kept([
+        disturbed(Backend::Redis, Change::Delete, Disturb::Stop),
+        disturbed(Backend::Redis, Change::Mixed, Disturb::Kill),
+        disturbed(Backend::Redis, Change::Delete, Disturb::ServerStop),
+        disturbed(Backend::Redis, Change::Mixed, Disturb::ServerAway),
+        disturbed(Backend::Redis, Change::Set, Disturb::Cut),
+        disturbed(Backend::Redis, Change::Refresh, Disturb::HalfOpen),
+        disturbed(Backend::Redis, Change::Invalidate, Disturb::Slow),
+    ]);
+}
+
+#[test]
 fn redis_without_scripts_keeps_its_promises() {
     promises_are_kept([
         long(plan(Backend::RedisPlain, Change::Delete)),
@@ -91,7 +104,13 @@ fn a_redis_cluster_keeps_its_promises() {
     promises_are_kept([
         plan(Backend::RedisCluster, Change::Delete),
         logged(disturbed(Backend::RedisCluster, Change::Mixed, Disturb::Migrate)),
+        disturbed(Backend::RedisCluster, Change::Set, Disturb::Slow),
     ]);
+}
+
+#[test]
+fn redis_under_sentinels_keeps_its_promises() {
+    promises_are_kept([disturbed(Backend::RedisSentinel, Change::Mixed, Disturb::Failover)]);
 }
 
 #[test]

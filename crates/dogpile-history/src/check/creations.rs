@@ -1,9 +1,11 @@
 //! Nobody creates what somebody else is creating, unless it was changed meanwhile.
 
+use std::collections::HashMap;
+
 use super::history::{Creation, Disturbance, History};
 use super::{Findings, Telling, Terms, told};
 use crate::clock::{Moment, nanoseconds};
-use crate::record::process_of;
+use crate::record::{Id, process_of};
 
 /// Intervals that can be asked whether one of them touches another.
 #[derive(Debug, Default)]
@@ -77,6 +79,9 @@ pub(super) fn check(history: &History, terms: &Terms, findings: &mut Findings) {
     let aftermath = nanoseconds(terms.aftermath);
     let excuses = Excuses { disturbances: disturbances(history, terms), aftermath };
     let keys = history.creations.iter().map(|creation| creation.key + 1).max().unwrap_or(0);
+    // A creation is claimed some time before its creator begins: after its call did.
+    let asked: HashMap<Id, Moment> =
+        history.operations.iter().map(|it| (it.id, it.begin)).collect();
     let mut telling = Telling::new();
     for key in 0..keys {
         let changes = changes(history, terms, key);
@@ -85,9 +90,11 @@ pub(super) fn check(history: &History, terms: &Terms, findings: &mut Findings) {
         let mut running: Vec<&Creation> = Vec::new();
         for second in creations {
             running.retain(|first| first.end > second.begin);
-            let unexplained =
-                running.iter().filter(|first| !changes.touch(first.begin, second.begin));
-            let unexplained: Vec<_> = unexplained.collect();
+            let is_explained = |first: &&&Creation| {
+                let asked = asked.get(&first.operation).copied().unwrap_or(first.begin);
+                changes.touch(asked.min(first.begin), second.begin)
+            };
+            let unexplained: Vec<_> = running.iter().filter(|it| !is_explained(it)).collect();
             if let Some(first) = unexplained.iter().find(|first| !excuses.cover(first, second)) {
                 findings.overlaps += 1;
                 telling.tell(findings, || tell(history, first, second));

@@ -370,7 +370,9 @@ where
             Ok(entry) => (entry, None),
             Err(error) => (None, Some(error)),
         };
-        let audience = if is_outdated || entry.is_none() { guard.local.begun() } else { cut };
+        // Without a claim, nobody tells of changes by other processes either.
+        let is_exclusive = is_outdated || entry.is_none() || guard.lease.is_none();
+        let audience = if is_exclusive { guard.local.begun() } else { cut };
         let ending = match (entry, guard.lease.take()) {
             (entry, Some(lease)) if entry.is_some() || guard.is_refresh => {
                 Ending::Commit(Commit { key, entry, lease })

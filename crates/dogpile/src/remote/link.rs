@@ -136,6 +136,12 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         &self.0.name
     }
 
+    /// Begins to connect, so that the first request need not wait for that.
+    pub(crate) fn open(&self) {
+        // The first request says why it cannot.
+        let _ = self.started();
+    }
+
     /// Sends something over the connection. What was lost with it is sent once
     /// more, so it must be something that may be carried out twice.
     pub(crate) async fn request<T, F>(&self, send: impl Fn(Arc<W>) -> F) -> Result<T, BackendError>
