@@ -74,7 +74,7 @@ fn test() -> Result<(), Failure> {
     features()?;
     servers::install()?;
     python::install()?;
-    cargo(["test", "--workspace", "--all-features"]).named("tests").run()?;
+    cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]).named("tests").run()?;
     // As the README begins.
     cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];

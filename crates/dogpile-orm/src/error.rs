@@ -36,6 +36,12 @@ pub enum Error<E> {
         /// The region's name.
         region: String,
     },
+    /// The statement is more than a read: it locks rows, writes, or is none that a cache
+    /// can answer. It did not run. Run it without `from_cache`.
+    NotARead {
+        /// The words that say so: `FOR UPDATE`.
+        effect: String,
+    },
     /// No region of this name is registered.
     UnknownRegion {
         /// The name.
@@ -63,6 +69,7 @@ impl Error<Infallible> {
             Self::NotCached { region, key } => Error::NotCached { region, key },
             Self::LostField { row, field } => Error::LostField { row, field },
             Self::RefreshInTransaction { region } => Error::RefreshInTransaction { region },
+            Self::NotARead { effect } => Error::NotARead { effect },
             Self::UnknownRegion { name, known } => Error::UnknownRegion { name, known },
             Self::Settings { region, source } => Error::Settings { region, source },
             Self::Cache(fault) => Error::Cache(fault),
@@ -90,6 +97,11 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 "a refresh of region `{region}` on a connection that is or may be within a transaction, \
                  whose rows are not for others: refresh after the commit, by the pool or another connection"
             ),
+            Self::NotARead { effect } => write!(
+                f,
+                "the statement is more than a read (`{effect}`), so a cache must not answer it: \
+                 run it without `from_cache`"
+            ),
             Self::UnknownRegion { name, known } => write!(
                 f,
                 "there is no region `{name}` for queries: known are {}; register it, or name it in the settings",
@@ -112,6 +124,7 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             Self::NotCached { .. }
             | Self::LostField { .. }
             | Self::RefreshInTransaction { .. }
+            | Self::NotARead { .. }
             | Self::UnknownRegion { .. } => None,
         }
     }

@@ -1,6 +1,11 @@
 //! The key that a query's result is kept under.
 
+use std::convert::Infallible;
+
 use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::statement;
 
 /// What is asked of a statement: each is an entry of its own.
 pub(crate) const ALL: &str = "all";
@@ -18,13 +23,20 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     /// Of a statement's text on a kind of database, with its values in a form that
-    /// tells types apart.
-    pub(crate) fn new(kind: &str, statement: &str, values: &str) -> Self {
+    /// tells types apart. An error if the statement is more than a read.
+    pub(crate) fn new(
+        kind: &str,
+        statement: &str,
+        values: &str,
+    ) -> Result<Self, Error<Infallible>> {
+        if let Some(effect) = statement::effect(kind, statement) {
+            return Err(Error::NotARead { effect });
+        }
         let mut hash = Sha256::new();
         for part in [kind, statement, values] {
             add(&mut hash, part);
         }
-        Self { kind: kind.to_lowercase(), hash }
+        Ok(Self { kind: kind.to_lowercase(), hash })
     }
 
     /// The key of what is asked of it, with rows of this shape.
@@ -57,12 +69,12 @@ mod tests {
     #[test]
     fn every_part_makes_another_key() {
         let key = |kind: &str, text: &str, values: &str, part, asked: &str, shape: &str| {
-            Fingerprint::new(kind, text, values).key(part, asked, shape)
+            Fingerprint::new(kind, text, values).unwrap().key(part, asked, shape)
         };
         let keys = [
             key("pg", "select", "1", None, ALL, "T"),
             key("my", "select", "1", None, ALL, "T"),
-            key("pg", "select1", "", None, ALL, "T"),
+            key("pg", "select 11", "", None, ALL, "T"),
             key("pg", "select", "2", None, ALL, "T"),
             key("pg", "select", "1", Some("x"), ALL, "T"),
             key("pg", "select", "1", None, ONE, "T"),

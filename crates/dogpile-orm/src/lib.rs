@@ -73,6 +73,7 @@ mod regions;
 mod related;
 mod session;
 mod shape;
+mod statement;
 mod tables;
 mod written;
 

@@ -406,3 +406,50 @@ async fn a_new_column_of_a_struct_within_makes_old_rows_misses() {
     let new = new.fetch_one(&pool).await.unwrap();
     assert_eq!((new.id, &*new.name.name, new.name.born), (1, "Ada", Some(1815)));
 }
+
+/// What locks rows or writes is not answered from a cache, also where it is read first.
+#[tokio::test]
+async fn statements_that_must_run_are_refused() {
+    let (region, _) = region("effects");
+    let pool = PgPool::connect(&postgres()).await.unwrap();
+    let statements = [
+        "SELECT 1::bigint AS id, 'x' AS name FOR UPDATE",
+        "WITH a AS (INSERT INTO nowhere VALUES (1) RETURNING id) SELECT id, 'x' AS name FROM a",
+        "UPDATE nowhere SET a = 1 RETURNING id, name",
+    ];
+    for text in statements {
+        let query = || sqlx::query_as::<_, Person>(text);
+        let told = query().from_cache(&region).fetch_all(&pool).await.unwrap_err();
+        assert!(matches!(told, dogpile_orm::Error::NotARead { .. }), "{told}");
+        assert!(told.to_string().contains("run it without `from_cache`"), "{told}");
+        assert!(query().from_cache(&region).fetch_optional(&pool).await.is_err());
+    }
+    assert_eq!(region.statistics().creations, 0);
+    let quoted = "SELECT 1::bigint AS id, 'it''s FOR UPDATE' AS name -- FOR UPDATE";
+    let read = sqlx::query_as::<_, Person>(quoted).from_cache(&region).fetch_one(&pool).await;
+    assert_eq!(read.unwrap().id, 1);
+}
+
+/// A closure that builds a query is called for the key, and again to run it.
+#[tokio::test]
+async fn queries_of_macros_are_cached_by_what_builds_them() {
+    use dogpile_orm::sqlx::from_cache;
+    use sqlx::FromRow;
+
+    let (pool, (region, _)) = (sqlite().await, region("built"));
+    let build = |id: i64| {
+        move || {
+            let query = sqlx::query("SELECT * FROM people WHERE id = ?").bind(id);
+            query.try_map(|row: sqlx::sqlite::SqliteRow| Person::from_row(&row))
+        }
+    };
+    let name = async |id| from_cache(&region, build(id)).fetch_one(&pool).await.unwrap().name;
+    assert_eq!((name(1).await, name(2).await), ("Ada".into(), "Alan".into()));
+    rename(&pool, 1, "Augusta").await;
+    assert_eq!(name(1).await, "Ada");
+    from_cache(&region, build(1)).invalidate().await.unwrap();
+    assert_eq!(name(1).await, "Augusta");
+    assert_eq!(from_cache(&region, build(9)).fetch_optional(&pool).await.unwrap(), None);
+    let all = from_cache(&region, build(2)).fetch_all(&pool).await.unwrap();
+    assert_eq!(all[0].name, "Alan");
+}

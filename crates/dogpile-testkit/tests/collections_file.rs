@@ -266,3 +266,27 @@ async fn polled_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         () = std::future::ready(()) => None,
     }
 }
+
+/// Collections lie beside values in a form of their own: a proxy that encrypts values or
+/// puts a prefix before keys would be skipped in silence.
+#[tokio::test]
+async fn collections_do_not_go_past_a_proxy() {
+    use dogpile::proxy::{Encryption, EncryptionKey, KeyPrefix, Layer, Logging};
+
+    let (_directory, path) = place();
+    let file = || AnyBackend::new(File::open(&path).unwrap());
+    let open = async |backend| {
+        let load = || Ok::<_, Error>(vec!["plain text".to_owned()]);
+        CachedSequence::builder_blocking("secrets", backend, load).open().await
+    };
+    let sealed = Encryption::new(EncryptionKey::new("test", &[7; 32])).layer(file());
+    let prefixed = KeyPrefix::new("app:").layer(file());
+    for (proxy, backend) in [("encryption", sealed), ("prefix", prefixed)] {
+        let told = open(Logging.layer(backend.clone())).await.unwrap_err().to_string();
+        assert!(told.contains("go past the proxy") && told.contains(proxy), "{told}");
+        let told = dogpile::collections::list(&backend).await.unwrap_err().to_string();
+        assert!(told.contains("go past the proxy"), "{told}");
+    }
+    let secrets = open(Logging.layer(file())).await.unwrap();
+    assert_eq!(secrets.len(), 1);
+}

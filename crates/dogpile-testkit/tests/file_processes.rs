@@ -22,7 +22,7 @@ fn fleet(directory: &TempDir) -> Fleet {
 fn region(directory: &TempDir) -> Region {
     let region = Region::new("parent");
     let file = File::open(directory.path().join("cache.db")).unwrap();
-    region.configure(Config::new(file)).unwrap();
+    region.configure(Config::new(file).shared_keys()).unwrap();
     region
 }
 

@@ -35,7 +35,7 @@ fn place() -> (TempDir, PathBuf) {
 
 fn region(path: &Path) -> Region {
     let region = Region::new("shared");
-    region.configure(Config::new(File::open(path).unwrap())).unwrap();
+    region.configure(Config::new(File::open(path).unwrap()).shared_keys()).unwrap();
     region
 }
 

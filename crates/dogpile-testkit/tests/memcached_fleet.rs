@@ -33,7 +33,7 @@ fn fleet(directory: &TempDir, more: &[(&'static str, &str)]) -> Fleet {
 
 fn over(backend: Memcached) -> Arc<Region> {
     let region = Region::new("parent");
-    region.configure(Config::new(backend)).unwrap();
+    region.configure(Config::new(backend).shared_keys()).unwrap();
     Arc::new(region)
 }
 
@@ -195,7 +195,7 @@ async fn keys_that_the_server_cannot_take_are_kept_apart() {
     // Without a mangler, they are refused.
     let bare = Region::new("bare");
     let backend = Memcached::open(&SERVER.url()).unwrap();
-    bare.configure(Config::new(backend).no_key_mangler()).unwrap();
+    bare.configure(Config::new(backend).no_key_mangler().shared_keys()).unwrap();
     for key in ["", "with space", "with\nline", &"k".repeat(251)] {
         let told = bare.set(key, &1).await.unwrap_err().to_string();
         assert!(told.contains("mangle"), "{told}");

@@ -126,7 +126,7 @@ async fn waiting_is_not_polling() {
 async fn a_creation_is_not_stored_over_what_another_process_changed() {
     let region = |name: &str| {
         let region = Region::named(name);
-        region.configure(Config::new(Redis::open(&SINGLE.url()).unwrap())).unwrap();
+        region.configure(Config::new(Redis::open(&SINGLE.url()).unwrap()).shared_keys()).unwrap();
         region
     };
     let (here, there) = (region("here"), region("there"));
@@ -160,11 +160,11 @@ async fn a_creation_is_not_stored_over_what_another_process_changed() {
 #[tokio::test]
 async fn a_forbidden_key_does_not_switch_scripts_off() {
     let server = RedisServer::start();
-    let rule = "ACL SETUSER app on >secret ~app:* ~_lockapp:* %R~read:* &* +@all";
+    let rule = "ACL SETUSER app on >secret ~app:* ~_lockapp:* ~_mark{app:* %R~read:* &* +@all";
     assert!(server.ask(rule).contains("OK"));
     let url = format!("redis://app:secret@127.0.0.1:{}", server.port());
     let region = Region::new("restricted");
-    region.configure(Config::new(Redis::open(&url).unwrap())).unwrap();
+    region.configure(Config::new(Redis::open(&url).unwrap()).shared_keys()).unwrap();
     let told = region.entry("read:1").strict().get_or_create(async || 1_u32).await.unwrap_err();
     let told = told.to_string();
     assert!(told.contains("claim failed") && told.contains("no permissions"), "{told}");

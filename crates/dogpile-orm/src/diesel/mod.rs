@@ -170,7 +170,7 @@ where
     query.to_sql(&mut text, &DB::default()).map_err(Error::Database)?;
     let values = DB::values(query).map_err(Error::Database)?;
     let kind = std::any::type_name::<DB>().rsplit("::").next().unwrap_or_default();
-    Ok(Fingerprint::new(kind, &text.finish(), &values))
+    Fingerprint::new(kind, &text.finish(), &values).map_err(Error::widen)
 }
 
 /// The keys of what is cached for `query` in rows of the type `U`.

@@ -232,10 +232,11 @@ impl<S: SelectorTrait<Item: Send> + Send> Ready for Prepared<S> {
     }
 }
 
-fn fingerprint(statement: &Statement) -> Fingerprint {
+fn fingerprint(statement: &Statement) -> Result<Fingerprint, DbErr> {
     let kind = format!("{:?}", statement.db_backend);
     // The values are an enum with a variant for each type; its debug form shows both.
-    Fingerprint::new(&kind, &statement.sql, &format!("{:?}", statement.values))
+    let values = format!("{:?}", statement.values);
+    Fingerprint::new(&kind, &statement.sql, &values).map_err(Error::widen)
 }
 
 impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
@@ -251,7 +252,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
-        let key = fingerprint(&statement).key(self.options.key_part(), ALL, &shape);
+        let key = fingerprint(&statement)?.key(self.options.key_part(), ALL, &shape);
         let options = self.options.on(db.may_be_in_transaction());
         options.fetch(&key, || ready.all(db), S::of).await
     }
@@ -272,7 +273,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     {
         let (statement, ready) = self.query.prepare(db.get_database_backend());
         let shape = shape::of::<Q::Item>();
-        let key = fingerprint(&statement).key(self.options.key_part(), ONE, &shape);
+        let key = fingerprint(&statement)?.key(self.options.key_part(), ONE, &shape);
         let options = self.options.on(db.may_be_in_transaction());
         let run = || async { ready.one(db).await.map(One) };
         options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
@@ -290,7 +291,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
         C: ShouldCache<u64>,
     {
         let statement = self.query.build(db.get_database_backend());
-        let key = fingerprint(&statement).key(self.options.key_part(), COUNT, "");
+        let key = fingerprint(&statement)?.key(self.options.key_part(), COUNT, "");
         let (query, options) = (self.query, self.options.on(db.may_be_in_transaction()));
         options.fetch(&key, || query.count(db), |count: u64| count).await
     }
@@ -334,7 +335,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
     {
         let (statement, _) = self.query.prepare(db.get_database_backend());
         let (part, shape) = (self.options.key_part(), shape::of::<Q::Item>());
-        let fingerprint = fingerprint(&statement);
+        let fingerprint = fingerprint(&statement)?;
         let asked = [(ALL, &*shape), (ONE, &*shape), (COUNT, "")];
         let keys = asked.map(|(asked, shape)| fingerprint.key(part, asked, shape));
         self.options.forget(&keys).await

@@ -35,9 +35,9 @@
 //! value than an `i64`, and over SQLite an `Arc<str>` another than a `&str`.
 //!
 //! It works for `query_as` and `query_scalar`, with or without `_with`, on every
-//! database that sqlx itself supports. The macros `query!` and `query_as!` hide the
-//! way from a row to a value, and have no `from_cache`; nor has `query`, whose rows
-//! cannot be stored.
+//! database that sqlx itself supports. Queries of the macros `query_as!` and
+//! `query_scalar!` are built by a closure, which [`from_cache`] takes. `query` and `query!` have
+//! no form: their rows cannot be stored.
 //!
 //! # Within a transaction
 //!
@@ -45,6 +45,7 @@
 //! that may be within a transaction: see [`Source`]. A [`Related`](crate::Related) whose closure
 //! uses a transaction says [`in_transaction`](FromCache::in_transaction).
 
+mod built;
 mod source;
 mod transaction;
 
@@ -64,6 +65,7 @@ use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
 
+pub use built::{Built, from_cache};
 pub use source::Source;
 pub use transaction::Transaction;
 
@@ -117,7 +119,9 @@ where
         let arguments = arguments.map_err(|why| Error::Database(sqlx::Error::Encode(why)))?;
         let arguments = arguments.unwrap_or_default();
         let text = query.sql();
-        let fingerprint = Fingerprint::new(DB::NAME, text.as_str(), &format!("{arguments:?}"));
+        let values = format!("{arguments:?}");
+        let fingerprint =
+            Fingerprint::new(DB::NAME, text.as_str(), &values).map_err(Error::widen)?;
         Ok(Self { text, arguments, persistent, fingerprint })
     }
 }

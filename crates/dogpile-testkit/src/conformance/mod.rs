@@ -98,6 +98,7 @@ macro_rules! conformance {
                 another_format_version_is_made_anew
                 a_creation_time_far_ahead_is_not_immortal
                 a_key_is_locked_while_it_is_created
+                regions_over_one_backend_keep_their_values_apart
                 expiration_can_be_set_and_ignored_per_call
 
                 a_mutex_excludes_and_frees

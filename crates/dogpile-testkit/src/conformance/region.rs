@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dogpile::value::Entry;
-use dogpile::{Expiration, Mode, Region, Status};
+use dogpile::{Config, Expiration, Mode, Region, Status};
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinSet;
 
@@ -291,6 +291,34 @@ pub async fn a_cached_none_is_a_hit(fixture: Fixture) {
     let again = region.get_or_create(&key, async || Some(1_u32)).await;
     assert_eq!(again, None, "the cached None is returned, the creator not called");
     assert_eq!(region.get::<Option<u32>>(&key).await.unwrap(), Some(None));
+}
+
+/// Where processes share the backend, regions do not share keys unless they are told to.
+pub async fn regions_over_one_backend_keep_their_values_apart(fixture: Fixture) {
+    if !fixture.backend.is_shared() {
+        return;
+    }
+    let key = fixture.key("42");
+    let region = |name: &str, config: Config| {
+        let region = Region::named(name);
+        region.configure(config).unwrap();
+        region
+    };
+    let config = || Config::over(fixture.backend.clone());
+    let users = region("users", config());
+    let odd = "orders:42 _lock{}";
+    let orders = region(odd, config());
+    users.set(&key, &1_u32).await.unwrap();
+    orders.set(&key, &2_u32).await.unwrap();
+    assert_eq!(users.get(&key).await.unwrap(), Some(1));
+    assert_eq!(region(odd, config()).get(&key).await.unwrap(), Some(2));
+    assert_eq!(orders.get_or_create(&key, async || 3).await, 2);
+    orders.delete(&key).await.unwrap();
+    assert_eq!(users.get(&key).await.unwrap(), Some(1));
+    let [one, other] = ["one", "other"].map(|name| region(name, config().shared_keys()));
+    one.set(&key, &3_u32).await.unwrap();
+    assert_eq!(other.get(&key).await.unwrap(), Some(3));
+    assert_eq!(users.get(&key).await.unwrap(), Some(1));
 }
 
 /// Puts `entry` where `region` finds it under `key`.

@@ -30,7 +30,7 @@ pub fn worker() {
 async fn race(job: Arc<Job>) {
     let region = Region::named("fleet");
     let config = Settings::from_iter(&job.settings).config().expect("the settings are good");
-    region.configure(config).expect("a new region can be configured");
+    region.configure(config.shared_keys()).expect("a new region can be configured");
     let region = Arc::new(region);
     // What a first use costs is not part of the race.
     let _ = region.get::<String>("fleet: warm-up").await;

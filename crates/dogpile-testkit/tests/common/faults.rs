@@ -21,7 +21,7 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(250);
 
 pub(crate) fn region(config: Config) -> Arc<Region> {
     let region = Region::new("faulty");
-    region.configure(config).unwrap();
+    region.configure(config.shared_keys()).unwrap();
     Arc::new(region)
 }
 

@@ -24,7 +24,7 @@ const SLOW: Duration = Duration::from_millis(4);
 
 fn over(backend: AnyBackend) -> Arc<Region> {
     let region = Region::new("leases");
-    region.configure(Config::over(backend)).unwrap();
+    region.configure(Config::over(backend).shared_keys()).unwrap();
     Arc::new(region)
 }
 

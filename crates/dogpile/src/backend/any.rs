@@ -30,6 +30,9 @@ pub struct AnyBackend {
     inspect: Option<Arc<dyn Inspect>>,
     #[cfg(feature = "collections")]
     collections: Option<Arc<dyn CollectionStore>>,
+    /// The proxy that collections would go past.
+    #[cfg(feature = "collections")]
+    withheld_by: Option<String>,
 }
 
 impl AnyBackend {
@@ -45,12 +48,21 @@ impl AnyBackend {
             inspect,
             #[cfg(feature = "collections")]
             collections,
+            #[cfg(feature = "collections")]
+            withheld_by: None,
         }
     }
 
     /// `outer` around `self`.
     pub(crate) fn within(self, outer: impl ErasedBackend + 'static) -> Self {
         Self { outermost: Arc::new(outer), ..self }
+    }
+
+    /// The same without collections, which `proxy` cannot treat as it treats values.
+    #[cfg(feature = "collections")]
+    pub(crate) fn without_collections(mut self, proxy: &str) -> Self {
+        self.withheld_by.get_or_insert_with(|| proxy.to_owned());
+        self
     }
 
     /// The backend inside all proxies, if it is a `B` (contract 2).
@@ -63,11 +75,24 @@ impl AnyBackend {
         self.inspect.as_deref()
     }
 
-    /// What the backend inside all proxies does for
-    /// [collections](crate::collections), if it can keep them.
+    /// Returns the store of [collections](crate::collections) of the backend inside all
+    /// proxies. `None` if it has none, and around it a proxy that does more than
+    /// [observe](crate::proxy::Proxy::only_observes): collections would go past that.
     #[cfg(feature = "collections")]
     pub fn collections(&self) -> Option<Arc<dyn CollectionStore>> {
-        self.collections.clone()
+        self.collections.clone().filter(|_| self.withheld_by.is_none())
+    }
+
+    /// The error of who needs collections where there are none.
+    #[cfg(feature = "collections")]
+    pub(crate) fn keeps_no_collections(&self) -> BackendError {
+        let name = self.name();
+        BackendError::refused(match (&self.collections, &self.withheld_by) {
+            (Some(_), Some(proxy)) => format!(
+                "collections would go past the proxy `{proxy}` of the backend `{name}`: open them over the backend without it"
+            ),
+            _ => format!("the backend `{name}` keeps no collections: use Redis or a file"),
+        })
     }
 
     /// The name of the backend, proxies around it included.

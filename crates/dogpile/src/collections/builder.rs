@@ -194,10 +194,7 @@ impl<D: Table> CollectionBuilder<D> {
             return refused(why);
         }
         let Some(store) = self.backend.collections() else {
-            return refused(BackendError::refused(format!(
-                "the backend `{}` keeps no collections: use Redis or a file",
-                self.backend.name()
-            )));
+            return refused(self.backend.keeps_no_collections());
         };
         let source = Source {
             place: store.place(&self.name, &self.version),

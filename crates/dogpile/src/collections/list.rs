@@ -34,7 +34,7 @@ pub struct StoredCollection {
 pub async fn list(backend: &AnyBackend) -> Result<Vec<StoredCollection>, BackendError> {
     const PAGE: usize = 1_000;
     let (Some(store), Some(inspect)) = (backend.collections(), backend.inspect()) else {
-        return Err(keeps_none(backend));
+        return Err(backend.keeps_no_collections());
     };
     let mut found: Vec<StoredCollection> = Vec::new();
     let mut after: Option<String> = None;
@@ -65,13 +65,8 @@ pub async fn list(backend: &AnyBackend) -> Result<Vec<StoredCollection>, Backend
 ///
 /// If the backend fails, or keeps no collections.
 pub async fn purge(backend: &AnyBackend, name: &str, version: &str) -> Result<bool, BackendError> {
-    let store = backend.collections().ok_or_else(|| keeps_none(backend))?;
+    let store = backend.collections().ok_or_else(|| backend.keeps_no_collections())?;
     store.purge(&store.place(name, version)).await
-}
-
-fn keeps_none(backend: &AnyBackend) -> BackendError {
-    let name = backend.name();
-    BackendError::refused(format!("the backend `{name}` keeps no collections: use Redis or a file"))
 }
 
 async fn look(

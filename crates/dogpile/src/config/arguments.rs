@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{ConfigError, Scalar, Settings, coerce};
 use crate::codec::RegionCodec;
 use crate::key;
+use crate::lock::OnTimeout;
 use crate::region::{Expiration, ManglerChoice};
 
 /// The arguments of a backend, as its constructor takes them.
@@ -181,6 +182,38 @@ impl FromSetting for ManglerName {
                 let prefix = text.strip_prefix("prefix:")?;
                 Some(Self(ManglerChoice::Own(key::prefix(prefix))))
             }
+        }
+    }
+}
+
+/// Where the moments of a region's invalidations are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum InvalidationPlace {
+    Local,
+    Shared,
+}
+
+impl FromSetting for InvalidationPlace {
+    const EXPECTED: &'static str = "`local` or `shared`";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        match text.trim() {
+            "local" => Some(Self::Local),
+            "shared" => Some(Self::Shared),
+            _ => None,
+        }
+    }
+}
+
+impl FromSetting for OnTimeout {
+    const EXPECTED: &'static str = "`error`, `stale` or `create`";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        match text.trim() {
+            "error" => Some(Self::Error),
+            "stale" => Some(Self::Stale),
+            "create" => Some(Self::Create),
+            _ => None,
         }
     }
 }

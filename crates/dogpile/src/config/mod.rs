@@ -21,10 +21,14 @@
 //! | `expiration_time` | a duration; `none` or `-1`: never |
 //! | `arguments.*` | what the backend takes |
 //! | `key_mangler` | `sha1`, `none`, or `prefix:TEXT` |
+//! | `region_prefix` | `false` leaves the region's name out of stored keys, to share them with Python |
+//! | `invalidation` | `shared` (the default over backends that processes share) or `local` |
+//! | `invalidation_delay` | a duration after which shared invalidations reach every process |
 //! | `codec` | `json`, `msgpack`, `pickle` |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_limit` | a duration |
 //! | `wait_limit` | a duration |
+//! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
 //! | `replace_existing_backend` | `true` or `false` |
 //!
 //! Durations are numbers of seconds (`300`, `0.5`) or say their unit (`5m`,
@@ -83,7 +87,7 @@ pub use location::backend_at;
 pub use registry::{register_backend, register_proxy};
 pub use settings::Settings;
 
-use crate::region::{Config, Kind};
+use crate::region::{Config, InvalidationChoice, Kind};
 
 impl Settings {
     /// The configuration of one region, from settings whose prefix was
@@ -110,6 +114,13 @@ impl Settings {
         if let Some(mangler) = region.take::<arguments::ManglerName>("key_mangler")? {
             config.mangler = mangler.0;
         }
+        if region.take("region_prefix")? == Some(false) {
+            config = config.shared_keys();
+        }
+        config.invalidation = invalidation(&mut region)?;
+        if let Some(then) = region.take("on_wait_timeout")? {
+            config = config.on_timeout(then);
+        }
         if let Some(codec) = region.take::<arguments::CodecName>("codec")? {
             config.codec = crate::region::KindCodec(codec.0);
         }
@@ -118,5 +129,25 @@ impl Settings {
         }
         region.finish()?;
         Ok(config)
+    }
+}
+
+/// Where the moments of invalidations are kept, and how soon others see them.
+fn invalidation(region: &mut Arguments) -> Result<InvalidationChoice, ConfigError> {
+    use arguments::InvalidationPlace::{Local, Shared};
+
+    let place = region.take("invalidation")?;
+    let delay = region.take("invalidation_delay")?;
+    match (place, delay) {
+        (None, None) => Ok(InvalidationChoice::Usual),
+        (Some(Local), None) => Ok(InvalidationChoice::Local),
+        (Some(Shared), None) => Ok(InvalidationChoice::Shared(InvalidationChoice::USUAL_DELAY)),
+        (Some(Shared) | None, Some(delay)) => Ok(InvalidationChoice::Shared(delay)),
+        (Some(Local), Some(_)) => Err(ConfigError::Invalid {
+            owner: "region".to_owned(),
+            name: "invalidation_delay".to_owned(),
+            expected: "nothing beside `invalidation = \"local\"`".to_owned(),
+            found: "a delay".to_owned(),
+        }),
     }
 }

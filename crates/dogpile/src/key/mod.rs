@@ -61,6 +61,24 @@ pub fn prefix(prefix: impl Into<String>) -> Mangler {
     Mangler::new(move |key| format!("{prefix}{key}"))
 }
 
+/// Puts the name of a region and a colon before every key. Names are escaped so that no
+/// region's keys begin with another's prefix, or look like a lock or a mark.
+pub(crate) fn of_region(name: &str) -> Mangler {
+    use std::fmt::Write;
+
+    let mut prefix = String::with_capacity(name.len() + 1);
+    for (index, char) in name.chars().enumerate() {
+        let is_reserved = matches!(char, ':' | '%' | ' ' | '\u{0}'..='\u{1f}' | '\u{7f}');
+        if is_reserved || (index == 0 && char == '_') {
+            let _ = write!(prefix, "%{:02X}", u32::from(char));
+        } else {
+            prefix.push(char);
+        }
+    }
+    prefix.push(':');
+    self::prefix(prefix)
+}
+
 /// Replaces every key by the SHA-1 of its UTF-8 bytes in lower-case hex, as
 /// Python's `sha1_mangle_key` does.
 ///
@@ -137,6 +155,16 @@ mod tests {
     fn sha1_is_of_the_utf8_bytes_in_hex() {
         assert_eq!(sha1().mangle("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(sha1().mangle("ключ").len(), 40);
+    }
+
+    #[test]
+    fn no_two_names_of_regions_give_one_prefix() {
+        let stored = |name: &str, key: &str| of_region(name).mangle(key).into_owned();
+        assert_eq!(stored("users", "42"), "users:42");
+        assert_eq!(stored("a:b", "c"), "a%3Ab:c");
+        assert_ne!(stored("a", "b:c"), stored("a:b", "c"));
+        assert_ne!(stored("a%3Ab", "c"), stored("a:b", "c"));
+        assert_eq!(stored("_lock x", "k"), "%5Flock%20x:k");
     }
 
     #[test]

@@ -40,6 +40,10 @@ fn count(keys: usize) -> String {
 }
 
 impl Proxy for Logging {
+    fn only_observes(&self) -> bool {
+        true
+    }
+
     async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
         logged("get", key, next.get(key), hit_or_miss).await
     }

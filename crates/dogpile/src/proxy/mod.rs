@@ -161,6 +161,16 @@ pub trait Proxy: Send + Sync + 'static {
         next.mutex()
     }
 
+    /// Returns whether it changes nothing on its way: neither keys nor values nor what is
+    /// done. False unless overridden.
+    ///
+    /// [Collections](crate::collections) lie in the backend in a form of their own, which goes
+    /// past proxies. Around one that does more than observe (encrypts, puts a prefix before
+    /// keys) they cannot be opened.
+    fn only_observes(&self) -> bool {
+        false
+    }
+
     /// See [`Backend::watch`](crate::backend::Backend::watch).
     fn watch(&self, next: &AnyBackend, key: &str, changed: Changed) -> Option<Watch> {
         next.watch(key, changed)

@@ -86,6 +86,10 @@ impl Operations {
 }
 
 impl Proxy for Operations {
+    fn only_observes(&self) -> bool {
+        true
+    }
+
     async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
         self.count(&self.0.get, next.get(key).await)
     }

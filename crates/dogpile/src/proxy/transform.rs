@@ -44,6 +44,8 @@ pub struct Transforming<T>(pub T);
 impl<T: Transform> Layer for Transforming<T> {
     fn layer(self, inner: AnyBackend) -> AnyBackend {
         let transform = std::sync::Arc::new(self.0);
+        #[cfg(feature = "collections")]
+        let inner = inner.without_collections(transform.name());
         inner.clone().within(Transformed { transform, next: inner })
     }
 }

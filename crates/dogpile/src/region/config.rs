@@ -37,6 +37,8 @@ pub struct Config<K = Serde> {
     pub(crate) backend: AnyBackend,
     pub(crate) codec: KindCodec,
     pub(crate) mangler: ManglerChoice,
+    /// Do stored keys begin with the region's name where processes share the backend?
+    pub(crate) has_prefix: bool,
     pub(crate) key_generator: KeyGenerator,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: InvalidationChoice,
@@ -63,8 +65,32 @@ pub(crate) enum InvalidationChoice {
     Own(Arc<dyn Invalidation>),
 }
 
+impl ManglerChoice {
+    /// The mangler of a region over `backend`. What it stores begins with `prefix`, if
+    /// there is one, as far as the backend takes such keys.
+    pub(crate) fn of(self, backend: &AnyBackend, prefix: Option<Mangler>) -> Option<Mangler> {
+        let chain = |first: Option<Mangler>, next| match first {
+            Some(first) => first.then(next),
+            None => next,
+        };
+        let recommended = backend.recommended_mangler();
+        let (own, last) = match self {
+            Self::Recommended => (recommended.clone(), recommended),
+            Self::Own(mangler) => (Some(mangler), recommended),
+            Self::None => (None, None),
+        };
+        let Some(prefix) = prefix else { return own };
+        let prefixed = chain(own, prefix);
+        // The prefix can make a key too long.
+        Some(match last {
+            Some(last) => prefixed.then(last),
+            None => prefixed,
+        })
+    }
+}
+
 impl InvalidationChoice {
-    const USUAL_DELAY: Duration = Duration::from_secs(1);
+    pub(crate) const USUAL_DELAY: Duration = Duration::from_secs(1);
 
     /// The strategy of the region `name` over `backend`.
     pub(crate) fn of(self, backend: &AnyBackend, name: &str) -> Arc<dyn Invalidation> {
@@ -98,6 +124,7 @@ impl<K: Kind> Config<K> {
             backend,
             codec: KindCodec(RegionCodec::Json),
             mangler: ManglerChoice::Recommended,
+            has_prefix: true,
             key_generator: key::escaped,
             clock: Arc::new(SystemClock),
             invalidation: InvalidationChoice::Usual,
@@ -138,6 +165,18 @@ impl<K: Kind> Config<K> {
     /// Leaves keys as they are, also where the backend recommends a mangler.
     pub fn no_key_mangler(mut self) -> Self {
         self.mangler = ManglerChoice::None;
+        self
+    }
+
+    /// Leaves the region's name out of what is stored.
+    ///
+    /// Over a backend that processes share (a file, Redis, memcached), stored keys begin
+    /// with the region's name and a colon, so that two regions over one server keep their
+    /// values apart: the key `42` of the region `users` is stored as `users:42`. Without
+    /// the name, regions over one backend share their keys. Python's dogpile.cache knows
+    /// no such prefix: a region that shares values or locks with Python needs this.
+    pub fn shared_keys(mut self) -> Self {
+        self.has_prefix = false;
         self
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::background::Runner;
-use super::config::{Config, ManglerChoice};
+use super::config::Config;
 use super::kind::{Cacheable, Codec, Kind};
 use super::options::Options;
 use crate::backend::{AnyBackend, BackendError};
@@ -15,7 +15,7 @@ use crate::clock::{Clock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{Invalidation, Mode};
-use crate::key::{KeyGenerator, Mangler};
+use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, CLOCK_SKEW, Found, KeyedMutex, Lifetime, judge};
 use crate::log;
 use crate::stats::{Count, Stats};
@@ -104,12 +104,9 @@ impl Core {
             let region = shared.name.clone();
             return Err(Error::NeedsObjects { region, backend: backend.name() });
         }
-        let mangler = match mangler {
-            ManglerChoice::Own(mangler) => Some(mangler),
-            ManglerChoice::Recommended => backend.recommended_mangler(),
-            ManglerChoice::None => None,
-        };
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
+        let prefix = (is_shared && config.has_prefix).then(|| key::of_region(&shared.name));
+        let mangler = mangler.of(&backend, prefix);
         let invalidation = invalidation.of(&backend, &shared.name);
         Ok(Self {
             shared,

@@ -53,7 +53,7 @@ pub use background::{DefaultRunner, Job, Runner};
 pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
 pub use config::Config;
 #[cfg(feature = "config")]
-pub(crate) use config::ManglerChoice;
+pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use entries::Entries;
 pub use entry::{BackgroundEntry, Entry};
 #[doc(hidden)]

@@ -83,8 +83,15 @@ struct Inner<W: ?Sized> {
 
 struct Started<W: ?Sized> {
     state: watch::Receiver<State<W>>,
-    /// Says that the connection of this number is lost.
-    lost: watch::Sender<u64>,
+    lost: watch::Sender<Loss>,
+}
+
+/// The last connection that is known to be lost.
+#[derive(Clone, Copy, Default)]
+struct Loss {
+    number: u64,
+    /// Its server said nothing. That it accepts another connection is no reason to wait.
+    is_silent: bool,
 }
 
 enum State<W: ?Sized> {
@@ -136,12 +143,6 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         &self.0.name
     }
 
-    /// Begins to connect, so that the first request need not wait for that.
-    pub(crate) fn open(&self) {
-        // The first request says why it cannot.
-        let _ = self.started();
-    }
-
     /// Sends something over the connection. What was lost with it is sent once
     /// more, so it must be something that may be carried out twice.
     pub(crate) async fn request<T, F>(&self, send: impl Fn(Arc<W>) -> F) -> Result<T, BackendError>
@@ -180,12 +181,12 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         let started = self.started()?;
         let (wire, number) = self.wire(started).await?;
         let Some(answer) = self.answer(limit, &*wire, send(wire.clone())).await? else {
-            started.lose(number);
+            started.lose(Loss { number, is_silent: true });
             let message = format!("{} did not answer within {limit:?}", self.0.name);
             return Err(Lost::Fault(BackendError::unavailable(message)));
         };
         if matches!(answer, Err(Lost::Dropped(_))) {
-            started.lose(number);
+            started.lose(Loss { number, is_silent: false });
         }
         answer
     }
@@ -214,7 +215,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
 
     /// The connection, waiting for it where that is promising.
     async fn wire(&self, started: &Started<W>) -> Result<(Arc<W>, u64), Lost> {
-        let lost = *started.lost.borrow();
+        let lost = started.lost.borrow().number;
         // Mostly there is one.
         if let State::Up { wire, number } = &*started.state.borrow()
             && *number > lost
@@ -250,7 +251,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
             return Ok(started);
         }
         let (state, watched) = watch::channel(State::Connecting);
-        let (lost, losses) = watch::channel(0);
+        let (lost, losses) = watch::channel(Loss::default());
         let home = match self.0.driver {
             Driver::Caller => io::home_of_caller(),
             Driver::IoThread => None,
@@ -265,11 +266,13 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
 }
 
 impl<W: ?Sized> Started<W> {
-    fn lose(&self, number: u64) {
+    fn lose(&self, loss: Loss) {
         self.lost.send_if_modified(|lost| {
-            let news = *lost < number;
-            *lost = (*lost).max(number);
-            news
+            let is_news = lost.number < loss.number;
+            if is_news {
+                *lost = loss;
+            }
+            is_news
         });
     }
 }
@@ -282,7 +285,7 @@ async fn keep_alive<W: ?Sized + Probe + 'static>(
     link: std::sync::Weak<Inner<W>>,
     mut home: Option<Handle>,
     state: watch::Sender<State<W>>,
-    mut losses: watch::Receiver<u64>,
+    mut losses: watch::Receiver<Loss>,
 ) {
     let (mut number, mut failures) = (0, 0);
     while let Some(inner) = link.upgrade() {
@@ -302,10 +305,13 @@ async fn keep_alive<W: ?Sized + Probe + 'static>(
                 }
                 (number, failures) = (number + 1, 0);
                 state.send_replace(State::Up { wire, number });
-                if losses.wait_for(|lost| *lost >= number).await.is_err() {
-                    return;
-                }
-                state.send_replace(State::Connecting);
+                let lost = losses.wait_for(|lost| lost.number >= number).await.map(|lost| *lost);
+                let Ok(Loss { is_silent, .. }) = lost else { return };
+                state.send_replace(if is_silent {
+                    State::Down("it did not answer".into())
+                } else {
+                    State::Connecting
+                });
                 continue;
             }
             Some(Err(Missed::Failed(why))) => why,
@@ -355,7 +361,7 @@ async fn attempt<W: ?Sized + Send + Sync + 'static>(
 
 /// What `work` comes to, unless the link is dropped before: then nobody tells of losses.
 async fn unless_dropped<F: Future>(
-    losses: &mut watch::Receiver<u64>,
+    losses: &mut watch::Receiver<Loss>,
     work: F,
 ) -> Option<F::Output> {
     let dropped = pin!(losses.wait_for(|_| false));

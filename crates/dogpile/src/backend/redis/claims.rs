@@ -103,8 +103,6 @@ impl Shared {
         wanted: Vec<Wanted<'_>>,
     ) -> Result<Vec<Claimed>, BackendError> {
         wanted.iter().try_for_each(|wanted| self.check_key(wanted.key))?;
-        // What is given up in the background must not wait for a connection.
-        self.leases.open();
         let asked: Vec<Asked<'_>> = wanted.iter().map(|wanted| Asked::new(self, wanted)).collect();
         let attempt = Attempt { shared: self, asked: &asked };
         let locks = self.options.locks;

@@ -84,7 +84,7 @@ use wire::{Batch, Multiplexed};
 ///
 /// **Extra creations**: none while server and creator live. One, by its
 /// successor, where a creator dies, is paused for longer than its lease or is
-/// cut off; one per process and key while the server is away, and after it
+/// cut off; one at a time per process and key while the server is away, and one after it
 /// came back empty. A process that ends while it creates delays the others by the rest of
 /// its lease, unless it calls [`shutdown`](crate::shutdown()) first.
 ///

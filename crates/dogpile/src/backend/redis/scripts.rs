@@ -46,6 +46,28 @@ macro_rules! ours {
     };
 }
 
+/// Stores a frame, or removes what is stored if that is empty; 1, or the error of a
+/// server whose memory is full. First of all changes: after another one the server would
+/// store without regard to its memory.
+macro_rules! put {
+    () => {
+        r"
+        local function put(frame, retention)
+            local done
+            if frame == '' then
+                done = redis.pcall('DEL', KEYS[1])
+            elseif retention == '0' then
+                done = redis.pcall('SET', KEYS[1], frame)
+            else
+                done = redis.pcall('SET', KEYS[1], frame, 'PX', retention)
+            end
+            if type(done) == 'table' and done.err then return done end
+            return 1
+        end
+        "
+    };
+}
+
 /// Reads the value. If it is another than was seen, returns it: 2 and the value. Or
 /// else takes the lock, puts the mark, and says what is stored: 1 and its state. Or
 /// says 0: somebody else holds the lock. An answer that got lost is no reason to wait
@@ -109,6 +131,7 @@ pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         state!(),
+        put!(),
         r"
         local function release(key)
             if key and redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
@@ -123,19 +146,13 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
             end
             return 0
         end
+        local outcome = 0
+        if is(state, ARGV[4]) or (ARGV[5] ~= '' and state == 'nothing') then
+            outcome = put(ARGV[2], ARGV[3])
+        end
         redis.call('DEL', KEYS[2])
         release(KEYS[3])
-        if not is(state, ARGV[4]) and not (ARGV[5] ~= '' and state == 'nothing') then
-            return 0
-        end
-        if ARGV[2] == '' then
-            redis.call('DEL', KEYS[1])
-        elseif ARGV[3] == '0' then
-            redis.call('SET', KEYS[1], ARGV[2])
-        else
-            redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-        end
-        return 1
+        return outcome
         "
     ))
 });
@@ -148,20 +165,15 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static CHANGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         ours!(),
+        put!(),
         r"
+        local outcome = put(ARGV[1], ARGV[2])
         redis.call('DEL', KEYS[2])
         if KEYS[3] then
             local held = redis.pcall('GET', KEYS[3])
             if type(held) == 'string' and is_ours(held) then redis.call('DEL', KEYS[3]) end
         end
-        if ARGV[1] == '' then
-            redis.call('DEL', KEYS[1])
-        elseif ARGV[2] == '0' then
-            redis.call('SET', KEYS[1], ARGV[1])
-        else
-            redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-        end
-        return 1
+        return outcome
         "
     ))
 });
