@@ -104,7 +104,8 @@ async fn round_trips_are_few() {
     let server = RedisServer::start();
     let region = Region::new("trips");
     let backend = Redis::builder(&server.url()).unwrap().storage_time(Duration::from_secs(60));
-    region.configure(Config::new(backend.open().unwrap())).unwrap();
+    // A shared invalidation is looked for beside that: once per region and delay.
+    region.configure(Config::new(backend.open().unwrap()).local_invalidation()).unwrap();
     let _: u32 = region.get_or_create("warm-up", async || 1).await;
     let keys: Vec<String> = (0..100).map(|n| format!("key-{n}")).collect();
     let values: Vec<u32> = (0..100).collect();
@@ -116,6 +117,10 @@ async fn round_trips_are_few() {
     assert_eq!(trips.of(ask(6)).await, 1, "a hit");
     let set = async { region.set_multi(keys.iter().zip(&values)).await.unwrap() };
     assert_eq!(trips.of(set).await, 1, "100 values with a storage time");
+    let one = async { region.set("k", &7_u32).await.unwrap() };
+    assert_eq!(trips.of(one).await, 1, "a set");
+    let delete = async { region.delete("gone").await.unwrap() };
+    assert_eq!(trips.of(delete).await, 1, "a delete");
     let get = async { drop(region.get_multi::<u32, _>(&keys).await.unwrap()) };
     assert_eq!(trips.of(get).await, 1, "100 values");
     let left = server.ask("TTL k");
