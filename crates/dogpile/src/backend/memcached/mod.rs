@@ -4,21 +4,24 @@
 //! - `location`, `endpoint`: where the servers are, connecting;
 //! - `protocol`, `wire`: what is said, and a connection that says it;
 //! - `placement`, `servers`: which server has a key, asking several;
-//! - `item`: what is stored for an entry;
-//! - `mutex`: locks; `claims`, `commits`: what keeps a creation from being stored over
-//!   a later change;
+//! - `keys`, `item`: under which keys something is stored, and what for an entry;
+//! - `mutex`: locks; `claims`, `takeover`, `commits`: what keeps a creation from being
+//!   stored over a later change; `doubts`: what may have been stored in spite of that;
 //! - `look`: looking into it from outside.
 
 mod claims;
 mod commits;
+mod doubts;
 mod endpoint;
 mod item;
+mod keys;
 mod location;
 mod look;
 mod mutex;
 mod placement;
 mod protocol;
 mod servers;
+mod takeover;
 mod wire;
 
 use std::fmt;
@@ -29,7 +32,7 @@ use bytes::Bytes;
 
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
-use crate::key::{self, Mangler};
+use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
@@ -37,6 +40,7 @@ use crate::remote::link::{Driver, Limits};
 use crate::remote::tls::{self, Tls};
 use crate::remote::{borrowed, ends, owned, server_options};
 use crate::value::Entry;
+use doubts::Doubts;
 use endpoint::Target;
 use mutex::{Grip, Locks};
 pub use placement::{Place, Placement};
@@ -96,6 +100,7 @@ struct Shared {
     /// What extends locks, and releases them in the background.
     leases: Servers,
     ledger: Ledger<Grip>,
+    doubts: Doubts,
 }
 
 #[derive(Debug, Clone)]
@@ -269,7 +274,8 @@ impl MemcachedBuilder {
         };
         let leases = servers(1, Driver::IoThread);
         let servers = servers(options.connections, Driver::Caller);
-        let shared = Arc::new(Shared { target, options, servers, leases, ledger: Ledger::new() });
+        let (ledger, doubts) = (Ledger::new(), Doubts::default());
+        let shared = Arc::new(Shared { target, options, servers, leases, ledger, doubts });
         crate::shutdown::register(&shared);
         Ok(Memcached(shared))
     }
@@ -286,27 +292,6 @@ pub fn read_answers(is_binary: bool, bytes: &[u8]) -> usize {
             _ => {}
         })
         .count()
-}
-
-/// The longest key that a server takes, in bytes.
-const LONGEST_KEY: usize = 250;
-
-/// The beginning of the key of a mark; see [`mark_key`](super::mark_key).
-const MARK: &str = "_mark{";
-
-/// Keys that the server would take for something else must not reach it.
-fn check_key(key: &str) -> Result<(), BackendError> {
-    if key.len() > LONGEST_KEY {
-        return Err(BackendError::refused(
-            "memcached's keys have 250 bytes at most, the lock's prefix included: let the region mangle them",
-        ));
-    }
-    if key.is_empty() || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(BackendError::refused(
-            "memcached's keys are not empty and have neither spaces nor control characters: let the region mangle them",
-        ));
-    }
-    Ok(())
 }
 
 /// An answer that says that something went wrong, or nothing sensible.
@@ -339,7 +324,7 @@ fn changed(answer: Answer) -> Result<(), BackendError> {
 impl Shared {
     /// What is stored for `entry`, if it is not too large.
     fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
-        check_key(key)?;
+        self.check_key(key)?;
         let (flags, value) = item::pack(entry, self.options.min_compress)?;
         // The server's own head of an item, with its number.
         const HEAD: usize = 60;
@@ -366,25 +351,24 @@ impl Backend for Memcached {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        check_key(key)?;
+        self.0.check_key(key)?;
         found(self.0.servers.ask(Request::Get { key, value: true }).await)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        self.0.check_own(key)?;
         let (flags, value) = self.0.pack(key, &entry)?;
         let (ttl, only) = (self.0.ttl(), Only::Always);
         self.0.change(vec![Request::Store { key, flags, value, ttl, only }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        check_key(key)?;
+        self.0.check_key(key)?;
         self.0.change(vec![Request::Delete { key, number: None }]).await
     }
 
     /// The keys of servers that are away read as missing, unless all are away.
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        keys.iter().try_for_each(|key| check_key(key))?;
+        keys.iter().try_for_each(|key| self.0.check_key(key))?;
         let requests = keys.iter().map(|key| Request::Get { key, value: true });
         let mut answers = self.0.servers.ask_all(requests.collect()).await;
         if answers.iter().all(Result::is_err)
@@ -400,7 +384,7 @@ impl Backend for Memcached {
         let mut requests = Vec::with_capacity(entries.len());
         let mut refused = Ok(());
         for (key, entry) in entries {
-            match self.0.check_own(key).and_then(|()| self.0.pack(key, entry)) {
+            match self.0.pack(key, entry) {
                 Ok((flags, value)) => {
                     let (ttl, only) = (self.0.ttl(), Only::Always);
                     requests.push(Request::Store { key, flags, value, ttl, only });
@@ -412,7 +396,7 @@ impl Backend for Memcached {
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        keys.iter().try_for_each(|key| check_key(key))?;
+        keys.iter().try_for_each(|key| self.0.check_key(key))?;
         let requests = keys.iter().map(|key| Request::Delete { key, number: None });
         self.0.change(requests.collect()).await
     }
@@ -444,9 +428,7 @@ impl Backend for Memcached {
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {
-        // The lock's key is longer than the value's, and so is the mark's.
-        let most = self.0.options.lock_prefix.len().max(MARK.len() + 1);
-        Some(key::for_memcached(LONGEST_KEY - most))
+        Some(self.0.mangler())
     }
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {
