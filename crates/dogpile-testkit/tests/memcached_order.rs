@@ -4,7 +4,6 @@
 mod common;
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use common::faults::{LIMIT, eventually, region};
 use common::leases::LONG;
