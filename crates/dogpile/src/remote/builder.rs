@@ -21,7 +21,7 @@ macro_rules! server_options {
         }
 
         /// Whether creation is locked for the whole fleet; it is by default.
-        /// Without, each process makes its own.
+        /// Without, each process creates its own, and the first one to end is stored.
         pub fn creation_locks(mut self, yes: bool) -> Self {
             self.options.locks = yes;
             self

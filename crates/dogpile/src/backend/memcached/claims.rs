@@ -136,11 +136,8 @@ impl Shared {
         self: &Arc<Self>,
         wanted: Vec<Wanted<'_>>,
     ) -> Result<Vec<Claimed>, BackendError> {
-        let mut asked = Vec::with_capacity(wanted.len());
-        for Wanted { key, mode, .. } in wanted {
-            let (lock, mark, token) = (self.lock_key(key)?, mark_key(key), new_token().into());
-            asked.push(Asked { key, mode, lock, mark, token });
-        }
+        let asked = wanted.iter().map(|wanted| self.asked(wanted));
+        let asked = asked.collect::<Result<Vec<_>, _>>()?;
         let mut attempts = self.take_and_look(&asked).await;
         self.take_over_locks(&mut attempts).await;
         self.put_marks(&mut attempts).await;
@@ -148,6 +145,32 @@ impl Shared {
         self.give_up_settled(&mut attempts).await;
         let claims = attempts.into_iter().map(Attempt::claimed).collect();
         fail_together(claims)
+    }
+
+    /// Claims keys after the end of the process was ordered: creations go on, and nothing
+    /// is stored for them.
+    pub(super) async fn claim_in_vain(
+        &self,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        let asked = wanted.iter().map(|wanted| self.asked(wanted));
+        let asked = asked.collect::<Result<Vec<_>, _>>()?;
+        let looks = asked.iter().map(|asked| Request::Get { key: asked.key, value: true });
+        let values = self.servers.ask_all(looks.collect()).await;
+        let attempts = asked.iter().zip(values).map(|(asked, value)| {
+            let mut attempt = Attempt::new(asked, None);
+            attempt.look(value.map(|value| (Reply::Missing, value)));
+            // No item has this number.
+            attempt.mark = Some(0);
+            attempt.claimed()
+        });
+        fail_together(attempts.collect())
+    }
+
+    fn asked<'k>(&self, wanted: &Wanted<'k>) -> Result<Asked<'k>, BackendError> {
+        let Wanted { key, mode, .. } = *wanted;
+        let (lock, mark, token) = (self.lock_key(key)?, mark_key(key), new_token().into());
+        Ok(Asked { key, mode, lock, mark, token })
     }
 
     /// Takes the locks, puts the marks where there are none, and reads the values: in one

@@ -61,10 +61,12 @@ use servers::{Answer, Servers};
 /// **Values** are as Python's dogpile.cache writes them with a serializer of
 /// JSON, by way of pylibmc or pymemcache. A hit is one request.
 ///
-/// **Keys** of more than 250 bytes with the lock's prefix, or with spaces or
-/// control characters, which the server does not take, are
-/// [replaced](crate::key::for_memcached) by their SHA-1, unless the region
-/// mangles keys itself; others stay as they are.
+/// **Keys** of more than 243 bytes, or with spaces or control characters, are
+/// [replaced](crate::key::for_memcached) by their SHA-1, unless the region mangles
+/// keys itself; others stay as they are. (The server takes 250 bytes, and the mark of
+/// a creation has 7 more than the key; a longer lock prefix than that leaves less.) A
+/// mangler of yours has to keep to it: longer keys are an error, and so are those that
+/// begin with the lock's prefix or `_mark{`, which are no values.
 ///
 /// **One creation for the fleet.** The lock is Python's: the key with `_lock`
 /// before it, taken by `add`; so either makes the other wait. It has a lease of
@@ -72,6 +74,16 @@ use servers::{Answer, Servers};
 /// storing the value are bound to the numbers that the server gives to items,
 /// so nobody touches a successor's lock or value. Waiters poll, after 5 ms at
 /// first and 40 ms at last.
+///
+/// **The order of changes.** Once a `set`, `delete`, `refresh` or invalidation has
+/// returned, nobody is given what a creator began to read before it, with one exception.
+/// Where a value was stored, a creation is bound to its number, which is exact. Where
+/// nothing was, it stores and looks whether the key was changed meanwhile; if so, it
+/// withdraws what it has stored. So an older value can be read for two round trips at
+/// most. It is stored with a short time to live (the lease, at most) until the look has
+/// been taken, so it ends by itself if the process dies between the two. A commit whose
+/// answer was lost may take effect later: what it stores then is removed in the
+/// background.
 ///
 /// **When a server is down** calls for its keys fail at once, until one of the
 /// attempts to connect again succeeds; those calls run their creators. In calls
@@ -81,7 +93,9 @@ use servers::{Answer, Servers};
 /// memory suffices. One, by its successor, where a creator dies, is paused for
 /// longer than its lease or is cut off, and where a server evicts a lock to make
 /// room, which the renewal finds out; one per process and key while the key's or
-/// the lock's server is away, and after it came back empty. A process that ends while it
+/// the lock's server is away, and after it came back empty; and another where the server
+/// is lost during a creation, since what could not be stored is given to nobody who asked
+/// after it began. A process that ends while it
 /// creates delays the others by the rest of its lease, unless it calls
 /// [`shutdown`](crate::shutdown()) first.
 ///
@@ -414,6 +428,9 @@ impl Backend for Memcached {
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        if self.0.ledger.is_closed() {
+            return self.0.claim_in_vain(keys).await;
+        }
         let (shared, owned) = (self.0.clone(), owned(keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
         lease::claiming(&self.0, claim).await.ok_or_else(ends)?

@@ -15,8 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::mutex::{Grip, Held};
+use super::mutex::{Grip, Held, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
+use super::wire::Batch;
 use super::{Shared, slot};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, mark_key};
 use crate::lock::Lease;
@@ -138,6 +139,35 @@ impl Shared {
             self.run(unused).await?;
         }
         self.claim_misread(asked, claims).await
+    }
+
+    /// Claims keys after the end of the process was ordered: creations go on, and nothing
+    /// is stored for them.
+    pub(super) async fn claim_in_vain(
+        self: &Arc<Self>,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        wanted.iter().try_for_each(|wanted| self.check_key(wanted.key))?;
+        let mut look = Batch::new();
+        for Wanted { key, .. } in &wanted {
+            look.add(key, get(key));
+        }
+        let values = self.link.send_all(&look).await?;
+        let mut claims = Vec::with_capacity(wanted.len());
+        for (wanted, value) in wanted.iter().zip(values) {
+            let entry = super::entry_of(&self.link, value)?;
+            let seen = Seen::of(entry.as_ref());
+            claims.push(match entry {
+                Some(entry) if wanted.mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),
+                // Nothing was put that would have to be given up.
+                _ => {
+                    let asked = Asked { is_shared: true, ..Asked::new(self, wanted) };
+                    let token = asked.token.clone();
+                    asked.won(self, false, token, in_words(seen))
+                }
+            });
+        }
+        Ok(claims)
     }
 
     /// Which locks in other slots were taken, and the answers to the claims that could
