@@ -28,7 +28,8 @@ macro_rules! server_options {
         }
 
         /// What stands before a key to make its lock's; `_lock` by default, as in
-        /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`.
+        /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`; not the
+        /// beginning of `_mark{`, which marks have.
         pub fn lock_prefix(mut self, prefix: &str) -> Self {
             prefix.clone_into(&mut self.options.lock_prefix);
             self

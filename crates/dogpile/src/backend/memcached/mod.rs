@@ -80,10 +80,10 @@ use servers::{Answer, Servers};
 /// Where a value was stored, a creation is bound to its number, which is exact. Where
 /// nothing was, it stores and looks whether the key was changed meanwhile; if so, it
 /// withdraws what it has stored. So an older value can be read for two round trips at
-/// most. It is stored with a short time to live (the lease, at most) until the look has
-/// been taken, so it ends by itself if the process dies between the two. A commit whose
-/// answer was lost may take effect later: what it stores then is removed in the
-/// background.
+/// most. It is stored with a short time to live (the lease, of 2 seconds at least) until
+/// the look has been taken, so it ends by itself if the process dies between the two. A
+/// commit whose answer was lost may take effect later: what it stores then is removed in
+/// the background.
 ///
 /// **When a server is down** calls for its keys fail at once, until one of the
 /// attempts to connect again succeeds; those calls run their creators. In calls
