@@ -191,14 +191,12 @@ impl Shared {
         let mut taken = self.taken(grips, answers).into_iter();
         let attempt = |asked| Attempt::new(asked, taken.next());
         let mut attempts: Vec<Attempt<'a, 'k>> = asked.iter().map(attempt).collect();
-        let is_looked_at = |attempt: &Attempt<'a, 'k>| are_one || attempt.is_going();
         if !are_one {
-            let asked = attempts.iter().filter(|attempt| is_looked_at(attempt));
-            let requests = asked.flat_map(|attempt| self.looks(attempt.asked)).collect();
-            looks = self.servers.ask_all(requests).await;
+            let requests = attempts.iter().flat_map(|attempt| self.looks(attempt.asked));
+            looks = self.servers.ask_all(requests.collect()).await;
         }
         let mut looks = looks.into_iter();
-        for attempt in attempts.iter_mut().filter(|attempt| is_looked_at(attempt)) {
+        for attempt in &mut attempts {
             attempt.look(self.beside(&mut looks));
         }
         attempts
@@ -317,9 +315,10 @@ impl<'a, 'k> Attempt<'a, 'k> {
         self.read(&value);
     }
 
-    /// Notes what is stored. Another value than was seen settles the claim.
+    /// Notes what is stored. Another value than was seen settles the claim, also where
+    /// somebody else holds the lock.
     pub(super) fn read(&mut self, value: &Reply) {
-        if !self.is_going() {
+        if !matches!(self.outcome, None | Some(Claimed::Held)) {
             return;
         }
         match entry_of(value) {
