@@ -204,7 +204,7 @@ async fn a_claim_that_is_dropped_takes_its_mark_along() {
     let lease = win(&backend, "lost", COLD).await;
     open().delete("lost").await.unwrap();
     assert!(matches!(claim(&open(), "lost", COLD).await, Claimed::Held));
-    assert!(!is_there("_mark{lost}"));
+    vanishes("_mark{lost}").await;
     drop(lease);
 }
 

@@ -21,7 +21,7 @@ use super::servers::Answer;
 use super::{Shared, changed, item, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted, mark_key};
 use crate::lock::Lease;
-use crate::remote::{lease, new_token};
+use crate::remote::{io, lease, new_token};
 use crate::value::Entry;
 
 /// What a lease of this backend holds.
@@ -89,7 +89,11 @@ pub(super) struct Holding<'c> {
     pub(super) mark: Option<&'c Mark>,
 }
 
-impl Asked<'_> {
+impl<'k> Asked<'k> {
+    pub(super) fn reading(&self) -> Request<'k> {
+        Request::Get { key: self.key, value: true }
+    }
+
     pub(super) fn grip(&self) -> Grip {
         Grip::new(self.lock.clone(), self.token.clone())
     }
@@ -155,7 +159,7 @@ impl Shared {
     ) -> Result<Vec<Claimed>, BackendError> {
         let asked = wanted.iter().map(|wanted| self.asked(wanted));
         let asked = asked.collect::<Result<Vec<_>, _>>()?;
-        let looks = asked.iter().map(|asked| Request::Get { key: asked.key, value: true });
+        let looks = asked.iter().map(Asked::reading);
         let values = self.servers.ask_all(looks.collect()).await;
         let attempts = asked.iter().zip(values).map(|(asked, value)| {
             let mut attempt = Attempt::new(asked, None);
@@ -183,23 +187,42 @@ impl Shared {
         let grips: Vec<Grip> = locked.iter().map(Asked::grip).collect();
         let mut requests = self.takings(&grips);
         let (count, are_one) = (requests.len(), self.servers.are_one());
-        if are_one {
-            requests.extend(asked.iter().flat_map(|asked| self.looks(asked)));
+        for asked in asked {
+            if are_one {
+                requests.extend(self.looks(asked));
+            } else {
+                // Most who have waited find a value: that takes no second round trip.
+                requests.push(asked.reading());
+            }
         }
         let mut answers = self.servers.ask_all(requests).await;
-        let mut looks = answers.split_off(count);
+        let mut looks = answers.split_off(count).into_iter();
         let mut taken = self.taken(grips, answers).into_iter();
         let attempt = |asked| Attempt::new(asked, taken.next());
         let mut attempts: Vec<Attempt<'a, 'k>> = asked.iter().map(attempt).collect();
-        if !are_one {
-            let requests = attempts.iter().flat_map(|attempt| self.looks(attempt.asked));
-            looks = self.servers.ask_all(requests.collect()).await;
-        }
-        let mut looks = looks.into_iter();
         for attempt in &mut attempts {
-            attempt.look(self.beside(&mut looks));
+            if are_one {
+                attempt.look(self.beside(&mut looks));
+            } else {
+                attempt.look(
+                    looks.next().unwrap_or(Ok(Reply::Missing)).map(|value| (Reply::Missing, value)),
+                );
+            }
+        }
+        if !are_one {
+            self.look_later(&mut attempts).await;
         }
         attempts
+    }
+
+    /// Looks once the locks are taken.
+    async fn look_later(&self, attempts: &mut [Attempt<'_, '_>]) {
+        let going = attempts.iter().filter(|attempt| attempt.is_going());
+        let requests = going.flat_map(|attempt| self.looks(attempt.asked)).collect();
+        let mut looks = self.servers.ask_all(requests).await.into_iter();
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.is_going()) {
+            attempt.look(self.beside(&mut looks));
+        }
     }
 
     /// Puts a mark if there is none, and reads it and the value.
@@ -211,7 +234,7 @@ impl Shared {
             looks.push(Request::Touch { key: mark, ttl: self.mark_ttl() });
         }
         looks.push(Request::Get { key: mark, value: true });
-        looks.push(Request::Get { key: asked.key, value: true });
+        looks.push(asked.reading());
         looks
     }
 
@@ -236,14 +259,25 @@ impl Shared {
     }
 
     /// Gives up what was taken for keys that were not claimed: somebody may wait for it.
-    async fn give_up_settled(&self, attempts: &mut [Attempt<'_, '_>]) {
-        let settled = attempts.iter_mut().filter(|attempt| attempt.outcome.is_some());
-        let unused = settled.map(|attempt| (attempt.held.take(), attempt.own_mark()));
-        let unused: Vec<(Option<Held>, Option<Mark>)> = unused.collect();
-        let holding = unused.iter().map(|(held, mark)| Holding {
-            held: held.as_ref(),
-            mark: mark.as_ref().filter(|_| self.options.locks),
-        });
+    /// Nobody waits for the mark of a caller who has no lock.
+    async fn give_up_settled(self: &Arc<Self>, attempts: &mut [Attempt<'_, '_>]) {
+        let (mut unused, mut marks) = (Vec::new(), Vec::new());
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.outcome.is_some()) {
+            let mark = attempt.own_mark().filter(|_| self.options.locks);
+            match attempt.held.take() {
+                Some(held) => unused.push((held, mark)),
+                None => marks.extend(mark),
+            }
+        }
+        if !marks.is_empty() {
+            let shared = self.clone();
+            // Those that stay end by themselves.
+            drop(io::spawn(async move {
+                shared.leases.ask_all(marks.iter().map(Mark::removing).collect()).await;
+            }));
+        }
+        let holding =
+            unused.iter().map(|(held, mark)| Holding { held: Some(held), mark: mark.as_ref() });
         self.give_up(&holding.collect::<Vec<_>>()).await;
     }
 

@@ -71,7 +71,7 @@ impl Shared {
         let mut requests = Vec::new();
         for attempt in attempts.iter().filter(|attempt| wants(attempt)) {
             requests.push(self.marking(attempt.asked, Only::Always));
-            requests.push(Request::Get { key: attempt.asked.key, value: true });
+            requests.push(attempt.asked.reading());
         }
         if requests.is_empty() {
             return;
@@ -104,7 +104,7 @@ impl Shared {
                 {
                     let key = attempt.asked.key;
                     requests.push(Request::Renumber { key, number });
-                    requests.push(Request::Get { key, value: true });
+                    requests.push(attempt.asked.reading());
                     asked.push(index);
                 }
             }
