@@ -208,6 +208,28 @@ async fn a_claim_that_is_dropped_takes_its_mark_along() {
     drop(lease);
 }
 
+/// Who finds the lock held and another value than was seen takes that, and waits for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_value_settles_a_claim_whoever_holds_the_lock() {
+    let other = MemcachedServer::start();
+    let two = format!("memcached://{},{}", SERVER.address(), other.address());
+    for url in [SERVER.url(), two] {
+        let open = || AnyBackend::new(builder(&url).open().unwrap());
+        let (holder, late) = (open(), open());
+        for number in 0..10 {
+            let key = format!("settled-{number}-{}", url.len());
+            holder.set(&key, entry("before", CT)).await.unwrap();
+            let lease = win(&holder, &key, ClaimMode::Create(Seen::Created(CT))).await;
+            holder.set(&key, entry("changed", CT + 1.0)).await.unwrap();
+            let claimed = claim(&late, &key, ClaimMode::Create(Seen::Created(CT))).await;
+            assert!(matches!(claimed, Claimed::Changed(_)), "{key}: {claimed:?}");
+            let held = claim(&late, &key, ClaimMode::Create(Seen::Created(CT + 1.0))).await;
+            assert!(matches!(held, Claimed::Held), "{key}: {held:?}");
+            holder.release(vec![lease]).await;
+        }
+    }
+}
+
 /// Of two servers one is dead: its keys are failed claims, and the others are claimed.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_dead_server_of_two_fails_its_own_claims_only() {
