@@ -31,6 +31,8 @@ conformance!(two_servers, async || {
 
 conformance!(several_connections, async || fixture(|| at(&ONE.url()).connections(4)));
 
+conformance!(without_locks, async || fixture(|| at(&ONE.url()).creation_locks(false)));
+
 conformance!(socket, async || fixture(|| at(&SOCKET.url())));
 
 conformance!(binary, async || { fixture(|| at(&format!("memcached+binary://{}", ONE.address()))) });

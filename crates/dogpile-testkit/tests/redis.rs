@@ -28,6 +28,24 @@ fn fixture(url: &str) -> Fixture {
 
 conformance!(single, async || fixture(&SINGLE.url()));
 
+fn without_locks(url: &str) -> Fixture {
+    let open = || Redis::builder(url).unwrap().creation_locks(false).open().unwrap();
+    Fixture::from(AnyBackend::new(open())).with_peer(AnyBackend::new(open()))
+}
+
+conformance!(single_without_locks, async || without_locks(&SINGLE.url()));
+
+conformance!(cluster_without_locks, async || without_locks(&CLUSTER.url()));
+
+/// A server on which nobody may run scripts.
+static PLAIN: LazyLock<RedisServer> = LazyLock::new(|| {
+    let server = RedisServer::start();
+    assert!(server.ask("ACL SETUSER default -@scripting").contains("OK"));
+    server
+});
+
+conformance!(plain_without_locks, async || without_locks(&PLAIN.url()));
+
 conformance!(socket, async || fixture(&SINGLE.socket_url()));
 
 conformance!(sentinel, async || fixture(&SENTINELS.url()));

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use common::faults::region;
 use common::leases::LONG;
-use dogpile::backend::{AnyBackend, Memcached, Redis};
-use dogpile::lock::Mutex;
+use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Memcached, Redis, Seen, Wanted};
+use dogpile::lock::{Lease, Mutex};
+use dogpile::value::Entry;
 use dogpile::{Config, Region};
 use dogpile_testkit::servers::{MemcachedServer, RedisServer};
 
@@ -25,6 +26,18 @@ async fn who_goes_on_after_a_shutdown_stores_nothing_and_locks_nothing() {
         AnyBackend::new(builder.open().unwrap())
     };
     let opens: [&dyn Fn() -> AnyBackend; 2] = [&over_redis, &over_memcached];
+    let mut claimed = Vec::new();
+    for locks in [true, false] {
+        let redis = Redis::builder(&redis.url()).unwrap().creation_locks(locks);
+        let memcached = Memcached::builder(&memcached.url()).unwrap().creation_locks(locks);
+        for (number, backend) in
+            [AnyBackend::new(redis.open().unwrap()), AnyBackend::new(memcached.open().unwrap())]
+                .into_iter()
+                .enumerate()
+        {
+            claimed.push(Going::begin(backend, &format!("{locks}-{number}")).await);
+        }
+    }
     let mut going_on = Vec::new();
     for open in opens {
         let region = region(Config::over(open()));
@@ -43,6 +56,9 @@ async fn who_goes_on_after_a_shutdown_stores_nothing_and_locks_nothing() {
         going_on.push((region, go, creating));
     }
     assert!(dogpile::shutdown(Duration::from_secs(30)).await);
+    for going in claimed {
+        going.stores_nothing().await;
+    }
     for (open, (region, go, creating)) in opens.iter().zip(going_on) {
         // Another process creates at once; a backend that was opened later is as good.
         let successor = self::region(Config::over(open()));
@@ -62,6 +78,50 @@ async fn who_goes_on_after_a_shutdown_stores_nothing_and_locks_nothing() {
     redis.kill();
     assert!(!dogpile::shutdown(Duration::from_millis(300)).await);
     drop(lease);
+}
+
+/// Creations of all kinds that are going on when the process ends.
+struct Going {
+    backend: AnyBackend,
+    keys: [String; 3],
+    leases: Vec<Lease>,
+}
+
+impl Going {
+    async fn begin(backend: AnyBackend, name: &str) -> Self {
+        const CT: f64 = 5.5;
+        let keys = ["cold", "warm", "refreshed"].map(|key| format!("{key}-{name}"));
+        for key in &keys[1..] {
+            backend.set(key, Entry::bytes("before", CT)).await.unwrap();
+        }
+        let modes = [
+            ClaimMode::Create(Seen::Nothing),
+            ClaimMode::Create(Seen::Created(CT)),
+            ClaimMode::Refresh,
+        ];
+        let wanted = keys.iter().zip(modes).map(|(key, mode)| Wanted::new(key, mode));
+        let claims = backend.claim(wanted.collect()).await.unwrap();
+        let won = |claim| match claim {
+            Claimed::Won(lease) => lease,
+            other => panic!("{other:?}"),
+        };
+        let leases = claims.into_iter().map(won).collect();
+        Self { backend, keys, leases }
+    }
+
+    async fn stores_nothing(self) {
+        let Self { backend, keys, leases } = self;
+        let entry = || Some(Entry::bytes("after", 7.5));
+        let changes = keys.iter().zip(leases);
+        let changes = changes.map(|(key, lease)| Commit { key, entry: entry(), lease });
+        assert_eq!(backend.commit(changes.collect()).await.unwrap(), [false; 3], "{keys:?}");
+        let mut left = Vec::new();
+        for key in &keys {
+            left.push(backend.get(key).await.unwrap().map(|entry| entry.metadata.ct));
+        }
+        // What a refresh was to replace is known to be out of date.
+        assert_eq!(left, [None, Some(5.5), None], "{keys:?}");
+    }
 }
 
 async fn locks_nothing(region: &Region, others: &Region) {

@@ -108,6 +108,7 @@ macro_rules! conformance {
                 a_commit_stores_and_frees
                 a_change_ends_claims
                 a_refresh_takes_over
+                creations_without_a_mutex_do_not_end_each_other
                 a_commit_can_remove
                 two_processes_create_once
             }

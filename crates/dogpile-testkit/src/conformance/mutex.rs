@@ -189,6 +189,50 @@ pub async fn a_refresh_takes_over(fixture: Fixture) {
     assert_eq!(stored().await.as_deref(), Some("later"), "it began later");
 }
 
+/// Where no mutex excludes them, creations of several processes overlap. The first to end
+/// is stored, and none keeps another from being stored by its mere beginning or failing; a
+/// change ends those that began before it.
+pub async fn creations_without_a_mutex_do_not_end_each_other(fixture: Fixture) {
+    let (backend, Some(peer)) = (&fixture.backend, &fixture.peer) else { return };
+    if backend.mutex().is_some() {
+        return;
+    }
+    let commit = async |backend: &AnyBackend, key: &str, lease, text, ct| {
+        let entry = Some(fixture.entry(text, ct));
+        backend.commit(vec![Commit { key, entry, lease }]).await.unwrap() == [true]
+    };
+    let stored = async |key: &str| backend.get(key).await.unwrap().as_ref().map(text);
+    for before in [None, Some(CT)] {
+        let [both, one, changed] =
+            ["both", "one", "changed"].map(|name| fixture.key(&format!("{name}-{before:?}")));
+        let seen = before.map_or(Seen::Nothing, Seen::Created);
+        let mode = ClaimMode::Create(seen);
+        if let Some(ct) = before {
+            for key in [&both, &one, &changed] {
+                backend.set(key, fixture.entry("before", ct)).await.unwrap();
+            }
+        }
+        let (first, second) = (win(backend, &both, mode).await, win(peer, &both, mode).await);
+        assert!(commit(backend, &both, first, "first", CT + 1.0).await);
+        assert!(!commit(peer, &both, second, "second", CT + 2.0).await);
+        assert_eq!(stored(&both).await.as_deref(), Some("first"));
+
+        let first = win(backend, &one, mode).await;
+        let second = win(peer, &one, mode).await;
+        let third = win(backend, &one, mode).await;
+        backend.release(vec![first]).await;
+        drop(third);
+        assert!(commit(peer, &one, second, "second", CT + 1.0).await, "others came to nothing");
+
+        let early = win(backend, &changed, mode).await;
+        peer.delete(&changed).await.unwrap();
+        let late = win(peer, &changed, COLD).await;
+        assert!(!commit(backend, &changed, early, "early", CT + 1.0).await);
+        assert!(commit(peer, &changed, late, "late", CT + 2.0).await);
+        assert_eq!(stored(&changed).await.as_deref(), Some("late"));
+    }
+}
+
 /// A commit of nothing removes what is stored; an unused claim leaves it alone.
 pub async fn a_commit_can_remove(fixture: Fixture) {
     let (backend, key) = (&fixture.backend, fixture.key("removed"));

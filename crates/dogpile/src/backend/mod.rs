@@ -390,6 +390,9 @@ pub enum Claimed {
     Changed(Entry),
     /// Somebody else holds the mutex.
     Held,
+    /// The key could not be claimed, and others could, since they are kept elsewhere. Where
+    /// none could be, [`claim`](Backend::claim) itself is an error.
+    Failed(BackendError),
 }
 
 /// The key of the mark that a creation of `key` leaves in a backend which does not

@@ -186,6 +186,7 @@ impl Stored {
                     entry = Some(changed);
                     continue;
                 }
+                Some(Claimed::Failed(fault)) => return Err(fault),
                 Some(Claimed::Held) | None => self.wait().await?,
             }
             entry = self.backend.get(&self.key).await?;

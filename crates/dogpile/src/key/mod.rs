@@ -125,7 +125,7 @@ pub fn length_conditional(length: usize, mangler: Mangler) -> Mangler {
 /// like a replaced one, so that no two keys become one.
 ///
 /// ```
-/// let mangler = dogpile::key::for_memcached(245);
+/// let mangler = dogpile::key::for_memcached(243);
 /// assert_eq!(mangler.mangle("user:42"), "user:42");
 /// assert_eq!(mangler.mangle("user 42"), "sha1:542c5ef1096e5cde66b288e2c861ff0eb6750a56");
 /// ```

@@ -369,7 +369,7 @@ impl View {
         let claimed = self.next.claim(wanted.collect()).await?;
         let changed = claimed.iter().map(|claim| match claim {
             Claimed::Changed(entry) => Some(entry.clone()),
-            Claimed::Won(_) | Claimed::Held => None,
+            Claimed::Won(_) | Claimed::Held | Claimed::Failed(_) => None,
         });
         let changed = changed.collect();
         if let State::Claiming { claims, .. } = &mut *self.state.lock() {

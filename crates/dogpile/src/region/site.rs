@@ -130,6 +130,34 @@ where
         }
     }
 
+    /// Claims keys in the backend; no outcome for those that could not be claimed, which
+    /// in a strict call is an error.
+    async fn claim_or_survive(
+        &self,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Option<Claimed>>, Error> {
+        let count = wanted.len();
+        let claims = self.core.backend.claim(wanted).await;
+        let claims = claims.map(|claims| claims.into_iter().map(Some).collect::<Vec<_>>());
+        let none = || std::iter::repeat_with(|| None).take(count).collect();
+        let mut settled = Vec::with_capacity(count);
+        for claim in self.survive("claim", claims, none)? {
+            settled.push(match claim {
+                Some(Claimed::Failed(fault)) => self.survive("claim", Err(fault), || None)?,
+                other => other,
+            });
+        }
+        Ok(settled)
+    }
+
+    /// Claims one key.
+    async fn claim_one(&self, wanted: Wanted<'_>) -> Result<Option<Claimed>, BackendError> {
+        match self.core.backend.claim(vec![wanted]).await?.pop() {
+            Some(Claimed::Failed(fault)) => Err(fault),
+            claimed => Ok(claimed),
+        }
+    }
+
     /// Claims keys in the backend that are held in this process.
     async fn claim_there(
         &self,
@@ -141,15 +169,12 @@ where
             let is_current = !local.overtaken_since(sight.ticket);
             Wanted { is_current, ..Wanted::new(key, ClaimMode::Create(sight.seen)) }
         });
-        let claims = self.core.backend.claim(wanted.collect()).await;
         // A backend out of order must not keep anybody from the value: one caller
         // of this process goes ahead.
-        let claims = claims.map(|claims| claims.into_iter().map(Some).collect());
-        let claims: Vec<Option<Claimed>> =
-            self.survive("claim", claims, || held.iter().map(|_| None).collect())?;
+        let claims = self.claim_or_survive(wanted.collect()).await?;
         let claims = held.into_iter().zip(claims).map(|((index, local, sight), claim)| {
             let claim = match claim {
-                None => Claim::Won(Guard::new(local, None)),
+                Some(Claimed::Failed(_)) | None => Claim::Won(Guard::new(local, None)),
                 Some(Claimed::Won(lease)) => Claim::Won(Guard::new(local, Some(lease))),
                 Some(Claimed::Held) => {
                     Claim::Held(Box::pin(self.wait_remotely(index, local, sight)))
@@ -173,7 +198,7 @@ where
             let lease = match claim {
                 Some(Claimed::Won(lease)) => Some(lease),
                 Some(Claimed::Held) => self.wait_to_refresh(index).await?,
-                Some(Claimed::Changed(_)) | None => None,
+                Some(Claimed::Changed(_) | Claimed::Failed(_)) | None => None,
             };
             claimed.push(Guard { is_refresh: true, ..Guard::new(local, lease) });
         }
@@ -190,10 +215,7 @@ where
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
         let locals: Vec<_> = keys.iter().map(|key| self.core.shared.keys.take_over(key)).collect();
         let wanted = keys.iter().map(|key| Wanted::new(key, mode)).collect();
-        let claims = self.core.backend.claim(wanted).await;
-        let claims = claims.map(|claims| claims.into_iter().map(Some).collect());
-        let claims: Vec<_> =
-            self.survive("claim", claims, || keys.iter().map(|_| None).collect())?;
+        let claims = self.claim_or_survive(wanted).await?;
         Ok(locals.into_iter().zip(claims).collect())
     }
 
@@ -215,12 +237,11 @@ where
         let mut held = None;
         loop {
             let wanted = Wanted { held, ..Wanted::new(key, mode) };
-            let claimed = self.core.backend.claim(vec![wanted]).await;
-            let claimed = claimed.map(|claimed| claimed.into_iter().next());
+            let claimed = self.claim_one(wanted).await;
             match self.survive("claim", claimed, || None)? {
                 Some(Claimed::Won(lease)) => return Ok(Some(lease)),
                 Some(Claimed::Held) => {}
-                Some(Claimed::Changed(_)) | None => return Ok(None),
+                Some(Claimed::Changed(_) | Claimed::Failed(_)) | None => return Ok(None),
             }
             let Some(mutex) = &self.core.mutex else { return Ok(None) };
             let waited = mutex.wait(key).await.map(Some);
@@ -293,11 +314,10 @@ where
                 // Waiting may have acquired the mutex.
                 Ok(held) => {
                     let wanted = Wanted { held, ..Wanted::new(key, mode) };
-                    self.core.backend.claim(vec![wanted]).await
+                    self.claim_one(wanted).await
                 }
                 Err(fault) => Err(fault),
             };
-            let claimed = claimed.map(|claimed| claimed.into_iter().next());
             let lease = match self.survive("lock", claimed, || None)? {
                 Some(Claimed::Held) => continue,
                 Some(Claimed::Changed(entry)) => {
@@ -305,7 +325,7 @@ where
                     return Ok(Waited::Changed(pass_on_if_fresh(local, reading)));
                 }
                 Some(Claimed::Won(lease)) => Some(lease),
-                None => None,
+                Some(Claimed::Failed(_)) | None => None,
             };
             return Ok(Waited::Won(Guard::new(local, lease)));
         }
@@ -522,7 +542,9 @@ where
         let seized = self.seize_as(ClaimMode::TakeOver, indexes).await?;
         let guards = seized.into_iter().map(|(local, claim)| match claim {
             Some(Claimed::Won(lease)) => Guard::new(local, Some(lease)),
-            Some(Claimed::Changed(_) | Claimed::Held) | None => Guard::new(local, None),
+            Some(Claimed::Changed(_) | Claimed::Held | Claimed::Failed(_)) | None => {
+                Guard::new(local, None)
+            }
         });
         Ok(guards.collect())
     }

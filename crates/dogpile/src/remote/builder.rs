@@ -21,14 +21,15 @@ macro_rules! server_options {
         }
 
         /// Whether creation is locked for the whole fleet; it is by default.
-        /// Without, each process makes its own.
+        /// Without, each process creates its own, and the first one to end is stored.
         pub fn creation_locks(mut self, yes: bool) -> Self {
             self.options.locks = yes;
             self
         }
 
         /// What stands before a key to make its lock's; `_lock` by default, as in
-        /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`.
+        /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`; not the
+        /// beginning of `_mark{`, which marks have.
         pub fn lock_prefix(mut self, prefix: &str) -> Self {
             prefix.clone_into(&mut self.options.lock_prefix);
             self

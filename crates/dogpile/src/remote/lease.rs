@@ -10,7 +10,7 @@ use super::io::{self, AbortOnDrop};
 use super::ledger::{Ledger, UnderWay, release};
 use super::link::Limits;
 use super::{random_share, timer};
-use crate::backend::BackendError;
+use crate::backend::{BackendError, mark_key};
 
 /// How long locks live.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,13 @@ pub(crate) fn check(prefix: &str, terms: Terms, limits: Limits) -> Result<(), Ba
         return Err(BackendError::other(
             "a lock prefix has from 2 to 10 of the characters A-Z a-z 0-9 _ . : -",
         ));
+    }
+    // Or a mark would be taken for a lock.
+    if mark_key("").starts_with(prefix) {
+        return Err(BackendError::other(format!(
+            "the lock prefix `{prefix}` is the beginning of `{}`, which marks have",
+            mark_key("").trim_end_matches('}')
+        )));
     }
     let shortest = Duration::from_millis(10);
     if [terms.lease, limits.connect, limits.response].iter().any(|time| *time < shortest) {

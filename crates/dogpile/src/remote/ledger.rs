@@ -99,7 +99,7 @@ impl<G> Ledger<G> {
         state.held.drain().map(|(_, entered)| entered.grip).collect()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().is_closed
     }
 

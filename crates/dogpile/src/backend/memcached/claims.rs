@@ -2,42 +2,49 @@
 //!
 //! memcached changes one item at a time, and gives it another number with each change.
 //! So a creation that found a value is bound to its number, which is exact. One that
-//! found nothing is bound to its mark, which every change removes first: it looks at the
-//! mark after it has stored, and withdraws what it has stored if that is gone. The mark
-//! lies on the server of the value, whatever its own name hashes to.
+//! found nothing is bound to the number of its mark, which every change removes first: it
+//! looks at the mark after it has stored, and withdraws what it has stored if that is gone.
+//! The mark lies on the server of the value, whatever its own name hashes to.
+//!
+//! A creation without a lock shares the mark that it finds: since that was put, the key was
+//! not changed. So creations that overlap, where nothing excludes them, do not keep each
+//! other from being stored.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::keys::mark_of;
 use super::mutex::{Grip, Held};
 use super::protocol::{Only, Reply, Request};
 use super::servers::Answer;
-use super::{MARK, Shared, changed, check_key, item, strange};
+use super::{Shared, changed, item, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted, mark_key};
 use crate::lock::Lease;
-use crate::remote::lease;
+use crate::remote::{io, lease, new_token};
+use crate::value::Entry;
 
 /// What a lease of this backend holds.
 pub(super) struct Claim {
-    /// None where the lock's server is away, or another program holds the lock.
+    /// None where no lock is asked for, where its server is away, or where another program
+    /// holds it.
     pub(super) held: Option<Held>,
     pub(super) mark: Mark,
     pub(super) mode: ClaimMode,
     pub(super) before: Before,
+    /// Another creation may still be running whose claim has ended by this one.
+    pub(super) overtook: bool,
 }
 
-/// A mark that was put.
+/// A mark that was put, here or by another creation that shares it.
 #[derive(Clone)]
 pub(super) struct Mark {
     pub(super) key: String,
-    pub(super) token: Bytes,
     pub(super) number: u64,
 }
 
 /// What was stored when the key was claimed.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Before {
     pub(super) seen: Seen,
     /// None if there was nothing.
@@ -45,219 +52,233 @@ pub(super) struct Before {
 }
 
 /// A key on its way to be claimed.
-struct Asked<'k> {
-    key: &'k str,
-    mode: ClaimMode,
+pub(super) struct Asked<'k> {
+    pub(super) key: &'k str,
+    pub(super) mode: ClaimMode,
+    lock: String,
     mark: String,
     token: Bytes,
 }
 
+/// The locks that were asked for: each is held, or somebody else's.
+pub(super) type Taken = Result<Result<Held, Reply>, BackendError>;
+
 /// What the value's server says to a claim: the mark, then the value.
-struct Beside {
-    mark: Reply,
-    value: Reply,
+type Beside = Result<(Reply, Reply), BackendError>;
+
+/// A claim to a key that is being made.
+pub(super) struct Attempt<'a, 'k> {
+    pub(super) asked: &'a Asked<'k>,
+    pub(super) held: Option<Held>,
+    /// Whose lock it is, where the key may be taken from that.
+    pub(super) holder: Option<Reply>,
+    /// The number of the mark that binds this claim, once there is one.
+    pub(super) mark: Option<u64>,
+    /// Was that put for this claim?
+    pub(super) is_marked: bool,
+    found: Option<(Entry, u64)>,
+    pub(super) overtakes: bool,
+    /// What came of it, if it was not won.
+    pub(super) outcome: Option<Claimed>,
+}
+
+/// What a claim keeps others from.
+pub(super) struct Holding<'c> {
+    pub(super) held: Option<&'c Held>,
+    /// None that others may share.
+    pub(super) mark: Option<&'c Mark>,
+}
+
+impl<'k> Asked<'k> {
+    pub(super) fn reading(&self) -> Request<'k> {
+        Request::Get { key: self.key, value: true }
+    }
+
+    pub(super) fn grip(&self) -> Grip {
+        Grip::new(self.lock.clone(), self.token.clone())
+    }
+}
+
+impl Mark {
+    pub(super) fn removing(&self) -> Request<'_> {
+        Request::Delete { key: &self.key, number: Some(self.number) }
+    }
+
+    pub(super) fn looking(&self) -> Request<'_> {
+        Request::Get { key: &self.key, value: true }
+    }
+
+    /// Is it still there? One that was removed and put again has another number.
+    pub(super) fn is_whole(&self, looked: &Reply) -> bool {
+        matches!(looked, Reply::Item { number, .. } if *number == self.number)
+    }
+}
+
+impl Claim {
+    /// What is given up with this claim. Without a lock others may share its mark.
+    pub(super) fn holding(&self) -> Holding<'_> {
+        let held = self.held.as_ref();
+        Holding { held, mark: held.is_some().then_some(&self.mark) }
+    }
 }
 
 impl Shared {
-    /// Keys that are the library's own are nobody's values.
-    pub(super) fn check_own(&self, key: &str) -> Result<(), BackendError> {
-        let prefix = &self.options.lock_prefix;
-        if key.starts_with(&**prefix) || key.starts_with(MARK) {
-            return Err(BackendError::refused(format!(
-                "keys that begin with `{prefix}` or `{MARK}` are locks and marks: give the region another key mangler or prefix"
-            )));
-        }
-        Ok(())
-    }
-
     /// Makes changes, each of which ends the claim of a creation of its key: its mark is
     /// removed first.
     pub(super) async fn change(&self, changes: Vec<Request<'_>>) -> Result<(), BackendError> {
-        let marks: Vec<String> = changes.iter().map(|change| mark_key(change.key())).collect();
+        let marks: Vec<_> = changes.iter().map(|change| mark_of(change.key())).collect();
         let mut requests = Vec::with_capacity(2 * changes.len());
         for (change, mark) in changes.into_iter().zip(&marks) {
-            if check_key(mark).is_ok() {
-                requests.push(Request::Delete { key: mark, number: None });
-            }
+            requests.extend(mark.iter().map(|key| Request::Delete { key, number: None }));
             requests.push(change);
         }
         self.servers.ask_all(requests).await.into_iter().try_for_each(changed)
     }
 
+    /// Keys whose server is away are failed claims, unless all are.
     pub(super) async fn claim(
         self: &Arc<Self>,
         wanted: Vec<Wanted<'_>>,
     ) -> Result<Vec<Claimed>, BackendError> {
-        let mut grips = Vec::with_capacity(wanted.len());
-        let mut asked = Vec::with_capacity(wanted.len());
-        for Wanted { key, mode, .. } in wanted {
-            self.check_own(key)?;
-            let (grip, mark) = (Grip::new(self.lock_key(key)?), mark_key(key));
-            check_key(&mark)?;
-            asked.push(Asked { key, mode, mark, token: grip.token.clone() });
-            grips.push(grip);
-        }
-        let (taken, beside) = self.take_and_look(grips, &asked).await?;
-        let mut claims = Vec::with_capacity(asked.len());
-        for ((asked, taken), beside) in asked.iter().zip(taken).zip(beside) {
-            claims.push(self.claim_one(asked, taken, beside?).await?);
-        }
-        Ok(claims)
+        let asked = wanted.iter().map(|wanted| self.asked(wanted));
+        let asked = asked.collect::<Result<Vec<_>, _>>()?;
+        let mut attempts = self.take_and_look(&asked).await;
+        self.take_over_locks(&mut attempts).await;
+        self.put_marks(&mut attempts).await;
+        self.renumber(&mut attempts).await;
+        self.give_up_settled(&mut attempts).await;
+        let claims = attempts.into_iter().map(Attempt::claimed).collect();
+        fail_together(claims)
+    }
+
+    /// Claims keys after the end of the process was ordered: creations go on, and nothing
+    /// is stored for them.
+    pub(super) async fn claim_in_vain(
+        &self,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        let asked = wanted.iter().map(|wanted| self.asked(wanted));
+        let asked = asked.collect::<Result<Vec<_>, _>>()?;
+        let looks = asked.iter().map(Asked::reading);
+        let values = self.servers.ask_all(looks.collect()).await;
+        let attempts = asked.iter().zip(values).map(|(asked, value)| {
+            let mut attempt = Attempt::new(asked, None);
+            attempt.look(value.map(|value| (Reply::Missing, value)));
+            // No item has this number.
+            attempt.mark = Some(0);
+            attempt.claimed()
+        });
+        fail_together(attempts.collect())
+    }
+
+    fn asked<'k>(&self, wanted: &Wanted<'k>) -> Result<Asked<'k>, BackendError> {
+        let Wanted { key, mode, .. } = *wanted;
+        let (lock, mark, token) = (self.lock_key(key)?, mark_key(key), new_token().into());
+        Ok(Asked { key, mode, lock, mark, token })
     }
 
     /// Takes the locks, puts the marks where there are none, and reads the values: in one
     /// round trip from one server, in two from several, since what is read must be newer.
-    async fn take_and_look(
+    async fn take_and_look<'a, 'k>(
         self: &Arc<Self>,
-        grips: Vec<Grip>,
-        asked: &[Asked<'_>],
-    ) -> Result<
-        (Vec<Result<Result<Held, Reply>, BackendError>>, Vec<Result<Beside, BackendError>>),
-        BackendError,
-    > {
-        let began = Instant::now();
-        let looks = asked.iter().flat_map(|asked| {
-            let only = Only::IfAbsent;
-            let value = Request::Get { key: asked.key, value: true };
-            [self.marking(asked, only), Request::Get { key: &asked.mark, value: true }, value]
-        });
+        asked: &'a [Asked<'k>],
+    ) -> Vec<Attempt<'a, 'k>> {
+        let locked = if self.options.locks { asked } else { &[] };
+        let grips: Vec<Grip> = locked.iter().map(Asked::grip).collect();
         let mut requests = self.takings(&grips);
-        let (locks, looks) = if self.servers.are_one() {
-            requests.extend(looks);
-            let mut answers = self.servers.ask_all(requests).await;
-            let looks = answers.split_off(2 * asked.len());
-            (answers, looks)
-        } else {
-            let locks = self.servers.ask_all(requests).await;
-            (locks, self.servers.ask_all(looks.collect()).await)
-        };
-        let taken = self.taken(grips, locks, began);
-        let mut looks = looks.into_iter();
-        let mut beside = Vec::with_capacity(asked.len());
-        while let (Some(_), Some(mark), Some(value)) = (looks.next(), looks.next(), looks.next()) {
-            beside.push(mark.and_then(|mark| Ok(Beside { mark, value: value? })));
+        let (count, are_one) = (requests.len(), self.servers.are_one());
+        for asked in asked {
+            if are_one {
+                requests.extend(self.looks(asked));
+            } else {
+                // Most who have waited find a value: that takes no second round trip.
+                requests.push(asked.reading());
+            }
         }
-        Ok((taken, beside))
+        let mut answers = self.servers.ask_all(requests).await;
+        let mut looks = answers.split_off(count).into_iter();
+        let mut taken = self.taken(grips, answers).into_iter();
+        let attempt = |asked| Attempt::new(asked, taken.next());
+        let mut attempts: Vec<Attempt<'a, 'k>> = asked.iter().map(attempt).collect();
+        for attempt in &mut attempts {
+            if are_one {
+                attempt.look(self.beside(&mut looks));
+            } else {
+                attempt.look(
+                    looks.next().unwrap_or(Ok(Reply::Missing)).map(|value| (Reply::Missing, value)),
+                );
+            }
+        }
+        if !are_one {
+            self.look_later(&mut attempts).await;
+        }
+        attempts
     }
 
-    fn marking<'a>(&self, asked: &'a Asked<'_>, only: Only) -> Request<'a> {
+    /// Looks once the locks are taken.
+    async fn look_later(&self, attempts: &mut [Attempt<'_, '_>]) {
+        let going = attempts.iter().filter(|attempt| attempt.is_going());
+        let requests = going.flat_map(|attempt| self.looks(attempt.asked)).collect();
+        let mut looks = self.servers.ask_all(requests).await.into_iter();
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.is_going()) {
+            attempt.look(self.beside(&mut looks));
+        }
+    }
+
+    /// Puts a mark if there is none, and reads it and the value.
+    fn looks<'a>(&self, asked: &'a Asked<'_>) -> Vec<Request<'a>> {
+        let mark = asked.mark.as_str();
+        let mut looks = vec![self.marking(asked, Only::IfAbsent)];
+        if !self.options.locks {
+            // A mark that is shared must not end before the last creation does.
+            looks.push(Request::Touch { key: mark, ttl: self.mark_ttl() });
+        }
+        looks.push(Request::Get { key: mark, value: true });
+        looks.push(asked.reading());
+        looks
+    }
+
+    /// What the next answers to [`looks`](Self::looks) say.
+    fn beside(&self, answers: &mut impl Iterator<Item = Answer>) -> Beside {
+        let unread = if self.options.locks { 1 } else { 2 };
+        answers.by_ref().take(unread).for_each(drop);
+        let mut next = || answers.next().unwrap_or_else(|| Err(strange(&Reply::Missing)));
+        let (mark, value) = (next(), next());
+        Ok((mark?, value?))
+    }
+
+    /// It must not end before the creation does.
+    fn mark_ttl(&self) -> u32 {
         let terms = self.options.terms;
-        // It must not end before the creation does.
-        let ttl = item::ttl(Some(terms.longest_creation.saturating_add(terms.lease)));
-        Request::Store { key: &asked.mark, flags: 0, value: asked.token.clone(), ttl, only }
+        item::ttl(Some(terms.longest_creation.saturating_add(terms.lease)))
     }
 
-    async fn claim_one(
-        self: &Arc<Self>,
-        asked: &Asked<'_>,
-        taken: Result<Result<Held, Reply>, BackendError>,
-        beside: Beside,
-    ) -> Result<Claimed, BackendError> {
-        let found = entry_of(&beside.value)?;
-        let mut overtakes = false;
-        let held = match taken {
-            Ok(Ok(held)) => Some(held),
-            // The lock's server is away: its caller goes ahead without.
-            Err(_) => None,
-            // No lock is asked for: each process creates for itself.
-            Ok(_) if !self.options.locks => None,
-            Ok(Err(_)) if !asked.mode.takes_over() => return Ok(Claimed::Held),
-            Ok(Err(holder)) => {
-                overtakes = true;
-                match self.take_from(asked, holder).await? {
-                    None if asked.mode == ClaimMode::Refresh => return Ok(Claimed::Held),
-                    held => held,
-                }
-            }
-        };
-        let mark = match &beside.mark {
-            Reply::Item { number, value, .. } if *value == asked.token => *number,
-            // Another creation's, which is dead or overtaken.
-            _ => {
-                overtakes = true;
-                self.put_mark(asked).await?
-            }
-        };
-        // The overtaken creation may have stored before its mark was gone.
-        let (beside, found) = if overtakes {
-            let value = self.servers.ask(Request::Get { key: asked.key, value: true }).await?;
-            let found = entry_of(&value)?;
-            (Beside { value, ..beside }, found)
-        } else {
-            (beside, found)
-        };
-        let seen = Seen::of(found.as_ref().map(|(entry, ..)| entry));
-        let mark = Mark { key: asked.mark.clone(), token: asked.token.clone(), number: mark };
-        let mut before = Before { seen, number: found.as_ref().map(|(_, number)| *number) };
-        if let Some((entry, _)) = found
-            && asked.mode.is_settled_by(Some(&entry))
-        {
-            self.give_up(&Claim { held, mark, mode: asked.mode, before }).await;
-            return Ok(Claimed::Changed(entry));
-        }
-        if overtakes && asked.mode.takes_over() {
-            before = self.renumber(asked.key, beside.value).await?;
-        }
-        Ok(Claimed::Won(Lease::new(Claim { held, mark, mode: asked.mode, before })))
+    pub(super) fn marking<'a>(&self, asked: &'a Asked<'_>, only: Only) -> Request<'a> {
+        let (value, ttl) = (asked.token.clone(), self.mark_ttl());
+        Request::Store { key: &asked.mark, flags: 0, value, ttl, only }
     }
 
-    async fn put_mark(&self, asked: &Asked<'_>) -> Result<u64, BackendError> {
-        match self.servers.ask(self.marking(asked, Only::Always)).await? {
-            Reply::Done { number } => Ok(number),
-            other => Err(strange(&other)),
-        }
-    }
-
-    /// Takes a lock from another creation; not from another program.
-    async fn take_from(
-        self: &Arc<Self>,
-        asked: &Asked<'_>,
-        mut holder: Reply,
-    ) -> Result<Option<Held>, BackendError> {
-        const TRIES: usize = 5;
-        let grip = Grip::with_token(self.lock_key(asked.key)?, asked.token.clone());
-        for _ in 0..TRIES {
-            let only = match &holder {
-                Reply::Item { number, value, .. } if value.starts_with(b"dogpile-") => {
-                    Only::IfUnchanged(*number)
-                }
-                Reply::Missing => Only::IfAbsent,
-                _ => return Ok(None),
-            };
-            let began = Instant::now();
-            let taking = grip.taking(self.options.terms.lease, only);
-            match self.servers.ask(taking).await {
-                Ok(Reply::Done { number }) => {
-                    grip.confirm(number, began);
-                    return Ok(Some(Held::new(self, grip)));
-                }
-                Ok(_) => {}
-                Err(fault) => {
-                    // It may have been taken all the same.
-                    lease::give_up(self, std::iter::once(grip));
-                    return Err(fault);
-                }
+    /// Gives up what was taken for keys that were not claimed: somebody may wait for it.
+    /// Nobody waits for the mark of a caller who has no lock.
+    async fn give_up_settled(self: &Arc<Self>, attempts: &mut [Attempt<'_, '_>]) {
+        let (mut unused, mut marks) = (Vec::new(), Vec::new());
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.outcome.is_some()) {
+            let mark = attempt.own_mark().filter(|_| self.options.locks);
+            match attempt.held.take() {
+                Some(held) => unused.push((held, mark)),
+                None => marks.extend(mark),
             }
-            holder = self.servers.ask(grip.looking()).await?;
         }
-        Ok(None)
-    }
-
-    /// Stores the same value once more, so that it has another number: an overtaken
-    /// creation that is bound to the one it had cannot be stored.
-    async fn renumber(&self, key: &str, mut value: Reply) -> Result<Before, BackendError> {
-        const TRIES: usize = 5;
-        for _ in 0..TRIES {
-            let Reply::Item { flags, number, value: bytes } = value else { break };
-            let (entry, ttl) = (item::unpack(flags, &bytes), self.ttl());
-            let only = Only::IfUnchanged(number);
-            let again = Request::Store { key, flags, value: bytes, ttl, only };
-            if let Reply::Done { number } = self.servers.ask(again).await? {
-                return Ok(Before { seen: Seen::of(Some(&entry)), number: Some(number) });
-            }
-            value = self.servers.ask(Request::Get { key, value: true }).await?;
+        if !marks.is_empty() {
+            let shared = self.clone();
+            // Those that stay end by themselves.
+            drop(io::spawn(async move {
+                shared.leases.ask_all(marks.iter().map(Mark::removing).collect()).await;
+            }));
         }
-        Ok(Before { seen: Seen::Nothing, number: None })
+        let holding =
+            unused.iter().map(|(held, mark)| Holding { held: Some(held), mark: mark.as_ref() });
+        self.give_up(&holding.collect::<Vec<_>>()).await;
     }
 
     /// Takes each lock, and asks whose it is: which says it, also if the first
@@ -269,17 +290,12 @@ impl Shared {
     }
 
     /// What the answers to [`takings`](Self::takings) say: the lock, or who holds it.
-    pub(super) fn taken(
-        self: &Arc<Self>,
-        grips: Vec<Grip>,
-        answers: Vec<Answer>,
-        began: Instant,
-    ) -> Vec<Result<Result<Held, Reply>, BackendError>> {
+    pub(super) fn taken(self: &Arc<Self>, grips: Vec<Grip>, answers: Vec<Answer>) -> Vec<Taken> {
         let looks = answers.into_iter().skip(1).step_by(2);
         let taken = grips.into_iter().zip(looks).map(|(grip, look)| match look {
             Ok(reply) => Ok(match grip.is_in(&reply) {
                 Some(number) => {
-                    grip.confirm(number, began);
+                    grip.confirm(number);
                     Ok(Held::new(self, grip))
                 }
                 None => Err(reply),
@@ -294,8 +310,104 @@ impl Shared {
     }
 }
 
+impl<'a, 'k> Attempt<'a, 'k> {
+    /// `taken` is none where no lock is asked for.
+    fn new(asked: &'a Asked<'k>, taken: Option<Taken>) -> Self {
+        let (mut held, mut holder, mut outcome) = (None, None, None);
+        match taken {
+            Some(Ok(Ok(taken))) => held = Some(taken),
+            Some(Ok(Err(_))) if !asked.mode.takes_over() => outcome = Some(Claimed::Held),
+            Some(Ok(Err(theirs))) => holder = Some(theirs),
+            // The lock's server is away: its caller goes ahead without.
+            Some(Err(_)) | None => {}
+        }
+        let (mark, is_marked, found, overtakes) = (None, false, None, false);
+        Self { asked, held, holder, mark, is_marked, found, overtakes, outcome }
+    }
+
+    pub(super) fn is_going(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    pub(super) fn fail(&mut self, fault: BackendError) {
+        if self.is_going() {
+            self.outcome = Some(Claimed::Failed(fault));
+        }
+    }
+
+    fn look(&mut self, beside: Beside) {
+        let (mark, value) = match beside {
+            Ok(beside) => beside,
+            Err(fault) => return self.fail(fault),
+        };
+        if let Reply::Item { number, value, .. } = mark {
+            self.is_marked = value == self.asked.token;
+            let shares = self.held.is_none() && !self.asked.mode.takes_over();
+            // Another creation's, which is dead or overtaken, is replaced.
+            self.mark = (self.is_marked || shares).then_some(number);
+        }
+        self.read(&value);
+    }
+
+    /// Notes what is stored. Another value than was seen settles the claim, also where
+    /// somebody else holds the lock.
+    pub(super) fn read(&mut self, value: &Reply) {
+        if !matches!(self.outcome, None | Some(Claimed::Held)) {
+            return;
+        }
+        match entry_of(value) {
+            Ok(Some((entry, _))) if self.asked.mode.is_settled_by(Some(&entry)) => {
+                self.outcome = Some(Claimed::Changed(entry));
+            }
+            Ok(found) => self.found = found,
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    /// The number of what is stored.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.found.as_ref().map(|(_, number)| *number)
+    }
+
+    pub(super) fn renumbered(&mut self, now: u64) {
+        if let Some((_, number)) = &mut self.found {
+            *number = now;
+        }
+    }
+
+    fn own_mark(&self) -> Option<Mark> {
+        let number = self.mark.filter(|_| self.is_marked)?;
+        Some(Mark { key: self.asked.mark.clone(), number })
+    }
+
+    fn claimed(self) -> Claimed {
+        if let Some(outcome) = self.outcome {
+            return outcome;
+        }
+        let Some(number) = self.mark else { return Claimed::Failed(strange(&Reply::Missing)) };
+        let mark = Mark { key: self.asked.mark.clone(), number };
+        if let Some(held) = &self.held {
+            held.grip.marks(mark.clone());
+        }
+        let seen = Seen::of(self.found.as_ref().map(|(entry, _)| entry));
+        let before = Before { seen, number: self.number() };
+        let Self { held, asked, overtakes: overtook, .. } = self;
+        Claimed::Won(Lease::new(Claim { held, mark, mode: asked.mode, before, overtook }))
+    }
+}
+
+/// A backend none of whose servers answers has failed as a whole.
+fn fail_together(mut claims: Vec<Claimed>) -> Result<Vec<Claimed>, BackendError> {
+    if claims.iter().all(|claim| matches!(claim, Claimed::Failed(_)))
+        && let Some(Claimed::Failed(fault)) = claims.pop()
+    {
+        return Err(fault);
+    }
+    Ok(claims)
+}
+
 /// The entry in what was read, with its number.
-pub(super) fn entry_of(value: &Reply) -> Result<Option<(crate::value::Entry, u64)>, BackendError> {
+pub(super) fn entry_of(value: &Reply) -> Result<Option<(Entry, u64)>, BackendError> {
     match value {
         Reply::Item { flags, number, value } => Ok(Some((item::unpack(*flags, value), *number))),
         Reply::Missing => Ok(None),

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
-use super::claims::{Claim, entry_of};
+use super::claims::{Claim, Holding, entry_of};
+use super::mutex::Held;
 use super::protocol::{Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, item, strange};
@@ -25,13 +27,25 @@ struct Bound {
     claim: Claim,
 }
 
+/// What became of a commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Made,
+    /// It was stored with the short time to live, and may stay.
+    Confirmed,
+    NotMade,
+}
+
+/// How often it is tried to be faster than others who change the same item.
+const TRIES: usize = 5;
+
 impl Shared {
     pub(super) async fn commit(
         self: &Arc<Self>,
         changes: Vec<Commit<'_>>,
     ) -> Result<Vec<bool>, BackendError> {
         let mut bound = Vec::with_capacity(changes.len());
-        let mut refused = Ok(());
+        let (mut unused, mut refused) = (Vec::new(), Ok(()));
         for Commit { key, entry, lease } in changes {
             let claim = lease.into_inner::<Claim>();
             let claim =
@@ -39,48 +53,79 @@ impl Shared {
             match entry.map(|entry| self.pack(key, &entry)).transpose() {
                 Ok(item) => bound.push(Bound { key: key.to_owned(), item, claim }),
                 Err(error) => {
-                    self.give_up(&claim).await;
+                    unused.push(claim);
                     refused = Err(error);
                 }
             }
         }
         let shared = self.clone();
-        let made = to_the_end(async move { shared.commit_all(bound).await }).await;
-        refused.and(made)
+        let made = to_the_end(async move {
+            shared.give_up(&holdings(&unused)).await;
+            shared.commit_all(&bound).await
+        });
+        refused.and(made.await)
     }
 
-    async fn commit_all(self: Arc<Self>, bound: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
+    async fn commit_all(self: &Arc<Self>, bound: &[Bound]) -> Result<Vec<bool>, BackendError> {
+        // What goes on after the end of the process was ordered is not stored.
+        let outcomes = if self.ledger.is_closed() {
+            let outcomes = join_all(bound.iter().map(|bound| self.come_too_late(bound))).await;
+            self.give_up(&holdings(bound.iter().map(|bound| &bound.claim))).await;
+            outcomes
+        } else {
+            self.store_all(bound).await
+        };
+        let confirmed = bound
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| matches!(outcome, Ok(Outcome::Confirmed)));
+        self.keep(confirmed.map(|(bound, _)| bound.key.clone()).collect());
+        let made = outcomes.into_iter().map(|outcome| Ok(outcome? != Outcome::NotMade));
+        made.collect()
+    }
+
+    async fn store_all(self: &Arc<Self>, bound: &[Bound]) -> Vec<Result<Outcome, BackendError>> {
         let mut requests: Vec<_> = bound.iter().flat_map(|bound| self.storing(bound)).collect();
         let count = requests.len();
         // On one server the claims are given up in the same round trip.
         let together = |bound: &&Bound| self.servers.are_one() && !bound.may_store_anew();
         let (now, later): (Vec<&Bound>, Vec<&Bound>) = bound.iter().partition(together);
-        let now: Vec<&Claim> = now.iter().map(|bound| &bound.claim).collect();
-        let later: Vec<&Claim> = later.iter().map(|bound| &bound.claim).collect();
+        let now = holdings(now.into_iter().map(|bound| &bound.claim));
+        let later = holdings(later.into_iter().map(|bound| &bound.claim));
         end_renewals(&now).await;
         requests.extend(giving_up(&now));
         let mut answers = self.servers.ask_all(requests).await;
         note_given_up(&now, answers.split_off(count));
         let mut answers = answers.into_iter();
-        let mut outcomes = Vec::with_capacity(bound.len());
-        for bound in &bound {
-            let stored = answers.next();
-            let looked = bound.looks().then(|| answers.next()).flatten();
-            let outcome = match (stored.transpose(), looked.transpose()) {
-                (Ok(Some(stored)), Ok(looked)) => self.outcome(bound, stored, looked).await,
-                (Err(fault), _) | (_, Err(fault)) => Err(fault),
-                (Ok(None), _) => Ok(true),
-            };
-            outcomes.push(outcome);
-        }
-        self.give_up_all(&later).await;
-        outcomes.into_iter().collect()
+        let mut next = || answers.next().unwrap_or_else(|| Err(strange(&Reply::Missing)));
+        let outcomes = bound.iter().map(|bound| {
+            let stored = next();
+            let looked = bound.looks().then(&mut next).transpose();
+            async move {
+                let outcome = match (stored, looked) {
+                    (Ok(stored), Ok(looked)) => self.outcome(bound, stored, looked).await,
+                    (Err(fault), _) | (_, Err(fault)) => Err(fault),
+                };
+                // It may have been stored all the same, or may not be withdrawn.
+                if outcome.is_err() {
+                    self.doubt(bound);
+                }
+                outcome
+            }
+        });
+        let outcomes = join_all(outcomes.collect::<Vec<_>>()).await;
+        self.give_up(&later).await;
+        outcomes
     }
 
     /// The short time to live.
-    fn unconfirmed(&self) -> u32 {
+    pub(super) fn unconfirmed(&self) -> Duration {
         let lease = self.options.terms.lease.max(Duration::from_secs(2));
-        item::ttl(Some(self.options.storage_time.map_or(lease, |time| time.min(lease))))
+        self.options.storage_time.map_or(lease, |time| time.min(lease))
+    }
+
+    fn unconfirmed_ttl(&self) -> u32 {
+        item::ttl(Some(self.unconfirmed()))
     }
 
     /// What makes the change, and looks at the mark where that decides.
@@ -90,35 +135,37 @@ impl Shared {
             // Of what is not there, no number says so.
             return vec![Request::Delete { key, number: Some(number.unwrap_or(u64::MAX)) }];
         };
-        let (only, ttl) = match number {
-            Some(number) => (Only::IfUnchanged(number), self.ttl()),
-            None => (Only::IfAbsent, self.unconfirmed()),
-        };
-        let mut requests =
-            vec![Request::Store { key, flags: *flags, value: value.clone(), ttl, only }];
-        if bound.looks() {
-            requests.push(Request::Get { key: &bound.claim.mark.key, value: true });
-        }
-        requests
+        let Some(number) = number else { return self.storing_anew(bound, *flags, value).into() };
+        let (only, ttl) = (Only::IfUnchanged(number), self.ttl());
+        vec![Request::Store { key, flags: *flags, value: value.clone(), ttl, only }]
+    }
+
+    /// What stores where nothing is, and looks at the mark.
+    fn storing_anew<'b>(&self, bound: &'b Bound, flags: u32, value: &Bytes) -> [Request<'b>; 2] {
+        let (key, ttl, only) = (bound.key.as_str(), self.unconfirmed_ttl(), Only::IfAbsent);
+        let store = Request::Store { key, flags, value: value.clone(), ttl, only };
+        [store, bound.claim.mark.looking()]
     }
 
     async fn outcome(
-        self: &Arc<Self>,
+        &self,
         bound: &Bound,
         stored: Reply,
         looked: Option<Reply>,
-    ) -> Result<bool, BackendError> {
+    ) -> Result<Outcome, BackendError> {
         let Some((_, ours)) = &bound.item else {
-            // What somebody else has stored since stays.
-            return Ok(!matches!(stored, Reply::Refused));
+            return match stored {
+                // Somebody else has changed it since.
+                Reply::Refused => self.come_too_late(bound).await,
+                Reply::Done { .. } | Reply::Missing => Ok(Outcome::Made),
+                other => Err(strange(&other)),
+            };
         };
         match (stored, looked) {
             (Reply::Done { number }, Some(looked)) => self.confirm(bound, number, &looked).await,
-            (Reply::Done { .. }, None) => Ok(true),
+            (Reply::Done { .. }, None) => Ok(Outcome::Made),
             // An overtaken refresh may have removed what was there.
-            (Reply::Missing, None) if bound.may_store_anew() => {
-                Box::pin(self.store_anew(bound)).await
-            }
+            (Reply::Missing, None) if bound.may_store_anew() => self.store_anew(bound).await,
             (Reply::Missing, _) => self.come_too_late(bound).await,
             // Perhaps this was sent twice, and that is the first one.
             (Reply::Refused, looked) => {
@@ -127,7 +174,7 @@ impl Shared {
                     (Reply::Item { number, value, .. }, Some(looked)) if value == *ours => {
                         self.confirm(bound, number, &looked).await
                     }
-                    (Reply::Item { value, .. }, None) if value == *ours => Ok(true),
+                    (Reply::Item { value, .. }, None) if value == *ours => Ok(Outcome::Made),
                     _ => self.come_too_late(bound).await,
                 }
             }
@@ -136,50 +183,43 @@ impl Shared {
     }
 
     /// Stores where nothing is any more.
-    async fn store_anew(self: &Arc<Self>, bound: &Bound) -> Result<bool, BackendError> {
-        let Some((flags, value)) = &bound.item else { return Ok(false) };
-        let store = Request::Store {
-            key: &bound.key,
-            flags: *flags,
-            value: value.clone(),
-            ttl: self.unconfirmed(),
-            only: Only::IfAbsent,
-        };
-        let look = Request::Get { key: &bound.claim.mark.key, value: true };
-        let mut answers = self.servers.ask_all(vec![store, look]).await.into_iter();
+    async fn store_anew(&self, bound: &Bound) -> Result<Outcome, BackendError> {
+        let Some((flags, value)) = &bound.item else { return Ok(Outcome::NotMade) };
+        let requests = self.storing_anew(bound, *flags, value).into();
+        let mut answers = self.servers.ask_all(requests).await.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Reply::Missing));
         match (next()?, next()?) {
             (Reply::Done { number }, looked) => self.confirm(bound, number, &looked).await,
-            _ => Ok(false),
+            _ => Ok(Outcome::NotMade),
         }
     }
 
-    /// Keeps what was stored if the mark was there afterwards, or withdraws it.
+    /// Keeps what was stored if the mark was whole afterwards, or withdraws it.
     async fn confirm(
-        self: &Arc<Self>,
+        &self,
         bound: &Bound,
         number: u64,
         looked: &Reply,
-    ) -> Result<bool, BackendError> {
-        let mark = &bound.claim.mark;
-        if matches!(looked, Reply::Item { value, .. } if *value == mark.token) {
-            self.keep(&bound.key);
-            return Ok(true);
+    ) -> Result<Outcome, BackendError> {
+        if bound.claim.mark.is_whole(looked) {
+            return Ok(Outcome::Confirmed);
         }
-        let Some((_, ours)) = &bound.item else { return Ok(false) };
-        self.withdraw(&bound.key, number, ours).await?;
-        Ok(false)
+        if let Some((_, ours)) = &bound.item {
+            self.withdraw(&bound.key, number, ours).await?;
+        }
+        Ok(Outcome::NotMade)
     }
 
     /// Gives what was stored its real time to live. Nobody waits for that.
-    fn keep(self: &Arc<Self>, key: &str) {
-        let (ttl, shared, key) = (self.ttl(), self.clone(), key.to_owned());
-        if ttl == self.unconfirmed() {
+    fn keep(self: &Arc<Self>, keys: Vec<String>) {
+        let (ttl, shared) = (self.ttl(), self.clone());
+        if keys.is_empty() || ttl == self.unconfirmed_ttl() {
             return;
         }
         let kept = io::spawn(async move {
+            let touches = keys.iter().map(|key| Request::Touch { key, ttl });
             // What fails ends after the short time.
-            let _ = shared.servers.ask(Request::Touch { key: &key, ttl }).await;
+            shared.leases.ask_all(touches.collect()).await;
         });
         drop(kept);
     }
@@ -187,108 +227,119 @@ impl Shared {
     /// Removes what was stored as the item of this number, also if a refresh has given
     /// it another one meanwhile.
     async fn withdraw(&self, key: &str, mut number: u64, ours: &Bytes) -> Result<(), BackendError> {
-        const TRIES: usize = 3;
         for _ in 0..TRIES {
             let delete = Request::Delete { key, number: Some(number) };
             if self.servers.ask(delete).await? != Reply::Refused {
-                break;
+                return Ok(());
             }
             match self.servers.ask(Request::Get { key, value: true }).await? {
                 Reply::Item { number: now, value, .. } if value == *ours => number = now,
-                _ => break,
+                _ => return Ok(()),
             }
         }
-        Ok(())
+        Err(moving())
     }
 
     /// Removes what was stored when a refresh claimed the key, if that is still there.
-    async fn come_too_late(&self, bound: &Bound) -> Result<bool, BackendError> {
+    async fn come_too_late(&self, bound: &Bound) -> Result<Outcome, BackendError> {
         let Claim { mode, before, .. } = &bound.claim;
         if *mode != ClaimMode::Refresh || before.seen == Seen::Nothing {
-            return Ok(false);
+            return Ok(Outcome::NotMade);
         }
         let key = bound.key.as_str();
-        let there = self.servers.ask(Request::Get { key, value: true }).await?;
-        if let Some((entry, number)) = entry_of(&there)?
-            && Seen::of(Some(&entry)) == before.seen
-        {
-            self.servers.ask(Request::Delete { key, number: Some(number) }).await?;
+        // Another refresh, which has overtaken this one, may give it another number.
+        for _ in 0..TRIES {
+            let there = self.servers.ask(Request::Get { key, value: true }).await?;
+            let number = match entry_of(&there)? {
+                Some((entry, number)) if Seen::of(Some(&entry)) == before.seen => number,
+                _ => return Ok(Outcome::NotMade),
+            };
+            let delete = Request::Delete { key, number: Some(number) };
+            if self.servers.ask(delete).await? != Reply::Refused {
+                return Ok(Outcome::NotMade);
+            }
         }
-        Ok(false)
+        Err(moving())
     }
 
-    /// Gives up a claim: its lock and its mark.
-    pub(super) async fn give_up(&self, claim: &Claim) {
-        self.give_up_all(&[claim]).await;
+    /// A commit whose answer was lost: what it may store is removed when it is there.
+    fn doubt(self: &Arc<Self>, bound: &Bound) {
+        if let Some((_, value)) = &bound.item
+            && (bound.looks() || bound.may_store_anew())
+        {
+            self.withdraw_later(&bound.key, value);
+        }
     }
 
-    async fn give_up_all(&self, claims: &[&Claim]) {
-        if !claims.is_empty() {
-            end_renewals(claims).await;
-            note_given_up(claims, self.servers.ask_all(giving_up(claims)).await);
+    /// Gives up what claims hold.
+    pub(super) async fn give_up(&self, holdings: &[Holding<'_>]) {
+        if !holdings.is_empty() {
+            end_renewals(holdings).await;
+            note_given_up(holdings, self.servers.ask_all(giving_up(holdings)).await);
         }
     }
 
     /// Gives up claims, and locks without one.
     pub(super) async fn give_back(&self, leases: Vec<Lease>) {
-        let mut claims = Vec::new();
+        let (mut claims, mut locks) = (Vec::new(), Vec::new());
         for lease in leases {
-            match lease.into_inner::<Claim>() {
+            match lease.into_inner::<Claim>().map_err(Lease::into_inner::<Held>) {
                 Ok(claim) => claims.push(claim),
-                Err(lease) => {
-                    if let Ok(held) = lease.into_inner::<super::mutex::Held>()
-                        && self.unlock(&held.grip).await.is_ok()
-                    {
-                        held.is_over();
-                    }
-                }
+                Err(Ok(held)) => locks.push(held),
+                Err(Err(_)) => {}
             }
         }
-        self.give_up_all(&claims.iter().collect::<Vec<_>>()).await;
+        let locks = locks.iter().map(|held| Holding { held: Some(held), mark: None });
+        self.give_up(&holdings(&claims).into_iter().chain(locks).collect::<Vec<_>>()).await;
     }
+}
+
+fn holdings<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> Vec<Holding<'c>> {
+    claims.into_iter().map(Claim::holding).collect()
 }
 
 /// Waits for renewals that are under way: each gives a lock another number.
-async fn end_renewals(claims: &[&Claim]) {
-    for Claim { held, .. } in claims {
-        if let Some(held) = held {
-            held.grip.ends().await;
-        }
+async fn end_renewals(holdings: &[Holding<'_>]) {
+    for held in holdings.iter().filter_map(|holding| holding.held) {
+        held.grip.ends().await;
     }
 }
 
-/// What gives claims up: the marks, and the locks that there are.
-fn giving_up<'c>(claims: &[&'c Claim]) -> Vec<Request<'c>> {
-    let mut requests = Vec::with_capacity(2 * claims.len());
-    for Claim { held, mark, .. } in claims {
-        requests.push(Request::Delete { key: &mark.key, number: Some(mark.number) });
-        if let Some(held) = held {
-            // Every lock that was taken has one.
-            let number = Some(held.grip.number().unwrap_or(u64::MAX));
-            requests.push(Request::Delete { key: &held.grip.lock, number });
-        }
+/// What gives up the marks, and the locks.
+fn giving_up<'c>(holdings: &[Holding<'c>]) -> Vec<Request<'c>> {
+    let mut requests = Vec::with_capacity(2 * holdings.len());
+    for Holding { held, mark } in holdings {
+        requests.extend(mark.map(super::claims::Mark::removing));
+        requests.extend(held.map(|held| held.grip.removing()));
     }
     requests
 }
 
 /// A lock whose number has changed, by a renewal perhaps, is left to be freed when it is
 /// dropped.
-fn note_given_up(claims: &[&Claim], answers: Vec<Answer>) {
+fn note_given_up(holdings: &[Holding<'_>], answers: Vec<Answer>) {
     let mut answers = answers.into_iter();
-    for Claim { held, .. } in claims {
-        let _mark = answers.next();
+    for Holding { held, mark } in holdings {
+        let unmarked = mark.map(|_| answers.next());
+        let unlocked = held.and_then(|_| answers.next());
         if let Some(held) = held
-            && matches!(answers.next(), Some(Ok(Reply::Done { .. } | Reply::Missing)))
+            && !matches!(unmarked, Some(Some(Err(_))))
+            && matches!(unlocked, Some(Ok(Reply::Done { .. } | Reply::Missing)))
         {
             held.is_over();
         }
     }
 }
 
+fn moving() -> BackendError {
+    BackendError::unavailable("others change the key all the time")
+}
+
 impl Bound {
     /// May what was there have been removed by a refresh that this one has overtaken?
     fn may_store_anew(&self) -> bool {
-        self.claim.mode.takes_over() && self.claim.before.number.is_some()
+        let Claim { mode, before, overtook, .. } = &self.claim;
+        *overtook && mode.takes_over() && before.number.is_some()
     }
 
     /// Does the mark decide whether what was stored stays?

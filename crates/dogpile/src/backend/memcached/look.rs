@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::endpoint::{Address, Target};
+use super::keys::is_mark;
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
 use crate::backend::BackendError;
@@ -46,8 +47,12 @@ impl Shared {
         Ok(lines.filter_map(|line| key_of(&line)).collect())
     }
 
-    fn is_lock(&self, key: &str) -> bool {
-        key.starts_with(&self.options.lock_prefix)
+    async fn remove_all(&self, keys: &[&str]) -> Result<(), BackendError> {
+        for keys in keys.chunks(TOGETHER) {
+            let remove = |&key| Request::Delete { key, number: None };
+            self.change(keys.iter().map(remove).collect()).await?;
+        }
+        Ok(())
     }
 }
 
@@ -113,7 +118,7 @@ impl Inspect for Memcached {
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
             let mut keys = self.0.keys().await?;
-            keys.retain(|info| info.key.starts_with(prefix) && !self.0.is_lock(&info.key));
+            keys.retain(|info| info.key.starts_with(prefix) && !self.0.is_own(&info.key));
             Ok(KeyPage { keys, next: None })
         })
     }
@@ -165,15 +170,11 @@ impl Inspect for Memcached {
     fn clear(&self) -> Inspecting<'_, ()> {
         Box::pin(async {
             let keys: Vec<String> = self.0.keys().await?.into_iter().map(|info| info.key).collect();
-            let values: Vec<&str> =
-                keys.iter().map(String::as_str).filter(|key| !self.0.is_lock(key)).collect();
-            for keys in values.chunks(TOGETHER) {
-                let delete = |&key| Request::Delete { key, number: None };
-                for answer in self.0.servers.ask_all(keys.iter().map(delete).collect()).await {
-                    super::changed(answer)?;
-                }
-            }
-            Ok(())
+            let all = keys.iter().map(String::as_str).filter(|key| !self.0.is_lock(key));
+            let (marks, values): (Vec<&str>, Vec<&str>) = all.partition(|key| is_mark(key));
+            // First the marks, also of keys under which nothing is stored yet.
+            self.0.remove_all(&marks).await?;
+            self.0.remove_all(&values).await
         })
     }
 }

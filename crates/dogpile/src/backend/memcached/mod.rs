@@ -4,21 +4,24 @@
 //! - `location`, `endpoint`: where the servers are, connecting;
 //! - `protocol`, `wire`: what is said, and a connection that says it;
 //! - `placement`, `servers`: which server has a key, asking several;
-//! - `item`: what is stored for an entry;
-//! - `mutex`: locks; `claims`, `commits`: what keeps a creation from being stored over
-//!   a later change;
+//! - `keys`, `item`: under which keys something is stored, and what for an entry;
+//! - `mutex`: locks; `claims`, `takeover`, `commits`: what keeps a creation from being
+//!   stored over a later change; `doubts`: what may have been stored in spite of that;
 //! - `look`: looking into it from outside.
 
 mod claims;
 mod commits;
+mod doubts;
 mod endpoint;
 mod item;
+mod keys;
 mod location;
 mod look;
 mod mutex;
 mod placement;
 mod protocol;
 mod servers;
+mod takeover;
 mod wire;
 
 use std::fmt;
@@ -29,7 +32,7 @@ use bytes::Bytes;
 
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
-use crate::key::{self, Mangler};
+use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
@@ -37,6 +40,7 @@ use crate::remote::link::{Driver, Limits};
 use crate::remote::tls::{self, Tls};
 use crate::remote::{borrowed, ends, owned, server_options};
 use crate::value::Entry;
+use doubts::Doubts;
 use endpoint::Target;
 use mutex::{Grip, Locks};
 pub use placement::{Place, Placement};
@@ -57,10 +61,12 @@ use servers::{Answer, Servers};
 /// **Values** are as Python's dogpile.cache writes them with a serializer of
 /// JSON, by way of pylibmc or pymemcache. A hit is one request.
 ///
-/// **Keys** of more than 250 bytes with the lock's prefix, or with spaces or
-/// control characters, which the server does not take, are
-/// [replaced](crate::key::for_memcached) by their SHA-1, unless the region
-/// mangles keys itself; others stay as they are.
+/// **Keys** of more than 243 bytes, or with spaces or control characters, are
+/// [replaced](crate::key::for_memcached) by their SHA-1, unless the region mangles
+/// keys itself; others stay as they are. (The server takes 250 bytes, and the mark of
+/// a creation has 7 more than the key; a longer lock prefix than that leaves less.) A
+/// mangler of yours has to keep to it: longer keys are an error, and so are those that
+/// begin with the lock's prefix or `_mark{`, which are no values.
 ///
 /// **One creation for the fleet.** The lock is Python's: the key with `_lock`
 /// before it, taken by `add`; so either makes the other wait. It has a lease of
@@ -68,6 +74,16 @@ use servers::{Answer, Servers};
 /// storing the value are bound to the numbers that the server gives to items,
 /// so nobody touches a successor's lock or value. Waiters poll, after 5 ms at
 /// first and 40 ms at last.
+///
+/// **The order of changes.** Once a `set`, `delete`, `refresh` or invalidation has
+/// returned, nobody is given what a creator began to read before it, with one exception.
+/// Where a value was stored, a creation is bound to its number, which is exact. Where
+/// nothing was, it stores and looks whether the key was changed meanwhile; if so, it
+/// withdraws what it has stored. So an older value can be read for two round trips at
+/// most. It is stored with a short time to live (the lease, of 2 seconds at least) until
+/// the look has been taken, so it ends by itself if the process dies between the two. A
+/// commit whose answer was lost may take effect later: what it stores then is removed in
+/// the background.
 ///
 /// **When a server is down** calls for its keys fail at once, until one of the
 /// attempts to connect again succeeds; those calls run their creators. In calls
@@ -77,7 +93,9 @@ use servers::{Answer, Servers};
 /// memory suffices. One, by its successor, where a creator dies, is paused for
 /// longer than its lease or is cut off, and where a server evicts a lock to make
 /// room, which the renewal finds out; one per process and key while the key's or
-/// the lock's server is away, and after it came back empty. A process that ends while it
+/// the lock's server is away, and after it came back empty; and another where the server
+/// is lost during a creation, since what could not be stored is given to nobody who asked
+/// after it began. A process that ends while it
 /// creates delays the others by the rest of its lease, unless it calls
 /// [`shutdown`](crate::shutdown()) first.
 ///
@@ -96,6 +114,7 @@ struct Shared {
     /// What extends locks, and releases them in the background.
     leases: Servers,
     ledger: Ledger<Grip>,
+    doubts: Doubts,
 }
 
 #[derive(Debug, Clone)]
@@ -269,7 +288,8 @@ impl MemcachedBuilder {
         };
         let leases = servers(1, Driver::IoThread);
         let servers = servers(options.connections, Driver::Caller);
-        let shared = Arc::new(Shared { target, options, servers, leases, ledger: Ledger::new() });
+        let (ledger, doubts) = (Ledger::new(), Doubts::default());
+        let shared = Arc::new(Shared { target, options, servers, leases, ledger, doubts });
         crate::shutdown::register(&shared);
         Ok(Memcached(shared))
     }
@@ -286,27 +306,6 @@ pub fn read_answers(is_binary: bool, bytes: &[u8]) -> usize {
             _ => {}
         })
         .count()
-}
-
-/// The longest key that a server takes, in bytes.
-const LONGEST_KEY: usize = 250;
-
-/// The beginning of the key of a mark; see [`mark_key`](super::mark_key).
-const MARK: &str = "_mark{";
-
-/// Keys that the server would take for something else must not reach it.
-fn check_key(key: &str) -> Result<(), BackendError> {
-    if key.len() > LONGEST_KEY {
-        return Err(BackendError::refused(
-            "memcached's keys have 250 bytes at most, the lock's prefix included: let the region mangle them",
-        ));
-    }
-    if key.is_empty() || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(BackendError::refused(
-            "memcached's keys are not empty and have neither spaces nor control characters: let the region mangle them",
-        ));
-    }
-    Ok(())
 }
 
 /// An answer that says that something went wrong, or nothing sensible.
@@ -339,7 +338,7 @@ fn changed(answer: Answer) -> Result<(), BackendError> {
 impl Shared {
     /// What is stored for `entry`, if it is not too large.
     fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
-        check_key(key)?;
+        self.check_key(key)?;
         let (flags, value) = item::pack(entry, self.options.min_compress)?;
         // The server's own head of an item, with its number.
         const HEAD: usize = 60;
@@ -366,25 +365,24 @@ impl Backend for Memcached {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        check_key(key)?;
+        self.0.check_key(key)?;
         found(self.0.servers.ask(Request::Get { key, value: true }).await)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        self.0.check_own(key)?;
         let (flags, value) = self.0.pack(key, &entry)?;
         let (ttl, only) = (self.0.ttl(), Only::Always);
         self.0.change(vec![Request::Store { key, flags, value, ttl, only }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        check_key(key)?;
+        self.0.check_key(key)?;
         self.0.change(vec![Request::Delete { key, number: None }]).await
     }
 
     /// The keys of servers that are away read as missing, unless all are away.
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        keys.iter().try_for_each(|key| check_key(key))?;
+        keys.iter().try_for_each(|key| self.0.check_key(key))?;
         let requests = keys.iter().map(|key| Request::Get { key, value: true });
         let mut answers = self.0.servers.ask_all(requests.collect()).await;
         if answers.iter().all(Result::is_err)
@@ -400,7 +398,7 @@ impl Backend for Memcached {
         let mut requests = Vec::with_capacity(entries.len());
         let mut refused = Ok(());
         for (key, entry) in entries {
-            match self.0.check_own(key).and_then(|()| self.0.pack(key, entry)) {
+            match self.0.pack(key, entry) {
                 Ok((flags, value)) => {
                     let (ttl, only) = (self.0.ttl(), Only::Always);
                     requests.push(Request::Store { key, flags, value, ttl, only });
@@ -412,7 +410,7 @@ impl Backend for Memcached {
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        keys.iter().try_for_each(|key| check_key(key))?;
+        keys.iter().try_for_each(|key| self.0.check_key(key))?;
         let requests = keys.iter().map(|key| Request::Delete { key, number: None });
         self.0.change(requests.collect()).await
     }
@@ -430,6 +428,9 @@ impl Backend for Memcached {
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        if self.0.ledger.is_closed() {
+            return self.0.claim_in_vain(keys).await;
+        }
         let (shared, owned) = (self.0.clone(), owned(keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
         lease::claiming(&self.0, claim).await.ok_or_else(ends)?
@@ -444,9 +445,7 @@ impl Backend for Memcached {
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {
-        // The lock's key is longer than the value's, and so is the mark's.
-        let most = self.0.options.lock_prefix.len().max(MARK.len() + 1);
-        Some(key::for_memcached(LONGEST_KEY - most))
+        Some(self.0.mangler())
     }
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {

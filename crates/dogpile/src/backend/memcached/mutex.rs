@@ -6,14 +6,15 @@
 //! does nothing to a successor's lock.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::claims::Mark;
 use super::item::ttl;
 use super::protocol::{Only, Reply, Request};
 use super::servers::Servers;
-use super::{Shared, check_key, strange};
+use super::{Shared, strange};
 use crate::backend::BackendError;
 use crate::lock::{Lease, Mutex};
 use crate::remote::lease::{self, Leases, Terms};
@@ -39,24 +40,19 @@ pub(super) struct Grip {
     is_ending: tokio::sync::Mutex<bool>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct State {
     /// The lock's number, if it was told.
     number: Option<u64>,
-    /// When the lease last began; `None` if the lock is known to be lost.
-    began: Option<Instant>,
+    /// What is given up together with the lock.
+    mark: Option<Mark>,
 }
 
 impl Grip {
     /// A lock that is about to be taken.
-    pub(super) fn new(lock: String) -> Self {
-        Self::with_token(lock, new_token().into_bytes().into())
-    }
-
-    /// The same with a token that is there already.
-    pub(super) fn with_token(lock: String, token: Bytes) -> Self {
-        let state = sync::Mutex::new(State { number: None, began: Some(Instant::now()) });
-        Self { lock, token, state, is_ending: tokio::sync::Mutex::new(false) }
+    pub(super) fn new(lock: String, token: Bytes) -> Self {
+        let is_ending = tokio::sync::Mutex::new(false);
+        Self { lock, token, state: sync::Mutex::default(), is_ending }
     }
 
     /// Waits for a renewal that is under way; none comes after this.
@@ -64,14 +60,14 @@ impl Grip {
         *self.is_ending.lock().await = true;
     }
 
-    /// The server says that the lock has this number; its lease began at
-    /// `began`, or before.
-    pub(super) fn confirm(&self, number: u64, began: Instant) {
-        *self.state.lock() = State { number: Some(number), began: Some(began) };
+    /// The server says that the lock has this number.
+    pub(super) fn confirm(&self, number: u64) {
+        self.state.lock().number = Some(number);
     }
 
-    fn is_lost(&self) {
-        self.state.lock().began = None;
+    /// The creation under the lock has put this mark.
+    pub(super) fn marks(&self, mark: Mark) {
+        self.state.lock().mark = Some(mark);
     }
 
     pub(super) fn number(&self) -> Option<u64> {
@@ -87,6 +83,13 @@ impl Grip {
 
     pub(super) fn looking(&self) -> Request<'_> {
         Request::Get { key: &self.lock, value: true }
+    }
+
+    /// The request that gives the lock up. A lock without a number was not taken, or is
+    /// looked for.
+    pub(super) fn removing(&self) -> Request<'_> {
+        let number = Some(self.number().unwrap_or(u64::MAX));
+        Request::Delete { key: &self.lock, number }
     }
 
     /// The lock's number, if an answer says that it is still ours.
@@ -117,31 +120,26 @@ impl Leases for Shared {
         }
         // The second time with the number that the first one found.
         for _ in 0..2 {
-            let began = Instant::now();
             let only = grip.number().map_or(Only::IfAbsent, Only::IfUnchanged);
             let reply = self.leases.ask(grip.taking(lease, only)).await?;
             match reply {
                 Reply::Done { number } => {
-                    grip.confirm(number, began);
+                    grip.confirm(number);
                     return Ok(true);
                 }
                 // It was evicted. Nobody has taken it yet, or it is lost.
-                Reply::Missing => *grip.state.lock() = State { number: None, began: None },
+                Reply::Missing => grip.state.lock().number = None,
                 Reply::Refused => match grip.is_in(&self.leases.ask(grip.looking()).await?) {
-                    Some(number) => grip.state.lock().number = Some(number),
+                    Some(number) => grip.confirm(number),
                     None => break,
                 },
                 other => return Err(strange(&other)),
             }
         }
-        grip.is_lost();
         Ok(false)
     }
 
     async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
-        grip.ends().await;
-        // Its creator may still be running.
-        grip.is_lost();
         self.release_over(&self.leases, grip).await
     }
 }
@@ -154,30 +152,25 @@ impl Shared {
 
     async fn release_over(&self, servers: &Servers, grip: &Grip) -> Result<(), BackendError> {
         grip.ends().await;
-        let mut number = grip.number();
+        let mark = grip.state.lock().mark.clone();
+        // The mark goes first: who takes the lock next is to find none.
+        let mut requests: Vec<Request<'_>> = mark.iter().map(Mark::removing).collect();
+        requests.push(grip.removing());
+        let mut answers = servers.ask_all(requests).await;
+        let mut released = answers.pop().unwrap_or(Ok(Reply::Missing))?;
+        let unmarked = answers.pop().transpose().map(drop);
         // The number changes with each renewal: one may have come in between.
         for _ in 0..3 {
-            if let Some(number) = number {
-                let delete = Request::Delete { key: &grip.lock, number: Some(number) };
-                match servers.ask(delete).await? {
-                    Reply::Done { .. } | Reply::Missing => return Ok(()),
-                    Reply::Refused => {}
-                    other => return Err(strange(&other)),
-                }
+            match released {
+                Reply::Done { .. } | Reply::Missing => break,
+                Reply::Refused => {}
+                other => return Err(strange(&other)),
             }
-            number = grip.is_in(&servers.ask(grip.looking()).await?);
-            if number.is_none() {
-                break;
-            }
+            let Some(number) = grip.is_in(&servers.ask(grip.looking()).await?) else { break };
+            grip.confirm(number);
+            released = servers.ask(grip.removing()).await?;
         }
-        Ok(())
-    }
-
-    /// The key of the lock of `key`.
-    pub(super) fn lock_key(&self, key: &str) -> Result<String, BackendError> {
-        let lock = [&self.options.lock_prefix, key].concat();
-        check_key(&lock)?;
-        Ok(lock)
+        unmarked
     }
 
     async fn is_free(&self, lock: &str) -> Result<bool, BackendError> {
@@ -188,11 +181,11 @@ impl Shared {
 
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let (shared, grips) = (self.0.clone(), vec![Grip::new(self.0.lock_key(key)?)]);
+        let grip = Grip::new(self.0.lock_key(key)?, new_token().into());
+        let (shared, grips) = (self.0.clone(), vec![grip]);
         let take = async move {
-            let began = Instant::now();
             let answers = shared.servers.ask_all(shared.takings(&grips)).await;
-            shared.taken(grips, answers, began).pop()
+            shared.taken(grips, answers).pop()
         };
         let taken = lease::claiming(&self.0, take).await.ok_or_else(ends)?;
         let taken = taken.ok_or_else(|| BackendError::other("a lock was not answered for"))??;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
-use super::MARK;
 use super::endpoint::{Address, Target};
+use super::keys::without_mark;
 use super::placement::Placement;
 use super::protocol::{Broken, Reply, Request};
 use super::wire::Wire;
@@ -50,8 +50,7 @@ impl Servers {
 
     /// The index of the server that has `key`. A mark is where its value is.
     pub(super) fn of(&self, key: &str) -> usize {
-        let marked = key.strip_prefix(MARK).and_then(|rest| rest.strip_suffix('}'));
-        self.placement.of(marked.unwrap_or(key), &self.names)
+        self.placement.of(without_mark(key), &self.names)
     }
 
     /// Is there only one?

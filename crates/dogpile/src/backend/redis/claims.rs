@@ -4,6 +4,10 @@
 //! beside the value, in the value's slot whatever its name. A change removes the mark,
 //! and a commit needs it. Where scripts are allowed, each is one step on the server; see
 //! [`plain`](super::plain) for where they are not.
+//!
+//! Where no locks are asked for, a creation shares the mark that it finds: since that was
+//! put, the key was not changed. The first of them to commit ends the claims of the others.
+//! So creations that overlap do not keep each other from being stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::mutex::{Grip, Held};
+use super::mutex::{Grip, Held, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
+use super::wire::Batch;
 use super::{Shared, slot};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, mark_key};
 use crate::lock::Lease;
@@ -40,6 +45,8 @@ pub(super) struct Bound<'k> {
     pub(super) key: &'k str,
     pub(super) frame: Option<Bytes>,
     pub(super) claim: Claim,
+    /// The end of the process was ordered: the claim is as good as broken.
+    pub(super) is_over: bool,
 }
 
 /// A key on its way to be claimed.
@@ -49,6 +56,10 @@ pub(super) struct Asked<'k> {
     pub(super) lock: String,
     pub(super) mark: String,
     pub(super) token: String,
+    /// Does it share the mark that is there?
+    pub(super) shares: bool,
+    /// May others share its mark?
+    is_shared: bool,
 }
 
 impl Shared {
@@ -130,6 +141,35 @@ impl Shared {
         self.claim_misread(asked, claims).await
     }
 
+    /// Claims keys after the end of the process was ordered: creations go on, and nothing
+    /// is stored for them.
+    pub(super) async fn claim_in_vain(
+        self: &Arc<Self>,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Claimed>, BackendError> {
+        wanted.iter().try_for_each(|wanted| self.check_key(wanted.key))?;
+        let mut look = Batch::new();
+        for Wanted { key, .. } in &wanted {
+            look.add(key, get(key));
+        }
+        let values = self.link.send_all(&look).await?;
+        let mut claims = Vec::with_capacity(wanted.len());
+        for (wanted, value) in wanted.iter().zip(values) {
+            let entry = super::entry_of(&self.link, value)?;
+            let seen = Seen::of(entry.as_ref());
+            claims.push(match entry {
+                Some(entry) if wanted.mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),
+                // Nothing was put that would have to be given up.
+                _ => {
+                    let asked = Asked { is_shared: true, ..Asked::new(self, wanted) };
+                    let token = asked.token.clone();
+                    asked.won(self, false, token, in_words(seen))
+                }
+            });
+        }
+        Ok(claims)
+    }
+
     /// Which locks in other slots were taken, and the answers to the claims that could
     /// be made, by their indexes. `None` where scripts are refused.
     async fn claim_by_scripts(
@@ -180,6 +220,7 @@ impl Shared {
         let arguments = [&asked.token, &lease.to_string(), &life.to_string(), &seen];
         let mut arguments: Vec<&[u8]> = arguments.iter().map(|text| text.as_bytes()).collect();
         arguments.push(whose(asked.mode).as_bytes());
+        arguments.push(if asked.shares { b"shares" } else { b"" });
         Call::new(&CLAIM, &self.keys_of(asked.key, &asked.mark, &asked.lock), &arguments)
     }
 
@@ -216,13 +257,14 @@ impl Shared {
         self: &Arc<Self>,
         changes: Vec<Commit<'_>>,
     ) -> Result<Vec<bool>, BackendError> {
+        let is_over = self.ledger.is_closed();
         let mut bound = Vec::with_capacity(changes.len());
         for Commit { key, entry, lease } in changes {
             let claim = lease.into_inner::<Claim>();
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             let frame = entry.as_ref().map(super::frame).transpose()?;
-            bound.push(Bound { key, frame, claim });
+            bound.push(Bound { key, frame, claim, is_over });
         }
         let retention = self.storage_milliseconds().unwrap_or(0).to_string();
         let calls = bound.iter().map(|bound| self.committing(bound, &retention)).collect();
@@ -245,8 +287,10 @@ impl Shared {
     }
 
     fn committing(&self, bound: &Bound<'_>, retention: &str) -> Call {
-        let Bound { key, frame, claim } = bound;
+        let Bound { key, frame, claim, is_over } = bound;
         let Grip { lock, token, .. } = &*claim.held.grip;
+        // No mark has an empty one.
+        let token = if *is_over { "" } else { token };
         let removes = match claim.mode {
             ClaimMode::Create(_) => "",
             ClaimMode::TakeOver => "anyway",
@@ -303,9 +347,11 @@ impl Drop for Attempt<'_, '_> {
 
 impl<'k> Asked<'k> {
     fn new(shared: &Shared, wanted: &Wanted<'k>) -> Self {
-        let key = wanted.key;
+        let Wanted { key, mode, .. } = *wanted;
         let (lock, mark) = (shared.lock_key(key), mark_of(key));
-        Self { key, mode: wanted.mode, lock, mark, token: new_token() }
+        let is_shared = !shared.options.locks;
+        let shares = is_shared && !mode.takes_over();
+        Self { key, mode, lock, mark, token: new_token(), shares, is_shared }
     }
 
     /// Is the key claimed even where another program holds its lock?
@@ -314,16 +360,23 @@ impl<'k> Asked<'k> {
     }
 
     pub(super) fn grip(&self, has_lock: bool) -> Grip {
-        let token = self.token.clone();
+        let (token, is_shared) = (self.token.clone(), self.is_shared);
         if has_lock {
-            Grip { lock: self.lock.clone(), token, mark: Some(self.mark.clone()) }
+            Grip { lock: self.lock.clone(), token, mark: Some(self.mark.clone()), is_shared }
         } else {
-            Grip { lock: self.mark.clone(), token, mark: None }
+            Grip { lock: self.mark.clone(), token, mark: None, is_shared }
         }
     }
 
-    pub(super) fn won(&self, shared: &Arc<Shared>, has_lock: bool, state: String) -> Claimed {
-        let held = Held::new(shared, self.grip(has_lock));
+    /// The key is claimed, and `token` is in its mark.
+    pub(super) fn won(
+        &self,
+        shared: &Arc<Shared>,
+        has_lock: bool,
+        token: String,
+        state: String,
+    ) -> Claimed {
+        let held = Held::new(shared, Grip { token, ..self.grip(has_lock) });
         let claim = Claim { held, mark: self.mark.clone(), mode: self.mode, state };
         Claimed::Won(Lease::new(claim))
     }
@@ -338,11 +391,14 @@ impl<'k> Asked<'k> {
             return Err(BackendError::other("protocol error: unexpected response to a claim"));
         };
         let mut parts = parts.into_iter();
-        Ok(match (parts.next(), parts.next()) {
-            (Some(Value::Int(1)), Some(Value::BulkString(state))) => {
-                self.won(shared, has_lock, String::from_utf8_lossy(&state).into_owned())
-            }
-            (Some(Value::Int(2)), Some(Value::BulkString(frame))) => {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(match (parts.next(), parts.next(), parts.next()) {
+            (
+                Some(Value::Int(1)),
+                Some(Value::BulkString(state)),
+                Some(Value::BulkString(token)),
+            ) => self.won(shared, has_lock, text(&token), text(&state)),
+            (Some(Value::Int(2)), Some(Value::BulkString(frame)), None) => {
                 Claimed::Changed(Entry::from_frame(&frame.into()))
             }
             _ => Claimed::Held,

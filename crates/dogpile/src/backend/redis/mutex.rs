@@ -41,6 +41,8 @@ pub(super) struct Grip {
     pub(super) token: String,
     /// What is given up together with the lock.
     pub(super) mark: Option<String>,
+    /// Other creations may share it: then it is not given up, and ends by itself.
+    pub(super) is_shared: bool,
 }
 
 impl Grip {
@@ -87,6 +89,9 @@ impl Shared {
     }
 
     async fn release_over(&self, link: &Link, grip: &Grip) -> Result<(), BackendError> {
+        if grip.is_shared {
+            return Ok(());
+        }
         let mut calls = vec![grip.releasing_lock()];
         if let Some(mark) = &grip.mark {
             calls.push(Call::new(&RELEASE, &[mark], &[grip.token.as_bytes()]));
@@ -111,7 +116,7 @@ impl Shared {
         lock: String,
         longest: Duration,
     ) -> Result<Option<Held>, BackendError> {
-        let grip = Grip { lock, token: new_token(), mark: None };
+        let grip = Grip { lock, token: new_token(), mark: None, is_shared: false };
         let mut take = Batch::new();
         self.add_taking(&mut take, &grip.lock, &grip.token);
         match self.link.send_all_or_fail(&take).await {

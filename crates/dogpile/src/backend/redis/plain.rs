@@ -5,6 +5,10 @@
 //! the holder, and a commit can need it within a transaction: `SET mark value XX`, then
 //! `RENAME mark key`, which fails where there is no mark. A lease that ends between the
 //! look at the lock and that is found out afterwards, and the value withdrawn.
+//!
+//! A claim without a lock has nothing but its mark, which others may share or replace: its
+//! commit stores, looks at the mark in the same round trip, and withdraws the value if the
+//! mark is not whole.
 
 use std::sync::Arc;
 
@@ -12,7 +16,7 @@ use redis::{Value, cmd};
 
 use super::Shared;
 use super::claims::{Asked, Bound, Change, in_words};
-use super::mutex::{Held, get, is_held_by};
+use super::mutex::{Grip, Held, get, is_held_by};
 use super::wire::Batch;
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 
@@ -46,28 +50,28 @@ impl Shared {
         let mut look = Batch::new();
         for (asked, held) in asked.iter().zip(&held) {
             if is_claimed(asked, held) {
-                let mut mark = cmd("SET");
-                mark.arg(&asked.mark).arg(&asked.token).arg("PX").arg(self.mark_milliseconds());
-                look.add(asked.key, mark);
+                self.add_marking(&mut look, asked);
                 look.add(asked.key, get(asked.key));
             }
         }
-        let mut entries = Vec::new();
+        let mut looked = Vec::new();
         if !look.is_empty() {
             // A key of another kind is an error among the answers.
-            let answers = self.link.send_all(&look).await?;
-            for answer in answers.into_iter().skip(1).step_by(2) {
-                entries.push(super::entry_of(&self.link, answer)?);
+            let mut answers = self.link.send_all(&look).await?.into_iter().skip(2);
+            while let (Some(mark), Some(value)) = (answers.next(), answers.next()) {
+                let token = mark.ok().and_then(|token| redis::from_redis_value(token).ok());
+                looked.push((token, super::entry_of(&self.link, value)?));
+                answers.by_ref().take(2).for_each(drop);
             }
         }
-        let mut entries = entries.into_iter();
+        let mut looked = looked.into_iter();
         let mut claims = Vec::with_capacity(asked.len());
         for (asked, held) in asked.iter().zip(held) {
             if !is_claimed(asked, &held) {
                 claims.push(Claimed::Held);
                 continue;
             }
-            let entry = entries.next().flatten();
+            let (token, entry) = looked.next().unwrap_or_default();
             let state = in_words(Seen::of(entry.as_ref()));
             claims.push(match entry {
                 // Dropping what is held releases it.
@@ -77,11 +81,26 @@ impl Shared {
                     if let Some(held) = held {
                         held.is_over();
                     }
-                    asked.won(self, has_lock, state)
+                    // One that has gone at once is whole for nobody.
+                    let token = token.filter(|_| asked.shares);
+                    asked.won(self, has_lock, token.unwrap_or_else(|| asked.token.clone()), state)
                 }
             });
         }
         Ok(claims)
+    }
+
+    /// Puts the mark, or keeps the one that is to be shared, and reads it.
+    fn add_marking(&self, batch: &mut Batch, Asked { key, mark, token, shares, .. }: &Asked<'_>) {
+        let life = self.mark_milliseconds();
+        let mut put = cmd("SET");
+        put.arg(mark).arg(token).arg("PX").arg(life);
+        if *shares {
+            put.arg("NX");
+        }
+        batch.add(key, put);
+        batch.add(key, cmd("PEXPIRE").arg(mark).arg(life).take());
+        batch.add(key, get(mark));
     }
 
     /// The locks that were taken, or could be taken from another creation.
@@ -144,7 +163,7 @@ impl Shared {
     }
 
     async fn commit_one_plainly(&self, bound: &Bound<'_>) -> Result<bool, BackendError> {
-        let Bound { key, frame, claim } = bound;
+        let Bound { key, frame, claim, is_over } = bound;
         let grip = &claim.held.grip;
         let mut look = Batch::new();
         look.add(key, get(key)).add(key, get(&claim.mark)).add(&grip.lock, get(&grip.lock));
@@ -155,7 +174,7 @@ impl Shared {
         let (is_marked, is_locked) = (is_token(next()), is_token(next()));
         let is_unchanged = state == claim.state;
         let may_follow = is_unchanged || (claim.mode.takes_over() && state == "nothing");
-        if !(is_marked && is_locked && may_follow) {
+        if *is_over || !(is_marked && is_locked && may_follow) {
             if claim.mode == ClaimMode::Refresh && is_unchanged && state != "nothing" {
                 self.link.send(cmd("DEL").arg(key)).await?;
             }
@@ -165,6 +184,9 @@ impl Shared {
             self.change_plainly(&[Change { key, frame: None }]).await?;
             return Ok(true);
         };
+        if grip.lock == claim.mark {
+            return self.store_and_look(key, frame, grip).await;
+        }
         let mut store = cmd("SET");
         store.arg(&claim.mark).arg(&frame[..]).arg("XX");
         if let Some(milliseconds) = self.storage_milliseconds() {
@@ -182,5 +204,21 @@ impl Shared {
         }
         self.link.send(cmd("DEL").arg(key)).await?;
         Ok(false)
+    }
+
+    /// Stores under a claim without a lock.
+    async fn store_and_look(
+        &self,
+        key: &str,
+        frame: &[u8],
+        Grip { lock: mark, token, .. }: &Grip,
+    ) -> Result<bool, BackendError> {
+        let mut store = Batch::new();
+        store.add(key, self.set_command(key, frame)).add(key, get(mark));
+        let looked = self.link.send_all_or_fail(&store).await?.pop();
+        let is_whole = matches!(looked, Some(Value::BulkString(held)) if held == token.as_bytes());
+        let over = if is_whole { mark } else { key };
+        self.link.send(cmd("DEL").arg(over)).await?;
+        Ok(is_whole)
     }
 }

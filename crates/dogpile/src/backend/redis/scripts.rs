@@ -69,13 +69,14 @@ macro_rules! put {
 }
 
 /// Reads the value. If it is another than was seen, returns it: 2 and the value. Or
-/// else takes the lock, puts the mark, and says what is stored: 1 and its state. Or
-/// says 0: somebody else holds the lock. An answer that got lost is no reason to wait
-/// for oneself.
+/// else takes the lock, puts the mark, and says what is stored: 1, its state and the token
+/// in the mark. Or says 0: somebody else holds the lock. An answer that got lost is no
+/// reason to wait for oneself.
 ///
 /// Keys: value, mark, and the lock, if that is in the same slot. Arguments: token,
 /// lease and life of the mark in milliseconds, what was seen or nothing if any value
-/// will do, `ours` if the lock may be taken from another creation.
+/// will do, `ours` if the lock may be taken from another creation, `shares` if a mark that
+/// is there stays.
 pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         state!(),
@@ -94,9 +95,11 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
             end
             redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
         end
-        redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+        local marked = ARGV[6] == 'shares' and redis.pcall('GET', KEYS[2])
+        local token = type(marked) == 'string' and marked or ARGV[1]
+        redis.call('SET', KEYS[2], token, 'PX', ARGV[3])
         if type(state) == 'number' then state = string.format('%.17g', state) end
-        return {1, state}
+        return {1, state, token}
         "
     ))
 });

@@ -13,6 +13,7 @@ const SET: u8 = 0x01;
 const ADD: u8 = 0x02;
 const DELETE: u8 = 0x04;
 const NOOP: u8 = 0x0a;
+const APPEND: u8 = 0x0e;
 const TOUCH: u8 = 0x1c;
 const SASL_AUTH: u8 = 0x21;
 
@@ -21,6 +22,9 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
         Request::Get { key, .. } => packet(into, GET, 0, &[], key.as_bytes(), &[]),
         Request::Touch { key, ttl } => {
             packet(into, TOUCH, 0, &ttl.to_be_bytes(), key.as_bytes(), &[]);
+        }
+        Request::Renumber { key, number } => {
+            packet(into, APPEND, *number, &[], key.as_bytes(), &[]);
         }
         Request::Delete { key, number } => {
             packet(into, DELETE, number.unwrap_or(0), &[], key.as_bytes(), &[]);

@@ -20,6 +20,7 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
             format!("ms {key} {} T{ttl} F{flags} c{only}\r\n", value.len())
         }
         Request::Touch { key, ttl } => format!("mg {key} T{ttl}\r\n"),
+        Request::Renumber { key, number } => format!("ms {key} 0 MA C{number} c\r\n\r\n"),
         Request::Delete { key, number: Some(number) } => format!("md {key} C{number}\r\n"),
         Request::Delete { key, number: None } => format!("md {key}\r\n"),
     };

@@ -18,8 +18,11 @@ pub(super) enum Request<'a> {
     Get { key: &'a str, value: bool },
     /// Stores an item. `ttl` is in the form that servers understand.
     Store { key: &'a str, flags: u32, value: Bytes, ttl: u32, only: Only },
-    /// Gives the item another time to live.
+    /// Gives the item another time to live; its number stays.
     Touch { key: &'a str, ttl: u32 },
+    /// Gives the item of this number another one. All else of it stays, its time to
+    /// live too: nothing is appended to its value.
+    Renumber { key: &'a str, number: u64 },
     /// Removes the item, or only the one of this number.
     Delete { key: &'a str, number: Option<u64> },
 }
@@ -30,6 +33,7 @@ impl<'a> Request<'a> {
             Self::Get { key, .. }
             | Self::Store { key, .. }
             | Self::Touch { key, .. }
+            | Self::Renumber { key, .. }
             | Self::Delete { key, .. } => key,
         }
     }
