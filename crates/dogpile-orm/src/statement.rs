@@ -34,7 +34,9 @@ fn effect_at(
         || (begins && is_one_of(token, &["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"]));
     if is_effect {
         let second = after.filter(|after| !after.is("(")).map(|after| after.text);
-        return Some([Some(token.text), second].into_iter().flatten().collect::<Vec<_>>().join(" "));
+        return Some(
+            [Some(token.text), second].into_iter().flatten().collect::<Vec<_>>().join(" "),
+        );
     }
     if token.is("INTO") {
         return Some("INTO".to_owned());
@@ -163,7 +165,9 @@ impl<'s> Iterator for Tokens<'s> {
                 '(' | ')' | ';' => return Some(Token { text: &self.text[start..=start] }),
                 c if c.is_alphabetic() || c == '_' => {
                     let text = self.word(start);
-                    if text.eq_ignore_ascii_case("e") && self.chars.next_if(|(_, c)| *c == '\'').is_some() {
+                    if text.eq_ignore_ascii_case("e")
+                        && self.chars.next_if(|(_, c)| *c == '\'').is_some()
+                    {
                         self.skip_quoted('\'', true);
                         continue;
                     }
@@ -212,7 +216,9 @@ mod tests {
         for (kind, text, expected) in others {
             assert_eq!(effect(kind, text).as_deref(), Some(expected), "{text}");
         }
-        for odd in ["", "'", "$", "$a", "/*", "((", "e'\\", "-", "SELECT 'ü", "ß FOR", "SELECT $é$ x"] {
+        for odd in
+            ["", "'", "$", "$a", "/*", "((", "e'\\", "-", "SELECT 'ü", "ß FOR", "SELECT $é$ x"]
+        {
             let _ = effect("postgresql", odd);
         }
     }

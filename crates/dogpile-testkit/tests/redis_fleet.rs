@@ -116,14 +116,14 @@ async fn round_trips_are_few() {
     assert_eq!(trips.of(ask(5)).await, 3, "a cold miss: read, claim, commit");
     assert_eq!(trips.of(ask(6)).await, 1, "a hit");
     let set = async { region.set_multi(keys.iter().zip(&values)).await.unwrap() };
-    assert_eq!(trips.of(set).await, 1, "100 values with a storage time");
+    assert!(trips.of(set).await <= 3, "100 values with a storage time, and a script that is new");
     let one = async { region.set("k", &7_u32).await.unwrap() };
     assert_eq!(trips.of(one).await, 1, "a set");
     let delete = async { region.delete("gone").await.unwrap() };
     assert_eq!(trips.of(delete).await, 1, "a delete");
     let get = async { drop(region.get_multi::<u32, _>(&keys).await.unwrap()) };
     assert_eq!(trips.of(get).await, 1, "100 values");
-    let left = server.ask("TTL k");
+    let left = server.ask("TTL trips:k");
     assert!(left.contains(":60") || left.contains(":59"), "{left}");
     // A hit is a plain GET.
     let stats = server.ask("INFO commandstats");

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use dogpile::backend::{Backend, BackendError, Claimed, ClaimMode, Commit, KeepsBytes, Seen, Wanted};
+use dogpile::backend::{
+    Backend, BackendError, ClaimMode, Claimed, Commit, KeepsBytes, Seen, Wanted,
+};
 use dogpile::lock::{AnyMutex, Lease, Mutex};
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
@@ -176,7 +178,8 @@ impl Mutex for Lock {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let held = Held::new(&self.0, key, ClaimMode::TakeOver);
         let token = held.token;
-        let is_ours = self.0.ask(|state| *state.locks.entry(key.to_owned()).or_insert(token) == token);
+        let is_ours =
+            self.0.ask(|state| *state.locks.entry(key.to_owned()).or_insert(token) == token);
         Ok(is_ours.await.then(|| Lease::new(held)))
     }
 

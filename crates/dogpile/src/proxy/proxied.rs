@@ -22,11 +22,7 @@ use crate::value::Entry;
 pub(super) fn layer<P: Proxy>(proxy: P, inner: AnyBackend) -> AnyBackend {
     let keeps_objects = inner.keeps_objects();
     #[cfg(feature = "collections")]
-    let inner = if proxy.only_observes() {
-        inner
-    } else {
-        inner.without_collections(proxy.name())
-    };
+    let inner = if proxy.only_observes() { inner } else { inner.without_collections(proxy.name()) };
     let proxied = Proxied { proxy, next: inner.clone() };
     if proxied.has_own_mutex() {
         inner.within(Ordered::keeping(Arc::new(proxied), keeps_objects))

@@ -40,6 +40,10 @@ pub(super) struct Change<'k> {
     pub(super) frame: Option<Bytes>,
 }
 
+/// So many changes are made by one run of the script: the server does nothing else
+/// meanwhile.
+const CHANGES_TOGETHER: usize = 64;
+
 /// A commit, taken apart.
 pub(super) struct Bound<'k> {
     pub(super) key: &'k str,
@@ -93,20 +97,29 @@ impl Shared {
         if changes.is_empty() {
             return Ok(());
         }
-        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
-        let mut calls = Vec::with_capacity(changes.len());
-        for Change { key, frame } in &changes {
-            if frame.is_some() {
-                self.check_key(key)?;
-            }
-            let (mark, lock) = (mark_of(key), self.lock_key(key));
-            let arguments = [frame.as_deref().unwrap_or_default(), retention.as_bytes()];
-            calls.push(Call::new(&CHANGE, &self.keys_of(key, &mark, &lock), &arguments));
-        }
+        let stored = changes.iter().filter(|change| change.frame.is_some());
+        stored.map(|change| change.key).try_for_each(|key| self.check_key(key))?;
+        // Keys of a cluster lie in different slots.
+        let together = if self.target.is_cluster() { 1 } else { CHANGES_TOGETHER };
+        let calls = changes.chunks(together).map(|changes| self.changing(changes)).collect();
         match self.run(calls).await? {
             Some(_) => Ok(()),
             None => self.change_plainly(&changes).await,
         }
+    }
+
+    fn changing(&self, changes: &[Change<'_>]) -> Call {
+        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
+        let mut keys = Vec::with_capacity(3 * changes.len());
+        let mut arguments = vec![Bytes::new(), retention.into()];
+        for Change { key, frame } in changes {
+            let (mark, lock) = (mark_of(key), self.lock_key(key));
+            let of_key = self.keys_of(key, &mark, &lock).into_iter().map(str::to_owned);
+            keys.extend(of_key);
+            arguments.push(frame.clone().unwrap_or_default());
+        }
+        arguments[0] = (keys.len() / changes.len().max(1)).to_string().into();
+        Call::of(&CHANGE, keys, arguments)
     }
 
     pub(super) async fn claim(

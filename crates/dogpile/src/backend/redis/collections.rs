@@ -88,7 +88,7 @@ impl Shared {
         let numbers = [above, BEFORE.as_secs(), parts.into()];
         let mut arguments = vec![data.clone(), token.to_owned().into()];
         arguments.extend(numbers.map(|number| Bytes::from(number.to_string())));
-        let call = Call::of(&PUBLISH, &keys, arguments);
+        let call = Call::of(&PUBLISH, keys.map(str::to_owned).to_vec(), arguments);
         if let Some(answer) = self.run_with_data(&call, data.len()).await? {
             return match answer {
                 Value::Int(-1) => Ok(None),

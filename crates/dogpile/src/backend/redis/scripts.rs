@@ -52,14 +52,14 @@ macro_rules! ours {
 macro_rules! put {
     () => {
         r"
-        local function put(frame, retention)
+        local function put(key, frame, retention)
             local done
             if frame == '' then
-                done = redis.pcall('DEL', KEYS[1])
+                done = redis.pcall('DEL', key)
             elseif retention == '0' then
-                done = redis.pcall('SET', KEYS[1], frame)
+                done = redis.pcall('SET', key, frame)
             else
-                done = redis.pcall('SET', KEYS[1], frame, 'PX', retention)
+                done = redis.pcall('SET', key, frame, 'PX', retention)
             end
             if type(done) == 'table' and done.err then return done end
             return 1
@@ -151,7 +151,7 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
         end
         local outcome = 0
         if is(state, ARGV[4]) or (ARGV[5] ~= '' and state == 'nothing') then
-            outcome = put(ARGV[2], ARGV[3])
+            outcome = put(KEYS[1], ARGV[2], ARGV[3])
         end
         redis.call('DEL', KEYS[2])
         release(KEYS[3])
@@ -160,21 +160,30 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
-/// Stores a value or removes it, and ends the claim of a creation of it: its mark, and
-/// its lock, unless that is another program's.
+/// Stores values or removes them, and ends the claims of creations of them: their marks,
+/// and their locks, unless those are another program's.
 ///
-/// Keys: value, mark, and the lock, if that is in the same slot. Arguments: frame or
-/// nothing, retention in milliseconds or 0.
+/// Keys: for each change the value, the mark, and the lock, if that is in the same slot.
+/// Arguments: how many keys each change has, retention in milliseconds or 0, and for each
+/// change the frame or nothing.
 pub(super) static CHANGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         ours!(),
         put!(),
         r"
-        local outcome = put(ARGV[1], ARGV[2])
-        redis.call('DEL', KEYS[2])
-        if KEYS[3] then
-            local held = redis.pcall('GET', KEYS[3])
-            if type(held) == 'string' and is_ours(held) then redis.call('DEL', KEYS[3]) end
+        local step, outcome = tonumber(ARGV[1]), 1
+        for at = 1, #KEYS, step do
+            local done = put(KEYS[at], ARGV[2 + (at - 1) / step + 1], ARGV[2])
+            if done ~= 1 then outcome = done end
+        end
+        for at = 1, #KEYS, step do
+            redis.call('DEL', KEYS[at + 1])
+            if step == 3 then
+                local held = redis.pcall('GET', KEYS[at + 2])
+                if type(held) == 'string' and is_ours(held) then
+                    redis.call('DEL', KEYS[at + 2])
+                end
+            end
         end
         return outcome
         "
@@ -266,12 +275,13 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(script: &'static Script, keys: &[&str], arguments: &[&[u8]]) -> Self {
         let arguments = arguments.iter().map(|argument| Bytes::copy_from_slice(argument));
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
         Self::of(script, keys, arguments.collect())
     }
 
     /// Without a copy of the arguments.
-    pub(super) fn of(script: &'static Script, keys: &[&str], arguments: Vec<Bytes>) -> Self {
-        Self { script, keys: keys.iter().map(|&key| key.to_owned()).collect(), arguments }
+    pub(super) fn of(script: &'static Script, keys: Vec<String>, arguments: Vec<Bytes>) -> Self {
+        Self { script, keys, arguments }
     }
 
     /// By its hash: what the server should know already.
