@@ -103,8 +103,12 @@ fn features() -> Result<(), Failure> {
 /// The lock under a model checker, with the primitives it is built on
 /// replaced.
 fn model_checks() -> Step {
-    let test = ["test", "-p", "dogpile", "--all-features", "--release", "--test", "model"];
-    cargo(test).env("RUSTFLAGS", "--cfg shuttle").target_dir("target-model").named("model checks")
+    let models = ["--test", "model", "--test", "model_server"];
+    let test = ["test", "-p", "dogpile", "--all-features", "--release"];
+    cargo(test.into_iter().chain(models))
+        .env("RUSTFLAGS", "--cfg shuttle")
+        .target_dir("target-model")
+        .named("model checks")
 }
 
 fn bench(arguments: &[&str]) -> Result<(), Failure> {

@@ -415,7 +415,7 @@ async fn abandon(call: impl Future<Output = ()>, polls: usize) {
 fn creations_of_two_processes_exclude_each_other() {
     for is_exact in [true, false] {
         check(is_exact, true, |world| {
-            let process = |index| spawn(world.clone().create(index % 2));
+            let process = |index: usize| spawn(world.clone().create(index % 2));
             (0..4).map(process).collect()
         });
     }
