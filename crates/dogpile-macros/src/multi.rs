@@ -2,12 +2,12 @@
 //! order, or a map.
 
 use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, Ident, ItemFn, Lifetime, PathArguments, Result, Type, TypePath};
 
-use crate::cached::{Code, hygienic};
+use crate::cached::{Code, hygienic, own, own_ident};
 use crate::function::{Argument, Function, last_name};
 use crate::options::Options;
 
@@ -152,10 +152,13 @@ impl Code {
             (false, None) => Tokens::new(),
             (false, Some(own)) => quote!(.should_cache(#own)),
             (true, None) => {
-                quote!(.should_cache(#dogpile::__macro::is_some::<::core::option::Option<#value>>))
+                quote!(.should_cache(#dogpile::__macro::is_some::<::core::option::Option<#value>>()))
             }
             (true, Some(own)) => quote! {
-                .should_cache(|made: &::core::option::Option<#value>| made.as_ref().is_some_and(#own))
+                .should_cache({
+                    let own = #own;
+                    move |made: &::core::option::Option<#value>| made.as_ref().is_some_and(&own)
+                })
             },
         }
     }
@@ -197,32 +200,30 @@ impl Code {
 
     fn multi(&self, many: &Many) -> Tokens {
         let function = &self.function;
-        let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
+        let (name, shown, attrs) = (function.name(), &function.item.vis, function.attributes());
+        let vis = own(shown.to_token_stream());
         let (body, conditions, lints) =
             (&function.item.block, function.conditions(), function.lints());
-        let original = self.original(&format_ident!("original"));
+        let original = self.original("original");
         let (decorated, companions) = (self.multi_decorated(many), self.multi_companions(many));
-        let about = format!("The cache of [`{name}()`](fn@{name}).");
+        let (about, own_name) = (format!("The cache of [`{name}()`](fn@{name})."), own_ident(name));
         quote! {
             #(#attrs)*
-            #vis #decorated
+            #shown #decorated
 
             #(#conditions)*
             #[doc = #about]
-            #[allow(non_camel_case_types, missing_debug_implementations, unreachable_pub)]
-            #vis struct #name {}
+            #vis struct #own_name {}
 
             #(#conditions)*
-            impl #name {
-                /// The function itself, past the cache.
+            impl #own_name {
+                /// Runs the function itself, past the cache.
                 #(#lints)*
-                #[allow(dead_code)]
                 #vis #original #body
             }
 
             #(#conditions)*
-            #[allow(dead_code, clippy::all, clippy::pedantic)]
-            impl #name {
+            impl #own_name {
                 #companions
             }
         }
@@ -276,7 +277,7 @@ impl Code {
 
     fn multi_companions(&self, many: &Many) -> Tokens {
         let (function, dogpile) = (&self.function, &self.options.dogpile);
-        let vis = &function.item.vis;
+        let vis = own(function.item.vis.to_token_stream());
         let (asyncness, waiting) = (self.asyncness(), self.waiting());
         let Many { keys, keys_type, key, container, is_map, .. } = many;
         let [names, made, given, one] = ["names", "made", "values", "one"].map(hygienic);
@@ -293,7 +294,7 @@ impl Code {
             /// Creates the values, whatever is stored, and stores them.
             #vis #refresh
 
-            /// The stored values that are fresh, in the order of the keys.
+            /// Returns the stored values that are fresh, in the order of the keys.
             #vis #asyncness fn get(#keys: #keys_type)
                 -> #dogpile::Result<::std::vec::Vec<::core::option::Option<#value>>>
             {
@@ -323,7 +324,7 @@ impl Code {
                 #delete
             }
 
-            /// The key in the region of one key of the function.
+            /// Returns the key in the region of one key of the function.
             #vis fn key<'keys>(#one: &#key) -> ::std::string::String {
                 Self::make_key(#one)
             }
@@ -340,12 +341,14 @@ impl Code {
 
     fn multi_key(&self, many: &Many, one: &Ident) -> Tokens {
         let (dogpile, region) = (&self.options.dogpile, &self.options.region);
-        let (name, text) = (self.free_name(), many.keys.unraw().to_string());
-        let part = self.part(quote!(#one), many.keys.span());
+        let of = own_ident(self.function.name());
+        let (name, text) = (self.free_name(&quote!(#of)), many.keys.unraw().to_string());
+        let part = self.part(Some(&many.key), quote!(#one), many.keys.span());
         let (namespace, generator) = self.namespace_and_generator();
         quote! {
-            #[allow(unused_imports)]
-            use #dogpile::__macro::{HasDisplay as _, HasKeyPart as _, HasNothing as _};
+            use #dogpile::__macro::{
+                HasDisplay as _, HasElements as _, HasKeyPart as _, HasNothing as _,
+            };
             let function = #dogpile::__macro::key(
                 &#region,
                 &#dogpile::key::FunctionKey::new(#name, #namespace, &[(#text, &#part)]),

@@ -73,7 +73,7 @@
 
 #[cfg(feature = "macros")]
 #[doc(hidden)]
-#[path = "decorated.rs"]
+#[path = "decorated/mod.rs"]
 pub mod __macro;
 pub mod backend;
 pub mod blocking;

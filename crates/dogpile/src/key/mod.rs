@@ -1,15 +1,42 @@
 //! Keys: how a region turns the caller's key into the one that is stored, and
-//! what the keys of decorated functions are made of (contract 5).
+//! what the keys of decorated functions are made of.
 
 mod buffer;
 mod function;
 mod part;
+mod std_parts;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use buffer::KeyBuffer;
+/// Implements [`trait@KeyPart`] for a struct or an enum: what all its fields say.
+///
+/// ```
+/// use dogpile::key::KeyPart;
+///
+/// #[derive(KeyPart)]
+/// struct Page {
+///     number: u32,
+///     order: Order,
+///     #[key_part(skip)]
+///     trace_id: String,
+/// }
+///
+/// #[derive(KeyPart)]
+/// enum Order {
+///     Newest,
+///     Field { name: String, descending: bool },
+/// }
+/// ```
+///
+/// Fields are of types with [`trait@KeyPart`] or `Display`, or options, sequences and so on of
+/// such. `#[key_part(skip)]` leaves a field out: two values that differ in it share their
+/// entry. A struct of one unnamed field looks like the field; a variant without fields is
+/// written by its name. `#[key_part(crate = path)]` is for crates that re-export this one.
+#[cfg(feature = "macros")]
+pub use dogpile_macros::KeyPart;
 pub use function::{FunctionKey, KeyGenerator, KeyText, escaped, python, python_by_name};
 pub use part::{Displayed, KeyPart};
 

@@ -46,7 +46,7 @@ impl Holds<Local> for KeepsObjects {}
 /// A type that a region of kind `K` can hold: clonable, shareable and, unless
 /// the region is [`Local`], serializable. Implemented for all that are.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be kept in a region of kind `{K}`",
+    message = "`{Self}` cannot be kept in a region of kind `{K}`",
     label = "not cacheable here",
     note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<Local>`, which needs no serde; both need `Send + Sync + 'static`"
 )]
@@ -62,6 +62,8 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub struct Codec(pub(crate) RegionCodec);
 
+// The advice is that of the trait, and is given once.
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serde> for T {
     fn encode(&self, codec: &Codec) -> Result<Bytes, CodecError> {
         codec.0.encode(self)
@@ -73,6 +75,7 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
 }
 
 /// A local region's backend keeps objects, so these two are never reached.
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + 'static> Cacheable<Local> for T {
     fn encode(&self, _codec: &Codec) -> Result<Bytes, CodecError> {
         Err(CodecError::new("a local region has no codec"))
