@@ -18,6 +18,7 @@ use crate::function::{Function, mentions_self, refuse_borrowed};
 use crate::generics::turbofish;
 use crate::options::Options;
 use crate::part::Parts;
+use crate::surroundings::is_in_trait_impl;
 
 pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {
     let function = Function::new(item, &options)?;
@@ -25,7 +26,10 @@ pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {
     let code = Code { options, function };
     Ok(match code.surroundings() {
         Surroundings::Alone => code.alone(),
-        Surroundings::Impl => code.method(),
+        Surroundings::Impl => {
+            code.refuse_trait_impl()?;
+            code.method()
+        }
         Surroundings::Module => code.free(),
     })
 }
@@ -76,6 +80,18 @@ impl Code {
         } else {
             Surroundings::Module
         }
+    }
+
+    /// In a trait's `impl` the companions would be errors, one by one.
+    fn refuse_trait_impl(&self) -> Result<()> {
+        let Function { item, .. } = &self.function;
+        let may_be = matches!(item.vis, syn::Visibility::Inherited);
+        if may_be && is_in_trait_impl(&item.sig.ident) {
+            let why = "nothing can stand beside a method in a trait's `impl`: add `companions = \
+                false`, or cache a method of the type's own";
+            return Err(Error::new(item.sig.ident.span(), why));
+        }
+        Ok(())
     }
 
     fn is_method(&self) -> bool {
@@ -243,33 +259,48 @@ impl Code {
         self.function.value(self.dogpile())
     }
 
-    /// The calls of `entry` for values of the type that is cached. All that is required of
-    /// that type is required here, with its place in the user's code: however often a
-    /// mistake is met, it is one error.
-    fn call(&self, way: &str, entry: &Tokens) -> Tokens {
+    /// `entry`, for values of the type that is cached. All that is required of that type is
+    /// required here, with its place in the user's code: however often a mistake is met, it
+    /// is one error.
+    fn typed(&self, entry: &Tokens) -> Tokens {
         let (dogpile, value, returned) = (self.dogpile(), self.value(), &self.function.returned);
-        let way = match (self.function.is_async(), way) {
-            (true, way) => format_ident!("{way}"),
-            (false, way) => format_ident!("blocking_{way}"),
-        };
         let span = returned.span();
-        let kind = if self.function.can_fail {
-            quote!(#dogpile::__macro::Usual)
+        if self.function.can_fail {
+            quote_spanned!(span=> #dogpile::__macro::Usual.entry::<#value, _>(#entry))
         } else {
-            quote!(#dogpile::__macro::Returned::<#returned>::KIND)
-        };
-        let call = quote_spanned!(span=> .#way::<#value, _, _>(#entry));
-        quote!(#kind #call)
+            quote_spanned! {span=>
+                #dogpile::__macro::Returned::<#returned>::KIND.entry::<#value, _>(#entry)
+            }
+        }
     }
 
-    /// The traits whose methods the code of a call uses.
+    /// What tells a result from other types.
     fn uses(&self) -> Tokens {
         let dogpile = self.dogpile();
-        quote! {
-            use #dogpile::__macro::{
-                BackgroundCall as _, BlockingBackgroundCall as _, BlockingCall as _, Call as _,
-                NoResult as _,
-            };
+        let is_open = !self.function.can_fail;
+        is_open.then(|| quote!(use #dogpile::__macro::NoResult as _;)).unwrap_or_default()
+    }
+
+    /// `call`, which returns a result, as what the function returns.
+    fn returning(&self, call: Tokens) -> Tokens {
+        if !self.options.fallible {
+            return call;
+        }
+        let (dogpile, returned) = (self.dogpile(), &self.function.returned);
+        quote_spanned! {returned.span()=>
+            <#returned as #dogpile::__macro::Fallible>::from_result(#call)
+        }
+    }
+
+    /// A call of the function itself, as a creator.
+    fn creator(&self, call: &Tokens) -> Tokens {
+        if !self.options.fallible {
+            return quote!(move || #call);
+        }
+        let (dogpile, returned) = (self.dogpile(), &self.function.returned);
+        let (asyncness, waiting) = (self.asyncness(), self.waiting());
+        quote_spanned! {returned.span()=>
+            #asyncness move || <#returned as #dogpile::__macro::Fallible>::into_result(#call #waiting)
         }
     }
 
@@ -284,24 +315,24 @@ impl Code {
     /// The call that takes what is there, or runs `original`.
     fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
-        let (method, telling) = if self.function.can_fail {
-            (quote!(try_get_or_create), self.options.background.then(|| self.telling()))
-        } else {
-            (quote!(get_or_create), None)
+        let background = self.options.background.then(|| quote!(.background()));
+        let entry = self.typed(&quote!(#entry #veto #background));
+        let call = match (self.function.can_fail, self.options.background) {
+            (false, _) => quote!(get_or_create(#original)),
+            (true, false) => quote!(try_get_or_create(#original)),
+            (true, true) => {
+                let telling = self.telling();
+                quote!(try_get_or_create_telling(#original, #telling))
+            }
         };
-        let call = if self.options.background {
-            self.call("background_call", &quote!(#entry #veto .background()))
-        } else {
-            self.call("call", &quote!(#entry #veto))
-        };
-        quote!(#call.#method(#original #telling) #waiting)
+        self.returning(quote!(#entry.#call #waiting))
     }
 
     /// What is logged of an error in the background.
     fn telling(&self) -> Tokens {
         let (dogpile, returned) = (self.dogpile(), &self.function.returned);
         quote! {
-            , |error: &<#returned as #dogpile::__macro::Fallible>::Error| {
+            |error: &<#returned as #dogpile::__macro::Fallible>::Error| {
                 use #dogpile::__macro::{
                     TellsDebug as _, TellsDisplay as _, TellsError as _, TellsNothing as _,
                 };
@@ -313,8 +344,8 @@ impl Code {
     fn refresh(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
         let method = if self.function.can_fail { quote!(try_refresh) } else { quote!(refresh) };
-        let call = self.call("call", &quote!(#entry #veto));
-        quote!(#call.#method(#original) #waiting)
+        let entry = self.typed(&quote!(#entry #veto));
+        self.returning(quote!(#entry.#method(#original) #waiting))
     }
 
     /// The function's signature with plain names for its arguments.
@@ -372,7 +403,7 @@ impl Code {
         let (value, asyncness, own_name) = (self.value(), self.asyncness(), own_ident(name));
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
         let (all, turbofish_all) = (self.all_names(), function.turbofish());
-        let original = quote!(move || #own_name::original #turbofish_all(#(#all),*));
+        let original = self.creator(&quote!(#own_name::original #turbofish_all(#(#all),*)));
         let [local, given] = ["key", "value"].map(hygienic);
         let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
         let name_of_key = self.free_name(&quote!(#own_name));
@@ -380,12 +411,12 @@ impl Code {
         let (call, refresh) =
             (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
         let (entry, waiting) = (self.entry(&key_str), self.waiting());
-        let typed = self.call("call", &entry);
+        let typed = self.typed(&entry);
         let signature = self.signature(name);
         let original = self.original("original");
         let refreshing = own(self.signature(&format_ident!("refresh")).to_token_stream());
         let about = format!("The cache of [`{name}()`](fn@{name}).");
-        let (value, own_vis) = (own(value), own(vis.to_token_stream()));
+        let own_vis = own(vis.to_token_stream());
         quote! {
             #(#attrs)*
             #vis #signature {
@@ -420,7 +451,7 @@ impl Code {
                 {
                     #uses
                     #make_key
-                    #typed.get() #waiting
+                    #typed.get::<#value>() #waiting
                 }
 
                 /// Stores a value.
@@ -429,7 +460,7 @@ impl Code {
                 {
                     #uses
                     #make_key
-                    #typed.set(#given) #waiting
+                    #typed.set::<#value>(#given) #waiting
                 }
 
                 /// Removes the stored value.
@@ -470,7 +501,7 @@ impl Code {
             Some(_) => (quote!(&self,), quote!(self.), quote!('_)),
             None => (Tokens::new(), quote!(Self::), quote!('static)),
         };
-        let original = quote!(move || #owner #original_name #turbofish_all(#(#all),*));
+        let original = self.creator(&quote!(#owner #original_name #turbofish_all(#(#all),*)));
         let local = hygienic("key");
         let make_key = quote!(let #local = #owner #make_name #turbofish(#(&#names),*););
         let (key, key_str) = (self.key(&self.method_name()), quote!(#local.as_str()));

@@ -1,7 +1,7 @@
 //! What is known of a function under an attribute.
 
 use proc_macro2::{Span, TokenStream as Tokens, TokenTree};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
@@ -100,7 +100,7 @@ impl Function {
     pub(crate) fn value(&self, dogpile: &Tokens) -> Tokens {
         let returned = &self.returned;
         if self.can_fail {
-            quote!(<#returned as #dogpile::__macro::Fallible>::Value)
+            quote_spanned!(returned.span()=> <#returned as #dogpile::__macro::Fallible>::Value)
         } else {
             quote!(#returned)
         }

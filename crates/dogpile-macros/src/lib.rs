@@ -4,6 +4,7 @@
 //! - `function`: what is known of the function below it;
 //! - `cached`: the code for one value per call, free and in `impl` blocks;
 //! - `multi`: the code for functions of many keys;
+//! - `surroundings`: what a function is in, for errors;
 //! - `part`: the code that writes a value into a key;
 //! - `derive`: the derive macro for types that can.
 
@@ -14,6 +15,7 @@ mod generics;
 mod multi;
 mod options;
 mod part;
+mod surroundings;
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;

@@ -6,7 +6,7 @@
 
 use proc_macro2::{Span, TokenStream as Tokens};
 use quote::{quote, quote_spanned};
-use syn::{GenericArgument, Index, PathArguments, Type, TypePath};
+use syn::{GenericArgument, Ident, Index, PathArguments, Type, TypePath};
 
 use crate::cached::hygienic;
 
@@ -36,13 +36,17 @@ impl Parts<'_> {
     pub(crate) fn part(&self, ty: &Type, value: &Tokens) -> Tokens {
         match form(ty) {
             Form::Whole => self.whole(value),
-            Form::Pointer(inner) => self.part(inner, &quote!((&**#value))),
+            Form::Pointer(inner) => self.part(inner, &quote_spanned!(self.span=> (&**#value))),
             _ => {
                 let (dogpile, key) = (self.dogpile, hygienic("key"));
                 let write = self.write(ty, value, &quote!(#key));
                 quote!(#dogpile::__macro::written(|#key| { #write }))
             }
         }
+    }
+
+    fn item(&self) -> Ident {
+        Ident::new("item", Span::mixed_site().located_at(self.span))
     }
 
     /// The same for a value whose type is not known.
@@ -55,13 +59,15 @@ impl Parts<'_> {
     pub(crate) fn write(&self, ty: &Type, value: &Tokens, key: &Tokens) -> Tokens {
         let dogpile = self.dogpile;
         let own = quote!(#dogpile::__macro);
-        let item = hygienic("item");
+        let item = self.item();
         match form(ty) {
             Form::Whole => {
                 let part = self.whole(value);
                 quote!(#own::write(&#part, #key);)
             }
-            Form::Pointer(inner) => self.write(inner, &quote!((&**#value)), key),
+            Form::Pointer(inner) => {
+                self.write(inner, &quote_spanned!(self.span=> (&**#value)), key)
+            }
             Form::Option(inner) => {
                 let write = self.write_in_option(inner, &quote!(#item), key);
                 quote!(#own::maybe((*#value).as_ref(), #key, |#item, #key| { #write });)
@@ -114,7 +120,7 @@ impl Parts<'_> {
 
     /// The entry of a map.
     fn pair(&self, name: &Type, inner: &Type, key: &Tokens) -> Tokens {
-        let item = hygienic("item");
+        let item = self.item();
         let both = [(name, quote!((#item.0))), (inner, quote!((#item.1)))];
         self.fields(&[], both.into_iter(), key)
     }
@@ -127,7 +133,9 @@ impl Parts<'_> {
                 let part = self.whole(value);
                 quote!(#dogpile::__macro::in_option(&#part, #key);)
             }
-            Form::Pointer(inner) => self.write_in_option(inner, &quote!((&**#value)), key),
+            Form::Pointer(inner) => {
+                self.write_in_option(inner, &quote_spanned!(self.span=> (&**#value)), key)
+            }
             Form::Option(_) => {
                 let write = self.write(ty, value, key);
                 quote!(#dogpile::__macro::some(#key); #write)

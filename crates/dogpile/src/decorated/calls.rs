@@ -1,10 +1,8 @@
 //! What is asked of a region, with the requirements of a value's type in one place: a type
 //! that a region cannot hold is one error of the compiler, whatever is asked.
 
-use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::error::Result;
 use crate::region::{
     BackgroundEntry, BlockingBackgroundEntry, BlockingEntry, Cacheable, Entry, Kind, Plain,
     ShouldCache,
@@ -21,11 +19,23 @@ pub trait Fallible {
     type Value;
     /// What is not.
     type Error;
+
+    fn into_result(self) -> std::result::Result<Self::Value, Self::Error>;
+
+    fn from_result(result: std::result::Result<Self::Value, Self::Error>) -> Self;
 }
 
 impl<T, E> Fallible for std::result::Result<T, E> {
     type Value = T;
     type Error = E;
+
+    fn into_result(self) -> Self {
+        self
+    }
+
+    fn from_result(result: Self) -> Self {
+        result
+    }
 }
 
 /// A return type that is cached as it is. An alias of `Result` would have its errors cached.
@@ -34,7 +44,9 @@ impl<T, E> Fallible for std::result::Result<T, E> {
     label = "errors would be cached",
     note = "it is `{Self}`"
 )]
-pub trait CachedAsItIs {}
+pub trait CachedAsItIs {
+    type Entry;
+}
 
 /// Is `R` a result by another name? Only known where `R` is.
 #[derive(Debug)]
@@ -58,346 +70,56 @@ pub trait NoResult {
 
 impl<R> NoResult for Returned<R> {}
 
-/// The call of a type that is refused.
-#[derive(Debug)]
-pub struct Refused;
+/// How values of type `T` go through an entry `E`. All that a region requires of a type is
+/// required here: where that is not met the result has no type, and the calls on it are no
+/// further errors.
+pub trait Way<T, E> {
+    /// The entry itself.
+    type Entry;
+
+    fn enter(entry: E) -> Self::Entry;
+}
 
 macro_rules! ways {
-    ($($way:ident($entry:ident) -> $call:ident;)*) => {
-        impl Usual {
-            $(
-                pub fn $way<T, K, C>(self, entry: $entry<'_, K, Plain, C>) -> impl $call<T>
-                where
-                    T: Cacheable<K>,
-                    K: Kind,
-                    C: ShouldCache<T> + 'static,
-                {
+    ($($entry:ident)*) => {
+        $(
+            impl<'r, T, K, C> Way<T, $entry<'r, K, Plain, C>> for Usual
+            where
+                T: Cacheable<K>,
+                K: Kind,
+                C: ShouldCache<T>,
+            {
+                type Entry = $entry<'r, K, Plain, C>;
+
+                #[inline]
+                fn enter(entry: $entry<'r, K, Plain, C>) -> Self::Entry {
                     entry
                 }
-            )*
-        }
-
-        impl Alias {
-            $(
-                pub fn $way<T, K, C>(self, _entry: $entry<'_, K, Plain, C>) -> impl $call<T>
-                where
-                    T: CachedAsItIs,
-                {
-                    Refused
-                }
-            )*
-        }
+            }
+        )*
     };
 }
 
-ways! {
-    call(Entry) -> Call;
-    blocking_call(BlockingEntry) -> BlockingCall;
-    background_call(BackgroundEntry) -> BackgroundCall;
-    blocking_background_call(BlockingBackgroundEntry) -> BlockingBackgroundCall;
-}
+ways! { Entry BlockingEntry BackgroundEntry BlockingBackgroundEntry }
 
-/// The calls of an entry for values of type `T`.
-pub trait Call<T> {
-    fn get(self) -> impl Future<Output = Result<Option<T>>> + Send;
-
-    fn set(self, value: &T) -> impl Future<Output = Result<()>> + Send;
-
-    fn get_or_create<F, Fut>(self, creator: F) -> impl Future<Output = T> + Send
+impl Usual {
+    /// The entry, for values of type `T`.
+    #[inline]
+    pub fn entry<T, E>(self, entry: E) -> <Self as Way<T, E>>::Entry
     where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = T> + Send;
-
-    fn try_get_or_create<E, F, Fut>(self, creator: F) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send,
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send;
-
-    fn refresh<F, Fut>(self, creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = T> + Send;
-
-    fn try_refresh<E, F, Fut>(self, creator: F) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send,
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send;
-}
-
-/// The calls of a blocking entry for values of type `T`.
-pub trait BlockingCall<T> {
-    fn get(self) -> Result<Option<T>>;
-
-    fn set(self, value: &T) -> Result<()>;
-
-    fn get_or_create(self, creator: impl FnOnce() -> T + Send) -> T;
-
-    fn try_get_or_create<E: Send>(
-        self,
-        creator: impl FnOnce() -> Result<T, E> + Send,
-    ) -> Result<T, E>;
-
-    fn refresh(self, creator: impl FnOnce() -> T + Send) -> T;
-
-    fn try_refresh<E: Send>(self, creator: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E>;
-}
-
-/// The creating calls of a background entry for values of type `T`.
-pub trait BackgroundCall<T> {
-    fn get_or_create<F, Fut>(self, creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = T> + Send + 'static;
-
-    /// An error of a creation in the background is told by `tell`.
-    fn try_get_or_create<E, F, Fut>(
-        self,
-        creator: F,
-        tell: fn(&E) -> String,
-    ) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send + 'static,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static;
-}
-
-/// The creating calls of a blocking background entry for values of type `T`.
-pub trait BlockingBackgroundCall<T> {
-    fn get_or_create(self, creator: impl FnOnce() -> T + Send + 'static) -> T;
-
-    /// An error of a creation in the background is told by `tell`.
-    fn try_get_or_create<E: Send + 'static>(
-        self,
-        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
-        tell: fn(&E) -> String,
-    ) -> Result<T, E>;
-}
-
-impl<T: Cacheable<K>, K: Kind, C: ShouldCache<T>> Call<T> for Entry<'_, K, Plain, C> {
-    fn get(self) -> impl Future<Output = Result<Option<T>>> + Send {
-        Entry::get(self)
-    }
-
-    fn set(self, value: &T) -> impl Future<Output = Result<()>> + Send {
-        Entry::set(self, value)
-    }
-
-    fn get_or_create<F, Fut>(self, creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = T> + Send,
+        Self: Way<T, E>,
     {
-        Entry::get_or_create(self, creator)
-    }
-
-    fn refresh<F, Fut>(self, creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = T> + Send,
-    {
-        Entry::refresh(self, creator)
-    }
-
-    fn try_get_or_create<E, F, Fut>(self, creator: F) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send,
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        Entry::try_get_or_create(self, creator)
-    }
-
-    fn try_refresh<E, F, Fut>(self, creator: F) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send,
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        Entry::try_refresh(self, creator)
+        Self::enter(entry)
     }
 }
 
-impl<T> Call<T> for Refused {
-    fn get(self) -> impl Future<Output = Result<Option<T>>> + Send {
-        async { unreachable!("the compiler refuses it") }
-    }
-
-    fn set(self, _value: &T) -> impl Future<Output = Result<()>> + Send {
-        async { unreachable!("the compiler refuses it") }
-    }
-
-    fn get_or_create<F, Fut>(self, _creator: F) -> impl Future<Output = T> + Send
+impl Alias {
+    /// Nothing.
+    pub fn entry<T, E>(self, _entry: E) -> T::Entry
     where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = T> + Send,
+        T: CachedAsItIs,
     {
-        async { unreachable!("the compiler refuses it") }
-    }
-
-    fn refresh<F, Fut>(self, _creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = T> + Send,
-    {
-        async { unreachable!("the compiler refuses it") }
-    }
-
-    fn try_get_or_create<E, F, Fut>(self, _creator: F) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send,
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        async { unreachable!("the compiler refuses it") }
-    }
-
-    fn try_refresh<E, F, Fut>(self, _creator: F) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send,
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        async { unreachable!("the compiler refuses it") }
-    }
-}
-
-impl<T: Cacheable<K>, K: Kind, C: ShouldCache<T>> BlockingCall<T>
-    for BlockingEntry<'_, K, Plain, C>
-{
-    fn get(self) -> Result<Option<T>> {
-        BlockingEntry::get(self)
-    }
-
-    fn set(self, value: &T) -> Result<()> {
-        BlockingEntry::set(self, value)
-    }
-
-    fn get_or_create(self, creator: impl FnOnce() -> T + Send) -> T {
-        BlockingEntry::get_or_create(self, creator)
-    }
-
-    fn refresh(self, creator: impl FnOnce() -> T + Send) -> T {
-        BlockingEntry::refresh(self, creator)
-    }
-
-    fn try_get_or_create<E: Send>(
-        self,
-        creator: impl FnOnce() -> Result<T, E> + Send,
-    ) -> Result<T, E> {
-        BlockingEntry::try_get_or_create(self, creator)
-    }
-
-    fn try_refresh<E: Send>(self, creator: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E> {
-        BlockingEntry::try_refresh(self, creator)
-    }
-}
-
-impl<T> BlockingCall<T> for Refused {
-    fn get(self) -> Result<Option<T>> {
-        unreachable!("the compiler refuses it")
-    }
-
-    fn set(self, _value: &T) -> Result<()> {
-        unreachable!("the compiler refuses it")
-    }
-
-    fn get_or_create(self, _creator: impl FnOnce() -> T + Send) -> T {
-        unreachable!("the compiler refuses it")
-    }
-
-    fn refresh(self, _creator: impl FnOnce() -> T + Send) -> T {
-        unreachable!("the compiler refuses it")
-    }
-
-    fn try_get_or_create<E: Send>(
-        self,
-        _creator: impl FnOnce() -> Result<T, E> + Send,
-    ) -> Result<T, E> {
-        unreachable!("the compiler refuses it")
-    }
-
-    fn try_refresh<E: Send>(self, _creator: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E> {
-        unreachable!("the compiler refuses it")
-    }
-}
-
-impl<T: Cacheable<K>, K: Kind, C: ShouldCache<T> + 'static> BackgroundCall<T>
-    for BackgroundEntry<'_, K, Plain, C>
-{
-    fn get_or_create<F, Fut>(self, creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = T> + Send + 'static,
-    {
-        BackgroundEntry::get_or_create(self, creator)
-    }
-
-    fn try_get_or_create<E, F, Fut>(
-        self,
-        creator: F,
-        tell: fn(&E) -> String,
-    ) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send + 'static,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        BackgroundEntry::try_get_or_create_telling(self, creator, tell)
-    }
-}
-
-impl<T> BackgroundCall<T> for Refused {
-    fn get_or_create<F, Fut>(self, _creator: F) -> impl Future<Output = T> + Send
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = T> + Send + 'static,
-    {
-        async { unreachable!("the compiler refuses it") }
-    }
-
-    fn try_get_or_create<E, F, Fut>(
-        self,
-        _creator: F,
-        _tell: fn(&E) -> String,
-    ) -> impl Future<Output = Result<T, E>> + Send
-    where
-        E: Send + 'static,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        async { unreachable!("the compiler refuses it") }
-    }
-}
-
-impl<T: Cacheable<K>, K: Kind, C: ShouldCache<T> + 'static> BlockingBackgroundCall<T>
-    for BlockingBackgroundEntry<'_, K, Plain, C>
-{
-    fn get_or_create(self, creator: impl FnOnce() -> T + Send + 'static) -> T {
-        BlockingBackgroundEntry::get_or_create(self, creator)
-    }
-
-    fn try_get_or_create<E: Send + 'static>(
-        self,
-        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
-        tell: fn(&E) -> String,
-    ) -> Result<T, E> {
-        BlockingBackgroundEntry::try_get_or_create_telling(self, creator, tell)
-    }
-}
-
-impl<T> BlockingBackgroundCall<T> for Refused {
-    fn get_or_create(self, _creator: impl FnOnce() -> T + Send + 'static) -> T {
-        unreachable!("the compiler refuses it")
-    }
-
-    fn try_get_or_create<E: Send + 'static>(
-        self,
-        _creator: impl FnOnce() -> Result<T, E> + Send + 'static,
-        _tell: fn(&E) -> String,
-    ) -> Result<T, E> {
-        unreachable!("the compiler refuses it")
+        unreachable!("no type is cached as it is under another name")
     }
 }
 
@@ -415,17 +137,21 @@ where
     label = "not an option"
 )]
 pub trait Optional {
-    /// Is it there?
-    fn is_there(&self) -> bool;
+    /// A function that says whether it is there.
+    type Test;
+
+    fn test() -> Self::Test;
 }
 
 impl<T> Optional for Option<T> {
-    fn is_there(&self) -> bool {
-        self.is_some()
+    type Test = fn(&Self) -> bool;
+
+    fn test() -> Self::Test {
+        Self::is_some
     }
 }
 
 /// Is a value there?
-pub fn is_some<T: Optional>() -> impl Fn(&T) -> bool + Send + Sync + use<T> {
-    T::is_there
+pub fn is_some<T: Optional>() -> T::Test {
+    T::test()
 }

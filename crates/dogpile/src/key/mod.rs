@@ -88,6 +88,17 @@ pub fn prefix(prefix: impl Into<String>) -> Mangler {
     Mangler::new(move |key| format!("{prefix}{key}"))
 }
 
+/// Puts a version before every key, then applies `next`. A colon or a backslash within the
+/// version has a backslash before it, so that it does not run into the key.
+pub(crate) fn version(version: &str, next: Option<Mangler>) -> Mangler {
+    let escaped = version.replace('\\', "\\\\").replace(':', "\\:");
+    let versioned = prefix(format!("v{escaped}:"));
+    match next {
+        Some(next) => versioned.then(next),
+        None => versioned,
+    }
+}
+
 /// Replaces every key by the SHA-1 of its UTF-8 bytes in lower-case hex, as
 /// Python's `sha1_mangle_key` does.
 ///

@@ -434,7 +434,8 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
     }
 
     /// The same for any error, with what is to be logged of it.
-    pub(crate) fn try_get_or_create_telling<T, E>(
+    #[doc(hidden)]
+    pub fn try_get_or_create_telling<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send + 'static,
         tell: fn(&E) -> String,

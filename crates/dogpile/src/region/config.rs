@@ -37,6 +37,7 @@ pub struct Config<K = Serde> {
     pub(crate) backend: AnyBackend,
     pub(crate) codec: KindCodec,
     pub(crate) mangler: ManglerChoice,
+    pub(crate) version: Option<String>,
     pub(crate) key_generator: KeyGenerator,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: InvalidationChoice,
@@ -98,6 +99,7 @@ impl<K: Kind> Config<K> {
             backend,
             codec: KindCodec(RegionCodec::Json),
             mangler: ManglerChoice::Recommended,
+            version: None,
             key_generator: key::escaped,
             clock: Arc::new(SystemClock),
             invalidation: InvalidationChoice::Usual,
@@ -138,6 +140,27 @@ impl<K: Kind> Config<K> {
     /// Leaves keys as they are, also where the backend recommends a mangler.
     pub fn no_key_mangler(mut self) -> Self {
         self.mangler = ManglerChoice::None;
+        self
+    }
+
+    /// Sets the version of what the region holds: it is part of the stored keys (`v2:KEY` for
+    /// `"2"`), before they are mangled, so that two versions have entries of their own.
+    ///
+    /// A value whose type has other fields than when it was stored is a miss, and is
+    /// overwritten. While two releases with different types run side by side they overwrite
+    /// each other's values at each turn; with another version they leave each other alone.
+    /// Invalidations of the region reach all versions.
+    ///
+    /// ```
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// let users = Region::new("users");
+    /// users.configure(Config::new(Memory::new(10)).version("2"))?;
+    /// assert_eq!(users.stored_key("user:42")?, "v2:user:42");
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 

@@ -300,7 +300,8 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
     }
 
     /// The same for any error, with what is to be logged of it.
-    pub(crate) async fn try_get_or_create_telling<T, E, F, Fut>(
+    #[doc(hidden)]
+    pub async fn try_get_or_create_telling<T, E, F, Fut>(
         self,
         creator: F,
         tell: fn(&E) -> String,
@@ -434,7 +435,7 @@ impl Core {
         now: Timestamp,
     ) -> Result<Option<Stored<T>>> {
         let ct = entry.metadata.ct;
-        let why = match self.open(&entry.payload) {
+        let why = match self.open(entry) {
             Ok(value) => {
                 self.stats().count(Count::Hits);
                 return Ok(Some(Stored { value, ct, age: age(now, ct) }));
