@@ -161,7 +161,7 @@ impl Code {
     /// The part of a key for a reference to an argument, whose type may be known.
     pub(crate) fn part(&self, ty: Option<&Type>, value: Tokens, span: Span) -> Tokens {
         let dogpile = self.dogpile();
-        let parts = Parts { dogpile, span };
+        let parts = Parts { dogpile, span: own_span(span) };
         match (&self.options.to_str, ty) {
             (Some(to_str), _) => quote!(#dogpile::__macro::to_str(#value, #to_str)),
             (None, Some(ty)) => parts.part(ty, &value),
@@ -641,7 +641,7 @@ pub(crate) fn own_ident(name: &Ident) -> Ident {
     name
 }
 
-fn own_span(span: Span) -> Span {
+pub(crate) fn own_span(span: Span) -> Span {
     Span::call_site().located_at(span)
 }
 

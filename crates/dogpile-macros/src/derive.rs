@@ -9,7 +9,7 @@ use syn::{
     parse_quote,
 };
 
-use crate::cached::hygienic;
+use crate::cached::{hygienic, own_span};
 use crate::options::find_dogpile;
 use crate::part::Parts;
 
@@ -91,7 +91,7 @@ struct Derive {
 
 impl Derive {
     fn parts(&self, span: Span) -> Parts<'_> {
-        Parts { dogpile: &self.dogpile, span }
+        Parts { dogpile: &self.dogpile, span: own_span(span) }
     }
 
     fn structure(&self, fields: &Fields) -> Result<Tokens> {

@@ -58,7 +58,7 @@ impl Memory {
     /// A backend for objects of `max_weight` in total, weighed by `weigh`
     /// when they are stored, in any unit. One that weighs more than its share
     /// of the bound is not kept at all. One that is said to weigh nothing counts as 1, so
-    /// that there are never more than `max_weight` objects.
+    /// that there are about `max_weight` objects at most.
     ///
     /// ```
     /// use dogpile::backend::Memory;
