@@ -235,13 +235,19 @@ impl Code {
     fn veto(&self) -> Tokens {
         let dogpile = self.dogpile();
         let value = self.value();
-        let some = self.options.cache_none.as_ref();
-        let some = some.map(|_| {
-            quote_spanned!(self.function.returned.span()=> #dogpile::__macro::is_some::<#value>())
+        let span = self.function.returned.span();
+        let imports = quote!(use #dogpile::__macro::NotOptional as _;);
+        let dogpile = at(span, dogpile);
+        let some = self.options.cache_none.as_ref().map(|_| {
+            quote_spanned! {span=>
+                |value: &#value| {
+                    #imports
+                    #dogpile::__macro::Presence(value).is_there()
+                }
+            }
         });
         let own = self.options.should_cache.as_ref();
-        let own =
-            own.map(|own| quote_spanned!(own.span()=> #dogpile::__macro::check::<#value, _>(#own)));
+        let own = own.map(|own| quote_spanned!(span=> #dogpile::__macro::check::<#value, _>(#own)));
         match (some, own) {
             (None, None) => Tokens::new(),
             (Some(one), None) | (None, Some(one)) => quote!(.should_cache(#one)),
@@ -263,22 +269,18 @@ impl Code {
     /// required here, with its place in the user's code: however often a mistake is met, it
     /// is one error.
     fn typed(&self, entry: &Tokens) -> Tokens {
-        let (dogpile, value, returned) = (self.dogpile(), self.value(), &self.function.returned);
-        let span = returned.span();
-        if self.function.can_fail {
-            quote_spanned!(span=> #dogpile::__macro::Usual.entry::<#value, _>(#entry))
-        } else {
-            quote_spanned! {span=>
-                #dogpile::__macro::Returned::<#returned>::KIND.entry::<#value, _>(#entry)
+        let span = self.function.returned.span();
+        let (plain, value) = (self.dogpile(), self.value());
+        let dogpile = at(span, plain);
+        let alias = (!self.function.can_fail).then(|| quote!(IsAlias as _,));
+        let imports = quote!(use #plain::__macro::{#alias IsHeld as _, IsNotHeld as _};);
+        quote_spanned! {span=>
+            {
+                #imports
+                let entry = #entry;
+                (&&&#dogpile::__macro::Values::<#value, _>::of(&entry)).way().entry::<#value, _>(entry)
             }
         }
-    }
-
-    /// What tells a result from other types.
-    fn uses(&self) -> Tokens {
-        let dogpile = self.dogpile();
-        let is_open = !self.function.can_fail;
-        is_open.then(|| quote!(use #dogpile::__macro::NoResult as _;)).unwrap_or_default()
     }
 
     /// `call`, which returns a result, as what the function returns.
@@ -286,7 +288,8 @@ impl Code {
         if !self.options.fallible {
             return call;
         }
-        let (dogpile, returned) = (self.dogpile(), &self.function.returned);
+        let returned = &self.function.returned;
+        let dogpile = at(returned.span(), self.dogpile());
         quote_spanned! {returned.span()=>
             <#returned as #dogpile::__macro::Fallible>::from_result(#call)
         }
@@ -297,7 +300,8 @@ impl Code {
         if !self.options.fallible {
             return quote!(move || #call);
         }
-        let (dogpile, returned) = (self.dogpile(), &self.function.returned);
+        let returned = &self.function.returned;
+        let dogpile = at(returned.span(), self.dogpile());
         let (asyncness, waiting) = (self.asyncness(), self.waiting());
         quote_spanned! {returned.span()=>
             #asyncness move || <#returned as #dogpile::__macro::Fallible>::into_result(#call #waiting)
@@ -399,7 +403,7 @@ impl Code {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
         let (attrs, body) = (function.attributes(), &function.item.block);
-        let (conditions, lints, uses) = (function.conditions(), function.lints(), self.uses());
+        let (conditions, lints) = (function.conditions(), function.lints());
         let (value, asyncness, own_name) = (self.value(), self.asyncness(), own_ident(name));
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
         let (all, turbofish_all) = (self.all_names(), function.turbofish());
@@ -420,7 +424,6 @@ impl Code {
         quote! {
             #(#attrs)*
             #vis #signature {
-                #uses
                 #make_key
                 #call
             }
@@ -440,7 +443,6 @@ impl Code {
             impl #own_name {
                 /// Creates the value, whatever is stored, and stores it.
                 #own_vis #refreshing {
-                    #uses
                     #make_key
                     #refresh
                 }
@@ -449,7 +451,6 @@ impl Code {
                 #own_vis #asyncness fn get<#params>(#(#names: #types),*)
                     -> #dogpile::Result<::core::option::Option<#value>> #clause
                 {
-                    #uses
                     #make_key
                     #typed.get::<#value>() #waiting
                 }
@@ -458,7 +459,6 @@ impl Code {
                 #own_vis #asyncness fn set<#params>(#given: &#value, #(#names: #types),*)
                     -> #dogpile::Result<()> #clause
                 {
-                    #uses
                     #make_key
                     #typed.set::<#value>(#given) #waiting
                 }
@@ -488,7 +488,7 @@ impl Code {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
         let (attrs, body) = (function.attributes(), &function.item.block);
-        let (conditions, lints, uses) = (function.conditions(), function.lints(), self.uses());
+        let (conditions, lints) = (function.conditions(), function.lints());
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
         let (all, turbofish_all) = (self.all_names(), function.turbofish());
         let bare = name.unraw();
@@ -519,7 +519,6 @@ impl Code {
         quote! {
             #(#attrs)*
             #vis #signature {
-                #uses
                 #make_key
                 #call
             }
@@ -531,7 +530,6 @@ impl Code {
             /// Creates the value, whatever is stored, and stores it.
             #(#conditions)*
             #own_vis #refreshing {
-                #uses
                 #make_key
                 #refresh
             }
@@ -565,7 +563,7 @@ impl Code {
     fn alone(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
-        let (body, returned, uses) = (&function.item.block, &function.returned, self.uses());
+        let (body, returned) = (&function.item.block, &function.returned);
         let local = hygienic("key");
         let name_of_key = if self.is_method() {
             self.method_name()
@@ -587,7 +585,6 @@ impl Code {
         };
         let call = self.get_or_create(&quote!(#local.as_str()), &original);
         let inside = quote! {
-            #uses
             let #local = {
                 #(let #references = &#references;)*
                 #key
@@ -643,6 +640,15 @@ pub(crate) fn own_ident(name: &Ident) -> Ident {
 
 pub(crate) fn own_span(span: Span) -> Span {
     Span::call_site().located_at(span)
+}
+
+/// The same code at another place.
+pub(crate) fn at(span: Span, tokens: &Tokens) -> Tokens {
+    let moved = tokens.clone().into_iter().map(|mut token| {
+        token.set_span(span);
+        token
+    });
+    moved.collect()
 }
 
 /// The same code, as written by a macro at the same places.

@@ -9,6 +9,7 @@ use syn::{
     ReceiverKind, Result, ReturnType, Type, TypeImplTrait, TypeReference,
 };
 
+use crate::cached::at;
 use crate::generics::{Mentioned, is_only_called, turbofish, without};
 use crate::options::Options;
 
@@ -100,6 +101,7 @@ impl Function {
     pub(crate) fn value(&self, dogpile: &Tokens) -> Tokens {
         let returned = &self.returned;
         if self.can_fail {
+            let dogpile = at(returned.span(), dogpile);
             quote_spanned!(returned.span()=> <#returned as #dogpile::__macro::Fallible>::Value)
         } else {
             quote!(#returned)

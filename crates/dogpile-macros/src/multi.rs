@@ -152,7 +152,7 @@ impl Code {
             (false, None) => Tokens::new(),
             (false, Some(own)) => quote!(.should_cache(#own)),
             (true, None) => {
-                quote!(.should_cache(#dogpile::__macro::is_some::<::core::option::Option<#value>>()))
+                quote!(.should_cache(|made: &::core::option::Option<#value>| made.is_some()))
             }
             (true, Some(own)) => quote! {
                 .should_cache({

@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 
 use crate::region::{
     BackgroundEntry, BlockingBackgroundEntry, BlockingEntry, Cacheable, Entry, Kind, Plain,
-    ShouldCache,
 };
 
 /// A function that can fail: only what it returns in `Ok` is cached.
@@ -48,78 +47,95 @@ pub trait CachedAsItIs {
     type Entry;
 }
 
-/// Is `R` a result by another name? Only known where `R` is.
-#[derive(Debug)]
-pub struct Returned<R>(PhantomData<R>);
+/// A type that a region holds.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept in this region",
+    label = "not cacheable here",
+    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<Local>`, which needs no serde; both need `Send + Sync + 'static`"
+)]
+pub trait CachedHere {
+    type Entry;
+}
 
-/// A return type that may be cached as it is.
+/// An entry `E` that is to be asked whether it holds values of type `T`. The first of three
+/// traits that it has wins, by the order in which methods are looked up. Where the type is
+/// refused the result has no type, so that the calls on it are no further errors.
 #[derive(Debug)]
-pub struct Usual;
+pub struct Values<T, E>(PhantomData<fn() -> (T, E)>);
 
-/// A return type that is a result by another name.
+impl<T, E> Values<T, E> {
+    pub fn of(_entry: &E) -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// The entry holds them.
+#[derive(Debug)]
+pub struct Held;
+/// The entry does not.
+#[derive(Debug)]
+pub struct NotHeld;
+/// They are results by another name.
 #[derive(Debug)]
 pub struct Alias;
 
-impl<T, E> Returned<std::result::Result<T, E>> {
-    pub const KIND: Alias = Alias;
+pub trait IsAlias {
+    fn way(&self) -> Alias;
 }
 
-pub trait NoResult {
-    const KIND: Usual = Usual;
+pub trait IsHeld {
+    fn way(&self) -> Held;
 }
 
-impl<R> NoResult for Returned<R> {}
-
-/// How values of type `T` go through an entry `E`. All that a region requires of a type is
-/// required here: where that is not met the result has no type, and the calls on it are no
-/// further errors.
-pub trait Way<T, E> {
-    /// The entry itself.
-    type Entry;
-
-    fn enter(entry: E) -> Self::Entry;
+pub trait IsNotHeld {
+    fn way(&self) -> NotHeld;
 }
 
-macro_rules! ways {
+impl<T, F, E> IsAlias for &&Values<std::result::Result<T, F>, E> {
+    fn way(&self) -> Alias {
+        Alias
+    }
+}
+
+macro_rules! held {
     ($($entry:ident)*) => {
         $(
-            impl<'r, T, K, C> Way<T, $entry<'r, K, Plain, C>> for Usual
-            where
-                T: Cacheable<K>,
-                K: Kind,
-                C: ShouldCache<T>,
-            {
-                type Entry = $entry<'r, K, Plain, C>;
-
-                #[inline]
-                fn enter(entry: $entry<'r, K, Plain, C>) -> Self::Entry {
-                    entry
+            impl<T: Cacheable<K>, K: Kind, C> IsHeld for &Values<T, $entry<'_, K, Plain, C>> {
+                fn way(&self) -> Held {
+                    Held
                 }
             }
         )*
     };
 }
 
-ways! { Entry BlockingEntry BackgroundEntry BlockingBackgroundEntry }
+held! { Entry BlockingEntry BackgroundEntry BlockingBackgroundEntry }
 
-impl Usual {
-    /// The entry, for values of type `T`.
+impl<T, E> IsNotHeld for Values<T, E> {
+    fn way(&self) -> NotHeld {
+        NotHeld
+    }
+}
+
+impl Held {
+    /// The entry itself.
     #[inline]
-    pub fn entry<T, E>(self, entry: E) -> <Self as Way<T, E>>::Entry
-    where
-        Self: Way<T, E>,
-    {
-        Self::enter(entry)
+    pub fn entry<T, E>(self, entry: E) -> E {
+        entry
+    }
+}
+
+impl NotHeld {
+    /// Nothing.
+    pub fn entry<T: CachedHere, E>(self, _entry: E) -> T::Entry {
+        unreachable!("the compiler refuses it")
     }
 }
 
 impl Alias {
     /// Nothing.
-    pub fn entry<T, E>(self, _entry: E) -> T::Entry
-    where
-        T: CachedAsItIs,
-    {
-        unreachable!("no type is cached as it is under another name")
+    pub fn entry<T: CachedAsItIs, E>(self, _entry: E) -> T::Entry {
+        unreachable!("the compiler refuses it")
     }
 }
 
@@ -136,22 +152,29 @@ where
     message = "`cache_none = false` is for functions that return an `Option`, not `{Self}`",
     label = "not an option"
 )]
-pub trait Optional {
-    /// A function that says whether it is there.
-    type Test;
+pub trait Optional {}
 
-    fn test() -> Self::Test;
-}
+/// A value that is asked whether it is there.
+#[derive(Debug)]
+pub struct Presence<'a, T>(pub &'a T);
 
-impl<T> Optional for Option<T> {
-    type Test = fn(&Self) -> bool;
-
-    fn test() -> Self::Test {
-        Self::is_some
+impl<T> Presence<'_, Option<T>> {
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 }
 
-/// Is a value there?
-pub fn is_some<T: Optional>() -> T::Test {
-    T::test()
+pub trait NotOptional<T> {
+    fn is_there(&self) -> bool
+    where
+        T: Optional;
+}
+
+impl<T> NotOptional<T> for Presence<'_, T> {
+    fn is_there(&self) -> bool
+    where
+        T: Optional,
+    {
+        unreachable!("the compiler refuses it")
+    }
 }
