@@ -12,7 +12,7 @@ use proc_macro2::{Group, Span, TokenStream as Tokens, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, GenericParam, Ident, ItemFn, Result, Signature, Type};
+use syn::{Error, Expr, GenericParam, Ident, ItemFn, Pat, Result, Signature, Type};
 
 use crate::function::{Function, mentions_self, refuse_borrowed};
 use crate::generics::turbofish;
@@ -112,14 +112,14 @@ impl Code {
         if let Some(key) = key {
             for expression in key {
                 let text = quote!(#expression).to_string();
-                let part = self.part(None, quote!(&(#expression)), expression.span());
+                let part = self.part(None, &quote!(&(#expression)), expression.span());
                 parts.push(quote!((#text, &#part)));
             }
         } else {
             for argument in self.function.keyed() {
                 let text = argument.name.unraw().to_string();
                 let ident = own_ident(&argument.name);
-                let part = self.part(Some(&argument.ty), quote!(#ident), argument.name.span());
+                let part = self.part(Some(&argument.ty), &quote!(#ident), argument.name.span());
                 parts.push(quote!((#text, &#part)));
             }
         }
@@ -159,13 +159,13 @@ impl Code {
     }
 
     /// The part of a key for a reference to an argument, whose type may be known.
-    pub(crate) fn part(&self, ty: Option<&Type>, value: Tokens, span: Span) -> Tokens {
+    pub(crate) fn part(&self, ty: Option<&Type>, value: &Tokens, span: Span) -> Tokens {
         let dogpile = self.dogpile();
         let parts = Parts { dogpile, span: own_span(span) };
         match (&self.options.to_str, ty) {
             (Some(to_str), _) => quote!(#dogpile::__macro::to_str(#value, #to_str)),
-            (None, Some(ty)) => parts.part(ty, &value),
-            (None, None) => parts.whole(&value),
+            (None, Some(ty)) => parts.part(ty, value),
+            (None, None) => parts.whole(value),
         }
     }
 
@@ -193,13 +193,10 @@ impl Code {
     fn method_name(&self) -> Tokens {
         let dogpile = self.dogpile();
         let own = quote!(#dogpile::__macro::MethodName);
-        let name = match &self.options.name {
-            Some(name) => quote!(#own::given::<Self, Here>(#name)),
-            None => {
-                let text = self.function.name().unraw().to_string();
-                quote!(#own::of::<Self, Here>(#text))
-            }
-        };
+        let text = self.function.name().unraw().to_string();
+        let usual = || quote!(#own::of::<Self, Here>(#text));
+        let given = |name| quote!(#own::given::<Self, Here>(#name));
+        let name = self.options.name.as_ref().map_or_else(usual, given);
         quote! {
             {
                 struct Here;
@@ -237,7 +234,7 @@ impl Code {
         let value = self.value();
         let span = self.function.returned.span();
         let imports = quote!(use #dogpile::__macro::NotOptional as _;);
-        let dogpile = at(span, dogpile);
+        let (plain, dogpile) = (dogpile, at(span, dogpile));
         let some = self.options.cache_none.as_ref().map(|_| {
             quote_spanned! {span=>
                 |value: &#value| {
@@ -247,7 +244,17 @@ impl Code {
             }
         });
         let own = self.options.should_cache.as_ref();
-        let own = own.map(|own| quote_spanned!(span=> #dogpile::__macro::check::<#value, _>(#own)));
+        let own = own.map(|own| {
+            let own = with_argument(own, &value);
+            let imports = quote!(use #plain::__macro::{IsDecided as _, IsUndecided as _};);
+            quote_spanned! {span=>
+                {
+                    #imports
+                    let own = #own;
+                    (&&#dogpile::__macro::Decision::<#value, _>::of(&own)).way().entry::<#value, _>(own)
+                }
+            }
+        });
         match (some, own) {
             (None, None) => Tokens::new(),
             (Some(one), None) | (None, Some(one)) => quote!(.should_cache(#one)),
@@ -367,17 +374,21 @@ impl Code {
         signature
     }
 
-    /// The head of the function itself under another name. Its arguments are the user's, as
-    /// its body is; that nobody calls it is not.
-    pub(crate) fn original(&self, name: &str) -> Tokens {
-        let signature = &self.function.item.sig;
-        let name = own_ident(&format_ident!("{name}", span = self.function.name().span()));
-        let asyncness = own(signature.asyncness.to_token_stream());
-        let function = own(signature.fn_token.to_token_stream());
-        let generics = &signature.generics.params;
-        let (inputs, output) = (&signature.inputs, own(signature.output.to_token_stream()));
-        let clause = own(signature.generics.where_clause.to_token_stream());
-        quote!(#asyncness #function #name<#generics>(#inputs) #output #clause)
+    /// The function itself, as the user wrote it, under a name that nobody needs to call: that
+    /// is not the user's business, but what else lints say of it is.
+    pub(crate) fn body(&self, name: &Ident) -> Tokens {
+        let Function { item, .. } = &self.function;
+        let (lints, conditions, body) =
+            (self.function.lints(), self.function.conditions(), &item.block);
+        let signature = Signature { ident: name.clone(), ..item.sig.clone() };
+        quote!(#(#conditions)* #(#lints)* #[doc(hidden)] #signature #body)
+    }
+
+    /// A call of `body`, for a companion with the function's own arguments.
+    pub(crate) fn call_body(&self, body: &Tokens) -> Tokens {
+        let (all, turbofish) = (self.all_names(), self.function.turbofish());
+        let waiting = self.waiting();
+        quote!(#body #turbofish(#(#all),*) #waiting)
     }
 
     /// What companions are made of: their arguments and what they are generic in.
@@ -394,6 +405,14 @@ impl Code {
         }
     }
 
+    /// Companions have an argument more than their function, which is no fault of the user's.
+    fn many_arguments(&self) -> Tokens {
+        if self.function.arguments.len() < 7 {
+            return Tokens::new();
+        }
+        quote!(#[allow(clippy::too_many_arguments)])
+    }
+
     fn all_names(&self) -> Vec<Ident> {
         self.function.names().into_iter().map(own_ident).collect()
     }
@@ -402,12 +421,11 @@ impl Code {
     fn free(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, body) = (function.attributes(), &function.item.block);
-        let (conditions, lints) = (function.conditions(), function.lints());
+        let (attrs, conditions) = (function.attributes(), function.conditions());
         let (value, asyncness, own_name) = (self.value(), self.asyncness(), own_ident(name));
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
         let (all, turbofish_all) = (self.all_names(), function.turbofish());
-        let original = self.creator(&quote!(#own_name::original #turbofish_all(#(#all),*)));
+        let original = self.creator(&quote!(#own_name::_original #turbofish_all(#(#all),*)));
         let [local, given] = ["key", "value"].map(hygienic);
         let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
         let name_of_key = self.free_name(&quote!(#own_name));
@@ -417,10 +435,18 @@ impl Code {
         let (entry, waiting) = (self.entry(&key_str), self.waiting());
         let typed = self.typed(&entry);
         let signature = self.signature(name);
-        let original = self.original("original");
+        let body = self.body(&own_ident(&format_ident!("_original", span = name.span())));
+        let call_body = self.call_body(&quote!(Self::_original));
+        let passing = own(self.signature(&format_ident!("original")).to_token_stream());
         let refreshing = own(self.signature(&format_ident!("refresh")).to_token_stream());
         let about = format!("The cache of [`{name}()`](fn@{name}).");
         let own_vis = own(vis.to_token_stream());
+        let many_arguments = self.many_arguments();
+        let span = function.returned.span();
+        let (placed, borrowed) = (at(span, dogpile), quote_spanned!(span=> &#value));
+        let found = quote_spanned!(span=> #placed::Result<::core::option::Option<#value>>);
+        // Where the value's type may not exist, that is said of the user's place alone.
+        let found = if self.options.fallible { found } else { own(found) };
         quote! {
             #(#attrs)*
             #vis #signature {
@@ -434,13 +460,17 @@ impl Code {
 
             #(#conditions)*
             impl #own_name {
-                /// Runs the function itself, past the cache.
-                #(#lints)*
-                #own_vis #original #body
+                #body
             }
 
             #(#conditions)*
+            #many_arguments
             impl #own_name {
+                /// Runs the function itself, past the cache.
+                #own_vis #passing {
+                    #call_body
+                }
+
                 /// Creates the value, whatever is stored, and stores it.
                 #own_vis #refreshing {
                     #make_key
@@ -449,14 +479,14 @@ impl Code {
 
                 /// Returns the stored value, if it is fresh.
                 #own_vis #asyncness fn get<#params>(#(#names: #types),*)
-                    -> #dogpile::Result<::core::option::Option<#value>> #clause
+                    -> #found #clause
                 {
                     #make_key
                     #typed.get::<#value>() #waiting
                 }
 
                 /// Stores a value.
-                #own_vis #asyncness fn set<#params>(#given: &#value, #(#names: #types),*)
+                #own_vis #asyncness fn set<#params>(#given: #borrowed, #(#names: #types),*)
                     -> #dogpile::Result<()> #clause
                 {
                     #make_key
@@ -487,21 +517,21 @@ impl Code {
     fn method(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, body) = (function.attributes(), &function.item.block);
-        let (conditions, lints) = (function.conditions(), function.lints());
+        let (attrs, conditions) = (function.attributes(), function.conditions());
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
         let (all, turbofish_all) = (self.all_names(), function.turbofish());
         let bare = name.unraw();
         let [original_name, refresh_name, entry_name, key_name] =
             ["original", "refresh", "entry", "key"]
                 .map(|what| own_ident(&format_ident!("{bare}_{what}", span = name.span())));
+        let body_name = own_ident(&format_ident!("__dogpile_{bare}_original", span = name.span()));
         let make_name = own_ident(&format_ident!("__dogpile_{bare}_key", span = name.span()));
         let receiving = function.receiver.as_ref();
         let (receiver, owner, lifetime) = match receiving {
             Some(_) => (quote!(&self,), quote!(self.), quote!('_)),
             None => (Tokens::new(), quote!(Self::), quote!('static)),
         };
-        let original = self.creator(&quote!(#owner #original_name #turbofish_all(#(#all),*)));
+        let original = self.creator(&quote!(#owner #body_name #turbofish_all(#(#all),*)));
         let local = hygienic("key");
         let make_key = quote!(let #local = #owner #make_name #turbofish(#(&#names),*););
         let (key, key_str) = (self.key(&self.method_name()), quote!(#local.as_str()));
@@ -511,10 +541,13 @@ impl Code {
         let entry_type = if function.is_async() { quote!(Entry) } else { quote!(BlockingEntry) };
         let entry = self.entry(&quote!(::std::string::String::from(#key_str)));
         let signature = self.signature(name);
-        let original = self.original(&original_name.to_string());
+        let body = self.body(&body_name);
+        let call_body = self.call_body(&quote!(#owner #body_name));
+        let passing = own(self.signature(&original_name).to_token_stream());
         let refreshing = own(self.signature(&refresh_name).to_token_stream());
         let about = format!("Returns the entry of [`{name}`](Self::{name}) for these arguments.");
         let own_vis = own(vis.to_token_stream());
+        let many_arguments = self.many_arguments();
         let about_key = format!("Returns the key of [`{name}`](Self::{name}) for these arguments.");
         quote! {
             #(#attrs)*
@@ -523,18 +556,22 @@ impl Code {
                 #call
             }
 
+            #body
+
             /// Runs the function itself, past the cache.
-            #(#conditions)* #(#lints)*
-            #own_vis #original #body
+            #(#conditions)* #many_arguments
+            #own_vis #passing {
+                #call_body
+            }
 
             /// Creates the value, whatever is stored, and stores it.
-            #(#conditions)*
+            #(#conditions)* #many_arguments
             #own_vis #refreshing {
                 #make_key
                 #refresh
             }
 
-            #(#conditions)*
+            #(#conditions)* #many_arguments
             #[doc = #about]
             #own_vis fn #entry_name<#params>(#receiver #(#names: #types),*)
                 -> #dogpile::#entry_type<#lifetime, #dogpile::#kind> #clause
@@ -543,7 +580,7 @@ impl Code {
                 #entry
             }
 
-            #(#conditions)*
+            #(#conditions)* #many_arguments
             #[doc = #about_key]
             #own_vis fn #key_name<#params>(#receiver #(#names: #types),*)
                 -> ::std::string::String #clause
@@ -552,7 +589,7 @@ impl Code {
                 #key_str.into()
             }
 
-            #(#conditions)*
+            #(#conditions)* #many_arguments
             #[doc(hidden)]
             fn #make_name<#params>(#receiver #(#names: &#types),*) -> #dogpile::__macro::Key #clause
                 #key
@@ -615,6 +652,18 @@ impl Code {
             inputs.zip(self.all_names()).map(|(pattern, name)| quote!(let #pattern = #name;));
         lets.collect()
     }
+}
+
+/// A closure that does not say of what type its argument is, with that type.
+fn with_argument(function: &Expr, value: &Tokens) -> Expr {
+    let mut function = function.clone();
+    if let Expr::Closure(closure) = &mut function
+        && let Some(argument) = closure.inputs.first_mut()
+        && !matches!(argument, Pat::Type(_))
+    {
+        *argument = Pat::Verbatim(quote!(#argument: &#value));
+    }
+    function
 }
 
 /// What companions take.

@@ -127,10 +127,8 @@ impl Derive {
         let bound = |index: usize| format_ident!("field_{index}", span = Span::mixed_site());
         let patterns = kept.iter().map(|(index, field)| {
             let (bound, position) = (bound(*index), syn::Index::from(*index));
-            match &field.ident {
-                Some(name) => quote!(#name: #bound),
-                None => quote!(#position: #bound),
-            }
+            let named = field.ident.as_ref().map(|name| quote!(#name: #bound));
+            named.unwrap_or_else(|| quote!(#position: #bound))
         });
         let patterns: Vec<Tokens> = patterns.collect();
         let values = kept.iter().map(|(index, field)| {

@@ -171,7 +171,7 @@ impl Code {
             name if *name == many.keys => quote!(&#asked),
             name => quote!(#name),
         });
-        let call = quote!(#name::original(#(#passed),*) #waiting);
+        let call = quote!(#name::_original(#(#passed),*) #waiting);
         if self.function.can_fail {
             call
         } else {
@@ -202,9 +202,10 @@ impl Code {
         let function = &self.function;
         let (name, shown, attrs) = (function.name(), &function.item.vis, function.attributes());
         let vis = own(shown.to_token_stream());
-        let (body, conditions, lints) =
-            (&function.item.block, function.conditions(), function.lints());
-        let original = self.original("original");
+        let conditions = function.conditions();
+        let body = self.body(&own_ident(&format_ident!("_original", span = name.span())));
+        let call_body = self.call_body(&quote!(Self::_original));
+        let passing = own(self.signature(&format_ident!("original")).to_token_stream());
         let (decorated, companions) = (self.multi_decorated(many), self.multi_companions(many));
         let (about, own_name) = (format!("The cache of [`{name}()`](fn@{name})."), own_ident(name));
         quote! {
@@ -217,13 +218,16 @@ impl Code {
 
             #(#conditions)*
             impl #own_name {
-                /// Runs the function itself, past the cache.
-                #(#lints)*
-                #vis #original #body
+                #body
             }
 
             #(#conditions)*
             impl #own_name {
+                /// Runs the function itself, past the cache.
+                #vis #passing {
+                    #call_body
+                }
+
                 #companions
             }
         }
@@ -343,7 +347,7 @@ impl Code {
         let (dogpile, region) = (&self.options.dogpile, &self.options.region);
         let of = own_ident(self.function.name());
         let (name, text) = (self.free_name(&quote!(#of)), many.keys.unraw().to_string());
-        let part = self.part(Some(&many.key), quote!(#one), many.keys.span());
+        let part = self.part(Some(&many.key), &quote!(#one), many.keys.span());
         let (namespace, generator) = self.namespace_and_generator();
         quote! {
             use #dogpile::__macro::{

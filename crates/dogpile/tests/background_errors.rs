@@ -1,5 +1,6 @@
 //! What is logged of a creation in the background that failed.
 #![cfg(all(feature = "macros", feature = "tracing"))]
+#![allow(clippy::unused_async, reason = "functions are as short as can be")]
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};

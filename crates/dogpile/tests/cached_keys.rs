@@ -3,6 +3,8 @@
 #![cfg(feature = "macros")]
 #![allow(clippy::needless_pass_by_value, reason = "arguments of every kind are tried")]
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "arguments of every kind are tried")]
+#![allow(clippy::unused_self, reason = "functions are as short as can be")]
+#![allow(clippy::option_option, reason = "arguments of every kind are tried")]
 #![allow(clippy::unused_async, reason = "functions are as short as can be")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

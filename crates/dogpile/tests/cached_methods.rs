@@ -1,6 +1,7 @@
 //! Decorated functions where nothing may stand beside them, and in a crate that forbids
 //! what macros like to allow.
 #![cfg(feature = "macros")]
+#![allow(clippy::unused_async, reason = "functions are as short as can be")]
 #![forbid(
     dead_code,
     unused_imports,

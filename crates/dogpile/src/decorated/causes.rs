@@ -64,6 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::needless_borrow, reason = "as the attribute writes it")]
     fn an_error_is_told_by_the_most_that_its_type_can_say() {
         #[derive(Debug)]
         struct OnlyDebug;

@@ -36,7 +36,7 @@ sequences! {
 
 impl<T: KeyPart, S> KeyPart for HashSet<T, S> {
     fn write_key(&self, key: &mut KeyText) {
-        key.unordered(self.iter(), |item, key| item.write_key(key));
+        key.unordered(self.iter(), KeyPart::write_key);
     }
 }
 

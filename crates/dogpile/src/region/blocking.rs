@@ -411,12 +411,10 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
         T: Cacheable<K>,
         C: ShouldCache<T>,
     {
+        let creator = || Ok::<_, Infallible>(creator());
         match self.0.entry().hit_now() {
             Some(hit) => S::one(Ok(hit)),
-            None => {
-                let creator = || Ok::<_, Infallible>(creator());
-                S::one(self.create(creator, Infallible::to_string))
-            }
+            None => S::one(self.create(creator, Infallible::to_string)),
         }
     }
 

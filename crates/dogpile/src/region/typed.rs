@@ -32,7 +32,11 @@ impl<'r, Q, T, K> Typed<'r, Q, T, K> {
 }
 
 impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
-    /// The region's key for `key`.
+    /// Returns the region's key for `key`.
+    ///
+    /// # Panics
+    ///
+    /// If the `Display` of `key` returns an error, as `to_string` does.
     pub fn key(&self, key: &Q) -> String {
         let mut text = String::with_capacity(self.prefix.len() + 16);
         // A `Display` that fails is a mistake of its author, as in `format!`.
