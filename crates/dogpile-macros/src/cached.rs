@@ -169,9 +169,9 @@ impl Code {
         }
     }
 
-    /// The name in the key, for a function that is not in an `impl` block; `Of` is a type
-    /// beside it, or in it.
-    pub(crate) fn free_name(&self, of: &Tokens) -> Tokens {
+    /// The name in the key, for a function that is not in an `impl` block, `by` a type that is
+    /// beside it or inside.
+    pub(crate) fn free_name(&self, by: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
         if let Some(name) = &self.options.name {
             return quote!(#name);
@@ -185,7 +185,7 @@ impl Code {
                     ::core::concat!(::core::module_path!(), ":", #text),
                     ::core::concat!(::core::line!(), ":", ::core::column!()),
                 );
-                NAME.of::<#of>()
+                NAME.#by()
             }
         }
     }
@@ -428,7 +428,7 @@ impl Code {
         let original = self.creator(&quote!(#own_name::_original #turbofish_all(#(#all),*)));
         let [local, given] = ["key", "value"].map(hygienic);
         let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
-        let name_of_key = self.free_name(&quote!(#own_name));
+        let name_of_key = self.free_name(&quote!(of::<#own_name>));
         let (key, key_str) = (self.key(&name_of_key), quote!(#local.as_str()));
         let (call, refresh) =
             (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
@@ -605,7 +605,7 @@ impl Code {
         let name_of_key = if self.is_method() {
             self.method_name()
         } else {
-            let name = self.free_name(&quote!(Here));
+            let name = self.free_name(&quote!(around::<Here>));
             quote!({ struct Here; #name })
         };
         let references = function.keyed().map(|argument| own_ident(&argument.name));

@@ -346,7 +346,7 @@ impl Code {
     fn multi_key(&self, many: &Many, one: &Ident) -> Tokens {
         let (dogpile, region) = (&self.options.dogpile, &self.options.region);
         let of = own_ident(self.function.name());
-        let (name, text) = (self.free_name(&quote!(#of)), many.keys.unraw().to_string());
+        let (name, text) = (self.free_name(&quote!(of::<#of>)), many.keys.unraw().to_string());
         let part = self.part(Some(&many.key), &quote!(#one), many.keys.span());
         let (namespace, generator) = self.namespace_and_generator();
         quote! {

@@ -138,4 +138,6 @@ async fn functions_work_where_lints_are_forbidden() {
     assert_eq!((alone(1).await, without_companions((1, 2)).await), (1, Some(3)));
     assert_eq!((many(&[1]), Shop.load(1).await), (vec![1], 1));
     assert_eq!(Arc::new(Shop).owned(2).await, 2);
+    let key = r"cached_methods:without_companions|\[1\,2\,\]";
+    assert_eq!(REGION.get::<Option<u32>>(key).await.unwrap(), Some(Some(3)));
 }

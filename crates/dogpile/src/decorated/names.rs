@@ -32,7 +32,15 @@ impl FunctionName {
     /// function has the compiler's path of its own type `Of`, and its place in the file: the
     /// path does not tell the blocks of a function apart.
     pub fn of<Of>(&'static self) -> &'static str {
-        let path = type_name::<Of>();
+        self.at(type_name::<Of>())
+    }
+
+    /// Returns the same by a type `Here` inside the function.
+    pub fn around<Here>(&'static self) -> &'static str {
+        self.at(function_of(type_name::<Here>()))
+    }
+
+    fn at(&'static self, path: &str) -> &'static str {
         if self.is_of_module(path) {
             return self.plain;
         }
@@ -94,19 +102,19 @@ impl fmt::Debug for MethodName {
     }
 }
 
+/// The function that the type `here` is inside of.
+fn function_of(here: &str) -> &str {
+    let mut path = here.rsplit_once("::").map_or(here, |(outer, _)| outer);
+    while let Some(outer) = path.strip_suffix("::{{closure}}") {
+        path = outer;
+    }
+    path
+}
+
 /// The `impl` block or trait of the function that the type `here` is inside of.
 fn owner(here: &str) -> &str {
-    let up = |path: &mut &str| match path.rsplit_once("::") {
-        Some((owner, last)) => {
-            *path = owner;
-            last == "{{closure}}"
-        }
-        None => false,
-    };
-    let mut path = here;
-    up(&mut path);
-    while up(&mut path) {}
-    path
+    let function = function_of(here);
+    function.rsplit_once("::").map_or(function, |(owner, _)| owner)
 }
 
 /// A type's path without what it is generic in.
