@@ -276,10 +276,14 @@ impl Code {
     /// required here, with its place in the user's code: however often a mistake is met, it
     /// is one error.
     fn typed(&self, entry: &Tokens) -> Tokens {
-        let span = self.function.returned.span();
-        let (plain, value) = (self.dogpile(), self.value());
-        let dogpile = at(span, plain);
         let alias = (!self.function.can_fail).then(|| quote!(IsAlias as _,));
+        self.held(&self.value(), entry, &alias.unwrap_or_default())
+    }
+
+    /// `entry`, for values of type `value`.
+    pub(crate) fn held(&self, value: &Tokens, entry: &Tokens, alias: &Tokens) -> Tokens {
+        let (span, plain) = (self.function.returned.span(), self.dogpile());
+        let dogpile = at(span, plain);
         let imports = quote!(use #plain::__macro::{#alias IsHeld as _, IsNotHeld as _};);
         quote_spanned! {span=>
             {

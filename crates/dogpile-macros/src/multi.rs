@@ -2,12 +2,12 @@
 //! order, or a map.
 
 use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, Ident, ItemFn, Lifetime, PathArguments, Result, Type, TypePath};
 
-use crate::cached::{Code, hygienic, own, own_ident};
+use crate::cached::{Code, at, hygienic, own, own_ident};
 use crate::function::{Argument, Function, last_name};
 use crate::options::Options;
 
@@ -188,14 +188,27 @@ impl Code {
         }
     }
 
-    /// A call of the region's for many keys.
-    fn multi_engine(&self, method: &Tokens, values: &Tokens) -> Tokens {
+    /// The region, for calls of many keys.
+    fn multi_region(&self) -> Tokens {
         let (dogpile, region) = (&self.options.dogpile, &self.options.region);
         if self.function.is_async() {
-            quote!(#dogpile::Region::#method(&#region, #values).await)
+            quote!(#dogpile::__macro::region(&#region))
         } else {
-            quote!(#dogpile::Region::blocking(&#region).#method(#values))
+            quote!(#dogpile::Region::blocking(&#region))
         }
+    }
+
+    /// The type of a value, and the type that is stored for it.
+    fn multi_types(&self, many: &Many) -> (Tokens, Tokens) {
+        let (span, container) = (self.function.returned.span(), &many.container);
+        let dogpile = at(span, self.dogpile());
+        let value = quote_spanned!(span=> <#container as #dogpile::__macro::Several>::Value);
+        let stored = if many.is_map {
+            quote_spanned!(span=> ::core::option::Option<#value>)
+        } else {
+            value.clone()
+        };
+        (value, stored)
     }
 
     fn multi(&self, many: &Many) -> Tokens {
@@ -246,9 +259,10 @@ impl Code {
         let Many { keys, container, .. } = many;
         let [names, asked, made] = ["names", "asked", "made"].map(hygienic);
         let waiting = self.waiting();
-        let value = quote!(<#container as #dogpile::__macro::Several>::Value);
-        let (entries, veto) =
-            (self.entries(&quote!(#names.iter().cloned())), self.multi_veto(many, &value));
+        let (value, stored) = self.multi_types(many);
+        let veto = self.multi_veto(many, &value);
+        let entries = self.entries(&quote!(#names.iter().cloned()));
+        let entries = self.held(&stored, &quote!(#entries #veto), &Tokens::new());
         let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
         let others = function.names().into_iter().filter(|other| *other != keys);
         let in_order = quote! {
@@ -260,7 +274,7 @@ impl Code {
         quote! {
             #signature {
                 let #names = #owner::make_keys(&#keys);
-                let #made = #entries #veto .#method(|#asked| {
+                let #made = #entries .#method(|#asked: ::std::vec::Vec<::std::string::String>| {
                     let #asked = #dogpile::__macro::asked(&#keys[..], &#names, &#asked);
                     #(let #others = ::core::clone::Clone::clone(&#others);)*
                     #creation
@@ -283,14 +297,16 @@ impl Code {
         let (function, dogpile) = (&self.function, &self.options.dogpile);
         let vis = own(function.item.vis.to_token_stream());
         let (asyncness, waiting) = (self.asyncness(), self.waiting());
-        let Many { keys, keys_type, key, container, is_map, .. } = many;
+        let Many { keys, keys_type, key, container, .. } = many;
         let [names, made, given, one] = ["names", "made", "values", "one"].map(hygienic);
-        let value = quote!(<#container as #dogpile::__macro::Several>::Value);
-        let stored = if *is_map { quote!(::core::option::Option<#value>) } else { value.clone() };
+        let (value, stored) = self.multi_types(many);
         let entries = self.entries(&quote!(#names.iter().cloned()));
+        let entries = self.held(&stored, &entries, &Tokens::new());
         let pairs = quote!(#given.iter().map(|(#one, #made)| (#one, #made)));
-        let set = self.multi_engine(&quote!(set_multi::<#stored, _, _>), &pairs);
-        let delete = self.multi_engine(&quote!(delete_multi), &quote!(Self::make_keys(&#keys)));
+        let region = self.multi_region();
+        let held = self.held(&stored, &region, &Tokens::new());
+        let set = quote!(#held.set_multi::<#stored, _, _>(#pairs) #waiting);
+        let delete = quote!(#region.delete_multi(Self::make_keys(&#keys)) #waiting);
         let refresh = format_ident!("refresh");
         let refresh = self.multi_creating(many, &refresh, &quote!(Self), &quote!(try_refresh));
         let make_key = self.multi_key(many, &one);

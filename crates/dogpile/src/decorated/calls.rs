@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 
 use crate::region::{
-    BackgroundEntry, BlockingBackgroundEntry, BlockingEntry, Cacheable, Entry, Kind, Plain,
+    BackgroundEntry, Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry, Cacheable,
+    Entries, Entry, Kind, Plain, Region,
 };
 
 /// A function that can fail: only what it returns in `Ok` is cached.
@@ -110,6 +111,30 @@ macro_rules! held {
 }
 
 held! { Entry BlockingEntry BackgroundEntry BlockingBackgroundEntry }
+
+macro_rules! held_by_many {
+    ($([$($generics:tt)*] $type:ty;)*) => {
+        $(
+            impl<T: Cacheable<K>, K: Kind, $($generics)*> IsHeld for &Values<T, $type> {
+                fn way(&self) -> Held {
+                    Held
+                }
+            }
+        )*
+    };
+}
+
+held_by_many! {
+    [C] Entries<'_, K, C>;
+    [C] BlockingEntries<'_, K, C>;
+    [] &Region<K>;
+    [] Blocking<'_, K>;
+}
+
+/// The region behind what stands for one.
+pub fn region<K: Kind>(region: &Region<K>) -> &Region<K> {
+    region
+}
 
 impl<T, E> IsNotHeld for Values<T, E> {
     fn way(&self) -> NotHeld {
