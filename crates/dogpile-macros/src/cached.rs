@@ -2,23 +2,36 @@
 //!
 //! A free function `load` gets a `struct load {}` beside it, which lives among the
 //! types, where the function does not: `load::get(..)` and so on. In `impl` blocks
-//! there can be no struct: methods `load_entry`, `load_refresh` and
-//! `load_original` stand beside it.
+//! there can be no struct: methods `load_entry`, `load_key`, `load_refresh` and
+//! `load_original` stand beside it. In a trait's `impl` there can be nothing beside it.
+//!
+//! Everything that is made here counts as written by a macro (`own`), so that the lints of
+//! the user's crate, also those that it forbids to allow, are about the user's code alone.
 
-use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Group, Span, TokenStream as Tokens, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, Ident, ItemFn, Result, Signature};
+use syn::{Error, Expr, GenericParam, Ident, ItemFn, Pat, Result, Signature, Type};
 
-use crate::function::{Function, mentions_self, turbofish};
+use crate::function::{Function, mentions_self, refuse_borrowed};
+use crate::generics::turbofish;
 use crate::options::Options;
+use crate::part::Parts;
+use crate::surroundings::is_in_trait_impl;
 
 pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {
     let function = Function::new(item, &options)?;
     check(&options, &function)?;
     let code = Code { options, function };
-    Ok(if code.is_method() { code.method() } else { code.free() })
+    Ok(match code.surroundings() {
+        Surroundings::Alone => code.alone(),
+        Surroundings::Impl => {
+            code.refuse_trait_impl()?;
+            code.method()
+        }
+        Surroundings::Module => code.free(),
+    })
 }
 
 fn check(options: &Options, function: &Function) -> Result<()> {
@@ -41,7 +54,15 @@ fn check(options: &Options, function: &Function) -> Result<()> {
         let why = "`to_str` is for the format that is built in; a `key_generator` has its own way";
         return Err(Error::new(place.span(), why));
     }
-    Ok(())
+    if options.background { refuse_borrowed(function) } else { Ok(()) }
+}
+
+/// Where a function stands, as far as an attribute can know.
+enum Surroundings {
+    Module,
+    Impl,
+    /// Nothing may stand beside it.
+    Alone,
 }
 
 /// A function with its options, on its way to become code.
@@ -51,6 +72,28 @@ pub(crate) struct Code {
 }
 
 impl Code {
+    fn surroundings(&self) -> Surroundings {
+        if self.options.is_alone || self.function.is_boxed {
+            Surroundings::Alone
+        } else if self.is_method() {
+            Surroundings::Impl
+        } else {
+            Surroundings::Module
+        }
+    }
+
+    /// In a trait's `impl` the companions would be errors, one by one.
+    fn refuse_trait_impl(&self) -> Result<()> {
+        let Function { item, .. } = &self.function;
+        let may_be = matches!(item.vis, syn::Visibility::Inherited);
+        if may_be && is_in_trait_impl(&item.sig.ident) {
+            let why = "nothing can stand beside a method in a trait's `impl`: add `companions = \
+                false`, or cache a method of the type's own";
+            return Err(Error::new(item.sig.ident.span(), why));
+        }
+        Ok(())
+    }
+
     fn is_method(&self) -> bool {
         self.function.receiver.is_some() || self.options.associated
     }
@@ -59,7 +102,8 @@ impl Code {
         &self.options.dogpile
     }
 
-    /// The key, where the arguments' names are references to them.
+    /// The key, where the arguments' names are references to them. `name` is an expression
+    /// of a `&str`.
     fn key(&self, name: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
         let Options { region, key, .. } = &self.options;
@@ -68,24 +112,35 @@ impl Code {
         if let Some(key) = key {
             for expression in key {
                 let text = quote!(#expression).to_string();
-                let part = self.part(quote!(&(#expression)), expression.span());
+                let part = self.part(None, &quote!(&(#expression)), expression.span());
                 parts.push(quote!((#text, &#part)));
             }
         } else {
             for argument in self.function.keyed() {
-                let (ident, text) = (&argument.name, argument.name.unraw().to_string());
-                let part = self.part(quote!(#ident), argument.name.span());
+                let text = argument.name.unraw().to_string();
+                let ident = own_ident(&argument.name);
+                let part = self.part(Some(&argument.ty), &quote!(#ident), argument.name.span());
                 parts.push(quote!((#text, &#part)));
             }
         }
-        for param in self.function.keyed_generics().type_params() {
-            let (ident, text) = (&param.ident, param.ident.to_string());
-            parts.push(quote!((#text, &#dogpile::__macro::type_part::<#ident>())));
+        for param in self.function.generics_of_key() {
+            match param {
+                GenericParam::Type(param) => {
+                    let (ident, text) = (&param.ident, param.ident.to_string());
+                    parts.push(quote!((#text, &#dogpile::__macro::type_part::<#ident>())));
+                }
+                GenericParam::Const(param) => {
+                    let (ident, text) = (&param.ident, param.ident.to_string());
+                    parts.push(quote!((#text, &#ident)));
+                }
+                GenericParam::Lifetime(_) => {}
+            }
         }
         quote! {
             {
-                #[allow(unused_imports)]
-                use #dogpile::__macro::{HasDisplay as _, HasKeyPart as _, HasNothing as _};
+                use #dogpile::__macro::{
+                    HasDisplay as _, HasElements as _, HasKeyPart as _, HasNothing as _,
+                };
                 #dogpile::__macro::key(
                     &#region,
                     &#dogpile::key::FunctionKey::new(#name, #namespace, &[#(#parts),*]),
@@ -103,27 +158,52 @@ impl Code {
         (option(&self.options.namespace), option(&self.options.key_generator))
     }
 
-    /// The part of a key for a reference to an argument.
-    pub(crate) fn part(&self, value: Tokens, span: Span) -> Tokens {
+    /// The part of a key for a reference to an argument, whose type may be known.
+    pub(crate) fn part(&self, ty: Option<&Type>, value: &Tokens, span: Span) -> Tokens {
         let dogpile = self.dogpile();
-        let value = match &self.options.to_str {
-            Some(to_str) => quote!(&#to_str(#value)),
-            None => value,
-        };
-        quote_spanned!(span=> (&&&#dogpile::__macro::Argument(#value)).way().part(#value))
+        let parts = Parts { dogpile, span: own_span(span) };
+        match (&self.options.to_str, ty) {
+            (Some(to_str), _) => quote!(#dogpile::__macro::to_str(#value, #to_str)),
+            (None, Some(ty)) => parts.part(ty, value),
+            (None, None) => parts.whole(value),
+        }
     }
 
-    /// The name in the key, for a function of this module.
-    pub(crate) fn free_name(&self) -> Tokens {
+    /// The name in the key, for a function that is not in an `impl` block, `by` a type that is
+    /// beside it or inside.
+    pub(crate) fn free_name(&self, by: &Tokens) -> Tokens {
+        let dogpile = self.dogpile();
+        if let Some(name) = &self.options.name {
+            return quote!(#name);
+        }
         let text = self.function.name().unraw().to_string();
-        let own = self.options.name.as_ref().map(|name| quote!(#name));
-        own.unwrap_or_else(|| quote!(::core::concat!(::core::module_path!(), ":", #text)))
+        quote! {
+            {
+                static NAME: #dogpile::__macro::FunctionName = #dogpile::__macro::FunctionName::new(
+                    ::core::module_path!(),
+                    #text,
+                    ::core::concat!(::core::module_path!(), ":", #text),
+                    ::core::concat!(::core::line!(), ":", ::core::column!()),
+                );
+                NAME.#by()
+            }
+        }
     }
 
     fn method_name(&self) -> Tokens {
+        let dogpile = self.dogpile();
+        let own = quote!(#dogpile::__macro::MethodName);
         let text = self.function.name().unraw().to_string();
-        let of_type = quote!(&::std::format!("{}:{}", ::core::any::type_name::<Self>(), #text));
-        self.options.name.as_ref().map_or(of_type, |name| quote!(#name))
+        let usual = || quote!(#own::of::<Self, Here>(#text));
+        let given = |name| quote!(#own::given::<Self, Here>(#name));
+        let name = self.options.name.as_ref().map_or_else(usual, given);
+        quote! {
+            {
+                struct Here;
+                #name
+            }
+            .as_str()
+        }
     }
 
     /// The region's entry for `key`, with the options about time.
@@ -151,17 +231,91 @@ impl Code {
     /// `.should_cache(..)`, if anything is to be kept out.
     fn veto(&self) -> Tokens {
         let dogpile = self.dogpile();
-        let value = self.function.value(dogpile);
-        let some =
-            self.options.cache_none.as_ref().map(|_| quote!(#dogpile::__macro::is_some::<#value>));
+        let value = self.value();
+        let span = self.function.returned.span();
+        let imports = quote!(use #dogpile::__macro::NotOptional as _;);
+        let (plain, dogpile) = (dogpile, at(span, dogpile));
+        let some = self.options.cache_none.as_ref().map(|_| {
+            quote_spanned! {span=>
+                |value: &#value| {
+                    #imports
+                    #dogpile::__macro::Presence(value).is_there()
+                }
+            }
+        });
         let own = self.options.should_cache.as_ref();
-        let own = own.map(|own| quote!(#dogpile::__macro::check::<#value, _>(#own)));
+        let own = own.map(|own| {
+            let own = with_argument(own, &value);
+            let imports = quote!(use #plain::__macro::{IsDecided as _, IsUndecided as _};);
+            quote_spanned! {span=>
+                {
+                    #imports
+                    let own = #own;
+                    (&&#dogpile::__macro::Decision::<#value, _>::of(&own)).way().entry::<#value, _>(own)
+                }
+            }
+        });
         match (some, own) {
             (None, None) => Tokens::new(),
             (Some(one), None) | (None, Some(one)) => quote!(.should_cache(#one)),
-            (Some(some), Some(own)) => {
-                quote!(.should_cache(|value: &#value| #some(value) && #own(value)))
+            (Some(some), Some(own)) => quote! {
+                .should_cache({
+                    let (some, own) = (#some, #own);
+                    move |value: &#value| some(value) && own(value)
+                })
+            },
+        }
+    }
+
+    /// The type that is cached.
+    fn value(&self) -> Tokens {
+        self.function.value(self.dogpile())
+    }
+
+    /// `entry`, for values of the type that is cached. All that is required of that type is
+    /// required here, with its place in the user's code: however often a mistake is met, it
+    /// is one error.
+    fn typed(&self, entry: &Tokens) -> Tokens {
+        let alias = (!self.function.can_fail).then(|| quote!(IsAlias as _,));
+        self.held(&self.value(), entry, &alias.unwrap_or_default())
+    }
+
+    /// `entry`, for values of type `value`.
+    pub(crate) fn held(&self, value: &Tokens, entry: &Tokens, alias: &Tokens) -> Tokens {
+        let (span, plain) = (self.function.returned.span(), self.dogpile());
+        let dogpile = at(span, plain);
+        let imports = quote!(use #plain::__macro::{#alias IsHeld as _, IsNotHeld as _};);
+        quote_spanned! {span=>
+            {
+                #imports
+                let entry = #entry;
+                (&&&#dogpile::__macro::Values::<#value, _>::of(&entry)).way().entry::<#value, _>(entry)
             }
+        }
+    }
+
+    /// `call`, which returns a result, as what the function returns.
+    fn returning(&self, call: Tokens) -> Tokens {
+        if !self.options.fallible {
+            return call;
+        }
+        let returned = &self.function.returned;
+        let dogpile = at(returned.span(), self.dogpile());
+        quote_spanned! {returned.span()=>
+            <#returned as #dogpile::__macro::Fallible>::from_result(#call)
+        }
+    }
+
+    /// A call of the function itself, as a creator.
+    fn creator(&self, call: &Tokens) -> Tokens {
+        if !self.options.fallible {
+            return quote!(move || #call);
+        }
+        let returned = &self.function.returned;
+        let dogpile = at(returned.span(), self.dogpile());
+        let (asyncness, waiting) = (self.asyncness(), self.waiting());
+        quote_spanned! {returned.span()=>
+            #asyncness move || <#returned as #dogpile::__macro::Fallible>::into_result(#call #waiting)
         }
     }
 
@@ -173,45 +327,47 @@ impl Code {
         if self.function.is_async() { quote!(async) } else { Tokens::new() }
     }
 
-    /// An alias of `Result` by another name would have its errors cached.
-    fn guard(&self) -> Tokens {
-        if self.function.can_fail {
-            return Tokens::new();
-        }
-        let (dogpile, returned) = (self.dogpile(), &self.function.returned);
-        let why = "this type is a `Result` by another name: add `fallible` to `#[cached(..)]`, so \
-            that errors are not cached";
-        let check = quote! {
-            #[allow(unused_imports)]
-            use #dogpile::__macro::NoResult as _;
-            ::core::assert!(!#dogpile::__macro::Returned::<#returned>::IS_RESULT, #why);
-        };
-        let is_known = self.function.item.sig.generics.params.is_empty() && !self.is_method();
-        if is_known { quote!(const _: () = { #check };) } else { quote!(const { #check }) }
-    }
-
     /// The call that takes what is there, or runs `original`.
     fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
         let background = self.options.background.then(|| quote!(.background()));
-        let can_fail = self.function.can_fail;
-        let method =
-            format_ident!("{}", if can_fail { "try_get_or_create" } else { "get_or_create" });
-        quote!(#entry #veto #background .#method(#original) #waiting)
+        let entry = self.typed(&quote!(#entry #veto #background));
+        let call = match (self.function.can_fail, self.options.background) {
+            (false, _) => quote!(get_or_create(#original)),
+            (true, false) => quote!(try_get_or_create(#original)),
+            (true, true) => {
+                let telling = self.telling();
+                quote!(try_get_or_create_telling(#original, #telling))
+            }
+        };
+        self.returning(quote!(#entry.#call #waiting))
+    }
+
+    /// What is logged of an error in the background.
+    fn telling(&self) -> Tokens {
+        let (dogpile, returned) = (self.dogpile(), &self.function.returned);
+        quote! {
+            |error: &<#returned as #dogpile::__macro::Fallible>::Error| {
+                use #dogpile::__macro::{
+                    TellsDebug as _, TellsDisplay as _, TellsError as _, TellsNothing as _,
+                };
+                (&&&&#dogpile::__macro::Cause(error)).tell()
+            }
+        }
     }
 
     fn refresh(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
-        let method =
-            format_ident!("{}", if self.function.can_fail { "try_refresh" } else { "refresh" });
-        quote!(#entry #veto .#method(#original) #waiting)
+        let method = if self.function.can_fail { quote!(try_refresh) } else { quote!(refresh) };
+        let entry = self.typed(&quote!(#entry #veto));
+        self.returning(quote!(#entry.#method(#original) #waiting))
     }
 
     /// The function's signature with plain names for its arguments.
     pub(crate) fn signature(&self, name: &Ident) -> Signature {
         let mut signature = self.function.item.sig.clone();
         signature.ident = name.clone();
-        let mut names = self.function.arguments.iter().map(|argument| &argument.name);
+        let mut names = self.function.arguments.iter().map(|argument| own_ident(&argument.name));
         for input in &mut signature.inputs {
             if let syn::FnArg::Typed(typed) = input
                 && let Some(name) = names.next()
@@ -222,92 +378,135 @@ impl Code {
         signature
     }
 
-    /// The function itself under another name.
-    pub(crate) fn original(&self, name: &Ident) -> Signature {
-        Signature { ident: name.clone(), ..self.function.item.sig.clone() }
+    /// The function itself, as the user wrote it, under a name that nobody needs to call: that
+    /// is not the user's business, but what else lints say of it is.
+    pub(crate) fn body(&self, name: &Ident) -> Tokens {
+        let Function { item, .. } = &self.function;
+        let (lints, conditions, body) =
+            (self.function.lints(), self.function.conditions(), &item.block);
+        let signature = Signature { ident: name.clone(), ..item.sig.clone() };
+        quote!(#(#conditions)* #(#lints)* #[doc(hidden)] #signature #body)
+    }
+
+    /// A call of `body`, for a companion with the function's own arguments.
+    pub(crate) fn call_body(&self, body: &Tokens) -> Tokens {
+        let (all, turbofish) = (self.all_names(), self.function.turbofish());
+        let waiting = self.waiting();
+        quote!(#body #turbofish(#(#all),*) #waiting)
+    }
+
+    /// What companions are made of: their arguments and what they are generic in.
+    fn keyed(&self) -> Keyed {
+        let generics = self.function.keyed_generics();
+        let (params, clause) = (&generics.params, &generics.where_clause);
+        let arguments: Vec<_> = self.function.keyed().collect();
+        Keyed {
+            params: own(params.to_token_stream()),
+            clause: own(clause.to_token_stream()),
+            turbofish: turbofish(&generics),
+            names: arguments.iter().map(|argument| own_ident(&argument.name)).collect(),
+            types: arguments.iter().map(|argument| own(argument.ty.to_token_stream())).collect(),
+        }
+    }
+
+    /// Companions have an argument more than their function, which is no fault of the user's.
+    fn many_arguments(&self) -> Tokens {
+        if self.function.arguments.len() < 7 {
+            return Tokens::new();
+        }
+        quote!(#[allow(clippy::too_many_arguments)])
+    }
+
+    fn all_names(&self) -> Vec<Ident> {
+        self.function.names().into_iter().map(own_ident).collect()
     }
 
     /// The code for a function that stands for itself.
     fn free(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, body) = (function.attributes(), &function.item.block);
-        let (conditions, lints, guard) = (function.conditions(), function.lints(), self.guard());
-        let (value, asyncness) = (function.value(dogpile), self.asyncness());
-        let generics = function.keyed_generics();
-        let (params, clause) = (&generics.params, &generics.where_clause);
-        let keyed: Vec<_> = function.keyed().collect();
-        let names: Vec<_> = keyed.iter().map(|argument| &argument.name).collect();
-        let types: Vec<_> = keyed.iter().map(|argument| &argument.ty).collect();
-        let (all, turbofish_all) = (function.names(), function.turbofish());
-        let turbofish = turbofish(&generics);
-        let original = quote!(move || #name::original #turbofish_all(#(#all),*));
+        let (attrs, conditions) = (function.attributes(), function.conditions());
+        let (value, asyncness, own_name) = (self.value(), self.asyncness(), own_ident(name));
+        let Keyed { params, clause, turbofish, names, types } = self.keyed();
+        let (all, turbofish_all) = (self.all_names(), function.turbofish());
+        let original = self.creator(&quote!(#own_name::_original #turbofish_all(#(#all),*)));
         let [local, given] = ["key", "value"].map(hygienic);
-        let make_key = quote!(let #local = #name::make_key #turbofish(#(&#names),*););
-        let (key, key_str) = (self.key(&self.free_name()), quote!(#local.as_str()));
+        let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
+        let name_of_key = self.free_name(&quote!(of::<#own_name>));
+        let (key, key_str) = (self.key(&name_of_key), quote!(#local.as_str()));
         let (call, refresh) =
             (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
         let (entry, waiting) = (self.entry(&key_str), self.waiting());
+        let typed = self.typed(&entry);
         let signature = self.signature(name);
-        let original = self.original(&format_ident!("original"));
-        let refreshing = self.signature(&format_ident!("refresh"));
+        let body = self.body(&own_ident(&format_ident!("_original", span = name.span())));
+        let call_body = self.call_body(&quote!(Self::_original));
+        let passing = own(self.signature(&format_ident!("original")).to_token_stream());
+        let refreshing = own(self.signature(&format_ident!("refresh")).to_token_stream());
         let about = format!("The cache of [`{name}()`](fn@{name}).");
+        let own_vis = own(vis.to_token_stream());
+        let many_arguments = self.many_arguments();
+        let span = function.returned.span();
+        let (placed, borrowed) = (at(span, dogpile), quote_spanned!(span=> &#value));
+        let found = quote_spanned!(span=> #placed::Result<::core::option::Option<#value>>);
+        // Where the value's type may not exist, that is said of the user's place alone.
+        let found = if self.options.fallible { found } else { own(found) };
         quote! {
             #(#attrs)*
             #vis #signature {
-                #guard
                 #make_key
                 #call
             }
 
             #(#conditions)*
             #[doc = #about]
-            #[allow(non_camel_case_types, missing_debug_implementations, unreachable_pub)]
-            #vis struct #name {}
+            #own_vis struct #own_name {}
 
             #(#conditions)*
-            impl #name {
-                /// The function itself, past the cache.
-                #(#lints)*
-                #[allow(dead_code)]
-                #vis #original #body
+            impl #own_name {
+                #body
             }
 
             #(#conditions)*
-            #[allow(dead_code, clippy::all, clippy::pedantic)]
-            impl #name {
-                /// Makes the value anew, whatever is stored, and stores it.
-                #vis #refreshing {
+            #many_arguments
+            impl #own_name {
+                /// Runs the function itself, past the cache.
+                #own_vis #passing {
+                    #call_body
+                }
+
+                /// Creates the value, whatever is stored, and stores it.
+                #own_vis #refreshing {
                     #make_key
                     #refresh
                 }
 
-                /// The stored value, if it is fresh.
-                #vis #asyncness fn get<#params>(#(#names: #types),*)
-                    -> #dogpile::Result<::core::option::Option<#value>> #clause
+                /// Returns the stored value, if it is fresh.
+                #own_vis #asyncness fn get<#params>(#(#names: #types),*)
+                    -> #found #clause
                 {
                     #make_key
-                    #entry.get::<#value>() #waiting
+                    #typed.get::<#value>() #waiting
                 }
 
                 /// Stores a value.
-                #vis #asyncness fn set<#params>(#given: &#value, #(#names: #types),*)
+                #own_vis #asyncness fn set<#params>(#given: #borrowed, #(#names: #types),*)
                     -> #dogpile::Result<()> #clause
                 {
                     #make_key
-                    #entry.set::<#value>(#given) #waiting
+                    #typed.set::<#value>(#given) #waiting
                 }
 
                 /// Removes the stored value.
-                #vis #asyncness fn invalidate<#params>(#(#names: #types),*)
+                #own_vis #asyncness fn invalidate<#params>(#(#names: #types),*)
                     -> #dogpile::Result<()> #clause
                 {
                     #make_key
                     #entry.delete() #waiting
                 }
 
-                /// The key of a call with these arguments.
-                #vis fn key<#params>(#(#names: #types),*) -> ::std::string::String #clause {
+                /// Returns the key of a call with these arguments.
+                #own_vis fn key<#params>(#(#names: #types),*) -> ::std::string::String #clause {
                     #make_key
                     #key_str.into()
                 }
@@ -322,26 +521,23 @@ impl Code {
     fn method(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, body) = (function.attributes(), &function.item.block);
-        let (conditions, lints, guard) = (function.conditions(), function.lints(), self.guard());
-        let generics = function.keyed_generics();
-        let (params, clause) = (&generics.params, &generics.where_clause);
-        let keyed: Vec<_> = function.keyed().collect();
-        let names: Vec<_> = keyed.iter().map(|argument| &argument.name).collect();
-        let types: Vec<_> = keyed.iter().map(|argument| &argument.ty).collect();
-        let (all, turbofish_all) = (function.names(), function.turbofish());
-        let turbofish = turbofish(&generics);
+        let (attrs, conditions) = (function.attributes(), function.conditions());
+        let Keyed { params, clause, turbofish, names, types } = self.keyed();
+        let (all, turbofish_all) = (self.all_names(), function.turbofish());
         let bare = name.unraw();
         let [original_name, refresh_name, entry_name, key_name] =
-            ["original", "refresh", "entry", "key"].map(|what| format_ident!("{bare}_{what}"));
-        let own = function.receiver.as_ref();
-        let (receiver, owner, lifetime) = match own {
+            ["original", "refresh", "entry", "key"]
+                .map(|what| own_ident(&format_ident!("{bare}_{what}", span = name.span())));
+        let body_name = own_ident(&format_ident!("__dogpile_{bare}_original", span = name.span()));
+        let make_name = own_ident(&format_ident!("__dogpile_{bare}_key", span = name.span()));
+        let receiving = function.receiver.as_ref();
+        let (receiver, owner, lifetime) = match receiving {
             Some(_) => (quote!(&self,), quote!(self.), quote!('_)),
             None => (Tokens::new(), quote!(Self::), quote!('static)),
         };
-        let original = quote!(move || #owner #original_name #turbofish_all(#(#all),*));
+        let original = self.creator(&quote!(#owner #body_name #turbofish_all(#(#all),*)));
         let local = hygienic("key");
-        let make_key = quote!(let #local = #owner #key_name #turbofish(#(&#names),*););
+        let make_key = quote!(let #local = #owner #make_name #turbofish(#(&#names),*););
         let (key, key_str) = (self.key(&self.method_name()), quote!(#local.as_str()));
         let (call, refresh) =
             (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
@@ -349,50 +545,179 @@ impl Code {
         let entry_type = if function.is_async() { quote!(Entry) } else { quote!(BlockingEntry) };
         let entry = self.entry(&quote!(::std::string::String::from(#key_str)));
         let signature = self.signature(name);
-        let original = self.original(&original_name);
-        let refreshing = self.signature(&refresh_name);
-        let about =
-            format!("The entry of [`{name}`](Self::{name}) in its region, for these arguments.");
+        let body = self.body(&body_name);
+        let call_body = self.call_body(&quote!(#owner #body_name));
+        let passing = own(self.signature(&original_name).to_token_stream());
+        let refreshing = own(self.signature(&refresh_name).to_token_stream());
+        let about = format!("Returns the entry of [`{name}`](Self::{name}) for these arguments.");
+        let own_vis = own(vis.to_token_stream());
+        let many_arguments = self.many_arguments();
+        let about_key = format!("Returns the key of [`{name}`](Self::{name}) for these arguments.");
         quote! {
             #(#attrs)*
             #vis #signature {
-                #guard
                 #make_key
                 #call
             }
 
-            /// The function itself, past the cache.
-            #(#conditions)* #(#lints)*
-            #[allow(dead_code)]
-            #vis #original #body
+            #body
 
-            /// Makes the value anew, whatever is stored, and stores it.
-            #(#conditions)*
-            #[allow(dead_code)]
-            #vis #refreshing {
+            /// Runs the function itself, past the cache.
+            #(#conditions)* #many_arguments
+            #own_vis #passing {
+                #call_body
+            }
+
+            /// Creates the value, whatever is stored, and stores it.
+            #(#conditions)* #many_arguments
+            #own_vis #refreshing {
                 #make_key
                 #refresh
             }
 
-            #(#conditions)*
+            #(#conditions)* #many_arguments
             #[doc = #about]
-            #[allow(dead_code)]
-            #vis fn #entry_name<#params>(#receiver #(#names: #types),*)
+            #own_vis fn #entry_name<#params>(#receiver #(#names: #types),*)
                 -> #dogpile::#entry_type<#lifetime, #dogpile::#kind> #clause
             {
                 #make_key
                 #entry
             }
 
-            #(#conditions)*
-            #[allow(dead_code, clippy::all, clippy::pedantic)]
-            fn #key_name<#params>(#receiver #(#names: &#types),*) -> #dogpile::__macro::Key #clause
+            #(#conditions)* #many_arguments
+            #[doc = #about_key]
+            #own_vis fn #key_name<#params>(#receiver #(#names: #types),*)
+                -> ::std::string::String #clause
+            {
+                #make_key
+                #key_str.into()
+            }
+
+            #(#conditions)* #many_arguments
+            #[doc(hidden)]
+            fn #make_name<#params>(#receiver #(#names: &#types),*) -> #dogpile::__macro::Key #clause
                 #key
         }
     }
+
+    /// The code for a function with nothing beside it: all of it is inside.
+    fn alone(&self) -> Tokens {
+        let function = &self.function;
+        let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
+        let (body, returned) = (&function.item.block, &function.returned);
+        let local = hygienic("key");
+        let name_of_key = if self.is_method() {
+            self.method_name()
+        } else {
+            let name = self.free_name(&quote!(around::<Here>));
+            quote!({ struct Here; #name })
+        };
+        let references = function.keyed().map(|argument| own_ident(&argument.name));
+        let references: Vec<Ident> = references.collect();
+        let key = self.key(&name_of_key);
+        let patterns = self.patterns();
+        let original = if function.is_boxed {
+            let future = &function.item.sig.output;
+            quote!(move || #future { #patterns #body })
+        } else if function.is_async() {
+            quote!(async move || -> #returned { #patterns #body })
+        } else {
+            quote!(move || -> #returned { #patterns #body })
+        };
+        let call = self.get_or_create(&quote!(#local.as_str()), &original);
+        let inside = quote! {
+            let #local = {
+                #(let #references = &#references;)*
+                #key
+            };
+            #call
+        };
+        let inside = if function.is_boxed {
+            quote!(::std::boxed::Box::pin(async move { #inside }))
+        } else {
+            inside
+        };
+        let signature = self.signature(name);
+        quote! {
+            #(#attrs)*
+            #vis #signature {
+                #inside
+            }
+        }
+    }
+
+    /// Gives the arguments the names that the body has for them.
+    fn patterns(&self) -> Tokens {
+        let inputs = self.function.item.sig.inputs.iter().filter_map(|input| match input {
+            syn::FnArg::Typed(typed) => Some(&typed.pat),
+            syn::FnArg::Receiver(_) => None,
+        });
+        let lets =
+            inputs.zip(self.all_names()).map(|(pattern, name)| quote!(let #pattern = #name;));
+        lets.collect()
+    }
+}
+
+/// A closure that does not say of what type its argument is, with that type.
+fn with_argument(function: &Expr, value: &Tokens) -> Expr {
+    let mut function = function.clone();
+    if let Expr::Closure(closure) = &mut function
+        && let Some(argument) = closure.inputs.first_mut()
+        && !matches!(argument, Pat::Type(_))
+    {
+        *argument = Pat::Verbatim(quote!(#argument: &#value));
+    }
+    function
+}
+
+/// What companions take.
+struct Keyed {
+    params: Tokens,
+    clause: Tokens,
+    turbofish: Tokens,
+    names: Vec<Ident>,
+    types: Vec<Tokens>,
 }
 
 /// A name of ours that meets none of the function's.
 pub(crate) fn hygienic(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
+}
+
+/// The same name, as written by a macro at the same place.
+pub(crate) fn own_ident(name: &Ident) -> Ident {
+    let mut name = name.clone();
+    name.set_span(own_span(name.span()));
+    name
+}
+
+pub(crate) fn own_span(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}
+
+/// The same code at another place.
+pub(crate) fn at(span: Span, tokens: &Tokens) -> Tokens {
+    let moved = tokens.clone().into_iter().map(|mut token| {
+        token.set_span(span);
+        token
+    });
+    moved.collect()
+}
+
+/// The same code, as written by a macro at the same places.
+pub(crate) fn own(tokens: Tokens) -> Tokens {
+    let own = tokens.into_iter().map(|token| match token {
+        TokenTree::Group(group) => {
+            let mut same = Group::new(group.delimiter(), own(group.stream()));
+            same.set_span(own_span(group.span()));
+            TokenTree::Group(same)
+        }
+        // Which crate `$crate` is, its place says.
+        TokenTree::Ident(name) if name == "$crate" => TokenTree::Ident(name),
+        mut token => {
+            token.set_span(own_span(token.span()));
+            token
+        }
+    });
+    own.collect()
 }

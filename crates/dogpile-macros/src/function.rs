@@ -1,14 +1,16 @@
 //! What is known of a function under an attribute.
 
-use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{ToTokens, format_ident, quote};
+use proc_macro2::{Span, TokenStream as Tokens, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
     Attribute, Error, Expr, FnArg, GenericParam, Generics, Ident, ItemFn, Lifetime, Pat, Receiver,
-    Result, ReturnType, Type, TypeImplTrait, TypeReference, WherePredicate,
+    ReceiverKind, Result, ReturnType, Type, TypeImplTrait, TypeReference,
 };
 
+use crate::cached::at;
+use crate::generics::{Mentioned, is_only_called, turbofish, without};
 use crate::options::Options;
 
 /// A function, taken apart.
@@ -19,6 +21,10 @@ pub(crate) struct Function {
     pub(crate) returned: Type,
     /// Its value is what is in `Ok`.
     pub(crate) can_fail: bool,
+    /// The attribute `async_trait` has made it return a boxed future of `returned`.
+    pub(crate) is_boxed: bool,
+    /// Type and constant parameters that are not part of the key.
+    skipped_generics: Vec<Ident>,
 }
 
 /// An argument but for `self`.
@@ -26,8 +32,8 @@ pub(crate) struct Argument {
     /// What it is called where it is passed on.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
-    /// It is not asked for by what only needs the key.
-    pub(crate) is_skipped: bool,
+    /// It is part of the key, or of what the key is made of.
+    pub(crate) is_keyed: bool,
 }
 
 impl Function {
@@ -44,22 +50,43 @@ impl Function {
                         Pat::Ident(name) if name.subpat.is_none() => name.ident.clone(),
                         _ => format_ident!("argument_{index}"),
                     };
-                    let is_skipped = options.skip.contains(&name);
-                    arguments.push(Argument { name, ty: (*typed.ty).clone(), is_skipped });
+                    let is_keyed = match &options.key {
+                        Some(key) => key.iter().any(|part| mentions(part, &name)),
+                        None => !options.skip.contains(&name),
+                    };
+                    arguments.push(Argument { name, ty: (*typed.ty).clone(), is_keyed });
                 }
             }
         }
-        for skipped in &options.skip {
-            let is_argument = arguments.iter().any(|argument| argument.name == *skipped);
-            let is_receiver = skipped == "self" && receiver.is_some();
-            if !is_argument && !is_receiver {
-                let why = format!("there is no argument `{skipped}` to skip");
-                return Err(Error::new(skipped.span(), why));
-            }
-        }
-        let returned = returned(&item)?;
+        check_skipped(options, &item, receiver.is_some(), &arguments)?;
+        let (returned, is_boxed) = returned(&item)?;
         let can_fail = options.fallible || last_name(&returned).is_some_and(|n| n == "Result");
-        Ok(Self { item, receiver, arguments, returned, can_fail })
+        let mut function = Self {
+            item,
+            receiver,
+            arguments,
+            returned,
+            can_fail,
+            is_boxed,
+            skipped_generics: Vec::new(),
+        };
+        function.skipped_generics = function.find_skipped_generics(options);
+        Ok(function)
+    }
+
+    fn find_skipped_generics(&self, options: &Options) -> Vec<Ident> {
+        let generics = &self.item.sig.generics;
+        let is_skipped = |name: &Ident| {
+            options.skip.contains(name)
+                || (is_only_called(name, generics) && !self.is_needed_by_companions(name))
+        };
+        generics_names(generics).filter(|name| is_skipped(name)).cloned().collect()
+    }
+
+    /// Does a parameter occur in what companions take and return?
+    fn is_needed_by_companions(&self, name: &Ident) -> bool {
+        let mentions = |ty: &Type| Mentioned::in_type(ty).has(name);
+        self.keyed().any(|argument| mentions(&argument.ty)) || mentions(&self.returned)
     }
 
     pub(crate) fn name(&self) -> &Ident {
@@ -67,14 +94,15 @@ impl Function {
     }
 
     pub(crate) fn is_async(&self) -> bool {
-        self.item.sig.asyncness.is_some()
+        self.item.sig.asyncness.is_some() || self.is_boxed
     }
 
     /// The type that is cached.
     pub(crate) fn value(&self, dogpile: &Tokens) -> Tokens {
         let returned = &self.returned;
         if self.can_fail {
-            quote!(<#returned as #dogpile::__macro::Fallible>::Value)
+            let dogpile = at(returned.span(), dogpile);
+            quote_spanned!(returned.span()=> <#returned as #dogpile::__macro::Fallible>::Value)
         } else {
             quote!(#returned)
         }
@@ -82,7 +110,7 @@ impl Function {
 
     /// The arguments that those who only need the key are asked for.
     pub(crate) fn keyed(&self) -> impl Iterator<Item = &Argument> {
-        self.arguments.iter().filter(|argument| !argument.is_skipped)
+        self.arguments.iter().filter(|argument| argument.is_keyed)
     }
 
     pub(crate) fn names(&self) -> Vec<&Ident> {
@@ -94,39 +122,28 @@ impl Function {
         turbofish(&self.item.sig.generics)
     }
 
-    /// The parameters that matter to who only needs the key: those of its
-    /// arguments and of the value.
-    pub(crate) fn keyed_generics(&self) -> Generics {
-        let mut mentioned = Mentioned::default();
-        self.keyed().for_each(|argument| mentioned.visit_type(&argument.ty));
-        mentioned.visit_type(&self.returned);
-        let mut generics = self.item.sig.generics.clone();
-        let kept = |param: &GenericParam| match param {
-            GenericParam::Lifetime(param) => mentioned.has_lifetime(&param.lifetime),
-            GenericParam::Type(param) => mentioned.has(&param.ident),
-            GenericParam::Const(param) => mentioned.has(&param.ident),
-        };
-        let dropped: Vec<String> = generics
-            .params
-            .iter()
-            .filter(|param| !kept(param))
-            .map(|param| match param {
-                GenericParam::Lifetime(param) => param.lifetime.to_string(),
-                GenericParam::Type(param) => param.ident.to_string(),
-                GenericParam::Const(param) => param.ident.to_string(),
+    /// The type and constant parameters that are part of the key: all that the body can see,
+    /// but for those that are skipped.
+    pub(crate) fn generics_of_key(&self) -> Vec<&GenericParam> {
+        let params = self.item.sig.generics.params.iter();
+        params
+            .filter(|param| match param {
+                GenericParam::Lifetime(_) => false,
+                GenericParam::Type(param) => !self.skipped_generics.contains(&param.ident),
+                GenericParam::Const(param) => !self.skipped_generics.contains(&param.ident),
             })
+            .collect()
+    }
+
+    /// The parameters of the companions.
+    pub(crate) fn keyed_generics(&self) -> Generics {
+        let dropped: Vec<Ident> = self
+            .skipped_generics
+            .iter()
+            .filter(|name| !self.is_needed_by_companions(name))
+            .cloned()
             .collect();
-        generics.params = generics.params.into_iter().filter(kept).collect();
-        if let Some(clause) = &mut generics.where_clause {
-            let about = |predicate: &WherePredicate| {
-                let mut mentioned = Mentioned::default();
-                mentioned.visit_where_predicate(predicate);
-                dropped.iter().any(|name| mentioned.0.contains(name))
-            };
-            let predicates = std::mem::take(&mut clause.predicates);
-            clause.predicates = predicates.into_iter().filter(|p| !about(p)).collect();
-        }
-        generics
+        without(&self.item.sig.generics, &dropped)
     }
 
     /// The attributes that all items made of the function have to have.
@@ -148,20 +165,6 @@ impl Function {
             |attribute: &&Attribute| lints.iter().any(|lint| attribute.path().is_ident(lint));
         self.item.attrs.iter().filter(is_lint).collect()
     }
-}
-
-/// `::<A, B>` of the type and constant parameters, or nothing.
-pub(crate) fn turbofish(generics: &Generics) -> Tokens {
-    let names: Vec<&Ident> = generics
-        .params
-        .iter()
-        .filter_map(|param| match param {
-            GenericParam::Lifetime(_) => None,
-            GenericParam::Type(param) => Some(&param.ident),
-            GenericParam::Const(param) => Some(&param.ident),
-        })
-        .collect();
-    if names.is_empty() { Tokens::new() } else { quote!(::<#(#names),*>) }
 }
 
 /// The name at the end of a type's path.
@@ -196,13 +199,27 @@ fn refuse_modifiers(item: &ItemFn) -> Result<()> {
     Ok(())
 }
 
-fn returned(item: &ItemFn) -> Result<Type> {
+/// The type that is returned, and whether a boxed future of it is: `async_trait` has been
+/// here before.
+fn returned(item: &ItemFn) -> Result<(Type, bool)> {
     let ReturnType::Type(_, returned) = &item.sig.output else {
         let why = "this function returns nothing, so there is nothing to cache";
         return Err(Error::new(item.sig.ident.span(), why));
     };
+    if let Some(output) = boxed_output(item, returned) {
+        return checked(&output).map(|returned| (returned, true));
+    }
+    checked(returned).map(|returned| (returned, false))
+}
+
+fn checked(returned: &Type) -> Result<Type> {
     if let Some(place) = find_impl(returned) {
         let why = "write out the type that is returned: what is cached has to have a name";
+        return Err(Error::new(place, why));
+    }
+    if let Some(place) = find_future(returned) {
+        let why = "this function returns a future, which can be awaited once: make it an `async fn`, \
+            so that its output is cached";
         return Err(Error::new(place, why));
     }
     let mut borrowed = Borrowed(None);
@@ -213,7 +230,45 @@ fn returned(item: &ItemFn) -> Result<Type> {
                 for `&str` or an `Arc`";
             Err(Error::new(place, why))
         }
-        None => Ok((**returned).clone()),
+        None => Ok(returned.clone()),
+    }
+}
+
+/// The output of the boxed future that `async_trait` makes of a function's return type.
+fn boxed_output(item: &ItemFn, returned: &Type) -> Option<Type> {
+    let is_async_trait =
+        item.sig.generics.lifetimes().any(|one| one.lifetime.ident == "async_trait");
+    if !is_async_trait || last_name(returned)? != "Pin" {
+        return None;
+    }
+    let mut output = FutureOutput(None, None);
+    output.visit_type(returned);
+    output.0
+}
+
+fn find_future(returned: &Type) -> Option<Span> {
+    let mut output = FutureOutput(None, None);
+    output.visit_type(returned);
+    output.1
+}
+
+/// Finds `dyn Future<Output = T>`: its `T`, and where it stands.
+struct FutureOutput(Option<Type>, Option<Span>);
+
+impl<'ast> Visit<'ast> for FutureOutput {
+    fn visit_trait_bound(&mut self, bound: &'ast syn::TraitBound) {
+        let Some(last) = bound.path.segments.last().filter(|last| last.ident == "Future") else {
+            return;
+        };
+        let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return };
+        for argument in &arguments.args {
+            if let syn::GenericArgument::AssocType(output) = argument
+                && output.ident == "Output"
+            {
+                self.0 = Some(output.ty.clone());
+                self.1 = Some(last.span());
+            }
+        }
     }
 }
 
@@ -240,7 +295,7 @@ fn find_impl(ty: &Type) -> Option<Span> {
     find.0
 }
 
-/// Finds a reference that is not `'static`.
+/// Finds a reference or a lifetime that is not `'static`.
 struct Borrowed(Option<Span>);
 
 impl<'ast> Visit<'ast> for Borrowed {
@@ -254,40 +309,88 @@ impl<'ast> Visit<'ast> for Borrowed {
             }
         }
     }
-}
-
-/// The names that occur in types.
-#[derive(Default)]
-struct Mentioned(Vec<String>);
-
-impl Mentioned {
-    fn has(&self, name: &Ident) -> bool {
-        self.0.contains(&name.to_string())
-    }
-
-    fn has_lifetime(&self, lifetime: &Lifetime) -> bool {
-        self.0.contains(&lifetime.to_string())
-    }
-}
-
-impl<'ast> Visit<'ast> for Mentioned {
-    fn visit_ident(&mut self, name: &'ast Ident) {
-        self.0.push(name.to_string());
-    }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        self.0.push(lifetime.to_string());
+        if lifetime.ident != "static" {
+            self.0.get_or_insert(lifetime.span());
+        }
+    }
+}
+
+fn generics_names(generics: &Generics) -> impl Iterator<Item = &Ident> {
+    generics.params.iter().filter_map(|param| match param {
+        GenericParam::Lifetime(_) => None,
+        GenericParam::Type(param) => Some(&param.ident),
+        GenericParam::Const(param) => Some(&param.ident),
+    })
+}
+
+fn check_skipped(
+    options: &Options,
+    item: &ItemFn,
+    has_receiver: bool,
+    arguments: &[Argument],
+) -> Result<()> {
+    for skipped in &options.skip {
+        let is_argument = arguments.iter().any(|argument| argument.name == *skipped);
+        let is_receiver = skipped == "self" && has_receiver;
+        let is_parameter = generics_names(&item.sig.generics).any(|name| name == skipped);
+        if !is_argument && !is_receiver && !is_parameter {
+            let why = format!("there is no argument or type parameter `{skipped}` to skip");
+            return Err(Error::new(skipped.span(), why));
+        }
+        if let Some(part) = options.key.iter().flatten().find(|part| mentions(part, skipped)) {
+            let why = format!("`{skipped}` is skipped, and part of the key");
+            return Err(Error::new(part.span(), why));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what cannot outlive the call, where the function may run after it.
+pub(crate) fn refuse_borrowed(function: &Function) -> Result<()> {
+    let why = "`background` runs the function after the call has returned, so it owns its \
+        arguments: take a `String` for `&str`, a clone of the pool for `&PgPool`";
+    for argument in &function.arguments {
+        let mut borrowed = Borrowed(None);
+        borrowed.visit_type(&argument.ty);
+        if let Some(place) = borrowed.0 {
+            return Err(Error::new(place, why));
+        }
+    }
+    match &function.receiver {
+        Some(receiver) if matches!(receiver.kind, ReceiverKind::Reference(..)) => {
+            let why = "`background` runs the function after the call has returned, when `self` \
+                may be gone: take `self: Arc<Self>`, or cache a function that is given a clone of \
+                what it needs";
+            Err(Error::new(receiver.span(), why))
+        }
+        _ => Ok(()),
     }
 }
 
 /// Does an expression say `self`?
 pub(crate) fn mentions_self(expression: &Expr) -> bool {
-    fn any(tokens: Tokens) -> bool {
-        tokens.into_iter().any(|token| match token {
-            proc_macro2::TokenTree::Ident(name) => name == "self",
-            proc_macro2::TokenTree::Group(group) => any(group.stream()),
-            _ => false,
+    mentions(expression, &Ident::new("self", Span::call_site()))
+}
+
+/// Does an expression name a variable? Also in the text of a `format!`.
+fn mentions(expression: &Expr, variable: &Ident) -> bool {
+    fn any(tokens: Tokens, variable: &Ident, in_text: &str) -> bool {
+        // The dots before a token: one makes it a field or a method.
+        let mut dots = 0;
+        tokens.into_iter().any(|token| {
+            let before = std::mem::take(&mut dots);
+            match token {
+                TokenTree::Ident(name) => name == *variable && before != 1,
+                TokenTree::Group(group) => any(group.stream(), variable, in_text),
+                TokenTree::Literal(text) => text.to_string().contains(in_text),
+                TokenTree::Punct(punct) => {
+                    dots = if punct.as_char() == '.' { before + 1 } else { 0 };
+                    false
+                }
+            }
         })
     }
-    any(expression.to_token_stream())
+    any(expression.to_token_stream(), variable, &format!("{{{variable}"))
 }

@@ -3,16 +3,23 @@
 //! - `options`: what is between the attribute's parentheses;
 //! - `function`: what is known of the function below it;
 //! - `cached`: the code for one value per call, free and in `impl` blocks;
-//! - `multi`: the code for functions of many keys.
+//! - `multi`: the code for functions of many keys;
+//! - `surroundings`: what a function is in, for errors;
+//! - `part`: the code that writes a value into a key;
+//! - `derive`: the derive macro for types that can.
 
 mod cached;
+mod derive;
 mod function;
+mod generics;
 mod multi;
 mod options;
+mod part;
+mod surroundings;
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
-use syn::{ItemFn, parse_macro_input};
+use syn::{DeriveInput, ItemFn, parse_macro_input};
 
 use options::Options;
 
@@ -26,6 +33,13 @@ pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn cached_multi(options: TokenStream, item: TokenStream) -> TokenStream {
     expand(options, item, multi::expand)
+}
+
+#[expect(missing_docs, reason = "the crate dogpile documents it")]
+#[proc_macro_derive(KeyPart, attributes(key_part))]
+pub fn key_part(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    derive::expand(input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 fn expand(

@@ -2,12 +2,12 @@
 //! order, or a map.
 
 use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, Ident, ItemFn, Lifetime, PathArguments, Result, Type, TypePath};
 
-use crate::cached::{Code, hygienic};
+use crate::cached::{Code, at, hygienic, own, own_ident};
 use crate::function::{Argument, Function, last_name};
 use crate::options::Options;
 
@@ -152,10 +152,13 @@ impl Code {
             (false, None) => Tokens::new(),
             (false, Some(own)) => quote!(.should_cache(#own)),
             (true, None) => {
-                quote!(.should_cache(#dogpile::__macro::is_some::<::core::option::Option<#value>>))
+                quote!(.should_cache(|made: &::core::option::Option<#value>| made.is_some()))
             }
             (true, Some(own)) => quote! {
-                .should_cache(|made: &::core::option::Option<#value>| made.as_ref().is_some_and(#own))
+                .should_cache({
+                    let own = #own;
+                    move |made: &::core::option::Option<#value>| made.as_ref().is_some_and(&own)
+                })
             },
         }
     }
@@ -168,7 +171,7 @@ impl Code {
             name if *name == many.keys => quote!(&#asked),
             name => quote!(#name),
         });
-        let call = quote!(#name::original(#(#passed),*) #waiting);
+        let call = quote!(#name::_original(#(#passed),*) #waiting);
         if self.function.can_fail {
             call
         } else {
@@ -185,44 +188,59 @@ impl Code {
         }
     }
 
-    /// A call of the region's for many keys.
-    fn multi_engine(&self, method: &Tokens, values: &Tokens) -> Tokens {
+    /// The region, for calls of many keys.
+    fn multi_region(&self) -> Tokens {
         let (dogpile, region) = (&self.options.dogpile, &self.options.region);
         if self.function.is_async() {
-            quote!(#dogpile::Region::#method(&#region, #values).await)
+            quote!(#dogpile::__macro::region(&#region))
         } else {
-            quote!(#dogpile::Region::blocking(&#region).#method(#values))
+            quote!(#dogpile::Region::blocking(&#region))
         }
+    }
+
+    /// The type of a value, and the type that is stored for it.
+    fn multi_types(&self, many: &Many) -> (Tokens, Tokens) {
+        let (span, container) = (self.function.returned.span(), &many.container);
+        let dogpile = at(span, self.dogpile());
+        let value = quote_spanned!(span=> <#container as #dogpile::__macro::Several>::Value);
+        let stored = if many.is_map {
+            quote_spanned!(span=> ::core::option::Option<#value>)
+        } else {
+            value.clone()
+        };
+        (value, stored)
     }
 
     fn multi(&self, many: &Many) -> Tokens {
         let function = &self.function;
-        let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
-        let (body, conditions, lints) =
-            (&function.item.block, function.conditions(), function.lints());
-        let original = self.original(&format_ident!("original"));
+        let (name, shown, attrs) = (function.name(), &function.item.vis, function.attributes());
+        let vis = own(shown.to_token_stream());
+        let conditions = function.conditions();
+        let body = self.body(&own_ident(&format_ident!("_original", span = name.span())));
+        let call_body = self.call_body(&quote!(Self::_original));
+        let passing = own(self.signature(&format_ident!("original")).to_token_stream());
         let (decorated, companions) = (self.multi_decorated(many), self.multi_companions(many));
-        let about = format!("The cache of [`{name}()`](fn@{name}).");
+        let (about, own_name) = (format!("The cache of [`{name}()`](fn@{name})."), own_ident(name));
         quote! {
             #(#attrs)*
-            #vis #decorated
+            #shown #decorated
 
             #(#conditions)*
             #[doc = #about]
-            #[allow(non_camel_case_types, missing_debug_implementations, unreachable_pub)]
-            #vis struct #name {}
+            #vis struct #own_name {}
 
             #(#conditions)*
-            impl #name {
-                /// The function itself, past the cache.
-                #(#lints)*
-                #[allow(dead_code)]
-                #vis #original #body
+            impl #own_name {
+                #body
             }
 
             #(#conditions)*
-            #[allow(dead_code, clippy::all, clippy::pedantic)]
-            impl #name {
+            impl #own_name {
+                /// Runs the function itself, past the cache.
+                #vis #passing {
+                    #call_body
+                }
+
                 #companions
             }
         }
@@ -241,9 +259,10 @@ impl Code {
         let Many { keys, container, .. } = many;
         let [names, asked, made] = ["names", "asked", "made"].map(hygienic);
         let waiting = self.waiting();
-        let value = quote!(<#container as #dogpile::__macro::Several>::Value);
-        let (entries, veto) =
-            (self.entries(&quote!(#names.iter().cloned())), self.multi_veto(many, &value));
+        let (value, stored) = self.multi_types(many);
+        let veto = self.multi_veto(many, &value);
+        let entries = self.entries(&quote!(#names.iter().cloned()));
+        let entries = self.held(&stored, &quote!(#entries #veto), &Tokens::new());
         let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
         let others = function.names().into_iter().filter(|other| *other != keys);
         let in_order = quote! {
@@ -255,7 +274,7 @@ impl Code {
         quote! {
             #signature {
                 let #names = #owner::make_keys(&#keys);
-                let #made = #entries #veto .#method(|#asked| {
+                let #made = #entries .#method(|#asked: ::std::vec::Vec<::std::string::String>| {
                     let #asked = #dogpile::__macro::asked(&#keys[..], &#names, &#asked);
                     #(let #others = ::core::clone::Clone::clone(&#others);)*
                     #creation
@@ -276,16 +295,18 @@ impl Code {
 
     fn multi_companions(&self, many: &Many) -> Tokens {
         let (function, dogpile) = (&self.function, &self.options.dogpile);
-        let vis = &function.item.vis;
+        let vis = own(function.item.vis.to_token_stream());
         let (asyncness, waiting) = (self.asyncness(), self.waiting());
-        let Many { keys, keys_type, key, container, is_map, .. } = many;
+        let Many { keys, keys_type, key, container, .. } = many;
         let [names, made, given, one] = ["names", "made", "values", "one"].map(hygienic);
-        let value = quote!(<#container as #dogpile::__macro::Several>::Value);
-        let stored = if *is_map { quote!(::core::option::Option<#value>) } else { value.clone() };
+        let (value, stored) = self.multi_types(many);
         let entries = self.entries(&quote!(#names.iter().cloned()));
+        let entries = self.held(&stored, &entries, &Tokens::new());
         let pairs = quote!(#given.iter().map(|(#one, #made)| (#one, #made)));
-        let set = self.multi_engine(&quote!(set_multi::<#stored, _, _>), &pairs);
-        let delete = self.multi_engine(&quote!(delete_multi), &quote!(Self::make_keys(&#keys)));
+        let region = self.multi_region();
+        let held = self.held(&stored, &region, &Tokens::new());
+        let set = quote!(#held.set_multi::<#stored, _, _>(#pairs) #waiting);
+        let delete = quote!(#region.delete_multi(Self::make_keys(&#keys)) #waiting);
         let refresh = format_ident!("refresh");
         let refresh = self.multi_creating(many, &refresh, &quote!(Self), &quote!(try_refresh));
         let make_key = self.multi_key(many, &one);
@@ -293,7 +314,7 @@ impl Code {
             /// Creates the values, whatever is stored, and stores them.
             #vis #refresh
 
-            /// The stored values that are fresh, in the order of the keys.
+            /// Returns the stored values that are fresh, in the order of the keys.
             #vis #asyncness fn get(#keys: #keys_type)
                 -> #dogpile::Result<::std::vec::Vec<::core::option::Option<#value>>>
             {
@@ -323,7 +344,7 @@ impl Code {
                 #delete
             }
 
-            /// The key in the region of one key of the function.
+            /// Returns the key in the region of one key of the function.
             #vis fn key<'keys>(#one: &#key) -> ::std::string::String {
                 Self::make_key(#one)
             }
@@ -340,12 +361,14 @@ impl Code {
 
     fn multi_key(&self, many: &Many, one: &Ident) -> Tokens {
         let (dogpile, region) = (&self.options.dogpile, &self.options.region);
-        let (name, text) = (self.free_name(), many.keys.unraw().to_string());
-        let part = self.part(quote!(#one), many.keys.span());
+        let of = own_ident(self.function.name());
+        let (name, text) = (self.free_name(&quote!(of::<#of>)), many.keys.unraw().to_string());
+        let part = self.part(Some(&many.key), &quote!(#one), many.keys.span());
         let (namespace, generator) = self.namespace_and_generator();
         quote! {
-            #[allow(unused_imports)]
-            use #dogpile::__macro::{HasDisplay as _, HasKeyPart as _, HasNothing as _};
+            use #dogpile::__macro::{
+                HasDisplay as _, HasElements as _, HasKeyPart as _, HasNothing as _,
+            };
             let function = #dogpile::__macro::key(
                 &#region,
                 &#dogpile::key::FunctionKey::new(#name, #namespace, &[(#text, &#part)]),

@@ -31,11 +31,13 @@ pub(crate) struct Options {
     pub(crate) fallible: bool,
     pub(crate) associated: bool,
     pub(crate) local: bool,
+    /// Nothing is to stand beside the function.
+    pub(crate) is_alone: bool,
 }
 
 const KNOWN: &str = "`region`, `expiration`, `stale_limit`, `wait_limit`, `on_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
-    `background`, `fallible`, `associated`, `local`, `crate`";
+    `background`, `fallible`, `associated`, `companions`, `local`, `crate`";
 
 /// What users of other caches may write.
 const MEANT: [(&str, &str); 12] = [
@@ -90,6 +92,7 @@ struct Rest {
     on_timeout: Option<Expr>,
     should_cache: Option<Expr>,
     cache_none: Option<LitBool>,
+    companions: Option<LitBool>,
     key: Option<Vec<Expr>>,
     key_generator: Option<Expr>,
     to_str: Option<Expr>,
@@ -112,6 +115,7 @@ impl Parsed {
             "on_timeout" => rest.on_timeout = Some(value()?),
             "should_cache" => rest.should_cache = Some(value()?),
             "cache_none" => rest.cache_none = Some(meta.value()?.parse()?),
+            "companions" => rest.companions = Some(meta.value()?.parse()?),
             "key" => rest.key = Some(parts(value()?)),
             "key_generator" => rest.key_generator = Some(value()?),
             "to_str" => rest.to_str = Some(value()?),
@@ -135,11 +139,7 @@ impl Parsed {
                 `static USERS: Region = Region::new(\"users\");`";
             syn::Error::new(Span::call_site(), why)
         })?;
-        if let (Some(key), true) = (&rest.key, !rest.skip.iter().all(|name| name == "self")) {
-            let why = "give `key` or `skip`: what `key` does not name is not in the key";
-            let place = key.first().map_or_else(Span::call_site, syn::spanned::Spanned::span);
-            return Err(syn::Error::new(place, why));
-        }
+        refuse_bars(rest.name.as_ref())?;
         let flag = |name: &str| rest.flags.iter().any(|flag| flag == name);
         Ok(Options {
             region,
@@ -147,6 +147,7 @@ impl Parsed {
             fallible: flag("fallible"),
             associated: flag("associated"),
             local: flag("local"),
+            is_alone: rest.companions.is_some_and(|companions| !companions.value),
             name: rest.name,
             namespace: rest.namespace,
             expiration: duration(rest.expiration, &dogpile)?,
@@ -192,29 +193,67 @@ fn names(meta: &ParseNestedMeta<'_>) -> syn::Result<Vec<Ident>> {
     Ok(names.into_iter().collect())
 }
 
-/// A literal such as `"5m"` or `300`, in seconds, as a `Duration`; any other
+/// Keys of other functions begin with a name and a bar.
+fn refuse_bars(name: Option<&Expr>) -> syn::Result<()> {
+    match name {
+        Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) if text.value().contains('|') => {
+            let why = "a name has no `|`: that is what comes after it in the key";
+            Err(syn::Error::new(text.span(), why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A literal such as `"5m"`, `5m` or `300`, in seconds, as a `Duration`; any other
 /// expression as it is, evaluated at each call.
 fn duration(value: Option<Expr>, dogpile: &Tokens) -> syn::Result<Option<Tokens>> {
     let Some(value) = value else { return Ok(None) };
-    let Expr::Lit(ExprLit { lit, .. }) = &value else { return Ok(Some(quote!(#value))) };
-    let wrong = || {
-        let why = "this is no duration: write `\"5m\"`, `\"1h 30m\"`, `300` (seconds), or an \
-            expression of type `Duration` or `Expiration`";
-        syn::Error::new(lit.span(), why)
-    };
+    let Some(lit) = literal(&value) else { return Ok(Some(quote!(#value))) };
     let duration = match lit {
-        Lit::Str(text) => humantime::parse_duration(&text.value()).map_err(|_| wrong())?,
-        Lit::Int(seconds) => {
-            std::time::Duration::from_secs(seconds.base10_parse().map_err(|_| wrong())?)
+        Lit::Str(text) => parse_duration(&text.value()),
+        Lit::Int(number) if is_integer_type(number.suffix()) => {
+            number.base10_digits().parse().ok().map(std::time::Duration::from_secs)
         }
-        _ => return Err(wrong()),
+        Lit::Int(number) => {
+            parse_duration(&format!("{}{}", number.base10_digits(), number.suffix()))
+        }
+        _ => None,
+    };
+    let Some(duration) = duration else {
+        let why = "this is not a duration: write `5m`, `\"1h 30m\"`, `300` (seconds), or an \
+            expression of type `Duration` or `Expiration`; units are `ms`, `s`, `m`, `h`, `d`, `w`";
+        return Err(syn::Error::new(lit.span(), why));
     };
     let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
     Ok(Some(quote!(#dogpile::__macro::Duration::new(#seconds, #nanoseconds))))
 }
 
+/// The literal that an expression is, also in parentheses.
+fn literal(value: &Expr) -> Option<&Lit> {
+    match value {
+        Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+        Expr::Paren(inner) => literal(&inner.expr),
+        Expr::Group(inner) => literal(&inner.expr),
+        _ => None,
+    }
+}
+
+/// Is it what may stand behind a number of seconds?
+fn is_integer_type(suffix: &str) -> bool {
+    const TYPES: [&str; 13] = [
+        "", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize",
+    ];
+    TYPES.contains(&suffix)
+}
+
+/// A duration as humantime reads it, but for its `M`: that is a month, and a slip of the
+/// finger otherwise.
+fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    if text.contains('M') { None } else { humantime::parse_duration(text).ok() }
+}
+
 /// The crate dogpile by the name that it has in the user's `Cargo.toml`.
-fn find_dogpile() -> Tokens {
+pub(crate) fn find_dogpile() -> Tokens {
     // Its own tests and examples are crates of their own, and use it by its name.
     let name = match crate_name("dogpile") {
         Ok(FoundCrate::Name(name)) => name,

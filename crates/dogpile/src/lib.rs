@@ -63,7 +63,7 @@
 //!
 //! # Features
 //!
-//! `macros` (default): the attributes. `memory` (default): the bounded backends in memory. `tokio` (default): the
+//! `macros` (default): the attributes. `rc` (default): `Arc` and `Rc` in plain regions. `memory` (default): the bounded backends in memory. `tokio` (default): the
 //! default background runner, blocking calls inside a runtime. `file`: the
 //! backend that keeps values in a file shared by processes. `redis`: the one
 //! that keeps them on Redis or Valkey servers. `memcached`: on memcached
@@ -73,7 +73,7 @@
 
 #[cfg(feature = "macros")]
 #[doc(hidden)]
-#[path = "decorated.rs"]
+#[path = "decorated/mod.rs"]
 pub mod __macro;
 pub mod backend;
 pub mod blocking;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::error::{BackendError, Error, shown};
+use crate::error::{BackendError, shown};
 
 macro_rules! event {
     ($level:ident, $($rest:tt)+) => {
@@ -44,10 +44,9 @@ pub(crate) fn generated(region: &str, keys: &[&str], took: Duration) {
     );
 }
 
-/// A background creation came to nothing: by a `fault` of the cache, or by
-/// its creator's own error, which may be of any type and cannot be shown.
-pub(crate) fn failed_behind(region: &str, keys: &[&str], fault: Option<&Error>) {
-    let why = fault.map_or_else(|| "its creator failed".to_owned(), ToString::to_string);
+/// A background creation came to nothing: by an error of the cache, or by its creator's own,
+/// which nobody else is told of.
+pub(crate) fn failed_behind(region: &str, keys: &[&str], why: &str) {
     event!(WARN, region, why, "creation in the background failed for {}", KeyList(keys));
 }
 

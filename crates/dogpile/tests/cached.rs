@@ -318,7 +318,8 @@ async fn generic_functions_have_a_key_for_each_type() {
     assert_eq!(parsed::get::<u32>("7").await.unwrap(), Some(7));
     assert_ne!(parsed::key::<u32>("7"), parsed::key::<String>("7"));
     assert_eq!(through::<_, 3>(&|n| n + 1, 4).await, [5, 3]);
-    assert_eq!(through::get(4).await.unwrap(), Some([5, 3]));
+    assert_eq!(through::get::<3>(4).await.unwrap(), Some([5, 3]));
+    assert_eq!(through::get::<4>(4).await.unwrap(), None);
 }
 
 struct Repository {
@@ -492,15 +493,15 @@ async fn invalidating_and_refreshing_during_a_creation() {
     assert_eq!(gated::get(1).await.unwrap(), Some(1), "the creation began before");
 }
 
+static OWN: Region = Region::new("own");
+
+#[cached(region = OWN)]
+fn shouted(word: &str) -> String {
+    word.to_uppercase()
+}
+
 #[test]
 fn a_region_may_have_its_own_way_to_make_keys() {
-    static OWN: Region = Region::new("own");
-
-    #[cached(region = OWN)]
-    fn shouted(word: &str) -> String {
-        word.to_uppercase()
-    }
-
     assert_eq!(shouted::key("a b"), r"cached:shouted|a\sb");
     let config = Config::new(Memory::new(10)).key_generator(dogpile::key::python);
     OWN.configure(config).unwrap();

@@ -24,6 +24,7 @@ use dogpile::value::Entry;
 use dogpile::{Config, Region};
 use dogpile_testkit::ManualClock;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
+use shuttle::rand::Rng;
 
 /// What a server holds.
 #[derive(Default)]
@@ -286,6 +287,14 @@ impl Backend for Plain {
     }
 }
 
+/// Lets others go on for a while: a creation takes more steps than a change, which would
+/// mostly be over before one has begun.
+async fn sometime() {
+    for _ in 0..shuttle::rand::thread_rng().gen_range(0..30) {
+        yield_now().await;
+    }
+}
+
 /// Two processes over one server, and the database that they read.
 struct World {
     server: Server,
@@ -356,12 +365,14 @@ impl World {
     }
 
     async fn delete(self: Arc<Self>, process: usize) {
+        sometime().await;
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         self.processes[process].delete("k").await.unwrap();
         self.told.fetch_max(version, Ordering::SeqCst);
     }
 
     async fn refresh(self: Arc<Self>, process: usize) {
+        sometime().await;
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         let entry = self.processes[process].entry("k");
         entry.refresh(|| self.creator()).await;
@@ -456,7 +467,7 @@ fn a_lost_lease_brings_nothing_old_back() {
         check(is_exact, false, |world| {
             let server = world.server.clone();
             let lose = async move {
-                yield_now().await;
+                sometime().await;
                 server.lose_lock("k");
             };
             vec![

@@ -40,7 +40,8 @@ struct Weigher(Option<Arc<Weigh>>);
 
 impl Weighter<Box<str>, Slot> for Weigher {
     fn weight(&self, key: &Box<str>, slot: &Slot) -> u64 {
-        self.0.as_ref().map_or(1, |weigh| weigh(key, &slot.object))
+        // What weighs nothing would never be evicted, and the cache would grow without end.
+        self.0.as_ref().map_or(1, |weigh| weigh(key, &slot.object).max(1))
     }
 }
 
@@ -56,7 +57,8 @@ impl Memory {
 
     /// A backend for objects of `max_weight` in total, weighed by `weigh`
     /// when they are stored, in any unit. One that weighs more than its share
-    /// of the bound is not kept at all.
+    /// of the bound is not kept at all. One that is said to weigh nothing counts as 1, so
+    /// that there are about `max_weight` objects at most.
     ///
     /// ```
     /// use dogpile::backend::Memory;

@@ -3,7 +3,12 @@
 //! A region that keeps bytes has one codec. JSON is the default, since that
 //! is what a Python neighbour can read. Decoding goes straight into the type
 //! asked for, never through a tree of generic values.
+//!
+//! Before a value is stored it is read back: one that the codec would give back as another
+//! one, such as `Some(f64::NAN)` in JSON, is an error and is not stored. So storing a value
+//! costs an encoding and a decoding, and reading it a decoding.
 
+pub(crate) mod check;
 #[cfg(feature = "pickle")]
 mod pickle;
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::table::{Joining, Parting, Table};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
-use crate::codec::{CodecError, RegionCodec};
+use crate::codec::{CodecError, RegionCodec, check};
 use crate::proxy::{Algorithm, decompress};
 use crate::value::{Entry, Payload};
 
@@ -114,7 +114,7 @@ impl Format {
         mut write: impl FnMut(u32, Bytes) -> Result<(), BackendError>,
     ) -> Result<Packed, BackendError> {
         if self.bare {
-            let data = self.codec.encode(table).map_err(BackendError::refused)?;
+            let data = check::encode::<D, D>(&self.codec, table).map_err(BackendError::refused)?;
             self.check_size(data.len() as u64)?;
             let written = data.len() as u64;
             return Ok(Packed { data, upload: None, parts: 0, written });

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{CodecError, RegionCodec};
+use crate::codec::{CodecError, RegionCodec, check};
 
 /// The data of a collection: a `HashMap` with any hasher, a `BTreeMap`, or a
 /// `Vec`, of types that have serde's traits.
@@ -55,13 +55,17 @@ const BATCH: usize = 64 << 10;
 const FIRST: usize = 64;
 
 impl Parting<'_> {
-    fn each<I: Serialize>(&mut self, items: impl Iterator<Item = I>) -> Result<(), CodecError> {
+    /// Emits items in batches; `O` is what they are read as.
+    fn each<I: Serialize, O: Serialize + DeserializeOwned>(
+        &mut self,
+        items: impl Iterator<Item = I>,
+    ) -> Result<(), CodecError> {
         let mut items = items.peekable();
         let mut count = FIRST;
         let mut batch = Vec::new();
         while items.peek().is_some() {
             batch.extend(items.by_ref().take(count));
-            let encoded = self.codec.encode(&batch)?;
+            let encoded = check::encode::<Vec<I>, Vec<O>>(self.codec, &batch)?;
             let each = (encoded.len() / batch.len()).max(1);
             count = (BATCH / each).clamp(1, 64 * count);
             batch.clear();
@@ -83,7 +87,7 @@ macro_rules! mapping {
             }
 
             fn take_apart(&self, parting: &mut Parting<'_>) -> Result<(), CodecError> {
-                parting.each(self.iter())
+                parting.each::<_, ($key, $value)>(self.iter())
             }
 
             fn add(&mut self, codec: &Joining<'_>, batch: &[u8]) -> Result<(), CodecError> {
@@ -122,7 +126,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Table for Vec<T> {
     }
 
     fn take_apart(&self, parting: &mut Parting<'_>) -> Result<(), CodecError> {
-        parting.each(self.iter())
+        parting.each::<_, T>(self.iter())
     }
 
     fn add(&mut self, codec: &Joining<'_>, batch: &[u8]) -> Result<(), CodecError> {

@@ -25,6 +25,7 @@
 //! | `invalidation` | `shared` (the default over backends that processes share) or `local` |
 //! | `invalidation_delay` | a duration after which shared invalidations reach every process |
 //! | `codec` | `json`, `msgpack`, `pickle` |
+//! | `version` | a text that is part of the stored keys; see [`Config::version`] |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_limit` | a duration |
 //! | `wait_limit` | a duration |
@@ -123,6 +124,9 @@ impl Settings {
         }
         if let Some(codec) = region.take::<arguments::CodecName>("codec")? {
             config.codec = crate::region::KindCodec(codec.0);
+        }
+        if let Some(version) = region.take::<String>("version")? {
+            config = config.version(version);
         }
         if region.take("replace_existing_backend")? == Some(true) {
             config = config.replace_existing();

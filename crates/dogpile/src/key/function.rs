@@ -30,11 +30,11 @@ impl<'k> FunctionKey<'k> {
 
     /// The key, with the arguments in this order, written in this style.
     fn write<'a>(&self, style: Style, arguments: impl Iterator<Item = &'a dyn KeyPart>) -> KeyText {
-        let mut key = KeyText { buffer: KeyBuffer::new(), style };
+        let mut key = KeyText::empty(style);
         key.raw(self.name);
         key.raw("|");
         if let Some(namespace) = self.namespace {
-            key.raw(namespace);
+            key.namespace(namespace);
             key.raw("|");
         }
         for (index, argument) in arguments.enumerate() {
@@ -67,10 +67,10 @@ pub type KeyGenerator = fn(&FunctionKey<'_>) -> String;
 /// The default: `module:function|arg1 arg2`, or
 /// `module:function|namespace|arg1 arg2`.
 ///
-/// A space within an argument is written `\s`, a backslash twice, so that the
+/// A space within an argument is written `\s`, a bar `\p`, a backslash twice, so that the
 /// arguments `("a b", "c")` and `("a", "b c")` have different keys. Numbers and
-/// ordinary text look as in Python's keys. `None` is `\N`, sequences and tuples
-/// are `\[a\,b\,\]`.
+/// ordinary text look as in Python's keys. `None` is `\N`; sequences, tuples, sets and maps
+/// are `\[a\,b\,\]`. In a namespace a bar and a backslash are written in the same way.
 pub fn escaped(function: &FunctionKey<'_>) -> String {
     function.escaped().as_str().to_owned()
 }
@@ -117,7 +117,7 @@ impl KeyText {
     /// A key that is whole already.
     #[cfg(feature = "macros")]
     pub(crate) fn whole(key: &str) -> Self {
-        let mut whole = Self { buffer: KeyBuffer::new(), style: Style::Escaped };
+        let mut whole = Self::empty(Style::Escaped);
         whole.raw(key);
         whole
     }
@@ -131,30 +131,83 @@ impl KeyText {
         self.style == Style::Python
     }
 
+    fn empty(style: Style) -> Self {
+        Self { buffer: KeyBuffer::new(), style }
+    }
+
     /// Writes several values as one.
     pub fn sequence(&mut self, items: &[&dyn KeyPart]) {
-        // A mark after each, not between them: or a sequence of one empty text
-        // would look like one of nothing.
-        let [open, after, close] =
-            if self.is_python() { ["[", "", "]"] } else { ["\\[", "\\,", "\\]"] };
-        self.raw(open);
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 && self.is_python() {
-                self.raw(", ");
+        self.list(|list| {
+            for item in items {
+                list.item(|key| item.write_key(key));
             }
-            item.write_key(self);
-            self.raw(after);
-        }
+        });
+    }
+
+    /// Writes several values as one, in the order in which `write` names them.
+    pub(crate) fn list(&mut self, write: impl FnOnce(&mut KeyList<'_>)) {
+        let open = if self.is_python() { "[" } else { "\\[" };
+        self.raw(open);
+        write(&mut KeyList { key: self, is_first: true });
+        let close = if self.is_python() { "]" } else { "\\]" };
         self.raw(close);
     }
 
-    pub(super) fn none(&mut self) {
+    /// Writes several values as one whose order says nothing, such as those of a hash set.
+    pub(crate) fn unordered<T>(
+        &mut self,
+        items: impl Iterator<Item = T>,
+        write: impl Fn(T, &mut Self),
+    ) {
+        let style = self.style;
+        let text = |item| {
+            let mut key = Self::empty(style);
+            write(item, &mut key);
+            key.as_str().to_owned()
+        };
+        let mut texts: Vec<String> = items.map(text).collect();
+        texts.sort_unstable();
+        self.list(|list| texts.iter().for_each(|text| list.item(|key| key.raw(text))));
+    }
+
+    fn namespace(&mut self, namespace: &str) {
+        self.escaping(namespace, &['\\', '|']);
+    }
+
+    /// Writes the sign for an option that is `None`.
+    pub(crate) fn none(&mut self) {
         self.raw(if self.is_python() { "None" } else { "\\N" });
     }
 
-    pub(super) fn some(&mut self) {
+    /// Writes the sign for an option in an option that is not `None`.
+    pub(crate) fn some(&mut self) {
         if !self.is_python() {
             self.raw("\\S");
+        }
+    }
+
+    /// Writes bytes that are not text.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let _ = write!(self.buffer, "\\x{byte:02x}");
+        }
+    }
+
+    /// Writes `text`, with the characters in `escaped` in another way.
+    fn escaping(&mut self, text: &str, escaped: &[char]) {
+        if self.is_python() || !text.contains(escaped) {
+            return self.raw(text);
+        }
+        for piece in text.split_inclusive(escaped) {
+            let last = piece.chars().next_back().filter(|last| escaped.contains(last));
+            let plain = piece.len() - last.map_or(0, char::len_utf8);
+            self.raw(&piece[..plain]);
+            match last {
+                Some(' ') => self.raw("\\s"),
+                Some('|') => self.raw("\\p"),
+                Some('\\') => self.raw("\\\\"),
+                _ => {}
+            }
         }
     }
 
@@ -183,19 +236,30 @@ impl KeyText {
 
 impl Write for KeyText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.is_python() || !text.contains([' ', '\\']) {
-            return self.buffer.write_str(text);
-        }
-        for piece in text.split_inclusive([' ', '\\']) {
-            let plain = piece.trim_end_matches([' ', '\\']);
-            self.raw(plain);
-            match piece.as_bytes().last() {
-                Some(b' ') => self.raw("\\s"),
-                Some(b'\\') => self.raw("\\\\"),
-                _ => {}
-            }
-        }
+        self.escaping(text, &[' ', '\\', '|']);
         Ok(())
+    }
+}
+
+/// Several values that are being written as one.
+pub(crate) struct KeyList<'k> {
+    key: &'k mut KeyText,
+    is_first: bool,
+}
+
+impl KeyList<'_> {
+    /// Writes the next value.
+    pub(crate) fn item(&mut self, write: impl FnOnce(&mut KeyText)) {
+        if !self.is_first && self.key.is_python() {
+            self.key.raw(", ");
+        }
+        self.is_first = false;
+        write(self.key);
+        // A mark after each, not between them: or a sequence of one empty text
+        // would look like one of nothing.
+        if !self.key.is_python() {
+            self.key.raw("\\,");
+        }
     }
 }
 
@@ -253,11 +317,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_namespace_does_not_run_into_the_arguments() {
+        let key =
+            |namespace, text: &str| escaped(&FunctionKey::new("m:f", namespace, &[("a", &text)]));
+        assert_eq!(key(Some("a|b"), "c"), r"m:f|a\pb|c");
+        let keys = [
+            key(Some("a"), "b|c"),
+            key(Some("a|b"), "c"),
+            key(Some(r"a\pb"), "c"),
+            key(None, "a|b|c"),
+            key(None, "a|b\\|c"),
+        ];
+        let different: std::collections::HashSet<&String> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len(), "{keys:?}");
+    }
+
     proptest! {
         #[test]
         fn different_arguments_have_different_keys(
-            one in ("[a \\\\\\[,N]{0,4}", "[a \\\\\\[,N]{0,4}"),
-            other in ("[a \\\\\\[,N]{0,4}", "[a \\\\\\[,N]{0,4}"),
+            one in ("[a \\\\\\[,N|]{0,4}", "[a \\\\\\[,N|]{0,4}"),
+            other in ("[a \\\\\\[,N|]{0,4}", "[a \\\\\\[,N|]{0,4}"),
         ) {
             let key_of = |pair: &(String, String)| key(escaped, &[("a", &pair.0), ("b", &pair.1)]);
             prop_assert_eq!(key_of(&one) == key_of(&other), one == other);

@@ -1,15 +1,42 @@
 //! Keys: how a region turns the caller's key into the one that is stored, and
-//! what the keys of decorated functions are made of (contract 5).
+//! what the keys of decorated functions are made of.
 
 mod buffer;
 mod function;
 mod part;
+mod std_parts;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use buffer::KeyBuffer;
+/// Implements [`trait@KeyPart`] for a struct or an enum: what all its fields say.
+///
+/// ```
+/// use dogpile::key::KeyPart;
+///
+/// #[derive(KeyPart)]
+/// struct Page {
+///     number: u32,
+///     order: Order,
+///     #[key_part(skip)]
+///     trace_id: String,
+/// }
+///
+/// #[derive(KeyPart)]
+/// enum Order {
+///     Newest,
+///     Field { name: String, descending: bool },
+/// }
+/// ```
+///
+/// Fields are of types with [`trait@KeyPart`] or `Display`, or options, sequences and so on of
+/// such. `#[key_part(skip)]` leaves a field out: two values that differ in it share their
+/// entry. A struct of one unnamed field looks like the field; a variant without fields is
+/// written by its name. `#[key_part(crate = path)]` is for crates that re-export this one.
+#[cfg(feature = "macros")]
+pub use dogpile_macros::KeyPart;
 pub use function::{FunctionKey, KeyGenerator, KeyText, escaped, python, python_by_name};
 pub use part::{Displayed, KeyPart};
 
@@ -77,6 +104,17 @@ pub(crate) fn of_region(name: &str) -> Mangler {
     }
     prefix.push(':');
     self::prefix(prefix)
+}
+
+/// Puts a version before every key, then applies `next`. A colon or a backslash within the
+/// version has a backslash before it, so that it does not run into the key.
+pub(crate) fn version(version: &str, next: Option<Mangler>) -> Mangler {
+    let escaped = version.replace('\\', "\\\\").replace(':', "\\:");
+    let versioned = prefix(format!("v{escaped}:"));
+    match next {
+        Some(next) => versioned.then(next),
+        None => versioned,
+    }
 }
 
 /// Replaces every key by the SHA-1 of its UTF-8 bytes in lower-case hex, as

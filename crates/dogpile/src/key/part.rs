@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use super::function::KeyText;
 
-/// A value that can stand in the key of a decorated function (contract 5).
+/// A value that can stand in the key of a decorated function.
 ///
-/// It is implemented for numbers, text, `bool`, `char`, and for options,
-/// sequences, tuples and pointers of such. The attribute
-/// [`cached`](crate::cached) takes types with `Display` too. Two values that are
-/// not equal must not look the same: what `write_str` and `write_fmt` are given
-/// is escaped, so that it never runs into the next part.
+/// It is implemented for numbers, text, `bool`, `char`, paths, times, and for options,
+/// sequences, sets, maps, tuples and pointers of such. The derive macro of the same name
+/// implements it for structs and enums. The attribute [`cached`](crate::cached) takes types
+/// with `Display` too, also within options, sequences and so on.
+///
+/// Two values that are not equal must not look the same: what `write_str` and
+/// `write_fmt` are given is escaped, so that it never runs into the next part.
 ///
 /// ```
-/// use std::fmt::Write;
 /// use dogpile::key::{KeyPart, KeyText};
 ///
 /// struct Point { x: i32, y: i32 }
@@ -28,20 +29,20 @@ use super::function::KeyText;
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has no place in a cache key",
-    label = "not part of a key",
-    note = "implement `Display` for it or `dogpile::key::KeyPart`, leave it out with `skip(..)`, or say what stands for it with `key = (..)`"
+    message = "`{Self}` cannot be part of a cache key",
+    label = "cannot be part of a key",
+    note = "for a type of your own: derive `dogpile::key::KeyPart`, or implement `Display`",
+    note = "for a type of another crate: name what stands for it with `key = (..)`, as in `key = (user.id, date.to_string())`, convert it with `to_str = ..`, or wrap it in a type of your own",
+    note = "for what the value does not depend on, such as a connection: leave it out with `skip(..)`"
 )]
 pub trait KeyPart {
     /// Writes the value.
     fn write_key(&self, key: &mut KeyText);
 
-    /// Is it nothing, which needs a sign of its own? For options.
+    /// Returns whether a value may look like an option that is `None`, so that an option
+    /// around it needs a sign of its own.
     #[doc(hidden)]
-    fn is_option() -> bool
-    where
-        Self: Sized,
-    {
+    fn is_option(&self) -> bool {
         false
     }
 }
@@ -99,7 +100,7 @@ impl KeyPart for String {
 }
 
 impl<T: KeyPart> KeyPart for Option<T> {
-    fn is_option() -> bool {
+    fn is_option(&self) -> bool {
         true
     }
 
@@ -107,35 +108,12 @@ impl<T: KeyPart> KeyPart for Option<T> {
         match self {
             None => key.none(),
             Some(inner) => {
-                if T::is_option() {
+                if inner.is_option() {
                     key.some();
                 }
                 inner.write_key(key);
             }
         }
-    }
-}
-
-fn sequence<T: KeyPart>(items: &[T], key: &mut KeyText) {
-    let items: Vec<&dyn KeyPart> = items.iter().map(|item| item as &dyn KeyPart).collect();
-    key.sequence(&items);
-}
-
-impl<T: KeyPart> KeyPart for [T] {
-    fn write_key(&self, key: &mut KeyText) {
-        sequence(self, key);
-    }
-}
-
-impl<T: KeyPart> KeyPart for Vec<T> {
-    fn write_key(&self, key: &mut KeyText) {
-        sequence(self, key);
-    }
-}
-
-impl<T: KeyPart, const N: usize> KeyPart for [T; N] {
-    fn write_key(&self, key: &mut KeyText) {
-        sequence(self, key);
     }
 }
 
@@ -145,6 +123,10 @@ macro_rules! pointers {
             impl<T: KeyPart + ?Sized> KeyPart for $type {
                 fn write_key(&self, key: &mut KeyText) {
                     (**self).write_key(key);
+                }
+
+                fn is_option(&self) -> bool {
+                    (**self).is_option()
                 }
             }
         )*
@@ -156,6 +138,10 @@ pointers! { &T Box<T> Arc<T> Rc<T> }
 impl<T: KeyPart + ToOwned + ?Sized> KeyPart for Cow<'_, T> {
     fn write_key(&self, key: &mut KeyText) {
         (**self).write_key(key);
+    }
+
+    fn is_option(&self) -> bool {
+        (**self).is_option()
     }
 }
 

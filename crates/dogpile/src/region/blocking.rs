@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Future, ready};
 use std::time::Duration;
 
@@ -410,9 +411,10 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
         T: Cacheable<K>,
         C: ShouldCache<T>,
     {
+        let creator = || Ok::<_, Infallible>(creator());
         match self.0.entry().hit_now() {
             Some(hit) => S::one(Ok(hit)),
-            None => S::one(self.create(|| Ok::<_, Infallible>(creator()))),
+            None => S::one(self.create(creator, Infallible::to_string)),
         }
     }
 
@@ -424,17 +426,33 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,
+        E: fmt::Display + Send + 'static,
+    {
+        self.try_get_or_create_telling(creator, E::to_string)
+    }
+
+    /// The same for any error, with what is to be logged of it.
+    #[doc(hidden)]
+    pub fn try_get_or_create_telling<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
         E: Send + 'static,
     {
         match self.0.entry().hit_now() {
             Some(hit) => S::tried(Ok(hit)),
-            None => S::tried(self.create(creator)),
+            None => S::tried(self.create(creator, tell)),
         }
     }
 
     fn create<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
     ) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
@@ -444,7 +462,7 @@ impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
         let region = self.0.entry().region;
         let creator = std::sync::Arc::new(Starvable::new(creator));
         let for_call = creator.clone();
-        let call = self.0.create(move || async move { for_call.run() });
+        let call = self.0.create(move || async move { for_call.run() }, tell);
         match block_on(call) {
             Ok(result) => result,
             Err(Starved) => creator.rescue(region, S::STRICT),

@@ -39,6 +39,7 @@ pub struct Config<K = Serde> {
     pub(crate) mangler: ManglerChoice,
     /// Do stored keys begin with the region's name where processes share the backend?
     pub(crate) has_prefix: bool,
+    pub(crate) version: Option<String>,
     pub(crate) key_generator: KeyGenerator,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: InvalidationChoice,
@@ -125,6 +126,7 @@ impl<K: Kind> Config<K> {
             codec: KindCodec(RegionCodec::Json),
             mangler: ManglerChoice::Recommended,
             has_prefix: true,
+            version: None,
             key_generator: key::escaped,
             clock: Arc::new(SystemClock),
             invalidation: InvalidationChoice::Usual,
@@ -177,6 +179,27 @@ impl<K: Kind> Config<K> {
     /// no such prefix: a region that shares values or locks with Python needs this.
     pub fn shared_keys(mut self) -> Self {
         self.has_prefix = false;
+        self
+    }
+
+    /// Sets the version of what the region holds: it is part of the stored keys (`v2:KEY` for
+    /// `"2"`), before they are mangled, so that two versions have entries of their own.
+    ///
+    /// A value whose type has other fields than when it was stored is a miss, and is
+    /// overwritten. While two releases with different types run side by side they overwrite
+    /// each other's values at each turn; with another version they leave each other alone.
+    /// Invalidations of the region reach all versions.
+    ///
+    /// ```
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// let users = Region::new("users");
+    /// users.configure(Config::new(Memory::new(10)).version("2"))?;
+    /// assert_eq!(users.stored_key("user:42")?, "v2:user:42");
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 

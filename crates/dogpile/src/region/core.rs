@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::background::Runner;
 use super::config::Config;
-use super::kind::{Cacheable, Codec, Kind};
+use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::Options;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, TICK, Timeline, Timestamp};
@@ -107,6 +107,10 @@ impl Core {
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let prefix = (is_shared && config.has_prefix).then(|| key::of_region(&shared.name));
         let mangler = mangler.of(&backend, prefix);
+        let mangler = match config.version {
+            Some(version) => Some(key::version(&version, mangler)),
+            None => mangler,
+        };
         let invalidation = invalidation.of(&backend, &shared.name);
         Ok(Self {
             shared,
@@ -196,17 +200,18 @@ impl Core {
         judge(ct, now, lifetime, self.invalidation.verdict(metadata.as_of()))
     }
 
-    /// The `T` in a payload.
+    /// The `T` in an entry.
     #[inline]
-    pub(crate) fn open<K, T: Cacheable<K>>(&self, payload: &Payload) -> Result<T, Unopened> {
-        match payload {
+    pub(crate) fn open<K, T: Cacheable<K>>(&self, entry: &Entry) -> Result<T, Unopened> {
+        match &entry.payload {
             Payload::Object(object) => match object.downcast_ref::<T>() {
                 Some(value) => Ok(value.clone()),
                 None => Err(Unopened::WrongType { stored: object.type_name() }),
             },
             Payload::Bytes(bytes) => {
                 self.stats().add(Count::BytesRead, bytes.len() as u64);
-                let decoded = T::decode(&self.codec, bytes);
+                let encoded = Encoded { bytes: bytes.clone(), shape: entry.metadata.shape };
+                let decoded = T::decode(&self.codec, &encoded);
                 decoded.map_err(|error| Unopened::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Unopened::Unreadable(why.to_string())),
@@ -222,9 +227,11 @@ impl Core {
         if self.objects {
             return Ok(Entry::object(value.clone(), ct));
         }
-        let bytes = value.encode(&self.codec)?;
+        let Encoded { bytes, shape } = value.encode(&self.codec)?;
         self.stats().add(Count::BytesWritten, bytes.len() as u64);
-        Ok(Entry::bytes(bytes, ct))
+        let mut entry = Entry::bytes(bytes, ct);
+        entry.metadata.shape = shape;
+        Ok(entry)
     }
 
     /// The creation time of what is created now.
@@ -260,10 +267,11 @@ impl Core {
         options: &Options,
     ) -> (Found, Option<Got<T>>) {
         let region = self.name();
-        let Some(Entry { metadata, payload }) = entry else {
+        let Some(entry) = entry else {
             log::no_value(region, key);
             return (Found::Nothing, None);
         };
+        let Entry { metadata, payload } = entry;
         if metadata.v != VERSION && !matches!(payload, Payload::Unreadable(_)) {
             log::version_changed(region, key, metadata.v);
             self.stats().count(Count::Unreadable);
@@ -275,7 +283,7 @@ impl Core {
         {
             log::hard_invalidated(region, key);
         }
-        match self.open(payload) {
+        match self.open(entry) {
             Ok(value) => (found, Some(Got { value, ct: metadata.ct })),
             Err(why) => {
                 self.note_unopened::<T>(key, &why);

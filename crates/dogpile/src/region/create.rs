@@ -67,15 +67,16 @@ where
     }
 
     /// The values of all keys; where old values exist, the creator goes to
-    /// the background runner.
+    /// the background runner, which logs what `tell` says of an error.
     pub(crate) async fn behind<E: Send + 'static>(
         &self,
         creator: Creator<'static, T, E>,
+        tell: fn(&E) -> String,
     ) -> Result<Vec<Answer<T>>, Failure<E>>
     where
         C: 'static,
     {
-        let behind = Behind { site: self.site.clone() };
+        let behind = Behind { site: self.site.clone(), tell };
         self.run(observed(&self.site, creator), behind).await
     }
 
@@ -191,11 +192,12 @@ where
 }
 
 /// Takes a creation to the region's background runner.
-struct Behind<K, T, C> {
+struct Behind<K, T, C, E> {
     site: Arc<RegionSite<K, T, C>>,
+    tell: fn(&E) -> String,
 }
 
-impl<K, T, C, E> Background<RegionSite<K, T, C>, Creator<'static, T, E>> for Behind<K, T, C>
+impl<K, T, C, E> Background<RegionSite<K, T, C>, Creator<'static, T, E>> for Behind<K, T, C, E>
 where
     K: 'static,
     T: Cacheable<K>,
@@ -212,17 +214,17 @@ where
         won: Vec<(usize, Guard)>,
         mut creator: Creator<'static, T, E>,
     ) {
-        let site = self.site;
+        let Self { site, tell } = self;
         let core = site.core.clone();
         let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
         let keys = site.asked(&indexes).into_iter().map(str::to_owned).collect();
         let work = Box::pin(async move {
             if let Err(stop) = create_won(&*site, &mut creator, won).await {
-                let fault = match &stop {
-                    Stop::Creator(_) => None,
-                    Stop::Fault(fault) => Some(fault),
+                let why = match &stop {
+                    Stop::Creator(error) => format!("its creator failed: {}", tell(error)),
+                    Stop::Fault(fault) => fault.to_string(),
                 };
-                log::failed_behind(site.core.name(), &site.asked(&indexes), fault);
+                log::failed_behind(site.core.name(), &site.asked(&indexes), &why);
             }
         });
         core.stats().count(Count::Background);

@@ -282,12 +282,30 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
         if let Some(hit) = self.0.hit_now() {
             return S::one(Ok(hit));
         }
-        S::one(Box::pin(self.create(|| async { Ok(creator().await) })).await)
+        let creator = || async { Ok::<_, Infallible>(creator().await) };
+        S::one(Box::pin(self.create(creator, Infallible::to_string)).await)
     }
 
     /// As [`Entry::try_get_or_create`]. An error of a creator that ran in the
-    /// background is counted and logged; nobody is there to take it.
+    /// background is counted and logged, by its `Display`; nobody is there to take it.
     pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: fmt::Display + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        self.try_get_or_create_telling(creator, E::to_string).await
+    }
+
+    /// The same for any error, with what is to be logged of it.
+    #[doc(hidden)]
+    pub async fn try_get_or_create_telling<T, E, F, Fut>(
+        self,
+        creator: F,
+        tell: fn(&E) -> String,
+    ) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,
@@ -298,10 +316,14 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
         if let Some(hit) = self.0.hit_now() {
             return S::tried(Ok(hit));
         }
-        S::tried(Box::pin(self.create(creator)).await)
+        S::tried(Box::pin(self.create(creator, tell)).await)
     }
 
-    pub(super) async fn create<T, E, F, Fut>(self, creator: F) -> Result<Answer<T>, Failure<E>>
+    pub(super) async fn create<T, E, F, Fut>(
+        self,
+        creator: F,
+        tell: fn(&E) -> String,
+    ) -> Result<Answer<T>, Failure<E>>
     where
         T: Cacheable<K>,
         C: ShouldCache<T>,
@@ -314,7 +336,7 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
         let creator = OneCreator::new(creator);
-        let result = creation.behind(creator.for_lock()).await;
+        let result = creation.behind(creator.for_lock(), tell).await;
         creator.settle(&creation, result, S::STRICT).await
     }
 
@@ -413,7 +435,7 @@ impl Core {
         now: Timestamp,
     ) -> Result<Option<Stored<T>>> {
         let ct = entry.metadata.ct;
-        let why = match self.open(&entry.payload) {
+        let why = match self.open(entry) {
             Ok(value) => {
                 self.stats().count(Count::Hits);
                 return Ok(Some(Stored { value, ct, age: age(now, ct) }));

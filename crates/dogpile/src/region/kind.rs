@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::{KeepsBytes, KeepsObjects};
-use crate::codec::{CodecError, RegionCodec};
+use crate::codec::{CodecError, RegionCodec, check};
 
 /// The kind of region whose values can be serialized: it works over every
 /// backend. This is the default.
@@ -46,15 +46,24 @@ impl Holds<Local> for KeepsObjects {}
 /// A type that a region of kind `K` can hold: clonable, shareable and, unless
 /// the region is [`Local`], serializable. Implemented for all that are.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be kept in a region of kind `{K}`",
+    message = "`{Self}` cannot be kept in a region of kind `{K}`",
     label = "not cacheable here",
     note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<Local>`, which needs no serde; both need `Send + Sync + 'static`"
 )]
 pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
     #[doc(hidden)]
-    fn encode(&self, codec: &Codec) -> Result<Bytes, CodecError>;
+    fn encode(&self, codec: &Codec) -> Result<Encoded, CodecError>;
     #[doc(hidden)]
-    fn decode(codec: &Codec, bytes: &[u8]) -> Result<Self, CodecError>;
+    fn decode(codec: &Codec, encoded: &Encoded) -> Result<Self, CodecError>;
+}
+
+/// A value as bytes, and a number for the names of its fields, if it has some and this
+/// crate has written it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Encoded {
+    pub(crate) bytes: Bytes,
+    pub(crate) shape: Option<u32>,
 }
 
 /// The codec of a region, as [`Cacheable`] gets it.
@@ -62,23 +71,32 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub struct Codec(pub(crate) RegionCodec);
 
+// The advice is that of the trait, and is given once.
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serde> for T {
-    fn encode(&self, codec: &Codec) -> Result<Bytes, CodecError> {
-        codec.0.encode(self)
+    fn encode(&self, codec: &Codec) -> Result<Encoded, CodecError> {
+        let bytes = check::encode::<T, T>(&codec.0, self)?;
+        Ok(Encoded { bytes, shape: check::shape(self) })
     }
 
-    fn decode(codec: &Codec, bytes: &[u8]) -> Result<Self, CodecError> {
-        codec.0.decode(bytes)
+    fn decode(codec: &Codec, encoded: &Encoded) -> Result<Self, CodecError> {
+        let value = codec.0.decode(&encoded.bytes)?;
+        // What others have written says nothing of its shape.
+        if encoded.shape.is_some() && encoded.shape != check::shape(&value) {
+            return Err(CodecError::new("its type had other fields when it was stored"));
+        }
+        Ok(value)
     }
 }
 
 /// A local region's backend keeps objects, so these two are never reached.
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + 'static> Cacheable<Local> for T {
-    fn encode(&self, _codec: &Codec) -> Result<Bytes, CodecError> {
+    fn encode(&self, _codec: &Codec) -> Result<Encoded, CodecError> {
         Err(CodecError::new("a local region has no codec"))
     }
 
-    fn decode(_codec: &Codec, _bytes: &[u8]) -> Result<Self, CodecError> {
+    fn decode(_codec: &Codec, _encoded: &Encoded) -> Result<Self, CodecError> {
         Err(CodecError::new("a local region has no codec"))
     }
 }

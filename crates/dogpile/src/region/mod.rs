@@ -56,9 +56,9 @@ pub use config::Config;
 pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use entries::Entries;
 pub use entry::{BackgroundEntry, Entry};
-#[doc(hidden)]
-pub use kind::Codec as KindCodec;
 pub use kind::{Cacheable, Holds, Kind, Local, Serde};
+#[doc(hidden)]
+pub use kind::{Codec as KindCodec, Encoded};
 pub use lookup::{
     Detailed, IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, Strict, StrictDetailed,
 };
@@ -501,7 +501,7 @@ impl<K: Kind> Region<K> {
         if core.judge(&entry.metadata, options, now) != Found::Fresh {
             return Now::Unclear;
         }
-        let Ok(value) = core.open(&entry.payload) else { return Now::Unclear };
+        let Ok(value) = core.open(entry) else { return Now::Unclear };
         core.stats().count(Count::Hits);
         Now::Hit(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
     }

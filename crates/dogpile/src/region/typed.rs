@@ -16,7 +16,9 @@ use crate::key::KeyBuffer;
 /// cheap to make and to copy.
 ///
 /// The key of `q` is `prefix:q`, with `q` as its `Display` shows it: two
-/// different `Q`s must not look the same.
+/// different `Q`s must not look the same, or they share an entry. A colon or a backslash
+/// within the prefix has a backslash before it, so that `of("a:b")` with `c` and `of("a")`
+/// with `b:c` have different keys.
 pub struct Typed<'r, Q, T, K = Serde> {
     region: &'r Region<K>,
     prefix: &'r str,
@@ -30,9 +32,32 @@ impl<'r, Q, T, K> Typed<'r, Q, T, K> {
 }
 
 impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
-    /// The region's key for `key`.
+    /// Returns the region's key for `key`.
+    ///
+    /// # Panics
+    ///
+    /// If the `Display` of `key` returns an error, as `to_string` does.
     pub fn key(&self, key: &Q) -> String {
-        format!("{}:{key}", self.prefix)
+        let mut text = String::with_capacity(self.prefix.len() + 16);
+        // A `Display` that fails is a mistake of its author, as in `format!`.
+        self.write(key, &mut text).expect("a `Display` implementation returned an error");
+        text
+    }
+
+    fn write(&self, key: &Q, into: &mut impl Write) -> fmt::Result {
+        const ESCAPED: [char; 2] = [':', '\\'];
+        if self.prefix.contains(ESCAPED) {
+            for piece in self.prefix.split_inclusive(ESCAPED) {
+                let plain = piece.trim_end_matches(ESCAPED);
+                into.write_str(plain)?;
+                if let Some(escaped) = piece[plain.len()..].chars().next() {
+                    write!(into, "\\{escaped}")?;
+                }
+            }
+        } else {
+            into.write_str(self.prefix)?;
+        }
+        write!(into, ":{key}")
     }
 
     /// One key, for a call with options of its own.
@@ -52,7 +77,7 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
     fn hit_now(&self, key: &Q) -> Option<T> {
         let mut buffer = KeyBuffer::new();
         // A `Display` that fails gets to the error by the long way.
-        buffer.write_str(self.prefix).and_then(|()| write!(buffer, ":{key}")).ok()?;
+        self.write(key, &mut buffer).ok()?;
         self.region.hit_now(buffer.as_str(), Options::NONE).map(|hit| hit.value)
     }
 

@@ -41,6 +41,9 @@ pub struct Metadata {
     pub begun: Timestamp,
     /// The value format version; [`VERSION`] on everything written here.
     pub v: u32,
+    /// A number for the names of all fields in the value, where it has some and this crate
+    /// has written it: `s` in the header. A value whose type has other fields now is a miss.
+    pub shape: Option<u32>,
     /// Further keys of the header, kept as they were found.
     pub extra: Option<Arc<Extra>>,
 }
@@ -48,7 +51,7 @@ pub struct Metadata {
 impl Metadata {
     /// Metadata of a value created at `ct` (epoch seconds).
     pub fn created_at(ct: Timestamp) -> Self {
-        Self { ct, begun: ct, v: VERSION, extra: None }
+        Self { ct, begun: ct, v: VERSION, shape: None, extra: None }
     }
 
     /// The same metadata of a value whose creation began at `begun` (epoch

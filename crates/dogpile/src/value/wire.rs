@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Extra, Metadata, Payload, VERSION};
+use super::{Entry, Extra, Metadata, Payload};
 
 /// A header longer than this many bytes is not searched for its end: the
 /// frame is unreadable. A genuine one has about 40.
@@ -41,6 +41,7 @@ impl std::error::Error for Malformed {}
 struct HeaderIn {
     ct: f64,
     b: Option<serde_json::Value>,
+    s: Option<serde_json::Value>,
     v: serde_json::Number,
     #[serde(flatten)]
     extra: Extra,
@@ -52,6 +53,8 @@ struct HeaderOut<'a> {
     v: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<u32>,
     #[serde(flatten)]
     extra: Option<&'a Extra>,
 }
@@ -74,6 +77,7 @@ impl Entry {
             ct: self.metadata.ct,
             v: self.metadata.v,
             b: begin_to_write(&self.metadata),
+            s: self.metadata.shape,
             extra: self.metadata.extra.as_deref(),
         };
         serde_json::to_writer(&mut frame, &header).ok()?;
@@ -101,8 +105,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
             "there is no | after the header"
         })
     })?;
-    if let Some((ct, begun)) = usual(&searched[..bar]) {
-        let metadata = Metadata { ct, begun, v: VERSION, extra: None };
+    if let Some(metadata) = usual(&searched[..bar]) {
         return Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) });
     }
     let header: HeaderIn = serde_json::from_slice(&searched[..bar])
@@ -115,6 +118,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
     let metadata = Metadata {
         ct: header.ct,
         begun: begun.filter(|begun| begun.is_finite()).unwrap_or(header.ct),
+        shape: header.s.as_ref().and_then(shape),
         v: version(&header.v),
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
     };
@@ -127,18 +131,30 @@ fn begin_to_write(metadata: &Metadata) -> Option<f64> {
     Some(metadata.begun).filter(|begun| differs && begun.is_finite())
 }
 
-/// End and begin of the creation in a header as this crate and dogpile.cache write
-/// it, which nearly all are: reading them as any JSON would take most of the time
-/// that a hit costs beyond its request. Others are `None`.
-fn usual(header: &[u8]) -> Option<(f64, f64)> {
+/// A header as this crate and dogpile.cache write it, which nearly all are: reading them as
+/// any JSON would take most of the time that a hit costs beyond its request. Others are `None`.
+fn usual(header: &[u8]) -> Option<Metadata> {
     let rest = header.strip_prefix(b"{\"ct\":")?;
     let (ct, rest) = usual_number(rest.strip_prefix(b" ").unwrap_or(rest))?;
     let rest = rest.strip_prefix(b", \"v\": 2").or_else(|| rest.strip_prefix(b",\"v\":2"))?;
-    if rest == b"}" {
-        return Some((ct, ct));
-    }
-    let (begun, rest) = usual_number(rest.strip_prefix(b",\"b\":")?)?;
-    (rest == b"}").then_some((ct, begun))
+    let (begun, rest) = match rest.strip_prefix(b",\"b\":") {
+        Some(begun) => usual_number(begun)?,
+        None => (ct, rest),
+    };
+    let (shape, rest) = match rest.strip_prefix(b",\"s\":") {
+        Some(shape) => usual_shape(shape)?,
+        None => (None, rest),
+    };
+    (rest == b"}").then(|| Metadata { shape, ..Metadata::created_at(ct).with_begin(begun) })
+}
+
+/// The number of a shape at the beginning.
+fn usual_shape(text: &[u8]) -> Option<(Option<u32>, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at(end);
+    let is_plain = matches!(digits, [b'1'..=b'9', ..] | [b'0']);
+    let shape = str::from_utf8(digits).ok()?.parse().ok()?;
+    is_plain.then_some((Some(shape), rest))
 }
 
 /// The number at the beginning, if JSON and Rust both take it for one.
@@ -149,6 +165,11 @@ fn usual_number(text: &[u8]) -> Option<(f64, &[u8])> {
     let [b'1'..=b'9', .., b'0'..=b'9'] = number else { return None };
     let number: f64 = str::from_utf8(number).ok()?.parse().ok()?;
     number.is_finite().then_some((number, rest))
+}
+
+/// A shape that is not one is the shape of no value.
+fn shape(value: &serde_json::Value) -> Option<u32> {
+    value.as_u64().and_then(|shape| u32::try_from(shape).ok())
 }
 
 /// A version that is no small whole number is some other version: 0 stands
@@ -194,11 +215,35 @@ mod tests {
             (r#"{"ct": 17, "v": 2, "x": 1}"#, None),
             (r#"{"ct":17,"v":2,"b":x}"#, None),
         ] {
-            assert_eq!(usual(header.as_bytes()), ct.map(|ct| (ct, ct)), "{header}");
+            let read = usual(header.as_bytes());
+            assert_eq!(read, ct.map(Metadata::created_at), "{header}");
             if let Some(ct) = ct {
                 let any: HeaderIn = serde_json::from_str(header).unwrap();
                 assert_eq!(any.ct.to_bits(), ct.to_bits());
             }
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_value_is_written_and_read_back() {
+        for begun in [1_763_700_000.25, 1_763_700_000.125] {
+            let mut entry = Entry::bytes("x", 1_763_700_000.25);
+            entry.metadata.begun = begun;
+            entry.metadata.shape = Some(u32::MAX);
+            let frame = entry.to_frame().unwrap();
+            let end = frame.iter().position(|byte| *byte == b'|').unwrap();
+            assert_eq!(usual(&frame[..end]), Some(entry.metadata.clone()), "{frame:?}");
+            assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
+        }
+        let read = read(br#"{"s": 7, "ct": 5, "v": 2}|x"#).metadata;
+        assert_eq!(read.shape, Some(7));
+        for odd in [
+            r#"{"ct":5,"v":2,"s":-1}"#,
+            r#"{"ct":5,"v":2,"s":"x"}"#,
+            r#"{"ct":5,"v":2,"s":4294967296}"#,
+        ] {
+            let entry = Entry::from_frame(&Bytes::from(format!("{odd}|x")));
+            assert_eq!(entry.metadata, Metadata::created_at(5.0), "{odd}");
         }
     }
 

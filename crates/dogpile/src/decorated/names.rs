@@ -1,0 +1,147 @@
+//! Which function a key is of.
+
+use std::any::type_name;
+use std::fmt::{self, Write};
+use std::sync::OnceLock;
+
+use crate::key::KeyBuffer;
+
+/// The name of a function that is not in an `impl` block.
+#[derive(Debug)]
+pub struct FunctionName {
+    module: &'static str,
+    function: &'static str,
+    /// What its keys begin with: `module:function`.
+    plain: &'static str,
+    /// Where it stands in its file.
+    place: &'static str,
+    inner: OnceLock<String>,
+}
+
+impl FunctionName {
+    pub const fn new(
+        module: &'static str,
+        function: &'static str,
+        plain: &'static str,
+        place: &'static str,
+    ) -> Self {
+        Self { module, function, plain, place, inner: OnceLock::new() }
+    }
+
+    /// Returns `module:function` for a function of a module. One that is inside another
+    /// function has the compiler's path of its own type `Of`, and its place in the file: the
+    /// path does not tell the blocks of a function apart.
+    pub fn of<Of>(&'static self) -> &'static str {
+        self.at(type_name::<Of>())
+    }
+
+    /// Returns the same by a type `Here` inside the function.
+    pub fn around<Here>(&'static self) -> &'static str {
+        self.at(function_of(type_name::<Here>()))
+    }
+
+    fn at(&'static self, path: &str) -> &'static str {
+        if self.is_of_module(path) {
+            return self.plain;
+        }
+        self.inner.get_or_init(|| format!("{path}@{}", self.place))
+    }
+
+    fn is_of_module(&self, path: &str) -> bool {
+        let ordinary = self.module.len() + "::".len() + self.function.len();
+        if path.len() == ordinary && path.starts_with(self.module) {
+            return true;
+        }
+        // The module's path has `r#` where the type's has none.
+        let plain = |name: &'static str| name.trim_start_matches("r#");
+        self.module.split("::").map(plain).chain([self.function]).eq(path.split("::"))
+    }
+}
+
+/// The name of a function of an `impl` block, without the heap as long as it is short.
+pub struct MethodName(KeyBuffer);
+
+impl MethodName {
+    /// Returns `Type:function`, where `Here` is a type inside the function. Where the
+    /// function is not of the type's own `impl` block, the path of the trait or the block
+    /// comes between.
+    pub fn of<Own: ?Sized, Here>(function: &str) -> Self {
+        let (own, owner) = (type_name::<Own>(), owner(type_name::<Here>()));
+        let mut name = Self(KeyBuffer::new());
+        // Writing to memory does not fail.
+        let _ = if base(own) == base(owner) {
+            write!(name.0, "{own}:{function}")
+        } else {
+            write!(name.0, "{own}:{owner}:{function}")
+        };
+        name
+    }
+
+    /// Returns the name that was given, with the type behind it where that may be another
+    /// one each time: in generic `impl` blocks, and in traits.
+    pub fn given<Own: ?Sized, Here>(given: &str) -> Self {
+        let (own, owner) = (type_name::<Own>(), owner(type_name::<Here>()));
+        let is_trait = !owner.starts_with('<') && !owner.contains("::<impl ");
+        let mut name = Self(KeyBuffer::new());
+        let _ = if own.contains('<') || (is_trait && base(own) != base(owner)) {
+            write!(name.0, "{given}<{own}>")
+        } else {
+            name.0.write_str(given)
+        };
+        name
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MethodName").field(&self.as_str()).finish()
+    }
+}
+
+/// The function that the type `here` is inside of.
+fn function_of(here: &str) -> &str {
+    let mut path = here.rsplit_once("::").map_or(here, |(outer, _)| outer);
+    while let Some(outer) = path.strip_suffix("::{{closure}}") {
+        path = outer;
+    }
+    path
+}
+
+/// The `impl` block or trait of the function that the type `here` is inside of.
+fn owner(here: &str) -> &str {
+    let function = function_of(here);
+    function.rsplit_once("::").map_or(function, |(owner, _)| owner)
+}
+
+/// A type's path without what it is generic in.
+fn base(path: &str) -> &str {
+    match path.find('<') {
+        None | Some(0) => path,
+        Some(at) => &path[..at],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_found_from_inside_of_plain_and_async_functions() {
+        assert_eq!(owner("c::Users::load::Here"), "c::Users");
+        assert_eq!(owner("c::Users::load::{{closure}}::Here"), "c::Users");
+        assert_eq!(owner("<u32 as c::Tr>::load::{{closure}}::{{closure}}::Here"), "<u32 as c::Tr>");
+        assert_eq!(base("c::Repo<c::Users>"), "c::Repo");
+        assert_eq!(base("<u32 as c::Tr>"), "<u32 as c::Tr>");
+    }
+
+    #[test]
+    fn raw_names_of_modules_are_names_of_modules() {
+        static NAME: FunctionName = FunctionName::new("c::r#mod", "load", "c::r#mod:load", "1:1");
+        assert!(NAME.is_of_module("c::mod::load"));
+        assert!(!NAME.is_of_module("c::mod::outer::load"));
+    }
+}
