@@ -148,8 +148,7 @@ impl<'s> Iterator for Tokens<'s> {
         loop {
             let (start, char) = self.chars.next()?;
             match char {
-                '\'' => self.skip_quoted(char, self.is_mysql),
-                '"' => self.skip_quoted(char, self.is_mysql),
+                '\'' | '"' => self.skip_quoted(char, self.is_mysql),
                 '`' => self.skip_quoted(char, false),
                 '$' => self.skip_dollars(start),
                 '#' if self.is_mysql => self.skip_past("\n"),
