@@ -13,9 +13,10 @@ use crate::failure::Failure;
 /// speaks of if no other is given.
 pub(crate) const REGION: &str = "dogpile";
 
-/// The cache that was asked for, or the user's own file called `name`.
+/// Returns the cache that was asked for, or the user's own file called `name`; an error if
+/// there is no place for that.
 pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<String, Failure> {
-    if let Some(asked) = asked {
+    if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
         return Ok(asked.to_owned());
     }
     let folder = user_cache_folder()
@@ -26,7 +27,8 @@ pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<String, Failur
 }
 
 fn user_cache_folder() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A relative one means another place in each directory, and counts as absent.
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
         .or_else(|| set("LOCALAPPDATA"))
@@ -49,6 +51,28 @@ pub(crate) fn open(location: &str) -> Result<AnyBackend, Failure> {
         check_is_database(Path::new(path))?;
     }
     Ok(dogpile::config::backend_at(location)?)
+}
+
+/// How far a cache can be used.
+pub(crate) enum Access {
+    Full(AnyBackend),
+    /// Not at all, since this is in the way.
+    None(String),
+}
+
+/// Opens the cache at `location` as far as it can be used. That it cannot be reached or
+/// written is no error; that it is no cache is one.
+pub(crate) fn access(location: &str) -> Result<Access, Failure> {
+    use dogpile::backend::FaultKind;
+    use dogpile::config::{ConfigError, backend_at};
+
+    match backend_at(location) {
+        Ok(backend) => Ok(Access::Full(backend)),
+        Err(ConfigError::Backend { kind: FaultKind::Unavailable, message, .. }) => {
+            Ok(Access::None(message))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The backend at `location`, which must be there: looking into a file makes none.

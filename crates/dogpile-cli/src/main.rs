@@ -19,7 +19,9 @@ mod show;
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
@@ -74,9 +76,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
-    warn_on_stderr();
+    let Cli { command } = Cli::try_parse().unwrap_or_else(|error| explain(&error));
+    warn_on_stderr(matches!(command, Command::Exec(_)));
     run(&command).unwrap_or_else(|failure| failure.report())
+}
+
+/// Says what is wrong with the arguments, or helps, and ends.
+fn explain(error: &clap::Error) -> ! {
+    let is_exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec");
+    let _ = error.print();
+    if is_exec && error.kind() == ErrorKind::UnknownArgument {
+        eprint!("{}", exec::HINT);
+    }
+    std::process::exit(error.exit_code())
 }
 
 fn run(command: &Command) -> Result<ExitCode, Failure> {
@@ -107,16 +119,23 @@ fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<Exi
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-/// What the library has to say: a file moved aside, a value not stored.
-fn warn_on_stderr() {
-    let level = match std::env::var("DOGPILE_LOG").as_deref() {
-        Ok("debug") => tracing::Level::DEBUG,
-        Ok("error") => tracing::Level::ERROR,
+/// Tells what the library has to say: a file moved aside, a value not stored. Of one that
+/// stands before a command only the first word is told: one cause has many consequences.
+fn warn_on_stderr(once: bool) {
+    let asked = std::env::var("DOGPILE_LOG").ok().filter(|level| !level.is_empty());
+    let level = match asked.as_deref() {
+        Some("debug") => tracing::Level::DEBUG,
+        Some("error") => tracing::Level::ERROR,
         _ => tracing::Level::WARN,
+    };
+    let told = AtomicBool::new(false);
+    let is_silent = move || once && asked.is_none() && told.swap(true, Ordering::Relaxed);
+    let writer = move || -> Box<dyn io::Write> {
+        if is_silent() { Box::new(io::sink()) } else { Box::new(io::stderr()) }
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(false)
         .without_time()
         .init();

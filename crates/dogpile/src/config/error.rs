@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::FaultKind;
+
 /// Why settings could not be turned into a configuration. Values appear in
 /// messages only where their name does not look like a secret's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum ConfigError {
     Backend {
         /// The backend's name.
         name: String,
+        /// What kind of failure it is: the settings may be good, and the place not there.
+        kind: FaultKind,
         /// What it says.
         message: String,
     },
@@ -84,10 +88,17 @@ impl fmt::Display for ConfigError {
             Self::Invalid { owner, name, expected, found } => {
                 write!(f, "the setting `{name}` of {owner} must be {expected}, not {found}")
             }
-            Self::Backend { name, message } => {
+            Self::Backend { name, message, .. } => {
                 write!(f, "the backend `{name}` cannot be made: {message}")
             }
         }
+    }
+}
+
+impl ConfigError {
+    /// Returns what the backend called `name` says of its arguments.
+    pub(super) fn of_backend(name: &str, fault: &crate::backend::BackendError) -> Self {
+        Self::Backend { name: name.to_owned(), kind: fault.kind(), message: fault.to_string() }
     }
 }
 

@@ -31,10 +31,7 @@ pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigErr
     }
     // SQLite keeps readers and writers apart by itself.
     arguments.take::<Switch>("rw_lockfile")?;
-    let opened = builder.open().map_err(|fault| ConfigError::Backend {
-        name: "file".to_owned(),
-        message: fault.to_string(),
-    })?;
+    let opened = builder.open().map_err(|fault| ConfigError::of_backend("file", &fault))?;
     Ok(AnyBackend::new(opened))
 }
 

@@ -45,10 +45,7 @@ pub(super) fn backend(
     servers: Servers,
     arguments: &mut Arguments,
 ) -> Result<AnyBackend, ConfigError> {
-    let wrong = |fault: BackendError| ConfigError::Backend {
-        name: "redis".to_owned(),
-        message: fault.to_string(),
-    };
+    let wrong = |fault: BackendError| ConfigError::of_backend("redis", &fault);
     let url = match arguments.take::<String>("url")? {
         Some(url) => url,
         None => url_of(servers, arguments)?,
