@@ -112,11 +112,10 @@ mod tests {
         assert_eq!(variable("HOME"), Ok("HOME".into()));
         assert!(variable("FOO=bar").unwrap_err().contains("`--env FOO`"));
         assert!(variable("").is_err());
-        assert_eq!(["7", "7B", "2K", "3MiB", "1G"].map(bytes).map(Result::unwrap)[2..], [
-            2_048,
-            3 << 20,
-            1 << 30
-        ]);
+        assert_eq!(
+            ["7", "7B", "2K", "3MiB", "1G"].map(bytes).map(Result::unwrap)[2..],
+            [2_048, 3 << 20, 1 << 30]
+        );
         for wrong in ["", "K", "1X", "-1", "99999999999999999999", "99999999999G"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }

@@ -163,7 +163,8 @@ mod platform {
 
         /// Waits until there is something to read, or the command ends if it has not yet.
         fn wait(&self, pipe: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<Ready> {
-            let mut places = [pipe, self.heard.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut places =
+                [pipe, self.heard.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             // After its end nothing more is heard of it.
             let watched = if limit.is_some() { 1 } else { 2 };
             let limit = limit.map_or(PollTimeout::NONE, |limit| {

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use crate::failure::Failure;
+use crate::inspect::printable;
 
 /// Where commands find what is being created around them, if there is no `/proc`.
 const CREATING: &str = "DOGPILE_CREATING";
@@ -59,6 +60,7 @@ pub(super) fn ask(identity: &str, key: &str) -> Result<Option<Sign>, Failure> {
     if around.is_empty() {
         return Ok(None);
     }
+    let key = printable(key);
     if around.contains(identity) {
         let message = format!(
             "this command runs within itself (key `{key}`) and would wait for itself: give the inner one another --key"

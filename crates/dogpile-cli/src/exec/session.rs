@@ -20,7 +20,7 @@ use super::output::Output;
 use super::record::Record;
 use super::run::{Run, Unfinished};
 use super::{Options, WAITED, key, refresh};
-use crate::cache::{self, Access};
+use crate::cache::{self, Access, Place};
 use crate::failure::Failure;
 
 /// How long locks on servers are tried to be given up before the process ends.
@@ -50,6 +50,8 @@ struct Cache {
     invalidation: Arc<StoredMoments>,
     /// What the output lies under in the backend.
     stored: String,
+    /// Why nothing can be written to it, if so.
+    read_only: Option<String>,
 }
 
 /// An output, and where it came from.
@@ -69,16 +71,16 @@ impl Served {
 
 impl<'a> Session<'a> {
     pub(super) fn open(options: &'a Options, key: String) -> Result<Self, Failure> {
-        let located = cache::location(options.cache.as_deref(), "exec.db");
-        let (location, access) = match located {
-            Ok(location) => {
-                let access = cache::access(&location)?;
-                (location, access)
+        let place = cache::location(options.cache.as_deref(), "exec.db")?;
+        let (location, identity, access) = match &place {
+            Place::At(location) => {
+                (location.to_string(), cache::identity(location), cache::access(location)?)
             }
-            Err(nowhere) => (String::new(), Access::None(nowhere.to_string())),
+            Place::Nowhere(why) => (String::new(), String::new(), Access::None(why.clone())),
         };
         let cache = match access {
-            Access::Full(backend) => Some(Cache::open(options, &key, backend)?),
+            Access::Full(backend) => Some(Cache::open(options, &key, backend, None)?),
+            Access::ReadOnly(backend, why) => Some(Cache::open(options, &key, backend, Some(why))?),
             Access::None(why) => {
                 tracing::warn!("nothing is remembered: {why}");
                 None
@@ -86,7 +88,7 @@ impl<'a> Session<'a> {
         };
         Ok(Self {
             options,
-            identity: key::identity(&location, &key),
+            identity: key::identity(&identity, &key),
             key,
             location,
             cache,
@@ -156,6 +158,17 @@ impl<'a> Session<'a> {
             Ok(found) => found,
             Err(error) => return self.run_in_spite_of(&error),
         };
+        let found = match (found, &cache.read_only) {
+            (Some((found, Why::Hit)), _) => {
+                return Ok(Served::replay(found.value, Why::Hit, found.age));
+            }
+            // What is served stale would be so for ever.
+            (_, Some(why)) => {
+                tracing::warn!("the output cannot be remembered: {why}");
+                return self.run_alone();
+            }
+            (found, None) => found,
+        };
         match found {
             Some((found, Why::Stale)) => match refresh::start(&cache.backend, &cache.stored) {
                 Ok(()) => {
@@ -221,6 +234,10 @@ impl<'a> Session<'a> {
     fn renew(&self) -> Result<Served, Unfinished> {
         let _asking = self.ask()?;
         let Some(cache) = &self.cache else { return self.run_alone() };
+        if let Some(why) = &cache.read_only {
+            tracing::warn!("the output cannot be remembered: {why}");
+            return self.run_alone();
+        }
         let ok_only = self.options.ok_only;
         let renewed = cache
             .region
@@ -315,7 +332,12 @@ impl<'a> Session<'a> {
 }
 
 impl Cache {
-    fn open(options: &Options, key: &str, backend: AnyBackend) -> Result<Self, Failure> {
+    fn open(
+        options: &Options,
+        key: &str,
+        backend: AnyBackend,
+        read_only: Option<String>,
+    ) -> Result<Self, Failure> {
         let name = cache::REGION;
         let invalidation = Arc::new(StoredMoments::new(backend.clone(), name, Duration::ZERO));
         let region = Region::new(name);
@@ -331,6 +353,6 @@ impl Cache {
             Some(mangler) => mangler.mangle(key).into_owned(),
             None => key.to_owned(),
         };
-        Ok(Self { backend, region, invalidation, stored })
+        Ok(Self { backend, region, invalidation, stored, read_only })
     }
 }

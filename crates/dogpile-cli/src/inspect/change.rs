@@ -124,6 +124,7 @@ fn is_wanted(cache: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage("nobody can be asked: confirm with --yes"));
     }
+    let cache = dogpile::config::Location::parse(cache)?;
     write!(io::stderr(), "Remove all values from {cache}? [y/N] ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

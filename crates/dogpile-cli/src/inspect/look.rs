@@ -36,7 +36,7 @@ const NOT_FOUND: u8 = 1;
 
 /// Shows a stored value.
 pub(crate) async fn get(options: &GetOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let entry = backend.get(&options.key).await?;
     let mut out = io::stdout().lock();
     match &entry {
@@ -130,7 +130,7 @@ const PAGE: usize = 1_000;
 
 /// Lists keys, page by page.
 pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     each_page(&backend, &options.prefix, async |keys| {
         for KeyInfo { key, value_bytes } in keys {
@@ -179,7 +179,7 @@ pub(crate) struct InfoOptions {
 
 /// Shows facts about the store.
 pub(crate) async fn info(options: &InfoOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let facts = cache::inspect(&backend)?.info().await?;
     let mut out = io::stdout().lock();
     if options.json {
@@ -224,7 +224,7 @@ pub(crate) struct StatsOptions {
 
 /// Reads all values and counts them by age and size.
 pub(crate) async fn stats(options: &StatsOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let mut tally = Tally::default();
     each_page(&backend, &options.prefix, async |keys| {
         let names: Vec<&str> = keys.iter().map(|found| found.key.as_str()).collect();
@@ -313,7 +313,7 @@ pub(crate) struct LocksOptions {
 
 /// Lists what is being created now.
 pub(crate) async fn locks(options: &LocksOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let mut out = io::stdout().lock();
     for lock in cache::inspect(&backend)?.locks().await? {
         if options.json {

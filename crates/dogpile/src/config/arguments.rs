@@ -73,13 +73,24 @@ impl Arguments {
         group
     }
 
-    /// An error naming the arguments that nobody took, if there are any.
+    /// Returns an error that names the arguments that nobody took, if there are any.
     pub fn finish(self) -> Result<(), ConfigError> {
+        self.check()
+    }
+
+    /// Returns an error that names the arguments that nobody has taken yet, if there are
+    /// any: for what has effects, such as a file that is created, once all are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::UnknownArguments`].
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.settings.is_empty() {
             return Ok(());
         }
         let names = self.settings.iter().map(|(name, _)| name.to_owned()).collect();
-        Err(ConfigError::UnknownArguments { owner: self.owner, names, known: self.asked })
+        let (owner, known) = (self.owner.clone(), self.asked.clone());
+        Err(ConfigError::UnknownArguments { owner, names, known })
     }
 }
 
@@ -92,7 +103,7 @@ impl fmt::Debug for Arguments {
     }
 }
 
-fn may_be_secret(name: &str) -> bool {
+pub(super) fn may_be_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     ["password", "secret", "token", "key", "url", "auth", "user"].iter().any(|s| name.contains(s))
 }

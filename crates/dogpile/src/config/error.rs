@@ -14,6 +14,13 @@ pub enum ConfigError {
         /// What the parser says, with the line.
         message: String,
     },
+    /// A location is written wrongly.
+    Location {
+        /// Its scheme.
+        scheme: String,
+        /// What is wrong.
+        message: String,
+    },
     /// There is no backend of this name.
     UnknownBackend {
         /// The name that was given.
@@ -70,6 +77,9 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Toml { message } => write!(f, "the settings are no TOML: {message}"),
+            Self::Location { scheme, message } => {
+                write!(f, "invalid `{scheme}:` location: {message}")
+            }
             Self::UnknownBackend { name, known } => write!(
                 f,
                 "there is no backend `{name}`: known are {}; its feature may be switched off, or `register_backend` not called",
