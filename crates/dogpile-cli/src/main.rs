@@ -15,11 +15,11 @@ mod exec;
 mod failure;
 mod inspect;
 mod show;
+mod warnings;
 
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -77,8 +77,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::try_parse().unwrap_or_else(|error| explain(&error));
-    warn_on_stderr(matches!(command, Command::Exec(_)));
-    run(&command).unwrap_or_else(|failure| failure.report())
+    warnings::show(matches!(command, Command::Exec(_)));
+    let ended = run(&command);
+    warnings::end();
+    ended.unwrap_or_else(|failure| failure.report())
 }
 
 /// Says what is wrong with the arguments, or helps, and ends.
@@ -117,28 +119,6 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
 
 fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
-}
-
-/// Tells what the library has to say: a file moved aside, a value not stored. Of one that
-/// stands before a command only the first word is told: one cause has many consequences.
-fn warn_on_stderr(once: bool) {
-    let asked = std::env::var("DOGPILE_LOG").ok().filter(|level| !level.is_empty());
-    let level = match asked.as_deref() {
-        Some("debug") => tracing::Level::DEBUG,
-        Some("error") => tracing::Level::ERROR,
-        _ => tracing::Level::WARN,
-    };
-    let told = AtomicBool::new(false);
-    let is_silent = move || once && asked.is_none() && told.swap(true, Ordering::Relaxed);
-    let writer = move || -> Box<dyn io::Write> {
-        if is_silent() { Box::new(io::sink()) } else { Box::new(io::stderr()) }
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(writer)
-        .with_ansi(false)
-        .without_time()
-        .init();
 }
 
 fn manual(command: Option<&str>) -> Result<ExitCode, Failure> {

@@ -43,7 +43,7 @@ fn a_value_goes_in_and_comes_out() {
     let shown = place.json(&["get", "c.db", "user:1", "--json"]);
     assert_eq!((&shown["key"], &shown["found"]), (&json!("user:1"), &json!(true)));
     assert_eq!(shown["payload"], json!({"name": "Ada"}));
-    assert_eq!((&shown["size"], &shown["format"]), (&json!(14), &json!("json")));
+    assert_eq!((&shown["size"], &shown["format"]), (&json!(15), &json!("json")));
     assert!(shown["ct"].as_f64().unwrap() > 1.7e9 && shown["age"].as_f64().unwrap() >= 0.0);
     assert_eq!(place.text(&["get", "c.db", "motto", "--raw"]), "\"think\"");
     let text = place.text(&["get", "file:c.db", "user:1"]);
@@ -88,8 +88,20 @@ fn keys_are_listed_counted_deleted_and_cleared() {
     assert_eq!(place.text(&["keys", "c.db"]), "a:2\nb:1\n");
     let unasked = place.command(&["clear", "c.db"]).stdin(Stdio::null()).output().unwrap();
     assert_eq!(unasked.status.code(), Some(2));
+    place.text(&["clear", "c.db", "--yes", "--prefix", "a:"]);
+    assert_eq!(place.text(&["keys", "c.db"]), "b:1\n");
     place.text(&["clear", "c.db", "--yes"]);
     assert_eq!(place.text(&["keys", "c.db"]), "");
+}
+
+#[test]
+fn json_is_stored_byte_for_byte() {
+    let place = Place::new();
+    let given = r#"{"n":  123456789012345678901}"#;
+    place.text(&["set", "c.db", "k", given]);
+    assert_eq!(place.text(&["get", "c.db", "k", "--raw"]), given);
+    assert!(place.text(&["get", "c.db", "k"]).contains("\"n\": 123456789012345678901"));
+    assert!(place.text(&["get", "c.db", "k", "--json"]).contains("123456789012345678901"));
 }
 
 #[test]

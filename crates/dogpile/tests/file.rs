@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dogpile::backend::inspect::Inspect;
+use dogpile::backend::inspect::{Clear, Inspect, Key};
 use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, FaultKind, File, Wanted};
 use dogpile::config::Settings;
 use dogpile::lock::Mutex;
@@ -407,14 +407,25 @@ async fn keys_are_listed_in_pages_and_cleared() {
     for key in ["a:1", "a:2", "a:3", "b:1"] {
         file.set(key, entry(b"12345", 1.0)).await.unwrap();
     }
-    let first = file.keys("a:", None, 2).await.unwrap();
+    let first = file.keys(b"a:", None, 2).await.unwrap();
     let keys = |page: &dogpile::backend::inspect::KeyPage| {
-        page.keys.iter().map(|found| found.key.clone()).collect::<Vec<_>>()
+        page.keys.iter().map(|found| found.key.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(keys(&first), ["a:1", "a:2"]);
-    let second = file.keys("a:", first.next.as_deref(), 2).await.unwrap();
+    let second = file.keys(b"a:", first.next.as_deref(), 2).await.unwrap();
     assert_eq!((keys(&second), second.next), (vec!["a:3".to_owned()], None));
-    file.clear().await.unwrap();
+    file.clear(Clear { prefix: b"a:", all: false }).await.unwrap();
+    assert_eq!(entries(&file).await, 1);
+    let odd = Key::from(b"\xffodd\\".to_vec());
+    let sql = "INSERT INTO Dict VALUES (?1, ?2)";
+    let frame = entry(b"1", 1.0).to_frame().unwrap();
+    Connection::open(&path).unwrap().execute(sql, (odd.as_bytes(), &*frame)).unwrap();
+    let listed = file.keys(b"\xff", None, 2).await.unwrap().keys.remove(0).key;
+    assert_eq!((listed.to_string().as_str(), &listed), (r"\xffodd\\", &odd));
+    assert!(file.entry(&Key::from_escaped(r"\xffodd\\")).await.unwrap().is_some());
+    Inspect::delete(&file, &[odd.clone()]).await.unwrap();
+    assert!(file.entry(&odd).await.unwrap().is_none());
+    file.clear(Clear::default()).await.unwrap();
     assert_eq!(entries(&file).await, 0);
     assert_eq!(payload(&file, "a:1").await, None);
 }

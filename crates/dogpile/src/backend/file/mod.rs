@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use super::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::lock::{AnyMutex, Lease};
@@ -445,20 +445,19 @@ impl Backend for File {
 impl Inspect for File {
     fn keys<'a>(
         &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
         limit: usize,
     ) -> Inspecting<'a, KeyPage> {
-        let prefix = prefix.as_bytes().to_vec();
-        let after = after.map(|key| key.as_bytes().to_vec());
+        let prefix = prefix.to_vec();
+        let after = after.map(<[u8]>::to_vec);
         Box::pin(async move {
             let list = move |c: &_| database::list(c, &prefix, after.as_deref(), limit);
             let listed = self.0.writer.ask(list).await?;
             let more = limit > 0 && listed.len() == limit;
-            let key = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let next = listed.last().filter(|_| more).map(|last| key(&last.key));
-            let keys = listed.iter().map(|found| KeyInfo {
-                key: key(&found.key),
+            let next = listed.last().filter(|_| more).map(|last| last.key.clone());
+            let keys = listed.into_iter().map(|found| KeyInfo {
+                key: found.key.into(),
                 value_bytes: Some(found.value_bytes),
             });
             Ok(KeyPage { keys: keys.collect(), next })
@@ -494,7 +493,30 @@ impl Inspect for File {
         })
     }
 
-    fn clear(&self) -> Inspecting<'_, ()> {
-        Box::pin(self.0.writer.ask(|connection| database::transaction(connection, database::clear)))
+    fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
+        let key = key.as_bytes().to_vec();
+        Box::pin(self.0.writer.ask(move |connection| database::get(connection, &key)))
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
+        let keys = keys.to_vec();
+        let delete = move |connection: &_| {
+            keys.iter().try_for_each(|key| database::delete_of(connection, key.as_bytes()))
+        };
+        let ask = move |connection: &_| database::transaction(connection, &delete);
+        Box::pin(self.0.writer.ask(ask))
+    }
+
+    fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
+        let prefix = what.prefix.to_vec();
+        let clear = move |connection: &_| {
+            if prefix.is_empty() {
+                database::clear(connection)
+            } else {
+                database::clear_of(connection, &prefix)
+            }
+        };
+        let ask = move |connection: &_| database::transaction(connection, &clear).map(|()| 0);
+        Box::pin(self.0.writer.ask(ask))
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -56,14 +57,29 @@ fn connect(path: &Path, how: &str) -> Result<Connection, Trouble> {
     Ok(connection)
 }
 
+/// How often a file is looked at that others open and close meanwhile, and how long is waited
+/// in between.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A connection that only looks: it creates no file, changes none, and needs no permission to.
 pub(super) fn look(path: &Path) -> Result<Connection, Trouble> {
-    let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|found| found.len() > 0);
-    // Without a log everything is in the file itself.
-    let how = if has_log { "mode=ro&readonly_shm=1" } else { "immutable=1" };
-    let connection = connect(path, how)?;
-    schema::stand_in(&connection)?;
-    Ok(connection)
+    let mut tries = TRIES;
+    loop {
+        let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|found| found.len() > 0);
+        // Without a log everything is in the file itself.
+        let how = if has_log { "mode=ro&readonly_shm=1" } else { "immutable=1" };
+        let looked = connect(path, how).and_then(|connection| {
+            schema::stand_in(&connection)?;
+            Ok(connection)
+        });
+        tries -= 1;
+        match looked {
+            // The last who had it open may just have closed it: then there is no log now.
+            Err(_) if has_log && tries > 0 => std::thread::sleep(PAUSE),
+            looked => return looked,
+        }
+    }
 }
 
 fn uri(path: &Path, how: &str) -> String {
@@ -79,6 +95,9 @@ fn uri(path: &Path, how: &str) -> String {
     uri + "?" + how
 }
 
+/// The size that SQLite gives an index before anything is in it.
+const NEW_INDEX: u64 = 3;
+
 /// Refuses a place where SQLite's own files would replace others.
 pub(super) fn check_beside(path: &Path) -> Result<(), BackendError> {
     for suffix in ["-wal", "-shm", "-journal"] {
@@ -86,7 +105,7 @@ pub(super) fn check_beside(path: &Path) -> Result<(), BackendError> {
         let Ok(found) = fs::symlink_metadata(&beside) else { continue };
         let may_be = match suffix {
             // It may be in use, and opening it would drop SQLite's locks on it.
-            "-shm" => found.len() % 0x8000 == 0,
+            "-shm" => found.len() == NEW_INDEX || found.len() % 0x1000 == 0,
             "-wal" => starts_with(&beside, &[&[0x37, 0x7f, 0x06]]),
             _ => starts_with(&beside, &[&[0xd9, 0xd5, 0x05, 0xf9], &[0; 8]]),
         };
@@ -111,7 +130,7 @@ fn starts_with(path: &Path, magics: &[&[u8]]) -> bool {
 /// The error for a file that was never a cache.
 pub(super) fn not_a_cache(path: &Path, why: &str) -> BackendError {
     BackendError::other(format!(
-        "`{}` is not a cache file ({why}): it is left as it is",
+        "`{}` is not a cache file, or damaged beyond recognition ({why}): it is left as it is",
         path.display()
     ))
 }

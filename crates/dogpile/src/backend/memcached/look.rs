@@ -9,9 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use super::endpoint::{Address, Target};
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
-use crate::backend::BackendError;
-use crate::backend::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
+use crate::backend::{Backend, BackendError};
 use crate::remote::{holder, io};
+use crate::value::{Entry, Payload};
 
 /// How long a server may take to go on with a listing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,8 +47,15 @@ impl Shared {
         Ok(lines.filter_map(|line| key_of(&line)).collect())
     }
 
-    fn is_lock(&self, key: &str) -> bool {
-        key.starts_with(&self.options.lock_prefix)
+    fn is_lock(&self, key: &[u8]) -> bool {
+        key.starts_with(self.options.lock_prefix.as_bytes())
+    }
+
+    /// Is it an entry of a cache? Its header says so.
+    async fn is_entry(&self, key: &Key) -> Result<bool, BackendError> {
+        let Some(key) = key.to_str() else { return Ok(false) };
+        let read = super::found(self.servers.ask(Request::Get { key, value: true }).await)?;
+        Ok(read.is_some_and(|entry| !matches!(entry.payload, Payload::Unreadable(_))))
     }
 }
 
@@ -80,11 +88,11 @@ fn key_of(line: &str) -> Option<KeyInfo> {
     let field =
         |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     let key = decode(field("key")?);
-    Some(KeyInfo { key, value_bytes: field("size").and_then(|size| size.parse().ok()) })
+    Some(KeyInfo { key: key.into(), value_bytes: field("size").and_then(|size| size.parse().ok()) })
 }
 
 /// Undoes the percent signs of a URL.
-fn decode(text: &str) -> String {
+fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, after @ ..] = rest {
@@ -99,7 +107,7 @@ fn decode(text: &str) -> String {
             None => bytes.push(*byte),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 impl Inspect for Memcached {
@@ -107,13 +115,19 @@ impl Inspect for Memcached {
     /// up again.
     fn keys<'a>(
         &'a self,
-        prefix: &'a str,
-        _after: Option<&'a str>,
+        prefix: &'a [u8],
+        _after: Option<&'a [u8]>,
         _limit: usize,
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
-            let mut keys = self.0.keys().await?;
-            keys.retain(|info| info.key.starts_with(prefix) && !self.0.is_lock(&info.key));
+            let mut keys = Vec::new();
+            for info in self.0.keys().await? {
+                let key = &info.key;
+                let is_meant = key.as_bytes().starts_with(prefix);
+                if is_meant && (!self.0.is_lock(key.as_bytes()) || self.0.is_entry(key).await?) {
+                    keys.push(info);
+                }
+            }
             Ok(KeyPage { keys, next: None })
         })
     }
@@ -122,8 +136,12 @@ impl Inspect for Memcached {
         Box::pin(async {
             let mut held = Vec::new();
             for KeyInfo { key: lock, .. } in self.0.keys().await? {
+                let Some(lock) = lock.to_str() else { continue };
                 let Some(key) = lock.strip_prefix(&self.0.options.lock_prefix) else { continue };
-                let read = self.0.servers.ask(Request::Get { key: &lock, value: true }).await?;
+                if self.0.is_entry(&lock.into()).await? {
+                    continue;
+                }
+                let read = self.0.servers.ask(Request::Get { key: lock, value: true }).await?;
                 if let Reply::Item { value, .. } = read {
                     let (holder, age) = holder(&value);
                     held.push(HeldLock { key: key.to_owned(), holder, age });
@@ -162,20 +180,42 @@ impl Inspect for Memcached {
         })
     }
 
-    fn clear(&self) -> Inspecting<'_, ()> {
-        Box::pin(async {
-            let keys: Vec<String> = self.0.keys().await?.into_iter().map(|info| info.key).collect();
-            let values: Vec<&str> =
-                keys.iter().map(String::as_str).filter(|key| !self.0.is_lock(key)).collect();
-            for keys in values.chunks(TOGETHER) {
+    fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
+        Box::pin(async move { Backend::get(self, text(key)?).await })
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
+        Box::pin(async move {
+            let keys = keys.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+            Backend::delete_multi(self, &keys).await
+        })
+    }
+
+    fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
+        Box::pin(async move {
+            let (mut meant, mut left) = (Vec::new(), 0);
+            for KeyInfo { key, .. } in self.keys(what.prefix, None, usize::MAX).await?.keys {
+                if what.all || self.0.is_entry(&key).await? {
+                    meant.push(key);
+                } else {
+                    left += 1;
+                }
+            }
+            let keys = meant.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+            for keys in keys.chunks(TOGETHER) {
                 let delete = |&key| Request::Delete { key, number: None };
                 for answer in self.0.servers.ask_all(keys.iter().map(delete).collect()).await {
                     super::changed(answer)?;
                 }
             }
-            Ok(())
+            Ok(left)
         })
     }
+}
+
+/// Other keys than text are listed only.
+fn text(key: &Key) -> Result<&str, BackendError> {
+    key.to_str().ok_or_else(|| BackendError::refused(format!("the key `{key}` is not UTF-8")))
 }
 
 #[cfg(test)]
@@ -186,8 +226,8 @@ mod tests {
     fn keys_are_found_in_a_dump() {
         let line = "key=check%3A%5Blist%2A01 exp=-1 la=5 cas=7 fetch=no cls=1 size=63";
         let info = key_of(line).unwrap();
-        assert_eq!((info.key.as_str(), info.value_bytes), ("check:[list*01", Some(63)));
-        assert_eq!(decode("%zz%4"), "%zz%4");
+        assert_eq!((info.key.to_str(), info.value_bytes), (Some("check:[list*01"), Some(63)));
+        assert_eq!(decode("%zz%4%ff"), b"%zz%4\xff");
         assert!(key_of("no key").is_none());
     }
 }
