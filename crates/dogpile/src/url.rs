@@ -196,7 +196,7 @@ mod tests {
             ("s://u:secret@h:70000", "invalid port"),
             ("s://u:secret@[::1", "without `]`"),
             ("s://u:secret@[secret]", "IPv6"),
-            ("s://[[\"secret\", 26379]]", "IPv6"),
+            ("s://[[\"secret\", 26379]]", "without `]`"),
             ("s://a b", "invalid host"),
             ("s://u:secret%zz@h", "percent"),
             ("s://u:sec/ret@h", "%2F"),
