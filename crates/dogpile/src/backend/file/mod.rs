@@ -43,7 +43,6 @@ use crate::value::Entry;
 use database::Trouble;
 use joint::Change;
 use locks::Locks;
-use ours::Found;
 use place::{Place, with_suffix};
 use readers::Readers;
 use watcher::Watcher;
@@ -273,12 +272,9 @@ impl FileBuilder {
     /// Refuses what is not a cache, and leaves it as it is.
     fn check(&self, lock_file: &Path) -> Result<(), BackendError> {
         schema::check_path(&self.path)?;
-        if let Found::Junk(why) = ours::examine(&self.path)? {
-            let number = Place::new(&self.path).number();
-            if !Locks::<locks::System>::look(lock_file)?.are_of(number) {
-                return Err(ours::not_a_cache(&self.path, &why));
-            }
-        }
+        ours::refuse_others(&self.path, |number| {
+            Ok(Locks::<locks::System>::look(lock_file)?.are_of(number))
+        })?;
         if self.options.read_only {
             let path = self.path.display();
             let missing = || BackendError::other(format!("there is no file `{path}`"));

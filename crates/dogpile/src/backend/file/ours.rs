@@ -10,13 +10,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::Trouble;
-use super::place::with_suffix;
+use super::place::{self, with_suffix};
 use super::schema;
 use crate::backend::BackendError;
 
 /// What is at a path.
 #[derive(Debug)]
-pub(super) enum Found {
+enum Found {
     /// Nothing, or an empty file.
     Nothing,
     /// A cache, or a database that can become one.
@@ -30,7 +30,7 @@ pub(super) enum Found {
 /// # Errors
 ///
 /// If it is the database of another program, or cannot be read.
-pub(super) fn examine(path: &Path) -> Result<Found, BackendError> {
+fn examine(path: &Path) -> Result<Found, BackendError> {
     if fs::metadata(path).map_or(true, |found| found.len() == 0) {
         return Ok(Found::Nothing);
     }
@@ -40,6 +40,21 @@ pub(super) fn examine(path: &Path) -> Result<Found, BackendError> {
         Ok(()) | Err(Trouble::Busy | Trouble::Replaced) => Ok(Found::Cache),
         Err(Trouble::Damaged(why)) => Ok(Found::Junk(why)),
         Err(Trouble::Fault(fault)) => Err(fault),
+    }
+}
+
+/// Refuses what is at `path` unless it is a cache, or one that was damaged: `was_ours` says
+/// whether the file with this number was one.
+///
+/// That is asked each time before SQLite opens the file to write. It may be another one by
+/// now, and the log of the one before may still be beside it.
+pub(super) fn refuse_others(
+    path: &Path,
+    was_ours: impl FnOnce(u64) -> Result<bool, BackendError>,
+) -> Result<(), BackendError> {
+    match examine(path)? {
+        Found::Junk(why) if !was_ours(place::number_of(path))? => Err(not_a_cache(path, &why)),
+        _ => Ok(()),
     }
 }
 

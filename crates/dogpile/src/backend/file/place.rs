@@ -80,9 +80,9 @@ impl Place {
         })
     }
 
-    /// The number by which its file system knows the file at the path; 0 if there is none.
+    /// See [`number_of`].
     pub(super) fn number(&self) -> u64 {
-        identity(&self.path).map_or(0, |Identity(_, number)| number)
+        number_of(&self.path)
     }
 
     /// Renames the file and what belongs to it, so that a new one can begin;
@@ -103,6 +103,11 @@ impl Place {
         fs::rename(&self.path, &aside)?;
         Ok(aside)
     }
+}
+
+/// The number by which its file system knows the file at `path`; 0 if there is none.
+pub(super) fn number_of(path: &Path) -> u64 {
+    identity(path).map_or(0, |Identity(_, number)| number)
 }
 
 /// Creates an empty file at `path` unless there is one, with exactly `mode`, or as the umask

@@ -167,6 +167,10 @@ impl Worker {
         if self.connection.is_none() {
             let (timeout, mode) = (self.options.busy_timeout, self.options.mode);
             let only_looks = self.options.read_only;
+            if !only_looks {
+                ours::refuse_others(&self.place.path, |number| Ok(self.locks.are_of(number)))
+                    .map_err(Trouble::Fault)?;
+            }
             self.connection = Some(self.place.open(|path| {
                 if only_looks { ours::look(path) } else { schema::open(path, timeout, mode) }
             })?);
