@@ -467,6 +467,14 @@ fn settings_know_it_by_both_names() {
     assert!(error.contains("filename"), "{error}");
 }
 
+#[test]
+fn an_empty_path_is_refused() {
+    assert!(File::open("").unwrap_err().to_string().contains("empty"));
+    let settings = Settings::from_iter([("backend", "file"), ("arguments.filename", "")]);
+    let error = settings.config::<dogpile::Serde>().unwrap_err();
+    assert!(error.to_string().contains("needs the setting `filename`"), "{error}");
+}
+
 /// What was never a cache is left alone, with every name that a cache would use.
 #[test]
 fn other_files_are_left_alone() {

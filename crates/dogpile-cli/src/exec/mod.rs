@@ -87,7 +87,7 @@ pub(crate) struct Options {
     json: bool,
     /// Renews what another process serves
     #[arg(long, hide = true)]
-    behind: bool,
+    background: bool,
     /// The command and its arguments. Its standard input is empty
     #[arg(last = true, value_name = "CMD", required_unless_present = "key")]
     command: Vec<OsString>,
@@ -124,7 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 fn execute(options: &Options) -> Result<ExitCode, Failure> {
-    if options.behind {
+    if options.background {
         refresh::detach();
     }
     if options.command.is_empty() && !options.invalidate {

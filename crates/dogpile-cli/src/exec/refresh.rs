@@ -48,7 +48,7 @@ fn spawn() -> io::Result<std::process::Child> {
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
     // After `exec`, whatever stood before it.
     let place = arguments.iter().position(|argument| argument == "exec").map_or(0, |at| at + 1);
-    arguments.insert(place, "--behind".into());
+    arguments.insert(place, "--background".into());
     let mut command = Command::new(env::current_exe()?);
     for name in NOT_ITS {
         command.env_remove(name);

@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
         let served = if self.options.refresh { self.renew() } else { self.serve() };
         let (code, why, age) = match served {
             Ok(served) => {
-                if let (Some(record), false) = (&served.record, self.options.behind) {
+                if let (Some(record), false) = (&served.record, self.options.background) {
                     record.replay(&self.output);
                 }
                 (served.code, served.why, served.age)
@@ -151,8 +151,8 @@ impl<'a> Session<'a> {
     /// that of a run.
     fn serve(&self) -> Result<Served, Unfinished> {
         let Some(cache) = &self.cache else { return self.run_alone() };
-        if self.options.behind {
-            return self.renew_behind(cache);
+        if self.options.background {
+            return self.renew_in_background(cache);
         }
         let found = match self.look(cache) {
             Ok(found) => found,
@@ -254,7 +254,7 @@ impl<'a> Session<'a> {
 
     /// Renews the output in the background. One that cannot be replaced is removed, or it
     /// would be served for ever.
-    fn renew_behind(&self, cache: &Cache) -> Result<Served, Unfinished> {
+    fn renew_in_background(&self, cache: &Cache) -> Result<Served, Unfinished> {
         let began = Instant::now();
         let served = self.create(cache)?;
         let entry = || cache.region.blocking().entry(&*self.key).ignore_expiration();
@@ -309,7 +309,7 @@ impl<'a> Session<'a> {
 
     /// Refuses to wait for itself. Nobody waits for a process in the background.
     fn ask(&self) -> Result<Option<Sign>, Failure> {
-        if self.options.behind {
+        if self.options.background {
             return Ok(None);
         }
         nested::ask(&self.identity, &self.key)
@@ -318,11 +318,11 @@ impl<'a> Session<'a> {
     fn run_command(&self) -> Result<Record, Unfinished> {
         self.ran.store(true, Ordering::Relaxed);
         // Without it, only recursion is not found out.
-        let _sign = Sign::creates(&self.identity, self.options.behind);
+        let _sign = Sign::creates(&self.identity, self.options.background);
         let record = Run {
             command: &self.options.command,
             env: nested::variable(&self.identity),
-            output: (!self.options.behind).then_some(&self.output),
+            output: (!self.options.background).then_some(&self.output),
             max_output: self.options.max_output,
         }
         .to_its_end()?;

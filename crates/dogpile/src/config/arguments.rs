@@ -31,10 +31,13 @@ impl Arguments {
         Self { owner: owner.to_owned(), settings, asked: Vec::new() }
     }
 
-    /// The argument `name`; `None` if it is absent or `none`.
+    /// The argument `name`; `None` if it is absent, empty or `none`.
     pub fn take<T: FromSetting>(&mut self, name: &str) -> Result<Option<T>, ConfigError> {
         self.asked.push(name.to_owned());
         let Some(text) = self.settings.remove(name) else { return Ok(None) };
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
         if let Some(value) = T::from_setting(&text) {
             return Ok(Some(value));
         }

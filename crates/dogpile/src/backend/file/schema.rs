@@ -158,6 +158,9 @@ fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Trouble> {
 /// A file that is there must be a regular one; if there is none, its directory
 /// must be there.
 pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
+    if path.as_os_str().is_empty() {
+        return Err(BackendError::other("the path of the cache file is empty"));
+    }
     let problem = match fs::metadata(path) {
         Ok(found) if found.is_file() => return Ok(()),
         Ok(_) => format!("`{}` is not a regular file", path.display()),
