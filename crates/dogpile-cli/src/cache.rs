@@ -3,9 +3,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use dogpile::backend::AnyBackend;
 use dogpile::backend::inspect::Inspect;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use dogpile::backend::{AnyBackend, FaultKind};
+use dogpile::config::{ConfigError, Location};
 
 use crate::failure::Failure;
 
@@ -13,20 +13,32 @@ use crate::failure::Failure;
 /// speaks of if no other is given.
 pub(crate) const REGION: &str = "dogpile";
 
-/// The cache that was asked for, or the user's own file called `name`.
-pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<String, Failure> {
-    if let Some(asked) = asked {
-        return Ok(asked.to_owned());
+/// Returns the cache that was asked for, or the user's own file called `name`.
+pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<Place, Failure> {
+    if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
+        return Ok(Place::At(Location::parse(asked)?));
     }
-    let folder = user_cache_folder()
-        .ok_or("there is no cache directory, since HOME is not set: use --cache FILE")?
-        .join("dogpile");
-    make_private(&folder).map_err(|error| format!("`{}`: {error}", folder.display()))?;
-    Ok(folder.join(name).display().to_string())
+    let Some(folder) = user_cache_folder() else {
+        let why = "there is no cache directory, since HOME is not set: use --cache FILE";
+        return Ok(Place::Nowhere(why.to_owned()));
+    };
+    let folder = folder.join("dogpile");
+    Ok(match make_private(&folder) {
+        Ok(()) => Place::At(Location::parse(&format!("{}", folder.join(name).display()))?),
+        Err(error) => Place::Nowhere(format!("`{}`: {error}", folder.display())),
+    })
+}
+
+/// Where a cache is.
+pub(crate) enum Place {
+    At(Location),
+    /// There is no place, for this reason.
+    Nowhere(String),
 }
 
 fn user_cache_folder() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A relative one means another place in each directory, and counts as absent.
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
         .or_else(|| set("LOCALAPPDATA"))
@@ -41,51 +53,93 @@ fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-/// The backend at `location`, for storing in it: a file that is not there is made, one that is
-/// no cache is left as it is.
+/// Opens the cache at `location`, for storing in it: a file that is not there is created.
 pub(crate) fn open(location: &str) -> Result<AnyBackend, Failure> {
-    // The library would move it aside, as a cache that was damaged.
-    if let Some(path) = file_at(location) {
-        check_is_database(Path::new(path))?;
-    }
-    Ok(dogpile::config::backend_at(location)?)
+    Ok(private(Location::parse(location)?).open()?)
 }
 
-/// The backend at `location`, which must be there: looking into a file makes none.
+/// Opens the cache at `location`, which must be there.
 pub(crate) fn open_existing(location: &str) -> Result<AnyBackend, Failure> {
-    match file_at(location) {
-        Some(path) if !Path::new(path).exists() => Err(format!("there is no file `{path}`").into()),
-        _ => open(location),
-    }
+    Ok(private(existing(location)?).open()?)
 }
 
-/// The path, if the location is one.
-fn file_at(location: &str) -> Option<&str> {
-    let named = ["file:", "dbm:"].iter().find_map(|scheme| location.strip_prefix(scheme));
-    match named {
-        Some(rest) => rest.strip_prefix("//").unwrap_or(rest).split('?').next(),
-        // Any other scheme is for a server, or an error.
-        None if Path::new(location).exists() || !location.contains(':') => Some(location),
-        None => None,
-    }
-}
-
-/// Returns an error for a file that SQLite does not know. An empty one is a cache in which
-/// nothing was stored yet.
-///
-/// SQLite itself is asked: if anybody else opened and closed the file, the process would lose
-/// the locks that it holds on it.
-fn check_is_database(path: &Path) -> Result<(), Failure> {
-    if std::fs::metadata(path).is_ok_and(|found| found.len() > 0) {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let read = Connection::open_with_flags(path, flags)
-            .and_then(|file| file.query_row("PRAGMA application_id", [], |_| Ok(())));
-        if read.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::NotADatabase)) {
-            return Err(format!("`{}`: this is not a cache file", path.display()).into());
+fn existing(location: &str) -> Result<Location, Failure> {
+    let location = Location::parse(location)?;
+    match location.path() {
+        Some(path) if !path.exists() => {
+            Err(format!("there is no file `{}`", path.display()).into())
         }
+        _ => Ok(location),
     }
-    // The library says what else is wrong.
-    Ok(())
+}
+
+/// Opens the cache at `location` to look into it: nothing is created, locked or changed.
+pub(crate) fn look(location: &str) -> Result<AnyBackend, Failure> {
+    Ok(read_only(existing(location)?).open()?)
+}
+
+fn read_only(location: Location) -> Location {
+    if location.path().is_some() { location.or_setting("read_only", "true") } else { location }
+}
+
+/// What this command creates may hold secrets: it is for its owner alone, or for the group in
+/// a folder that the group shares. `?mode=` says otherwise.
+fn private(location: Location) -> Location {
+    match location.path() {
+        Some(path) if is_shared(path) => location.or_setting("mode", "0660"),
+        Some(_) => location.or_setting("mode", "0600"),
+        None => location,
+    }
+}
+
+/// May the group write to the folder of `path`, and is that the group of what we create?
+#[cfg(unix)]
+fn is_shared(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Ok(folder) = std::fs::metadata(folder.unwrap_or(Path::new("."))) else { return false };
+    let has = |bit| folder.mode() & bit != 0;
+    let [group_writes, sticky, passes_group_on] = [0o020, 0o1000, 0o2000].map(has);
+    let is_ours = passes_group_on || folder.gid() == nix::unistd::getegid().as_raw();
+    group_writes && !sticky && is_ours
+}
+
+#[cfg(not(unix))]
+fn is_shared(_path: &Path) -> bool {
+    false
+}
+
+/// How far a cache can be used.
+pub(crate) enum Access {
+    Full(AnyBackend),
+    /// To look into it; this is in the way of the rest.
+    ReadOnly(AnyBackend, String),
+    /// Not at all, since this is in the way.
+    None(String),
+}
+
+/// Opens the cache at `location` as far as it can be used. That it cannot be reached or
+/// written is no error; that it is no cache is one.
+pub(crate) fn access(location: &Location) -> Result<Access, Failure> {
+    match private(location.clone()).open() {
+        Ok(backend) => Ok(Access::Full(backend)),
+        Err(ConfigError::Backend { kind: FaultKind::Unavailable, message, .. }) => {
+            Ok(match location.path().map(|_| read_only(location.clone()).open()) {
+                Some(Ok(backend)) => Access::ReadOnly(backend, message),
+                _ => Access::None(message),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns one name of a cache for all processes, whatever their directory.
+pub(crate) fn identity(location: &Location) -> String {
+    let Some(path) = location.path() else { return location.to_string() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize().unwrap_or_default();
+    folder.join(path.file_name().unwrap_or_default()).display().to_string()
 }
 
 /// The way to look into `backend`.
@@ -94,21 +148,4 @@ pub(crate) fn inspect(backend: &AnyBackend) -> Result<&dyn Inspect, Failure> {
     backend
         .inspect()
         .ok_or_else(|| format!("the backend `{name}` cannot list what it holds").into())
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_look_at_a_file_leaves_its_locks() {
-        let directory = tempfile::TempDir::new().unwrap();
-        let path = directory.path().join("cache.db").display().to_string();
-        let cache = open(&path).unwrap();
-        pollster::block_on(cache.get("key")).unwrap();
-        let lockers = || dogpile_testkit::lockers(Path::new(&path));
-        assert!(!lockers().is_empty());
-        check_is_database(Path::new(&path)).unwrap();
-        assert!(!lockers().is_empty());
-    }
 }

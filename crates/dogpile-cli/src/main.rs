@@ -15,11 +15,13 @@ mod exec;
 mod failure;
 mod inspect;
 mod show;
+mod warnings;
 
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
@@ -74,9 +76,21 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
-    warn_on_stderr();
-    run(&command).unwrap_or_else(|failure| failure.report())
+    let Cli { command } = Cli::try_parse().unwrap_or_else(|error| explain(&error));
+    warnings::show(matches!(command, Command::Exec(_)));
+    let ended = run(&command);
+    warnings::end();
+    ended.unwrap_or_else(|failure| failure.report())
+}
+
+/// Says what is wrong with the arguments, or helps, and ends.
+fn explain(error: &clap::Error) -> ! {
+    let is_exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec");
+    let _ = error.print();
+    if is_exec && error.kind() == ErrorKind::UnknownArgument {
+        eprint!("{}", exec::HINT);
+    }
+    std::process::exit(error.exit_code())
 }
 
 fn run(command: &Command) -> Result<ExitCode, Failure> {
@@ -105,21 +119,6 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
 
 fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
-}
-
-/// What the library has to say: a file moved aside, a value not stored.
-fn warn_on_stderr() {
-    let level = match std::env::var("DOGPILE_LOG").as_deref() {
-        Ok("debug") => tracing::Level::DEBUG,
-        Ok("error") => tracing::Level::ERROR,
-        _ => tracing::Level::WARN,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .without_time()
-        .init();
 }
 
 fn manual(command: Option<&str>) -> Result<ExitCode, Failure> {

@@ -150,7 +150,7 @@ fn a_crowd_runs_the_command_once() {
 }
 
 #[test]
-fn an_expired_output_is_served_at_once_and_renewed_behind() {
+fn an_expired_output_is_served_at_once_and_renewed_in_the_background() {
     let place = Place::new();
     let script = "echo run >> log; [ -e first ] && until [ -e go ]; do sleep 0.01; done; \
         touch first; wc -l < log";

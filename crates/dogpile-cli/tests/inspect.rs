@@ -43,7 +43,7 @@ fn a_value_goes_in_and_comes_out() {
     let shown = place.json(&["get", "c.db", "user:1", "--json"]);
     assert_eq!((&shown["key"], &shown["found"]), (&json!("user:1"), &json!(true)));
     assert_eq!(shown["payload"], json!({"name": "Ada"}));
-    assert_eq!((&shown["size"], &shown["format"]), (&json!(14), &json!("json")));
+    assert_eq!((&shown["size"], &shown["format"]), (&json!(15), &json!("json")));
     assert!(shown["ct"].as_f64().unwrap() > 1.7e9 && shown["age"].as_f64().unwrap() >= 0.0);
     assert_eq!(place.text(&["get", "c.db", "motto", "--raw"]), "\"think\"");
     let text = place.text(&["get", "file:c.db", "user:1"]);
@@ -88,8 +88,20 @@ fn keys_are_listed_counted_deleted_and_cleared() {
     assert_eq!(place.text(&["keys", "c.db"]), "a:2\nb:1\n");
     let unasked = place.command(&["clear", "c.db"]).stdin(Stdio::null()).output().unwrap();
     assert_eq!(unasked.status.code(), Some(2));
+    place.text(&["clear", "c.db", "--yes", "--prefix", "a:"]);
+    assert_eq!(place.text(&["keys", "c.db"]), "b:1\n");
     place.text(&["clear", "c.db", "--yes"]);
     assert_eq!(place.text(&["keys", "c.db"]), "");
+}
+
+#[test]
+fn json_is_stored_byte_for_byte() {
+    let place = Place::new();
+    let given = r#"{"n":  123456789012345678901}"#;
+    place.text(&["set", "c.db", "k", given]);
+    assert_eq!(place.text(&["get", "c.db", "k", "--raw"]), given);
+    assert!(place.text(&["get", "c.db", "k"]).contains("\"n\": 123456789012345678901"));
+    assert!(place.text(&["get", "c.db", "k", "--json"]).contains("123456789012345678901"));
 }
 
 #[test]
@@ -198,4 +210,106 @@ fn what_is_no_cache_is_left_alone() {
     }
     assert_eq!(std::fs::read_to_string(&text).unwrap(), "not a cache");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// Whatever was never a cache is left alone, and so is what has a name that a cache would use.
+#[test]
+fn what_was_never_a_cache_is_left_alone() {
+    let place = Place::new();
+    let path = |name: &str| place.0.path().join(name);
+    let foreign = || {
+        let database = rusqlite::Connection::open(path("theirs.db")).unwrap();
+        database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x);").unwrap();
+    };
+    foreign();
+    for name in ["notes.txt", "a.lock", "b-wal", "c-shm", "d-journal"] {
+        std::fs::write(path(name), "mine, and long enough to be looked at").unwrap();
+    }
+    let state = || {
+        let entries = std::fs::read_dir(place.0.path()).unwrap().map(Result::unwrap);
+        let read =
+            |entry: std::fs::DirEntry| (entry.file_name(), std::fs::read(entry.path()).unwrap());
+        entries.map(read).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = state();
+    for name in ["notes.txt", "a", "b", "c", "d", "theirs.db"] {
+        for arguments in [
+            &["exec", "--cache", name, "--", "true"][..],
+            &["set", name, "k", "1"],
+            &["delete", name, "k"],
+            &["clear", name, "--yes"],
+            &["invalidate", name],
+            &["keys", name],
+            &["get", name, "k"],
+            &["info", name],
+            &["locks", name],
+            &["collections", name],
+        ] {
+            let output = place.run(arguments);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success(), "{arguments:?}");
+            let says = ["not a cache", "another program's", "not SQLite's", "no file"];
+            assert!(says.iter().any(|words| told.contains(words)), "{arguments:?}: {told}");
+            assert!(state() == before, "{arguments:?}");
+        }
+    }
+}
+
+/// A cache that was damaged is known again, and begun anew.
+#[test]
+fn a_damaged_cache_is_moved_aside() {
+    let place = Place::new();
+    place.text(&["set", "c.db", "k", "1"]);
+    for suffix in ["", "-wal"] {
+        let path = place.0.path().join(format!("c.db{suffix}"));
+        if path.exists() {
+            let zeros = if suffix.is_empty() { 9_000 } else { 0 };
+            std::fs::write(path, vec![7; zeros]).unwrap();
+        }
+    }
+    place.text(&["set", "c.db", "k", "2"]);
+    assert_eq!(place.text(&["get", "c.db", "k", "--raw"]), "2");
+    assert!(place.0.path().join("c.db.damaged-1").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn looking_leaves_nothing_behind() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let place = Place::new();
+    place.text(&["set", "c.db", "k", r#"{"a": 1}"#]);
+    let state = || {
+        let entries = std::fs::read_dir(place.0.path()).unwrap().map(Result::unwrap);
+        let look = |entry: std::fs::DirEntry| {
+            let found = entry.metadata().unwrap();
+            (entry.file_name(), found.len(), found.mtime_nsec(), found.mode() & 0o777)
+        };
+        entries.map(look).collect::<std::collections::BTreeSet<_>>()
+    };
+    std::fs::remove_file(place.0.path().join("c.db.lock")).unwrap();
+    let before = state();
+    assert!(before.iter().all(|(_, _, _, mode)| *mode == 0o600), "{before:?}");
+    for arguments in [
+        &["get", "c.db", "k"][..],
+        &["keys", "c.db"],
+        &["info", "c.db"],
+        &["stats", "c.db"],
+        &["locks", "c.db"],
+        &["collections", "c.db"],
+    ] {
+        place.text(arguments);
+        assert_eq!(state(), before, "{arguments:?}");
+    }
+    let folder = place.0.path().join("shared");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    place.text(&["set", "shared/c.db", "k", "1"]);
+    place.text(&["set", "file:own.db?mode=0640", "k", "1"]);
+    for (name, mode) in [("shared/c.db", 0o660), ("own.db", 0o640)] {
+        for suffix in ["", ".lock"] {
+            let found = std::fs::metadata(place.0.path().join(format!("{name}{suffix}"))).unwrap();
+            assert_eq!(found.mode() & 0o777, mode, "{name}{suffix}");
+        }
+    }
 }

@@ -2,8 +2,9 @@
 #![cfg(unix)]
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use dogpile_testkit::servers::{MemcachedServer, RedisServer};
+use dogpile_testkit::servers::{MemcachedServer, RedisCluster, RedisServer};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -120,4 +121,120 @@ fn exec_runs_without<S>(place: &Place<S>) {
     assert!(String::from_utf8(output.stderr).unwrap().contains("down"));
     let output = place.run(&["get", &place.url, "k"]);
     assert_eq!(output.status.code(), Some(2), "1 is for what is not there");
+}
+
+/// A crowd is answered when the creation ends, not when a lease does: the one that created
+/// gives the lock up before its process ends.
+#[test]
+fn a_crowd_is_not_kept_waiting_for_a_lease() {
+    let cluster = RedisCluster::start();
+    let url = cluster.url();
+    a_crowd_is_answered(&Place::new(cluster, url));
+    let no_scripts = redis();
+    assert!(no_scripts.server.ask("ACL SETUSER default -@scripting").contains("OK"));
+    a_crowd_is_answered(&no_scripts);
+}
+
+fn a_crowd_is_answered<S>(place: &Place<S>) {
+    // Several keys, so that several nodes take part.
+    for key in ["one", "two", "three"] {
+        let script = "echo run >> log; until [ -e go ]; do sleep 0.01; done; echo made";
+        let exec = ["exec", "--key", key, "--", "sh", "-c", script];
+        let spawn = || place.command(&exec).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let crowd: Vec<_> = (0..8).map(|_| spawn()).collect();
+        let log = || std::fs::read_to_string(place.directory.path().join("log"));
+        while log().unwrap_or_default().is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let go = place.directory.path().join("go");
+        std::fs::write(&go, "").unwrap();
+        let created = Instant::now();
+        for child in crowd {
+            assert_eq!(child.wait_with_output().unwrap().stdout, b"made\n");
+        }
+        let answered = created.elapsed();
+        println!("{key}: all answered after {answered:?}");
+        // Far below a lease of 30 seconds, however busy the machine is.
+        assert!(answered < Duration::from_secs(10), "{key}: {answered:?}");
+        assert_eq!(log().unwrap().lines().count(), 1);
+        std::fs::remove_file(go).unwrap();
+        std::fs::remove_file(place.directory.path().join("log")).unwrap();
+    }
+}
+
+/// Keys are bytes, and only what is a cache's is cleared.
+#[test]
+fn keys_of_any_bytes_are_listed_shown_and_cleared() {
+    let redis = redis();
+    let frame = r#""{\"ct\": 1700000000.0, \"v\": 2}|5""#;
+    for key in [r#""\xff\\b""#, "_lockuser:1", "plain"] {
+        let set = redis.server.ask(&format!("SET {key} {frame}"));
+        assert!(set.contains("OK"), "{set}");
+    }
+    redis.server.ask("RPUSH queue job");
+    redis.server.ask("SET session secret");
+    redis.server.ask("SET app:session secret");
+    let listed = redis.text(&["keys", "URL"]);
+    let mut keys: Vec<&str> = listed.lines().collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [r"\xff\\b", "_lockuser:1", "app:session", "plain", "queue", "session"]);
+    assert!(redis.text(&["keys", "URL", "--long", "--prefix", r"\xff"]).contains("30 B"));
+    assert_eq!(redis.text(&["get", "URL", r"\xff\\b", "--raw"]), "5");
+    assert_eq!(redis.text(&["locks", "URL"]), "", "a value under a lock's key is not a lock");
+    let output = redis.run(&["clear", &redis.url, "--yes"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("3 keys are not a cache's"));
+    let mut left: Vec<String> = redis.text(&["keys", "URL"]).lines().map(str::to_owned).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["app:session", "queue", "session"]);
+    redis.text(&["clear", "URL", "--yes", "--all", "--prefix", "app:"]);
+    assert!(redis.server.ask("GET session").contains("secret"));
+    assert!(!redis.server.ask("GET app:session").contains("secret"));
+    redis.text(&["clear", "URL", "--yes", "--all"]);
+    assert!(redis.server.ask("DBSIZE").contains(":0"));
+    redis.server.ask(&format!(r#"SET "\xfe" {frame}"#));
+    redis.text(&["delete", "URL", r"\xfe"]);
+    assert!(redis.server.ask("DBSIZE").contains(":0"));
+}
+
+/// What a server does not take as a key is mangled, also for locks and invalidation.
+#[test]
+fn a_name_with_a_blank_works_on_memcached() {
+    let place = memcached();
+    let script = "echo run >> log; wc -l < log";
+    let exec = ["exec", "--expiration", "0", "--key", "nightly report", "--", "sh", "-c", script];
+    let output = place.run(&exec);
+    assert_eq!((&*output.stdout, &*output.stderr), (&b"1\n"[..], &b""[..]));
+    let renewed = || place.text(&exec).trim() != "1";
+    let began = Instant::now();
+    while !renewed() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is never renewed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    place.text(&["invalidate", "URL", "--region", "nightly reports"]);
+}
+
+/// What can be read and not written freezes nobody.
+#[test]
+fn a_read_only_server_does_not_keep_the_command_from_running() {
+    let redis = redis();
+    let script = "echo run >> log; wc -l < log";
+    let exec = ["exec", "--expiration", "0", "--key", "k", "--", "sh", "-c", script];
+    assert_eq!(redis.text(&exec).trim(), "1");
+    redis.server.ask("CONFIG SET maxmemory 1");
+    std::thread::sleep(Duration::from_millis(50));
+    let output = redis.run(&exec);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "2");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+/// A location in a message has no password.
+#[test]
+fn passwords_are_not_shown() {
+    let redis = redis();
+    assert!(redis.server.ask("ACL SETUSER app on >secret ~* &* +@all").contains("OK"));
+    let url = redis.url.replace("://", "://app:secret@");
+    let output = redis.run(&["exec", "--cache", &url, "--explain", "--", "true"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("redis://***@127.0.0.1") && !told.contains("secret"), "{told}");
 }

@@ -291,10 +291,10 @@ async fn a_listing_shows_values_and_clearing_ends_claims() {
     let backend = AnyBackend::new(backend);
     backend.set("listed", entry("value", CT)).await.unwrap();
     let lease = win(&backend, "cold", COLD).await;
-    let listed = inspect.keys("", None, 100).await.unwrap().keys;
-    let listed: Vec<&str> = listed.iter().map(|info| info.key.as_str()).collect();
-    assert_eq!(listed, ["listed"]);
-    inspect.clear().await.unwrap();
+    let listed = inspect.keys(b"", None, 100).await.unwrap().keys;
+    let listed: Vec<_> = listed.iter().map(|info| info.key.to_str()).collect();
+    assert_eq!(listed, [Some("listed")]);
+    inspect.clear(dogpile::backend::inspect::Clear::default()).await.unwrap();
     assert!(backend.get("listed").await.unwrap().is_none());
     assert!(!commit(&backend, "cold", lease, Some(entry("outdated", CT))).await);
     assert!(backend.get("cold").await.unwrap().is_none());

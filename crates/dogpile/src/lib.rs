@@ -96,6 +96,8 @@ mod shutdown;
 pub mod stats;
 mod sync;
 mod token;
+#[cfg(any(feature = "config", feature = "redis", feature = "memcached"))]
+mod url;
 pub mod value;
 
 /// Caches what a function returns, by its arguments (contract 5 and 6; Python's

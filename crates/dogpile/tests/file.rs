@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dogpile::backend::inspect::Inspect;
+use dogpile::backend::inspect::{Clear, Inspect, Key};
 use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, FaultKind, File, Wanted};
 use dogpile::config::Settings;
 use dogpile::lock::Mutex;
@@ -407,14 +407,25 @@ async fn keys_are_listed_in_pages_and_cleared() {
     for key in ["a:1", "a:2", "a:3", "b:1"] {
         file.set(key, entry(b"12345", 1.0)).await.unwrap();
     }
-    let first = file.keys("a:", None, 2).await.unwrap();
+    let first = file.keys(b"a:", None, 2).await.unwrap();
     let keys = |page: &dogpile::backend::inspect::KeyPage| {
-        page.keys.iter().map(|found| found.key.clone()).collect::<Vec<_>>()
+        page.keys.iter().map(|found| found.key.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(keys(&first), ["a:1", "a:2"]);
-    let second = file.keys("a:", first.next.as_deref(), 2).await.unwrap();
+    let second = file.keys(b"a:", first.next.as_deref(), 2).await.unwrap();
     assert_eq!((keys(&second), second.next), (vec!["a:3".to_owned()], None));
-    file.clear().await.unwrap();
+    file.clear(Clear { prefix: b"a:", all: false }).await.unwrap();
+    assert_eq!(entries(&file).await, 1);
+    let odd = Key::from(b"\xffodd\\".to_vec());
+    let sql = "INSERT INTO Dict VALUES (?1, ?2)";
+    let frame = entry(b"1", 1.0).to_frame().unwrap();
+    Connection::open(&path).unwrap().execute(sql, (odd.as_bytes(), &*frame)).unwrap();
+    let listed = file.keys(b"\xff", None, 2).await.unwrap().keys.remove(0).key;
+    assert_eq!((listed.to_string().as_str(), &listed), (r"\xffodd\\", &odd));
+    assert!(file.entry(&Key::from_escaped(r"\xffodd\\")).await.unwrap().is_some());
+    Inspect::delete(&file, std::slice::from_ref(&odd)).await.unwrap();
+    assert!(file.entry(&odd).await.unwrap().is_none());
+    file.clear(Clear::default()).await.unwrap();
     assert_eq!(entries(&file).await, 0);
     assert_eq!(payload(&file, "a:1").await, None);
 }
@@ -454,4 +465,108 @@ fn settings_know_it_by_both_names() {
     let settings = Settings::from_iter([("backend", "file")]);
     let error = settings.config::<dogpile::Serde>().unwrap_err().to_string();
     assert!(error.contains("filename"), "{error}");
+}
+
+#[test]
+fn an_empty_path_is_refused() {
+    assert!(File::open("").unwrap_err().to_string().contains("empty"));
+    let settings = Settings::from_iter([("backend", "file"), ("arguments.filename", "")]);
+    let error = settings.config::<dogpile::Serde>().unwrap_err();
+    assert!(error.to_string().contains("needs the setting `filename`"), "{error}");
+}
+
+/// What was never a cache is left alone, with every name that a cache would use.
+#[test]
+fn other_files_are_left_alone() {
+    for (suffix, words) in [
+        ("", "not a cache file"),
+        (".lock", "not a lock file"),
+        ("-wal", "not SQLite's"),
+        ("-shm", "not SQLite's"),
+        ("-journal", "not SQLite's"),
+    ] {
+        let (directory, path) = place();
+        let theirs = directory.path().join(format!("cache.db{suffix}"));
+        fs::write(&theirs, "somebody else's notes").unwrap();
+        for builder in [File::builder(&path), File::builder(&path).mode(0o600)] {
+            let fault = builder.open().unwrap_err();
+            assert!(fault.to_string().contains(words), "{suffix}: {fault}");
+        }
+        assert_eq!(fs::read(&theirs).unwrap(), b"somebody else's notes");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{suffix}");
+    }
+}
+
+/// A file that was put in the place of a cache is not the cache, damaged.
+#[tokio::test]
+async fn a_file_in_the_place_of_a_cache_is_left_alone() {
+    let (directory, path) = place();
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"1", 1.0)).await.unwrap();
+    let theirs = directory.path().join("theirs");
+    fs::write(&theirs, "somebody else's notes, put in another file's place").unwrap();
+    fs::rename(&theirs, &path).unwrap();
+    let fault = file.set("k", entry(b"2", 1.0)).await.unwrap_err();
+    assert!(fault.to_string().contains("not a cache file"), "{fault}");
+    assert!(fs::read(&path).unwrap().starts_with(b"somebody else's notes"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn all_files_of_a_cache_have_one_mode() {
+    use std::os::unix::fs::PermissionsExt;
+
+    for mode in [0o600, 0o660, 0o666] {
+        let (_directory, path) = place();
+        let file = File::builder(&path).mode(mode).open().unwrap();
+        file.set("k", entry(b"1", 1.0)).await.unwrap();
+        for suffix in ["", "-wal", "-shm", ".lock"] {
+            let name = path.with_file_name(format!("cache.db{suffix}"));
+            let found = fs::metadata(&name).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{}", name.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn looking_changes_nothing() {
+    let (directory, path) = place();
+    let look = || File::builder(&path).read_only(true).open();
+    assert!(look().unwrap_err().to_string().contains("no file"));
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"1", 1.0)).await.unwrap();
+    let in_use = look().unwrap();
+    assert_eq!(payload(&in_use, "k").await.unwrap(), b"1");
+    file.set("k", entry(b"2", 1.0)).await.unwrap();
+    assert_eq!(payload(&in_use, "k").await.unwrap(), b"2");
+    let fault = in_use.set("k", entry(b"3", 1.0)).await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}");
+    assert!(in_use.mutex().is_none());
+    drop((file, in_use));
+    // Who closes it last and may write clears up.
+    wait_until(|| {
+        drop(File::open(&path).unwrap());
+        !path.with_file_name("cache.db-wal").exists()
+    });
+    fs::remove_file(path.with_file_name("cache.db.lock")).unwrap();
+    let closed = look().unwrap();
+    assert_eq!(payload(&closed, "k").await.unwrap(), b"2");
+    assert_eq!((entries(&closed).await, closed.locks().await.unwrap().len()), (1, 0));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// A file of Python's, to which nothing was added, and an empty one can be looked into.
+#[tokio::test]
+async fn what_has_none_of_our_tables_can_be_looked_into() {
+    let (_directory, path) = place();
+    fs::write(&path, "").unwrap();
+    let look = || File::builder(&path).read_only(true).open().unwrap();
+    assert_eq!(entries(&look()).await, 0);
+    assert_eq!(payload(&look(), "k").await, None);
+    let tables = "CREATE TABLE Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL)";
+    let python = Connection::open(&path).unwrap();
+    python.execute_batch(tables).unwrap();
+    let frame = entry(b"1", 1.0).to_frame().unwrap();
+    python.execute("INSERT INTO Dict VALUES (?1, ?2)", (&b"k"[..], &*frame)).unwrap();
+    assert_eq!((entries(&look()).await, payload(&look(), "k").await), (1, Some(b"1".to_vec())));
 }

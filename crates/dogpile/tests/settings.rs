@@ -197,3 +197,29 @@ fn redis_takes_pythons_arguments_under_all_its_names() {
     let told = told.unwrap_err().to_string();
     assert!(told.contains("http") && !told.contains("secret"), "{told}");
 }
+
+/// The line of a mistake may hold a password.
+#[cfg(feature = "toml")]
+#[test]
+fn an_error_in_toml_says_where_and_does_not_quote() {
+    let document = "[cache]\nbackend = \"redis\"\narguments.password = \"hunter2\n";
+    let error = Settings::from_toml(document).unwrap_err().to_string();
+    assert!(error.contains("line 3") && !error.contains("hunter2"), "{error}");
+}
+
+/// Hosts as Python has them.
+#[cfg(feature = "toml")]
+#[test]
+fn hosts_and_ports_are_written_in_several_ways() {
+    let document = r#"
+        url = ["a:1", "b"]
+        sentinels = [["h", 26379], ["::1", 1]]
+        startup_nodes = [{ host = "h", port = 7000 }]
+    "#;
+    let settings = Settings::from_toml(document).unwrap();
+    let get = |name| settings.get(name).unwrap();
+    assert_eq!(
+        [get("url"), get("sentinels"), get("startup_nodes")],
+        ["a:1,b", "h:26379,[::1]:1", "h:7000"]
+    );
+}

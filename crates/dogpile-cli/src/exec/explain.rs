@@ -35,7 +35,7 @@ pub(super) struct Explanation<'a> {
     pub(super) age: Duration,
     /// `None`: never.
     pub(super) expires_in: Option<Duration>,
-    /// It is being renewed behind.
+    /// It is being renewed in the background.
     pub(super) renewing: bool,
     pub(super) exit_code: u8,
     pub(super) key: &'a str,
@@ -56,8 +56,8 @@ impl Explanation<'_> {
             });
             return writeln!(out, "{explanation}");
         }
-        let behind = if self.renewing { "; it is being renewed behind" } else { "" };
-        writeln!(out, "dogpile: {}{behind}", self.why.words())?;
+        let renewing = if self.renewing { "; it is being renewed in the background" } else { "" };
+        writeln!(out, "dogpile: {}{renewing}", self.why.words())?;
         let expires = match self.expires_in {
             None => "never expires".to_owned(),
             Some(Duration::ZERO) => "expired".to_owned(),

@@ -1,5 +1,5 @@
-//! The key that an output is remembered under: a name given, or made of
-//! everything that it depends on.
+//! The key that an output is remembered under: a given name, or a hash of
+//! everything that the output depends on.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use sha1::{Digest, Sha1};
+use sha2::{Digest, Sha256};
 
 use super::Options;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ pub(super) fn of(options: &Options) -> Result<String, Failure> {
     if let Some(name) = &options.key {
         return Ok(format!("exec:{name}"));
     }
-    let mut parts = Parts(Sha1::new());
+    let mut parts = Parts(Sha256::new());
     for word in &options.command {
         parts.add("word", word.as_encoded_bytes());
     }
@@ -46,7 +46,7 @@ fn name_of(program: &OsStr) -> &str {
 }
 
 /// A hash that knows where one part ends and the next begins.
-struct Parts(Sha1);
+struct Parts(Sha256);
 
 impl Parts {
     fn add(&mut self, kind: &str, part: &[u8]) {
@@ -57,7 +57,7 @@ impl Parts {
 
     /// A file that is not there is as good a state as any content.
     fn add_content(&mut self, path: &Path) -> Result<(), Failure> {
-        let mut content = Sha1::new();
+        let mut content = Sha256::new();
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.add("absent", b""),
             Err(error) => return Err(format!("`{}`: {error}", path.display()).into()),
@@ -77,10 +77,27 @@ impl Parts {
     }
 
     fn hex(self) -> String {
-        let mut hex = String::new();
-        for byte in self.0.finalize() {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        hex(&self.0.finalize())
     }
+}
+
+/// Returns a short name of `key` in `cache`, the same in every process: two caches with one
+/// key have two.
+pub(super) fn identity(cache: &str, key: &str) -> String {
+    /// As much as fits into the name of a thread; others of one machine at one moment differ.
+    const DIGITS: usize = 12;
+    let mut parts = Parts(Sha256::new());
+    parts.add("cache", cache.as_bytes());
+    parts.add("key", key.as_bytes());
+    let mut identity = parts.hex();
+    identity.truncate(DIGITS);
+    identity
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::new();
+    for byte in bytes {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }

@@ -1,8 +1,8 @@
 //! What is remembered of a run.
 
-use std::io::{self, Write};
-
 use serde::{Deserialize, Serialize};
+
+use super::output::Output;
 
 /// A finished run: everything it wrote, byte by byte, and its exit code.
 #[derive(Clone, Serialize, Deserialize)]
@@ -12,11 +12,15 @@ pub(crate) struct Record {
     #[serde(with = "serde_bytes")]
     pub(crate) stderr: Vec<u8>,
     pub(crate) code: i32,
+    /// The output was larger than what is kept: it was passed on, and is not here.
+    #[serde(skip)]
+    pub(crate) is_cut: bool,
 }
 
 impl Record {
-    pub(super) fn is_ok(&self) -> bool {
-        self.code == 0
+    /// May it be remembered? Failures may not, where only successes are asked for.
+    pub(super) fn may_be_kept(&self, ok_only: bool) -> bool {
+        !self.is_cut && (self.code == 0 || !ok_only)
     }
 
     /// The code as a process can end with it.
@@ -25,10 +29,8 @@ impl Record {
     }
 
     /// Writes it all again.
-    pub(super) fn replay(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(&self.stdout)?;
-        out.flush()?;
-        io::stderr().lock().write_all(&self.stderr)
+    pub(super) fn replay(&self, output: &Output) {
+        output.out(&self.stdout);
+        output.err(&self.stderr);
     }
 }

@@ -1,78 +1,88 @@
-//! The process that renews an old output after the one that served it has
-//! ended, and what keeps a command from waiting for itself.
+//! The process that renews a stale output in the background, after the one that served it
+//! has ended.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
-use dogpile::backend::AnyBackend;
-use dogpile::lock::Mutex;
+use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Seen, Wanted};
 
 use crate::failure::Failure;
 
-/// Where commands find the keys that are being created around them.
-const CREATING: &str = "DOGPILE_CREATING";
+/// Variables that speak of what the process in the background does not have: descriptors of
+/// its parent's, a service manager that waits for it.
+const NOT_ITS: [&str; 9] = [
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "CARGO_MAKEFLAGS",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
-/// Starts a process behind, unless somebody renews this key already.
+/// Starts a process in the background, unless somebody renews the output under `stored`
+/// already.
 ///
-/// This process is elected by the key's lock, so that a crowd starts one. It
-/// gives the lock up before the other begins, which waits for the end of its
+/// This process is elected by a claim to the key, so that a crowd starts one. The claim is
+/// written as a value is: where it cannot be, the renewal would be in vain, and this is an
+/// error. It is given up before the other process begins, which waits for the end of its
 /// input for that.
-pub(super) fn start(backend: &AnyBackend, key: &str) -> Result<(), Failure> {
-    let mut lease = None;
-    if let Some(mutex) = backend.mutex() {
-        match pollster::block_on(mutex.try_lock(key))? {
-            Some(won) => lease = Some((mutex, won)),
-            None => return Ok(()),
-        }
-    }
+pub(super) fn start(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
+    let claimed = pollster::block_on(async {
+        let seen = Seen::of(backend.get(stored).await?.as_ref());
+        backend.claim(vec![Wanted::new(stored, ClaimMode::Create(seen))]).await
+    })?;
+    let Some(Claimed::Won(lease)) = claimed.into_iter().next() else { return Ok(()) };
+    let spawned = spawn();
+    pollster::block_on(backend.release(vec![lease]));
+    // Dropping it closes its input. Nobody waits for it: it is not ours any more once this
+    // process has ended.
+    Ok(spawned.map(drop)?)
+}
+
+fn spawn() -> io::Result<std::process::Child> {
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
     // After `exec`, whatever stood before it.
     let place = arguments.iter().position(|argument| argument == "exec").map_or(0, |at| at + 1);
-    arguments.insert(place, "--behind".into());
-    let behind = Command::new(env::current_exe()?)
+    arguments.insert(place, "--background".into());
+    let mut command = Command::new(env::current_exe()?);
+    for name in NOT_ITS {
+        command.env_remove(name);
+    }
+    command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()?;
-    if let Some((mutex, lease)) = lease {
-        pollster::block_on(mutex.unlock(lease))?;
-    }
-    // Closes its input. Nobody waits for it: it is not ours any more once this
-    // process has ended.
-    drop(behind);
-    Ok(())
+        .spawn()
 }
 
-/// The process behind belongs to no terminal and no group, so that nothing
-/// that ends its parent ends it.
-pub(super) fn leave_the_session() {
+/// Leaves everything of the process that started this one, but its directory: its terminal
+/// and group, so that nothing that ends it ends this, and the descriptors that it inherited.
+/// Returns once the key is free.
+pub(super) fn detach() {
     #[cfg(unix)]
-    let _ = nix::unistd::setsid();
+    {
+        let _ = nix::unistd::setsid();
+        close_inherited();
+    }
     let _ = io::stdin().read_to_end(&mut Vec::new());
 }
 
-/// A command that asks for the output that it is making would wait for ever.
-pub(super) fn refuse_recursion(key: &str) -> Result<(), Failure> {
-    let around = env::var_os(CREATING).unwrap_or_default();
-    let within_itself = around.to_string_lossy().split('\n').any(|creating| creating == key);
-    if within_itself {
-        let message = format!(
-            "this command runs within itself (key `{key}`) and would wait for itself: give the inner one another --key"
-        );
-        return Err(message.into());
+/// Closes every descriptor but the standard ones. Nothing else of this process is open yet.
+#[cfg(unix)]
+fn close_inherited() {
+    let listed = std::fs::read_dir("/dev/fd").map(|entries| {
+        let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        entries.flatten().filter_map(number).collect::<Vec<i32>>()
+    });
+    let inherited = listed.unwrap_or_else(|_| (3..1_024).collect());
+    for descriptor in inherited.into_iter().filter(|descriptor| *descriptor > 2) {
+        // That of the listing is closed already.
+        let _ = nix::unistd::close(descriptor);
     }
-    Ok(())
-}
-
-/// The variable by which a command knows that `key` is being created.
-pub(super) fn creating_with(key: &str) -> (&'static OsStr, OsString) {
-    let mut around = env::var_os(CREATING).unwrap_or_default();
-    if !around.is_empty() {
-        around.push("\n");
-    }
-    around.push(key);
-    (OsStr::new(CREATING), around)
 }

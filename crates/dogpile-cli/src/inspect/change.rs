@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use dogpile::Mode;
+use dogpile::backend::inspect::{Clear, Key};
 use dogpile::clock::{Clock, SystemClock};
 use dogpile::invalidation::{Invalidation, Stored};
 use dogpile::value::Entry;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
-use super::Cache;
+use super::{Cache, printable};
 use crate::cache;
 use crate::failure::Failure;
 
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 pub(crate) struct SetOptions {
     #[command(flatten)]
     cache: Cache,
-    /// The key, as it is to be stored
+    /// The key, as it is shown
     key: String,
     /// The value as JSON; from standard input if it is absent or `-`
     value: Option<String>,
@@ -47,13 +48,16 @@ pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, Failure> {
         let text = String::from_utf8(given).map_err(|_| "the text is no UTF-8: use --raw")?;
         serde_json::to_vec(&text)?
     } else {
-        let value: Value = serde_json::from_slice(&given).map_err(|error| {
-            Failure::usage(&format!("the value is no JSON ({error}): for a text use --string"))
+        // Stored byte for byte: a number may have more digits than ours.
+        serde_json::from_slice::<IgnoredAny>(&given).map_err(|error| {
+            Failure::usage(&format!("the value is not JSON ({error}): for a text use --string"))
         })?;
-        serde_json::to_vec(&value)?
+        given
     };
     let backend = cache::open(&options.cache.cache)?;
-    backend.set(&options.key, Entry::bytes(payload, SystemClock.now())).await?;
+    let key = Key::from_escaped(&options.key);
+    let key = key.to_str().ok_or_else(|| Failure::usage("a new key must be UTF-8"))?;
+    backend.set(key, Entry::bytes(payload, SystemClock.now())).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,7 +66,7 @@ pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, Failure> {
 pub(crate) struct DeleteOptions {
     #[command(flatten)]
     cache: Cache,
-    /// The keys, as they are stored; that there is none is fine
+    /// The keys, as they are shown; that there is none is fine
     #[arg(required = true)]
     keys: Vec<String>,
 }
@@ -70,8 +74,13 @@ pub(crate) struct DeleteOptions {
 /// Removes values.
 pub(crate) async fn delete(options: &DeleteOptions) -> Result<ExitCode, Failure> {
     let backend = cache::open_existing(&options.cache.cache)?;
-    let keys: Vec<&str> = options.keys.iter().map(String::as_str).collect();
-    backend.delete_multi(&keys).await?;
+    let keys: Vec<Key> = options.keys.iter().map(|key| Key::from_escaped(key)).collect();
+    match backend.inspect() {
+        Some(inspect) => inspect.delete(&keys).await?,
+        None => {
+            backend.delete_multi(&keys.iter().filter_map(Key::to_str).collect::<Vec<_>>()).await?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,27 +113,46 @@ pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, 
 pub(crate) struct ClearOptions {
     #[command(flatten)]
     cache: Cache,
+    /// Only keys that begin so, as they are shown
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Also what other programs have stored there
+    #[arg(long)]
+    all: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
 }
 
-/// Removes everything, after a question.
+/// Removes values, after a question.
 pub(crate) async fn clear(options: &ClearOptions) -> Result<ExitCode, Failure> {
     let backend = cache::open_existing(&options.cache.cache)?;
     let inspect = cache::inspect(&backend)?;
-    if !options.yes && !is_wanted(&options.cache.cache)? {
+    if !options.yes && !is_wanted(options)? {
         return Ok(ExitCode::FAILURE);
     }
-    inspect.clear().await?;
+    let prefix = Key::from_escaped(&options.prefix);
+    let left = inspect.clear(Clear { prefix: prefix.as_bytes(), all: options.all }).await?;
+    if left > 0 {
+        let is = if left == 1 { "key is" } else { "keys are" };
+        let line = format!("dogpile: {left} {is} not a cache's and left: `--all` removes them too");
+        writeln!(io::stderr(), "{line}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_wanted(cache: &str) -> Result<bool, Failure> {
+fn is_wanted(options: &ClearOptions) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage("nobody can be asked: confirm with --yes"));
     }
-    write!(io::stderr(), "Remove all values from {cache}? [y/N] ")?;
+    let cache = dogpile::config::Location::parse(&options.cache.cache)?;
+    let what = match (options.all, options.prefix.as_str()) {
+        (false, "") => "all values".to_owned(),
+        (true, "") => "everything, also what other programs have stored,".to_owned(),
+        (false, prefix) => format!("all values whose keys begin with `{}`", printable(prefix)),
+        (true, prefix) => format!("everything whose key begins with `{}`", printable(prefix)),
+    };
+    write!(io::stderr(), "Remove {what} from {cache}? [y/N] ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -37,7 +37,9 @@ pub(crate) struct CollectionsOptions {
 
 /// Lists collections, or removes versions of them and lists those.
 pub(crate) async fn collections(options: &CollectionsOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let removes = options.keep.is_some() || !options.purge.is_empty();
+    let location = &options.cache.cache;
+    let backend = if removes { cache::open_existing(location)? } else { cache::look(location)? };
     let mut found = list(&backend).await?;
     if let Some(name) = &options.name {
         found.retain(|found| found.name == *name);
@@ -55,7 +57,6 @@ pub(crate) async fn collections(options: &CollectionsOptions) -> Result<ExitCode
         found = superseded(found, keep);
         remove(&backend, &found).await?;
     }
-    let removes = options.keep.is_some() || !options.purge.is_empty();
     write(&mut io::stdout().lock(), &found, removes, options.json)?;
     Ok(ExitCode::SUCCESS)
 }

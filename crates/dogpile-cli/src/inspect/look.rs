@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use dogpile::backend::AnyBackend;
-use dogpile::backend::inspect::KeyInfo;
+use dogpile::backend::inspect::{Key, KeyInfo};
 use dogpile::clock::{Clock, SystemClock, system_time};
 use dogpile::value::{Entry, Payload};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::payload::{self, Decoded};
@@ -21,7 +23,7 @@ use crate::show;
 pub(crate) struct GetOptions {
     #[command(flatten)]
     cache: Cache,
-    /// The key, as it is stored
+    /// The key, as it is shown
     key: String,
     /// Print one JSON object
     #[arg(long)]
@@ -36,14 +38,21 @@ const NOT_FOUND: u8 = 1;
 
 /// Shows a stored value.
 pub(crate) async fn get(options: &GetOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
-    let entry = backend.get(&options.key).await?;
+    let backend = cache::look(&options.cache.cache)?;
+    let key = Key::from_escaped(&options.key);
+    let entry = match (backend.inspect(), key.to_str()) {
+        (Some(inspect), None) => inspect.entry(&key).await?,
+        (_, text) => backend.get(text.unwrap_or(&options.key)).await?,
+    };
     let mut out = io::stdout().lock();
     match &entry {
-        _ if options.json => writeln!(out, "{}", as_json(&options.key, entry.as_ref()))?,
+        _ if options.json => {
+            let shown = Shown::of(&key, entry.as_ref());
+            writeln!(out, "{}", serde_json::to_string(&shown)?)?;
+        }
         Some(entry) if options.raw => write_raw(&mut out, entry)?,
         Some(entry) => write_text(&mut out, entry)?,
-        None => writeln!(io::stderr(), "dogpile: nothing is stored under `{}`", options.key)?,
+        None => writeln!(io::stderr(), "dogpile: nothing is stored under `{key}`")?,
     }
     Ok(if entry.is_some() { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
 }
@@ -53,26 +62,52 @@ fn age(entry: &Entry) -> Option<Duration> {
     entry.metadata.ct.is_finite().then(|| Duration::try_from_secs_f64(age).unwrap_or_default())
 }
 
-fn as_json(key: &str, entry: Option<&Entry>) -> Value {
-    let Some(entry) = entry else { return json!({ "key": key, "found": false }) };
-    let mut shown = json!({
-        "key": key,
-        "found": true,
-        "ct": entry.metadata.ct,
-        "v": entry.metadata.v,
-        "age": age(entry).map(|age| age.as_secs_f64()),
-        "size": entry.payload.size(),
-    });
-    match &entry.payload {
-        Payload::Bytes(bytes) => {
-            let Decoded { format, value } = payload::decode(bytes);
-            shown["format"] = format.into();
-            shown["payload"] = value;
+/// A key as text in JSON: as it is if it is text, as it is shown if not.
+fn in_json(key: &Key) -> String {
+    key.to_str().map_or_else(|| key.to_string(), str::to_owned)
+}
+
+/// A stored value, as JSON shows it.
+#[derive(Default, Serialize)]
+struct Shown {
+    key: String,
+    found: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ct: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    v: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<&'static str>,
+}
+
+impl Shown {
+    fn of(key: &Key, entry: Option<&Entry>) -> Self {
+        let mut shown = Self { key: in_json(key), found: entry.is_some(), ..Self::default() };
+        let Some(entry) = entry else { return shown };
+        shown.ct = Some(entry.metadata.ct).filter(|ct| ct.is_finite());
+        shown.v = Some(entry.metadata.v);
+        shown.age = age(entry).map(|age| age.as_secs_f64());
+        shown.size = entry.payload.size();
+        match &entry.payload {
+            Payload::Bytes(bytes) => {
+                let Decoded { format, value } = payload::decode(bytes);
+                (shown.format, shown.payload) = (Some(format), Some(value));
+            }
+            Payload::Unreadable(why) => shown.unreadable = Some(why.to_string()),
+            Payload::Object(object) => shown.object = Some(object.type_name()),
         }
-        Payload::Unreadable(why) => shown["unreadable"] = why.to_string().into(),
-        Payload::Object(object) => shown["object"] = object.type_name().into(),
+        shown
     }
-    shown
 }
 
 fn write_raw(out: &mut impl Write, entry: &Entry) -> Result<(), Failure> {
@@ -94,15 +129,15 @@ fn write_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
         writeln!(out, "version  {}: a miss for this version of dogpile", metadata.v)?;
     }
     for (name, value) in metadata.extra.iter().flat_map(|extra| extra.iter()) {
-        writeln!(out, "{name:<8} {value}")?;
+        writeln!(out, "{:<8} {}", printable(name), printable(&value.to_string()))?;
     }
     match &entry.payload {
         Payload::Bytes(bytes) => {
             let Decoded { format, value } = payload::decode(bytes);
             writeln!(out, "size     {} ({format})", show::bytes(bytes.len() as u64))?;
-            match value {
-                Value::String(text) if format == "text" => writeln!(out, "\n{text}"),
-                value => writeln!(out, "\n{value:#}"),
+            match serde_json::from_str::<String>(value.get()) {
+                Ok(text) if format == "text" => writeln!(out, "\n{}", payload::lines(&text)),
+                _ => writeln!(out, "\n{}", payload::indented(value.get())),
             }
         }
         Payload::Unreadable(why) => writeln!(out, "it cannot be read: {why}"),
@@ -115,7 +150,7 @@ fn write_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
 pub(crate) struct KeysOptions {
     #[command(flatten)]
     cache: Cache,
-    /// Only keys that begin so
+    /// Only keys that begin so, as they are shown
     #[arg(long, default_value = "")]
     prefix: String,
     /// With the sizes of their values
@@ -130,17 +165,17 @@ const PAGE: usize = 1_000;
 
 /// Lists keys, page by page.
 pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     each_page(&backend, &options.prefix, async |keys| {
         for KeyInfo { key, value_bytes } in keys {
             if options.json {
-                writeln!(out, "{}", json!({ "key": key, "size": value_bytes }))?;
+                writeln!(out, "{}", json!({ "key": in_json(&key), "size": value_bytes }))?;
             } else if options.long {
                 let size = value_bytes.map_or_else(|| "?".to_owned(), show::bytes);
-                writeln!(out, "{size:>10}  {}", printable(&key))?;
+                writeln!(out, "{size:>10}  {key}")?;
             } else {
-                writeln!(out, "{}", printable(&key))?;
+                writeln!(out, "{key}")?;
             }
         }
         Ok(())
@@ -156,9 +191,10 @@ async fn each_page(
     mut work: impl AsyncFnMut(Vec<KeyInfo>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let inspect = cache::inspect(backend)?;
-    let mut after = None;
+    let prefix = Key::from_escaped(prefix);
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = inspect.keys(prefix, after.as_deref(), PAGE).await?;
+        let page = inspect.keys(prefix.as_bytes(), after.as_deref(), PAGE).await?;
         work(page.keys).await?;
         after = page.next;
         if after.is_none() {
@@ -179,7 +215,7 @@ pub(crate) struct InfoOptions {
 
 /// Shows facts about the store.
 pub(crate) async fn info(options: &InfoOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let facts = cache::inspect(&backend)?.info().await?;
     let mut out = io::stdout().lock();
     if options.json {
@@ -224,11 +260,15 @@ pub(crate) struct StatsOptions {
 
 /// Reads all values and counts them by age and size.
 pub(crate) async fn stats(options: &StatsOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let mut tally = Tally::default();
     each_page(&backend, &options.prefix, async |keys| {
-        let names: Vec<&str> = keys.iter().map(|found| found.key.as_str()).collect();
-        let entries = backend.get_multi(&names).await?;
+        let names: Vec<&str> = keys.iter().filter_map(|found| found.key.to_str()).collect();
+        let mut entries = backend.get_multi(&names).await?;
+        let inspect = cache::inspect(&backend)?;
+        for found in keys.iter().filter(|found| found.key.to_str().is_none()) {
+            entries.push(inspect.entry(&found.key).await?);
+        }
         tally.unreadable += entries.iter().flatten().filter(|e| age(e).is_none()).count();
         tally.ages.extend(entries.iter().flatten().filter_map(age));
         tally.sizes.extend(entries.iter().flatten().filter_map(|e| e.payload.size()));
@@ -313,7 +353,7 @@ pub(crate) struct LocksOptions {
 
 /// Lists what is being created now.
 pub(crate) async fn locks(options: &LocksOptions) -> Result<ExitCode, Failure> {
-    let backend = cache::open_existing(&options.cache.cache)?;
+    let backend = cache::look(&options.cache.cache)?;
     let mut out = io::stdout().lock();
     for lock in cache::inspect(&backend)?.locks().await? {
         if options.json {

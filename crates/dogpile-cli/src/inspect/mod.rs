@@ -19,7 +19,7 @@ pub(crate) use look::{GetOptions, InfoOptions, KeysOptions, LocksOptions, StatsO
 pub(crate) use look::{get, info, keys, locks, stats};
 
 /// Keys come from anybody: nothing of them may steer the terminal.
-fn printable(key: &str) -> String {
+pub(crate) fn printable(key: &str) -> String {
     key.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect()

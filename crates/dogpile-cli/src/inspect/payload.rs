@@ -6,14 +6,25 @@ use std::marker::PhantomData;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dogpile::codec::{Codec, Pickle};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+
+use super::printable;
 
 /// A payload, as far as it was understood.
 pub(super) struct Decoded {
     /// In a word.
     pub(super) format: &'static str,
-    /// As JSON; bytes that are no text are in base64.
-    pub(super) value: Value,
+    /// As JSON; bytes that are no text are in base64. What is stored as JSON is as it is
+    /// stored: numbers may have more digits than ours.
+    pub(super) value: Box<RawValue>,
+}
+
+impl Decoded {
+    fn new(format: &'static str, value: &Value) -> Self {
+        let value = serde_json::value::to_raw_value(value).unwrap_or_default();
+        Self { format, value }
+    }
 }
 
 /// Tries the formats that this project and its neighbours write.
@@ -25,15 +36,72 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     // closed.
     if matches!(bytes, [0x80, 2..=5, .., b'.']) {
         let plain = Pickle.decode(bytes, PhantomData::<Value>);
-        return Decoded { format: "pickle", value: plain.unwrap_or_else(|_| binary(bytes)) };
+        return Decoded::new("pickle", &plain.unwrap_or_else(|_| binary(bytes)));
     }
     if let Some(value) = message_pack(bytes) {
-        return Decoded { format: "msgpack", value };
+        return Decoded::new("msgpack", &value);
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) => Decoded { format: "text", value: text.into() },
-        Err(_) => Decoded { format: "binary", value: binary(bytes) },
+        Ok(text) => Decoded::new("text", &text.into()),
+        Err(_) => Decoded::new("binary", &binary(bytes)),
     }
+}
+
+/// Text for a terminal: its lines are kept, nothing of it steers.
+pub(super) fn lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON over several lines, with all its digits, for a terminal.
+pub(super) fn indented(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    let mut rest = json.chars().peekable();
+    while let Some(c) = rest.next() {
+        if in_string {
+            in_string = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+            if c.is_control() {
+                shown.extend(c.escape_default());
+            } else {
+                shown.push(c);
+            }
+            continue;
+        }
+        match c {
+            ' ' | '\n' | '\r' | '\t' => {}
+            '[' | '{' => {
+                shown.push(c);
+                while rest.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(end) = rest.next_if(|next| matches!(next, ']' | '}')) {
+                    shown.push(end);
+                } else {
+                    depth += 1;
+                    new_line(&mut shown, depth);
+                }
+            }
+            ']' | '}' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut shown, depth);
+                shown.push(c);
+            }
+            ',' => {
+                shown.push(c);
+                new_line(&mut shown, depth);
+            }
+            ':' => shown.push_str(": "),
+            c => {
+                in_string = c == '"';
+                shown.push(c);
+            }
+        }
+    }
+    shown
+}
+
+fn new_line(shown: &mut String, depth: usize) {
+    shown.push('\n');
+    shown.extend(std::iter::repeat_n("  ", depth));
 }
 
 /// As deep as serde's JSON goes.
@@ -90,7 +158,7 @@ mod tests {
 
     fn decoded(bytes: &[u8]) -> (&'static str, Value) {
         let Decoded { format, value } = decode(bytes);
-        (format, value)
+        (format, serde_json::from_str(value.get()).unwrap())
     }
 
     #[test]
@@ -105,6 +173,16 @@ mod tests {
         let call = b"\x80\x05cos\ngetpid\n)R.";
         assert_eq!(decoded(call), ("pickle", json!({"base64": "gAVjb3MKZ2V0cGlkCilSLg=="})));
         assert_eq!(decoded(b"\xff\xff\xff").0, "binary");
+    }
+
+    #[test]
+    fn json_keeps_its_digits_and_steers_no_terminal() {
+        let json = r#"{"n": 123456789012345678901, "l":[1,[], {}], "s": "a,\"{\u001b"}"#;
+        assert_eq!(decode(json.as_bytes()).value.get(), json);
+        let shown = "{\n  \"n\": 123456789012345678901,\n  \"l\": [\n    1,\n    [],\n    {}\n  ],\n  \"s\": \"a,\\\"{\\u001b\"\n}";
+        assert_eq!(indented(json), shown);
+        assert_eq!(indented("\"\u{9b}2J\""), "\"\\u{9b}2J\"");
+        assert_eq!(lines("a\u{1b}[2J\nb"), "a\\u{1b}[2J\nb");
     }
 
     #[test]

@@ -70,9 +70,10 @@ impl Fixture {
         let inspect = self.backend.inspect().expect("a store of collections can be looked into");
         let (mut keys, mut after) = (Vec::new(), None);
         loop {
-            let page = inspect.keys("cached.", after.as_deref(), 1_000).await.expect("it answers");
+            let page = inspect.keys(b"cached.", after.as_deref(), 1_000).await.expect("it answers");
             let name = self.collection();
-            keys.extend(page.keys.into_iter().map(|key| key.key).filter(|key| key.contains(&name)));
+            let listed = page.keys.into_iter().map(|key| key.key.to_string());
+            keys.extend(listed.filter(|key| key.contains(&name)));
             after = page.next;
             if after.is_none() {
                 // A server's cursor may come by a key twice.

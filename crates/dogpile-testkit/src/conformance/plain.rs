@@ -195,10 +195,11 @@ pub async fn a_listing_has_every_key(fixture: Fixture) {
     }
     fixture.backend.set(&fixture.key("other"), fixture.entry("other", CT)).await.unwrap();
     let mut found = Vec::new();
-    let mut after: Option<String> = None;
+    let mut after: Option<Vec<u8>> = None;
+    let prefix = fixture.key("[list*");
     loop {
-        let page = inspect.keys(&fixture.key("[list*"), after.as_deref(), 7).await.unwrap();
-        found.extend(page.keys.into_iter().map(|info| info.key));
+        let page = inspect.keys(prefix.as_bytes(), after.as_deref(), 7).await.unwrap();
+        found.extend(page.keys.into_iter().map(|info| info.key.to_string()));
         after = page.next;
         if after.is_none() {
             break;

@@ -37,11 +37,13 @@ pub async fn list(backend: &AnyBackend) -> Result<Vec<StoredCollection>, Backend
         return Err(backend.keeps_no_collections());
     };
     let mut found: Vec<StoredCollection> = Vec::new();
-    let mut after: Option<String> = None;
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = inspect.keys(CollectionPlace::prefix(), after.as_deref(), PAGE).await?;
+        let page =
+            inspect.keys(CollectionPlace::prefix().as_bytes(), after.as_deref(), PAGE).await?;
         for key in &page.keys {
-            let Some((name, version)) = CollectionPlace::of_revision(&key.key) else { continue };
+            let place = key.key.to_str().and_then(CollectionPlace::of_revision);
+            let Some((name, version)) = place else { continue };
             // A server's cursor may come by a key twice.
             if !found.iter().any(|found| found.name == name && found.version == version) {
                 found.extend(look(&*store, name, version).await?);

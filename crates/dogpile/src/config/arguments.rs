@@ -32,10 +32,13 @@ impl Arguments {
         Self { owner: owner.to_owned(), settings, asked: Vec::new() }
     }
 
-    /// The argument `name`; `None` if it is absent or `none`.
+    /// The argument `name`; `None` if it is absent, empty or `none`.
     pub fn take<T: FromSetting>(&mut self, name: &str) -> Result<Option<T>, ConfigError> {
         self.asked.push(name.to_owned());
         let Some(text) = self.settings.remove(name) else { return Ok(None) };
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
         if let Some(value) = T::from_setting(&text) {
             return Ok(Some(value));
         }
@@ -74,13 +77,24 @@ impl Arguments {
         group
     }
 
-    /// An error naming the arguments that nobody took, if there are any.
+    /// Returns an error that names the arguments that nobody took, if there are any.
     pub fn finish(self) -> Result<(), ConfigError> {
+        self.check()
+    }
+
+    /// Returns an error that names the arguments that nobody has taken yet, if there are
+    /// any: for what has effects, such as a file that is created, once all are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::UnknownArguments`].
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.settings.is_empty() {
             return Ok(());
         }
         let names = self.settings.iter().map(|(name, _)| name.to_owned()).collect();
-        Err(ConfigError::UnknownArguments { owner: self.owner, names, known: self.asked })
+        let (owner, known) = (self.owner.clone(), self.asked.clone());
+        Err(ConfigError::UnknownArguments { owner, names, known })
     }
 }
 
@@ -93,7 +107,7 @@ impl fmt::Debug for Arguments {
     }
 }
 
-fn may_be_secret(name: &str) -> bool {
+pub(super) fn may_be_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     ["password", "secret", "token", "key", "url", "auth", "user"].iter().any(|s| name.contains(s))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::FaultKind;
+
 /// Why settings could not be turned into a configuration. Values appear in
 /// messages only where their name does not look like a secret's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,13 @@ pub enum ConfigError {
     /// The text is no TOML.
     Toml {
         /// What the parser says, with the line.
+        message: String,
+    },
+    /// A location is written wrongly.
+    Location {
+        /// Its scheme.
+        scheme: String,
+        /// What is wrong.
         message: String,
     },
     /// There is no backend of this name.
@@ -57,6 +66,8 @@ pub enum ConfigError {
     Backend {
         /// The backend's name.
         name: String,
+        /// What kind of failure it is: the settings may be good, and the place not there.
+        kind: FaultKind,
         /// What it says.
         message: String,
     },
@@ -66,6 +77,9 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Toml { message } => write!(f, "the settings are no TOML: {message}"),
+            Self::Location { scheme, message } => {
+                write!(f, "invalid `{scheme}:` location: {message}")
+            }
             Self::UnknownBackend { name, known } => write!(
                 f,
                 "there is no backend `{name}`: known are {}; its feature may be switched off, or `register_backend` not called",
@@ -84,10 +98,17 @@ impl fmt::Display for ConfigError {
             Self::Invalid { owner, name, expected, found } => {
                 write!(f, "the setting `{name}` of {owner} must be {expected}, not {found}")
             }
-            Self::Backend { name, message } => {
+            Self::Backend { name, message, .. } => {
                 write!(f, "the backend `{name}` cannot be made: {message}")
             }
         }
+    }
+}
+
+impl ConfigError {
+    /// Returns what the backend called `name` says of its arguments.
+    pub(super) fn of_backend(name: &str, fault: &crate::backend::BackendError) -> Self {
+        Self::Backend { name: name.to_owned(), kind: fault.kind(), message: fault.to_string() }
     }
 }
 

@@ -21,6 +21,12 @@ pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigErr
     if let Some(on_damage) = arguments.take::<Damage>("on_damage")? {
         builder = builder.on_damage(on_damage);
     }
+    if let Some(Mode(mode)) = arguments.take("mode")? {
+        builder = builder.mode(mode);
+    }
+    if let Some(yes) = arguments.take("read_only")? {
+        builder = builder.read_only(yes);
+    }
     if let Some(yes) = arguments.take("distributed_lock")? {
         builder = builder.creation_locks(yes);
     }
@@ -31,11 +37,20 @@ pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigErr
     }
     // SQLite keeps readers and writers apart by itself.
     arguments.take::<Switch>("rw_lockfile")?;
-    let opened = builder.open().map_err(|fault| ConfigError::Backend {
-        name: "file".to_owned(),
-        message: fault.to_string(),
-    })?;
+    arguments.check()?;
+    let opened = builder.open().map_err(|fault| ConfigError::of_backend("file", &fault))?;
     Ok(AnyBackend::new(opened))
+}
+
+/// The permissions of a file.
+struct Mode(u32);
+
+impl FromSetting for Mode {
+    const EXPECTED: &'static str = "the permissions of a file in octal, such as `0600`";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        u32::from_str_radix(text.trim(), 8).ok().filter(|mode| *mode <= 0o777).map(Self)
+    }
 }
 
 /// What Python's lock file arguments say: a path, or whether there is one.

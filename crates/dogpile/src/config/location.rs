@@ -1,16 +1,110 @@
 //! Backends by location: a path or a URL, as commands and short settings
 //! name them.
 
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use super::arguments::may_be_secret;
 use super::{ConfigError, Settings, registry};
 use crate::backend::AnyBackend;
+use crate::url;
 
-/// The backend at `location`: a path (`cache.db`), or a URL whose scheme is a
-/// registered backend's name (`file:cache.db`, `memory:`).
+/// Where a backend is: a path (`cache.db`), or a URL whose scheme is a registered backend's
+/// name (`file:cache.db`, `memory:`).
 ///
-/// What follows a `?` in a URL are further arguments, as they stand:
-/// `file:cache.db?max_bytes=1000000&max_age=7d`. A path is taken as it is. The
-/// rest of a URL is the argument `filename` of the file backend, and the whole
-/// of it, without the question mark's part, the argument `url` of others.
+/// What follows a `?` in a URL are further arguments: `file:cache.db?max_bytes=1000000&max_age=7d`.
+/// In URLs `%20` is a blank and so on, in paths everything means itself. The rest of a URL is
+/// the argument `filename` of the file backend, and the whole of it, without the question
+/// mark's part, the argument `url` of others.
+///
+/// Its `Display` form is fit for messages: it has no user, no password and no setting that
+/// may be a secret.
+///
+/// ```
+/// use dogpile::config::Location;
+///
+/// let location = Location::parse("redis://ada:secret@host/2?lock_timeout=5s")?;
+/// assert_eq!(location.to_string(), "redis://***@host/2?lock_timeout=5s");
+/// # Ok::<(), dogpile::config::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Location {
+    backend: String,
+    settings: Settings,
+    shown: String,
+}
+
+impl Location {
+    /// Reads a path or a URL. Nothing is opened.
+    ///
+    /// # Errors
+    ///
+    /// If it is a URL that is written wrongly.
+    pub fn parse(location: &str) -> Result<Self, ConfigError> {
+        let location = location.trim();
+        let scheme = location.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest));
+        let Some((scheme, rest)) = scheme else {
+            return Ok(Self {
+                backend: "file".to_owned(),
+                settings: Settings::from_iter([("filename", location)]),
+                shown: location.to_owned(),
+            });
+        };
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut settings = read_query(scheme, query)?;
+        match scheme {
+            "file" | "dbm" => {
+                // Both `file:relative` and `file:///absolute` are written.
+                let filename = decoded(scheme, place.strip_prefix("//").unwrap_or(place))?;
+                settings = settings.merge(Settings::from_iter([("filename", filename)]));
+            }
+            _ if place.is_empty() => {}
+            _ => {
+                let url = format!("{scheme}:{place}");
+                settings = settings.merge(Settings::from_iter([("url", url)]));
+            }
+        }
+        let shown = format!("{scheme}:{}{}", without_login(place), shown_query(&settings));
+        Ok(Self { backend: scheme.to_owned(), settings, shown })
+    }
+
+    /// The path of the file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        let is_file = matches!(self.backend.as_str(), "file" | "dbm");
+        self.settings.get("filename").filter(|_| is_file).map(Path::new)
+    }
+
+    /// The same with an argument of the backend's, unless the location has one of that name.
+    #[must_use]
+    pub fn or_setting(mut self, name: &str, value: &str) -> Self {
+        self.settings = Settings::from_iter([(name, value)]).merge(self.settings);
+        self
+    }
+
+    /// Opens the backend.
+    ///
+    /// # Errors
+    ///
+    /// If there is no backend of this name, an argument is unknown or malformed, or the
+    /// backend cannot be opened.
+    pub fn open(&self) -> Result<AnyBackend, ConfigError> {
+        registry::backend(&self.backend, self.settings.clone())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({self})")
+    }
+}
+
+/// Opens the backend at a [`Location`].
 ///
 /// ```
 /// let backend = dogpile::config::backend_at("memory:?max_entries=100")?;
@@ -19,28 +113,55 @@ use crate::backend::AnyBackend;
 /// assert!(error.to_string().contains("known are"));
 /// # Ok::<(), dogpile::config::ConfigError>(())
 /// ```
+///
+/// # Errors
+///
+/// See [`Location::parse`] and [`Location::open`].
 pub fn backend_at(location: &str) -> Result<AnyBackend, ConfigError> {
-    let Some((scheme, _)) =
-        location.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest))
-    else {
-        return registry::backend("file", Settings::from_iter([("filename", location)]));
-    };
-    let (place, arguments) = location.split_once('?').unwrap_or((location, ""));
-    let arguments = arguments.split('&').filter(|argument| !argument.is_empty());
-    let arguments =
-        arguments.map(|argument| argument.split_once('=').unwrap_or((argument, "true")));
-    let mut settings = Settings::from_iter(arguments);
-    let rest = &place[scheme.len() + 1..];
-    match scheme {
-        "file" | "dbm" => {
-            // Both `file:relative` and `file:///absolute` are written.
-            let filename = rest.strip_prefix("//").unwrap_or(rest);
-            settings = settings.merge(Settings::from_iter([("filename", filename)]));
+    Location::parse(location)?.open()
+}
+
+/// Names and values of what follows the question mark.
+fn read_query(scheme: &str, query: &str) -> Result<Settings, ConfigError> {
+    let mut settings = Settings::default();
+    for setting in query.split('&').filter(|setting| !setting.is_empty()) {
+        let (name, value) = setting.split_once('=').unwrap_or((setting, "true"));
+        let (name, value) = (decoded(scheme, name)?, decoded(scheme, value)?);
+        if settings.get(&name).is_some() {
+            return Err(malformed(scheme, &format!("`{name}` is there twice")));
         }
-        _ if rest.is_empty() => {}
-        _ => settings = settings.merge(Settings::from_iter([("url", place)])),
+        settings = settings.merge(Settings::from_iter([(name, value)]));
     }
-    registry::backend(scheme, settings)
+    Ok(settings)
+}
+
+fn decoded(scheme: &str, text: &str) -> Result<String, ConfigError> {
+    url::decode(text).map_err(|why| malformed(scheme, why))
+}
+
+fn malformed(scheme: &str, why: &str) -> ConfigError {
+    ConfigError::Location { scheme: scheme.to_owned(), message: why.to_owned() }
+}
+
+/// A place without who logs in there.
+fn without_login(place: &str) -> String {
+    match place.rsplit_once('@') {
+        Some((before, hosts)) => {
+            let slashes = if before.starts_with("//") { "//" } else { "" };
+            format!("{slashes}***@{hosts}")
+        }
+        None => place.to_owned(),
+    }
+}
+
+fn shown_query(settings: &Settings) -> String {
+    let mut shown = String::new();
+    for (name, value) in settings.iter().filter(|(name, _)| !["filename", "url"].contains(name)) {
+        let value = if may_be_secret(name) { "***" } else { value };
+        let mark = if shown.is_empty() { '?' } else { '&' };
+        let _ = write!(shown, "{mark}{name}={value}");
+    }
+    shown
 }
 
 /// A single letter is a drive of Windows's, and a colon may stand in a path.
@@ -68,6 +189,20 @@ mod tests {
         assert!(error("null://somewhere").contains("url"));
     }
 
+    #[test]
+    fn no_secret_is_shown() {
+        for (location, shown) in [
+            ("redis://:pass@h:1/2?lock_prefix=x", "redis://***@h:1/2?lock_prefix=x"),
+            ("redis://h?password=p&db=1", "redis://h?db=1&password=***"),
+            ("rediss+cluster://u:p%40@a,b", "rediss+cluster://***@a,b"),
+            ("/var/cache/x.db", "/var/cache/x.db"),
+        ] {
+            assert_eq!(Location::parse(location).unwrap().to_string(), shown);
+        }
+        assert!(Location::parse("redis://h?a=%zz").unwrap_err().to_string().contains("percent"));
+        assert!(Location::parse("redis://h?a=1&a=2").unwrap_err().to_string().contains("twice"));
+    }
+
     #[cfg(feature = "file")]
     #[test]
     fn paths_and_file_urls_are_files() {
@@ -76,6 +211,8 @@ mod tests {
         assert_eq!(file_of(&path), path);
         let plain = directory.path().join("plain.db").display().to_string();
         assert_eq!(file_of(&format!("file:{plain}")), plain);
+        let encoded = path.replace('?', "%3F");
+        assert_eq!(file_of(&format!("file:{encoded}")), path);
         assert_eq!(file_of(&format!("file://{plain}?max_entries=5")), plain);
         assert!(error(&format!("file:{plain}?max_entries=many")).contains("max_entries"));
     }

@@ -16,10 +16,7 @@ pub(super) const SCHEMES: [&str; 4] =
     ["memcacheds", "memcached+binary", "memcacheds+binary", "memcached+unix"];
 
 pub(super) fn backend(name: &str, arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    let wrong = |fault: BackendError| ConfigError::Backend {
-        name: "memcached".to_owned(),
-        message: fault.to_string(),
-    };
+    let wrong = |fault: BackendError| ConfigError::of_backend("memcached", &fault);
     let mut builder = servers(arguments).map_err(wrong)?;
     let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
     if tls {

@@ -40,7 +40,8 @@
 //! `compression`; [`register_proxy`] adds others.
 //!
 //! Arguments of `file`: `filename`, `max_bytes`, `max_entries`, `max_age`,
-//! `busy_timeout`, `on_damage` (`move_aside` or `refuse`), `distributed_lock`
+//! `busy_timeout`, `on_damage` (`move_aside` or `refuse`), `mode` (octal, as `0600`),
+//! `read_only`, `distributed_lock`
 //! (`true` unless given). Python's `dogpile_lockfile` is the path of the lock
 //! file, or `false` for no creation locks between processes; `rw_lockfile` is
 //! accepted and does nothing, since SQLite keeps readers and writers apart.
@@ -84,7 +85,7 @@ mod settings;
 pub use arguments::{Arguments, FromSetting};
 pub use coerce::{Scalar, coerce};
 pub use error::ConfigError;
-pub use location::backend_at;
+pub use location::{Location, backend_at};
 pub use registry::{register_backend, register_proxy};
 pub use settings::Settings;
 

@@ -25,7 +25,7 @@ pub(super) const NAMES: [(&str, Servers); 6] = [
 ];
 
 /// The schemes of URLs that name such servers.
-pub(super) const SCHEMES: [&str; 13] = [
+pub(super) const SCHEMES: [&str; 15] = [
     "redis",
     "rediss",
     "valkey",
@@ -36,21 +36,24 @@ pub(super) const SCHEMES: [&str; 13] = [
     "redis+sentinel",
     "rediss+sentinel",
     "valkey+sentinel",
+    "valkeys+sentinel",
     "redis+cluster",
     "rediss+cluster",
     "valkey+cluster",
+    "valkeys+cluster",
 ];
 
 pub(super) fn backend(
     servers: Servers,
     arguments: &mut Arguments,
 ) -> Result<AnyBackend, ConfigError> {
-    let wrong = |fault: BackendError| ConfigError::Backend {
-        name: "redis".to_owned(),
-        message: fault.to_string(),
-    };
+    let wrong = |fault: BackendError| ConfigError::of_backend("redis", &fault);
     let url = match arguments.take::<String>("url")? {
-        Some(url) => url,
+        // The database may be named beside it, as in a URL's query.
+        Some(url) => match arguments.take::<u32>("db")? {
+            Some(db) => format!("{url}{}db={db}", if url.contains('?') { '&' } else { '?' }),
+            None => url,
+        },
         None => url_of(servers, arguments)?,
     };
     let builder = Redis::builder(&url).map_err(wrong)?;
@@ -68,6 +71,9 @@ fn url_of(servers: Servers, arguments: &mut Arguments) -> Result<String, ConfigE
         Servers::Single => {
             let host = arguments.take::<String>("host")?.unwrap_or_else(|| "localhost".to_owned());
             let port = arguments.take::<u16>("port")?.unwrap_or(6379);
+            // An IPv6 address; with brackets, it is one of a URL.
+            let bare = host.contains(':') && !host.starts_with('[');
+            let host = if bare { format!("[{host}]") } else { host };
             format!("{scheme}://{host}:{port}/{db}")
         }
         Servers::Sentinel => {

@@ -130,15 +130,15 @@ fn memory(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
 
 #[cfg(feature = "memory")]
 fn serialized(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    use crate::backend::SerializedMemory;
+    use crate::backend::{BackendError, SerializedMemory};
 
     let max_entries = arguments.take("max_entries")?;
     Ok(AnyBackend::new(match (arguments.take("max_bytes")?, max_entries) {
         (Some(max_bytes), None) => SerializedMemory::bounded_by_bytes(max_bytes),
         (None, max_entries) => SerializedMemory::new(max_entries.unwrap_or(DEFAULT_ENTRIES)),
         (Some(_), Some(_)) => {
-            let message = "give it `max_entries` or `max_bytes`, not both".to_owned();
-            return Err(ConfigError::Backend { name: "memory_pickle".to_owned(), message });
+            let fault = BackendError::other("give it `max_entries` or `max_bytes`, not both");
+            return Err(ConfigError::of_backend("memory_pickle", &fault));
         }
     }))
 }

@@ -32,7 +32,7 @@ impl Settings {
     pub fn from_toml(document: &str) -> Result<Self, ConfigError> {
         let table: toml::Table = document
             .parse()
-            .map_err(|error: toml::de::Error| ConfigError::Toml { message: error.to_string() })?;
+            .map_err(|error| ConfigError::Toml { message: place_and_message(document, &error) })?;
         let mut settings = Self::default();
         settings.flatten("", toml::Value::Table(table));
         Ok(settings)
@@ -48,7 +48,7 @@ impl Settings {
                 }
             }
             toml::Value::Array(items) => {
-                let items: Vec<String> = items.into_iter().map(text).collect();
+                let items: Vec<String> = items.into_iter().map(item).collect();
                 self.0.insert(name.to_owned(), items.join(","));
             }
             value => {
@@ -118,6 +118,38 @@ impl Settings {
     pub(super) fn remove(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
+}
+
+/// Where it is and what is wrong. The line itself may hold a password.
+#[cfg(feature = "toml")]
+fn place_and_message(document: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = document.get(..at).unwrap_or("");
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    format!("line {line}, column {column}: {}", error.message())
+}
+
+/// An item of an array. A host and its port are also written as Python has them, `["h", 26379]`
+/// or with names.
+#[cfg(feature = "toml")]
+fn item(value: toml::Value) -> String {
+    let (host, port) = match &value {
+        toml::Value::Array(parts) => match &parts[..] {
+            [toml::Value::String(host), toml::Value::Integer(port)] => (host, *port),
+            _ => return text(value),
+        },
+        toml::Value::Table(parts) => match (parts.get("host"), parts.get("port")) {
+            (Some(toml::Value::String(host)), Some(toml::Value::Integer(port)))
+                if parts.len() == 2 =>
+            {
+                (host, *port)
+            }
+            _ => return text(value),
+        },
+        _ => return text(value),
+    };
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(feature = "toml")]

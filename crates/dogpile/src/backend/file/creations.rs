@@ -152,7 +152,7 @@ mod tests {
     fn file() -> (tempfile::TempDir, Connection) {
         let directory = tempfile::TempDir::new().unwrap();
         let connection =
-            schema::open(&directory.path().join("cache.db"), Duration::from_secs(5)).unwrap();
+            schema::open(&directory.path().join("cache.db"), Duration::from_secs(5), None).unwrap();
         (directory, connection)
     }
 

@@ -87,9 +87,12 @@ fn end<T>(connection: &Connection, worked: Result<T, Trouble>) -> Result<T, Trou
     committed
 }
 
-pub(super) fn get(connection: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
+pub(super) fn get(
+    connection: &Connection,
+    key: impl AsRef<[u8]>,
+) -> Result<Option<Entry>, Trouble> {
     let mut statement = connection.prepare_cached("SELECT value FROM Dict WHERE key = ?1")?;
-    let mut rows = statement.query([key.as_bytes()])?;
+    let mut rows = statement.query([key.as_ref()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let frame = match row.get_ref(0)?.as_bytes_or_null() {
         Ok(Some(bytes)) => Bytes::copy_from_slice(bytes),
@@ -146,6 +149,24 @@ pub(super) fn put(connection: &Connection, key: &str, frame: &[u8]) -> Result<()
 
 pub(super) fn delete(connection: &Connection, key: &str) -> Result<(), Trouble> {
     connection.prepare_cached("DELETE FROM Dict WHERE key = ?1")?.execute([key.as_bytes()])?;
+    Ok(())
+}
+
+/// Deletes a key of any bytes, and ends the creation of it.
+pub(super) fn delete_of(connection: &Connection, key: &[u8]) -> Result<(), Trouble> {
+    connection.execute("DELETE FROM Dict WHERE key = ?1", [key])?;
+    connection.execute("DELETE FROM dogpile_creations WHERE key = ?1", [key])?;
+    Ok(())
+}
+
+/// The same for all keys that begin with `prefix`.
+pub(super) fn clear_of(connection: &Connection, prefix: &[u8]) -> Result<(), Trouble> {
+    for table in ["Dict", "dogpile_creations"] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE substr(CAST(key AS BLOB), 1, length(?1)) = CAST(?1 AS BLOB)"
+        );
+        connection.execute(&sql, [prefix])?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //!
 //! - `schema`: how the SQLite database is opened and checked, and its tables;
 //! - `database`: what is asked of it;
+//! - `ours`: whether a file is a cache, before anything is done with it;
 //! - `place`: the path, and whether its file is still the one opened;
 //! - `readers`: the connections for reading;
 //! - `writer`, `worker`: the way to the thread that writes, and what that does;
@@ -19,6 +20,7 @@ mod creations;
 mod database;
 mod joint;
 mod locks;
+mod ours;
 mod place;
 mod readers;
 mod schema;
@@ -33,7 +35,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use super::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::lock::{AnyMutex, Lease};
@@ -121,6 +123,8 @@ struct Options {
     busy_timeout: Duration,
     on_damage: Damage,
     creation_locks: bool,
+    mode: Option<u32>,
+    read_only: bool,
     clock: AnyClock,
 }
 
@@ -158,8 +162,9 @@ impl File {
     ///
     /// # Errors
     ///
-    /// If the file is a SQLite database of another program's, its directory
-    /// does not exist, or reading and writing it is not permitted.
+    /// If there is a file that was never a cache, its directory does not exist, or reading
+    /// and writing it is not permitted. Another program's file is left as it is, and so are
+    /// those whose names a cache would use (`.lock`, `-wal`, `-shm`, `-journal`).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
         Self::builder(path).open()
     }
@@ -176,6 +181,8 @@ impl File {
                 busy_timeout: DEFAULT_BUSY_TIMEOUT,
                 on_damage: Damage::default(),
                 creation_locks: true,
+                mode: None,
+                read_only: false,
                 clock: AnyClock(Arc::new(SystemClock)),
             },
         }
@@ -243,21 +250,61 @@ impl FileBuilder {
         self
     }
 
+    /// The permissions of the files that are created, as `0o600`: the database, SQLite's
+    /// files beside it, and the lock file all have the same. By default the umask decides.
+    /// Files that are there already keep theirs.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options.mode = Some(mode & 0o666);
+        self
+    }
+
+    /// Only looks: nothing is created, locked or changed, not even beside the file, and
+    /// permission to read it is enough. Storing is an error. A file that is not there is an
+    /// error of [`open`](Self::open).
+    ///
+    /// What is seen may lag behind what others write meanwhile. Where another process was
+    /// killed and its log has lost its index (`-shm`), opening is an error.
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.options.read_only = yes;
+        self
+    }
+
+    /// Refuses what is not a cache, and leaves it as it is.
+    fn check(&self, lock_file: &Path) -> Result<(), BackendError> {
+        schema::check_path(&self.path)?;
+        ours::refuse_others(&self.path, |number| {
+            Ok(Locks::<locks::System>::look(lock_file)?.are_of(number))
+        })?;
+        if self.options.read_only {
+            let path = self.path.display();
+            let missing = || BackendError::other(format!("there is no file `{path}`"));
+            return if self.path.exists() { Ok(()) } else { Err(missing()) };
+        }
+        ours::check_beside(&self.path)
+    }
+
     /// Opens the file; see [`File::open`].
     pub fn open(self) -> Result<File, BackendError> {
+        let lock_file = self.lock_file.clone();
+        let lock_file = lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
+        self.check(&lock_file)?;
         let options = Arc::new(self.options);
         let place = Arc::new(Place::new(&self.path));
-        schema::check_path(&self.path)?;
-        let lock_file = self.lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
         if place.is_sqlites(&lock_file) {
             let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
             return Err(BackendError::unavailable(message));
         }
-        let locks = Locks::open(&lock_file)?;
+        let locks = if options.read_only {
+            Locks::look(&lock_file)?
+        } else {
+            Locks::open(&lock_file, options.mode.or_else(|| place::mode_of(&place.path)))?
+        };
         let writer = Writer::new(options.clone(), place.clone(), locks.clone());
-        let readers = Readers::new(place.clone());
+        let readers = Readers::new(place.clone(), options.read_only);
         if !readers.find_ready()? {
             writer.open_now()?;
+        } else if !options.read_only {
+            locks.note_database(place.number());
         }
         Ok(File(Arc::new(Shared {
             options,
@@ -352,7 +399,9 @@ impl Backend for File {
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
-        self.0.options.creation_locks.then(|| AnyMutex::new(self.0.locks.clone()))
+        let options = &self.0.options;
+        let can_lock = options.creation_locks && !options.read_only;
+        can_lock.then(|| AnyMutex::new(self.0.locks.clone()))
     }
 
     fn orders_changes(&self) -> bool {
@@ -392,20 +441,19 @@ impl Backend for File {
 impl Inspect for File {
     fn keys<'a>(
         &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
         limit: usize,
     ) -> Inspecting<'a, KeyPage> {
-        let prefix = prefix.as_bytes().to_vec();
-        let after = after.map(|key| key.as_bytes().to_vec());
+        let prefix = prefix.to_vec();
+        let after = after.map(<[u8]>::to_vec);
         Box::pin(async move {
             let list = move |c: &_| database::list(c, &prefix, after.as_deref(), limit);
             let listed = self.0.writer.ask(list).await?;
             let more = limit > 0 && listed.len() == limit;
-            let key = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let next = listed.last().filter(|_| more).map(|last| key(&last.key));
-            let keys = listed.iter().map(|found| KeyInfo {
-                key: key(&found.key),
+            let next = listed.last().filter(|_| more).map(|last| last.key.clone());
+            let keys = listed.into_iter().map(|found| KeyInfo {
+                key: found.key.into(),
                 value_bytes: Some(found.value_bytes),
             });
             Ok(KeyPage { keys: keys.collect(), next })
@@ -441,7 +489,30 @@ impl Inspect for File {
         })
     }
 
-    fn clear(&self) -> Inspecting<'_, ()> {
-        Box::pin(self.0.writer.ask(|connection| database::transaction(connection, database::clear)))
+    fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
+        let key = key.as_bytes().to_vec();
+        Box::pin(self.0.writer.ask(move |connection| database::get(connection, &key)))
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
+        let keys = keys.to_vec();
+        let delete = move |connection: &_| {
+            keys.iter().try_for_each(|key| database::delete_of(connection, key.as_bytes()))
+        };
+        let ask = move |connection: &_| database::transaction(connection, &delete);
+        Box::pin(self.0.writer.ask(ask))
+    }
+
+    fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
+        let prefix = what.prefix.to_vec();
+        let clear = move |connection: &_| {
+            if prefix.is_empty() {
+                database::clear(connection)
+            } else {
+                database::clear_of(connection, &prefix)
+            }
+        };
+        let ask = move |connection: &_| database::transaction(connection, &clear).map(|()| 0);
+        Box::pin(self.0.writer.ask(ask))
     }
 }

@@ -80,6 +80,11 @@ impl Place {
         })
     }
 
+    /// See [`number_of`].
+    pub(super) fn number(&self) -> u64 {
+        number_of(&self.path)
+    }
+
     /// Renames the file and what belongs to it, so that a new one can begin;
     /// what it is called now.
     pub(super) fn move_aside(&self) -> io::Result<PathBuf> {
@@ -97,6 +102,69 @@ impl Place {
         }
         fs::rename(&self.path, &aside)?;
         Ok(aside)
+    }
+}
+
+/// The number by which its file system knows the file at `path`; 0 if there is none.
+pub(super) fn number_of(path: &Path) -> u64 {
+    identity(path).map_or(0, |Identity(_, number)| number)
+}
+
+/// Creates an empty file at `path` unless there is one, with exactly `mode`, or as the umask
+/// has it. SQLite gives its log and its index the mode of the database.
+///
+/// It is created under another name first: whoever closed a descriptor of the database
+/// itself would drop the locks that this process may hold on it.
+pub(super) fn create(path: &Path, mode: Option<u32>) -> io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let new = with_suffix(path, &format!(".new-{}-{count}", std::process::id()));
+    drop(create_file(&new, mode)?);
+    let linked = fs::hard_link(&new, path);
+    // Where there are no links, SQLite creates the file, and its mode is the umask's.
+    let _ = fs::remove_file(&new);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if mode.is_some() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Creates a file that is not there yet, with exactly `mode`, or as the umask has it.
+pub(super) fn create_file(path: &Path, mode: Option<u32>) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+        let Some(mode) = mode else { return options.open(path) };
+        let file = options.mode(mode).open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = mode;
+        options.open(path)
+    }
+}
+
+/// The mode of the file at `path`, without its kind.
+pub(super) fn mode_of(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o666)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
     }
 }
 

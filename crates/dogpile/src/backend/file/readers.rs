@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::database::{self, Trouble};
 use super::place::Place;
-use super::schema;
+use super::{ours, schema};
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
 use crate::sync::Mutex;
@@ -27,6 +27,8 @@ pub(super) const CHUNK: usize = 256;
 #[derive(Debug)]
 pub(super) struct Readers {
     place: Arc<Place>,
+    /// Nothing is changed by looking.
+    only_looks: bool,
     idle: Mutex<Vec<(u64, Connection)>>,
     /// When the file's identity was last checked, as bits.
     checked: AtomicU64,
@@ -40,14 +42,18 @@ pub(super) struct Reader<'a> {
 }
 
 impl Readers {
-    pub(super) fn new(place: Arc<Place>) -> Self {
-        Self { place, idle: Mutex::default(), checked: AtomicU64::new(0) }
+    pub(super) fn new(place: Arc<Place>, only_looks: bool) -> Self {
+        Self { place, only_looks, idle: Mutex::default(), checked: AtomicU64::new(0) }
     }
 
     /// Is there a file, sound and ours? Then its first connection is idle now;
     /// otherwise the writer has work to do.
     pub(super) fn find_ready(&self) -> Result<bool, BackendError> {
-        match self.place.open(schema::open_ready) {
+        let only_looks = self.only_looks;
+        let open = |path: &_| {
+            if only_looks { ours::look(path).map(Some) } else { schema::open_ready(path) }
+        };
+        match self.place.open(open) {
             Ok(Some(connection)) => {
                 self.idle.lock().push((self.place.generation(), connection));
                 Ok(true)
@@ -89,7 +95,8 @@ impl Readers {
 
 impl Readers {
     fn open(&self) -> Result<Connection, Trouble> {
-        let opened = schema::open_reader(&self.place.path);
+        let path = &self.place.path;
+        let opened = if self.only_looks { ours::look(path) } else { schema::open_reader(path) };
         // It may be another file than the writer's, or none.
         if self.place.is_current() { opened } else { Err(Trouble::Replaced) }
     }

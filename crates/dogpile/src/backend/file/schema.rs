@@ -17,6 +17,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::{Trouble, pragma, transaction};
+use super::place;
 use crate::backend::BackendError;
 
 /// Marks a file as ours: "dogp".
@@ -93,14 +94,29 @@ pub(super) const RECOUNT: &str = concat!(
     "), 0) FROM Dict"
 );
 
+/// The sizes, counted at each look.
+const COUNTED: &str = concat!(
+    "CREATE TEMP VIEW dogpile_size AS
+         SELECT 1 AS id, count(*) AS entries, coalesce(sum(",
+    cost!(""),
+    "), 0) AS bytes FROM Dict"
+);
+
 /// How long set-up goes on trying while other processes do the same, at least.
 const SETUP_LIMIT: Duration = Duration::from_secs(2);
 const SETUP_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens the file at `path`, makes it if there is none, and adds our tables
 /// to one that Python made.
-pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Trouble> {
+pub(super) fn open(
+    path: &Path,
+    busy_timeout: Duration,
+    mode: Option<u32>,
+) -> Result<Connection, Trouble> {
     check_path(path).map_err(Trouble::Fault)?;
+    place::create(path, mode).map_err(|error| {
+        Trouble::Fault(BackendError::unavailable(format!("`{}`: {error}", path.display())))
+    })?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(busy_timeout)?;
     let began = Instant::now();
@@ -142,12 +158,17 @@ fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Trouble> {
 /// A file that is there must be a regular one; if there is none, its directory
 /// must be there.
 pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
+    if path.as_os_str().is_empty() {
+        return Err(BackendError::other("the path of the cache file is empty"));
+    }
     let problem = match fs::metadata(path) {
         Ok(found) if found.is_file() => return Ok(()),
         Ok(_) => format!("`{}` is not a regular file", path.display()),
         Err(error) if error.kind() == ErrorKind::NotFound => match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-                format!("there is no directory `{}`: make it first", parent.display())
+                let parent = parent.display();
+                let problem = format!("there is no directory `{parent}`: create it first");
+                return Err(BackendError::other(problem));
             }
             _ => return Ok(()),
         },
@@ -162,6 +183,21 @@ pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
 fn is_empty(path: &Path) -> Result<bool, Trouble> {
     check_path(path).map_err(Trouble::Fault)?;
     Ok(fs::metadata(path).map_or(true, |found| found.len() == 0))
+}
+
+/// Prepares a connection that only looks, at a file that may have none of our tables, or only
+/// Python's: what is missing is there for this connection, and empty or computed.
+pub(super) fn stand_in(connection: &Connection) -> Result<(), Trouble> {
+    if is_set_up(connection)? {
+        return Ok(());
+    }
+    refuse_foreign(connection)?;
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'Dict'";
+    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute_batch("CREATE TEMP TABLE Dict (key BLOB, value BLOB)")?;
+    }
+    connection.execute_batch(COUNTED)?;
+    Ok(())
 }
 
 fn set_up(connection: &Connection) -> Result<(), Trouble> {
@@ -200,6 +236,14 @@ fn is_set_up(connection: &Connection) -> Result<bool, Trouble> {
         return Err(Trouble::Fault(BackendError::other(message)));
     }
     Ok(version == SCHEMA_VERSION)
+}
+
+/// Refuses the database of another program. One of ours may have whatever was added to it.
+pub(super) fn check_ours(connection: &Connection) -> Result<(), Trouble> {
+    if pragma::<i32>(connection, "application_id")? == APPLICATION_ID {
+        return Ok(());
+    }
+    refuse_foreign(connection)
 }
 
 /// A database of another program's is left alone.

@@ -10,7 +10,7 @@ use super::database::{self, Trouble};
 use super::joint::Joint;
 use super::locks::Locks;
 use super::place::Place;
-use super::{Damage, Options, schema};
+use super::{Damage, Options, ours, schema};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::log;
@@ -165,8 +165,18 @@ impl Worker {
             self.connection = None;
         }
         if self.connection.is_none() {
-            let timeout = self.options.busy_timeout;
-            self.connection = Some(self.place.open(|path| schema::open(path, timeout))?);
+            let (timeout, mode) = (self.options.busy_timeout, self.options.mode);
+            let only_looks = self.options.read_only;
+            if !only_looks {
+                ours::refuse_others(&self.place.path, |number| Ok(self.locks.are_of(number)))
+                    .map_err(Trouble::Fault)?;
+            }
+            self.connection = Some(self.place.open(|path| {
+                if only_looks { ours::look(path) } else { schema::open(path, timeout, mode) }
+            })?);
+            if !only_looks {
+                self.locks.note_database(self.place.number());
+            }
         }
         self.connection.as_ref().ok_or(Trouble::Replaced)
     }
@@ -174,7 +184,10 @@ impl Worker {
     /// Makes room for a new file, unless another process did so already.
     fn recover(&mut self, why: &str) -> Outcome {
         let path = self.place.path.display();
-        if self.options.on_damage == Damage::Refuse {
+        if !self.options.read_only && !self.locks.are_of(self.place.number()) {
+            return Err(ours::not_a_cache(&self.place.path, why));
+        }
+        if self.options.read_only || self.options.on_damage == Damage::Refuse {
             return Err(BackendError::unavailable(format!(
                 "`{path}` is damaged ({why}): remove it, or open it with `Damage::MoveAside`"
             )));

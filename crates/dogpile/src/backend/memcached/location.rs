@@ -11,41 +11,63 @@ use super::endpoint::{Address, Target};
 use super::protocol::Protocol;
 use crate::backend::BackendError;
 use crate::remote::tls::Tls;
+use crate::url::{Host, Url};
 
 const PORT: u16 = 11211;
 
 /// What `url` names. Errors do not repeat it: it may hold a password.
 pub(super) fn parse(url: &str) -> Result<Target, BackendError> {
-    let wrong = |why: &str| BackendError::other(format!("this is no memcached URL: {why}"));
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("there is no `://`"))?;
-    let (scheme, protocol) = match scheme.strip_suffix("+binary") {
+    read(url).map_err(|why| BackendError::other(format!("invalid memcached URL: {why}")))
+}
+
+fn read(url: &str) -> Result<Target, String> {
+    let url = Url::parse(url)?;
+    let (scheme, protocol) = match url.scheme.strip_suffix("+binary") {
         Some(scheme) => (scheme, Protocol::Binary),
-        None => (scheme, Protocol::Meta),
+        None => (url.scheme.as_str(), Protocol::Meta),
     };
-    let (credentials, places) = match rest.rsplit_once('@') {
-        Some((credentials, places)) => (Some(credentials), places),
-        None => (None, rest),
-    };
-    let (username, password) = credentials.map_or((None, None), |credentials| {
-        let (username, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        (Some(username.to_owned()), Some(password.to_owned()))
-    });
     let (addresses, tls) = match scheme {
-        "memcached+unix" => (vec![Address::Unix(places.into())], None),
-        "memcached" => (hosts(places)?, None),
-        "memcacheds" => (hosts(places)?, Some(Tls::default())),
-        other => return Err(wrong(&format!("the scheme `{other}` is unknown"))),
+        "memcached+unix" => (vec![socket(&url)?], None),
+        "memcached" => (hosts(&url)?, None),
+        "memcacheds" => (hosts(&url)?, Some(Tls::default())),
+        other => return Err(format!("unknown scheme `{other}`")),
     };
+    let (mut username, mut password) = (url.username, url.password);
+    for (name, value) in url.query {
+        match name.as_str() {
+            "username" => username = Some(value),
+            "password" => password = Some(value),
+            name => {
+                let known = "`username` and `password`; others are set on the builder";
+                return Err(format!("unknown setting `{name}`; known are {known}"));
+            }
+        }
+    }
+    if username.is_some() {
+        // With a name, both are sent.
+        password = password.or_else(|| Some(String::new()));
+    }
     Ok(Target { addresses, protocol, username, password, tls })
 }
 
-fn hosts(places: &str) -> Result<Vec<Address>, BackendError> {
-    let places = places.trim_end_matches('/').split(',').filter(|place| !place.is_empty());
-    let addresses = places.map(address).collect::<Result<Vec<_>, _>>()?;
-    if addresses.is_empty() {
-        return Err(BackendError::other("this is no memcached URL: there is no host"));
+fn socket(url: &Url) -> Result<Address, String> {
+    if url.hosts.is_empty() && url.path.len() > 1 {
+        Ok(Address::Unix(url.path.clone().into()))
+    } else {
+        Err("write the socket's absolute path: `memcached+unix:///run/memcached.sock`".to_owned())
     }
-    Ok(addresses)
+}
+
+fn hosts(url: &Url) -> Result<Vec<Address>, String> {
+    match (&url.hosts[..], &url.segments()[..]) {
+        ([], _) => Err("no host".to_owned()),
+        (hosts, []) => Ok(hosts.iter().cloned().map(address_of).collect()),
+        _ => Err("nothing follows the hosts".to_owned()),
+    }
+}
+
+fn address_of(host: Host) -> Address {
+    Address::Tcp { host: host.name, port: host.port.unwrap_or(PORT) }
 }
 
 /// `host`, `host:port`, `[address]:port`, or the path of a socket.
@@ -54,15 +76,8 @@ pub(super) fn address(place: &str) -> Result<Address, BackendError> {
     if place.starts_with('/') {
         return Ok(Address::Unix(place.into()));
     }
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            let wrong = |_| BackendError::other(format!("`{place}` has no good port"));
-            (host, port.parse().map_err(wrong)?)
-        }
-        _ => (place, PORT),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Address::Tcp { host, port })
+    let host = Host::parse(place);
+    host.map(address_of).map_err(|why| BackendError::other(format!("invalid address: {why}")))
 }
 
 #[cfg(test)]
@@ -91,6 +106,8 @@ mod tests {
             ("memcache://u:secret@h", "memcache"),
             ("memcached://u:secret@", "no host"),
             ("memcached://u:secret@h:port", "port"),
+            ("memcached://u:secret@h/1", "nothing follows"),
+            ("memcached://u:secret@h?max_item_bytes=1", "unknown setting `max_item_bytes`"),
         ] {
             let error = parse(url).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains("secret"), "{url}: {error}");

@@ -10,9 +10,10 @@ use super::endpoint::{Address, Target};
 use super::keys::is_mark;
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
-use crate::backend::BackendError;
-use crate::backend::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
+use crate::backend::{Backend, BackendError};
 use crate::remote::{holder, io};
+use crate::value::{Entry, Payload};
 
 /// How long a server may take to go on with a listing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +55,20 @@ impl Shared {
         }
         Ok(())
     }
+
+    /// Ends the claims of all creations, also of keys under which nothing is stored yet.
+    async fn remove_marks(&self) -> Result<(), BackendError> {
+        let keys = self.keys().await?;
+        let keys = keys.iter().filter_map(|info| info.key.to_str());
+        self.remove_all(&keys.filter(|key| is_mark(key)).collect::<Vec<_>>()).await
+    }
+
+    /// Is it an entry of a cache? Its header says so.
+    async fn is_entry(&self, key: &Key) -> Result<bool, BackendError> {
+        let Some(key) = key.to_str() else { return Ok(false) };
+        let read = super::found(self.servers.ask(Request::Get { key, value: true }).await)?;
+        Ok(read.is_some_and(|entry| !matches!(entry.payload, Payload::Unreadable(_))))
+    }
 }
 
 /// What a server answers until the line `END`.
@@ -85,11 +100,11 @@ fn key_of(line: &str) -> Option<KeyInfo> {
     let field =
         |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     let key = decode(field("key")?);
-    Some(KeyInfo { key, value_bytes: field("size").and_then(|size| size.parse().ok()) })
+    Some(KeyInfo { key: key.into(), value_bytes: field("size").and_then(|size| size.parse().ok()) })
 }
 
 /// Undoes the percent signs of a URL.
-fn decode(text: &str) -> String {
+fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, after @ ..] = rest {
@@ -104,7 +119,7 @@ fn decode(text: &str) -> String {
             None => bytes.push(*byte),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 impl Inspect for Memcached {
@@ -112,13 +127,20 @@ impl Inspect for Memcached {
     /// up again.
     fn keys<'a>(
         &'a self,
-        prefix: &'a str,
-        _after: Option<&'a str>,
+        prefix: &'a [u8],
+        _after: Option<&'a [u8]>,
         _limit: usize,
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
-            let mut keys = self.0.keys().await?;
-            keys.retain(|info| info.key.starts_with(prefix) && !self.0.is_own(&info.key));
+            let mut keys = Vec::new();
+            for info in self.0.keys().await? {
+                let key = &info.key;
+                let is_meant = key.as_bytes().starts_with(prefix);
+                let is_own = key.to_str().is_some_and(|key| self.0.is_own(key));
+                if is_meant && (!is_own || self.0.is_entry(key).await?) {
+                    keys.push(info);
+                }
+            }
             Ok(KeyPage { keys, next: None })
         })
     }
@@ -127,8 +149,12 @@ impl Inspect for Memcached {
         Box::pin(async {
             let mut held = Vec::new();
             for KeyInfo { key: lock, .. } in self.0.keys().await? {
+                let Some(lock) = lock.to_str() else { continue };
                 let Some(key) = lock.strip_prefix(&self.0.options.lock_prefix) else { continue };
-                let read = self.0.servers.ask(Request::Get { key: &lock, value: true }).await?;
+                if self.0.is_entry(&lock.into()).await? {
+                    continue;
+                }
+                let read = self.0.servers.ask(Request::Get { key: lock, value: true }).await?;
                 if let Reply::Item { value, .. } = read {
                     let (holder, age) = holder(&value);
                     held.push(HeldLock { key: key.to_owned(), holder, age });
@@ -167,16 +193,40 @@ impl Inspect for Memcached {
         })
     }
 
-    fn clear(&self) -> Inspecting<'_, ()> {
-        Box::pin(async {
-            let keys: Vec<String> = self.0.keys().await?.into_iter().map(|info| info.key).collect();
-            let all = keys.iter().map(String::as_str).filter(|key| !self.0.is_lock(key));
-            let (marks, values): (Vec<&str>, Vec<&str>) = all.partition(|key| is_mark(key));
-            // First the marks, also of keys under which nothing is stored yet.
-            self.0.remove_all(&marks).await?;
-            self.0.remove_all(&values).await
+    fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
+        Box::pin(async move { Backend::get(self, text(key)?).await })
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
+        Box::pin(async move {
+            let keys = keys.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+            Backend::delete_multi(self, &keys).await
         })
     }
+
+    fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
+        Box::pin(async move {
+            let (mut meant, mut left) = (Vec::new(), 0);
+            for KeyInfo { key, .. } in self.keys(what.prefix, None, usize::MAX).await?.keys {
+                if what.all || self.0.is_entry(&key).await? {
+                    meant.push(key);
+                } else {
+                    left += 1;
+                }
+            }
+            let keys = meant.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+            if what.prefix.is_empty() {
+                self.0.remove_marks().await?;
+            }
+            self.0.remove_all(&keys).await?;
+            Ok(left)
+        })
+    }
+}
+
+/// Other keys than text are listed only.
+fn text(key: &Key) -> Result<&str, BackendError> {
+    key.to_str().ok_or_else(|| BackendError::refused(format!("the key `{key}` is not UTF-8")))
 }
 
 #[cfg(test)]
@@ -187,8 +237,8 @@ mod tests {
     fn keys_are_found_in_a_dump() {
         let line = "key=check%3A%5Blist%2A01 exp=-1 la=5 cas=7 fetch=no cls=1 size=63";
         let info = key_of(line).unwrap();
-        assert_eq!((info.key.as_str(), info.value_bytes), ("check:[list*01", Some(63)));
-        assert_eq!(decode("%zz%4"), "%zz%4");
+        assert_eq!((info.key.to_str(), info.value_bytes), (Some("check:[list*01"), Some(63)));
+        assert_eq!(decode("%zz%4%ff"), b"%zz%4\xff");
         assert!(key_of("no key").is_none());
     }
 }

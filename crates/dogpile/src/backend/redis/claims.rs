@@ -75,7 +75,7 @@ impl Shared {
     /// Keys that are the library's own are nobody's values.
     pub(super) fn check_key(&self, key: &str) -> Result<(), BackendError> {
         let prefix = &self.options.lock_prefix;
-        if key.starts_with(&**prefix) || is_mark(key) {
+        if key.starts_with(&**prefix) || is_mark(key.as_bytes()) {
             return Err(BackendError::refused(format!(
                 "keys that begin with `{prefix}` or `_mark{{` are locks and marks: give the region another key mangler or prefix"
             )));
@@ -433,8 +433,8 @@ pub(super) fn in_words(seen: Seen) -> String {
     }
 }
 
-pub(super) fn is_mark(key: &str) -> bool {
-    key.starts_with("_mark{")
+pub(super) fn is_mark(key: &[u8]) -> bool {
+    key.starts_with(b"_mark{")
 }
 
 /// The key of the mark of `key`, which lies in the slot of that.
@@ -446,7 +446,7 @@ pub(super) fn mark_of(key: &str) -> String {
     }
     // Braces of the key's own hide it: a number in braces that lies there stands for it.
     const MANY: u32 = 1 << 24;
-    let tag = (0..MANY).find(|number| slot::of(&number.to_string()) == slot).unwrap_or(0);
+    let tag = (0..MANY).find(|number| slot::of(number.to_string()) == slot).unwrap_or(0);
     format!("_mark{{{tag}}}{key}")
 }
 
@@ -461,7 +461,7 @@ mod tests {
         for key in keys {
             let mark = mark_of(key);
             assert_eq!(slot::of(&mark), slot::of(key), "{key}: {mark}");
-            assert!(is_mark(&mark) && marks.insert(mark));
+            assert!(is_mark(mark.as_bytes()) && marks.insert(mark));
         }
     }
 }

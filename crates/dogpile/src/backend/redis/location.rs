@@ -9,103 +9,120 @@
 //!
 //! `rediss` in place of `redis` is TLS, `valkey` and `valkeys` say the same.
 
-use redis::{ConnectionAddr, IntoConnectionInfo};
+use redis::ConnectionAddr;
 
 use super::endpoint::{Credentials, Endpoint, Target};
 use crate::backend::BackendError;
 use crate::remote::tls::Tls;
+use crate::url::Url;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
+/// What a URL's scheme says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Socket,
+    Sentinel,
+    Cluster,
+}
+
 /// What `url` names. Errors do not repeat it: it may hold a password.
 pub(super) fn parse(url: &str) -> Result<Target, BackendError> {
-    let wrong = |why: &str| BackendError::other(format!("this is no Redis URL: {why}"));
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("there is no `://`"))?;
-    let scheme = scheme.replace("valkey", "redis");
-    let (kind, tls) = match scheme.as_str() {
-        "redis+sentinel" => ("sentinel", false),
-        "rediss+sentinel" => ("sentinel", true),
-        "redis+cluster" => ("cluster", false),
-        "rediss+cluster" => ("cluster", true),
-        "redis" | "rediss" | "redis+unix" | "unix" => return parse_single(&scheme, rest),
-        other => return Err(wrong(&format!("the scheme `{other}` is unknown"))),
-    };
-    let (credentials, places) = match rest.rsplit_once('@') {
-        Some((credentials, places)) => (parse_credentials(credentials), places),
-        None => (Credentials::default(), rest),
-    };
-    let mut parts = places.split('/');
-    let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
-    let hosts = parts.next().unwrap_or_default().split(',').filter(|host| !host.is_empty());
-    let addresses = hosts.map(|host| address(host, port, tls)).collect::<Result<Vec<_>, _>>()?;
-    if addresses.is_empty() {
-        return Err(wrong("there is no host"));
+    read(url).map_err(|why| BackendError::other(format!("invalid Redis URL: {why}")))
+}
+
+fn read(url: &str) -> Result<Target, String> {
+    let url = Url::parse(url)?;
+    let (kind, tls) = kind_of(&url.scheme)?;
+    let (endpoint, db) = endpoint_of(kind, &url)?;
+    let addresses = addresses_of(kind, tls, &url)?;
+    let mut credentials =
+        Credentials { username: url.username.clone(), password: url.password.clone() };
+    let mut by_query = None;
+    for (name, value) in &url.query {
+        match name.as_str() {
+            "db" => by_query = Some(number(value)?),
+            "username" | "user" => credentials.username = Some(value.clone()),
+            "password" | "pass" => credentials.password = Some(value.clone()),
+            name => {
+                let known = "`db`, `username` and `password`; others are set on the builder";
+                return Err(format!("unknown setting `{name}`; known are {known}"));
+            }
+        }
     }
-    let endpoint = if kind == "sentinel" {
-        let service = parts.next().filter(|service| !service.is_empty());
-        let service = service.ok_or_else(|| wrong("name the service after the hosts"))?.to_owned();
-        Endpoint::Sentinel { service, sentinels: Credentials::default(), replica: false }
-    } else {
-        Endpoint::Cluster { read_from_replicas: false }
-    };
-    let db = match parts.next().filter(|db| !db.is_empty()) {
-        Some(db) => db.parse().map_err(|_| wrong("the database is no number"))?,
-        None => 0,
-    };
+    if db.is_some() && by_query.is_some() && db != by_query {
+        return Err("two different databases".to_owned());
+    }
+    let db = db.or(by_query).unwrap_or(0);
+    if kind == Kind::Cluster && db != 0 {
+        return Err("a cluster has no databases but 0".to_owned());
+    }
     Ok(Target { endpoint, addresses, credentials, db, tls: tls.then(Tls::default) })
 }
 
-fn parse_single(scheme: &str, rest: &str) -> Result<Target, BackendError> {
-    if scheme == "rediss" && cfg!(not(feature = "tls")) {
-        return Err(BackendError::other("TLS needs the feature `tls` of dogpile"));
+fn kind_of(scheme: &str) -> Result<(Kind, bool), String> {
+    let plain = scheme.replace("valkey", "redis");
+    let (server, kind) = plain.split_once('+').unwrap_or((&plain, ""));
+    let kind = match (server, kind) {
+        ("unix", "") | ("redis", "unix") => return Ok((Kind::Socket, false)),
+        ("redis" | "rediss", "") => Kind::Single,
+        ("redis" | "rediss", "sentinel") => Kind::Sentinel,
+        ("redis" | "rediss", "cluster") => Kind::Cluster,
+        _ => return Err(format!("unknown scheme `{scheme}`")),
+    };
+    let tls = server == "rediss";
+    if tls && cfg!(not(feature = "tls")) {
+        return Err("TLS needs the feature `tls` of dogpile".to_owned());
     }
-    let scheme = if scheme == "redis" || scheme == "rediss" { scheme } else { "redis+unix" };
-    let info = format!("{scheme}://{rest}").into_connection_info();
-    let wrong = |error: redis::RedisError| {
-        let what = error.detail().map_or_else(|| error.category().to_owned(), str::to_owned);
-        BackendError::other(format!("this is no Redis URL: {what}"))
-    };
-    let info = info.map_err(wrong)?;
-    let settings = info.redis_settings();
-    let credentials = Credentials {
-        username: settings.username().map(str::to_owned),
-        password: settings.password().map(str::to_owned),
-    };
-    Ok(Target {
-        endpoint: Endpoint::Single,
-        addresses: vec![info.addr().clone()],
-        credentials,
-        db: settings.db(),
-        tls: (scheme == "rediss").then(Tls::default),
-    })
+    Ok((kind, tls))
 }
 
-/// `user:password`, `:password` or `password`.
-fn parse_credentials(text: &str) -> Credentials {
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    match text.split_once(':') {
-        Some((username, password)) => {
-            Credentials { username: some(username), password: some(password) }
+/// The kind of server, and the database that the path names.
+fn endpoint_of(kind: Kind, url: &Url) -> Result<(Endpoint, Option<i64>), String> {
+    let segments = url.segments();
+    match (kind, &segments[..]) {
+        (Kind::Socket, _) | (Kind::Single, []) => Ok((Endpoint::Single, None)),
+        (Kind::Single, [db]) => Ok((Endpoint::Single, Some(number(db)?))),
+        (Kind::Sentinel, []) => Err("name the service after the hosts".to_owned()),
+        (Kind::Sentinel, [service, db @ ..]) if db.len() < 2 => {
+            let service = (*service).to_owned();
+            let db = db.first().map(|db| number(db)).transpose()?;
+            let sentinels = Credentials::default();
+            Ok((Endpoint::Sentinel { service, sentinels, replica: false }, db))
         }
-        None => Credentials { username: None, password: some(text) },
+        (Kind::Cluster, []) => Ok((Endpoint::Cluster { read_from_replicas: false }, None)),
+        (Kind::Cluster, [db]) => {
+            Ok((Endpoint::Cluster { read_from_replicas: false }, Some(number(db)?)))
+        }
+        _ => Err("the path has too many parts".to_owned()),
     }
 }
 
-/// `host` or `host:port`.
-pub(super) fn address(
-    text: &str,
-    default_port: u16,
-    tls: bool,
-) -> Result<ConnectionAddr, BackendError> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => {
-            let port = port.parse();
-            (host, port.map_err(|_| BackendError::other(format!("`{text}` has no good port")))?)
+fn addresses_of(kind: Kind, tls: bool, url: &Url) -> Result<Vec<ConnectionAddr>, String> {
+    if kind == Kind::Socket {
+        return if url.hosts.is_empty() && url.path.len() > 1 {
+            Ok(vec![ConnectionAddr::Unix(url.path.clone().into())])
+        } else {
+            Err("write the socket's absolute path: `unix:///run/redis.sock`".to_owned())
+        };
+    }
+    match &url.hosts[..] {
+        [] => return Err("no host".to_owned()),
+        [_, _, ..] if kind == Kind::Single => {
+            return Err("more than one host: use `redis+cluster` or `redis+sentinel`".to_owned());
         }
-        None => (text, default_port),
-    };
-    Ok(address_of(host, port, tls))
+        _ => {}
+    }
+    let port = if kind == Kind::Sentinel { SENTINEL_PORT } else { PORT };
+    let address = |host: &crate::url::Host| address_of(&host.name, host.port.unwrap_or(port), tls);
+    Ok(url.hosts.iter().map(address).collect())
+}
+
+fn number(db: &str) -> Result<i64, String> {
+    let number = db.parse::<u32>().map(i64::from);
+    number.map_err(|_| "the database is not a number".to_owned())
 }
 
 pub(super) fn address_of(host: &str, port: u16, tls: bool) -> ConnectionAddr {
@@ -138,6 +155,27 @@ mod tests {
     }
 
     #[test]
+    fn all_kinds_of_urls_are_read_alike() {
+        let password = |url| parse(url).unwrap().credentials.password;
+        for url in [
+            "redis://:a%2Fb@h",
+            "redis+sentinel://:a%2Fb@h/main",
+            "redis+cluster://:a%2Fb@h",
+            "unix://:a%2Fb@/s",
+            "unix:///s?password=a%2Fb",
+        ] {
+            assert_eq!(password(url).as_deref(), Some("a/b"), "{url}");
+        }
+        assert_eq!(described("redis+cluster://[::1]:7000, b:2"), "the cluster of ::1:7000, b:2");
+        assert_eq!(described("redis://::1"), described("redis://[::1]"));
+        assert_eq!(
+            (parse("unix:///s?db=2").unwrap().db, parse("redis://h?db=2").unwrap().db),
+            (2, 2)
+        );
+        assert_eq!(described("unix:///my%20socket"), "/my socket");
+    }
+
+    #[test]
     fn mistakes_are_named_and_secrets_are_not() {
         for (url, word) in [
             ("host", "://"),
@@ -145,6 +183,11 @@ mod tests {
             ("redis+sentinel://u:secret@h:1", "service"),
             ("redis+cluster://u:secret@", "no host"),
             ("redis+cluster://u:secret@h:port", "port"),
+            ("redis+cluster://u:secret@h/1", "no databases"),
+            ("redis://u:secret@h?lock_timeout=1", "unknown setting `lock_timeout`"),
+            ("redis://u:secret@h/1?db=2", "two different"),
+            ("redis://u:secret@a,b", "more than one"),
+            ("unix://relative.sock", "absolute"),
             ("redis://u:secret@h:port", ""),
             ("redis://u:secret@h/db", ""),
         ] {

@@ -3,26 +3,30 @@
 use redis::{Value, cmd};
 
 use super::claims::is_mark;
-use super::mutex::get;
 use super::wire::Batch;
 use super::{Redis, Shared};
-use crate::backend::BackendError;
-use crate::backend::inspect::{HeldLock, Inspect, Inspecting, KeyInfo, KeyPage};
+use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
+use crate::backend::{Backend, BackendError};
 use crate::remote::holder;
+use crate::value::{Entry, Payload};
 
 /// Keys that the server looks at for one page.
 const SCANNED: usize = 1_000;
+
+/// As much of a value as says whether it is an entry.
+const HEAD: usize = 8 * 1024;
 
 impl Shared {
     /// Some keys that match, and where the next ones begin: at a server's name
     /// and its cursor.
     async fn scan(
         &self,
-        pattern: &str,
-        after: Option<&str>,
-    ) -> Result<(Vec<String>, Option<String>), BackendError> {
-        let nodes = self.nodes.all().await?;
-        let (name, cursor) = after.and_then(|after| after.rsplit_once(' ')).unwrap_or(("", "0"));
+        pattern: &[u8],
+        after: Option<&[u8]>,
+    ) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), BackendError> {
+        let nodes = self.nodes.whole().await?;
+        let after = after.map(String::from_utf8_lossy).unwrap_or_default();
+        let (name, cursor) = after.rsplit_once(' ').unwrap_or(("", "0"));
         // Of a server that has gone the next one takes over.
         let place = nodes.partition_point(|node| &*node.name < name);
         let Some(node) = nodes.get(place) else { return Ok((Vec::new(), None)) };
@@ -31,17 +35,16 @@ impl Shared {
         let answer = node.link.send(&scan).await.inspect_err(|_| self.nodes.forget())?;
         let found: Result<(String, Vec<Vec<u8>>), _> = redis::from_redis_value(answer);
         let (cursor, keys) = found.map_err(BackendError::other)?;
-        let keys = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned());
         let next = match nodes.get(place + 1) {
             _ if cursor != "0" => Some(format!("{} {cursor}", node.name)),
             Some(next) => Some(format!("{} 0", next.name)),
             None => None,
         };
-        Ok((keys.collect(), next))
+        Ok((keys, next.map(String::into_bytes)))
     }
 
     /// The keys that match, all of them.
-    async fn scan_all(&self, pattern: &str) -> Result<Vec<String>, BackendError> {
+    async fn scan_all(&self, pattern: &[u8]) -> Result<Vec<Vec<u8>>, BackendError> {
         let (mut all, mut after) = self.scan(pattern, None).await?;
         while let Some(from) = after {
             let (keys, next) = self.scan(pattern, Some(&from)).await?;
@@ -51,10 +54,39 @@ impl Shared {
         Ok(all)
     }
 
+    /// Which of `keys` hold entries of a cache? Their headers say so.
+    async fn are_entries(&self, keys: &[Vec<u8>]) -> Result<Vec<bool>, BackendError> {
+        let mut heads = Batch::new();
+        for key in keys {
+            heads.add(key, cmd("GETRANGE").arg(key).arg(0).arg(HEAD).take());
+        }
+        if heads.is_empty() {
+            return Ok(Vec::new());
+        }
+        let heads = self.link.send_all(&heads).await?;
+        let is_entry = |head| match head {
+            Ok(Value::BulkString(head)) => {
+                !matches!(Entry::from_frame(&head.into()).payload, Payload::Unreadable(_))
+            }
+            // It is no string.
+            _ => false,
+        };
+        Ok(heads.into_iter().map(is_entry).collect())
+    }
+
+    /// Splits keys into those of values, and those that the library has for itself: locks
+    /// and marks. A value may lie under a key that looks like theirs.
+    async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, BackendError> {
+        let (own, mut values): (Vec<_>, Vec<_>) = keys.into_iter().partition(|k| self.is_own(k));
+        let are_entries = self.are_entries(&own).await?;
+        values.extend(own.into_iter().zip(are_entries).filter(|(_, is)| *is).map(|(key, _)| key));
+        Ok(values)
+    }
+
     /// What each server tells of itself.
     async fn reports(&self) -> Result<Vec<Report>, BackendError> {
         let mut reports = Vec::new();
-        for node in self.nodes.all().await?.iter() {
+        for node in self.nodes.whole().await?.iter() {
             let mut ask = Batch::new();
             ask.add("", cmd("DBSIZE")).add("", cmd("INFO"));
             let mut answers = node.link.send_all_or_fail(&ask).await?.into_iter();
@@ -65,12 +97,8 @@ impl Shared {
         Ok(reports)
     }
 
-    fn is_own(&self, key: &str) -> bool {
-        self.is_lock(key) || is_mark(key)
-    }
-
-    fn is_lock(&self, key: &str) -> bool {
-        key.starts_with(&self.options.lock_prefix)
+    fn is_own(&self, key: &[u8]) -> bool {
+        key.starts_with(self.options.lock_prefix.as_bytes()) || is_mark(key)
     }
 }
 
@@ -94,22 +122,22 @@ fn number(text: &str) -> serde_json::Value {
 }
 
 /// `prefix` as a pattern that means only itself, and what follows it.
-fn pattern(prefix: &str) -> String {
-    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\' | '^');
-    let escaped = prefix.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
-    escaped.chain(['*']).collect()
+fn pattern(prefix: &[u8]) -> Vec<u8> {
+    let special = |byte: u8| matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^');
+    let escape = |&byte: &u8| special(byte).then_some(b'\\').into_iter().chain([byte]);
+    prefix.iter().flat_map(escape).chain([b'*']).collect()
 }
 
 impl Inspect for Redis {
     fn keys<'a>(
         &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
         _limit: usize,
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
-            let (mut keys, next) = self.0.scan(&pattern(prefix), after).await?;
-            keys.retain(|key| !self.0.is_own(key));
+            let (keys, next) = self.0.scan(&pattern(prefix), after).await?;
+            let keys = self.0.values(keys).await?;
             let mut lengths = Batch::new();
             for key in &keys {
                 lengths.add(key, cmd("STRLEN").arg(key).take());
@@ -121,7 +149,7 @@ impl Inspect for Redis {
                     Ok(Value::Int(length)) => u64::try_from(length).ok(),
                     _ => None,
                 };
-                KeyInfo { key, value_bytes }
+                KeyInfo { key: key.into(), value_bytes }
             });
             Ok(KeyPage { keys: keys.collect(), next })
         })
@@ -131,10 +159,14 @@ impl Inspect for Redis {
         Box::pin(async {
             let prefix = &self.0.options.lock_prefix;
             let mut held = Vec::new();
-            for lock in self.0.scan_all(&pattern(prefix)).await? {
-                if let Value::BulkString(token) = self.0.link.send(&get(&lock)).await? {
+            let locks = self.0.scan_all(&pattern(prefix.as_bytes())).await?;
+            let are_entries = self.0.are_entries(&locks).await?;
+            for (lock, _) in locks.into_iter().zip(are_entries).filter(|(_, is)| !is) {
+                let token = self.0.link.send(cmd("GET").arg(&lock)).await;
+                if let Ok(Value::BulkString(token)) = token {
+                    let key = String::from_utf8_lossy(&lock[prefix.len()..]).into_owned();
                     let (holder, age) = holder(&token);
-                    held.push(HeldLock { key: lock[prefix.len()..].to_owned(), holder, age });
+                    held.push(HeldLock { key, holder, age });
                 }
             }
             Ok(held)
@@ -168,18 +200,49 @@ impl Inspect for Redis {
         })
     }
 
-    fn clear(&self) -> Inspecting<'_, ()> {
-        Box::pin(async {
-            let mut after = None;
+    fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
+        Box::pin(async move {
+            let mut get = Batch::new();
+            get.add(key.as_bytes(), cmd("GET").arg(key.as_bytes()).take());
+            match self.0.link.send_all_or_fail(&get).await?.into_iter().next() {
+                Some(Value::BulkString(frame)) => Ok(Some(Entry::from_frame(&frame.into()))),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
+        Box::pin(async move {
+            let (text, other): (Vec<_>, Vec<_>) = keys.iter().partition(|k| k.to_str().is_some());
+            // These may be being created.
+            let text: Vec<&str> = text.into_iter().filter_map(Key::to_str).collect();
+            Backend::delete_multi(self, &text).await?;
+            let mut remove = Batch::new();
+            for key in other {
+                remove.add(key.as_bytes(), cmd("UNLINK").arg(key.as_bytes()).take());
+            }
+            self.0.send_changes(remove).await
+        })
+    }
+
+    fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
+        Box::pin(async move {
+            let (mut after, mut left) = (None, 0);
             loop {
-                let (keys, next) = self.0.scan("*", after.as_deref()).await?;
+                let (keys, next) = self.0.scan(&pattern(what.prefix), after.as_deref()).await?;
+                let keys = self.0.values(keys).await?;
+                let are_entries = self.0.are_entries(&keys).await?;
                 let mut remove = Batch::new();
-                for key in keys.iter().filter(|key| !self.0.is_lock(key)) {
-                    remove.add(key, cmd("UNLINK").arg(key).take());
+                for (key, is_entry) in keys.iter().zip(are_entries) {
+                    if what.all || is_entry {
+                        remove.add(key, cmd("UNLINK").arg(key).take());
+                    } else {
+                        left += 1;
+                    }
                 }
                 self.0.send_changes(remove).await?;
                 if next.is_none() {
-                    return Ok(());
+                    return Ok(left);
                 }
                 after = next;
             }
@@ -193,7 +256,7 @@ mod tests {
 
     #[test]
     fn patterns_mean_only_their_prefix() {
-        assert_eq!(pattern("a*[b"), r"a\*\[b*");
-        assert_eq!(pattern(""), "*");
+        assert_eq!(pattern(b"a*[b\xff"), b"a\\*\\[b\xff*");
+        assert_eq!(pattern(b""), b"*");
     }
 }

@@ -29,6 +29,8 @@ struct Known {
     nodes: Arc<Vec<Node>>,
     /// Not known to be out of date.
     is_good: bool,
+    /// No server is missing.
+    is_whole: bool,
 }
 
 type Open = Box<dyn Fn(&Target) -> Link + Send + Sync>;
@@ -58,7 +60,7 @@ impl Nodes {
             let (name, link) = (target.describe(), open(target));
             nodes.push(Node { name, link, slots: vec![ALL_SLOTS] });
         }
-        let known = Mutex::new(Known { nodes: Arc::new(nodes), is_good });
+        let known = Mutex::new(Known { nodes: Arc::new(nodes), is_good, is_whole: is_good });
         let asking = AsyncMutex::new(());
         Self { target: target.clone(), cluster, open, known, asking }
     }
@@ -84,10 +86,32 @@ impl Nodes {
         }
         let view = self.cluster.send(cmd("CLUSTER").arg("SLOTS")).await?;
         let before = self.known.lock().nodes.clone();
-        let nodes = Arc::new(self.read(view, &before));
+        let (ranges, is_whole) = ranges(view, self.only_host());
+        let nodes = Arc::new(self.read(ranges, &before));
         let is_good = !nodes.is_empty();
-        *self.known.lock() = Known { nodes: nodes.clone(), is_good };
+        *self.known.lock() = Known { nodes: nodes.clone(), is_good, is_whole };
         Ok(nodes)
+    }
+
+    /// All servers, or an error if the cluster does not say where some of them are.
+    pub(super) async fn whole(&self) -> Result<Arc<Vec<Node>>, BackendError> {
+        let nodes = self.all().await?;
+        if nodes.is_empty() || !self.known.lock().is_whole {
+            self.forget();
+            let message = "the cluster does not say where all of its servers are";
+            return Err(BackendError::unavailable(message));
+        }
+        Ok(nodes)
+    }
+
+    /// A server that does not know its own name is where it was asked, if that is one place.
+    fn only_host(&self) -> Option<&str> {
+        use redis::ConnectionAddr::{Tcp, TcpTls};
+
+        match &self.target.addresses[..] {
+            [Tcp(host, _) | TcpTls { host, .. }] => Some(host),
+            _ => None,
+        }
     }
 
     fn good(&self) -> Option<Arc<Vec<Node>>> {
@@ -105,9 +129,9 @@ impl Nodes {
 
     /// The servers in the answer to `CLUSTER SLOTS`, as far as it can be read, with the
     /// links that there were `before`.
-    fn read(&self, view: Value, before: &[Node]) -> Vec<Node> {
+    fn read(&self, ranges: Vec<Range>, before: &[Node]) -> Vec<Node> {
         let mut nodes: Vec<Node> = Vec::new();
-        for (slots, host, port) in ranges(view) {
+        for (slots, host, port) in ranges {
             let target = self.target.server_of_cluster(&host, port);
             let name = target.describe();
             if let Some(node) = nodes.iter_mut().find(|node| node.name == name) {
@@ -123,9 +147,13 @@ impl Nodes {
     }
 }
 
-/// Ranges of slots with the address of their master.
-fn ranges(view: Value) -> impl Iterator<Item = ((u16, u16), String, u16)> {
-    let Value::Array(ranges) = view else { return Vec::new().into_iter() };
+/// Slots with the address of their master.
+type Range = ((u16, u16), String, u16);
+
+/// The ranges of slots in the answer to `CLUSTER SLOTS`; and could all be read? A master
+/// without a name is at `only_host`.
+fn ranges(view: Value, only_host: Option<&str>) -> (Vec<Range>, bool) {
+    let Value::Array(ranges) = view else { return (Vec::new(), false) };
     let slot = |value: &Value| match value {
         Value::Int(slot) => u16::try_from(*slot).ok(),
         _ => None,
@@ -133,11 +161,18 @@ fn ranges(view: Value) -> impl Iterator<Item = ((u16, u16), String, u16)> {
     let read = |range: Value| {
         let Value::Array(parts) = range else { return None };
         let [from, to, Value::Array(master), ..] = &parts[..] else { return None };
-        let [Value::BulkString(host), port, ..] = &master[..] else { return None };
-        let host = String::from_utf8(host.clone()).ok().filter(|host| !host.is_empty())?;
+        let [host, port, ..] = &master[..] else { return None };
+        let host = match host {
+            Value::BulkString(host) if !host.is_empty() => String::from_utf8(host.clone()).ok()?,
+            Value::BulkString(_) | Value::Nil => only_host?.to_owned(),
+            _ => return None,
+        };
         Some(((slot(from)?, slot(to)?), host, slot(port)?))
     };
-    ranges.into_iter().filter_map(read).collect::<Vec<_>>().into_iter()
+    let all = ranges.len();
+    let read: Vec<Range> = ranges.into_iter().filter_map(read).collect();
+    let is_whole = read.len() == all;
+    (read, is_whole)
 }
 
 #[cfg(test)]
@@ -244,9 +279,13 @@ mod tests {
             Value::Nil,
             range(16_383, 16_383, b"b", 7_001),
         ]);
-        let read: Vec<_> = ranges(view).collect();
+        let (read, is_whole) = ranges(view, None);
+        assert!(!is_whole);
         let expected = [((0, 5_460), "a".to_owned(), 7_000), ((16_383, 16_383), "b".into(), 7_001)];
         assert_eq!(read, expected);
-        assert_eq!(ranges(Value::Okay).count(), 0);
+        assert!(!ranges(Value::Okay, None).1);
+        let nameless = Value::Array(vec![range(0, 16_383, b"", 7_000)]);
+        let (read, is_whole) = ranges(nameless, Some("h"));
+        assert_eq!((read, is_whole), (vec![((0, 16_383), "h".to_owned(), 7_000)], true));
     }
 }

@@ -2,10 +2,13 @@
 
 /// The slot of `key`: by what stands between its first braces, if anything
 /// does, or else by all of it.
-pub(super) fn of(key: &str) -> u16 {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    let hashed = tag.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(key);
-    crc16(hashed.as_bytes()) % 16_384
+pub(super) fn of(key: impl AsRef<[u8]>) -> u16 {
+    let key = key.as_ref();
+    let after_brace = key.iter().position(|&byte| byte == b'{').map(|at| &key[at + 1..]);
+    let tag = after_brace.and_then(|rest| {
+        rest.split(|&byte| byte == b'}').next().filter(|tag| tag.len() < rest.len())
+    });
+    crc16(tag.filter(|tag| !tag.is_empty()).unwrap_or(key)) % 16_384
 }
 
 /// CRC-16/XMODEM.

@@ -28,7 +28,7 @@ impl Batch {
         Self::default()
     }
 
-    pub(super) fn add(&mut self, key: &str, command: Cmd) -> &mut Self {
+    pub(super) fn add(&mut self, key: impl AsRef<[u8]>, command: Cmd) -> &mut Self {
         self.0.push((slot::of(key), command));
         self
     }

@@ -22,7 +22,13 @@ impl Files {
 }
 
 impl Kernel for Files {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn look(path: &Path) -> io::Result<Self> {
+        let mut directory = path.as_os_str().to_owned();
+        directory.push("s");
+        Ok(Self { directory: directory.into(), held: Mutex::default() })
+    }
+
+    fn open(path: &Path, _mode: Option<u32>) -> io::Result<Self> {
         let mut directory = path.as_os_str().to_owned();
         directory.push("s");
         fs::create_dir_all(&directory)?;
@@ -32,7 +38,7 @@ impl Kernel for Files {
     fn try_lock(&self, key: Hash) -> io::Result<bool> {
         let path = self.path(key);
         loop {
-            let file = super::open_file(&path)?;
+            let file = super::open_file(&path, None)?;
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => return Ok(false),
                 Err(TryLockError::Error(error)) => return Err(error),

@@ -23,13 +23,14 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use crate::backend::BackendError;
+use crate::backend::file::place::create_file;
 use crate::backend::inspect::HeldLock;
 use crate::lock::{KeyGuard, KeyedMutex, Lease, Mutex, Turn};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-type System = files::Files;
+pub(super) type System = files::Files;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-type System = ranges::Ranges;
+pub(super) type System = ranges::Ranges;
 
 /// What the kernel's locks know a key by. The same in every process and
 /// version.
@@ -46,7 +47,10 @@ impl Hash {
 
 /// The kernel's locks, one per hash, between open files.
 pub(crate) trait Kernel: Sized + Send + Sync + 'static {
-    fn open(path: &Path) -> io::Result<Self>;
+    /// Opens the lock file, and creates it with `mode` if there is none.
+    fn open(path: &Path, mode: Option<u32>) -> io::Result<Self>;
+    /// Opens the lock file to look at it, whether there is one or not.
+    fn look(path: &Path) -> io::Result<Self>;
     /// Takes the lock if nobody else holds it. Of one's own it knows nothing.
     fn try_lock(&self, key: Hash) -> io::Result<bool>;
     fn unlock(&self, key: Hash);
@@ -93,12 +97,45 @@ static WAITING_THREADS: AtomicUsize = AtomicUsize::new(0);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<K: Kernel> Locks<K> {
-    /// Opens the lock file at `path`, making it if there is none.
-    pub(super) fn open(path: &Path) -> Result<Self, BackendError> {
-        let kernel = K::open(path).map_err(|error| {
+    /// Opens the lock file at `path`, and creates it with `mode` if there is none.
+    pub(super) fn open(path: &Path, mode: Option<u32>) -> Result<Self, BackendError> {
+        let failed = |error: io::Error| {
             BackendError::unavailable(format!("lock file `{}`: {error}", path.display()))
-        })?;
-        Ok(Self(Arc::new(Table { kernel, local: KeyedMutex::new() })))
+        };
+        let kernel = K::open(path, mode).map_err(failed)?;
+        if let Some(file) = kernel.notes()
+            && !notes::sign(file).map_err(failed)?
+        {
+            return Err(BackendError::other(format!(
+                "`{}` is another program's, not a lock file of a cache: it is left as it is",
+                path.display()
+            )));
+        }
+        Ok(Self::over(kernel))
+    }
+
+    /// Opens the lock file at `path` to look at it: nothing can be locked.
+    pub(super) fn look(path: &Path) -> Result<Self, BackendError> {
+        Ok(Self::over(K::look(path).map_err(fault)?))
+    }
+
+    fn over(kernel: K) -> Self {
+        Self(Arc::new(Table { kernel, local: KeyedMutex::new() }))
+    }
+
+    /// Notes that these are the locks of the file with this number. Where that fails, the
+    /// file is not known to be ours if it is damaged.
+    pub(super) fn note_database(&self, number: u64) {
+        if let Some(file) = self.0.kernel.notes()
+            && notes::database(file) != Some(number)
+        {
+            notes::note_database(file, number);
+        }
+    }
+
+    /// Are these the locks of the file with this number? If so, it was a cache once.
+    pub(super) fn are_of(&self, number: u64) -> bool {
+        self.0.kernel.notes().is_some_and(|file| notes::database(file) == Some(number))
     }
 
     fn try_hold(&self, key: &str) -> Result<Option<Held<K>>, BackendError> {
@@ -240,8 +277,18 @@ fn fault(error: io::Error) -> BackendError {
     BackendError::unavailable(error)
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+fn open_file(path: &Path, mode: Option<u32>) -> io::Result<File> {
+    loop {
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match create_file(path, mode) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +299,7 @@ mod tests {
     async fn excludes_wakes_and_frees<K: Kernel>() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("cache.db.lock");
-        let open = || Locks::<K>::open(&path).unwrap();
+        let open = || Locks::<K>::open(&path, None).unwrap();
         let (one, two) = (open(), open());
         let lease = one.try_lock("k").await.unwrap().unwrap();
         for locks in [&one, &two] {
@@ -284,7 +331,7 @@ mod tests {
         let path = directory.path().join("cache.db.lock");
         let inside = Arc::new(AtomicUsize::new(0));
         // Two processes, as it were, with four tasks each.
-        let handles = [0, 1].map(|_| Locks::<K>::open(&path).unwrap());
+        let handles = [0, 1].map(|_| Locks::<K>::open(&path, None).unwrap());
         let holders: [_; 8] = std::array::from_fn(|n| {
             let (locks, inside) = (handles[n % 2].clone(), inside.clone());
             thread::spawn(move || {
@@ -328,7 +375,7 @@ mod tests {
     #[test]
     fn the_fallback_leaves_no_litter() {
         let directory = tempfile::TempDir::new().unwrap();
-        let locks = Locks::<files::Files>::open(&directory.path().join("l")).unwrap();
+        let locks = Locks::<files::Files>::open(&directory.path().join("l"), None).unwrap();
         drop(locks.try_hold("k").unwrap().unwrap());
         assert_eq!(directory.path().join("ls").read_dir().unwrap().count(), 0);
     }

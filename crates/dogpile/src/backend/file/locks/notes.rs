@@ -17,6 +17,34 @@ const PLACE_BYTES: usize = 256;
 const HEADER: usize = 8 + 8 + 4 + 2;
 const MOST_KEY: usize = PLACE_BYTES - HEADER;
 
+/// Behind the notes: what kind of file this is, and the number of the database that the
+/// locks are of.
+const SIGNATURE: &[u8; 16] = b"dogpile locks 1\n";
+const SIGNED_AT: u64 = PLACES * PLACE_BYTES as u64;
+const DATABASE_AT: u64 = SIGNED_AT + 16;
+
+/// Is it a lock file? An empty file becomes one.
+pub(super) fn sign(file: &File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        write_at(file, SIGNATURE, SIGNED_AT)?;
+        return Ok(true);
+    }
+    let mut found = [0; 16];
+    Ok(read_at(file, &mut found, SIGNED_AT)? == found.len() && found == *SIGNATURE)
+}
+
+/// The number of the database that the locks are of, if that was noted.
+pub(super) fn database(file: &File) -> Option<u64> {
+    let mut number = [0; 8];
+    let read = read_at(file, &mut number, DATABASE_AT).ok()?;
+    (read == number.len()).then(|| u64::from_le_bytes(number))
+}
+
+/// Notes which database the locks are of.
+pub(super) fn note_database(file: &File, number: u64) {
+    let _ = write_at(file, &number.to_le_bytes(), DATABASE_AT);
+}
+
 /// Notes that this process holds the lock of `key`. Where that fails, only
 /// those who look miss something.
 pub(super) fn write(file: &File, hash: Hash, key: &str) {
@@ -33,7 +61,7 @@ pub(super) fn write(file: &File, hash: Hash, key: &str) {
 /// All notes, outdated ones included.
 pub(super) fn read(file: &File) -> io::Result<Vec<(Hash, HeldLock)>> {
     let mut bytes = vec![0; usize::try_from(PLACES).unwrap_or(0) * PLACE_BYTES];
-    let length = read_at(file, &mut bytes)?;
+    let length = read_at(file, &mut bytes, 0)?;
     bytes.truncate(length);
     bytes.resize(length.next_multiple_of(PLACE_BYTES), 0);
     let now = SystemClock.now();
@@ -62,10 +90,10 @@ fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, mut bytes: &mut [u8]) -> io::Result<usize> {
+fn read_at(file: &File, mut bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut length = 0;
     while !bytes.is_empty() {
-        match std::os::unix::fs::FileExt::read_at(file, bytes, length as u64)? {
+        match std::os::unix::fs::FileExt::read_at(file, bytes, offset + length as u64)? {
             0 => break,
             read => {
                 length += read;

@@ -22,8 +22,16 @@ pub(crate) struct Ranges {
 }
 
 impl Kernel for Ranges {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: super::open_file(path)?, path: path.to_owned() })
+    fn open(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+        Ok(Self { file: super::open_file(path, mode)?, path: path.to_owned() })
+    }
+
+    fn look(path: &Path) -> io::Result<Self> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => File::open("/dev/null"),
+            opened => opened,
+        };
+        Ok(Self { file: file?, path: path.to_owned() })
     }
 
     fn try_lock(&self, key: Hash) -> io::Result<bool> {
@@ -50,7 +58,7 @@ impl Kernel for Ranges {
     /// By a shared lock on a descriptor of its own: all who wait get it at
     /// once, and dropping it frees nothing that this process holds.
     fn wait(&self, key: Hash) -> io::Result<()> {
-        let file = super::open_file(&self.path)?;
+        let file = super::open_file(&self.path, None)?;
         let wanted = range(key, libc::F_RDLCK);
         loop {
             match fcntl(&file, FcntlArg::F_OFD_SETLKW(&wanted)) {

@@ -1,0 +1,278 @@
+//! What the command writes: passed on as it comes, and kept as far as it is remembered.
+//!
+//! The command's end is the end of its output, also when others that it started hold the
+//! pipes open: daemons, jobs in the background.
+
+use std::io;
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::output::Output;
+
+/// Both streams, and how the command ended.
+pub(super) struct Collected {
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    /// There was more than was to be kept.
+    pub(super) is_cut: bool,
+    pub(super) status: ExitStatus,
+}
+
+/// How much may be kept, of both streams together.
+struct Budget {
+    left: AtomicU64,
+}
+
+impl Budget {
+    /// Takes `bytes` if there is room for them.
+    fn take(&self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let take = |left: u64| left.checked_sub(bytes);
+        let took = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if !took {
+            // What comes later would leave a gap.
+            self.left.store(0, Ordering::Relaxed);
+        }
+        took
+    }
+}
+
+/// One stream as far as it is kept.
+struct Kept<'a> {
+    bytes: Vec<u8>,
+    is_cut: bool,
+    budget: &'a Budget,
+}
+
+impl Kept<'_> {
+    fn add(&mut self, bytes: &[u8]) {
+        if self.is_cut || !self.budget.take(bytes.len()) {
+            // It is of no use without its rest.
+            (self.is_cut, self.bytes) = (true, Vec::new());
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Follows `child` to its end. `limit` bytes of its output are kept at most; it is passed on
+/// to `output`, if anybody listens. Calls `ended` between the command's end and the moment
+/// from which its process id may mean another process.
+pub(super) fn follow(
+    child: &mut Child,
+    output: Option<&Output>,
+    limit: u64,
+    ended: impl FnOnce(),
+) -> io::Result<Collected> {
+    let budget = Budget { left: AtomicU64::new(limit) };
+    let kept = || Kept { bytes: Vec::new(), is_cut: false, budget: &budget };
+    let (mut out, mut err) = (kept(), kept());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let is_over = platform::End::new()?;
+    let status = std::thread::scope(|scope| {
+        let reading = [
+            scope.spawn(|| {
+                is_over.read(stdout, |bytes| {
+                    out.add(bytes);
+                    output.inspect(|output| output.out(bytes));
+                })
+            }),
+            scope.spawn(|| {
+                is_over.read(stderr, |bytes| {
+                    err.add(bytes);
+                    output.inspect(|output| output.err(bytes));
+                })
+            }),
+        ];
+        let status = platform::wait(child, ended);
+        is_over.tell();
+        for stream in reading {
+            stream.join().unwrap_or_else(|_| Err(io::Error::other("a reader panicked")))?;
+        }
+        status
+    })?;
+    let is_cut = out.is_cut || err.is_cut;
+    Ok(Collected { stdout: out.bytes, stderr: err.bytes, is_cut, status })
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read};
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::process::{Child, ExitStatus};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::{Duration, Instant};
+
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// How long what the command started may go on writing after its end: a shell does not
+    /// wait for its `>(tee ...)`.
+    const GRACE: Duration = Duration::from_millis(100);
+
+    /// Tells readers that the command has ended: the pipe closes.
+    pub(super) struct End {
+        heard: PipeReader,
+        told: Mutex<Option<PipeWriter>>,
+    }
+
+    impl End {
+        pub(super) fn new() -> io::Result<Self> {
+            let (heard, told) = io::pipe()?;
+            Ok(Self { heard, told: Mutex::new(Some(told)) })
+        }
+
+        pub(super) fn tell(&self) {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+
+        /// Hands everything that comes out of `pipe` to `take`, until the pipe ends or the
+        /// command has.
+        pub(super) fn read(
+            &self,
+            pipe: Option<impl Read + AsFd>,
+            mut take: impl FnMut(&[u8]),
+        ) -> io::Result<()> {
+            let Some(mut pipe) = pipe else { return Ok(()) };
+            let mut buffer = vec![0; 64 * 1024];
+            let mut rest: Option<Rest> = None;
+            loop {
+                let limit = rest.as_ref().map(Rest::limit);
+                let ready = self.wait(pipe.as_fd(), limit)?;
+                if ready.has_ended && rest.is_none() {
+                    rest = Some(Rest::of(pipe.as_fd()));
+                }
+                if !ready.is_readable {
+                    match rest {
+                        Some(_) if limit.is_some() => return Ok(()),
+                        _ => continue,
+                    }
+                }
+                let length = match pipe.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(length) => length,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                };
+                take(&buffer[..length]);
+                if rest.as_mut().is_some_and(|rest| rest.is_read(length)) {
+                    return Ok(());
+                }
+            }
+        }
+
+        /// Waits until there is something to read, or the command ends if it has not yet.
+        fn wait(&self, pipe: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<Ready> {
+            let mut places =
+                [pipe, self.heard.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // After its end nothing more is heard of it.
+            let watched = if limit.is_some() { 1 } else { 2 };
+            let limit = limit.map_or(PollTimeout::NONE, |limit| {
+                u16::try_from(limit.as_micros().div_ceil(1_000)).unwrap_or(u16::MAX).into()
+            });
+            match poll(&mut places[..watched], limit) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [readable, ended] = places.map(|place| place.any().unwrap_or(false));
+            Ok(Ready { is_readable: readable, has_ended: ended && watched == 2 })
+        }
+    }
+
+    struct Ready {
+        is_readable: bool,
+        has_ended: bool,
+    }
+
+    /// What is still read after the command's end.
+    struct Rest {
+        since: Instant,
+        /// What the pipe may have held at that moment: all of it is read, however slow the
+        /// one is who reads ours.
+        left: usize,
+    }
+
+    impl Rest {
+        fn of(pipe: BorrowedFd<'_>) -> Self {
+            Self { since: Instant::now(), left: capacity(pipe) }
+        }
+
+        fn limit(&self) -> Duration {
+            GRACE.saturating_sub(self.since.elapsed())
+        }
+
+        /// Counts `length` bytes. Was that all?
+        fn is_read(&mut self, length: usize) -> bool {
+            self.left = self.left.saturating_sub(length);
+            self.left == 0 && self.limit().is_zero()
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn capacity(pipe: BorrowedFd<'_>) -> usize {
+        let size = nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_GETPIPE_SZ);
+        size.ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(64 * 1024)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn capacity(_pipe: BorrowedFd<'_>) -> usize {
+        64 * 1024
+    }
+
+    /// Waits for the end of `child`, and calls `ended` while its process id is still its own.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    pub(super) fn wait(child: &mut Child, ended: impl FnOnce()) -> io::Result<ExitStatus> {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        use nix::unistd::Pid;
+
+        let id = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(Pid::from_raw(id)), look) == Err(Errno::EINTR) {}
+        ended();
+        child.wait()
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    pub(super) fn wait(child: &mut Child, ended: impl FnOnce()) -> io::Result<ExitStatus> {
+        let status = child.wait();
+        ended();
+        status
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::io::{self, Read};
+    use std::process::{Child, ExitStatus};
+
+    pub(super) struct End;
+
+    impl End {
+        pub(super) fn new() -> io::Result<Self> {
+            Ok(Self)
+        }
+
+        pub(super) fn tell(&self) {}
+
+        pub(super) fn read(
+            &self,
+            pipe: Option<impl Read>,
+            mut take: impl FnMut(&[u8]),
+        ) -> io::Result<()> {
+            let Some(mut pipe) = pipe else { return Ok(()) };
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                match pipe.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    length => take(&buffer[..length]),
+                }
+            }
+        }
+    }
+
+    pub(super) fn wait(child: &mut Child, ended: impl FnOnce()) -> io::Result<ExitStatus> {
+        let status = child.wait();
+        ended();
+        status
+    }
+}

@@ -1,0 +1,105 @@
+//! Signals that reach this process and are meant for the command.
+//!
+//! What was ignored stays ignored, for both. What a terminal sends, it sends to the whole
+//! group: the command has it. What somebody sends to this process by `kill` is passed on.
+
+use std::fs;
+use std::io;
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::exfiltrator::origin::Origin;
+use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::siginfo::Cause;
+
+const FOR_THE_COMMAND: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+
+/// Passes signals on as long as the command runs.
+pub(super) struct Signals {
+    receiver: Arc<Mutex<Receiver>>,
+}
+
+/// To whom signals go.
+enum Receiver {
+    /// The command has not begun: it gets them when it does.
+    Waiting(Vec<i32>),
+    Command(Pid),
+    /// The command has ended: this process does with them what others do.
+    Nobody,
+}
+
+impl Receiver {
+    fn take(&mut self, origin: &Origin) {
+        match self {
+            Self::Waiting(signals) => signals.push(origin.signal),
+            // The group has it, and the command is in the group.
+            Self::Command(_) if origin.cause == Cause::Kernel => {}
+            Self::Command(command) => send(*command, origin.signal),
+            Self::Nobody => _ = emulate_default_handler(origin.signal),
+        }
+    }
+}
+
+fn send(command: Pid, signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        // It may just have ended.
+        let _ = kill(command, signal);
+    }
+}
+
+fn lock(receiver: &Mutex<Receiver>) -> MutexGuard<'_, Receiver> {
+    receiver.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Signals {
+    /// Begins to catch them, before there is a command.
+    pub(super) fn catch() -> io::Result<Self> {
+        let ignored = ignored();
+        let wanted = FOR_THE_COMMAND.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let mut caught = SignalsInfo::<WithOrigin>::new(wanted)?;
+        let receiver = Arc::new(Mutex::new(Receiver::Waiting(Vec::new())));
+        let listener = receiver.clone();
+        let listen = move || {
+            for origin in caught.forever() {
+                lock(&listener).take(&origin);
+            }
+        };
+        // It ends with the process.
+        thread::Builder::new().name("dogpile-signals".into()).spawn(listen)?;
+        Ok(Self { receiver })
+    }
+
+    /// The command has begun: passes on what came before, and what comes.
+    pub(super) fn pass_to(&self, child: &Child) {
+        let Ok(command) = i32::try_from(child.id()).map(Pid::from_raw) else { return };
+        let before = std::mem::replace(&mut *lock(&self.receiver), Receiver::Command(command));
+        if let Receiver::Waiting(signals) = before {
+            signals.into_iter().for_each(|signal| send(command, signal));
+        }
+    }
+
+    /// The command has ended, or was not begun: from now on signals end this process, as
+    /// they do by default.
+    pub(super) fn stop_passing(&self) {
+        let before = std::mem::replace(&mut *lock(&self.receiver), Receiver::Nobody);
+        if let Receiver::Waiting(signals) = before {
+            signals.into_iter().for_each(|signal| _ = emulate_default_handler(signal));
+        }
+    }
+}
+
+/// Which signals this process ignores, by the kernel's word, a bit each.
+///
+/// There is no other way to ask without changing them; where there is no such file, none
+/// count as ignored.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,97 @@
+//! Warnings on standard error: a file moved aside, a value not stored.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What was said, where one line is all that may be said.
+#[derive(Default)]
+struct Said {
+    /// This command has spoken for itself.
+    is_told: bool,
+    /// What the library said first.
+    kept: Vec<u8>,
+}
+
+static SAID: Mutex<Said> = Mutex::new(Said { is_told: false, kept: Vec::new() });
+
+fn said() -> MutexGuard<'static, Said> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins to show warnings. Of a command that stands before another one only one is shown,
+/// unless more is asked for by `DOGPILE_LOG`: one cause has many consequences.
+pub(crate) fn show(once: bool) {
+    let asked = std::env::var("DOGPILE_LOG").ok().filter(|level| !level.is_empty());
+    let level = match asked.as_deref() {
+        Some("debug") => tracing::Level::DEBUG,
+        Some("error") => tracing::Level::ERROR,
+        _ => tracing::Level::WARN,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time();
+    if once && asked.is_none() {
+        log.with_target(false).with_writer(OneLine).init();
+    } else {
+        log.with_writer(io::stderr).init();
+    }
+}
+
+/// Shows what the library said, if nothing else was.
+pub(crate) fn end() {
+    let mut said = said();
+    if !said.is_told {
+        // Nobody is left to be told if this fails.
+        let _ = io::stderr().write_all(&said.kept);
+    }
+    said.kept.clear();
+}
+
+/// Writes the first line of this command's own at once, and keeps the first of the library's
+/// for the end: what is wrong with a server it says again and again, and this command once.
+struct OneLine;
+
+enum Line {
+    Shown,
+    Kept,
+    Dropped,
+}
+
+impl<'a> MakeWriter<'a> for OneLine {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line::Kept
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line {
+        let mut said = said();
+        if said.is_told {
+            return Line::Dropped;
+        }
+        // The library's events are called by its name alone.
+        said.is_told = event.target() != "dogpile";
+        if said.is_told {
+            Line::Shown
+        } else if said.kept.is_empty() {
+            Line::Kept
+        } else {
+            Line::Dropped
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Shown => io::stderr().write(bytes),
+            Self::Kept => said().kept.write(bytes),
+            Self::Dropped => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,452 @@
+//! `dogpile exec` in the environments that commands are run in: it is as if it were not
+//! there.
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const DOGPILE: &str = env!("CARGO_BIN_EXE_dogpile");
+
+/// A directory that everybody may look into.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `dogpile exec` of a shell script, with a cache in this directory.
+    fn exec(&self, options: &[&str], script: &str) -> Command {
+        let mut command = Command::new(DOGPILE);
+        command.current_dir(self.0.path()).env("DOGPILE_CACHE", "cache.db").arg("exec");
+        command.args(options).args(["--", "sh", "-c", script]);
+        command
+    }
+
+    fn run(&self, options: &[&str], script: &str) -> Output {
+        self.exec(options, script).output().unwrap()
+    }
+
+    /// A line of shell in this directory, `$DOGPILE` is the command.
+    fn shell(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.current_dir(self.0.path()).env("DOGPILE", DOGPILE);
+        command.env("DOGPILE_CACHE", "cache.db").args(["-c", line]);
+        command
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn wait_for(&self, name: &str) {
+        wait_until(name, || !self.read(name).is_empty());
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}: it never happens");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn signal(process: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(process).unwrap()), signal).unwrap();
+}
+
+/// The command ran, and one line says why nothing was remembered.
+fn ran_with_one_warning(output: &Output, what: &str) {
+    assert_eq!((output.status.code(), text(&output.stdout).trim()), (Some(3), "out"), "{what}");
+    let told = text(&output.stderr);
+    assert_eq!(told.lines().filter(|line| line.contains("WARN")).count(), 1, "{what}: {told}");
+    assert_eq!(told.lines().count(), 2, "{what}: {told}");
+}
+
+const SCRIPT: &str = "echo out; echo err >&2; exit 3";
+
+/// Everybody may do everything to root, so somebody else is taken.
+fn as_nobody(command: &mut Command) -> &mut Command {
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+#[test]
+fn without_a_place_the_command_runs_with_one_warning() {
+    let place = Place::new();
+    let exec = || {
+        let mut command = Command::new(DOGPILE);
+        command.args(["exec", "--", "sh", "-c", SCRIPT]).current_dir(place.0.path());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command
+    };
+    for _ in 0..2 {
+        ran_with_one_warning(&exec().output().unwrap(), "no HOME");
+        ran_with_one_warning(&exec().env("HOME", "").output().unwrap(), "an empty HOME");
+        ran_with_one_warning(&exec().env("HOME", "relative").output().unwrap(), "no path");
+        let mut read_only = exec();
+        read_only.env("HOME", place.0.path());
+        ran_with_one_warning(&as_nobody(&mut read_only).output().unwrap(), "a read-only HOME");
+        let mut read_only = exec();
+        read_only.env("DOGPILE_CACHE", place.path("cache.db"));
+        ran_with_one_warning(&as_nobody(&mut read_only).output().unwrap(), "a read-only folder");
+        ran_with_one_warning(&exec().env("HOME", "/dev/null").output().unwrap(), "HOME=/dev/null");
+        let nobody = exec().env("DOGPILE_CACHE", "redis://127.0.0.1:1").output().unwrap();
+        ran_with_one_warning(&nobody, "a server that is not there");
+    }
+    assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn an_empty_setting_is_an_absent_one() {
+    let place = Place::new();
+    let run = |cache: &str| {
+        let mut command = place.exec(&[], "echo run >> log; wc -l < log");
+        command.env("DOGPILE_CACHE", cache).env("HOME", place.0.path());
+        let output = command.env("XDG_CACHE_HOME", "").output().unwrap();
+        assert_eq!(text(&output.stderr), "");
+        text(&output.stdout)
+    };
+    assert_eq!((run("").trim(), run("").trim()), ("1", "1"), "the user's own cache");
+    let mut names: Vec<_> = fs::read_dir(place.0.path()).unwrap().map(Result::unwrap).collect();
+    names.sort_by_key(fs::DirEntry::file_name);
+    let names: Vec<String> = names.iter().map(|e| e.file_name().display().to_string()).collect();
+    assert_eq!(names, [".cache", "log"]);
+}
+
+/// Wrong words are no reason to run the command: nobody would ever see them.
+#[test]
+fn wrong_words_are_told_and_nothing_runs() {
+    let place = Place::new();
+    let cache = |location| vec!["--cache", location];
+    for (options, words) in [
+        (cache("radis://user:secret@host"), "radis"),
+        (cache("redis://user:secret@host?max_bits=1"), "max_bits"),
+        (cache("file:c.db?max_bits=1"), "max_bits"),
+        (cache("no/such/folder/c.db"), "no directory"),
+        (vec!["--env", "FOO=bar"], "--env FOO"),
+        (vec!["--stale", "never"], "0s"),
+        (vec!["--expiration", "1700000000"], "ten years"),
+        (vec!["--expiration", "10M"], "months"),
+    ] {
+        let output = place.run(&options, "echo ran >> log");
+        let told = text(&output.stderr);
+        assert!(matches!(output.status.code(), Some(2 | 125)), "{options:?}: {told}");
+        assert!(told.contains(words) && !told.contains("secret"), "{options:?}: {told}");
+    }
+    assert_eq!(place.read("log"), "");
+    let output = Command::new(DOGPILE).args(["exec", "echo", "hi"]).output().unwrap();
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("after `--`"), "{told}");
+    let mut help = Command::new(DOGPILE);
+    help.args(["exec", "--help"]).env("DOGPILE_CACHE", "redis://:secret@host");
+    let help = help.output().unwrap();
+    assert!(!text(&help.stdout).contains("secret"));
+}
+
+/// Whether the command runs or its output is replayed, a reader that has read enough and
+/// one that cannot be written to make the same difference.
+#[test]
+fn run_and_replay_pass_on_in_one_way() {
+    for (script, code) in [(SCRIPT, 3), ("echo out; echo err >&2", 128 + 13)] {
+        let place = Place::new();
+        for what in ["run", "replay"] {
+            let mut command = place.exec(&[], script);
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+            assert_eq!(
+                (output.status.code(), &*output.stderr),
+                (Some(code), &b"err\n"[..]),
+                "{what}"
+            );
+        }
+    }
+    for (script, code) in [(SCRIPT, 3), ("echo out; echo err >&2", 125)] {
+        let place = Place::new();
+        for what in ["run", "replay"] {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let mut command = place.exec(&[], script);
+            let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+            let told = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{what}: {told}");
+            assert!(
+                told.starts_with("err\n") && told.contains("standard output"),
+                "{what}: {told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn closed_streams_do_no_harm() {
+    let place = Place::new();
+    for line in [
+        "$DOGPILE exec -- sh -c 'echo run >> log; echo out' >&- 2>&- <&-",
+        "$DOGPILE exec -- sh -c 'echo run >> log; echo out' <&-",
+    ] {
+        assert_eq!(place.shell(line).output().unwrap().status.code(), Some(0));
+    }
+    assert_eq!(place.read("log").lines().count(), 1, "the cache is whole");
+}
+
+#[test]
+fn ignored_signals_stay_ignored() {
+    let place = Place::new();
+    let script = "touch begun; echo $PPID > pid; until [ -e go ]; do sleep 0.01; done; echo done";
+    // What `nohup` does, and a shell that starts a job in the background.
+    let line = format!("trap '' HUP INT; exec $DOGPILE exec -- sh -c '{script}'");
+    let child = place.shell(&line).stdout(Stdio::piped()).spawn().unwrap();
+    place.wait_for("pid");
+    for hang_up in [Signal::SIGHUP, Signal::SIGINT] {
+        signal(child.id(), hang_up);
+    }
+    fs::write(place.path("go"), "").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"done\n"[..]));
+    let status = |line: &str| place.shell(line).output().unwrap().stdout;
+    let direct = status("trap '' TERM; grep SigIgn /proc/self/status");
+    assert_eq!(status("trap '' TERM; $DOGPILE exec -- grep SigIgn /proc/self/status"), direct);
+}
+
+/// Counts each SIGINT as it is delivered, until SIGUSR1 comes.
+const COUNTER: &str = r#"
+import os, signal
+(heard, told) = os.pipe()
+os.set_blocking(told, False)
+signal.set_wakeup_fd(told)
+for number in (signal.SIGINT, signal.SIGUSR1): signal.signal(number, lambda *_: None)
+open("pid.new", "w").write(str(os.getppid())); os.rename("pid.new", "pid")
+count = 0
+while True:
+    number = os.read(heard, 1)[0]
+    if number == signal.SIGUSR1: break
+    count += 1
+    open("count.new", "w").write(str(count)); os.rename("count.new", "count")
+"#;
+
+/// `dogpile exec` of the counter in a terminal, with `redirection`.
+fn in_a_terminal(place: &Place, redirection: &str) -> Child {
+    fs::write(place.path("counter.py"), COUNTER).unwrap();
+    let line = format!("$DOGPILE exec -- python3 counter.py {redirection}");
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &line, "/dev/null"]).current_dir(place.0.path());
+    terminal.env("DOGPILE", DOGPILE).env("DOGPILE_CACHE", "cache.db").env("SHELL", "/bin/sh");
+    terminal.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = terminal.spawn().unwrap();
+    place.wait_for("pid");
+    child
+}
+
+/// The number of interrupts that the command had, once it has ended.
+fn interrupts(place: &Place, mut terminal: Child) -> String {
+    place.wait_for("count");
+    signal(place.read("pid").parse().unwrap(), Signal::SIGUSR1);
+    let _ = terminal.wait();
+    place.read("count")
+}
+
+#[test]
+fn a_terminals_interrupt_comes_once() {
+    for redirection in ["", "</dev/null"] {
+        let place = Place::new();
+        let mut terminal = in_a_terminal(&place, redirection);
+        terminal.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+        assert_eq!(interrupts(&place, terminal), "1", "{redirection}");
+    }
+}
+
+#[test]
+fn an_interrupt_by_kill_comes_through() {
+    for redirection in ["", "</dev/null"] {
+        let place = Place::new();
+        let terminal = in_a_terminal(&place, redirection);
+        signal(place.read("pid").parse().unwrap(), Signal::SIGINT);
+        assert_eq!(interrupts(&place, terminal), "1", "{redirection}");
+    }
+}
+
+/// A daemon that holds the pipes open holds neither the command nor its key.
+#[test]
+fn what_the_command_leaves_behind_is_not_waited_for() {
+    let place = Place::new();
+    let script = "echo begun > log; (until [ -e end ]; do sleep 0.01; done; touch ended) & \
+        seq 20000; echo last >&2";
+    for _ in 0..2 {
+        let output = place.run(&[], script);
+        assert_eq!(text(&output.stdout).lines().count(), 20_000);
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b"last\n"[..]));
+        assert!(!place.path("ended").exists(), "it still runs");
+    }
+    fs::write(place.path("end"), "").unwrap();
+    wait_until("the daemon's end", || place.path("ended").exists());
+}
+
+/// A reader that is slower than the command gets everything that the command wrote.
+#[test]
+fn a_slow_reader_gets_it_all() {
+    let place = Place::new();
+    let mut command = place.exec(&[], "sleep 60 & seq 30000; touch done");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // More than its own pipe and ours hold: the command blocks until it is read.
+    let mut output = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    assert!(output.ends_with("30000\n"), "{}", output.len());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_process_in_the_background_inherits_what_it_needs() {
+    let place = Place::new();
+    let script = "ls /proc/self/fd | wc -l > fds; env > env; pwd > pwd; touch run";
+    let line = format!(
+        "exec 7>seven 8<.; NOTIFY_SOCKET=/x MAKEFLAGS='--jobserver-auth=7,8' MINE=yes \
+         $DOGPILE exec --expiration 0 --explain --json -- sh -c '{script}' 2>said"
+    );
+    place.shell(&line).status().unwrap();
+    let inherited: u32 = place.read("fds").trim().parse().unwrap();
+    wait_until("it is stale", || {
+        fs::remove_file(place.path("run")).unwrap_or_default();
+        place.shell(&line).status().unwrap();
+        place.read("said").contains("\"stale\"")
+    });
+    wait_until("the renewal", || place.path("run").exists());
+    let renewed: u32 = place.read("fds").trim().parse().unwrap();
+    assert!(inherited >= 6, "a command in the foreground inherits all: {inherited}");
+    assert_eq!(renewed, 4, "the standard ones, and that of the listing");
+    let env = place.read("env");
+    assert!(env.contains("MINE=yes"), "{env}");
+    assert!(!env.contains("NOTIFY_SOCKET") && !env.contains("MAKEFLAGS"), "{env}");
+    assert_eq!(place.read("pwd").trim(), place.0.path().canonicalize().unwrap().to_str().unwrap());
+}
+
+/// A process that asks for what is created around it, however that is hidden.
+#[test]
+fn a_command_that_waits_for_itself_is_told_so() {
+    let place = Place::new();
+    let cache = place.path("cache.db").display().to_string();
+    for (key, inner) in [
+        ("same", format!("{DOGPILE} exec --key same -- echo inner")),
+        ("empty", format!("env -i {DOGPILE} exec --cache {cache} --key empty -- echo inner")),
+        ("a\nb", format!("{DOGPILE} exec --key \"$(printf 'a\\nb')\" -- echo inner")),
+        ("deep", format!("{DOGPILE} exec --key x -- sh -c '{DOGPILE} exec --key deep -- true'")),
+        ("again", format!("{DOGPILE} exec --refresh --key again -- echo inner")),
+    ] {
+        let output = place.exec(&["--cache", &cache, "--key", key], &inner).output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{key:?}: {told}");
+        assert!(told.contains("within itself"), "{key:?}: {told}");
+    }
+    let other = format!("{DOGPILE} exec --cache other.db --key same2 -- echo inner");
+    assert_eq!(place.run(&["--key", "same2"], &other).stdout, b"inner\n", "another cache");
+    let part = format!("{DOGPILE} exec --key b -- echo inner");
+    assert_eq!(place.run(&["--key", "c\nb"], &part).stdout, b"inner\n", "a part of the key");
+}
+
+#[test]
+fn two_commands_that_ask_for_each_other_are_told_so() {
+    let place = Place::new();
+    let started = ["a", "b"].map(|key| {
+        let other = if key == "a" { "b" } else { "a" };
+        let script = format!(
+            "touch {key}; until [ -e {other} ]; do sleep 0.01; done; \
+             exec {DOGPILE} exec --key {other} -- echo inner"
+        );
+        let mut command = place.exec(&["--key", key], &script);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    let told = started.map(|child| text(&child.wait_with_output().unwrap().stderr)).concat();
+    assert!(told.contains("each would wait for the other"), "{told}");
+}
+
+#[test]
+fn waiting_has_a_limit_where_one_is_given() {
+    let place = Place::new();
+    let script = "touch begun; until [ -e go ]; do sleep 0.01; done; echo made";
+    let holder = place.exec(&["--key", "k"], script).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("the run", || place.path("begun").exists());
+    let output = place.run(&["--key", "k", "--wait", "10ms"], script);
+    let told = text(&output.stderr);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(124), &b""[..]), "{told}");
+    assert!(told.contains("after 10ms"), "{told}");
+    fs::write(place.path("go"), "").unwrap();
+    assert_eq!(holder.wait_with_output().unwrap().stdout, b"made\n");
+    assert_eq!(place.run(&["--key", "k", "--wait", "10ms"], script).stdout, b"made\n");
+}
+
+#[test]
+fn what_is_too_long_is_passed_on_and_not_remembered() {
+    let place = Place::new();
+    for _ in 0..2 {
+        let output = place.run(&["--max-output", "1K"], "echo run >> log; seq 10000");
+        assert_eq!(text(&output.stdout).lines().count(), 10_000);
+        assert!(text(&output.stderr).contains("1024 bytes"), "{}", text(&output.stderr));
+    }
+    assert_eq!(place.read("log").lines().count(), 2);
+    assert!(place.run(&["--max-output", "1G"], "seq 10000").stderr.is_empty());
+}
+
+/// A disk of some kilobytes; unmounted on drop.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs"]).arg(path);
+        let mounted = mount.status().is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("cannot mount a small disk here: not tested");
+        }
+        mounted.then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// What can be read and not written freezes nobody: past its expiration the command runs
+/// here.
+#[test]
+fn a_cache_that_cannot_be_written_freezes_nobody() {
+    let place = Place::new();
+    let folder = place.path("disk");
+    fs::create_dir(&folder).unwrap();
+    let Some(_disk) = SmallDisk::mount(&folder) else { return };
+    let cache = folder.join("cache.db").display().to_string();
+    let script = "echo run >> log; wc -l < log; echo err >&2; exit 3";
+    let run = || place.run(&["--cache", &cache, "--expiration", "0", "--key", "k"], script);
+    assert_eq!(text(&run().stderr), "err\n");
+    let fill = File::create(folder.join("fill")).unwrap();
+    while (&fill).write_all(&[0; 512]).is_ok() {}
+    wait_until("the run here", || text(&run().stderr).contains("WARN"));
+    let before = place.read("log").lines().count();
+    let output = run();
+    assert_eq!(text(&output.stdout).trim(), (before + 1).to_string());
+    assert_eq!(text(&output.stderr).lines().count(), 2, "{}", text(&output.stderr));
+}
