@@ -5,8 +5,8 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 
@@ -32,12 +32,56 @@ pub(crate) fn register<P: Part + 'static>(part: &Arc<P>) {
     parts.push(part);
 }
 
+/// How many creations are going on in the background, and who waits for their ends.
+static BACKGROUND: Mutex<(usize, Vec<Waker>)> = Mutex::new((0, Vec::new()));
+
+/// Stands for a creation in the background until it is dropped.
+pub(crate) struct Counted(());
+
+impl Counted {
+    pub(crate) fn new() -> Self {
+        BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        Self(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
+        background.0 -= 1;
+        let waiting =
+            if background.0 == 0 { std::mem::take(&mut background.1) } else { Vec::new() };
+        drop(background);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Waits until no creation goes on in the background.
+async fn background_ends() {
+    poll_fn(|cx| {
+        let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
+        if background.0 == 0 {
+            return Poll::Ready(());
+        }
+        background.1.push(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The share of the limit in which creations in the background may end and be stored. The
+/// rest is for giving up what is held.
+const FOR_BACKGROUND: f64 = 0.75;
+
 /// A longer limit is as good as none.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
-/// Gives up the locks on servers that this process holds, so that other processes need
-/// not wait for the rest of their leases. Returns whether everything was given up within
-/// `limit`.
+/// Waits for creations in the background, and gives up the locks on servers that this process
+/// holds, so that other processes need not wait for the rest of their leases. Returns whether
+/// all that was done within `limit`.
+///
+/// Creations that go on in the background have three quarters of `limit` to end and to be
+/// stored: those of all regions of the process.
 ///
 /// Call it as the last thing before the process ends: after SIGTERM, when nobody is served
 /// any more. It concerns every open backend of the process:
@@ -66,6 +110,9 @@ const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// # });
 /// ```
 pub async fn shutdown(limit: Duration) -> bool {
+    let limit = limit.min(LONGEST);
+    let began = Instant::now();
+    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background_ends()).await;
     let parts: Vec<Arc<dyn Part>> = {
         let parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().filter_map(Weak::upgrade).collect()
@@ -78,12 +125,13 @@ pub async fn shutdown(limit: Duration) -> bool {
             part.closed().await;
         }
     };
-    ends_within(limit, closed).await
+    let is_given_up = ends_within(limit.saturating_sub(began.elapsed()), closed).await;
+    has_ended && is_given_up
 }
 
 async fn ends_within(limit: Duration, work: impl Future<Output = ()>) -> bool {
     let mut work = pin!(work);
-    let mut timer = Delay::new(limit.min(LONGEST));
+    let mut timer = Delay::new(limit);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(true),
         Poll::Pending => Pin::new(&mut timer).poll(cx).map(|()| false),

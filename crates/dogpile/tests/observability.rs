@@ -201,3 +201,25 @@ fn metrics_reach_the_recorder_under_stable_names() {
     let DebugValue::Histogram(times) = &found["dogpile_creation_seconds"] else { panic!() };
     assert_eq!(times.len(), 1);
 }
+
+/// Statistics are what is read at night: a call that ends in an error is one that missed.
+#[test]
+fn failing_calls_count_as_misses() {
+    let region = Region::new("failing");
+    let faults = Faults::new();
+    region.configure(Config::new(Memory::new(10)).proxy(faults.clone())).unwrap();
+    pollster::block_on(async {
+        let failing = || region.try_get_or_create::<u32, _, _, _>("k", async || Err(()));
+        assert!(failing().await.is_err());
+        assert_eq!((region.statistics().misses, region.statistics().hits), (1, 0));
+        region.set("k", &1_u32).await.unwrap();
+        assert_eq!(failing().await, Ok(1));
+        faults.down();
+        assert!(failing().await.is_err());
+        assert!(region.entry("k").strict().get_or_create(async || 1_u32).await.is_err());
+        let counted = region.statistics();
+        assert_eq!((counted.misses, counted.hits), (3, 1));
+        assert_eq!(region.get_or_create("k", async || 1_u32).await, 1);
+        assert_eq!(region.statistics().misses, 4);
+    });
+}

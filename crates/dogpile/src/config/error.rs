@@ -107,6 +107,7 @@ impl fmt::Display for ConfigError {
 
 impl ConfigError {
     /// Returns what the backend called `name` says of its arguments.
+    #[cfg(any(feature = "file", feature = "memcached", feature = "memory", feature = "redis"))]
     pub(super) fn of_backend(name: &str, fault: &crate::backend::BackendError) -> Self {
         Self::Backend { name: name.to_owned(), kind: fault.kind(), message: fault.to_string() }
     }

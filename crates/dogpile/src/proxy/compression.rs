@@ -70,7 +70,13 @@ impl Algorithm {
 
     pub(crate) fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         match self {
-            Self::Zstd(level) => zstd::stream::encode_all(bytes, level),
+            Self::Zstd(level) => {
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+                // So that the reader's window need not be larger than the value.
+                encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
+                encoder.write_all(bytes)?;
+                encoder.finish()
+            }
             Self::Lz4 => {
                 let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
                 encoder.write_all(bytes)?;
@@ -80,15 +86,32 @@ impl Algorithm {
     }
 }
 
+/// The binary logarithm of the window that a value of up to `limit` bytes needs, within the
+/// bounds of zstd.
+fn window_log(limit: usize) -> u32 {
+    const SMALLEST: u32 = 10;
+    const LARGEST: u32 = 27;
+    limit
+        .max(1)
+        .checked_next_power_of_two()
+        .map_or(LARGEST, usize::trailing_zeros)
+        .clamp(SMALLEST, LARGEST)
+}
+
 /// Undoes the algorithm called `name`, up to `limit` bytes.
 pub(crate) fn decompress(name: &str, bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     let decoder: Box<dyn Read + '_> = match name {
-        "zstd" => Box::new(zstd::stream::read::Decoder::with_buffer(bytes)?),
+        "zstd" => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
+            // The frame says how much memory it wants before anything is read.
+            decoder.window_log_max(window_log(limit))?;
+            Box::new(decoder)
+        }
         "lz4" => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
         _ => return Err(io::Error::other("compressed by an unknown algorithm")),
     };
     let mut plain = Vec::new();
-    decoder.take(limit as u64 + 1).read_to_end(&mut plain)?;
+    decoder.take((limit as u64).saturating_add(1)).read_to_end(&mut plain)?;
     if plain.len() > limit {
         return Err(io::Error::other("larger than the limit when decompressed"));
     }

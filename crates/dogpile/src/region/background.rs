@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::blocking::block_on;
+use crate::shutdown::Counted;
 
 /// Runs the creations of [background](crate::Entry::background) calls
 /// (contract 3). It is only ever given one where an old value exists, which
@@ -31,6 +32,7 @@ pub struct Job {
     pub(crate) region: String,
     pub(crate) keys: Vec<String>,
     pub(crate) work: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) _counted: Counted,
 }
 
 impl Job {

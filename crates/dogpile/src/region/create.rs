@@ -102,7 +102,27 @@ where
         }
     }
 
+    /// Every call is counted, also one that ends in an error; not where the creator is then
+    /// run alone, which counts.
     async fn run<'a, E, B>(
+        &self,
+        creator: Creator<'a, T, E>,
+        background: B,
+    ) -> Result<Vec<Answer<T>>, Failure<E>>
+    where
+        E: Send,
+        B: Background<RegionSite<K, T, C>, Creator<'a, T, E>> + Send,
+    {
+        let answers = self.look_or_create(creator, background).await;
+        if let Err(failure) = &answers
+            && (self.site.strict || matches!(failure, Failure::Creator(_)))
+        {
+            self.site.core.stats().add(Count::Misses, self.site.keys.len() as u64);
+        }
+        answers
+    }
+
+    async fn look_or_create<'a, E, B>(
         &self,
         creator: Creator<'a, T, E>,
         background: B,
@@ -134,9 +154,12 @@ where
         let own = creating::depth(creation.owner, &self.site.keys[0].stored);
         assert!(own < 2, "{fault}");
         log::running_uncached(self.site.core.name(), fault);
-        let value = creating::inside(creation, creator).await?;
-        self.site.core.stats().count_uncached();
-        Ok(Answer::uncached(value))
+        let made = creating::inside(creation, creator).await;
+        match &made {
+            Ok(_) => self.site.core.stats().count_uncached(),
+            Err(_) => self.site.core.stats().count(Count::Misses),
+        }
+        made.map(Answer::uncached)
     }
 }
 
@@ -228,7 +251,8 @@ where
             }
         });
         core.stats().count(Count::Background);
-        core.runner.run(Job { region: core.name().to_owned(), keys, work });
+        let counted = crate::shutdown::Counted::new();
+        core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
     }
 }
 

@@ -15,10 +15,10 @@ const MAX_DEPTH: usize = 128;
 
 /// What following the values may cost, beyond so many times the pickle's
 /// length. A value that is referred to again and again is followed each time.
-const FREE: usize = 64 << 20;
-const TIMES: usize = 16;
-/// What a value costs, apart from its bytes.
-const COST: usize = 16;
+const FREE: usize = 1 << 20;
+const TIMES: usize = 64;
+/// What a value costs, apart from its bytes: about what it takes in memory.
+const COST: usize = 64;
 
 /// Reads what a pickle of `length` bytes has built.
 pub(super) fn read<'de, S: DeserializeSeed<'de>>(
