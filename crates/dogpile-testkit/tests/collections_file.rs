@@ -281,7 +281,7 @@ async fn collections_do_not_go_past_a_proxy() {
     };
     let sealed = Encryption::new(EncryptionKey::new("test", &[7; 32])).layer(file());
     let prefixed = KeyPrefix::new("app:").layer(file());
-    for (proxy, backend) in [("encryption", sealed), ("prefix", prefixed)] {
+    for (proxy, backend) in [("Encryption", sealed), ("KeyPrefix", prefixed)] {
         let told = open(Logging.layer(backend.clone())).await.unwrap_err().to_string();
         assert!(told.contains("go past the proxy") && told.contains(proxy), "{told}");
         let told = dogpile::collections::list(&backend).await.unwrap_err().to_string();

@@ -319,7 +319,7 @@ async fn the_longest_keys_work_and_longer_ones_are_told() {
     let bare = |prefix: &str| {
         let region = Region::new("bare");
         let backend = builder(&SERVER.url()).lock_prefix(prefix).open().unwrap();
-        region.configure(Config::new(backend).no_key_mangler()).unwrap();
+        region.configure(Config::new(backend).no_key_mangler().shared_keys()).unwrap();
         region
     };
     for (prefix, longest) in [("_lock", 243), ("lockprefix", 240)] {

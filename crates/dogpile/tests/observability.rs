@@ -170,7 +170,7 @@ fn statistics_say_what_happened() {
     assert_eq!(statistics.creation_time.count(), 1);
     assert_eq!(statistics.bytes_written, 10);
     assert_eq!(statistics.bytes_read, 20);
-    assert!((statistics.hit_ratio() - 0.5).abs() < 1e-9);
+    assert!((statistics.hit_ratio() - 0.4).abs() < 1e-9);
 }
 
 #[test]
