@@ -88,6 +88,10 @@ use wire::{Batch, Multiplexed};
 /// came back empty. A process that ends while it creates delays the others by the rest of
 /// its lease, unless it calls [`shutdown`](crate::shutdown()) first.
 ///
+/// **Access control**: beside the keys of its values, a user of this backend needs those of
+/// their locks (`_lock` before the key) and of the marks of creations (`_mark{` before it). For
+/// the region `users` that is `~users:* ~_lockusers:* ~_mark{users:*`.
+///
 /// **Collections** have a connection of their own for their data, which may take
 /// a second per megabyte longer than other answers.
 ///
