@@ -29,7 +29,7 @@ pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<Place, Failure
     })
 }
 
-/// Where a cache is.
+/// The place of a cache.
 pub(crate) enum Place {
     At(Location),
     /// There is no place, for this reason.
@@ -110,7 +110,7 @@ fn is_shared(_path: &Path) -> bool {
     false
 }
 
-/// How far a cache can be used.
+/// The extent to which a cache can be used.
 pub(crate) enum Access {
     Full(AnyBackend),
     /// To look into it; this is in the way of the rest.

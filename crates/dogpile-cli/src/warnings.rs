@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 struct Said {
     /// This command has spoken for itself.
     is_told: bool,
-    /// What the library said first.
+    /// The library's first warning.
     kept: Vec<u8>,
 }
 

@@ -670,7 +670,7 @@ fn with_argument(function: &Expr, value: &Tokens) -> Expr {
     function
 }
 
-/// What companions take.
+/// The arguments of companions.
 struct Keyed {
     params: Tokens,
     clause: Tokens,

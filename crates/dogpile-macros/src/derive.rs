@@ -32,7 +32,7 @@ pub(crate) fn expand(input: DeriveInput) -> Result<Tokens> {
     Ok(derive.implementation(input, &write, is_option))
 }
 
-/// What `#[key_part(..)]` says.
+/// The content of `#[key_part(..)]`.
 #[derive(Default)]
 struct Attributes {
     dogpile: Option<Path>,

@@ -10,9 +10,9 @@ use syn::{GenericArgument, Ident, Index, PathArguments, Type, TypePath};
 
 use crate::cached::hygienic;
 
-/// How a type is taken apart.
+/// The way in which a type is taken apart.
 enum Form<'t> {
-    /// What it points to.
+    /// The target.
     Pointer(&'t Type),
     Option(&'t Type),
     Sequence(&'t Type),
@@ -27,7 +27,7 @@ enum Form<'t> {
 /// Writes the code for parts.
 pub(crate) struct Parts<'c> {
     pub(crate) dogpile: &'c Tokens,
-    /// Where errors are shown.
+    /// The place at which errors are shown.
     pub(crate) span: Span,
 }
 

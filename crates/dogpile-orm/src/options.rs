@@ -136,7 +136,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         self.region.find()
     }
 
-    /// What the session has, for calls that it may answer.
+    /// Returns the session's value, for calls that it may answer.
     pub(crate) fn in_session<V: Clone + 'static>(
         &self,
         region: &Region,

@@ -32,7 +32,7 @@ pub(crate) fn register<P: Part + 'static>(part: &Arc<P>) {
     parts.push(part);
 }
 
-/// How many creations are going on in the background, and who waits for their ends.
+/// The number of creations in the background, and the wakers of those that wait for them.
 static BACKGROUND: Mutex<(usize, Vec<Waker>)> = Mutex::new((0, Vec::new()));
 
 /// Stands for a creation in the background until it is dropped.

@@ -1,4 +1,4 @@
-//! What all URLs have in common, whichever backend they are for.
+//! The syntax that all URLs have in common, whichever backend they are for.
 //!
 //! ```text
 //! scheme://[user[:password]@]host[:port],host[:port][/segment/segment][?name=value]

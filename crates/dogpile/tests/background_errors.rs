@@ -1,4 +1,4 @@
-//! What is logged of a creation in the background that failed.
+//! The log line of a failed creation in the background.
 #![cfg(all(feature = "macros", feature = "tracing"))]
 #![allow(clippy::unused_async, reason = "functions are as short as can be")]
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use dogpile::backend::Memory;
 use dogpile::{Config, Region, cached};
 
-/// What was logged.
+/// The lines that were logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

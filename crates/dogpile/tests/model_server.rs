@@ -26,7 +26,7 @@ use dogpile_testkit::ManualClock;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use shuttle::rand::Rng;
 
-/// What a server holds.
+/// The content of a server.
 #[derive(Default)]
 struct State {
     items: HashMap<String, Entry>,

@@ -18,7 +18,7 @@ pub(super) struct Collected {
     pub(super) status: ExitStatus,
 }
 
-/// How much may be kept, of both streams together.
+/// The limit of the output that is kept, both streams together.
 struct Budget {
     left: AtomicU64,
 }
@@ -184,7 +184,7 @@ mod platform {
         has_ended: bool,
     }
 
-    /// What is still read after the command's end.
+    /// The rest that is read after the command's end.
     struct Rest {
         since: Instant,
         /// What the pipe may have held at that moment: all of it is read, however slow the

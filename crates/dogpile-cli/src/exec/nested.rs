@@ -116,7 +116,7 @@ fn needs_any_of(identity: &str, wanted: &BTreeSet<String>) -> bool {
     false
 }
 
-/// What the kernel tells of processes.
+/// The kernel's view of processes.
 mod proc {
     use super::{ASKS, BTreeSet, CREATES, RENEWS, fs};
 
@@ -160,7 +160,7 @@ mod proc {
         around
     }
 
-    /// What processes ask for, and what is around them.
+    /// The requests of processes, and their surroundings.
     pub(super) fn asking() -> Vec<(BTreeSet<String>, String)> {
         let own = threads_name(std::process::id());
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

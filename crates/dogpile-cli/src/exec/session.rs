@@ -31,7 +31,7 @@ pub(super) struct Session<'a> {
     options: &'a Options,
     key: String,
     location: String,
-    /// What the output is called among processes.
+    /// The output's name among processes.
     identity: String,
     cache: Option<Cache>,
     output: Output,
@@ -48,7 +48,7 @@ struct Cache {
     backend: AnyBackend,
     region: Region,
     invalidation: Arc<StoredMoments>,
-    /// What the output lies under in the backend.
+    /// The output's key in the backend.
     stored: String,
     /// Why nothing can be written to it, if so.
     read_only: Option<String>,

@@ -50,7 +50,7 @@ pub trait Inspect: Send + Sync + 'static {
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64>;
 }
 
-/// What is to be cleared.
+/// The extent of a `clear`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clear<'a> {
     /// Only keys that begin so.

@@ -309,7 +309,7 @@ impl Seen {
 pub struct Wanted<'k> {
     /// The key.
     pub key: &'k str,
-    /// How it is claimed.
+    /// The mode of the claim.
     pub mode: ClaimMode,
     /// The mutex of the key, where [waiting](crate::lock::Mutex::wait) has
     /// acquired it.
@@ -325,7 +325,7 @@ impl<'k> Wanted<'k> {
         Self { key, mode, held: None, is_current: false }
     }
 
-    /// What is stored, where the caller knows that.
+    /// Returns the value's state, where the caller knows it.
     pub(crate) fn known(&self) -> Option<Seen> {
         match self.mode {
             ClaimMode::Create(seen) if self.is_current => Some(seen),
@@ -334,7 +334,7 @@ impl<'k> Wanted<'k> {
     }
 }
 
-/// How a key is claimed.
+/// The mode of a claim.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ClaimMode {
     /// If the mutex is free, and what is stored is what was seen before.

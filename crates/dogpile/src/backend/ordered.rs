@@ -38,7 +38,7 @@ pub(crate) struct Ordered<B> {
 struct Claim {
     mark: Mark,
     mode: ClaimMode,
-    /// What was stored then.
+    /// The value's state then.
     seen: Seen,
     /// Between processes.
     shared: Option<SharedClaim>,

@@ -72,7 +72,7 @@ fn of_bytes(bytes: &[u8]) -> u64 {
     mix(hash, u64::from_le_bytes(last))
 }
 
-/// What kind of value it is.
+/// The kind of a value.
 #[derive(Clone, Copy)]
 enum Kind {
     Bool,

@@ -200,7 +200,7 @@ impl FromSetting for ManglerName {
     }
 }
 
-/// Where the moments of a region's invalidations are kept.
+/// The place of the moments of a region's invalidations.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum InvalidationPlace {
     Local,

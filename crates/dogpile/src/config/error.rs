@@ -18,7 +18,7 @@ pub enum ConfigError {
     Location {
         /// Its scheme.
         scheme: String,
-        /// What is wrong.
+        /// The reason.
         message: String,
     },
     /// There is no backend of this name.

@@ -137,7 +137,7 @@ impl Settings {
     }
 }
 
-/// Where the moments of invalidations are kept, and how soon others see them.
+/// Reads the place of the moments of invalidations, and the delay of the others.
 fn invalidation(region: &mut Arguments) -> Result<InvalidationChoice, ConfigError> {
     use arguments::InvalidationPlace::{Local, Shared};
 

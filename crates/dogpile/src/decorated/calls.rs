@@ -15,7 +15,7 @@ use crate::region::{
     note = "`#[cached]` takes a return type called `Result`, and one marked `fallible`, for a `std::result::Result` or an alias of it"
 )]
 pub trait Fallible {
-    /// What is cached.
+    /// The cached content.
     type Value;
     /// What is not.
     type Error;

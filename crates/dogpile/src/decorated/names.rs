@@ -13,7 +13,7 @@ pub struct FunctionName {
     function: &'static str,
     /// What its keys begin with: `module:function`.
     plain: &'static str,
-    /// Where it stands in its file.
+    /// The position in its file.
     place: &'static str,
     inner: OnceLock<String>,
 }

@@ -1,4 +1,4 @@
-//! How arguments become parts of a key.
+//! Arguments as parts of a key.
 //!
 //! The attribute looks at the type as it is written: options, sequences, maps, tuples and
 //! pointers are taken apart, whatever is in them. How a type that it does not know becomes

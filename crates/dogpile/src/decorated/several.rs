@@ -1,4 +1,4 @@
-//! What functions of many keys return.
+//! The return types of functions of many keys.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 pub trait Several {
     /// A value.
     type Value;
-    /// What is stored under a key.
+    /// The entry under a key.
     type Stored;
 
     /// The value in what was found.

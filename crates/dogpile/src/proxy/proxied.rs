@@ -250,7 +250,7 @@ impl<P: Proxy> Backend for Proxied<P> {
     }
 }
 
-/// What is inside a proxy, as it sees it during a claim or a commit.
+/// The backend inside a proxy, as the proxy sees it during a claim or a commit.
 #[derive(Clone)]
 struct View {
     next: AnyBackend,

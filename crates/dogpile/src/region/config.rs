@@ -59,7 +59,7 @@ pub(crate) enum ManglerChoice {
 
 /// Where the moments of a region's invalidations are kept (contract 4).
 pub(crate) enum InvalidationChoice {
-    /// Where the backend's values are.
+    /// The place of the backend's values.
     Usual,
     Local,
     Shared(Duration),

@@ -367,7 +367,7 @@ where
         Ok(None)
     }
 
-    /// What is to be done in the backend for a created value.
+    /// Decides how a creation ends in the backend.
     fn ending(
         &self,
         index: usize,
@@ -487,7 +487,7 @@ struct Finished<'k, T> {
     is_settled: bool,
 }
 
-/// How a creation ends in the backend.
+/// The end of a creation in the backend.
 enum Ending<'k> {
     Commit(Commit<'k>),
     Release(Lease),
@@ -603,7 +603,7 @@ impl<T: Clone + Send + Sync + 'static> Finished<'_, T> {
     }
 }
 
-/// What `work` comes to, unless `limit` ends first.
+/// Awaits `work`, unless `limit` ends first.
 async fn first_of<W: Future>(
     work: W,
     mut limit: impl Future<Output = ()> + Unpin,

@@ -59,7 +59,7 @@ pub(crate) trait Leases: Send + Sync + 'static {
 
     fn terms(&self) -> Terms;
 
-    /// What is held, and what is being released in the background.
+    /// The locks that are held, and those that are being released in the background.
     fn ledger(&self) -> &Ledger<Self::Grip>;
 
     /// Begins the lease anew; false if the lock is not the owner's any more.
@@ -120,7 +120,7 @@ pub(crate) fn give_up<L: Leases>(leases: &Arc<L>, grips: impl Iterator<Item = L:
     }
 }
 
-/// What `claim` comes to; `None` if the process takes no more locks.
+/// Carries out `claim`; `None` if the process takes no more locks.
 ///
 /// The claim is carried out to its end also when this is dropped: its answer says what it
 /// has locked, and dropping that releases it. A release that is sent instead could

@@ -20,7 +20,7 @@ use crate::sync::Mutex;
 /// The books of one backend.
 pub(crate) struct Ledger<G> {
     state: Mutex<State<G>>,
-    /// How many claims and releases are under way.
+    /// The number of claims and releases that are under way.
     under_way: watch::Sender<usize>,
     /// Something new is in the queue.
     news: Notify,
@@ -30,7 +30,7 @@ struct State<G> {
     entered: u64,
     held: HashMap<u64, Entered<G>>,
     queue: VecDeque<Release<G>>,
-    /// What could not be released at the last attempt.
+    /// Releases that failed at the last attempt.
     failed: Vec<Release<G>>,
     /// There is a task that works the queue off.
     is_worked_off: bool,
@@ -117,7 +117,7 @@ impl<G> Ledger<G> {
         is_first
     }
 
-    /// What is to be released next.
+    /// Returns the releases to carry out next.
     fn next(&self) -> Next<G> {
         let mut state = self.state.lock();
         let count = state.queue.len().min(BATCH);

@@ -62,7 +62,7 @@ impl<W: ?Sized> Clone for Link<W> {
     }
 }
 
-/// Who drives the connections of a link.
+/// The driver of a link's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Driver {
     /// The runtime of the first caller, if it has threads of its own: an answer that need
@@ -359,7 +359,7 @@ async fn attempt<W: ?Sized + Send + Sync + 'static>(
     }
 }
 
-/// What `work` comes to, unless the link is dropped before: then nobody tells of losses.
+/// Awaits `work`, unless the link is dropped before: then nobody tells of losses.
 async fn unless_dropped<F: Future>(
     losses: &mut watch::Receiver<Loss>,
     work: F,

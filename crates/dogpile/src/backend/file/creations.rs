@@ -12,14 +12,14 @@ use super::database::{self, Mark, Trouble};
 use crate::backend::ClaimMode;
 use crate::value::Entry;
 
-/// What tells one claim from any other.
+/// A token that tells one claim from any other.
 pub(super) type Token = Vec<u8>;
 
 /// As many tokens are kept. Those of processes that have died stay until their key is
 /// changed, or until so many claims came later.
 const MOST_TOKENS: i64 = 65_536;
 
-/// What came of a claim.
+/// The outcome of a claim.
 #[derive(Debug)]
 pub(super) enum Claim {
     /// The key is claimed.
@@ -34,7 +34,7 @@ pub(super) struct Won {
     pub(super) token: Token,
     /// Was the token put there for this claim? If not, it was there before.
     pub(super) is_own: bool,
-    /// What a refresh is to replace.
+    /// The entry that a refresh replaces.
     pub(super) replaces: Option<Mark>,
 }
 

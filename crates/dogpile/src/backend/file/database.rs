@@ -1,4 +1,4 @@
-//! What is asked of the SQLite database. Everything here blocks.
+//! Requests to the SQLite database. Everything here blocks.
 
 use std::ffi::c_int;
 

@@ -10,7 +10,7 @@ use crate::backend::BackendError;
 
 /// What one caller wants done, together with whatever others want.
 pub(super) trait Step: Send + 'static {
-    /// What it answers.
+    /// The answer.
     type Done: Send + 'static;
 
     /// Does its part of the transaction. It may be called again, when the transaction was
@@ -35,7 +35,7 @@ struct Asked<S: Step> {
     done: oneshot::Sender<Result<S::Done, BackendError>>,
 }
 
-/// What a step's caller waits for.
+/// The outcome that a step's caller waits for.
 pub(super) type Answer<S> = Receiver<Result<<S as Step>::Done, BackendError>>;
 
 /// Returns `step` on its way to the writer, and its answer on the way back.

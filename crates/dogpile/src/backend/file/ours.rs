@@ -14,7 +14,7 @@ use super::place::{self, with_suffix};
 use super::schema;
 use crate::backend::BackendError;
 
-/// What is at a path.
+/// The file that is at a path.
 #[derive(Debug)]
 enum Found {
     /// Nothing, or an empty file.

@@ -24,7 +24,7 @@ use crate::lock::Lease;
 use crate::remote::{io, lease, new_token};
 use crate::value::Entry;
 
-/// What a lease of this backend holds.
+/// The content of this backend's leases.
 pub(super) struct Claim {
     /// None where no lock is asked for, where its server is away, or where another program
     /// holds it.
@@ -43,7 +43,7 @@ pub(super) struct Mark {
     pub(super) number: u64,
 }
 
-/// What was stored when the key was claimed.
+/// The value's state when the key was claimed.
 #[derive(Clone, Copy)]
 pub(super) struct Before {
     pub(super) seen: Seen,
@@ -78,11 +78,11 @@ pub(super) struct Attempt<'a, 'k> {
     pub(super) is_marked: bool,
     found: Option<(Entry, u64)>,
     pub(super) overtakes: bool,
-    /// What came of it, if it was not won.
+    /// The outcome, if it was not won.
     pub(super) outcome: Option<Claimed>,
 }
 
-/// What a claim keeps others from.
+/// The scope of a claim.
 pub(super) struct Holding<'c> {
     pub(super) held: Option<&'c Held>,
     /// None that others may share.

@@ -27,7 +27,7 @@ struct Bound {
     claim: Claim,
 }
 
-/// What became of a commit.
+/// The outcome of a commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Made,
@@ -305,7 +305,7 @@ async fn end_renewals(holdings: &[Holding<'_>]) {
     }
 }
 
-/// What gives up the marks, and the locks.
+/// Returns the requests that give up the marks, and the locks.
 fn giving_up<'c>(holdings: &[Holding<'c>]) -> Vec<Request<'c>> {
     let mut requests = Vec::with_capacity(2 * holdings.len());
     for Holding { held, mark } in holdings {

@@ -16,7 +16,7 @@ use crate::backend::BackendError;
 use crate::remote::io;
 use crate::sync::Mutex;
 
-/// What may have been stored.
+/// A value that may have been stored.
 #[derive(Default)]
 pub(super) struct Doubts(Mutex<State>);
 

@@ -111,7 +111,7 @@ struct Shared {
     target: Target,
     options: Options,
     servers: Servers,
-    /// What extends locks, and releases them in the background.
+    /// The servers as seen by renewals, and by releases in the background.
     leases: Servers,
     ledger: Ledger<Grip>,
     doubts: Doubts,

@@ -44,7 +44,7 @@ pub(super) struct Grip {
 struct State {
     /// The lock's number, if it was told.
     number: Option<u64>,
-    /// What is given up together with the lock.
+    /// The mark that is given up together with the lock.
     mark: Option<Mark>,
 }
 

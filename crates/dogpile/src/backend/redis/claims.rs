@@ -24,12 +24,12 @@ use crate::lock::Lease;
 use crate::remote::{lease, new_token};
 use crate::value::Entry;
 
-/// What a lease of this backend holds.
+/// The content of this backend's leases.
 pub(super) struct Claim {
     pub(super) held: Held,
     pub(super) mark: String,
     pub(super) mode: ClaimMode,
-    /// What was stored when the key was claimed, in the scripts' words.
+    /// The value's state when the key was claimed, in the scripts' words.
     pub(super) state: String,
 }
 

@@ -19,7 +19,7 @@ use crate::url::Url;
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// What a URL's scheme says.
+/// The meaning of a URL's scheme.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Single,

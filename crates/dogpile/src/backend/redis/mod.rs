@@ -110,7 +110,7 @@ struct Shared {
     nodes: Nodes,
     tracker: Option<Tracker>,
     refuses_scripts: Refusal,
-    /// What extends locks, and releases them in the background.
+    /// The servers as seen by renewals, and by releases in the background.
     leases: Link,
     ledger: Ledger<Grip>,
     /// For the data of collections: nothing else waits behind them, or is lost with

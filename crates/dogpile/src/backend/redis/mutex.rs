@@ -39,7 +39,7 @@ pub(super) type Held = lease::Held<Shared>;
 pub(super) struct Grip {
     pub(super) lock: String,
     pub(super) token: String,
-    /// What is given up together with the lock.
+    /// The mark that is given up together with the lock.
     pub(super) mark: Option<String>,
     /// Other creations may share it: then it is not given up, and ends by itself.
     pub(super) is_shared: bool,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::wire::Answer;
 use crate::sync::Mutex;
 
-/// Whether a rule of access forbids scripts, as far as is known.
+/// Knows whether a rule of access forbids scripts.
 ///
 /// Rules change while a process lives, so what is known is asked again after a while.
 pub(super) struct Refusal(Mutex<Option<Instant>>);
