@@ -20,6 +20,9 @@ use crate::servers::Stage;
 /// How long a change may be on its way after its caller has heard nothing of it.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
+/// How long a busy machine may take between a claim and the begin of its creator.
+const CLAIMED_WITHIN: Duration = Duration::from_millis(200);
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Ended {
@@ -39,7 +42,12 @@ pub fn run(plan: &Plan) -> io::Result<Ended> {
     let path = plan.keep.as_deref().unwrap_or(directory.path());
     std::fs::create_dir_all(path)?;
     let history = record_history(plan, path)?;
-    let terms = Terms { aftermath: LEASE + ON_ITS_WAY, on_its_way: ON_ITS_WAY, lease: LEASE };
+    let claimed_within = match plan.disturb {
+        Disturb::None | Disturb::Cancel => CLAIMED_WITHIN,
+        _ => ON_ITS_WAY,
+    };
+    let aftermath = LEASE + ON_ITS_WAY;
+    let terms = Terms { aftermath, on_its_way: ON_ITS_WAY, claimed_within, lease: LEASE };
     let findings = check(&history, &terms);
     let broken = Promise::of(plan).broken(&findings);
     Ok(Ended { findings, broken })

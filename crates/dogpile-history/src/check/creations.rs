@@ -56,16 +56,36 @@ fn disturbances(history: &History, terms: &Terms) -> Vec<Disturbance> {
     history.disturbances.iter().copied().chain(halts).collect()
 }
 
+/// When creations were claimed: after the begin of their call, and before that of their
+/// creator. A change between two claims ends the first, whichever creator then begins first.
+struct Claims {
+    asked: HashMap<Id, Moment>,
+    within: u64,
+}
+
+impl Claims {
+    fn new(history: &History, terms: &Terms) -> Self {
+        let asked = history.operations.iter().map(|it| (it.id, it.begin)).collect();
+        Self { asked, within: nanoseconds(terms.claimed_within) }
+    }
+
+    /// Returns the earliest moment at which `creation` may have been claimed.
+    fn earliest_of(&self, creation: &Creation) -> Moment {
+        let asked = self.asked.get(&creation.operation).copied().unwrap_or(creation.begin);
+        asked.max(creation.begin.saturating_sub(self.within)).min(creation.begin)
+    }
+}
+
 struct Excuses {
     disturbances: Vec<Disturbance>,
     aftermath: u64,
 }
 
 impl Excuses {
-    /// May `first` have lost its lock before `second` began?
+    /// May one of them have lost its lock before `second` began?
     fn cover(&self, first: &Creation, second: &Creation) -> bool {
-        let concerns =
-            |process: Option<u64>| process.is_none_or(|process| process == process_of(first.id));
+        let both = [first, second].map(|creation| process_of(creation.id));
+        let concerns = |process: Option<u64>| process.is_none_or(|it| both.contains(&it));
         self.disturbances.iter().any(|disturbance| {
             concerns(disturbance.process)
                 && disturbance.begin <= second.begin
@@ -79,9 +99,7 @@ pub(super) fn check(history: &History, terms: &Terms, findings: &mut Findings) {
     let aftermath = nanoseconds(terms.aftermath);
     let excuses = Excuses { disturbances: disturbances(history, terms), aftermath };
     let keys = history.creations.iter().map(|creation| creation.key + 1).max().unwrap_or(0);
-    // A creation is claimed some time before its creator begins: after its call did.
-    let asked: HashMap<Id, Moment> =
-        history.operations.iter().map(|it| (it.id, it.begin)).collect();
+    let claims = Claims::new(history, terms);
     let mut telling = Telling::new();
     for key in 0..keys {
         let changes = changes(history, terms, key);
@@ -91,8 +109,8 @@ pub(super) fn check(history: &History, terms: &Terms, findings: &mut Findings) {
         for second in creations {
             running.retain(|first| first.end > second.begin);
             let is_explained = |first: &&&Creation| {
-                let asked = asked.get(&first.operation).copied().unwrap_or(first.begin);
-                changes.touch(asked.min(first.begin), second.begin)
+                let since = claims.earliest_of(first).min(claims.earliest_of(second));
+                changes.touch(since, second.begin)
             };
             let unexplained: Vec<_> = running.iter().filter(|it| !is_explained(it)).collect();
             if let Some(first) = unexplained.iter().find(|first| !excuses.cover(first, second)) {

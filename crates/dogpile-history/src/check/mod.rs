@@ -23,6 +23,8 @@ pub struct Terms {
     pub aftermath: Duration,
     /// How long a change that was cancelled or failed may still be on its way.
     pub on_its_way: Duration,
+    /// How long before its creator begins a creation may have been claimed.
+    pub claimed_within: Duration,
     /// A process that was halted for so long may have lost its locks.
     pub lease: Duration,
 }

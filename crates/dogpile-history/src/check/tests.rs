@@ -11,6 +11,7 @@ use crate::record::{Answer, Given, Id, Kind, Outcome, Row};
 const TERMS: Terms = Terms {
     aftermath: Duration::from_millis(100),
     on_its_way: Duration::from_millis(50),
+    claimed_within: Duration::from_millis(30),
     lease: Duration::from_millis(200),
 };
 
@@ -200,12 +201,30 @@ fn a_change_between_the_begins_of_two_creations_explains_the_second() {
 }
 
 #[test]
+fn a_change_between_two_claims_explains_either_order_of_the_begins() {
+    for (asked, change, explains) in [
+        ([100, 80], [85, 90], true),
+        ([90, 100], [85, 90], true),
+        ([100, 100], [85, 90], false),
+        ([100, 20], [60, 70], false),
+    ] {
+        let mut story = Story::new();
+        let calls = asked.map(|begin| story.call(1, Kind::Create, [begin, 200], &[(0, 0)]));
+        story.creation(1, calls[0], [110, 130]);
+        story.creation(2, calls[1], [112, 125]);
+        story.change(change, 2);
+        assert_eq!(story.found().overlaps, u64::from(!explains), "{asked:?} {change:?}");
+    }
+}
+
+#[test]
 fn a_disturbance_excuses_who_lost_a_lock_by_it() {
     let overlaps = |story: &Story| (story.found().overlaps, story.found().overlaps_excused);
     for (process, times, excused) in [
         (None, [300, 400], true),
         (Some(1), [300, 400], true),
-        (Some(2), [300, 400], false),
+        (Some(2), [300, 400], true),
+        (Some(3), [300, 400], false),
         (None, [100, 450], true),
         (None, [100, 150], false),
         (None, [600, 700], false),
