@@ -192,6 +192,21 @@ async fn a_forbidden_key_does_not_switch_scripts_off() {
     assert_eq!(server.count_commands("evalsha") - scripts, 2, "claim and commit are scripts");
 }
 
+/// A value under a lock's key would hold the lock for ever.
+#[tokio::test]
+async fn keys_of_locks_and_marks_are_refused() {
+    let region = Region::new("own keys");
+    region.configure(Config::new(Redis::open(&SINGLE.url()).unwrap()).shared_keys()).unwrap();
+    for key in ["_lockrow", "_mark{row}"] {
+        let told = region.set(key, &1_u32).await.unwrap_err().to_string();
+        assert!(told.contains("locks and marks"), "{told}");
+        let created = region.entry(key).strict().get_or_create(async || 1_u32).await;
+        assert!(created.is_err(), "{key}");
+    }
+    assert_eq!(region.entry("row").strict().get_or_create(async || 2_u32).await.unwrap(), 2);
+    assert_eq!(region.get::<u32>("row").await.unwrap(), Some(2));
+}
+
 /// Certificates without TLS are a mistake that is told at once.
 #[test]
 fn certificates_for_an_address_without_tls_are_refused() {

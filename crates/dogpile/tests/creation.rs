@@ -522,6 +522,29 @@ async fn a_creation_is_not_stored_over_what_was_changed_meanwhile() {
     assert_eq!(region.get::<u32>("several").await.unwrap(), Some(4));
 }
 
+/// Who creates without the lock since the wait was too long obeys changes like others.
+#[tokio::test]
+async fn a_creation_after_the_wait_limit_is_not_stored_over_a_change() {
+    let (region, clock) = region_and_clock();
+    let held = creating(&region, "k", 1).await;
+    let (limit, go) = (Duration::from_secs(5), Notify::new());
+    let entry = region.entry("k").wait_limit(limit).on_timeout(OnTimeout::Create);
+    let mut impatient = Box::pin(entry.get_or_create(async || {
+        go.notified().await;
+        2_u32
+    }));
+    assert!(futures_util::poll!(&mut impatient).is_pending());
+    clock.advance(limit);
+    assert!(futures_util::poll!(&mut impatient).is_pending(), "it creates");
+    region.delete("k").await.unwrap();
+    go.notify_one();
+    assert_eq!(impatient.await, 2, "its own caller has it");
+    assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+    held.notify_one();
+    outdated(&region, 2).await;
+    assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+}
+
 /// Nor is a value that began to be made before its region was invalidated taken for one of
 /// after that.
 #[tokio::test]

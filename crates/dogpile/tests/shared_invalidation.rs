@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, SerializedMemory};
-use dogpile::invalidation::Stored;
+use dogpile::clock::{Clock, SystemClock};
+use dogpile::invalidation::{Invalidation, Stored};
 use dogpile::proxy::Layer;
+use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Mode, Region};
 use dogpile_testkit::{Fault, Faults, ManualClock, Operation};
 
@@ -75,4 +77,53 @@ async fn a_backend_that_is_away_leaves_what_was_known() {
     assert!(error.contains("invalidate"), "{error}");
     faults.clear();
     assert_eq!(number(&here).await, Some(2), "stored after the invalidation");
+}
+
+async fn moments(backend: &AnyBackend, strategy: &Stored) -> serde_json::Value {
+    let entry = backend.get(strategy.key()).await.unwrap().unwrap();
+    let Payload::Bytes(bytes) = entry.payload else { panic!("moments are bytes") };
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// Writers of both moments at once, in any order, end with the latest of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn moments_written_at_once_do_not_lose_each_other() {
+    let backend = AnyBackend::new(SerializedMemory::new(100));
+    let strategies: Vec<_> =
+        (0..4).map(|_| Arc::new(Stored::new(backend.clone(), "shared", DELAY))).collect();
+    let now = SystemClock.now();
+    let writes = (0..64).map(|n| {
+        let strategy = strategies[n % strategies.len()].clone();
+        let mode = if n % 3 == 0 { Mode::Hard } else { Mode::Soft };
+        // The latest ones are neither the first nor the last to be written.
+        let at = now - ((n * 29) % 64) as f64 / 1_000.0;
+        tokio::spawn(async move { strategy.invalidate(mode, at).await.map(|()| (mode, at)) })
+    });
+    let (mut hard, mut soft) = (0.0, 0.0);
+    for write in writes.collect::<Vec<_>>() {
+        let (mode, at) = write.await.unwrap().unwrap();
+        let latest: &mut f64 = if mode == Mode::Hard { &mut hard } else { &mut soft };
+        *latest = latest.max(at);
+    }
+    let stored = moments(&backend, &strategies[0]).await;
+    assert_eq!((stored["hard"].as_f64(), stored["soft"].as_f64()), (Some(hard), Some(soft)));
+}
+
+/// A moment that a wrong clock wrote invalidates nothing, and gives way to the next one.
+#[tokio::test]
+async fn a_moment_far_ahead_is_ignored() {
+    let backend = AnyBackend::new(SerializedMemory::new(100));
+    let clock = ManualClock::new();
+    let region = region(&backend, &clock);
+    let strategy = Stored::new(backend.clone(), "shared", DELAY);
+    let ahead = format!(r#"{{"hard":{}}}"#, clock.now() + 1e9);
+    backend.set(strategy.key(), Entry::bytes(ahead, clock.now())).await.unwrap();
+    region.set("k", &1).await.unwrap();
+    assert_eq!(number(&region).await, Some(1));
+    clock.advance(DELAY);
+    assert_eq!(number(&region).await, Some(1));
+    region.invalidate(Mode::Hard).await.unwrap();
+    assert_eq!(number(&region).await, None);
+    let stored = moments(&backend, &strategy).await;
+    assert_eq!(stored["hard"].as_f64(), Some(clock.now()));
 }
