@@ -32,6 +32,12 @@ collections_conformance!(sentinel, async || redis(&SENTINELS.url()));
 
 collections_conformance!(cluster, async || redis(&CLUSTER.url()));
 
+collections_conformance!(key_prefix, async || {
+    static CONFINED: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+    assert!(CONFINED.ask("ACL SETUSER app on >secret ~app:* &* +@all").contains("OK"));
+    redis(&format!("redis://app:secret@127.0.0.1:{}?key_prefix=app:", CONFINED.port()))
+});
+
 collections_conformance!(existing_connection, async || {
     let client = redis::Client::open(SINGLE.url()).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();

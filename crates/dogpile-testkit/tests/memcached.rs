@@ -33,6 +33,10 @@ conformance!(several_connections, async || fixture(|| at(&ONE.url()).connections
 
 conformance!(without_locks, async || fixture(|| at(&ONE.url()).creation_locks(false)));
 
+conformance!(key_prefix, async || {
+    fixture(|| at(&format!("memcached://{},{}", ONE.address(), OTHER.address())).key_prefix("app:"))
+});
+
 conformance!(socket, async || fixture(|| at(&SOCKET.url())));
 
 conformance!(binary, async || { fixture(|| at(&format!("memcached+binary://{}", ONE.address()))) });

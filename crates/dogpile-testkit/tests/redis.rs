@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use dogpile::backend::{AnyBackend, Redis};
+use dogpile::backend::inspect::Clear;
+use dogpile::backend::{AnyBackend, Backend, Redis};
 use dogpile::invalidation::Stored;
 use dogpile::lock::Mutex;
 use dogpile::{Config, Mode, Region};
@@ -34,6 +35,23 @@ fn without_locks(url: &str) -> Fixture {
 }
 
 conformance!(single_without_locks, async || without_locks(&SINGLE.url()));
+
+/// A user of the server who may use keys that begin with `app:`, and no others.
+fn confined() -> String {
+    static CONFINED: LazyLock<RedisServer> = LazyLock::new(|| {
+        let server = RedisServer::start();
+        let rule = "ACL SETUSER app on >secret ~app:* &* +@all";
+        assert!(server.ask(rule).contains("OK"));
+        server
+    });
+    format!("redis://app:secret@127.0.0.1:{}?key_prefix=app:", CONFINED.port())
+}
+
+conformance!(key_prefix, async || fixture(&confined()));
+
+conformance!(key_prefix_on_a_cluster, async || {
+    fixture(&format!("{}?key_prefix=app:", CLUSTER.url()))
+});
 
 conformance!(cluster_without_locks, async || without_locks(&CLUSTER.url()));
 
@@ -190,6 +208,40 @@ async fn a_forbidden_key_does_not_switch_scripts_off() {
     let scripts = server.count_commands("evalsha");
     assert_eq!(region.entry("app:2").strict().get_or_create(async || 3_u32).await.unwrap(), 3);
     assert_eq!(server.count_commands("evalsha") - scripts, 2, "claim and commit are scripts");
+}
+
+/// Two programs with prefixes of their own share a server, and neither sees the other's keys.
+#[tokio::test]
+async fn key_prefixes_keep_programs_apart() {
+    let server = RedisServer::start();
+    let open = |prefix| Redis::builder(&server.url()).unwrap().key_prefix(prefix).open().unwrap();
+    let [app, other] = ["app:", "other:"].map(open);
+    let region = |backend: &Redis| {
+        let region = Region::new("users");
+        region.configure(Config::new(backend.clone())).unwrap();
+        region
+    };
+    let (here, there) = (region(&app), region(&other));
+    here.set("42", &1_u32).await.unwrap();
+    there.set("42", &2_u32).await.unwrap();
+    here.invalidate(Mode::Soft).await.unwrap();
+    assert_eq!(there.get::<u32>("42").await.unwrap(), Some(2));
+    let names = async |backend: &Redis| {
+        let page = backend.inspect().unwrap().keys(b"", None, 100).await.unwrap();
+        let mut keys: Vec<_> = page.keys.into_iter().map(|info| info.key.to_string()).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(names(&app).await, ["_invalidation:users", "users:42"]);
+    assert_eq!(names(&other).await, ["users:42"]);
+    assert!(server.ask("EXISTS app:users:42 other:users:42").contains(":2"));
+    app.inspect().unwrap().clear(Clear::default()).await.unwrap();
+    assert_eq!(names(&app).await, [""; 0]);
+    assert_eq!(there.get::<u32>("42").await.unwrap(), Some(2));
+    for wrong in ["white space", "a{b"] {
+        let told = Redis::builder(&server.url()).unwrap().key_prefix(wrong).open().unwrap_err();
+        assert!(told.to_string().contains(wrong), "{told}");
+    }
 }
 
 /// A value under a lock's key would hold the lock for ever.

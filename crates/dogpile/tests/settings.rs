@@ -168,6 +168,7 @@ fn redis_takes_pythons_arguments_under_all_its_names() {
         ("arguments.lock_blocking", "true"),
         ("arguments.lock_blocking_timeout", "5"),
         ("arguments.lock_prefix", "_lock"),
+        ("arguments.key_prefix", "app:"),
         ("arguments.socket_timeout", "0.5"),
         ("arguments.socket_connect_timeout", "1"),
         ("arguments.socket_keepalive", "true"),
@@ -184,6 +185,7 @@ fn redis_takes_pythons_arguments_under_all_its_names() {
     }
     for (name, value) in [
         ("arguments.lock_prefix", "x"),
+        ("arguments.key_prefix", "white space"),
         ("arguments.lock_prefix", "white space"),
         ("arguments.lock_timeout", "0"),
         ("arguments.socket_timeout", "soon"),

@@ -126,6 +126,12 @@ impl CollectionPlace {
         }
     }
 
+    /// Returns this place with `prefix` before all its keys.
+    #[cfg(feature = "redis")]
+    pub(super) fn behind(&self, prefix: &str) -> Self {
+        Self { stem: [prefix, &self.stem].concat() }
+    }
+
     /// The key of the data.
     pub fn data(&self) -> String {
         self.key(DATA)

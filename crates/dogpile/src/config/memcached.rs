@@ -123,6 +123,9 @@ fn values_and_locks(
     if let Some(pause) = arguments.take("lock_sleep")? {
         builder = builder.longest_poll(pause);
     }
+    if let Some(prefix) = arguments.take::<String>("key_prefix")? {
+        builder = builder.key_prefix(&prefix);
+    }
     if let Some(prefix) = arguments.take::<String>("lock_prefix")? {
         builder = builder.lock_prefix(&prefix);
     }

@@ -55,7 +55,7 @@
 //! `read_from_replicas`, `socket_timeout`, `socket_connect_timeout`;
 //! `distributed_lock` (`true` unless given, unlike in Python), `lock_timeout` (30
 //! s), `lock_sleep` (the longest pause of polling), `lock_blocking`,
-//! `lock_blocking_timeout`, `lock_prefix`.
+//! `lock_blocking_timeout`, `lock_prefix`, `key_prefix`.
 //!
 //! Backends of the feature `memcached` are `memcached`, `pymemcache`, `pylibmc`
 //! and `bmemcached`, after dogpile.cache's four: several servers share keys as
@@ -65,7 +65,7 @@
 //! `ssl_certfile`, `ssl_keyfile`; `memcached_expire_time`, `min_compress_len`,
 //! `max_item_bytes`; `distributed_lock` (`true` unless given), `lock_timeout`
 //! (30 s; zero, Python's lock without an end, is the same), `lock_sleep`,
-//! `lock_prefix`; `socket_timeout` or `timeout`, `socket_connect_timeout` or
+//! `lock_prefix`, `key_prefix`; `socket_timeout` or `timeout`, `socket_connect_timeout` or
 //! `connect_timeout`, `dead_retry` or `hashclient_dead_timeout`, `connections`
 //! or `max_pool_size`.
 

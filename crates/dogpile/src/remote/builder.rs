@@ -27,6 +27,18 @@ macro_rules! server_options {
             self
         }
 
+        /// Puts `prefix` before every key that this backend has on the server: of values,
+        /// locks, marks, invalidations and collections. So a rule of access, or a person,
+        /// needs to know only this one. Up to 64 bytes without white space; braces only as
+        /// one hash tag, such as `{app}:`.
+        ///
+        /// Keys are given, listed and cleared without it. Python knows no such prefix: its
+        /// locks are not found behind one.
+        pub fn key_prefix(mut self, prefix: &str) -> Self {
+            self.options.key_prefix = $crate::remote::prefix::KeyPrefix::new(prefix);
+            self
+        }
+
         /// What stands before a key to make its lock's; `_lock` by default, as in
         /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`; not the
         /// beginning of `_mark{`, which marks have.

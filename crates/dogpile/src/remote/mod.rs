@@ -6,6 +6,7 @@
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
 //! - `ledger`: all locks that are held, and those that are being released;
 //! - `builder`: the options that they have alike;
+//! - `prefix`: what stands before all keys;
 //! - `tls`: certificates, and TLS for connections that are made here.
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -20,6 +21,8 @@ pub(crate) mod ledger;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
 #[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod prefix;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod timer;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod tls;
@@ -30,7 +33,7 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) use builder::server_options;
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
-use crate::backend::{BackendError, ClaimMode, Wanted};
+use crate::backend::BackendError;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 use crate::clock::{Clock, SystemClock};
 pub(crate) use crate::token::new_token;
@@ -45,17 +48,6 @@ pub(crate) fn random_share() -> f64 {
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) fn ends() -> BackendError {
     BackendError::unavailable("locks are not taken any more: `dogpile::shutdown` was called")
-}
-
-/// Keys to be claimed, for a claim that may outlive its caller.
-#[cfg(any(feature = "redis", feature = "memcached"))]
-pub(crate) fn owned(keys: Vec<Wanted<'_>>) -> Vec<(String, ClaimMode)> {
-    keys.into_iter().map(|wanted| (wanted.key.to_owned(), wanted.mode)).collect()
-}
-
-#[cfg(any(feature = "redis", feature = "memcached"))]
-pub(crate) fn borrowed(keys: &[(String, ClaimMode)]) -> Vec<Wanted<'_>> {
-    keys.iter().map(|(key, mode)| Wanted::new(key, *mode)).collect()
 }
 
 #[cfg(any(feature = "redis", feature = "memcached"))]

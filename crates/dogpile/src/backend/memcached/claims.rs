@@ -14,12 +14,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::keys::mark_of;
 use super::mutex::{Grip, Held};
 use super::protocol::{Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, changed, item, strange};
-use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted, mark_key};
+use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted};
 use crate::lock::Lease;
 use crate::remote::{io, lease, new_token};
 use crate::value::Entry;
@@ -126,7 +125,7 @@ impl Shared {
     /// Makes changes, each of which ends the claim of a creation of its key: its mark is
     /// removed first.
     pub(super) async fn change(&self, changes: Vec<Request<'_>>) -> Result<(), BackendError> {
-        let marks: Vec<_> = changes.iter().map(|change| mark_of(change.key())).collect();
+        let marks: Vec<_> = changes.iter().map(|change| self.mark_of(change.key())).collect();
         let mut requests = Vec::with_capacity(2 * changes.len());
         for (change, mark) in changes.into_iter().zip(&marks) {
             requests.extend(mark.iter().map(|key| Request::Delete { key, number: None }));
@@ -173,7 +172,7 @@ impl Shared {
 
     fn asked<'k>(&self, wanted: &Wanted<'k>) -> Result<Asked<'k>, BackendError> {
         let Wanted { key, mode, .. } = *wanted;
-        let (lock, mark, token) = (self.lock_key(key)?, mark_key(key), new_token().into());
+        let (lock, mark, token) = (self.lock_key(key)?, self.mark_key(key), new_token().into());
         Ok(Asked { key, mode, lock, mark, token })
     }
 

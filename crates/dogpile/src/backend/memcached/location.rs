@@ -10,18 +10,21 @@
 use super::endpoint::{Address, Target};
 use super::protocol::Protocol;
 use crate::backend::BackendError;
+use crate::remote::prefix::KeyPrefix;
 use crate::remote::tls::Tls;
 use crate::url::{Host, Url};
 
 const PORT: u16 = 11211;
 
 /// What `url` names. Errors do not repeat it: it may hold a password.
-pub(super) fn parse(url: &str) -> Result<Target, BackendError> {
+/// Beside that, the key prefix that it asks for.
+pub(super) fn parse(url: &str) -> Result<(Target, KeyPrefix), BackendError> {
     read(url).map_err(|why| BackendError::other(format!("invalid memcached URL: {why}")))
 }
 
-fn read(url: &str) -> Result<Target, String> {
+fn read(url: &str) -> Result<(Target, KeyPrefix), String> {
     let url = Url::parse(url)?;
+    let mut prefix = KeyPrefix::default();
     let (scheme, protocol) = match url.scheme.strip_suffix("+binary") {
         Some(scheme) => (scheme, Protocol::Binary),
         None => (url.scheme.as_str(), Protocol::Meta),
@@ -37,8 +40,10 @@ fn read(url: &str) -> Result<Target, String> {
         match name.as_str() {
             "username" => username = Some(value),
             "password" => password = Some(value),
+            "key_prefix" => prefix = KeyPrefix::new(&value),
             name => {
-                let known = "`username` and `password`; others are set on the builder";
+                let known =
+                    "`key_prefix`, `username` and `password`; others are set on the builder";
                 return Err(format!("unknown setting `{name}`; known are {known}"));
             }
         }
@@ -47,7 +52,7 @@ fn read(url: &str) -> Result<Target, String> {
         // With a name, both are sent.
         password = password.or_else(|| Some(String::new()));
     }
-    Ok(Target { addresses, protocol, username, password, tls })
+    Ok((Target { addresses, protocol, username, password, tls }, prefix))
 }
 
 fn socket(url: &Url) -> Result<Address, String> {
@@ -86,16 +91,16 @@ mod tests {
 
     #[test]
     fn urls_name_servers() {
-        let target = parse("memcached://a,b:1,[::1]:2,[::1]").unwrap();
+        let (target, _) = parse("memcached://a,b:1,[::1]:2,[::1]").unwrap();
         let named = r#"["a:11211", "b:1", "[::1]:2", "[::1]:11211"]"#;
         assert_eq!(format!("{target:?}"), named);
-        let target = parse("memcacheds+binary://ada:se@cret@a/").unwrap();
+        let (target, _) = parse("memcacheds+binary://ada:se@cret@a/").unwrap();
         assert_eq!(target.protocol, Protocol::Binary);
         assert!(target.tls.is_some());
         assert_eq!(target.username.as_deref(), Some("ada"));
         assert_eq!(target.password.as_deref(), Some("se@cret"));
         assert_eq!(format!("{target:?}"), r#"["a:11211"]"#);
-        let socket = parse("memcached+unix:///run/memcached.sock").unwrap();
+        let (socket, _) = parse("memcached+unix:///run/memcached.sock").unwrap();
         assert_eq!(socket.addresses, [Address::Unix("/run/memcached.sock".into())]);
     }
 

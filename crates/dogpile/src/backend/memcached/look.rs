@@ -7,7 +7,6 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::endpoint::{Address, Target};
-use super::keys::is_mark;
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
@@ -48,6 +47,21 @@ impl Shared {
         Ok(lines.filter_map(|line| key_of(&line)).collect())
     }
 
+    /// The stored keys of values that begin with `prefix`. A value may lie under a key that
+    /// looks like one of the library's own.
+    async fn stored_keys(&self, prefix: &[u8]) -> Result<Vec<KeyInfo>, BackendError> {
+        let mut keys = Vec::new();
+        for info in self.keys().await? {
+            let key = &info.key;
+            let is_meant = key.as_bytes().starts_with(prefix);
+            let is_own = key.to_str().is_some_and(|key| self.is_own(key));
+            if is_meant && (!is_own || self.is_entry(key).await?) {
+                keys.push(info);
+            }
+        }
+        Ok(keys)
+    }
+
     async fn remove_all(&self, keys: &[&str]) -> Result<(), BackendError> {
         for keys in keys.chunks(TOGETHER) {
             let remove = |&key| Request::Delete { key, number: None };
@@ -60,7 +74,7 @@ impl Shared {
     async fn remove_marks(&self) -> Result<(), BackendError> {
         let keys = self.keys().await?;
         let keys = keys.iter().filter_map(|info| info.key.to_str());
-        self.remove_all(&keys.filter(|key| is_mark(key)).collect::<Vec<_>>()).await
+        self.remove_all(&keys.filter(|key| self.is_mark(key)).collect::<Vec<_>>()).await
     }
 
     /// Is it an entry of a cache? Its header says so.
@@ -132,14 +146,13 @@ impl Inspect for Memcached {
         _limit: usize,
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
+            let own = &self.0.options.key_prefix;
             let mut keys = Vec::new();
-            for info in self.0.keys().await? {
-                let key = &info.key;
-                let is_meant = key.as_bytes().starts_with(prefix);
-                let is_own = key.to_str().is_some_and(|key| self.0.is_own(key));
-                if is_meant && (!is_own || self.0.is_entry(key).await?) {
-                    keys.push(info);
-                }
+            for KeyInfo { key, value_bytes } in
+                self.0.stored_keys(&own.stored_bytes(prefix)).await?
+            {
+                let key = own.given(key.as_bytes()).unwrap_or_default().to_vec().into();
+                keys.push(KeyInfo { key, value_bytes });
             }
             Ok(KeyPage { keys, next: None })
         })
@@ -150,7 +163,8 @@ impl Inspect for Memcached {
             let mut held = Vec::new();
             for KeyInfo { key: lock, .. } in self.0.keys().await? {
                 let Some(lock) = lock.to_str() else { continue };
-                let Some(key) = lock.strip_prefix(&self.0.options.lock_prefix) else { continue };
+                let Some(stored) = lock.strip_prefix(&self.0.options.lock_prefix) else { continue };
+                let key = stored.strip_prefix(self.0.options.key_prefix.as_str()).unwrap_or(stored);
                 if self.0.is_entry(&lock.into()).await? {
                     continue;
                 }
@@ -207,7 +221,8 @@ impl Inspect for Memcached {
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
         Box::pin(async move {
             let (mut meant, mut left) = (Vec::new(), 0);
-            for KeyInfo { key, .. } in self.keys(what.prefix, None, usize::MAX).await?.keys {
+            let prefix = self.0.options.key_prefix.stored_bytes(what.prefix);
+            for KeyInfo { key, .. } in self.0.stored_keys(&prefix).await? {
                 if what.all || self.0.is_entry(&key).await? {
                     meant.push(key);
                 } else {

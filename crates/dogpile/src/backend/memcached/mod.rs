@@ -24,6 +24,7 @@ mod servers;
 mod takeover;
 mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +38,9 @@ use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
+use crate::remote::prefix::{KeyPrefix, borrowed};
 use crate::remote::tls::{self, Tls};
-use crate::remote::{borrowed, ends, owned, server_options};
+use crate::remote::{ends, server_options};
 use crate::value::Entry;
 use doubts::Doubts;
 use endpoint::Target;
@@ -125,6 +127,8 @@ struct Options {
     placement: Placement,
     connections: usize,
     locks: bool,
+    key_prefix: KeyPrefix,
+    /// With the key prefix before it, once the backend is open.
     lock_prefix: String,
     terms: Terms,
     longest_poll: Duration,
@@ -140,6 +144,7 @@ impl Default for Options {
             placement: Placement::default(),
             connections: 1,
             locks: true,
+            key_prefix: KeyPrefix::default(),
             lock_prefix: "_lock".to_owned(),
             terms: Terms::default(),
             longest_poll: Duration::from_millis(40),
@@ -162,7 +167,8 @@ impl Memcached {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<MemcachedBuilder, BackendError> {
-        let (target, options) = (location::parse(url)?, Options::default());
+        let (target, key_prefix) = location::parse(url)?;
+        let options = Options { key_prefix, ..Options::default() };
         Ok(MemcachedBuilder { target, certificates: None, options })
     }
 }
@@ -276,16 +282,16 @@ impl MemcachedBuilder {
     ///
     /// # Errors
     ///
-    /// If the lock prefix or a time is out of its bounds, if certificates are given
+    /// If a prefix or a time is out of its bounds, if certificates are given
     /// without TLS, or if TLS is asked for without the feature `tls`.
     pub fn open(self) -> Result<Memcached, BackendError> {
-        let Self { mut target, certificates, options } = self;
+        let Self { mut target, certificates, mut options } = self;
         let how = "write `memcacheds` in place of `memcached` in its URL, or call `tls`";
         target.tls = tls::settle(target.tls, certificates, how)?;
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
-        let servers = |connections, driver| {
-            Servers::new(&target, options.placement.clone(), connections, options.limits, driver)
-        };
+        options.key_prefix.check()?;
+        options.lock_prefix.insert_str(0, options.key_prefix.as_str());
+        let servers = |connections, driver| Servers::new(&target, &options, connections, driver);
         let leases = servers(1, Driver::IoThread);
         let servers = servers(options.connections, Driver::Caller);
         let (ledger, doubts) = (Ledger::new(), Doubts::default());
@@ -336,6 +342,16 @@ fn changed(answer: Answer) -> Result<(), BackendError> {
 }
 
 impl Shared {
+    /// Returns what `key` is called on the server, if that takes it.
+    fn stored<'k>(&self, key: &'k str) -> Result<Cow<'k, str>, BackendError> {
+        let key = self.options.key_prefix.stored(key);
+        self.check_key(&key).map(|()| key)
+    }
+
+    fn all_stored<'k>(&self, keys: &[&'k str]) -> Result<Vec<Cow<'k, str>>, BackendError> {
+        keys.iter().map(|key| self.stored(key)).collect()
+    }
+
     /// What is stored for `entry`, if it is not too large.
     fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
         self.check_key(key)?;
@@ -365,24 +381,25 @@ impl Backend for Memcached {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        self.0.check_key(key)?;
-        found(self.0.servers.ask(Request::Get { key, value: true }).await)
+        let key = self.0.stored(key)?;
+        found(self.0.servers.ask(Request::Get { key: &key, value: true }).await)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        let key = &self.0.stored(key)?;
         let (flags, value) = self.0.pack(key, &entry)?;
         let (ttl, only) = (self.0.ttl(), Only::Always);
         self.0.change(vec![Request::Store { key, flags, value, ttl, only }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.0.check_key(key)?;
+        let key = &self.0.stored(key)?;
         self.0.change(vec![Request::Delete { key, number: None }]).await
     }
 
     /// The keys of servers that are away read as missing, unless all are away.
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        keys.iter().try_for_each(|key| self.0.check_key(key))?;
+        let keys = self.0.all_stored(keys)?;
         let requests = keys.iter().map(|key| Request::Get { key, value: true });
         let mut answers = self.0.servers.ask_all(requests.collect()).await;
         if answers.iter().all(Result::is_err)
@@ -395,9 +412,11 @@ impl Backend for Memcached {
 
     /// All that can be stored is, also where another value or server fails.
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        let prefix = &self.0.options.key_prefix;
+        let keys: Vec<_> = entries.iter().map(|(key, _)| prefix.stored(key)).collect();
         let mut requests = Vec::with_capacity(entries.len());
         let mut refused = Ok(());
-        for (key, entry) in entries {
+        for (key, (_, entry)) in keys.iter().zip(entries) {
             match self.0.pack(key, entry) {
                 Ok((flags, value)) => {
                     let (ttl, only) = (self.0.ttl(), Only::Always);
@@ -410,7 +429,7 @@ impl Backend for Memcached {
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        keys.iter().try_for_each(|key| self.0.check_key(key))?;
+        let keys = self.0.all_stored(keys)?;
         let requests = keys.iter().map(|key| Request::Delete { key, number: None });
         self.0.change(requests.collect()).await
     }
@@ -429,15 +448,19 @@ impl Backend for Memcached {
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
         if self.0.ledger.is_closed() {
-            return self.0.claim_in_vain(keys).await;
+            let owned = self.0.options.key_prefix.wanted(&keys);
+            return self.0.claim_in_vain(borrowed(&owned)).await;
         }
-        let (shared, owned) = (self.0.clone(), owned(keys));
+        let (shared, owned) = (self.0.clone(), self.0.options.key_prefix.wanted(&keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
         lease::claiming(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
-        self.0.commit(changes).await
+        let prefix = &self.0.options.key_prefix;
+        let keys: Vec<_> = changes.iter().map(|change| prefix.stored(change.key)).collect();
+        let changes = changes.into_iter().zip(&keys);
+        self.0.commit(changes.map(|(change, key)| Commit { key, ..change }).collect()).await
     }
 
     async fn release(&self, leases: Vec<Lease>) {

@@ -181,7 +181,7 @@ impl Shared {
 
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let grip = Grip::new(self.0.lock_key(key)?, new_token().into());
+        let grip = Grip::new(self.0.lock_key(&self.0.stored(key)?)?, new_token().into());
         let (shared, grips) = (self.0.clone(), vec![grip]);
         let take = async move {
             let answers = shared.servers.ask_all(shared.takings(&grips)).await;
@@ -193,7 +193,7 @@ impl Mutex for Locks {
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let lock = self.0.lock_key(key)?;
+        let lock = self.0.lock_key(&self.0.stored(key)?)?;
         lease::poll(self.0.options.longest_poll, || self.0.is_free(&lock)).await?;
         Ok(None)
     }
@@ -208,6 +208,7 @@ impl Mutex for Locks {
     }
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
-        Ok(!self.0.is_free(&self.0.lock_key(key)?).await?)
+        let lock = self.0.lock_key(&self.0.stored(key)?)?;
+        Ok(!self.0.is_free(&lock).await?)
     }
 }

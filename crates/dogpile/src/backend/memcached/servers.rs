@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
+use super::Options;
 use super::endpoint::{Address, Target};
 use super::keys::without_mark;
 use super::placement::Placement;
@@ -13,6 +14,7 @@ use super::protocol::{Broken, Reply, Request};
 use super::wire::Wire;
 use crate::backend::BackendError;
 use crate::remote::link::{Driver, Limits, Link, Lost};
+use crate::remote::prefix::KeyPrefix;
 
 /// All servers. What is sent may be carried out twice, should its connection
 /// be lost.
@@ -20,6 +22,8 @@ pub(super) struct Servers {
     all: Vec<Server>,
     names: Vec<String>,
     placement: Placement,
+    /// What stands before all keys.
+    prefix: KeyPrefix,
 }
 
 /// A server with its connections, which take turns.
@@ -34,23 +38,24 @@ pub(super) type Answer = Result<Reply, BackendError>;
 impl Servers {
     pub(super) fn new(
         target: &Target,
-        placement: Placement,
+        options: &Options,
         connections: usize,
-        limits: Limits,
         driver: Driver,
     ) -> Self {
+        let limits = options.limits;
         let server = |address: &Address| {
             let links = (0..connections.max(1)).map(|_| link(target, address, limits, driver));
             Server { links: links.collect(), turn: AtomicUsize::new(0) }
         };
         let all = target.addresses.iter().map(server).collect();
         let names = target.addresses.iter().map(ToString::to_string).collect();
-        Self { all, names, placement }
+        let (placement, prefix) = (options.placement.clone(), options.key_prefix.clone());
+        Self { all, names, placement, prefix }
     }
 
     /// The index of the server that has `key`. A mark is where its value is.
     pub(super) fn of(&self, key: &str) -> usize {
-        self.placement.of(without_mark(key), &self.names)
+        self.placement.of(without_mark(&self.prefix, key), &self.names)
     }
 
     /// Is there only one?

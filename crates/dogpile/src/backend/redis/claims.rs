@@ -21,6 +21,7 @@ use super::wire::Batch;
 use super::{Shared, slot};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, mark_key};
 use crate::lock::Lease;
+use crate::remote::prefix::KeyPrefix;
 use crate::remote::{lease, new_token};
 use crate::value::Entry;
 
@@ -75,12 +76,22 @@ impl Shared {
     /// Keys that are the library's own are nobody's values.
     pub(super) fn check_key(&self, key: &str) -> Result<(), BackendError> {
         let prefix = &self.options.lock_prefix;
-        if key.starts_with(&**prefix) || is_mark(key.as_bytes()) {
+        if key.starts_with(&**prefix) || self.is_mark(key.as_bytes()) {
             return Err(BackendError::refused(format!(
-                "keys that begin with `{prefix}` or `_mark{{` are locks and marks: give the region another key mangler or prefix"
+                "keys that begin with `{prefix}` or `{}_mark{{` are locks and marks: give the region another key mangler or prefix",
+                self.options.key_prefix.as_str(),
             )));
         }
         Ok(())
+    }
+
+    /// Returns the key of the mark of the stored key `key`, which lies in the slot of that.
+    pub(super) fn mark_of(&self, key: &str) -> String {
+        mark_of(&self.options.key_prefix, key)
+    }
+
+    pub(super) fn is_mark(&self, key: &[u8]) -> bool {
+        self.options.key_prefix.given(key).is_some_and(|rest| rest.starts_with(b"_mark{"))
     }
 
     /// The keys that a script about `key` needs.
@@ -113,7 +124,7 @@ impl Shared {
         let mut keys = Vec::with_capacity(3 * changes.len());
         let mut arguments = vec![Bytes::new(), retention.into()];
         for Change { key, frame } in changes {
-            let (mark, lock) = (mark_of(key), self.lock_key(key));
+            let (mark, lock) = (self.mark_of(key), self.lock_key(key));
             let of_key = self.keys_of(key, &mark, &lock).into_iter().map(str::to_owned);
             keys.extend(of_key);
             arguments.push(frame.clone().unwrap_or_default());
@@ -361,7 +372,7 @@ impl Drop for Attempt<'_, '_> {
 impl<'k> Asked<'k> {
     fn new(shared: &Shared, wanted: &Wanted<'k>) -> Self {
         let Wanted { key, mode, .. } = *wanted;
-        let (lock, mark) = (shared.lock_key(key), mark_of(key));
+        let (lock, mark) = (shared.lock_key(key), shared.mark_of(key));
         let is_shared = !shared.options.locks;
         let shares = is_shared && !mode.takes_over();
         Self { key, mode, lock, mark, token: new_token(), shares, is_shared }
@@ -433,21 +444,17 @@ pub(super) fn in_words(seen: Seen) -> String {
     }
 }
 
-pub(super) fn is_mark(key: &[u8]) -> bool {
-    key.starts_with(b"_mark{")
-}
-
 /// The key of the mark of `key`, which lies in the slot of that.
-pub(super) fn mark_of(key: &str) -> String {
+fn mark_of(prefix: &KeyPrefix, key: &str) -> String {
     let slot = slot::of(key);
-    let mark = mark_key(key);
+    let mark = prefix.stored(&mark_key(key)).into_owned();
     if slot::of(&mark) == slot {
         return mark;
     }
     // Braces of the key's own hide it: a number in braces that lies there stands for it.
     const MANY: u32 = 1 << 24;
     let tag = (0..MANY).find(|number| slot::of(number.to_string()) == slot).unwrap_or(0);
-    format!("_mark{{{tag}}}{key}")
+    prefix.stored(&format!("_mark{{{tag}}}{key}")).into_owned()
 }
 
 #[cfg(test)]
@@ -457,11 +464,14 @@ mod tests {
     #[test]
     fn a_mark_lies_in_the_slot_of_its_key_and_is_no_other_keys() {
         let keys = ["k", "user:1", "a{b}c", "a{}b", "a}b", "}{", "{x", "{}", "", "a}b{c}", "x{y}}"];
-        let mut marks = std::collections::HashSet::new();
-        for key in keys {
-            let mark = mark_of(key);
-            assert_eq!(slot::of(&mark), slot::of(key), "{key}: {mark}");
-            assert!(is_mark(mark.as_bytes()) && marks.insert(mark));
+        for prefix in ["", "app:", "{app}:"].map(KeyPrefix::new) {
+            let mut marks = std::collections::HashSet::new();
+            for key in keys.map(|key| prefix.stored(key)) {
+                let mark = mark_of(&prefix, &key);
+                assert_eq!(slot::of(&mark), slot::of(&*key), "{key}: {mark}");
+                assert!(prefix.given(mark.as_bytes()).unwrap().starts_with(b"_mark{"));
+                assert!(marks.insert(mark));
+            }
         }
     }
 }

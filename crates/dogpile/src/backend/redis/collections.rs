@@ -68,6 +68,11 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 impl Shared {
+    /// Returns the keys of `place` as the server has them.
+    fn on_server(&self, place: &CollectionPlace) -> CollectionPlace {
+        place.behind(self.options.key_prefix.as_str())
+    }
+
     async fn publish(
         &self,
         place: &CollectionPlace,
@@ -190,6 +195,7 @@ impl CollectionStore for Redis {
 
     fn revision<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<u64>> {
         Box::pin(async move {
+            let place = self.0.on_server(place);
             let get = cmd("GET").arg(place.revision()).take();
             match self.0.link.ask(&get).await? {
                 Ok(value) => Ok(number(&value)),
@@ -201,6 +207,7 @@ impl CollectionStore for Redis {
 
     fn read<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, Option<(u64, Option<Bytes>)>> {
         Box::pin(async move {
+            let place = self.0.on_server(place);
             let both = cmd("MGET").arg(place.revision()).arg(place.data()).take();
             let bytes = self.0.length(cmd("STRLEN").arg(place.data())).await?;
             let answers = match self.0.bulk.ask_for(&both, bytes).await? {
@@ -225,7 +232,7 @@ impl CollectionStore for Redis {
         index: u32,
     ) -> Storing<'a, Option<Bytes>> {
         Box::pin(async move {
-            let (parts, field) = (Parts::of(place), field(upload, index));
+            let (parts, field) = (Parts::of(&self.0.on_server(place)), field(upload, index));
             // It may move from one to the other between two requests.
             for key in [&parts.current, &parts.before] {
                 let bytes = self.0.length(cmd("HSTRLEN").arg(key).arg(&field)).await?;
@@ -249,7 +256,7 @@ impl CollectionStore for Redis {
         part: Bytes,
     ) -> Storing<'a, ()> {
         Box::pin(async move {
-            let key = upload_key(place, upload);
+            let key = upload_key(&self.0.on_server(place), upload);
             let mut write = Batch::new();
             write.add(&key, cmd("HSET").arg(&key).arg(field(upload, index)).arg(&part[..]).take());
             write.add(&key, cmd("EXPIRE").arg(&key).arg(UPLOAD.as_secs()).take());
@@ -268,8 +275,8 @@ impl CollectionStore for Redis {
         lease: Lease,
     ) -> Storing<'a, Option<u64>> {
         Box::pin(async move {
-            let held = lease.into_inner::<Held>().ok();
-            let published = self.0.publish(place, &data, upload, above, held.as_ref()).await;
+            let (held, place) = (lease.into_inner::<Held>().ok(), self.0.on_server(place));
+            let published = self.0.publish(&place, &data, upload, above, held.as_ref()).await;
             if let (Some(held), Ok(_)) = (&held, &published) {
                 held.is_over();
             }
@@ -280,7 +287,8 @@ impl CollectionStore for Redis {
 
     fn purge<'a>(&'a self, place: &'a CollectionPlace) -> Storing<'a, bool> {
         Box::pin(async move {
-            let Parts { current, before } = Parts::of(place);
+            let place = self.0.on_server(place);
+            let Parts { current, before } = Parts::of(&place);
             let all = [place.data(), place.revision(), current, before];
             let removed = self.0.link.send(cmd("DEL").arg(&all)).await?;
             Ok(number(&removed).is_some_and(|removed| removed > 0))
@@ -296,6 +304,6 @@ impl CollectionStore for Redis {
     }
 
     fn watch(&self, place: &CollectionPlace, changed: Changed) -> Option<Watch> {
-        self.0.tracker.as_ref()?.watch(&place.revision(), changed).ok()
+        self.0.tracker.as_ref()?.watch(&self.0.on_server(place).revision(), changed).ok()
     }
 }

@@ -13,6 +13,7 @@ use redis::ConnectionAddr;
 
 use super::endpoint::{Credentials, Endpoint, Target};
 use crate::backend::BackendError;
+use crate::remote::prefix::KeyPrefix;
 use crate::remote::tls::Tls;
 use crate::url::Url;
 
@@ -29,12 +30,14 @@ enum Kind {
 }
 
 /// What `url` names. Errors do not repeat it: it may hold a password.
-pub(super) fn parse(url: &str) -> Result<Target, BackendError> {
+/// Beside that, the key prefix that it asks for.
+pub(super) fn parse(url: &str) -> Result<(Target, KeyPrefix), BackendError> {
     read(url).map_err(|why| BackendError::other(format!("invalid Redis URL: {why}")))
 }
 
-fn read(url: &str) -> Result<Target, String> {
+fn read(url: &str) -> Result<(Target, KeyPrefix), String> {
     let url = Url::parse(url)?;
+    let mut prefix = KeyPrefix::default();
     let (kind, tls) = kind_of(&url.scheme)?;
     let (endpoint, db) = endpoint_of(kind, &url)?;
     let addresses = addresses_of(kind, tls, &url)?;
@@ -46,8 +49,10 @@ fn read(url: &str) -> Result<Target, String> {
             "db" => by_query = Some(number(value)?),
             "username" | "user" => credentials.username = Some(value.clone()),
             "password" | "pass" => credentials.password = Some(value.clone()),
+            "key_prefix" => prefix = KeyPrefix::new(value),
             name => {
-                let known = "`db`, `username` and `password`; others are set on the builder";
+                let known =
+                    "`db`, `key_prefix`, `username` and `password`; others are set on the builder";
                 return Err(format!("unknown setting `{name}`; known are {known}"));
             }
         }
@@ -59,7 +64,8 @@ fn read(url: &str) -> Result<Target, String> {
     if kind == Kind::Cluster && db != 0 {
         return Err("a cluster has no databases but 0".to_owned());
     }
-    Ok(Target { endpoint, addresses, credentials, db, tls: tls.then(Tls::default) })
+    let tls = tls.then(Tls::default);
+    Ok((Target { endpoint, addresses, credentials, db, tls }, prefix))
 }
 
 fn kind_of(scheme: &str) -> Result<(Kind, bool), String> {
@@ -139,7 +145,7 @@ mod tests {
     use super::*;
 
     fn described(url: &str) -> String {
-        parse(url).unwrap().describe()
+        parse(url).unwrap().0.describe()
     }
 
     #[test]
@@ -148,7 +154,7 @@ mod tests {
         #[cfg(feature = "tls")]
         assert_eq!(described("valkeys://user:secret@host:1/2"), "host:1");
         assert_eq!(described("unix:///run/redis.sock"), "/run/redis.sock");
-        let sentinel = parse("redis+sentinel://:pass@a:1,b/main/3").unwrap();
+        let (sentinel, _) = parse("redis+sentinel://:pass@a:1,b/main/3").unwrap();
         assert_eq!(sentinel.describe(), "main by the sentinels a:1, b:26379");
         assert_eq!((sentinel.db, sentinel.credentials.password.as_deref()), (3, Some("pass")));
         assert_eq!(described("rediss+cluster://a,b:7001"), "the cluster of a:6379, b:7001");
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn all_kinds_of_urls_are_read_alike() {
-        let password = |url| parse(url).unwrap().credentials.password;
+        let password = |url| parse(url).unwrap().0.credentials.password;
         for url in [
             "redis://:a%2Fb@h",
             "redis+sentinel://:a%2Fb@h/main",
@@ -169,7 +175,7 @@ mod tests {
         assert_eq!(described("redis+cluster://[::1]:7000, b:2"), "the cluster of ::1:7000, b:2");
         assert_eq!(described("redis://::1"), described("redis://[::1]"));
         assert_eq!(
-            (parse("unix:///s?db=2").unwrap().db, parse("redis://h?db=2").unwrap().db),
+            (parse("unix:///s?db=2").unwrap().0.db, parse("redis://h?db=2").unwrap().0.db),
             (2, 2)
         );
         assert_eq!(described("unix:///my%20socket"), "/my socket");
@@ -191,7 +197,7 @@ mod tests {
             ("redis://u:secret@h:port", ""),
             ("redis://u:secret@h/db", ""),
         ] {
-            let error = parse(url).map(|target| target.describe()).unwrap_err().to_string();
+            let error = parse(url).map(|(target, _)| target.describe()).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains("secret"), "{url}: {error}");
         }
     }

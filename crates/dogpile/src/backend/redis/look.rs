@@ -2,7 +2,6 @@
 
 use redis::{Value, cmd};
 
-use super::claims::is_mark;
 use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
@@ -98,7 +97,7 @@ impl Shared {
     }
 
     fn is_own(&self, key: &[u8]) -> bool {
-        key.starts_with(self.options.lock_prefix.as_bytes()) || is_mark(key)
+        key.starts_with(self.options.lock_prefix.as_bytes()) || self.is_mark(key)
     }
 }
 
@@ -136,7 +135,8 @@ impl Inspect for Redis {
         _limit: usize,
     ) -> Inspecting<'a, KeyPage> {
         Box::pin(async move {
-            let (keys, next) = self.0.scan(&pattern(prefix), after).await?;
+            let own = &self.0.options.key_prefix;
+            let (keys, next) = self.0.scan(&pattern(&own.stored_bytes(prefix)), after).await?;
             let keys = self.0.values(keys).await?;
             let mut lengths = Batch::new();
             for key in &keys {
@@ -149,7 +149,7 @@ impl Inspect for Redis {
                     Ok(Value::Int(length)) => u64::try_from(length).ok(),
                     _ => None,
                 };
-                KeyInfo { key: key.into(), value_bytes }
+                KeyInfo { key: own.given(&key).unwrap_or(&key).to_vec().into(), value_bytes }
             });
             Ok(KeyPage { keys: keys.collect(), next })
         })
@@ -164,7 +164,9 @@ impl Inspect for Redis {
             for (lock, _) in locks.into_iter().zip(are_entries).filter(|(_, is)| !is) {
                 let token = self.0.link.send(cmd("GET").arg(&lock)).await;
                 if let Ok(Value::BulkString(token)) = token {
-                    let key = String::from_utf8_lossy(&lock[prefix.len()..]).into_owned();
+                    let stored = &lock[prefix.len()..];
+                    let key = self.0.options.key_prefix.given(stored).unwrap_or(stored);
+                    let key = String::from_utf8_lossy(key).into_owned();
                     let (holder, age) = holder(&token);
                     held.push(HeldLock { key, holder, age });
                 }
@@ -202,8 +204,9 @@ impl Inspect for Redis {
 
     fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
         Box::pin(async move {
-            let mut get = Batch::new();
-            get.add(key.as_bytes(), cmd("GET").arg(key.as_bytes()).take());
+            let (mut get, key) =
+                (Batch::new(), self.0.options.key_prefix.stored_bytes(key.as_bytes()));
+            get.add(&key, cmd("GET").arg(&key).take());
             match self.0.link.send_all_or_fail(&get).await?.into_iter().next() {
                 Some(Value::BulkString(frame)) => Ok(Some(Entry::from_frame(&frame.into()))),
                 _ => Ok(None),
@@ -219,7 +222,8 @@ impl Inspect for Redis {
             Backend::delete_multi(self, &text).await?;
             let mut remove = Batch::new();
             for key in other {
-                remove.add(key.as_bytes(), cmd("UNLINK").arg(key.as_bytes()).take());
+                let key = self.0.options.key_prefix.stored_bytes(key.as_bytes());
+                remove.add(&key, cmd("UNLINK").arg(&key).take());
             }
             self.0.send_changes(remove).await
         })
@@ -227,9 +231,10 @@ impl Inspect for Redis {
 
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
         Box::pin(async move {
+            let meant = pattern(&self.0.options.key_prefix.stored_bytes(what.prefix));
             let (mut after, mut left) = (None, 0);
             loop {
-                let (keys, next) = self.0.scan(&pattern(what.prefix), after.as_deref()).await?;
+                let (keys, next) = self.0.scan(&meant, after.as_deref()).await?;
                 let keys = self.0.values(keys).await?;
                 let are_entries = self.0.are_entries(&keys).await?;
                 let mut remove = Batch::new();

@@ -27,6 +27,7 @@ mod slot;
 mod tracking;
 mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +43,9 @@ use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
+use crate::remote::prefix::{KeyPrefix, borrowed, plain};
 use crate::remote::tls::{self, Tls};
-use crate::remote::{borrowed, ends, owned, server_options};
+use crate::remote::{ends, server_options};
 use crate::value::{Entry, Malformed};
 use claims::Change;
 use endpoint::{Credentials, Endpoint, Target};
@@ -90,7 +92,9 @@ use wire::{Batch, Multiplexed};
 ///
 /// **Access control**: beside the keys of its values, a user of this backend needs those of
 /// their locks (`_lock` before the key) and of the marks of creations (`_mark{` before it). For
-/// the region `users` that is `~users:* ~_lockusers:* ~_mark{users:*`.
+/// the region `users` that is `~users:* ~_lockusers:* ~_mark{users:*`. With a
+/// [key prefix](RedisBuilder::key_prefix), all that this backend writes begins with that:
+/// `redis://localhost?key_prefix=app:` needs `~app:*`.
 ///
 /// **Collections** have a connection of their own for their data, which may take
 /// a second per megabyte longer than other answers.
@@ -126,6 +130,8 @@ struct Shared {
 struct Options {
     storage_time: Option<Duration>,
     locks: bool,
+    key_prefix: KeyPrefix,
+    /// With the key prefix before it, once the backend is open.
     lock_prefix: String,
     terms: Terms,
     longest_poll: Duration,
@@ -139,6 +145,7 @@ impl Default for Options {
         Self {
             storage_time: None,
             locks: true,
+            key_prefix: KeyPrefix::default(),
             lock_prefix: "_lock".to_owned(),
             terms: Terms::default(),
             longest_poll: Duration::from_millis(100),
@@ -164,7 +171,8 @@ impl Redis {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<RedisBuilder, BackendError> {
-        let (target, options) = (location::parse(url)?, Options::default());
+        let (target, key_prefix) = location::parse(url)?;
+        let options = Options { key_prefix, ..Options::default() };
         Ok(RedisBuilder { target, certificates: None, options })
     }
 
@@ -268,11 +276,13 @@ impl RedisBuilder {
     ///
     /// # Errors
     ///
-    /// If the lock prefix or a time is out of its bounds, if certificates are given
+    /// If a prefix or a time is out of its bounds, if certificates are given
     /// for an address without TLS, or if TLS is asked for without the feature `tls`.
     pub fn open(self) -> Result<Redis, BackendError> {
-        let Self { mut target, certificates, options } = self;
+        let Self { mut target, certificates, mut options } = self;
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
+        options.key_prefix.check()?;
+        options.lock_prefix.insert_str(0, options.key_prefix.as_str());
         let how = "write `rediss` in place of `redis` in its URL";
         target.tls = tls::settle(target.tls, certificates, how)?;
         let limits = options.limits;
@@ -354,6 +364,11 @@ fn entry(answer: Value) -> Option<Entry> {
 }
 
 impl Shared {
+    /// Returns what `key` is called on the server.
+    fn stored<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.options.key_prefix.stored(key)
+    }
+
     fn lease_milliseconds(&self) -> u64 {
         u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
@@ -401,31 +416,37 @@ impl Backend for Redis {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        entry_of(&self.0.reads, self.0.reads.ask(&mutex::get(key)).await?)
+        let key = self.0.stored(key);
+        entry_of(&self.0.reads, self.0.reads.ask(&mutex::get(&key)).await?)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        self.0.change(vec![Change { key, frame: Some(frame(&entry)?) }]).await
+        let (key, frame) = (self.0.stored(key), Some(frame(&entry)?));
+        self.0.change(vec![Change { key: &key, frame }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.0.change(vec![Change { key, frame: None }]).await
+        let key = self.0.stored(key);
+        self.0.change(vec![Change { key: &key, frame: None }]).await
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        get_multi(&self.0.reads, keys).await
+        let keys = self.0.options.key_prefix.all_stored(keys);
+        get_multi(&self.0.reads, &plain(&keys)).await
     }
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
+        let keys: Vec<_> = entries.iter().map(|(key, _)| self.0.stored(key)).collect();
         let mut changes = Vec::with_capacity(entries.len());
-        for (key, entry) in entries {
+        for (key, (_, entry)) in keys.iter().zip(entries) {
             changes.push(Change { key, frame: Some(frame(entry)?) });
         }
         self.0.change(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let changes = keys.iter().map(|&key| Change { key, frame: None });
+        let keys = self.0.options.key_prefix.all_stored(keys);
+        let changes = keys.iter().map(|key| Change { key, frame: None });
         self.0.change(changes.collect()).await
     }
 
@@ -444,15 +465,18 @@ impl Backend for Redis {
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
         if self.0.ledger.is_closed() {
-            return self.0.claim_in_vain(keys).await;
+            let owned = self.0.options.key_prefix.wanted(&keys);
+            return self.0.claim_in_vain(borrowed(&owned)).await;
         }
-        let (shared, owned) = (self.0.clone(), owned(keys));
+        let (shared, owned) = (self.0.clone(), self.0.options.key_prefix.wanted(&keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
         lease::claiming(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
-        self.0.commit(changes).await
+        let keys: Vec<_> = changes.iter().map(|change| self.0.stored(change.key)).collect();
+        let changes = changes.into_iter().zip(&keys);
+        self.0.commit(changes.map(|(change, key)| Commit { key, ..change }).collect()).await
     }
 
     async fn release(&self, leases: Vec<Lease>) {
@@ -460,7 +484,7 @@ impl Backend for Redis {
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
-        self.0.tracker.as_ref()?.watch(key, changed).ok()
+        self.0.tracker.as_ref()?.watch(&self.0.stored(key), changed).ok()
     }
 
     #[cfg(feature = "collections")]

@@ -107,6 +107,7 @@ impl Shared {
         Ok(())
     }
 
+    /// Returns the key of the lock of the stored key `key`.
     pub(super) fn lock_key(&self, key: &str) -> String {
         [&self.options.lock_prefix, key].concat()
     }
@@ -153,16 +154,17 @@ pub(super) fn get(key: &str) -> Cmd {
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let (shared, longest) = (self.shared.clone(), self.longest);
-        let lock = self.shared.lock_key(key);
+        let lock = self.shared.lock_key(&self.shared.stored(key));
         let take = async move { shared.try_take(lock, longest).await };
         let taken = lease::claiming(&self.shared, take).await.ok_or_else(ends)??;
         Ok(taken.map(Lease::new))
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let lock = self.shared.lock_key(key);
+        let key = self.shared.stored(key);
+        let lock = self.shared.lock_key(&key);
         let told = match &self.shared.tracker {
-            Some(tracker) => tracker.wait(&lock, key).await.is_ok(),
+            Some(tracker) => tracker.wait(&lock, &key).await.is_ok(),
             None => false,
         };
         if !told {
@@ -185,7 +187,7 @@ impl Mutex for Locks {
     }
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
-        let lock = self.shared.lock_key(key);
+        let lock = self.shared.lock_key(&self.shared.stored(key));
         Ok(self.shared.link.send(cmd("EXISTS").arg(lock)).await? == Value::Int(1))
     }
 

@@ -25,7 +25,7 @@ impl Shared {
     pub(super) async fn change_plainly(&self, changes: &[Change<'_>]) -> Result<(), BackendError> {
         let mut batch = Batch::new();
         for Change { key, frame } in changes {
-            let mark = super::claims::mark_of(key);
+            let mark = self.mark_of(key);
             batch.add(key, cmd("DEL").arg(mark).take());
             batch.add(
                 key,
