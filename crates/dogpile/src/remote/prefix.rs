@@ -41,10 +41,6 @@ impl KeyPrefix {
         if self.0.is_empty() { key.into() } else { [&self.0, key].concat().into() }
     }
 
-    pub(crate) fn all_stored<'k>(&self, keys: &[&'k str]) -> Vec<Cow<'k, str>> {
-        keys.iter().map(|key| self.stored(key)).collect()
-    }
-
     /// The same for keys of any bytes.
     pub(crate) fn stored_bytes(&self, key: &[u8]) -> Vec<u8> {
         [self.0.as_bytes(), key].concat()
@@ -64,11 +60,6 @@ impl KeyPrefix {
 /// Returns borrowed forms of `keys`.
 pub(crate) fn borrowed(keys: &[(String, ClaimMode)]) -> Vec<Wanted<'_>> {
     keys.iter().map(|(key, mode)| Wanted::new(key, *mode)).collect()
-}
-
-/// Returns `keys` as plain references.
-pub(crate) fn plain<'k>(keys: &'k [Cow<'_, str>]) -> Vec<&'k str> {
-    keys.iter().map(AsRef::as_ref).collect()
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use crate::lock::{AnyMutex, Lease};
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
-use crate::remote::prefix::{KeyPrefix, borrowed, plain};
+use crate::remote::prefix::{KeyPrefix, borrowed};
 use crate::remote::tls::{self, Tls};
 use crate::remote::{ends, server_options};
 use crate::value::{Entry, Malformed};
@@ -369,6 +369,10 @@ impl Shared {
         self.options.key_prefix.stored(key)
     }
 
+    fn all_stored<'k>(&self, keys: &[&'k str]) -> Vec<Cow<'k, str>> {
+        keys.iter().map(|key| self.stored(key)).collect()
+    }
+
     fn lease_milliseconds(&self) -> u64 {
         u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
@@ -395,12 +399,14 @@ impl Shared {
     }
 }
 
-async fn get_multi(link: &Link, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+async fn get_multi(link: &Link, keys: &[Cow<'_, str>]) -> Result<Vec<Option<Entry>>, BackendError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     let mut get = client::cmd("MGET");
-    get.arg(keys);
+    for key in keys {
+        get.arg(&**key);
+    }
     match link.send(&get).await? {
         Value::Array(answers) => Ok(answers.into_iter().map(entry).collect()),
         _ => Err(BackendError::other("MGET is not answered by a list")),
@@ -431,8 +437,7 @@ impl Backend for Redis {
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        let keys = self.0.options.key_prefix.all_stored(keys);
-        get_multi(&self.0.reads, &plain(&keys)).await
+        get_multi(&self.0.reads, &self.0.all_stored(keys)).await
     }
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
@@ -445,7 +450,7 @@ impl Backend for Redis {
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let keys = self.0.options.key_prefix.all_stored(keys);
+        let keys = self.0.all_stored(keys);
         let changes = keys.iter().map(|key| Change { key, frame: None });
         self.0.change(changes.collect()).await
     }
