@@ -9,10 +9,12 @@ use dogpile::backend::inspect::Clear;
 use dogpile::backend::{AnyBackend, Backend, Redis};
 use dogpile::invalidation::Stored;
 use dogpile::lock::Mutex;
+use dogpile::proxy::Layer;
 use dogpile::{Config, Mode, Region};
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
 use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer, Tls, free_port};
+use dogpile_testkit::{Fault, Faults, Operation};
 
 static SINGLE: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
 static SENTINELS: LazyLock<RedisSentinels> = LazyLock::new(RedisSentinels::start);
@@ -208,6 +210,34 @@ async fn a_forbidden_key_does_not_switch_scripts_off() {
     let scripts = server.count_commands("evalsha");
     assert_eq!(region.entry("app:2").strict().get_or_create(async || 3_u32).await.unwrap(), 3);
     assert_eq!(server.count_commands("evalsha") - scripts, 2, "claim and commit are scripts");
+}
+
+/// A process whose look at the moments is lost, and whose next request is answered, does not
+/// take a value for valid that another process has invalidated.
+#[tokio::test]
+async fn what_nobody_could_judge_is_not_used() {
+    let faults = Faults::new();
+    let region = |backend: AnyBackend| {
+        let region = Region::new("unjudged");
+        let strategy = Stored::new(backend.clone(), "unjudged", Duration::ZERO);
+        region.configure(Config::over(backend).invalidation(Arc::new(strategy))).unwrap();
+        region
+    };
+    let (there, here) = (open(&SINGLE.url()), faults.clone().layer(open(&SINGLE.url())));
+    let (there, here) = (region(there), region(here));
+    here.set("k", &1_u32).await.unwrap();
+    there.invalidate(Mode::Hard).await.unwrap();
+    faults.next(Operation::Get, Fault::Unavailable, 1);
+    let strict = here.entry("k").strict().get_or_create(async || 2_u32).await;
+    assert!(strict.is_err());
+    faults.next(Operation::Get, Fault::Unavailable, 1);
+    assert!(here.get::<u32>("k").await.is_err());
+    faults.next(Operation::Get, Fault::Unavailable, 1);
+    assert!(here.get_multi::<u32, _>(["k", "l"]).await.is_err());
+    faults.next(Operation::Get, Fault::Unavailable, 1);
+    assert_eq!(here.get_or_create("k", async || 3_u32).await, 3);
+    assert_eq!(there.get::<u32>("k").await.unwrap(), Some(3));
+    assert_eq!(faults.injected(), 4);
 }
 
 /// Two programs with prefixes of their own share a server, and neither sees the other's keys.

@@ -81,7 +81,12 @@ pub trait Invalidation: Send + Sync + 'static {
     }
 
     /// Looks at the moments again. Of several callers one does, the others go
-    /// on with what is known; so they do where it fails.
+    /// on with what is known.
+    ///
+    /// # Errors
+    ///
+    /// If what is known is too old to go by, and nothing newer can be had. Where the
+    /// backend of the values is shared, nothing that it holds is used then.
     fn refresh(&self, _now: Timestamp) -> Invalidating<'_> {
         Box::pin(ready(Ok(())))
     }

@@ -162,14 +162,22 @@ impl Core {
         self.invalidation_is_remote && self.invalidation.is_due(self.clock.coarse_now())
     }
 
-    /// Looks at the invalidation's moments again if that is due. Where it
-    /// fails, what is known stays in force.
-    pub(crate) async fn refresh_invalidation(&self) {
+    /// Looks at the invalidation's moments again if that is due.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can say whether what a shared backend holds was invalidated: then it must
+    /// not be used. Values of this process's own stay in force as far as is known.
+    pub(crate) async fn refresh_invalidation(&self) -> Result<(), BackendError> {
         if !self.invalidation_is_remote {
-            return;
+            return Ok(());
         }
-        if let Err(fault) = self.invalidation.refresh(self.clock.coarse_now()).await {
-            self.survived("refresh_invalidation", &fault);
+        match self.invalidation.refresh(self.clock.coarse_now()).await {
+            Err(fault) if !self.backend.is_shared() => {
+                self.survived("refresh_invalidation", &fault);
+                Ok(())
+            }
+            looked => looked,
         }
     }
 

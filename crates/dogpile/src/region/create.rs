@@ -6,6 +6,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::background::Job;
@@ -51,8 +52,9 @@ where
         };
         let keys = keys.into_iter().map(stored).collect();
         let options = options.or(&core.defaults);
-        let types = PhantomData;
-        Self { site: Arc::new(RegionSite { core, keys, options, should_cache, strict, types }) }
+        let (types, is_unjudged) = (PhantomData, AtomicBool::new(false));
+        let site = RegionSite { core, keys, options, should_cache, strict, is_unjudged, types };
+        Self { site: Arc::new(site) }
     }
 
     /// The values of all keys, the creator run on the caller's side.
@@ -89,7 +91,7 @@ where
         C: 'a,
     {
         let site = &*self.site;
-        site.core.refresh_invalidation().await;
+        site.look_at_invalidation().await?;
         let everything: Vec<usize> = (0..site.keys.len()).collect();
         let guards = site.claim_refresh(&everything).await?;
         let mut creator = observed(&self.site, creator);
@@ -133,7 +135,7 @@ where
     {
         let site = &*self.site;
         let everything: Vec<usize> = (0..site.keys.len()).collect();
-        site.core.refresh_invalidation().await;
+        site.look_at_invalidation().await?;
         let readings = site.look(&everything).await?;
         match drive(site, readings, creator, background).await {
             Ok(answers) => Ok(answers.into_iter().map(|answer| site.answer(answer)).collect()),

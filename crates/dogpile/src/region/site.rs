@@ -8,6 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -33,6 +34,8 @@ pub(crate) struct RegionSite<K, T, C> {
     pub(crate) should_cache: C,
     /// Faults of the cache are errors; otherwise they are survived.
     pub(crate) strict: bool,
+    /// What is stored may have been invalidated: nobody can say.
+    pub(crate) is_unjudged: AtomicBool,
     pub(crate) types: std::marker::PhantomData<fn() -> (K, T)>,
 }
 
@@ -81,6 +84,15 @@ where
     T: Cacheable<K>,
     C: ShouldCache<T>,
 {
+    /// Looks whether the region was invalidated. Where a plain call cannot find out, it goes
+    /// on as if nothing were stored.
+    pub(crate) async fn look_at_invalidation(&self) -> Result<(), Error> {
+        let looked = self.core.refresh_invalidation().await.map(|()| false);
+        let is_unjudged = self.survive("refresh_invalidation", looked, || true)?;
+        self.is_unjudged.store(is_unjudged, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Looks at the keys `indexes` in the backend.
     pub(crate) async fn look(&self, indexes: &[usize]) -> Result<Vec<Reading<Self>>, Error> {
         let before = self.before();
@@ -108,7 +120,11 @@ where
     }
 
     fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
-        let (found, value) = self.core.examine(&self.keys[index].asked, entry, &self.options);
+        let (found, value) = if self.is_unjudged.load(Ordering::Relaxed) {
+            (Found::Nothing, None)
+        } else {
+            self.core.examine(&self.keys[index].asked, entry, &self.options)
+        };
         let Before { ticket, cut } = before;
         Reading { found, value, seen: Sight { seen: Seen::of(entry), ticket, cut } }
     }
