@@ -1,13 +1,13 @@
 //! Keys: which ones a server takes, and what the library keeps beside a value.
 
 use super::Shared;
-use crate::backend::{BackendError, mark_key};
+use crate::backend::{BackendError, own_mark_key};
 use crate::key::{self, Mangler};
 
 /// The longest key that a server takes, in bytes.
 const LONGEST: usize = 250;
 
-/// The beginning of the key of a mark; see [`mark_key`].
+/// The beginning of the key of a mark; see [`own_mark_key`].
 const MARK: &str = "_mark{";
 
 /// What follows a key in that of its mark.
@@ -26,7 +26,7 @@ pub(super) fn without_mark(key: &str) -> &str {
 /// The key of the mark of `key`; none where that would be longer than a server takes.
 /// Such a key was never claimed.
 pub(super) fn mark_of(key: &str) -> Option<String> {
-    let mark = mark_key(key);
+    let mark = own_mark_key(key);
     (mark.len() <= LONGEST).then_some(mark)
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::endpoint::{Address, Target};
-use super::keys::is_mark;
+use super::keys::{is_mark, without_mark};
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
@@ -56,11 +56,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends the claims of all creations, also of keys under which nothing is stored yet.
-    async fn remove_marks(&self) -> Result<(), BackendError> {
+    /// Ends the claims of all creations of keys that begin with `prefix`, also where nothing
+    /// is stored yet.
+    async fn remove_marks(&self, prefix: &[u8]) -> Result<(), BackendError> {
         let keys = self.keys().await?;
-        let keys = keys.iter().filter_map(|info| info.key.to_str());
-        self.remove_all(&keys.filter(|key| is_mark(key)).collect::<Vec<_>>()).await
+        let marks = keys.iter().filter_map(|info| info.key.to_str()).filter(|key| is_mark(key));
+        let meant = marks.filter(|mark| without_mark(mark).as_bytes().starts_with(prefix));
+        self.remove_all(&meant.collect::<Vec<_>>()).await
     }
 
     /// Is it an entry of a cache? Its header says so.
@@ -206,6 +208,8 @@ impl Inspect for Memcached {
 
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
         Box::pin(async move {
+            // First, or what is stored between listing and removing would stay.
+            self.0.remove_marks(what.prefix).await?;
             let (mut meant, mut left) = (Vec::new(), 0);
             for KeyInfo { key, .. } in self.keys(what.prefix, None, usize::MAX).await?.keys {
                 if what.all || self.0.is_entry(&key).await? {
@@ -215,9 +219,6 @@ impl Inspect for Memcached {
                 }
             }
             let keys = meant.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-            if what.prefix.is_empty() {
-                self.0.remove_marks().await?;
-            }
             self.0.remove_all(&keys).await?;
             Ok(left)
         })
