@@ -2,7 +2,7 @@
 
 use redis::{Value, cmd};
 
-use super::claims::is_mark;
+use super::claims::{MARK, is_mark, may_be_of};
 use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
@@ -52,6 +52,26 @@ impl Shared {
             after = next;
         }
         Ok(all)
+    }
+
+    /// Ends the claims of all creations of keys that begin with `prefix`, also where nothing
+    /// is stored yet.
+    async fn remove_marks(&self, prefix: &[u8]) -> Result<(), BackendError> {
+        let mut after = None;
+        loop {
+            let (keys, next) = self.scan(&pattern(MARK), after.as_deref()).await?;
+            let marks: Vec<_> = keys.into_iter().filter(|key| may_be_of(key, prefix)).collect();
+            let are_entries = self.are_entries(&marks).await?;
+            let mut remove = Batch::new();
+            for (mark, _) in marks.iter().zip(are_entries).filter(|(_, is_entry)| !is_entry) {
+                remove.add(mark, cmd("UNLINK").arg(mark).take());
+            }
+            self.send_changes(remove).await?;
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
     }
 
     /// Which of `keys` hold entries of a cache? Their headers say so.
@@ -227,6 +247,8 @@ impl Inspect for Redis {
 
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
         Box::pin(async move {
+            // First, or what is stored between listing and removing would stay.
+            self.0.remove_marks(what.prefix).await?;
             let (mut after, mut left) = (None, 0);
             loop {
                 let (keys, next) = self.0.scan(&pattern(what.prefix), after.as_deref()).await?;
