@@ -88,17 +88,14 @@ impl<P: Proxy> Proxied<P> {
     ) -> Result<Claimed, BackendError> {
         let (inside, claim) = claim.unzip();
         let mode = match (claim, entry) {
-            (Some(Claimed::Changed(_)), Some(entry)) if mode.is_settled_by(Some(&entry)) => {
+            // Also what the proxy has answered by itself.
+            (Some(Claimed::Changed(_)) | None, Some(entry)) if mode.is_settled_by(Some(&entry)) => {
                 return Ok(Claimed::Changed(entry));
             }
             // The proxy hides what is stored, or shows it with another creation time: it is
             // claimed all the same, or the two would ask each other for ever.
             (Some(Claimed::Changed(stored)), _) => ClaimMode::Create(Seen::of(Some(&stored))),
             (Some(claim), _) => return Ok(claim),
-            // The proxy has answered by itself.
-            (None, Some(entry)) if mode.is_settled_by(Some(&entry)) => {
-                return Ok(Claimed::Changed(entry));
-            }
             (None, _) => mode,
         };
         let key = inside.as_deref().unwrap_or(key);
