@@ -6,10 +6,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use dogpile::backend::inspect::Clear;
-use dogpile::backend::{AnyBackend, Backend, Redis};
+use dogpile::backend::{
+    AnyBackend, Backend, BackendError, ClaimMode, Claimed, Commit, Redis, Seen, Wanted,
+};
 use dogpile::invalidation::Stored;
-use dogpile::lock::Mutex;
-use dogpile::proxy::Layer;
+use dogpile::lock::{AnyMutex, KeyedMutex, Lease, Mutex};
+use dogpile::proxy::{Layer, Proxy, Transform, Transforming};
+use dogpile::value::Entry;
 use dogpile::{Config, Mode, Region};
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
@@ -301,4 +304,130 @@ fn certificates_for_an_address_without_tls_are_refused() {
         let own = own.tls_client(&tls.read("client.pem"), &tls.read("client.key"));
         assert!(own.open().is_err(), "{url}");
     }
+}
+
+async fn win(backend: &AnyBackend, key: &str) -> Lease {
+    let wanted = Wanted::new(key, ClaimMode::Create(Seen::Nothing));
+    match backend.claim(vec![wanted]).await.unwrap().pop() {
+        Some(Claimed::Won(lease)) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn commit(backend: &AnyBackend, key: &str, lease: Lease) -> bool {
+    let entry = Some(Entry::bytes("value", 1_763_700_000.5));
+    backend.commit(vec![Commit { key, entry, lease }]).await.unwrap() == [true]
+}
+
+/// Nothing may be stored yet under a key that is being created.
+#[tokio::test]
+async fn clearing_ends_claims_of_what_is_cleared() {
+    for url in [SINGLE.url(), CLUSTER.url()] {
+        let backend = open(&url);
+        for key in ["pre:k", "pre:{tag}k"] {
+            let (cleared, other) = (win(&backend, key).await, win(&backend, "post:k").await);
+            let what = Clear { prefix: b"pre:", all: false };
+            open(&url).inspect().unwrap().clear(what).await.unwrap();
+            assert!(!commit(&backend, key, cleared).await, "{key}");
+            assert!(backend.get(key).await.unwrap().is_none());
+            assert!(commit(&backend, "post:k", other).await);
+            backend.delete("post:k").await.unwrap();
+        }
+    }
+}
+
+/// Brings another mutex, or none.
+struct Locking(Option<AnyMutex>);
+
+impl Proxy for Locking {
+    fn mutex(&self, _next: &AnyBackend) -> Option<AnyMutex> {
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_without_the_servers_locks_stores_nothing_over_a_change() {
+    for mutex in [None, Some(AnyMutex::new(KeyedMutex::new()))] {
+        let layered = || Locking(mutex.clone()).layer(open(&SINGLE.url()));
+        let (backend, peer) = (layered(), layered());
+        let key = "other locks";
+        let lease = win(&backend, key).await;
+        peer.delete(key).await.unwrap();
+        assert!(!commit(&backend, key, lease).await);
+        assert!(peer.get(key).await.unwrap().is_none());
+        let lease = win(&backend, key).await;
+        assert!(commit(&backend, key, lease).await);
+        peer.delete(key).await.unwrap();
+    }
+}
+
+/// Has values expire earlier.
+struct Aging;
+
+impl Transform for Aging {
+    fn name(&self) -> &'static str {
+        "aging"
+    }
+
+    fn read(&self, _key: &str, mut entry: Entry) -> Entry {
+        entry.metadata.ct -= 60.0;
+        entry
+    }
+}
+
+impl Proxy for Aging {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        let entry = next.get(key).await?;
+        Ok(entry.map(|entry| Transform::read(self, key, entry)))
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_shown_as_older_can_be_created_again() {
+    let config = || Config::over(open(&SINGLE.url())).expiration(Duration::from_secs(30));
+    for config in [config().proxy(Transforming(Aging)), config().proxy(Aging)] {
+        let region = Region::new("aged");
+        region.configure(config).unwrap();
+        region.set("k", &1).await.unwrap();
+        let created = region.get_or_create("k", async || 2);
+        let created = tokio::time::timeout(Duration::from_secs(10), created).await;
+        assert_eq!(created.expect("it ends"), 2);
+    }
+}
+
+/// What is stored has a time to live, the moments of invalidations too.
+#[tokio::test]
+#[ignore = "not repaired: a creation that takes longer than the storage time outlives an invalidation that its process has not seen"]
+async fn an_invalidation_outlives_the_creations_that_it_is_about() {
+    let region = || {
+        let builder = Redis::builder(&SINGLE.url()).unwrap();
+        let region = Region::new("short lives");
+        let storage_time = Duration::from_millis(500);
+        region.configure(Config::new(builder.storage_time(storage_time).open().unwrap())).unwrap();
+        region
+    };
+    let (here, there) = (region(), region());
+    let creator = async || {
+        there.invalidate(Mode::Hard).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        1
+    };
+    assert_eq!(here.get_or_create("k", creator).await, 1);
+    assert_eq!(here.get::<i32>("k").await.unwrap(), None);
+}
+
+/// A time to live that ends is no change.
+#[tokio::test]
+#[ignore = "not repaired: a creation is not stored if the time to live of the value before ends meanwhile"]
+async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
+    let builder = Redis::builder(&SINGLE.url()).unwrap();
+    let backend = AnyBackend::new(builder.storage_time(Duration::from_millis(200)).open().unwrap());
+    let (key, entry) = ("ended", Entry::bytes("before", 1_763_700_000.0));
+    backend.set(key, entry.clone()).await.unwrap();
+    let wanted = Wanted::new(key, ClaimMode::Create(Seen::of(Some(&entry))));
+    let Some(Claimed::Won(lease)) = backend.claim(vec![wanted]).await.unwrap().pop() else {
+        panic!("it was not won");
+    };
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(commit(&backend, key, lease).await);
 }

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::faults::{self, LIMIT, eventually, load, region};
-use dogpile::backend::Redis;
+use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Redis, Seen, Wanted};
+use dogpile::lock::Lease;
+use dogpile::value::Entry;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
+use dogpile_testkit::servers::{Proxy, RedisCluster, RedisSentinels, RedisServer, Weather};
+use tokio::task::JoinHandle;
 
 fn at(url: &str) -> Config {
     let builder = Redis::builder(url).unwrap().lock_lease(Duration::from_secs(1));
@@ -77,4 +80,75 @@ async fn soak() {
 async fn soak_with_corruption() {
     let server = RedisServer::start();
     faults::soak_with_corruption(server.port(), reach).await;
+}
+
+/// A server on which nobody may run scripts, reached directly and from far away.
+struct Plain {
+    server: RedisServer,
+    far: Proxy,
+}
+
+impl Plain {
+    fn start() -> Self {
+        let server = RedisServer::start();
+        assert!(server.ask("ACL SETUSER default -@scripting").contains("OK"));
+        let far = Proxy::to(server.port());
+        Self { server, far }
+    }
+
+    fn open(port: u16, locks: bool) -> AnyBackend {
+        let builder = Redis::builder(&format!("redis://127.0.0.1:{port}")).unwrap();
+        AnyBackend::new(builder.creation_locks(locks).open().unwrap())
+    }
+
+    fn near(&self, locks: bool) -> AnyBackend {
+        Self::open(self.server.port(), locks)
+    }
+
+    /// A commit of a claim to `k`, made from far away, that has looked whether that is whole
+    /// and is about to store.
+    async fn commit(&self, locks: bool) -> JoinHandle<bool> {
+        let far = Self::open(self.far.port(), locks);
+        let lease = win(&far).await;
+        self.far.set(Weather::Slow(Duration::from_millis(200)));
+        let looked = self.server.count_commands("get") + 3;
+        let committing = tokio::spawn(async move {
+            let entry = Some(Entry::bytes("old", 1_763_700_000.5));
+            far.commit(vec![Commit { key: "k", entry, lease }]).await.unwrap() == [true]
+        });
+        common::wait_for_async(async || self.server.count_commands("get") >= looked).await;
+        committing
+    }
+}
+
+async fn win(backend: &AnyBackend) -> Lease {
+    let wanted = Wanted::new("k", ClaimMode::Create(Seen::Nothing));
+    match backend.claim(vec![wanted]).await.unwrap().pop() {
+        Some(Claimed::Won(lease)) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Its own mark has gone by then, and there is that of a creation without a lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_nothing_is_stored_under_anothers_mark() {
+    let plain = Plain::start();
+    let (near, lockless) = (plain.near(true), plain.near(false));
+    let committing = plain.commit(true).await;
+    near.delete("k").await.unwrap();
+    let _other = win(&lockless).await;
+    assert!(!committing.await.unwrap());
+    assert!(near.get("k").await.unwrap().is_none());
+}
+
+/// Who leaves between storing and looking leaves nothing of before a change.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_dropped_commit_withdraws_what_it_has_stored() {
+    let plain = Plain::start();
+    let near = plain.near(false);
+    let committing = plain.commit(false).await;
+    near.delete("k").await.unwrap();
+    common::wait_for_async(async || near.get("k").await.unwrap().is_some()).await;
+    committing.abort();
+    eventually("the withdrawal", async || near.get("k").await.unwrap().is_none()).await;
 }

@@ -84,6 +84,7 @@ pub mod collections;
 #[cfg(feature = "config")]
 pub mod config;
 mod error;
+mod finish;
 pub mod invalidation;
 pub mod key;
 pub mod lock;

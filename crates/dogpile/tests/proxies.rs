@@ -10,6 +10,8 @@ use dogpile::proxy::{
 };
 use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Region};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 fn over(backend: AnyBackend) -> Region {
     let region = Region::new("proxied");
@@ -221,8 +223,8 @@ async fn an_overridden_get_is_never_bypassed() {
     let after_miss = watched.load(Ordering::SeqCst);
     region.get_or_create("k", async || 1).await;
     region.get::<i32>("k").await.unwrap();
-    assert_eq!(after_miss, 1);
-    assert_eq!(watched.load(Ordering::SeqCst), 3);
+    assert_eq!(after_miss, 2, "it looks, and claims");
+    assert_eq!(watched.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test]
@@ -239,4 +241,158 @@ async fn operations_are_counted_failures_too() {
     let counts = operations.counts();
     assert_eq!((counts.set, counts.get, counts.delete, counts.get_multi), (1, 1, 1, 1));
     assert_eq!(counts.failed, 1);
+}
+
+/// A creation of `k` under way in `region`, and the end of its creator.
+async fn creation(region: Region) -> (Arc<Notify>, JoinHandle<i32>) {
+    let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (has_begun, may_end) = (began.clone(), go.clone());
+    let creating = tokio::spawn(async move {
+        let creator = async || {
+            has_begun.notify_one();
+            may_end.notified().await;
+            1
+        };
+        region.get_or_create("k", creator).await
+    });
+    began.notified().await;
+    (go, creating)
+}
+
+/// What is stored after a creation through `proxy` that a removal came between.
+async fn stored_after_a_removal(
+    proxy: impl Layer,
+    other: Option<&dyn Fn(Config) -> Config>,
+) -> Option<i32> {
+    let backend = AnyBackend::new(Memory::new(10));
+    let region = Region::new("through");
+    region.configure(Config::over(backend.clone()).proxy(proxy)).unwrap();
+    let peer = Region::new("peer");
+    let config = Config::over(backend);
+    peer.configure(match other {
+        Some(other) => other(config),
+        None => config,
+    })
+    .unwrap();
+    let (go, creating) = creation(region).await;
+    peer.delete("k").await.unwrap();
+    go.notify_one();
+    assert_eq!(creating.await.unwrap(), 1, "its caller gets it");
+    peer.get("k").await.unwrap()
+}
+
+/// Stores again what could not be stored, as often as it is told to fail.
+struct Retrying(AtomicUsize);
+
+impl Proxy for Retrying {
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        let stored = next.set(key, entry.clone()).await;
+        if self.0.swap(0, Ordering::SeqCst) > 0 || stored.is_err() {
+            return next.set(key, entry).await;
+        }
+        stored
+    }
+}
+
+/// Fails so many times.
+struct Failing(AtomicUsize);
+
+impl Proxy for Failing {
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        if self.0.swap(0, Ordering::SeqCst) > 0 {
+            return Err(BackendError::unavailable("once"));
+        }
+        next.set(key, entry).await
+    }
+}
+
+struct Both(Failing, Retrying);
+
+impl Layer for Both {
+    fn layer(self, inner: AnyBackend) -> AnyBackend {
+        self.1.layer(self.0.layer(inner))
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_stores_again_stores_nothing_over_a_change() {
+    let once = || AtomicUsize::new(1);
+    assert_eq!(stored_after_a_removal(Retrying(once()), None).await, None);
+    let both = Both(Failing(once()), Retrying(AtomicUsize::new(0)));
+    assert_eq!(stored_after_a_removal(both, None).await, None);
+}
+
+/// Keeps a copy of what was stored last.
+struct Copying;
+
+impl Proxy for Copying {
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        next.set("last", entry.clone()).await?;
+        next.set(key, entry).await
+    }
+}
+
+#[tokio::test]
+async fn a_claim_is_not_spent_on_another_key() {
+    assert_eq!(stored_after_a_removal(Copying, None).await, None);
+    let region = Region::new("copied");
+    region.configure(Config::new(Memory::new(10)).proxy(Copying)).unwrap();
+    assert_eq!(region.get_or_create("k", async || 1).await, 1);
+    for key in ["k", "last"] {
+        assert_eq!(region.get::<i32>(key).await.unwrap(), Some(1));
+    }
+}
+
+/// Changes keys by hand.
+struct Renaming;
+
+impl Proxy for Renaming {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        next.get(&format!("p:{key}")).await
+    }
+
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        next.set(&format!("p:{key}"), entry).await
+    }
+
+    async fn delete(&self, next: &AnyBackend, key: &str) -> Result<(), BackendError> {
+        next.delete(&format!("p:{key}")).await
+    }
+}
+
+#[tokio::test]
+async fn a_claim_is_about_the_key_that_a_proxy_uses_inside() {
+    let renamed = |config: Config| config.proxy(Renaming);
+    assert_eq!(stored_after_a_removal(Renaming, Some(&renamed)).await, None);
+}
+
+/// Stores when it is told to, after its callers have gone.
+struct Late(Arc<Notify>, Arc<Notify>);
+
+impl Proxy for Late {
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        let (next, key) = (next.clone(), key.to_owned());
+        let (may_store, has_stored) = (self.0.clone(), self.1.clone());
+        tokio::spawn(async move {
+            may_store.notified().await;
+            let _ = next.set(&key, entry).await;
+            has_stored.notify_one();
+        });
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_proxy_stores_later_is_not_stored_over_a_change() {
+    let backend = AnyBackend::new(Memory::new(10));
+    let (may_store, has_stored) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let region = Region::new("late");
+    let late = Late(may_store.clone(), has_stored.clone());
+    region.configure(Config::over(backend.clone()).proxy(late)).unwrap();
+    let peer = over(backend);
+    assert_eq!(region.get_or_create("k", async || 1).await, 1);
+    peer.delete("k").await.unwrap();
+    may_store.notify_one();
+    has_stored.notified().await;
+    assert_eq!(peer.get::<i32>("k").await.unwrap(), None);
 }

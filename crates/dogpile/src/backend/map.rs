@@ -50,6 +50,11 @@ impl<M: ObjectMap> ObjectMap for Arc<M> {
 
 /// The in-process backend over any [`ObjectMap`].
 ///
+/// Creations are bound by what is kept beside the map. So regions over one map share one
+/// backend, as [`AnyBackend`](super::AnyBackend) (see [`Config::over`](crate::Config::over)):
+/// with two, a creation of one is stored over a change by the other, as over one by your own
+/// code.
+///
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::{Arc, RwLock};

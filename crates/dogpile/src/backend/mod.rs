@@ -397,7 +397,16 @@ pub enum Claimed {
 
 /// The key of the mark that a creation of `key` leaves in a backend which does not
 /// [order changes](Backend::orders_changes) by itself.
+///
+/// Servers take it for a key like any other: beneath a proxy with a mutex of its own there may
+/// be one that has marks of its own, `_mark{KEY}`, and lets nobody store under those.
 pub fn mark_key(key: &str) -> String {
+    format!("_claim{{{key}}}")
+}
+
+/// The key of the mark that a backend on servers puts beside the value under `key`.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) fn own_mark_key(key: &str) -> String {
     format!("_mark{{{key}}}")
 }
 

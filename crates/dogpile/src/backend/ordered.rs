@@ -20,8 +20,10 @@ use super::{
     AnyMutex, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend,
     Keeps, Lease, Seen, Wanted, Watch, mark_key,
 };
+use crate::finish::to_the_end;
 use crate::key::Mangler;
 use crate::lock::Mutex;
+use crate::region::background;
 use crate::token::new_token;
 use crate::value::{Entry, Payload};
 
@@ -52,10 +54,33 @@ struct SharedClaim {
 }
 
 /// A change with the claim that it is made under.
-struct Bound<'k> {
-    key: &'k str,
+struct Bound {
+    key: Box<str>,
     entry: Option<Entry>,
     claim: Claim,
+}
+
+/// Takes changes apart.
+fn bound(changes: Vec<Commit<'_>>) -> Result<Vec<Bound>, BackendError> {
+    let taken = changes.into_iter().map(|Commit { key, entry, lease }| {
+        let claim = lease.into_inner::<Claim>();
+        let claim =
+            claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
+        Ok(Bound { key: key.into(), entry, claim })
+    });
+    taken.collect()
+}
+
+impl<B> Clone for Ordered<B> {
+    fn clone(&self) -> Self {
+        Self {
+            backend: self.backend.clone(),
+            keeps_objects: self.keeps_objects,
+            by_itself: self.by_itself,
+            mutex: self.mutex.clone(),
+            marks: self.marks.clone(),
+        }
+    }
 }
 
 impl<B: Backend> Ordered<B> {
@@ -173,13 +198,13 @@ impl<B: Backend> Ordered<B> {
     }
 
     /// Commits within this process: what may be stored is one write.
-    async fn commit_here(&self, changes: Vec<Bound<'_>>) -> Result<Vec<bool>, BackendError> {
+    async fn commit_here(&self, changes: &mut [Bound]) -> Result<Vec<bool>, BackendError> {
         let mut made = vec![false; changes.len()];
         let mut entries = Vec::new();
-        for (place, change) in changes.into_iter().enumerate() {
-            let Bound { key, entry, claim } = change;
-            match entry {
-                _ if !claim.mark.is_whole() => self.come_too_late(key, &claim).await?,
+        for (place, Bound { key, entry, claim }) in changes.iter_mut().enumerate() {
+            let key = &**key;
+            match entry.take() {
+                _ if !claim.mark.is_whole() => self.come_too_late(key, claim).await?,
                 Some(entry) => {
                     entries.push((key, entry));
                     made[place] = true;
@@ -227,29 +252,27 @@ impl<B: Backend> Ordered<B> {
         Ok(false)
     }
 
-    async fn commit_all(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
-        let mut bound = Vec::with_capacity(changes.len());
-        for Commit { key, entry, lease } in changes {
-            let claim = lease.into_inner::<Claim>();
-            let claim =
-                claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
-            bound.push(Bound { key, entry, claim });
+    /// Commits all at once within this process.
+    async fn commit_together(&self, mut changes: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
+        let mut keys: Vec<&str> = changes.iter().map(|change| &*change.key).collect();
+        // All in one order, or two commits could wait for each other; each once, or this
+        // one would wait for itself.
+        keys.sort_unstable();
+        keys.dedup();
+        let mut storing = Vec::with_capacity(keys.len());
+        for key in keys {
+            storing.push(self.marks.store(key).await);
         }
-        if self.mutex.is_none() {
-            let mut keys: Vec<&str> = bound.iter().map(|bound| bound.key).collect();
-            // All in one order, or two commits could wait for each other.
-            keys.sort_unstable();
-            let mut storing = Vec::with_capacity(keys.len());
-            for key in keys {
-                storing.push(self.marks.store(key).await);
-            }
-            return self.commit_here(bound).await;
-        }
-        let mut made = Vec::with_capacity(bound.len());
-        for Bound { key, entry, claim } in bound {
-            let storing = self.marks.store(key).await;
+        self.commit_here(&mut changes).await
+    }
+
+    /// Commits one after the other between processes.
+    async fn commit_in_turn(&self, changes: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
+        let mut made = Vec::with_capacity(changes.len());
+        for Bound { key, entry, claim } in changes {
+            let storing = self.marks.store(&key).await;
             let done = match &claim.shared {
-                Some(shared) => self.commit_between(shared, key, entry, &claim).await,
+                Some(shared) => self.commit_between(shared, &key, entry, &claim).await,
                 None => Ok(false),
             };
             drop(storing);
@@ -361,7 +384,14 @@ impl<B: Backend> ErasedBackend for Ordered<B> {
             if self.by_itself {
                 return self.backend.commit(changes).await;
             }
-            self.commit_all(changes).await
+            let changes = bound(changes)?;
+            if self.mutex.is_none() {
+                return self.commit_together(changes).await;
+            }
+            // What is stored is looked after, also when the caller has gone.
+            let ordered = self.clone();
+            let work = async move { ordered.commit_in_turn(changes).await };
+            to_the_end(work, |work| background::spawn("dogpile-commit", work)).await
         })
     }
 

@@ -50,7 +50,10 @@ pub trait Layer {
 /// Creations go through it as well: a claim is a `get` (or `get_multi`) and a
 /// commit is a `set` (or `set_multi`, or `delete`) whose `next` makes them under
 /// the lease of the creation. So they stay bound to it whatever a proxy does, as
-/// long as it hands on to `next` what it is to store.
+/// long as it hands on to `next` what it is to store. It can do that once, and before its
+/// `set` returns: a created value that it hands on again (to retry) or later (from a task) is
+/// refused, since it may be older by then than somebody's change. `get`, `set` and `delete` of a
+/// proxy that changes keys change them alike.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,7 +159,8 @@ pub trait Proxy: Send + Sync + 'static {
 
     /// See [`Backend::mutex`](crate::backend::Backend::mutex). A proxy that brings
     /// another mutex has its changes ordered as a backend that does not order them
-    /// by itself.
+    /// by itself. One that brings none hides the mutex from regions: of creations that overlap,
+    /// the first to begin is stored, where the backend inside orders changes by its own.
     fn mutex(&self, next: &AnyBackend) -> Option<AnyMutex> {
         next.mutex()
     }

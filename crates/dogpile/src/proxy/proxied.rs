@@ -3,6 +3,9 @@
 //! Users override `get` and `set`; the engine claims and commits. A claim calls the
 //! proxy's `get` with a [view](View) of what is inside, whose `get` claims; a commit
 //! calls its `set` with one whose `set` commits.
+//!
+//! The proxy may use other keys inside than outside. So a lease bears the key that it was
+//! claimed under, and only that is committed under it, once.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,18 +40,22 @@ struct Proxied<P> {
 }
 
 impl<P: Proxy> Proxied<P> {
-    /// Does the proxy bring another mutex than the one inside?
+    /// Does the proxy bring another mutex than the one inside? Not if it only hides that:
+    /// then changes are ordered as they are inside.
     fn has_own_mutex(&self) -> bool {
         let inside = AnyMutex::new(NullMutex);
         let state = State::Asked(inside.clone());
         let asked = self.proxy.mutex(&View::over(&self.next, state).backend());
-        asked.is_none_or(|mutex| !mutex.is(&inside))
+        asked.is_some_and(|mutex| !mutex.is(&inside))
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
-        if self.next.mutex().is_none() && keys.iter().all(|wanted| wanted.known().is_some()) {
+        if self.proxy.only_observes()
+            && self.next.mutex().is_none()
+            && keys.iter().all(|wanted| wanted.known().is_some())
+        {
             // Nothing is read.
-            return self.next.claim(keys).await;
+            return claim_inside(&self.next, keys).await;
         }
         let asked: Vec<(&str, ClaimMode)> =
             keys.iter().map(|wanted| (wanted.key, wanted.mode)).collect();
@@ -76,44 +83,49 @@ impl<P: Proxy> Proxied<P> {
         &self,
         key: &str,
         mode: ClaimMode,
-        claim: Option<Claimed>,
+        claim: Option<(Box<str>, Claimed)>,
         entry: Option<Entry>,
     ) -> Result<Claimed, BackendError> {
+        let (inside, claim) = claim.unzip();
         let mode = match (claim, entry) {
-            (Some(Claimed::Changed(_)), Some(entry)) => return Ok(Claimed::Changed(entry)),
-            // The proxy hides what is stored: it is claimed all the same.
-            (Some(Claimed::Changed(stored)), None) => ClaimMode::Create(Seen::of(Some(&stored))),
-            (Some(claim), _) => return Ok(claim),
-            // The proxy has answered by itself.
-            (None, Some(entry)) if mode.is_settled_by(Some(&entry)) => {
+            // Also what the proxy has answered by itself.
+            (Some(Claimed::Changed(_)) | None, Some(entry)) if mode.is_settled_by(Some(&entry)) => {
                 return Ok(Claimed::Changed(entry));
             }
+            // The proxy hides what is stored, or shows it with another creation time: it is
+            // claimed all the same, or the two would ask each other for ever.
+            (Some(Claimed::Changed(stored)), _) => ClaimMode::Create(Seen::of(Some(&stored))),
+            (Some(claim), _) => return Ok(claim),
             (None, _) => mode,
         };
-        let claims = self.next.claim(vec![Wanted::new(key, mode)]).await?;
+        let key = inside.as_deref().unwrap_or(key);
+        let claims = claim_inside(&self.next, vec![Wanted::new(key, mode)]).await?;
         claims.into_iter().next().ok_or_else(|| BackendError::other("a claim was not answered"))
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
         let mut made = vec![true; changes.len()];
         let mut entries = Vec::new();
-        let mut leases = Vec::new();
+        let mut claims = Vec::new();
         let mut places = Vec::new();
         for (place, Commit { key, entry, lease }) in changes.into_iter().enumerate() {
+            let claim = lease.into_inner::<Inside>();
+            let claim =
+                claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             if let Some(entry) = entry {
                 entries.push((key, entry));
-                leases.push(lease);
+                claims.push(claim);
                 places.push(place);
                 continue;
             }
-            let view = View::over(&self.next, State::removing(lease));
+            let view = View::over(&self.next, State::removing(claim));
             self.proxy.delete(&view.backend(), key).await?;
             made[place] = view.take_outcomes().await[0];
         }
         if entries.is_empty() {
             return Ok(made);
         }
-        let view = View::over(&self.next, State::storing(leases));
+        let view = View::over(&self.next, State::storing(claims));
         let stored = match &entries[..] {
             [(key, entry)] => self.proxy.set(&view.backend(), key, entry.clone()).await,
             _ => self.proxy.set_multi(&view.backend(), &entries).await,
@@ -125,6 +137,39 @@ impl<P: Proxy> Proxied<P> {
         }
         Ok(made)
     }
+}
+
+/// A claim of the backend inside.
+struct Inside {
+    /// The key there.
+    key: Box<str>,
+    /// None once something was stored under it.
+    lease: Option<Lease>,
+}
+
+impl Inside {
+    /// The lease within `lease`, or that itself if it is one of the mutex: waiting has
+    /// acquired it.
+    fn unwrapped(lease: Lease) -> Option<Lease> {
+        match lease.into_inner::<Self>() {
+            Ok(inside) => inside.lease,
+            Err(lease) => Some(lease),
+        }
+    }
+}
+
+/// Claims keys of `next`.
+async fn claim_inside(
+    next: &AnyBackend,
+    wanted: Vec<Wanted<'_>>,
+) -> Result<Vec<Claimed>, BackendError> {
+    let keys: Vec<Box<str>> = wanted.iter().map(|wanted| wanted.key.into()).collect();
+    let claims = keys.into_iter().zip(next.claim(wanted).await?);
+    let claims = claims.map(|(key, claim)| match claim {
+        Claimed::Won(lease) => Claimed::Won(Lease::new(Inside { key, lease: Some(lease) })),
+        other => other,
+    });
+    Ok(claims.collect())
 }
 
 /// A proxy that leaves the mutex alone.
@@ -184,7 +229,7 @@ impl<P: Proxy> ErasedBackend for Through<P> {
     }
 
     fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.0.next.release(leases))
+        Box::pin(self.0.next.release(leases.into_iter().filter_map(Inside::unwrapped).collect()))
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
@@ -263,15 +308,25 @@ enum State {
     Claiming {
         /// In the order of the keys.
         terms: Vec<Term>,
-        claims: Vec<Claimed>,
+        /// With the keys inside.
+        claims: Vec<(Box<str>, Claimed)>,
     },
     Committing {
         /// Is it a removal? Otherwise something is to be stored.
         removes: bool,
-        /// In the order of the keys.
-        leases: Vec<Lease>,
+        /// In the order of the keys outside.
+        claims: Vec<Inside>,
+        /// Whether the changes were made.
         outcomes: Vec<bool>,
     },
+}
+
+/// A change on its way inside.
+enum Way {
+    /// Under this lease, which is that of the claim in this place.
+    Bound(usize, Lease),
+    /// As any other: no creation is about this key.
+    Free,
 }
 
 /// A claim without its key: the proxy may ask for another.
@@ -288,12 +343,13 @@ impl From<Wanted<'_>> for Term {
 }
 
 impl State {
-    fn storing(leases: Vec<Lease>) -> Self {
-        Self::Committing { removes: false, leases, outcomes: Vec::new() }
+    fn storing(claims: Vec<Inside>) -> Self {
+        let outcomes = vec![true; claims.len()];
+        Self::Committing { removes: false, claims, outcomes }
     }
 
-    fn removing(lease: Lease) -> Self {
-        Self::Committing { removes: true, leases: vec![lease], outcomes: Vec::new() }
+    fn removing(claim: Inside) -> Self {
+        Self::Committing { removes: true, claims: vec![claim], outcomes: vec![true] }
     }
 }
 
@@ -306,7 +362,7 @@ impl View {
         self.next.clone().within(self.clone())
     }
 
-    fn take_claims(&self) -> Vec<Claimed> {
+    fn take_claims(&self) -> Vec<(Box<str>, Claimed)> {
         match &mut *self.state.lock() {
             State::Claiming { claims, .. } => std::mem::take(claims),
             State::Asked(_) | State::Committing { .. } => Vec::new(),
@@ -316,13 +372,13 @@ impl View {
     /// Were the changes made? What the proxy did not hand on is not to be stored:
     /// it has done its part.
     async fn take_outcomes(&self) -> Vec<bool> {
-        let (left, mut outcomes) = match &mut *self.state.lock() {
-            State::Committing { leases, outcomes, .. } => {
-                (std::mem::take(leases), std::mem::take(outcomes))
+        let (left, outcomes) = match &mut *self.state.lock() {
+            State::Committing { claims, outcomes, .. } => {
+                let left = claims.iter_mut().filter_map(|claim| claim.lease.take());
+                (left.collect(), std::mem::take(outcomes))
             }
             State::Asked(_) | State::Claiming { .. } => (Vec::new(), Vec::new()),
         };
-        outcomes.extend(left.iter().map(|_| true));
         self.next.release(left).await;
         outcomes
     }
@@ -337,16 +393,31 @@ impl View {
         }
     }
 
-    /// The leases of the next `count` changes of this kind, if so many are left.
-    fn next_leases(&self, count: usize, removes: bool) -> Option<Vec<Lease>> {
-        match &mut *self.state.lock() {
-            State::Committing { leases, removes: kind, .. }
-                if leases.len() >= count && *kind == removes =>
-            {
-                Some(leases.drain(..count).collect())
-            }
-            _ => None,
+    /// The way of a change to `key`.
+    ///
+    /// A claim is good for one change, during the commit. What is handed on a second time,
+    /// or later, may be older by then than a change of somebody else's.
+    fn way(&self, key: &str, removal: bool) -> Result<Way, BackendError> {
+        let State::Committing { removes, claims, .. } = &mut *self.state.lock() else {
+            return Ok(Way::Free);
+        };
+        if *removes != removal {
+            return Ok(Way::Free);
         }
+        let mut used = false;
+        for (place, claim) in claims.iter_mut().enumerate().filter(|(_, claim)| &*claim.key == key)
+        {
+            match claim.lease.take() {
+                Some(lease) => return Ok(Way::Bound(place, lease)),
+                None => used = true,
+            }
+        }
+        if used {
+            return Err(BackendError::refused(
+                "a proxy hands a created value on twice, or after its `set` has returned",
+            ));
+        }
+        Ok(Way::Free)
     }
 
     /// Claims instead of reading: what has changed is what is read.
@@ -362,23 +433,31 @@ impl View {
             held,
             is_current,
         });
-        let claimed = self.next.claim(wanted.collect()).await?;
+        let claimed = claim_inside(&self.next, wanted.collect()).await?;
         let changed = claimed.iter().map(|claim| match claim {
             Claimed::Changed(entry) => Some(entry.clone()),
             Claimed::Won(_) | Claimed::Held | Claimed::Failed(_) => None,
         });
         let changed = changed.collect();
         if let State::Claiming { claims, .. } = &mut *self.state.lock() {
-            claims.extend(claimed);
+            claims.extend(keys.iter().map(|&key| key.into()).zip(claimed));
         }
         Ok(changed)
     }
 
     /// Commits instead of storing or removing.
-    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<(), BackendError> {
+    async fn commit(
+        &self,
+        places: Vec<usize>,
+        changes: Vec<Commit<'_>>,
+    ) -> Result<(), BackendError> {
         let made = self.next.commit(changes).await?;
         if let State::Committing { outcomes, .. } = &mut *self.state.lock() {
-            outcomes.extend(made);
+            for (place, made) in places.into_iter().zip(made) {
+                if let Some(outcome) = outcomes.get_mut(place) {
+                    *outcome = made;
+                }
+            }
         }
         Ok(())
     }
@@ -412,18 +491,23 @@ impl ErasedBackend for View {
 
     fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
         Box::pin(async move {
-            match self.next_leases(1, false).and_then(|mut leases| leases.pop()) {
-                Some(lease) => self.commit(vec![Commit { key, entry: Some(entry), lease }]).await,
-                None => self.next.set(key, entry).await,
+            match self.way(key, false)? {
+                Way::Bound(place, lease) => {
+                    let change = Commit { key, entry: Some(entry), lease };
+                    self.commit(vec![place], vec![change]).await
+                }
+                Way::Free => self.next.set(key, entry).await,
             }
         })
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
         Box::pin(async move {
-            match self.next_leases(1, true).and_then(|mut leases| leases.pop()) {
-                Some(lease) => self.commit(vec![Commit { key, entry: None, lease }]).await,
-                None => self.next.delete(key).await,
+            match self.way(key, true)? {
+                Way::Bound(place, lease) => {
+                    self.commit(vec![place], vec![Commit { key, entry: None, lease }]).await
+                }
+                Way::Free => self.next.delete(key).await,
             }
         })
     }
@@ -439,15 +523,20 @@ impl ErasedBackend for View {
 
     fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
         Box::pin(async move {
-            let Some(leases) = self.next_leases(entries.len(), false) else {
-                return self.next.set_multi(entries).await;
-            };
-            let changes = entries.iter().zip(leases).map(|((key, entry), lease)| Commit {
-                key,
-                entry: Some(entry.clone()),
-                lease,
-            });
-            self.commit(changes.collect()).await
+            let (mut places, mut bound, mut free) = (Vec::new(), Vec::new(), Vec::new());
+            for (key, entry) in entries {
+                match self.way(key, false)? {
+                    Way::Bound(place, lease) => {
+                        places.push(place);
+                        bound.push(Commit { key, entry: Some(entry.clone()), lease });
+                    }
+                    Way::Free => free.push((*key, entry.clone())),
+                }
+            }
+            if !bound.is_empty() {
+                self.commit(places, bound).await?;
+            }
+            if free.is_empty() { Ok(()) } else { self.next.set_multi(&free).await }
         })
     }
 

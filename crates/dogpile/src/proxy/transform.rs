@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::Layer;
 use crate::backend::{
-    AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Wanted, Watch,
+    AnyBackend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Seen,
+    Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, Mutex};
@@ -62,6 +63,29 @@ impl<T: Transform> Transformed<T> {
 
     fn read(&self, key: &str, entry: Option<Entry>) -> Option<Entry> {
         entry.map(|entry| self.transform.read(key, entry))
+    }
+
+    /// The outcome of a claim inside. A value that is shown with another creation time is
+    /// claimed by its own, or the two would ask each other for ever.
+    async fn seen_through(
+        &self,
+        key: &str,
+        stored_under: &str,
+        mode: ClaimMode,
+        claim: Claimed,
+    ) -> Result<Claimed, BackendError> {
+        let Claimed::Changed(stored) = claim else { return Ok(claim) };
+        let seen = Seen::of(Some(&stored));
+        let entry = self.transform.read(key, stored);
+        if mode.is_settled_by(Some(&entry)) {
+            return Ok(Claimed::Changed(entry));
+        }
+        let again = Wanted::new(stored_under, ClaimMode::Create(seen));
+        match self.next.claim(vec![again]).await?.pop() {
+            Some(Claimed::Changed(entry)) => Ok(Claimed::Changed(self.transform.read(key, entry))),
+            Some(claim) => Ok(claim),
+            None => Err(BackendError::other("a claim was not answered")),
+        }
     }
 }
 
@@ -141,14 +165,15 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
         Box::pin(async move {
             let keys: Vec<&str> = wanted.iter().map(|wanted| wanted.key).collect();
             let stored_under = self.keys(&keys);
+            let modes: Vec<ClaimMode> = wanted.iter().map(|wanted| wanted.mode).collect();
             let inner = wanted.into_iter().zip(&stored_under);
             let inner = inner.map(|(wanted, key)| Wanted { key, ..wanted });
             let claims = self.next.claim(inner.collect()).await?;
-            let read = |(key, claim): (&&str, _)| match claim {
-                Claimed::Changed(entry) => Claimed::Changed(self.transform.read(key, entry)),
-                other => other,
-            };
-            Ok(keys.iter().zip(claims).map(read).collect())
+            let mut read = Vec::with_capacity(claims.len());
+            for (at, claim) in claims.into_iter().enumerate() {
+                read.push(self.seen_through(keys[at], &stored_under[at], modes[at], claim).await?);
+            }
+            Ok(read)
         })
     }
 

@@ -74,13 +74,20 @@ pub struct DefaultRunner;
 
 impl Runner for DefaultRunner {
     fn run(&self, job: Job) {
-        #[cfg(feature = "tokio")]
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(job);
-            return;
-        }
-        let thread = std::thread::Builder::new().name("dogpile-creation".into());
         // Without a thread the job is dropped, and the next caller creates.
-        let _ = thread.spawn(move || job.run());
+        spawn("dogpile-creation", job);
     }
+}
+
+/// Runs `work` as a task of the tokio runtime that this is called from, or else on a thread
+/// of that name. Without a thread it is dropped.
+pub(crate) fn spawn(thread: &str, work: impl Future<Output = ()> + Send + 'static) {
+    #[cfg(feature = "tokio")]
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(work);
+        return;
+    }
+    let thread = std::thread::Builder::new().name(thread.to_owned());
+    // Waiting is refused on a runtime's thread only.
+    let _ = thread.spawn(move || drop(block_on(work)));
 }

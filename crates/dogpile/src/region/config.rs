@@ -94,13 +94,20 @@ impl InvalidationChoice {
     pub(crate) const USUAL_DELAY: Duration = Duration::from_secs(1);
 
     /// The strategy of the region `name` over `backend`.
-    pub(crate) fn of(self, backend: &AnyBackend, name: &str) -> Arc<dyn Invalidation> {
+    /// The strategy of the region `name`. The moments that are known to this process alone
+    /// are `local` ones.
+    pub(crate) fn of(
+        self,
+        backend: &AnyBackend,
+        name: &str,
+        local: &Arc<InProcess>,
+    ) -> Arc<dyn Invalidation> {
         let shared = |delay| Arc::new(Stored::new(backend.clone(), name, delay));
         match self {
             Self::Own(strategy) => strategy,
             Self::Shared(delay) => shared(delay),
             Self::Usual if backend.is_shared() => shared(Self::USUAL_DELAY),
-            Self::Usual | Self::Local => Arc::new(InProcess::new()),
+            Self::Usual | Self::Local => local.clone(),
         }
     }
 }

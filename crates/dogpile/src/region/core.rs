@@ -14,7 +14,7 @@ use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
-use crate::invalidation::{Invalidation, Mode};
+use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, CLOCK_SKEW, Found, KeyedMutex, Lifetime, judge};
 use crate::log;
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyedMutex,
     pub(crate) stats: Stats,
     pub(crate) timeline: Timeline,
+    /// The moments of a local invalidation: what was stored before outlives the configuration.
+    pub(crate) moments: Arc<InProcess>,
     /// Somebody was told that the region is used unconfigured.
     pub(crate) warned: std::sync::Once,
     pub(crate) failures: FailureSeries,
@@ -111,7 +113,7 @@ impl Core {
             Some(version) => Some(key::version(&version, mangler)),
             None => mangler,
         };
-        let invalidation = invalidation.of(&backend, &shared.name);
+        let invalidation = invalidation.of(&backend, &shared.name, &shared.moments);
         Ok(Self {
             shared,
             backend,

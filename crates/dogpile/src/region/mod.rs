@@ -16,7 +16,7 @@
 //!   background   who runs creations behind the caller's back
 //! ```
 
-mod background;
+pub(crate) mod background;
 mod blocking;
 mod config;
 mod core;
@@ -528,6 +528,7 @@ impl<K: Kind> Region<K> {
                 keys: KeyedMutex::new(),
                 stats: Stats::new(),
                 timeline: Timeline::new(),
+                moments: Arc::default(),
                 warned: std::sync::Once::new(),
                 failures: core::FailureSeries::new(),
                 changing: crate::sync::Mutex::default(),

@@ -10,7 +10,7 @@ use super::io::{self, AbortOnDrop};
 use super::ledger::{Ledger, UnderWay, release};
 use super::link::Limits;
 use super::{random_share, timer};
-use crate::backend::{BackendError, mark_key};
+use crate::backend::{BackendError, own_mark_key};
 
 /// How long locks live.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +36,10 @@ pub(crate) fn check(prefix: &str, terms: Terms, limits: Limits) -> Result<(), Ba
         ));
     }
     // Or a mark would be taken for a lock.
-    if mark_key("").starts_with(prefix) {
+    if own_mark_key("").starts_with(prefix) {
         return Err(BackendError::other(format!(
             "the lock prefix `{prefix}` is the beginning of `{}`, which marks have",
-            mark_key("").trim_end_matches('}')
+            own_mark_key("").trim_end_matches('}')
         )));
     }
     let shortest = Duration::from_millis(10);

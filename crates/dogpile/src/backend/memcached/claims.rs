@@ -40,6 +40,8 @@ pub(super) struct Claim {
 pub(super) struct Mark {
     pub(super) key: String,
     pub(super) number: u64,
+    /// Its content: a server that was started again begins its numbers again.
+    pub(super) token: Bytes,
 }
 
 /// The value's state when the key was claimed.
@@ -56,7 +58,7 @@ pub(super) struct Asked<'k> {
     pub(super) mode: ClaimMode,
     lock: String,
     mark: String,
-    token: Bytes,
+    pub(super) token: Bytes,
 }
 
 /// The locks that were asked for: each is held, or somebody else's.
@@ -71,8 +73,8 @@ pub(super) struct Attempt<'a, 'k> {
     pub(super) held: Option<Held>,
     /// Whose lock it is, where the key may be taken from that.
     pub(super) holder: Option<Reply>,
-    /// The number of the mark that binds this claim, once there is one.
-    pub(super) mark: Option<u64>,
+    /// The number and the content of the mark that binds this claim, once there is one.
+    pub(super) mark: Option<(u64, Bytes)>,
     /// Was that put for this claim?
     pub(super) is_marked: bool,
     found: Option<(Entry, u64)>,
@@ -109,7 +111,8 @@ impl Mark {
 
     /// Is it still there? One that was removed and put again has another number.
     pub(super) fn is_whole(&self, looked: &Reply) -> bool {
-        matches!(looked, Reply::Item { number, .. } if *number == self.number)
+        let Reply::Item { number, value, .. } = looked else { return false };
+        *number == self.number && *value == self.token
     }
 }
 
@@ -164,7 +167,7 @@ impl Shared {
             let mut attempt = Attempt::new(asked, None);
             attempt.look(value.map(|value| (Reply::Missing, value)));
             // No item has this number.
-            attempt.mark = Some(0);
+            attempt.mark = Some((0, Bytes::new()));
             attempt.claimed()
         });
         fail_together(attempts.collect())
@@ -343,7 +346,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
             self.is_marked = value == self.asked.token;
             let shares = self.held.is_none() && !self.asked.mode.takes_over();
             // Another creation's, which is dead or overtaken, is replaced.
-            self.mark = (self.is_marked || shares).then_some(number);
+            self.mark = (self.is_marked || shares).then_some((number, value));
         }
         self.read(&value);
     }
@@ -375,16 +378,18 @@ impl<'a, 'k> Attempt<'a, 'k> {
     }
 
     fn own_mark(&self) -> Option<Mark> {
-        let number = self.mark.filter(|_| self.is_marked)?;
-        Some(Mark { key: self.asked.mark.clone(), number })
+        let (number, token) = self.mark.clone().filter(|_| self.is_marked)?;
+        Some(Mark { key: self.asked.mark.clone(), number, token })
     }
 
     fn claimed(self) -> Claimed {
         if let Some(outcome) = self.outcome {
             return outcome;
         }
-        let Some(number) = self.mark else { return Claimed::Failed(strange(&Reply::Missing)) };
-        let mark = Mark { key: self.asked.mark.clone(), number };
+        let Some((number, token)) = self.mark.clone() else {
+            return Claimed::Failed(strange(&Reply::Missing));
+        };
+        let mark = Mark { key: self.asked.mark.clone(), number, token };
         if let Some(held) = &self.held {
             held.grip.marks(mark.clone());
         }

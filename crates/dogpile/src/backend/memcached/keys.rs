@@ -1,14 +1,14 @@
 //! Keys: which ones a server takes, and what the library keeps beside a value.
 
 use super::Shared;
-use crate::backend::{BackendError, mark_key};
+use crate::backend::{BackendError, own_mark_key};
 use crate::key::{self, Mangler};
 use crate::remote::prefix::KeyPrefix;
 
 /// The longest key that a server takes, in bytes.
 const LONGEST: usize = 250;
 
-/// The beginning of the key of a mark; see [`mark_key`].
+/// The beginning of the key of a mark; see [`own_mark_key`].
 const MARK: &str = "_mark{";
 
 /// What follows a key in that of its mark.
@@ -34,7 +34,7 @@ impl Shared {
 
     /// The key of the mark of the stored key `key`.
     pub(super) fn mark_key(&self, key: &str) -> String {
-        self.options.key_prefix.stored(&mark_key(key)).into_owned()
+        self.options.key_prefix.stored(&own_mark_key(key)).into_owned()
     }
 
     /// The same; none where that would be longer than a server takes. Such a key was never

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::endpoint::{Address, Target};
+use super::keys::without_mark;
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
@@ -70,11 +71,15 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends the claims of all creations, also of keys under which nothing is stored yet.
-    async fn remove_marks(&self) -> Result<(), BackendError> {
+    /// Ends the claims of all creations of keys that begin with `prefix`, also where nothing
+    /// is stored yet.
+    async fn remove_marks(&self, prefix: &[u8]) -> Result<(), BackendError> {
         let keys = self.keys().await?;
-        let keys = keys.iter().filter_map(|info| info.key.to_str());
-        self.remove_all(&keys.filter(|key| self.is_mark(key)).collect::<Vec<_>>()).await
+        let own = &self.options.key_prefix;
+        let marks =
+            keys.iter().filter_map(|info| info.key.to_str()).filter(|key| self.is_mark(key));
+        let meant = marks.filter(|mark| without_mark(own, mark).as_bytes().starts_with(prefix));
+        self.remove_all(&meant.collect::<Vec<_>>()).await
     }
 
     /// Is it an entry of a cache? Its header says so.
@@ -220,8 +225,10 @@ impl Inspect for Memcached {
 
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
         Box::pin(async move {
-            let (mut meant, mut left) = (Vec::new(), 0);
+            // First, or what is stored between listing and removing would stay.
             let prefix = self.0.options.key_prefix.stored_bytes(what.prefix);
+            self.0.remove_marks(&prefix).await?;
+            let (mut meant, mut left) = (Vec::new(), 0);
             for KeyInfo { key, .. } in self.0.stored_keys(&prefix).await? {
                 if what.all || self.0.is_entry(&key).await? {
                     meant.push(key);
@@ -230,9 +237,6 @@ impl Inspect for Memcached {
                 }
             }
             let keys = meant.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-            if what.prefix.is_empty() {
-                self.0.remove_marks().await?;
-            }
             self.0.remove_all(&keys).await?;
             Ok(left)
         })

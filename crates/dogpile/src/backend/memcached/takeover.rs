@@ -80,7 +80,8 @@ impl Shared {
         for attempt in attempts.iter_mut().filter(|attempt| wants(attempt)) {
             match number_and_value(&mut answers) {
                 Ok((number, value)) => {
-                    (attempt.mark, attempt.is_marked) = (Some(number), true);
+                    attempt.mark = Some((number, attempt.asked.token.clone()));
+                    attempt.is_marked = true;
                     attempt.overtakes = true;
                     attempt.read(&value);
                 }

@@ -19,8 +19,9 @@ use super::mutex::{Grip, Held, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
 use super::wire::Batch;
 use super::{Shared, slot};
-use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, mark_key};
+use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, own_mark_key};
 use crate::lock::Lease;
+use crate::remote::finish::to_the_end;
 use crate::remote::prefix::KeyPrefix;
 use crate::remote::{lease, new_token};
 use crate::value::Entry;
@@ -46,8 +47,8 @@ pub(super) struct Change<'k> {
 const CHANGES_TOGETHER: usize = 64;
 
 /// A commit, taken apart.
-pub(super) struct Bound<'k> {
-    pub(super) key: &'k str,
+pub(super) struct Bound {
+    pub(super) key: String,
     pub(super) frame: Option<Bytes>,
     pub(super) claim: Claim,
     /// The end of the process was ordered: the claim is as good as broken.
@@ -91,7 +92,18 @@ impl Shared {
     }
 
     pub(super) fn is_mark(&self, key: &[u8]) -> bool {
-        self.options.key_prefix.given(key).is_some_and(|rest| rest.starts_with(b"_mark{"))
+        self.may_be_mark(key, b"")
+    }
+
+    /// May `key` be that of the mark of a stored key that begins with `prefix`? See
+    /// [`mark_of`].
+    pub(super) fn may_be_mark(&self, key: &[u8], prefix: &[u8]) -> bool {
+        let marked = self.options.key_prefix.given(key);
+        let Some(marked) = marked.and_then(|key| key.strip_prefix(MARK.as_bytes())) else {
+            return false;
+        };
+        let behind_tag = marked.iter().position(|&byte| byte == b'}').map(|end| &marked[end + 1..]);
+        marked.starts_with(prefix) || behind_tag.is_some_and(|key| key.starts_with(prefix))
     }
 
     /// The keys that a script about `key` needs.
@@ -288,8 +300,15 @@ impl Shared {
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             let frame = entry.as_ref().map(super::frame).transpose()?;
-            bound.push(Bound { key, frame, claim, is_over });
+            bound.push(Bound { key: key.to_owned(), frame, claim, is_over });
         }
+        // Where that takes several steps, what was stored is looked after also when the
+        // caller has gone.
+        let shared = self.clone();
+        to_the_end(async move { shared.commit_bound(bound).await }).await
+    }
+
+    async fn commit_bound(self: &Arc<Self>, bound: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
         let retention = self.storage_milliseconds().unwrap_or(0).to_string();
         let calls = bound.iter().map(|bound| self.committing(bound, &retention)).collect();
         let Some(answers) = self.run(calls).await? else {
@@ -310,7 +329,7 @@ impl Shared {
         Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
     }
 
-    fn committing(&self, bound: &Bound<'_>, retention: &str) -> Call {
+    fn committing(&self, bound: &Bound, retention: &str) -> Call {
         let Bound { key, frame, claim, is_over } = bound;
         let Grip { lock, token, .. } = &*claim.held.grip;
         // No mark has an empty one.
@@ -444,10 +463,13 @@ pub(super) fn in_words(seen: Seen) -> String {
     }
 }
 
+/// The beginning of the key of a mark, behind the key prefix; see [`own_mark_key`].
+pub(super) const MARK: &str = "_mark{";
+
 /// The key of the mark of `key`, which lies in the slot of that.
 fn mark_of(prefix: &KeyPrefix, key: &str) -> String {
     let slot = slot::of(key);
-    let mark = prefix.stored(&mark_key(key)).into_owned();
+    let mark = prefix.stored(&own_mark_key(key)).into_owned();
     if slot::of(&mark) == slot {
         return mark;
     }

@@ -82,9 +82,12 @@ impl Link {
         self.request_within(self.limit_of(bytes), sent).await
     }
 
-    /// Sends commands about keys of one slot as a transaction; were all of them
-    /// carried out? An error of one of them says no.
-    pub(super) async fn send_transaction(&self, batch: &Batch) -> Result<bool, BackendError> {
+    /// Sends commands about keys of one slot as a transaction; none if one of them did
+    /// nothing, or was an error.
+    pub(super) async fn send_transaction(
+        &self,
+        batch: &Batch,
+    ) -> Result<Option<Vec<Value>>, BackendError> {
         let sent = |wire: Arc<dyn Wire>| async move {
             wire.send_transaction(batch).await.map_err(|error| self.lost(&error))
         };

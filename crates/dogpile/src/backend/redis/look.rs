@@ -2,6 +2,7 @@
 
 use redis::{Value, cmd};
 
+use super::claims::MARK;
 use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
@@ -51,6 +52,28 @@ impl Shared {
             after = next;
         }
         Ok(all)
+    }
+
+    /// Ends the claims of all creations of keys that begin with `prefix`, also where nothing
+    /// is stored yet.
+    async fn remove_marks(&self, prefix: &[u8]) -> Result<(), BackendError> {
+        let marks = pattern(&self.options.key_prefix.stored_bytes(MARK.as_bytes()));
+        let mut after = None;
+        loop {
+            let (keys, next) = self.scan(&marks, after.as_deref()).await?;
+            let meant = keys.into_iter().filter(|key| self.may_be_mark(key, prefix));
+            let meant: Vec<_> = meant.collect();
+            let are_entries = self.are_entries(&meant).await?;
+            let mut remove = Batch::new();
+            for (mark, _) in meant.iter().zip(are_entries).filter(|(_, is_entry)| !is_entry) {
+                remove.add(mark, cmd("UNLINK").arg(mark).take());
+            }
+            self.send_changes(remove).await?;
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
     }
 
     /// Which of `keys` hold entries of a cache? Their headers say so.
@@ -231,7 +254,10 @@ impl Inspect for Redis {
 
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
         Box::pin(async move {
-            let meant = pattern(&self.0.options.key_prefix.stored_bytes(what.prefix));
+            let stored = self.0.options.key_prefix.stored_bytes(what.prefix);
+            let meant = pattern(&stored);
+            // First, or what is stored between listing and removing would stay.
+            self.0.remove_marks(&stored).await?;
             let (mut after, mut left) = (None, 0);
             loop {
                 let (keys, next) = self.0.scan(&meant, after.as_deref()).await?;

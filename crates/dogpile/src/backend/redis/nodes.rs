@@ -219,8 +219,8 @@ mod tests {
         fn send_transaction<'a>(
             &'a self,
             _batch: &'a Batch,
-        ) -> Pin<Box<dyn Future<Output = RedisResult<bool>> + Send + 'a>> {
-            Box::pin(std::future::ready(Ok(true)))
+        ) -> Pin<Box<dyn Future<Output = RedisResult<Option<Vec<Value>>>> + Send + 'a>> {
+            Box::pin(std::future::ready(Ok(Some(Vec::new()))))
         }
 
         fn send_all<'a>(

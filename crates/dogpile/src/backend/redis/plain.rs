@@ -4,7 +4,8 @@
 //! one that it has outdated. So a mark that is there while its lock is held is that of
 //! the holder, and a commit can need it within a transaction: `SET mark value XX`, then
 //! `RENAME mark key`, which fails where there is no mark. A lease that ends between the
-//! look at the lock and that is found out afterwards, and the value withdrawn.
+//! look at the lock and that, or a mark that is another's by then, is found out afterwards,
+//! and the value withdrawn.
 //!
 //! A claim without a lock has nothing but its mark, which others may share or replace: its
 //! commit stores, looks at the mark in the same round trip, and withdraws the value if the
@@ -147,7 +148,7 @@ impl Shared {
     /// mark, looks again, and releases.
     pub(super) async fn commit_plainly(
         self: &Arc<Self>,
-        bound: Vec<Bound<'_>>,
+        bound: Vec<Bound>,
     ) -> Result<Vec<bool>, BackendError> {
         let mut made = Vec::with_capacity(bound.len());
         for bound in bound {
@@ -162,7 +163,7 @@ impl Shared {
         made.into_iter().collect()
     }
 
-    async fn commit_one_plainly(&self, bound: &Bound<'_>) -> Result<bool, BackendError> {
+    async fn commit_one_plainly(&self, bound: &Bound) -> Result<bool, BackendError> {
         let Bound { key, frame, claim, is_over } = bound;
         let grip = &claim.held.grip;
         let mut look = Batch::new();
@@ -194,12 +195,13 @@ impl Shared {
         }
         let rename = cmd("RENAME").arg(&claim.mark).arg(key).take();
         let mut transaction = Batch::new();
-        transaction.add(key, store).add(key, rename);
-        let stored = self.link.send_transaction(&transaction).await?;
-        if !stored {
+        transaction.add(key, get(&claim.mark)).add(key, store).add(key, rename);
+        let Some(answers) = self.link.send_transaction(&transaction).await? else {
             return Ok(false);
-        }
-        if is_held_by(&self.link, &grip.lock, &grip.token).await? {
+        };
+        // A creation that needs no lock may have put its own mark meanwhile.
+        let is_own = matches!(answers.first(), Some(Value::BulkString(held)) if held == grip.token.as_bytes());
+        if is_own && is_held_by(&self.link, &grip.lock, &grip.token).await? {
             return Ok(true);
         }
         self.link.send(cmd("DEL").arg(key)).await?;

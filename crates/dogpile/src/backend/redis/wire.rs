@@ -46,13 +46,16 @@ pub(super) trait Wire: Probe {
     /// out in their order.
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>>;
 
-    /// Carries out commands about keys of one slot as a transaction; did all of them
-    /// do something?
-    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool>;
+    /// Carries out commands about keys of one slot as a transaction; none if one of them
+    /// did nothing.
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Option<Vec<Value>>>;
 }
 
-/// `MULTI`, the commands, `EXEC`.
-async fn in_transaction<C: ConnectionLike>(mut connection: C, batch: &Batch) -> RedisResult<bool> {
+/// `MULTI`, the commands, `EXEC`; none if one of them did nothing.
+async fn in_transaction<C: ConnectionLike>(
+    mut connection: C,
+    batch: &Batch,
+) -> RedisResult<Option<Vec<Value>>> {
     let mut pipeline = Pipeline::new();
     pipeline.atomic();
     for (_, command) in &batch.0 {
@@ -61,9 +64,9 @@ async fn in_transaction<C: ConnectionLike>(mut connection: C, batch: &Batch) -> 
     let answers = connection.req_packed_commands(&pipeline, batch.0.len() + 1, 1).await?;
     let done = |answer: &Value| !matches!(answer, Value::Nil | Value::ServerError(_));
     match answers.into_iter().next() {
-        Some(Value::Array(answers)) => Ok(answers.iter().all(done)),
+        Some(Value::Array(answers)) => Ok(answers.iter().all(done).then_some(answers)),
         Some(Value::ServerError(error)) => Err(error.into()),
-        _ => Ok(false),
+        _ => Ok(None),
     }
 }
 
@@ -83,7 +86,7 @@ where
         Box::pin(send_together(self.0.clone(), batch.0.iter().map(|(_, command)| command)))
     }
 
-    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool> {
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Option<Vec<Value>>> {
         Box::pin(in_transaction(self.0.clone(), batch))
     }
 }
@@ -127,7 +130,7 @@ where
         Box::pin(io::inside(self.0.send_all(batch)))
     }
 
-    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool> {
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Option<Vec<Value>>> {
         Box::pin(io::inside(self.0.send_transaction(batch)))
     }
 }
@@ -169,7 +172,7 @@ impl Wire for Clustered {
         })
     }
 
-    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, bool> {
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Option<Vec<Value>>> {
         Box::pin(in_transaction(self.0.clone(), batch))
     }
 }
