@@ -1,4 +1,5 @@
-//! Redis: a server, a master with replica and sentinels, a cluster.
+//! Redis: a server, a master with replica and sentinels, a cluster. Each of them can be
+//! Valkey's instead.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,6 +13,12 @@ use super::proxy::Proxy;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Returns the program that all these servers run: the `valkey-server` whose absolute path
+/// the variable `DOGPILE_VALKEY_SERVER` holds, or else `redis-server`.
+fn program() -> String {
+    std::env::var("DOGPILE_VALKEY_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 /// Sends one inline command and returns what comes back at first.
@@ -48,11 +55,11 @@ impl RedisServer {
         Self::with(&[])
     }
 
-    /// Starts one with more options of `redis-server`.
+    /// Starts one with more options of its program.
     pub fn with(options: &[&str]) -> Self {
         let port = free_port();
         let socket = scratch().join(format!("redis-{port}.sock"));
-        let mut command = words(&["redis-server", "--save", "", "--port"]);
+        let mut command = words(&[&program(), "--save", "", "--port"]);
         command.extend([port.to_string(), "--unixsocket".into(), socket.display().to_string()]);
         command.extend(words(options));
         let server = Server::start(command, || ask(port, "PING").contains("PONG"));
@@ -77,6 +84,11 @@ impl RedisServer {
     /// Sends one inline command without quoting; the raw answer.
     pub fn ask(&self, command: &str) -> String {
         ask(self.port, command)
+    }
+
+    /// Returns whether it is a Valkey.
+    pub fn is_valkey(&self) -> bool {
+        self.ask("INFO server").contains("valkey_version:")
     }
 
     /// How often it has carried out the command `name`, in lower case.
@@ -272,8 +284,7 @@ fn start_sentinel(master: u16) -> (Server, u16) {
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
     );
     fs::write(&config, text).expect("there is a temporary directory");
-    let mut command = words(&["redis-server"]);
-    command.extend([config.display().to_string(), "--sentinel".into()]);
+    let command = vec![program(), config.display().to_string(), "--sentinel".into()];
     (Server::start(command, || ask(port, "PING").contains("PONG")), port)
 }
 
