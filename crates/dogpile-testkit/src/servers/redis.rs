@@ -339,32 +339,6 @@ impl RedisCluster {
         Self { servers, ports }
     }
 
-    /// Moves `count` slots from each master to another, key by key, while the
-    /// cluster serves.
-    pub fn move_slots(&self, count: u32) {
-        let first = format!("127.0.0.1:{}", self.servers[0].port());
-        let id = |server: &RedisServer| {
-            let id = server.ask("CLUSTER MYID");
-            id.lines().nth(1).unwrap_or_default().trim().to_owned()
-        };
-        // The first three were made masters.
-        let masters: Vec<String> = self.servers[..3].iter().map(id).collect();
-        let agree = || {
-            let check = Command::new("redis-cli").args(["--cluster", "check", &first]).output();
-            check.is_ok_and(|check| check.status.success())
-        };
-        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-            wait_until("the cluster", agree);
-            let moved = Command::new("redis-cli")
-                .args(["--cluster", "reshard", &first, "--cluster-yes"])
-                .args(["--cluster-from", &masters[from], "--cluster-to", &masters[to]])
-                .args(["--cluster-slots", &count.to_string()])
-                .output()
-                .expect("redis-cli is installed");
-            assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stdout));
-        }
-    }
-
     /// The nodes that are masters now.
     fn masters(&self) -> Vec<usize> {
         let is_master = |node: &usize| self.servers[*node].ask("ROLE").contains("$6\r\nmaster");
