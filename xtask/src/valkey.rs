@@ -3,14 +3,13 @@
 use crate::python;
 use crate::run::{Failure, cargo};
 
-/// The test programs that start Redis servers, and need no other kind.
-const TESTS: [&str; 7] = [
+/// The test programs that start Redis servers, and no other kind.
+const TESTS: [&str; 6] = [
     "redis",
     "redis_faults",
     "redis_fleet",
     "redis_leases",
     "collections_faults",
-    "collections_fleet",
     "collections_redis",
 ];
 
