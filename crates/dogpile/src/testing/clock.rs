@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use dogpile::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 /// A clock moved by hand. Clones are the same clock.
 ///
 /// ```
 /// use std::time::Duration;
 /// use dogpile::{Config, Region, backend::Memory};
-/// use dogpile_testkit::ManualClock;
+/// use dogpile::testing::ManualClock;
 ///
 /// let clock = ManualClock::new();
 /// let region = Region::new("r");
