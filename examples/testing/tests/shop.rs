@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dogpile::Config;
 use dogpile::backend::Memory;
 use dogpile::config::Settings;
 use dogpile::testing::{Faults, Scope};
-use dogpile::Config;
 use dogpile_example_testing::{
     Database, PRODUCTS, Product, STOCK, Unreachable, catalogue, configure_caches, import_finished,
     pieces_in_total, product, sell, stock,

@@ -1,4 +1,4 @@
-//! A proxy that makes a backend misbehave on demand.
+//! A proxy that lets a backend fail on demand.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -98,7 +98,7 @@ impl Random {
 }
 
 impl Faults {
-    /// No faults yet.
+    /// Returns a proxy that injects nothing yet.
     pub fn new() -> Self {
         Self(Arc::new(Inner { plan: Mutex::default(), gate: Mutex::default() }))
     }
@@ -114,7 +114,7 @@ impl Faults {
         self.plan().always.insert(operation, fault);
     }
 
-    /// Every operation fails, as if the server were gone.
+    /// Lets every operation fail, as if the server were gone.
     pub fn down(&self) {
         use Operation::{Delete, DeleteMulti, Get, GetMulti, Set, SetMulti};
         for operation in [Get, Set, Delete, GetMulti, SetMulti, DeleteMulti] {
@@ -128,7 +128,7 @@ impl Faults {
         self.plan().random = Some(Random { state: seed | 1, fault, probability });
     }
 
-    /// No more faults. What is held stays held until [`release`](Self::release).
+    /// Injects no more faults. What is held stays held until [`release`](Self::release).
     pub fn clear(&self) {
         let mut plan = self.plan();
         let injected = plan.injected;
@@ -145,7 +145,7 @@ impl Faults {
         held.into_iter().for_each(Waker::wake);
     }
 
-    /// How many faults were injected so far.
+    /// Returns how many faults were injected so far.
     pub fn injected(&self) -> u64 {
         self.plan().injected
     }
