@@ -133,6 +133,6 @@ pub use shutdown::shutdown;
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
 
-#[cfg(all(doctest, feature = "testing"))]
+#[cfg(all(doctest, feature = "redis", feature = "testing"))]
 #[doc = include_str!("../../../docs/testing.md")]
 struct TestingExamples;
