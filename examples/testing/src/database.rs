@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -44,17 +45,21 @@ impl Database {
         self.queries.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn product(&self, id: u64) -> Result<Option<Product>, Unreachable> {
-        self.query(|rows| rows.get(&id).map(|(product, _)| product.clone()))
+    pub(crate) fn product(&self, id: u64) -> Ready<Result<Option<Product>, Unreachable>> {
+        ready(self.query(|rows| rows.get(&id).map(|(product, _)| product.clone())))
     }
 
     pub(crate) fn product_ids(&self) -> Result<Vec<u64>, Unreachable> {
         self.query(|rows| rows.keys().copied().collect())
     }
 
-    pub(crate) fn stock(&self, ids: &[u64]) -> Result<Vec<u64>, Unreachable> {
+    pub(crate) fn stock(&self, ids: &[u64]) -> Ready<Result<Vec<u64>, Unreachable>> {
         let pieces = |rows: &BTreeMap<u64, (Product, u64)>, id| rows.get(id).map_or(0, |row| row.1);
-        self.query(|rows| ids.iter().map(|id| pieces(rows, id)).collect())
+        ready(self.query(|rows| ids.iter().map(|id| pieces(rows, id)).collect()))
+    }
+
+    pub(crate) fn pieces(&self) -> Result<u64, Unreachable> {
+        self.query(|rows| rows.values().map(|(_, pieces)| pieces).sum())
     }
 
     pub(crate) fn take(&self, id: u64) -> Result<bool, Unreachable> {

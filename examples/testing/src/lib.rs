@@ -47,7 +47,7 @@ pub fn configure_caches(settings: &Settings) -> Result<(), Box<dyn std::error::E
 /// If the database is unreachable.
 #[cached(region = PRODUCTS, expiration = "10m", skip(database))]
 pub async fn product(database: Arc<Database>, id: u64) -> Result<Option<Product>, Unreachable> {
-    database.product(id)
+    database.product(id).await
 }
 
 /// Returns how many pieces there are of each product.
@@ -57,7 +57,7 @@ pub async fn product(database: Arc<Database>, id: u64) -> Result<Option<Product>
 /// If the database is unreachable.
 #[cached_multi(region = STOCK, expiration = "30s", skip(database))]
 pub async fn stock(ids: Vec<u64>, database: Arc<Database>) -> Result<Vec<u64>, Unreachable> {
-    database.stock(&ids)
+    database.stock(&ids).await
 }
 
 /// Returns the names of all products; while they are read again, the stale ones.
@@ -105,5 +105,5 @@ pub async fn import_finished() -> dogpile::Result<()> {
 /// If the database is unreachable.
 #[cached(region = STOCK, expiration = "1h", skip(database))]
 pub fn pieces_in_total(database: &Database) -> Result<u64, Unreachable> {
-    Ok(database.stock(&database.product_ids()?)?.into_iter().sum())
+    database.pieces()
 }
