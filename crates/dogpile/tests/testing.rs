@@ -1,5 +1,8 @@
 //! Scopes: in each of them, static regions are others.
 
+#![allow(clippy::unused_async, reason = "functions are as short as can be")]
+#![allow(clippy::needless_pass_by_value, reason = "background functions own their arguments")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
