@@ -50,7 +50,8 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 17] = [
+const FEATURES: [&str; 18] = [
+    "testing",
     "macros",
     "memory",
     "file",

@@ -39,6 +39,9 @@
 //! - [`invalidation`] is about whole regions, [`stats`] about what happened.
 //! - `collections` (with the feature of that name) keeps whole tables in every
 //!   process, in step.
+//! - `testing` (with the feature of that name, for tests only) gives each test a cache of its
+//!   own, and a clock that it moves: see the chapter
+//!   [Testing](https://github.com/dogpile-rs/dogpile/blob/main/docs/testing.md).
 //! - [`lock`] is the dogpile lock itself, for use without a cache.
 //!
 //! # Which types
@@ -68,13 +71,16 @@
 //! backend that keeps values in a file shared by processes. `redis`: the one
 //! that keeps them on Redis or Valkey servers. `memcached`: on memcached
 //! servers. `tls`: TLS to them. `collections`: whole tables kept in every process. `pickle`: values as Python writes them by default.
-//! `msgpack`, `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`,
-//! `tracing`: what their names say.
+//! `testing`: what tests of a service need. `msgpack`, `sha1`, `config`, `toml`, `compression`,
+//! `encryption`, `metrics`, `tracing`: what their names say.
 
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "decorated/mod.rs"]
 pub mod __macro;
+#[doc(hidden)]
+#[path = "scope.rs"]
+pub mod __scope;
 pub mod backend;
 pub mod blocking;
 pub mod clock;
@@ -96,6 +102,9 @@ mod remote;
 mod shutdown;
 pub mod stats;
 mod sync;
+mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 #[cfg(any(feature = "config", feature = "redis", feature = "memcached"))]
 mod url;
@@ -124,3 +133,7 @@ pub use shutdown::shutdown;
 #[cfg(all(doctest, feature = "file", feature = "toml"))]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
+
+#[cfg(all(doctest, feature = "redis", feature = "testing"))]
+#[doc = include_str!("../../../docs/testing.md")]
+struct TestingExamples;

@@ -5,10 +5,12 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
+
+use crate::tally::Tally;
 
 /// Something that has to be ended before the process is.
 pub(crate) trait Part: Send + Sync {
@@ -32,41 +34,23 @@ pub(crate) fn register<P: Part + 'static>(part: &Arc<P>) {
     parts.push(part);
 }
 
-/// The number of creations in the background, and the wakers of those that wait for them.
-static BACKGROUND: Mutex<(usize, Vec<Waker>)> = Mutex::new((0, Vec::new()));
+/// The creations in the background, of all regions.
+static BACKGROUND: Tally = Tally::new();
 
 /// Stands for a creation in the background until it is dropped.
 pub(crate) struct Counted(());
 
 impl Counted {
     pub(crate) fn new() -> Self {
-        BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        BACKGROUND.begin();
         Self(())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
-        background.0 -= 1;
-        let waiting =
-            if background.0 == 0 { std::mem::take(&mut background.1) } else { Vec::new() };
-        drop(background);
-        waiting.into_iter().for_each(Waker::wake);
+        BACKGROUND.end();
     }
-}
-
-/// Waits until no creation goes on in the background.
-async fn background_ends() {
-    poll_fn(|cx| {
-        let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
-        if background.0 == 0 {
-            return Poll::Ready(());
-        }
-        background.1.push(cx.waker().clone());
-        Poll::Pending
-    })
-    .await;
 }
 
 /// The share of the limit in which creations in the background may end and be stored. The
@@ -112,7 +96,7 @@ const LONGEST: Duration = Duration::from_hours(24 * 365);
 pub async fn shutdown(limit: Duration) -> bool {
     let limit = limit.min(LONGEST);
     let began = Instant::now();
-    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background_ends()).await;
+    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), BACKGROUND.zero()).await;
     let parts: Vec<Arc<dyn Part>> = {
         let parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().filter_map(Weak::upgrade).collect()

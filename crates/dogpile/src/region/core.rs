@@ -11,7 +11,7 @@ use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::Options;
 use crate::backend::{AnyBackend, BackendError};
-use crate::clock::{Clock, TICK, Timeline, Timestamp};
+use crate::clock::{Clock, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
@@ -101,6 +101,7 @@ impl Core {
     pub(crate) fn new<K: Kind>(shared: Arc<Shared>, config: Config<K>) -> Result<Self, Error> {
         let Config { backend, codec, mangler, clock, invalidation, runner, defaults, .. } = config;
         let key_generator = config.key_generator;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let objects = backend.keeps_objects();
         if K::NEEDS_OBJECTS && !objects {
             let region = shared.name.clone();

@@ -252,6 +252,7 @@ where
                 log::failed_behind(site.core.name(), &site.asked(&indexes), &why);
             }
         });
+        let work = crate::__scope::carried(work);
         core.stats().count(Count::Background);
         let counted = crate::shutdown::Counted::new();
         core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
