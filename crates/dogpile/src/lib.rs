@@ -83,11 +83,13 @@ pub mod codec;
 pub mod collections;
 #[cfg(feature = "config")]
 pub mod config;
+mod delay;
 mod error;
 pub mod invalidation;
 pub mod key;
 pub mod lock;
 mod log;
+mod process;
 pub mod proxy;
 mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]

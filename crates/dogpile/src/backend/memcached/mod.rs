@@ -34,6 +34,7 @@ use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
+use crate::process::Rebuilt;
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
@@ -103,9 +104,9 @@ use servers::{Answer, Servers};
 /// also one that is ours since its own has ended; then there are two creators.
 ///
 /// It works on any executor and in blocking code. Nothing is connected before
-/// the first call.
+/// the first call. A forked process opens connections of its own.
 #[derive(Clone)]
-pub struct Memcached(Arc<Shared>);
+pub struct Memcached(Rebuilt<Arc<Shared>>);
 
 struct Shared {
     target: Target,
@@ -283,15 +284,7 @@ impl MemcachedBuilder {
         let how = "write `memcacheds` in place of `memcached` in its URL, or call `tls`";
         target.tls = tls::settle(target.tls, certificates, how)?;
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
-        let servers = |connections, driver| {
-            Servers::new(&target, options.placement.clone(), connections, options.limits, driver)
-        };
-        let leases = servers(1, Driver::IoThread);
-        let servers = servers(options.connections, Driver::Caller);
-        let (ledger, doubts) = (Ledger::new(), Doubts::default());
-        let shared = Arc::new(Shared { target, options, servers, leases, ledger, doubts });
-        crate::shutdown::register(&shared);
-        Ok(Memcached(shared))
+        Ok(Memcached(Rebuilt::new(move || Shared::new(target.clone(), options.clone()))))
     }
 }
 
@@ -336,6 +329,19 @@ fn changed(answer: Answer) -> Result<(), BackendError> {
 }
 
 impl Shared {
+    /// For this process. Nothing is connected yet.
+    fn new(target: Target, options: Options) -> Arc<Self> {
+        let servers = |connections, driver| {
+            Servers::new(&target, options.placement.clone(), connections, options.limits, driver)
+        };
+        let leases = servers(1, Driver::IoThread);
+        let servers = servers(options.connections, Driver::Caller);
+        let (ledger, doubts) = (Ledger::new(), Doubts::default());
+        let shared = Arc::new(Self { target, options, servers, leases, ledger, doubts });
+        crate::shutdown::register(&shared);
+        shared
+    }
+
     /// What is stored for `entry`, if it is not too large.
     fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
         self.check_key(key)?;
@@ -431,9 +437,9 @@ impl Backend for Memcached {
         if self.0.ledger.is_closed() {
             return self.0.claim_in_vain(keys).await;
         }
-        let (shared, owned) = (self.0.clone(), owned(keys));
+        let (shared, owned) = (Arc::clone(&self.0), owned(keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
-        lease::claiming(&self.0, claim).await.ok_or_else(ends)?
+        lease::claiming::<Shared, _>(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {

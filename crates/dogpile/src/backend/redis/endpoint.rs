@@ -16,6 +16,7 @@ use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 
 use super::location;
 use super::wire::{Clustered, Multiplexed, Wire};
+use crate::process;
 use crate::remote::tls::Tls;
 
 /// Where to connect.
@@ -32,8 +33,11 @@ pub(super) enum Endpoint {
     Cluster {
         read_from_replicas: bool,
     },
-    /// The application's own connection.
-    Existing(Arc<dyn Wire>),
+    /// The application's own connection, of the process of this generation.
+    Existing {
+        wire: Arc<dyn Wire>,
+        generation: u32,
+    },
 }
 
 /// How to log in.
@@ -84,7 +88,7 @@ impl Target {
             Endpoint::Single => addresses,
             Endpoint::Sentinel { service, .. } => format!("{service} by the sentinels {addresses}"),
             Endpoint::Cluster { .. } => format!("the cluster of {addresses}"),
-            Endpoint::Existing(_) => "the application's connection".to_owned(),
+            Endpoint::Existing { .. } => "the application's connection".to_owned(),
         }
     }
 
@@ -94,7 +98,7 @@ impl Target {
 
     /// Can connections be made that are told of changed keys?
     pub(super) fn can_track(&self) -> bool {
-        !matches!(self.endpoint, Endpoint::Existing(_))
+        !matches!(self.endpoint, Endpoint::Existing { .. })
     }
 
     /// One server of this cluster by itself.
@@ -108,7 +112,12 @@ impl Target {
         #[cfg(feature = "tls")]
         self.choose_cryptography();
         match &self.endpoint {
-            Endpoint::Existing(wire) => Ok(wire.clone()),
+            Endpoint::Existing { wire, generation } => {
+                let elsewhere = "it belongs to the process that this one was forked from";
+                let error = (redis::ErrorKind::InvalidClientConfig, elsewhere);
+                let is_ours = *generation == process::generation();
+                if is_ours { Ok(wire.clone()) } else { Err(error.into()) }
+            }
             Endpoint::Cluster { read_from_replicas } => {
                 let client = self.cluster(*read_from_replicas)?;
                 Ok(Arc::new(Clustered(client.get_async_connection().await?)))

@@ -265,7 +265,7 @@ impl Drop for WaitingThread {
 }
 
 async fn look_again_later() -> Result<(), BackendError> {
-    futures_timer::Delay::new(LOOK_AGAIN).await;
+    crate::delay::Delay::new(LOOK_AGAIN).await;
     Ok(())
 }
 
