@@ -88,12 +88,7 @@ impl Timer {
 
     /// Has `waker` woken at `until`, in place of what was at its `place`. `None` if there is
     /// nobody to do that.
-    fn enter(
-        &'static self,
-        until: Instant,
-        place: Option<Place>,
-        waker: &Waker,
-    ) -> Option<Place> {
+    fn enter(&'static self, until: Instant, place: Option<Place>, waker: &Waker) -> Option<Place> {
         let mut state = self.lock();
         if !state.has_thread {
             let thread = thread::Builder::new().name("dogpile-timer".into());

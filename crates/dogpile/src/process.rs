@@ -109,10 +109,7 @@ impl<T> PerProcess<T> {
     /// # Errors
     ///
     /// If `make` fails. The next call tries again.
-    pub(crate) fn get_or_try_init<E>(
-        &self,
-        make: impl FnOnce() -> Result<T, E>,
-    ) -> Result<&T, E> {
+    pub(crate) fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         let node = self.node();
         if node.value.get().is_none() {
             let _alone = node.making.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +128,8 @@ impl<T> PerProcess<T> {
     #[cfg(feature = "file")]
     pub(crate) fn inherited(&self) -> impl Iterator<Item = &T> {
         let present = generation();
-        let nodes = std::iter::successors(Some(&self.0), |node| node.next.get().map(|next| &**next));
+        let nodes =
+            std::iter::successors(Some(&self.0), |node| node.next.get().map(|next| &**next));
         nodes
             .filter(move |node| node.generation.load(Ordering::Acquire) != present)
             .filter_map(|node| node.value.get().and_then(Owned::peek))

@@ -10,8 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::task::{Poll, Waker};
 
 use crate::process::{Rebuilt, first_number};
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The marks of a backend in this process. Clones share them.
 #[derive(Clone)]

@@ -3,10 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::database::{self, Trouble};
+use super::forked::Working;
 use super::joint::Joint;
 use super::locks::Locks;
 use super::place::Place;
@@ -38,6 +40,10 @@ pub(super) fn panicked() -> BackendError {
 /// As many requests as one transaction takes.
 const MOST_AT_ONCE: usize = 256;
 
+/// Tidying up waits until nothing was asked for so long, but not longer than that.
+const QUIET: Duration = Duration::from_millis(5);
+const LONGEST_UNTIDY: Duration = Duration::from_millis(500);
+
 /// How often damage or replacement is followed by another try.
 const TRIES: usize = 3;
 
@@ -48,15 +54,17 @@ pub(super) struct Worker {
     connection: Option<Connection>,
     /// When what is past the maximum age was last looked for.
     purged: Timestamp,
+    /// Since when something was written, and not tidied up after.
+    untidy_since: Option<Instant>,
 }
 
 impl Worker {
     pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
-        Self { options, place, locks, connection: None, purged: f64::MIN }
+        Self { options, place, locks, connection: None, purged: f64::MIN, untidy_since: None }
     }
 
     pub(super) fn serve(mut self, requests: &Receiver<Request>) {
-        while let Ok(first) = requests.recv() {
+        while let Some(first) = self.next(requests) {
             let mut together = Vec::new();
             let mut next = Some(first);
             while let Some(Request::Joint(step)) = next {
@@ -71,6 +79,26 @@ impl Worker {
                 self.or_drop(work);
             }
         }
+        let _working = Working::begin();
+        drop(self);
+    }
+
+    /// Waits for what is asked next; `None` if nobody can ask any more. Tidies up once
+    /// nothing was asked for a moment, and once that has been put off for long.
+    fn next(&mut self, requests: &Receiver<Request>) -> Option<Request> {
+        while let Some(since) = self.untidy_since {
+            let left = LONGEST_UNTIDY.saturating_sub(since.elapsed()).min(QUIET);
+            match requests.recv_timeout(left) {
+                Ok(request) => return Some(request),
+                Err(_) => self.or_drop(Self::tidy),
+            };
+        }
+        requests.recv().ok()
+    }
+
+    /// Has the file tidied up when there is time.
+    pub(super) fn tidy_later(&mut self) {
+        self.untidy_since.get_or_insert_with(Instant::now);
     }
 
     /// Does `work`. If it panics, its connection may be within a transaction and is closed:
@@ -78,6 +106,7 @@ impl Worker {
     fn or_drop<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(|| work(self)));
         if done.is_err() {
+            let _working = Working::begin();
             self.connection = None;
         }
         done.ok()
@@ -100,7 +129,7 @@ impl Worker {
             step.settle(outcome.map_err(|failure| self.fault(failure)));
         }
         if done.is_ok() {
-            self.tidy();
+            self.tidy_later();
         }
     }
 
@@ -129,6 +158,8 @@ impl Worker {
         &mut self,
         mut work: impl FnMut(&Connection) -> Result<T, Trouble>,
     ) -> Result<T, Failure> {
+        // Ended before anybody is answered, who may fork then.
+        let _working = Working::begin().map_err(Failure::Fault)?;
         let mut last = String::new();
         for _ in 0..TRIES {
             let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
@@ -209,8 +240,9 @@ impl Worker {
 
     /// What nobody waits for: purges by age, gives free pages back. What fails
     /// here is tried again after the next write.
-    pub(super) fn tidy(&mut self) {
+    fn tidy(&mut self) {
         const AT_ONCE: usize = 1_000;
+        self.untidy_since = None;
         let now = self.options.clock.coarse_now();
         let due = self.options.max_age.filter(|age| {
             let interval = (age.as_secs_f64() / 16.0).min(60.0);
