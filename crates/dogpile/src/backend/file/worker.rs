@@ -88,10 +88,12 @@ impl Worker {
     fn next(&mut self, requests: &Receiver<Request>) -> Option<Request> {
         while let Some(since) = self.untidy_since {
             let left = LONGEST_UNTIDY.saturating_sub(since.elapsed()).min(QUIET);
-            match requests.recv_timeout(left) {
-                Ok(request) => return Some(request),
-                Err(_) => self.or_drop(Self::tidy),
-            };
+            if !left.is_zero()
+                && let Ok(request) = requests.recv_timeout(left)
+            {
+                return Some(request);
+            }
+            self.or_drop(Self::tidy);
         }
         requests.recv().ok()
     }
