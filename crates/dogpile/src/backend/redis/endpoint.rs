@@ -13,9 +13,13 @@ use redis::{
 };
 #[cfg(feature = "tls")]
 use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
+#[cfg(feature = "tls")]
+use tokio::net::TcpStream;
 
 use super::location;
 use super::wire::{Clustered, Multiplexed, Wire};
+#[cfg(feature = "tls")]
+use crate::log;
 use crate::process;
 use crate::remote::tls::Tls;
 
@@ -146,12 +150,40 @@ impl Target {
         Ok(Arc::new(Multiplexed(connection)))
     }
 
-    /// rustls wants to be told once per process, by the application or by us.
+    /// The client asks rustls for the cryptography of the process, and has it chosen if there
+    /// is none, where it makes connections by itself: to sentinels, and to a cluster.
     #[cfg(feature = "tls")]
     fn choose_cryptography(&self) {
-        if self.tls.is_some() {
-            let _ = rustls::crypto::ring::default_provider().install_default();
+        if self.tls.is_some()
+            && !matches!(self.endpoint, Endpoint::Single)
+            && rustls::crypto::ring::default_provider().install_default().is_ok()
+        {
+            log::cryptography_chosen(&self.describe());
         }
+    }
+
+    /// A connection to one server, with TLS of our own.
+    #[cfg(feature = "tls")]
+    async fn connect_over_tls(
+        &self,
+        tls: &Tls,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let info = self.info(0)?;
+        let ConnectionAddr::TcpTls { host, port, .. } = info.addr() else {
+            let plain = "the address has no TLS";
+            return Err((redis::ErrorKind::InvalidClientConfig, plain).into());
+        };
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        stream.set_nodelay(true)?;
+        let stream = crate::remote::tls::connect(tls, host, stream).await?;
+        let settings = self.settings(protocol);
+        let connecting = MultiplexedConnection::new_with_config(&settings, stream, config.clone());
+        let (connection, driver) = connecting.await?;
+        // It ends with the connection.
+        tokio::spawn(driver);
+        Ok(connection)
     }
 
     async fn connect_one(
@@ -164,6 +196,10 @@ impl Target {
                 if *replica { SentinelServerType::Replica } else { SentinelServerType::Master };
             let mut client = self.sentinel(service, sentinels, server, protocol)?;
             return client.get_async_connection_with_config(config).await;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return self.connect_over_tls(tls, protocol, config).await;
         }
         self.single(protocol)?.get_multiplexed_async_connection_with_config(config).await
     }
@@ -184,10 +220,6 @@ impl Target {
 
     fn single(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
         let info = self.info(0)?.set_redis_settings(self.settings(protocol));
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            return Client::build_with_tls(info, certificates(tls));
-        }
         Client::open(info)
     }
 
