@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -40,9 +40,8 @@ pub(super) fn panicked() -> BackendError {
 /// As many requests as one transaction takes.
 const MOST_AT_ONCE: usize = 256;
 
-/// Tidying up waits until nothing was asked for so long, but not longer than that.
+/// Tidying up waits until nothing was asked for so long.
 const QUIET: Duration = Duration::from_millis(5);
-const LONGEST_UNTIDY: Duration = Duration::from_millis(500);
 
 /// How often damage or replacement is followed by another try.
 const TRIES: usize = 3;
@@ -54,13 +53,13 @@ pub(super) struct Worker {
     connection: Option<Connection>,
     /// When what is past the maximum age was last looked for.
     purged: Timestamp,
-    /// Since when something was written, and not tidied up after.
-    untidy_since: Option<Instant>,
+    /// Something was written, and not tidied up after.
+    is_untidy: bool,
 }
 
 impl Worker {
     pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
-        Self { options, place, locks, connection: None, purged: f64::MIN, untidy_since: None }
+        Self { options, place, locks, connection: None, purged: f64::MIN, is_untidy: false }
     }
 
     pub(super) fn serve(mut self, requests: &Receiver<Request>) {
@@ -83,24 +82,20 @@ impl Worker {
         drop(self);
     }
 
-    /// Waits for what is asked next; `None` if nobody can ask any more. Tidies up once
-    /// nothing was asked for a moment, and once that has been put off for long.
+    /// Waits for what is asked next; `None` if nobody can ask any more. Tidies up before that
+    /// is done, or once nothing was asked for a moment: whoever was just answered may fork now,
+    /// which is not to happen in the middle of something.
     fn next(&mut self, requests: &Receiver<Request>) -> Option<Request> {
-        while let Some(since) = self.untidy_since {
-            let left = LONGEST_UNTIDY.saturating_sub(since.elapsed()).min(QUIET);
-            if !left.is_zero()
-                && let Ok(request) = requests.recv_timeout(left)
-            {
-                return Some(request);
-            }
+        let next = if self.is_untidy { requests.recv_timeout(QUIET).ok() } else { None };
+        if self.is_untidy {
             self.or_drop(Self::tidy);
         }
-        requests.recv().ok()
+        next.or_else(|| requests.recv().ok())
     }
 
     /// Has the file tidied up when there is time.
     pub(super) fn tidy_later(&mut self) {
-        self.untidy_since.get_or_insert_with(Instant::now);
+        self.is_untidy = true;
     }
 
     /// Does `work`. If it panics, its connection may be within a transaction and is closed:
@@ -244,7 +239,7 @@ impl Worker {
     /// here is tried again after the next write.
     fn tidy(&mut self) {
         const AT_ONCE: usize = 1_000;
-        self.untidy_since = None;
+        self.is_untidy = false;
         let now = self.options.clock.coarse_now();
         let due = self.options.max_age.filter(|age| {
             let interval = (age.as_secs_f64() / 16.0).min(60.0);
