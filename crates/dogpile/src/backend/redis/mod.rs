@@ -160,6 +160,11 @@ impl Redis {
     /// `unix:///path`, `redis+sentinel://host:port,host:port/service[/db]`,
     /// `redis+cluster://host:port,host:port`; `valkey` says the same as `redis`.
     ///
+    /// TLS has the cryptography that the application has installed as rustls's default, or
+    /// ring's, for these connections only. With sentinels and clusters the client library needs
+    /// a default of the whole process: if there is none, connecting installs ring's, and says
+    /// so by an event. An application that wants another installs it before.
+    ///
     /// # Errors
     ///
     /// If it is no such URL. Whether anybody is there shows at the first call.
