@@ -215,7 +215,7 @@ where
         Box::pin(async move {
             let made = work.await;
             let noted = made.as_ref().map(|_| began.elapsed());
-            site.core.note_creation(&site.asked(&indexes), noted.map_err(|error| tell(error)));
+            site.core.note_creation(&site.asked(&indexes), noted.map_err(tell));
             made
         })
     })

@@ -52,6 +52,7 @@ pub(super) use locks::adopt;
 #[cfg(target_os = "linux")]
 mod locks {
     use std::collections::HashMap;
+    use std::collections::hash_map::Entry;
     use std::fs::{self, File};
     use std::io;
     use std::os::unix::ffi::OsStrExt;
@@ -81,8 +82,8 @@ mod locks {
     pub(in crate::backend::file) fn adopt(path: &Path) -> Result<(), Trouble> {
         let Some(database) = identity(path).filter(|_| is_forked()) else { return Ok(()) };
         let mut adopted = ADOPTED.get_or_init(Mutex::default).lock();
-        if !adopted.contains_key(&database) {
-            adopted.insert(database, take(path)?);
+        if let Entry::Vacant(place) = adopted.entry(database) {
+            place.insert(take(path)?);
         }
         Ok(())
     }
@@ -104,6 +105,7 @@ mod locks {
     }
 
     /// Locks some bytes of the file at `path`, if there is one, shared with others.
+    #[expect(clippy::cast_possible_truncation, reason = "the kinds of lock are 0, 1 and 2")]
     fn lock(path: &Path, (l_start, l_len): (i64, i64)) -> Result<Option<File>, Trouble> {
         let fault = |error: io::Error| Trouble::Fault(BackendError::unavailable(error));
         let file = match File::open(path) {
