@@ -73,7 +73,7 @@ impl Lease {
     /// Takes out what is inside; the lease itself back, if it is of another
     /// type.
     pub fn into_inner<T: 'static>(mut self) -> Result<T, Self> {
-        match self.0.take().map(Box::downcast) {
+        match self.0.take().map(<Box<dyn Any + Send + Sync>>::downcast) {
             Some(Ok(held)) => Ok(*held),
             Some(Err(other)) => Err(Self(Owned::new(other))),
             None => Err(self),
