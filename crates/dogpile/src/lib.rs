@@ -64,6 +64,19 @@
 //! Locks on servers have leases, which others wait for when a process ends while it is
 //! creating. An orderly end calls [`shutdown`] and leaves nothing to wait for.
 //!
+//! # After a fork
+//!
+//! A process that was forked from one that has used the cache begins anew: it has threads,
+//! connections and file handles of its own, nobody in it waits for what its parent was doing,
+//! and its parent's locks stand. Values in memory are there. What is left of a call in the middle
+//! of which the process was forked stores nothing. Three things remain:
+//!
+//! - A cache file: see `backend::File` (with the feature `file`).
+//! - A tokio runtime of the parent's has no threads, and a connection that the application has
+//!   opened is its parent's: start others.
+//! - A lock in memory that another thread held just then stays locked, such as one within the
+//!   map of [`backend::Memory`]; they are held for less than a microsecond.
+//!
 //! # Features
 //!
 //! `macros` (default): the attributes. `rc` (default): `Arc` and `Rc` in plain regions. `memory` (default): the bounded backends in memory. `tokio` (default): the
@@ -89,12 +102,14 @@ pub mod codec;
 pub mod collections;
 #[cfg(feature = "config")]
 pub mod config;
+mod delay;
 mod error;
 mod finish;
 pub mod invalidation;
 pub mod key;
 pub mod lock;
 mod log;
+mod process;
 pub mod proxy;
 mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]

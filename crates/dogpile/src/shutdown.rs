@@ -4,12 +4,12 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_timer::Delay;
-
+use crate::delay::Delay;
+use crate::process::{PerProcess, generation};
 use crate::tally::Tally;
 
 /// Something that has to be ended before the process is.
@@ -23,33 +23,43 @@ pub(crate) trait Part: Send + Sync {
 
 pub(crate) type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-static PARTS: Mutex<Vec<Weak<dyn Part>>> = Mutex::new(Vec::new());
+static PARTS: PerProcess<Mutex<Vec<Weak<dyn Part>>>> = PerProcess::new();
+
+fn parts() -> MutexGuard<'static, Vec<Weak<dyn Part>>> {
+    PARTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Has `part` ended by [`shutdown`], as long as it is there.
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) fn register<P: Part + 'static>(part: &Arc<P>) {
     let part: Weak<dyn Part> = Arc::downgrade(&(part.clone() as Arc<dyn Part>));
-    let mut parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut parts = parts();
     parts.retain(|part| part.strong_count() > 0);
     parts.push(part);
 }
 
 /// The creations in the background, of all regions.
-static BACKGROUND: Tally = Tally::new();
+static BACKGROUND: PerProcess<Tally> = PerProcess::new();
 
-/// Stands for a creation in the background until it is dropped.
-pub(crate) struct Counted(());
+fn background() -> &'static Tally {
+    BACKGROUND.get_or_init(Tally::new)
+}
+
+/// Stands for a creation in the background of this generation's process until it is dropped.
+pub(crate) struct Counted(u32);
 
 impl Counted {
     pub(crate) fn new() -> Self {
-        BACKGROUND.begin();
-        Self(())
+        background().begin();
+        Self(generation())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        BACKGROUND.end();
+        if self.0 == generation() {
+            background().end();
+        }
     }
 }
 
@@ -96,11 +106,8 @@ const LONGEST: Duration = Duration::from_hours(24 * 365);
 pub async fn shutdown(limit: Duration) -> bool {
     let limit = limit.min(LONGEST);
     let began = Instant::now();
-    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), BACKGROUND.zero()).await;
-    let parts: Vec<Arc<dyn Part>> = {
-        let parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().filter_map(Weak::upgrade).collect()
-    };
+    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background().zero()).await;
+    let parts: Vec<Arc<dyn Part>> = parts().iter().filter_map(Weak::upgrade).collect();
     for part in &parts {
         part.clone().close();
     }

@@ -334,10 +334,14 @@ impl Core {
     }
 
     /// Counts and logs a creation, or one that failed.
-    pub(crate) fn note_creation(&self, keys: &[&str], is_made: bool, took: Duration) {
-        if !is_made {
-            return self.stats().count(Count::CreatorFailures);
-        }
+    pub(crate) fn note_creation(&self, keys: &[&str], made: Result<Duration, String>) {
+        let took = match made {
+            Ok(took) => took,
+            Err(why) => {
+                log::creator_failed(self.name(), keys, &why);
+                return self.stats().count(Count::CreatorFailures);
+            }
+        };
         self.stats().add(Count::Creations, keys.len() as u64);
         self.stats().creation_took(took);
         log::generated(self.name(), keys, took);
