@@ -76,7 +76,9 @@ async fn a_backend_that_is_away_leaves_what_was_known() {
     let error = here.invalidate(Mode::Hard).await.unwrap_err().to_string();
     assert!(error.contains("invalidate"), "{error}");
     faults.clear();
-    assert_eq!(number(&here).await, Some(2), "stored after the invalidation");
+    assert_eq!(number(&here).await, None, "what was known is in force, and 2 was not claimed");
+    let made: u32 = here.get_or_create("k", async || 3).await;
+    assert_eq!((made, number(&here).await), (3, Some(3)));
 }
 
 async fn moments(backend: &AnyBackend, strategy: &Stored) -> serde_json::Value {
