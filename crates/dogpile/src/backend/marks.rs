@@ -92,6 +92,14 @@ impl Marks {
         .await;
     }
 
+    /// Takes the marks of `key` away: something was stored by whoever has it to itself. Of
+    /// claims that overlap, one is stored.
+    pub(super) fn settle(&self, key: &str) {
+        if let Some(slot) = self.shard(key).lock().get_mut(key) {
+            slot.marks.clear();
+        }
+    }
+
     /// Has `key` to itself, to store under it.
     pub(super) async fn store(&self, key: &str) -> Storing<'_> {
         poll_fn(|cx| {

@@ -224,6 +224,8 @@ impl<B: Backend> Ordered<B> {
             }
             _ => self.backend.set_multi(&entries).await?,
         }
+        let settled = changes.iter().zip(&made).filter(|(_, made)| **made);
+        settled.for_each(|(change, _)| self.marks.settle(&change.key));
         Ok(made)
     }
 

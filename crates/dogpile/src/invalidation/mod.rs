@@ -85,8 +85,9 @@ pub trait Invalidation: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If what is known is too old to go by, and nothing newer can be had. Where the
-    /// backend of the values is shared, nothing that it holds is used then.
+    /// If what is known is too old to go by, and nothing newer can be had. Whoever can read
+    /// values all the same looks once more before they are used; then what is known stays in
+    /// force.
     fn refresh(&self, _now: Timestamp) -> Invalidating<'_> {
         Box::pin(ready(Ok(())))
     }

@@ -43,9 +43,9 @@ use crate::value::{Entry, Payload};
 /// The process that invalidates obeys at once, the others within the delay; or
 /// in a moment, where the backend tells of changes, as Redis and files do. What was
 /// read before is known to be older wherever it is created, since a value bears the
-/// moment at which its creation began. While the backend is away, values of a shared
-/// backend are not used once what is known is older than the delay; those of this
-/// process's own are judged by what it knew last.
+/// moment at which its creation began. While the backend is away processes go by
+/// what they knew last. Where only the look failed, it is taken once more before what was
+/// read is used; of several memcached servers the one with the moments may be dead.
 ///
 /// Machines' clocks are compared: what one with a clock ahead began to create
 /// shortly before counts as begun after. A moment that lies further ahead than

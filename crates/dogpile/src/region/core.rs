@@ -165,23 +165,31 @@ impl Core {
         self.invalidation_is_remote && self.invalidation.is_due(self.clock.coarse_now())
     }
 
-    /// Looks at the invalidation's moments again if that is due.
-    ///
-    /// # Errors
-    ///
-    /// If nobody can say whether what a shared backend holds was invalidated: then it must
-    /// not be used. Values of this process's own stay in force as far as is known.
-    pub(crate) async fn refresh_invalidation(&self) -> Result<(), BackendError> {
+    /// Looks at the invalidation's moments again if that is due. Returns false where it
+    /// fails: then what is known stays in force, unless a [second look](Self::judged) tells
+    /// more.
+    pub(crate) async fn refresh_invalidation(&self) -> bool {
         if !self.invalidation_is_remote {
-            return Ok(());
+            return true;
         }
-        match self.invalidation.refresh(self.clock.coarse_now()).await {
-            Err(fault) if !self.backend.is_shared() => {
-                self.survived("refresh_invalidation", &fault);
-                Ok(())
-            }
-            looked => looked,
+        let looked = self.invalidation.refresh(self.clock.coarse_now()).await;
+        if let Err(fault) = &looked {
+            self.survived("refresh_invalidation", fault);
         }
+        looked.is_ok()
+    }
+
+    /// Returns what was read. Whoever could not look at the moments before, but could read, looks
+    /// once more: the connection was only lost for a moment.
+    pub(crate) async fn judged<R>(
+        &self,
+        looked: bool,
+        read: Result<R, BackendError>,
+    ) -> Result<R, BackendError> {
+        if !looked && read.is_ok() {
+            self.refresh_invalidation().await;
+        }
+        read
     }
 
     /// The key that `key` is stored under.

@@ -52,8 +52,8 @@ where
         };
         let keys = keys.into_iter().map(stored).collect();
         let options = options.or(&core.defaults);
-        let (types, is_unjudged) = (PhantomData, AtomicBool::new(false));
-        let site = RegionSite { core, keys, options, should_cache, strict, is_unjudged, types };
+        let (types, has_looked) = (PhantomData, AtomicBool::new(true));
+        let site = RegionSite { core, keys, options, should_cache, strict, has_looked, types };
         Self { site: Arc::new(site) }
     }
 
@@ -91,7 +91,7 @@ where
         C: 'a,
     {
         let site = &*self.site;
-        site.look_at_invalidation().await?;
+        site.core.refresh_invalidation().await;
         let everything: Vec<usize> = (0..site.keys.len()).collect();
         let guards = site.claim_refresh(&everything).await?;
         let mut creator = observed(&self.site, creator, of_type);
@@ -135,7 +135,7 @@ where
     {
         let site = &*self.site;
         let everything: Vec<usize> = (0..site.keys.len()).collect();
-        site.look_at_invalidation().await?;
+        site.look_at_invalidation().await;
         let readings = site.look(&everything).await?;
         match drive(site, readings, creator, background).await {
             Ok(answers) => Ok(answers.into_iter().map(|answer| site.answer(answer)).collect()),

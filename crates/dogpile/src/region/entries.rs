@@ -171,11 +171,9 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         }
         let stored_keys: Vec<_> = self.keys.iter().map(|key| core.stored_key(key)).collect();
         let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
-        let entries = match core.refresh_invalidation().await {
-            Ok(()) => core.backend.get_multi(&stored_keys).await,
-            Err(fault) => Err(fault),
-        };
-        let entries = match entries {
+        let looked = core.refresh_invalidation().await;
+        let entries = core.backend.get_multi(&stored_keys).await;
+        let entries = match core.judged(looked, entries).await {
             Ok(entries) => entries,
             Err(fault) => {
                 core.stats().add(Count::Misses, self.keys.len() as u64);

@@ -364,10 +364,9 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// As [`get`](Self::get), with the value's creation time and age.
     pub async fn get_stored<T: Cacheable<K>>(self) -> Result<Option<Stored<T>>> {
         let core = self.region.configured()?;
-        let entry = match core.refresh_invalidation().await {
-            Ok(()) => core.backend.get(&core.stored_key(&self.key)).await,
-            Err(fault) => Err(fault),
-        };
+        let looked = core.refresh_invalidation().await;
+        let entry = core.backend.get(&core.stored_key(&self.key)).await;
+        let entry = core.judged(looked, entry).await;
         core.read(&self.key, entry, &self.options)
     }
 

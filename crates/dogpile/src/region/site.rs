@@ -34,8 +34,8 @@ pub(crate) struct RegionSite<K, T, C> {
     pub(crate) should_cache: C,
     /// Faults of the cache are errors; otherwise they are survived.
     pub(crate) strict: bool,
-    /// What is stored may have been invalidated: nobody can say.
-    pub(crate) is_unjudged: AtomicBool,
+    /// False where the look at the invalidation's moments failed, and was not made up for.
+    pub(crate) has_looked: AtomicBool,
     pub(crate) types: std::marker::PhantomData<fn() -> (K, T)>,
 }
 
@@ -84,13 +84,15 @@ where
     T: Cacheable<K>,
     C: ShouldCache<T>,
 {
-    /// Looks whether the region was invalidated. Where a plain call cannot find out, it goes
-    /// on as if nothing were stored.
-    pub(crate) async fn look_at_invalidation(&self) -> Result<(), Error> {
-        let looked = self.core.refresh_invalidation().await.map(|()| false);
-        let is_unjudged = self.survive("refresh_invalidation", looked, || true)?;
-        self.is_unjudged.store(is_unjudged, Ordering::Relaxed);
-        Ok(())
+    /// Looks whether the region was invalidated.
+    pub(crate) async fn look_at_invalidation(&self) {
+        self.has_looked.store(self.core.refresh_invalidation().await, Ordering::Relaxed);
+    }
+
+    /// Judges what was read; see [`Core::judged`].
+    async fn judged<R>(&self, read: Result<R, BackendError>) -> Result<R, BackendError> {
+        let looked = self.has_looked.swap(true, Ordering::Relaxed);
+        self.core.judged(looked, read).await
     }
 
     /// Looks at the keys `indexes` in the backend.
@@ -102,6 +104,7 @@ where
             [key] => ("get", backend.get(key).await.map(|entry| vec![entry])),
             _ => ("get_multi", backend.get_multi(&keys).await),
         };
+        let entries = self.judged(entries).await;
         let entries = self.survive(operation, entries, || vec![None; keys.len()])?;
         let readings = indexes.iter().zip(entries);
         Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
@@ -110,6 +113,7 @@ where
     async fn look_at(&self, index: usize) -> Result<Reading<Self>, Error> {
         let before = self.before();
         let entry = self.core.backend.get(&self.keys[index].stored).await;
+        let entry = self.judged(entry).await;
         let entry = self.survive("get", entry, || None)?;
         Ok(self.reading(index, entry.as_ref(), before))
     }
@@ -120,11 +124,7 @@ where
     }
 
     fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
-        let (found, value) = if self.is_unjudged.load(Ordering::Relaxed) {
-            (Found::Nothing, None)
-        } else {
-            self.core.examine(&self.keys[index].asked, entry, &self.options)
-        };
+        let (found, value) = self.core.examine(&self.keys[index].asked, entry, &self.options);
         let Before { ticket, cut } = before;
         Reading { found, value, seen: Sight { seen: Seen::of(entry), ticket, cut } }
     }
