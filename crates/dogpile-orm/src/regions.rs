@@ -10,7 +10,31 @@ use dogpile::config::Settings;
 
 use crate::error::Error;
 
-static REGIONS: RwLock<BTreeMap<String, AnyRegion>> = RwLock::new(BTreeMap::new());
+static REGIONS: Names = Names(RwLock::new(BTreeMap::new()));
+
+/// Regions under the names that they were registered with.
+#[derive(Default)]
+struct Names(RwLock<BTreeMap<String, AnyRegion>>);
+
+impl Names {
+    fn add(&self, region: AnyRegion) {
+        let mut regions = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        regions.insert(region.name().to_owned(), region);
+    }
+
+    fn find(&self, name: &str) -> Option<AnyRegion> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+/// The names that a test has given in its scope.
+fn in_scope() -> Option<Arc<Names>> {
+    dogpile::__scope::local()
+}
 
 /// A region, whoever owns it: a static, or those who share it. It dereferences to the
 /// region.
@@ -110,8 +134,8 @@ impl<'r> InRegion<'r> {
     }
 }
 
-/// Lets queries use `region` by its name; what had that name before is replaced. It takes a
-/// region, an `Arc` of one, or a reference to a static one:
+/// Lets queries use `region` by its name; what had that name before is replaced. In a test's
+/// scope (`dogpile::testing::Scope`) the name is the scope's alone. It takes a region, an `Arc` of one, or a reference to a static one:
 ///
 /// ```
 /// use dogpile::Region;
@@ -122,18 +146,23 @@ impl<'r> InRegion<'r> {
 /// assert_eq!(dogpile_orm::region("users").map(|users| users.name().to_owned()), Some("users".into()));
 /// ```
 pub fn register(region: impl Into<AnyRegion>) {
-    let region = region.into();
-    let mut regions = REGIONS.write().unwrap_or_else(PoisonError::into_inner);
-    regions.insert(region.name().to_owned(), region);
+    match in_scope() {
+        Some(names) => names.add(region.into()),
+        None => REGIONS.add(region.into()),
+    }
 }
 
 /// The region that is registered under `name`.
 pub fn region(name: &str) -> Option<AnyRegion> {
-    REGIONS.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    in_scope().and_then(|names| names.find(name)).or_else(|| REGIONS.find(name))
 }
 
 fn known() -> Vec<String> {
-    REGIONS.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    let mut known = REGIONS.all();
+    known.extend(in_scope().map(|names| names.all()).unwrap_or_default());
+    known.sort();
+    known.dedup();
+    known
 }
 
 /// Makes and registers a region for each first part of the settings' names, and

@@ -14,19 +14,16 @@
 //! - [`collections_conformance!`]: the same for collections.
 //! - [`fleet`]: races between processes.
 //! - [`servers`]: real servers on free ports.
-//! - [`ManualClock`]: time that moves when a test says so.
+//! - [`ManualClock`] and [`Faults`]: from [`dogpile::testing`], where a
+//!   [`Scope`](dogpile::testing::Scope) gives each test a cache of its own.
 //! - `lockers`: which processes hold a lock on a file.
-//! - [`Faults`]: a proxy that fails, holds up, loses or corrupts operations.
 
-mod clock;
 pub mod conformance;
-mod faults;
 pub mod fleet;
 #[cfg(target_os = "linux")]
 mod lockers;
 pub mod servers;
 
-pub use clock::ManualClock;
-pub use faults::{Fault, Faults, Operation};
+pub use dogpile::testing::{Fault, Faults, ManualClock, Operation};
 #[cfg(target_os = "linux")]
 pub use lockers::lockers;

@@ -36,7 +36,9 @@ fn region(url: &str) -> Arc<Region> {
 }
 
 fn python() -> Python {
-    Python { backend: "redis", url: SERVER.url() }
+    // dogpile.cache has a backend, and a client, for each of the two.
+    let backend = if SERVER.is_valkey() { "valkey" } else { "redis" };
+    Python { backend, url: SERVER.url() }
 }
 
 fn stored_at(key: &str) -> f64 {

@@ -48,7 +48,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(futures_timer::Delay::new(duration))
+        Box::pin(crate::delay::Delay::new(duration))
     }
 }
 

@@ -120,16 +120,26 @@ pub enum Error {
     },
 }
 
+/// What to look for where a region has no configuration, once tests have scopes.
+fn in_tests() -> &'static str {
+    #[cfg(feature = "testing")]
+    if crate::testing::was_used() {
+        return ", or call it in the `Scope` of the test";
+    }
+    ""
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConfigured { region } => write!(
                 f,
-                "region `{region}` is not configured: call `configure` on it before its first use"
+                "region `{region}` is not configured: call `configure` on it before its first use{}",
+                in_tests()
             ),
             Self::AlreadyConfigured { region } => write!(
                 f,
-                "region `{region}` is configured already: to change its backend, ask for it with `Config::replace_existing`"
+                "region `{region}` is configured already: to change its backend, ask for it with `Config::replace_existing`; in tests, give each a `dogpile::testing::Scope`"
             ),
             Self::NeedsObjects { region, backend } => write!(
                 f,

@@ -39,6 +39,9 @@
 //! - [`invalidation`] is about whole regions, [`stats`] about what happened.
 //! - `collections` (with the feature of that name) keeps whole tables in every
 //!   process, in step.
+//! - `testing` (with the feature of that name, for tests only) gives each test a cache of its
+//!   own, and a clock that it moves: see the chapter
+//!   [Testing](https://github.com/dogpile-rs/dogpile/blob/main/docs/testing.md).
 //! - [`lock`] is the dogpile lock itself, for use without a cache.
 //!
 //! # Which types
@@ -61,6 +64,19 @@
 //! Locks on servers have leases, which others wait for when a process ends while it is
 //! creating. An orderly end calls [`shutdown`] and leaves nothing to wait for.
 //!
+//! # After a fork
+//!
+//! A process that was forked from one that has used the cache begins anew: it has threads,
+//! connections and file handles of its own, nobody in it waits for what its parent was doing,
+//! and its parent's locks stand. Values in memory are there. What is left of a call in the middle
+//! of which the process was forked stores nothing. Three things remain:
+//!
+//! - A cache file: see `backend::File` (with the feature `file`).
+//! - A tokio runtime of the parent's has no threads, and a connection that the application has
+//!   opened is its parent's: start others.
+//! - A lock in memory that another thread held just then stays locked, such as one within the
+//!   map of [`backend::Memory`]; they are held for less than a microsecond.
+//!
 //! # Features
 //!
 //! `macros` (default): the attributes. `rc` (default): `Arc` and `Rc` in plain regions. `memory` (default): the bounded backends in memory. `tokio` (default): the
@@ -68,13 +84,16 @@
 //! backend that keeps values in a file shared by processes. `redis`: the one
 //! that keeps them on Redis or Valkey servers. `memcached`: on memcached
 //! servers. `tls`: TLS to them. `collections`: whole tables kept in every process. `pickle`: values as Python writes them by default.
-//! `msgpack`, `sha1`, `config`, `toml`, `compression`, `encryption`, `metrics`,
-//! `tracing`: what their names say.
+//! `testing`: what tests of a service need. `msgpack`, `sha1`, `config`, `toml`, `compression`,
+//! `encryption`, `metrics`, `tracing`: what their names say.
 
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "decorated/mod.rs"]
 pub mod __macro;
+#[doc(hidden)]
+#[path = "scope.rs"]
+pub mod __scope;
 pub mod backend;
 pub mod blocking;
 pub mod clock;
@@ -83,12 +102,14 @@ pub mod codec;
 pub mod collections;
 #[cfg(feature = "config")]
 pub mod config;
+mod delay;
 mod error;
 mod finish;
 pub mod invalidation;
 pub mod key;
 pub mod lock;
 mod log;
+mod process;
 pub mod proxy;
 mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]
@@ -96,6 +117,9 @@ mod remote;
 mod shutdown;
 pub mod stats;
 mod sync;
+mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 #[cfg(any(feature = "config", feature = "redis", feature = "memcached"))]
 mod url;
@@ -124,3 +148,7 @@ pub use shutdown::shutdown;
 #[cfg(all(doctest, feature = "file", feature = "toml"))]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
+
+#[cfg(all(doctest, feature = "redis", feature = "testing"))]
+#[doc = include_str!("../../../docs/testing.md")]
+struct TestingExamples;

@@ -44,10 +44,20 @@ pub(crate) fn generated(region: &str, keys: &[&str], took: Duration) {
     );
 }
 
-/// A background creation came to nothing: by an error of the cache, or by its creator's own,
-/// which nobody else is told of.
-pub(crate) fn failed_behind(region: &str, keys: &[&str], why: &str) {
-    event!(WARN, region, why, "creation in the background failed for {}", KeyList(keys));
+/// A creator returned an error. In the background nobody else is told of it.
+pub(crate) fn creator_failed(region: &str, keys: &[&str], why: &str) {
+    event!(WARN, region, why, "the creator failed for {}", KeyList(keys));
+}
+
+/// A background creation came to nothing by an error of the cache.
+pub(crate) fn failed_behind(region: &str, keys: &[&str], why: &dyn std::fmt::Display) {
+    event!(WARN, region, %why, "creation in the background failed for {}", KeyList(keys));
+}
+
+/// A client library asks for the cryptography of the whole process.
+#[cfg(all(feature = "redis", feature = "tls"))]
+pub(crate) fn cryptography_chosen(server: &str) {
+    event!(INFO, server, "ring was installed as rustls's provider for the process");
 }
 
 pub(crate) fn not_stored(region: &str, key: &str, why: &dyn std::fmt::Display) {

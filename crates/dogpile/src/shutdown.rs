@@ -4,11 +4,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_timer::Delay;
+use crate::delay::Delay;
+use crate::process::{PerProcess, generation};
+use crate::tally::Tally;
 
 /// Something that has to be ended before the process is.
 pub(crate) trait Part: Send + Sync {
@@ -21,52 +23,44 @@ pub(crate) trait Part: Send + Sync {
 
 pub(crate) type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-static PARTS: Mutex<Vec<Weak<dyn Part>>> = Mutex::new(Vec::new());
+static PARTS: PerProcess<Mutex<Vec<Weak<dyn Part>>>> = PerProcess::new();
+
+fn parts() -> MutexGuard<'static, Vec<Weak<dyn Part>>> {
+    PARTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Has `part` ended by [`shutdown`], as long as it is there.
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) fn register<P: Part + 'static>(part: &Arc<P>) {
     let part: Weak<dyn Part> = Arc::downgrade(&(part.clone() as Arc<dyn Part>));
-    let mut parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut parts = parts();
     parts.retain(|part| part.strong_count() > 0);
     parts.push(part);
 }
 
-/// The number of creations in the background, and the wakers of those that wait for them.
-static BACKGROUND: Mutex<(usize, Vec<Waker>)> = Mutex::new((0, Vec::new()));
+/// The creations in the background, of all regions.
+static BACKGROUND: PerProcess<Tally> = PerProcess::new();
 
-/// Stands for a creation in the background until it is dropped.
-pub(crate) struct Counted(());
+fn background() -> &'static Tally {
+    BACKGROUND.get_or_init(Tally::new)
+}
+
+/// Stands for a creation in the background of this generation's process until it is dropped.
+pub(crate) struct Counted(u32);
 
 impl Counted {
     pub(crate) fn new() -> Self {
-        BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
-        Self(())
+        background().begin();
+        Self(generation())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
-        background.0 -= 1;
-        let waiting =
-            if background.0 == 0 { std::mem::take(&mut background.1) } else { Vec::new() };
-        drop(background);
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
-
-/// Waits until no creation goes on in the background.
-async fn background_ends() {
-    poll_fn(|cx| {
-        let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
-        if background.0 == 0 {
-            return Poll::Ready(());
+        if self.0 == generation() {
+            background().end();
         }
-        background.1.push(cx.waker().clone());
-        Poll::Pending
-    })
-    .await;
+    }
 }
 
 /// The share of the limit in which creations in the background may end and be stored. The
@@ -112,11 +106,8 @@ const LONGEST: Duration = Duration::from_hours(24 * 365);
 pub async fn shutdown(limit: Duration) -> bool {
     let limit = limit.min(LONGEST);
     let began = Instant::now();
-    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background_ends()).await;
-    let parts: Vec<Arc<dyn Part>> = {
-        let parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().filter_map(Weak::upgrade).collect()
-    };
+    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background().zero()).await;
+    let parts: Vec<Arc<dyn Part>> = parts().iter().filter_map(Weak::upgrade).collect();
     for part in &parts {
         part.clone().close();
     }

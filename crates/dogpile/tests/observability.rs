@@ -174,32 +174,31 @@ fn statistics_say_what_happened() {
 }
 
 #[test]
-fn metrics_reach_the_recorder_under_stable_names() {
-    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+fn debug_of_statistics_is_short_and_has_what_happened() {
+    let region = Region::new("users");
+    region.configure(Config::new(Memory::new(10))).unwrap();
+    assert_eq!(format!("{:?}", region.statistics()), "Statistics { hit_ratio: 0.0%, .. }");
+    region.blocking().get_or_create("k", || 1);
+    region.blocking().get_or_create("k", || 1);
+    let text = format!("{:?}", region.statistics());
+    let begins = "Statistics { hit_ratio: 50.0%, hits: 1, misses: 1, creations: 1, creation_time: 1 (median ";
+    assert!(text.starts_with(begins), "{text}");
+    assert!(text.len() < 200 && !text.contains("wait_time"), "{text}");
+}
 
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    metrics::with_local_recorder(&recorder, || {
-        let region = Region::new("users");
-        region.configure(Config::new(Memory::new(10))).unwrap();
-        region.blocking().get_or_create("k", || 1);
-        region.blocking().get_or_create("k", || 1);
+#[test]
+fn a_failing_creator_of_a_plain_call_is_a_warning() {
+    let region = Region::new("failing");
+    region.configure(Config::new(Memory::new(10))).unwrap();
+    let text = logged(async {
+        let failed = region.try_get_or_create::<u8, _, _, _>("k", async || Err(std::fmt::Error));
+        assert!(failed.await.is_err());
     });
-    let found: std::collections::HashMap<String, DebugValue> = snapshotter
-        .snapshot()
-        .into_vec()
-        .into_iter()
-        .map(|(key, _, _, value)| {
-            let labels: Vec<_> = key.key().labels().map(metrics::Label::key).collect();
-            assert_eq!(labels, ["region"]);
-            (key.key().name().to_owned(), value)
-        })
-        .collect();
-    assert_eq!(found["dogpile_hits_total"], DebugValue::Counter(1));
-    assert_eq!(found["dogpile_misses_total"], DebugValue::Counter(1));
-    assert_eq!(found["dogpile_creations_total"], DebugValue::Counter(1));
-    let DebugValue::Histogram(times) = &found["dogpile_creation_seconds"] else { panic!() };
-    assert_eq!(times.len(), 1);
+    let warnings: Vec<_> = text.lines().filter(|line| line.contains("WARN")).collect();
+    let [warning] = warnings[..] else { panic!("{text}") };
+    for words in ["the creator failed for k", "region=\"failing\"", "core::fmt::Error"] {
+        assert!(warning.contains(words), "{words}: {warning}");
+    }
 }
 
 /// Statistics are what is read at night: a call that ends in an error is one that missed.

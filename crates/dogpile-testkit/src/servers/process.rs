@@ -40,9 +40,14 @@ impl Server {
 
     /// Starts it again after [`kill`](Self::kill).
     pub fn launch(&mut self, is_ready: impl Fn() -> bool) {
-        let process = spawn_bound(&self.command, &self.directory);
-        self.process = Some(process);
-        wait_until(&self.command[0], is_ready);
+        let process = self.process.insert(spawn_bound(&self.command, &self.directory));
+        let command = &self.command;
+        wait_until(&command[0], || {
+            let is_ready = is_ready();
+            let ended = process.try_wait().ok().flatten();
+            assert!(is_ready || ended.is_none(), "{command:?} ended");
+            is_ready
+        });
     }
 
     /// Ends it as a power failure does.
@@ -78,7 +83,7 @@ impl Drop for Server {
     }
 }
 
-pub(super) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < Duration::from_secs(60), "{what} does not get ready");

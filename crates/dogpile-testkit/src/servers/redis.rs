@@ -1,4 +1,5 @@
-//! Redis: a server, a master with replica and sentinels, a cluster.
+//! Redis: a server, a master with replica and sentinels, a cluster. Each of them can be
+//! Valkey's instead.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,6 +13,12 @@ use super::proxy::Proxy;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Returns the program that all these servers run: the `valkey-server` whose absolute path
+/// the variable `DOGPILE_VALKEY_SERVER` holds, or else `redis-server`.
+fn program() -> String {
+    std::env::var("DOGPILE_VALKEY_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 /// Sends one inline command and returns what comes back at first.
@@ -48,11 +55,11 @@ impl RedisServer {
         Self::with(&[])
     }
 
-    /// Starts one with more options of `redis-server`.
+    /// Starts one with more options of its program.
     pub fn with(options: &[&str]) -> Self {
         let port = free_port();
         let socket = scratch().join(format!("redis-{port}.sock"));
-        let mut command = words(&["redis-server", "--save", "", "--port"]);
+        let mut command = words(&[&program(), "--save", "", "--port"]);
         command.extend([port.to_string(), "--unixsocket".into(), socket.display().to_string()]);
         command.extend(words(options));
         let server = Server::start(command, || ask(port, "PING").contains("PONG"));
@@ -77,6 +84,11 @@ impl RedisServer {
     /// Sends one inline command without quoting; the raw answer.
     pub fn ask(&self, command: &str) -> String {
         ask(self.port, command)
+    }
+
+    /// Returns whether it is a Valkey.
+    pub fn is_valkey(&self) -> bool {
+        self.ask("INFO server").contains("valkey_version:")
     }
 
     /// How often it has carried out the command `name`, in lower case.
@@ -272,8 +284,7 @@ fn start_sentinel(master: u16) -> (Server, u16) {
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
     );
     fs::write(&config, text).expect("there is a temporary directory");
-    let mut command = words(&["redis-server"]);
-    command.extend([config.display().to_string(), "--sentinel".into()]);
+    let command = vec![program(), config.display().to_string(), "--sentinel".into()];
     (Server::start(command, || ask(port, "PING").contains("PONG")), port)
 }
 
@@ -326,32 +337,6 @@ impl RedisCluster {
         };
         wait_until("the cluster", || servers.iter().all(agrees));
         Self { servers, ports }
-    }
-
-    /// Moves `count` slots from each master to another, key by key, while the
-    /// cluster serves.
-    pub fn move_slots(&self, count: u32) {
-        let first = format!("127.0.0.1:{}", self.servers[0].port());
-        let id = |server: &RedisServer| {
-            let id = server.ask("CLUSTER MYID");
-            id.lines().nth(1).unwrap_or_default().trim().to_owned()
-        };
-        // The first three were made masters.
-        let masters: Vec<String> = self.servers[..3].iter().map(id).collect();
-        let agree = || {
-            let check = Command::new("redis-cli").args(["--cluster", "check", &first]).output();
-            check.is_ok_and(|check| check.status.success())
-        };
-        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-            wait_until("the cluster", agree);
-            let moved = Command::new("redis-cli")
-                .args(["--cluster", "reshard", &first, "--cluster-yes"])
-                .args(["--cluster-from", &masters[from], "--cluster-to", &masters[to]])
-                .args(["--cluster-slots", &count.to_string()])
-                .output()
-                .expect("redis-cli is installed");
-            assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stdout));
-        }
     }
 
     /// The nodes that are masters now.

@@ -33,7 +33,7 @@ def formats():
 
 
 arguments = {"url": url, "distributed_lock": True, "lock_timeout": 30}
-if backend == "redis":
+if backend in ("redis", "valkey"):
     arguments |= {"thread_local_lock": False, "connection_kwargs": {"max_connections": 1000}}
 else:
     arguments["url"] = url.split(",")

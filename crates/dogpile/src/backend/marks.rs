@@ -9,12 +9,13 @@ use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::task::{Poll, Waker};
 
+use crate::process::{Rebuilt, first_number};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
 
-/// The marks of a backend. Clones share them.
+/// The marks of a backend in this process. Clones share them.
 #[derive(Clone)]
-pub(super) struct Marks(Arc<Table>);
+pub(super) struct Marks(Rebuilt<Table>);
 
 struct Table {
     shards: Box<[Mutex<Slots>]>,
@@ -51,10 +52,10 @@ const SHARDS: usize = 1;
 
 impl Marks {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Table {
+        Self(Rebuilt::new(|| Table {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(first_number()),
         }))
     }
 

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
+use crate::process::Owned;
 use crate::value::Entry;
 
 pub use crate::error::{BackendError, FaultKind};
@@ -259,13 +260,13 @@ pub type Changed = Arc<dyn Fn() + Send + Sync>;
 
 /// Watching a key, until this is dropped.
 pub struct Watch(
-    #[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Any + Send + Sync>,
+    #[expect(dead_code, reason = "it is there to be dropped")] Owned<Box<dyn Any + Send + Sync>>,
 );
 
 impl Watch {
     /// Wraps what ends the watching when it is dropped.
     pub fn new<T: Send + Sync + 'static>(ends: T) -> Self {
-        Self(Box::new(ends))
+        Self(Owned::new(Box::new(ends)))
     }
 }
 

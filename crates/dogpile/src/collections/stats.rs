@@ -66,8 +66,10 @@ pub(super) struct Stats {
     load_time: Recorder,
     pull_time: Recorder,
     push_time: Recorder,
+    /// The revision that readers have, and its entries.
+    installed: (AtomicU64, AtomicU64),
     #[cfg(feature = "metrics")]
-    facade: facade::Facade,
+    facade: crate::stats::facade::Facade<facade::OfCollection>,
 }
 
 impl Stats {
@@ -79,8 +81,9 @@ impl Stats {
             load_time: Recorder::default(),
             pull_time: Recorder::default(),
             push_time: Recorder::default(),
+            installed: (AtomicU64::new(0), AtomicU64::new(0)),
             #[cfg(feature = "metrics")]
-            facade: facade::Facade::new(collection),
+            facade: crate::stats::facade::Facade::new(collection),
         }
     }
 
@@ -91,14 +94,14 @@ impl Stats {
     fn add(&self, what: Count, amount: u64) {
         self.counts[what as usize].fetch_add(amount, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
-        self.facade.counters[what as usize].increment(amount);
+        self.facade.with(|metrics| metrics.counters[what as usize].increment(amount));
     }
 
     pub(super) fn loaded(&self, took: Duration, well: bool) {
         self.count(if well { Count::Loads } else { Count::LoadFailures });
         self.load_time.record(took);
         #[cfg(feature = "metrics")]
-        self.facade.load_seconds.record(took);
+        self.facade.with(|metrics| metrics.load_seconds.record(took));
     }
 
     pub(super) fn pulled(&self, took: Duration, bytes: u64) {
@@ -106,7 +109,7 @@ impl Stats {
         self.add(Count::BytesRead, bytes);
         self.pull_time.record(took);
         #[cfg(feature = "metrics")]
-        self.facade.pull_seconds.record(took);
+        self.facade.with(|metrics| metrics.pull_seconds.record(took));
     }
 
     pub(super) fn pushed(&self, took: Duration, bytes: u64) {
@@ -114,27 +117,32 @@ impl Stats {
         self.add(Count::BytesWritten, bytes);
         self.push_time.record(took);
         #[cfg(feature = "metrics")]
-        self.facade.push_seconds.record(took);
+        self.facade.with(|metrics| metrics.push_seconds.record(took));
     }
 
     /// Readers get another revision now.
-    #[cfg_attr(
-        not(feature = "metrics"),
-        expect(unused_variables, clippy::unused_self, reason = "for the facade")
-    )]
     pub(super) fn installed(&self, revision: u64, entries: usize) {
-        #[cfg(feature = "metrics")]
-        {
-            self.facade.revision.set(revision as f64);
-            self.facade.entries.set(entries as f64);
-        }
+        self.installed.0.store(revision, Ordering::Relaxed);
+        self.installed.1.store(entries as u64, Ordering::Relaxed);
+        self.show_levels();
     }
 
     /// The store was looked at; true if that has another outcome than before.
     pub(super) fn looked(&self, well: bool) -> bool {
+        let before = self.in_step.swap(well, Ordering::Relaxed);
+        self.show_levels();
+        before != well
+    }
+
+    /// Tells the recorder all that is a level: it may be another than the last time.
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "for the facade"))]
+    fn show_levels(&self) {
         #[cfg(feature = "metrics")]
-        self.facade.in_step.set(f64::from(u8::from(well)));
-        self.in_step.swap(well, Ordering::Relaxed) != well
+        self.facade.with(|metrics| {
+            metrics.revision.set(self.installed.0.load(Ordering::Relaxed) as f64);
+            metrics.entries.set(self.installed.1.load(Ordering::Relaxed) as f64);
+            metrics.in_step.set(f64::from(u8::from(self.in_step.load(Ordering::Relaxed))));
+        });
     }
 
     pub(super) fn snapshot(&self, revision: u64, entries: usize) -> CollectionStatistics {
@@ -162,9 +170,10 @@ impl Stats {
 /// The same counts through the `metrics` facade.
 #[cfg(feature = "metrics")]
 mod facade {
-    use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
+    use metrics::{Counter, Gauge, Histogram};
 
     use super::KINDS;
+    use crate::stats::facade::{Handles, Registrar};
     use crate::stats::names;
 
     const COUNTERS: [&str; KINDS] = [
@@ -179,7 +188,7 @@ mod facade {
         names::COLLECTION_BYTES_WRITTEN,
     ];
 
-    pub(super) struct Facade {
+    pub(super) struct OfCollection {
         pub(super) counters: [Counter; KINDS],
         pub(super) revision: Gauge,
         pub(super) entries: Gauge,
@@ -189,19 +198,18 @@ mod facade {
         pub(super) push_seconds: Histogram,
     }
 
-    impl Facade {
-        pub(super) fn new(collection: &str) -> Self {
-            let name = SharedString::from(collection.to_owned());
-            let seconds = |metric: &'static str| histogram!(metric, "collection" => name.clone());
-            let level = |metric: &'static str| gauge!(metric, "collection" => name.clone());
+    impl Handles for OfCollection {
+        const LABEL: &'static str = "collection";
+
+        fn register(with: &Registrar<'_>) -> Self {
             Self {
-                counters: COUNTERS.map(|metric| counter!(metric, "collection" => name.clone())),
-                revision: level(names::COLLECTION_REVISION),
-                entries: level(names::COLLECTION_ENTRIES),
-                in_step: level(names::COLLECTION_IN_STEP),
-                load_seconds: seconds(names::COLLECTION_LOAD_SECONDS),
-                pull_seconds: seconds(names::COLLECTION_PULL_SECONDS),
-                push_seconds: seconds(names::COLLECTION_PUSH_SECONDS),
+                counters: COUNTERS.map(|metric| with.counter(metric)),
+                revision: with.gauge(names::COLLECTION_REVISION),
+                entries: with.gauge(names::COLLECTION_ENTRIES),
+                in_step: with.gauge(names::COLLECTION_IN_STEP),
+                load_seconds: with.histogram(names::COLLECTION_LOAD_SECONDS),
+                pull_seconds: with.histogram(names::COLLECTION_PULL_SECONDS),
+                push_seconds: with.histogram(names::COLLECTION_PUSH_SECONDS),
             }
         }
     }

@@ -25,6 +25,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::mutex::{Lease, Mutex as DogpileMutex};
 use crate::error::BackendError;
+use crate::process::{Rebuilt, first_number};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
 
@@ -33,7 +34,9 @@ pub(crate) type Handed = std::sync::Arc<dyn Any + Send + Sync>;
 
 /// The mutex of this process, per key. Clones are the same mutex.
 #[derive(Clone)]
-pub struct KeyedMutex(Arc<Table>);
+///
+/// A process that was forked from this one begins with one that nobody holds.
+pub struct KeyedMutex(Rebuilt<Table>);
 
 /// What [`KeyedMutex::ticket`] was when a caller looked into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,11 +112,14 @@ const SHARDS: usize = 1;
 impl KeyedMutex {
     /// A mutex that nobody holds.
     pub fn new() -> Self {
-        Self(Arc::new(Table {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            ended: AtomicU64::new(0),
-            next: AtomicU64::new(1),
+        Self(Rebuilt::new(|| {
+            let first = first_number();
+            Table {
+                shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+                hasher: RandomState::new(),
+                ended: AtomicU64::new(first),
+                next: AtomicU64::new(first + 1),
+            }
         }))
     }
 
@@ -317,7 +323,7 @@ impl Seat {
 /// Holding a key. Dropped without [`finish`](Self::finish), it passes the key
 /// to a waiter.
 pub(crate) struct KeyGuard {
-    table: Arc<Table>,
+    table: Rebuilt<Table>,
     key: Arc<str>,
     holder: u64,
     /// When its creation began, if it has.
@@ -325,7 +331,7 @@ pub(crate) struct KeyGuard {
 }
 
 impl KeyGuard {
-    fn of(table: Arc<Table>, key: Arc<str>, holder: u64) -> Self {
+    fn of(table: Rebuilt<Table>, key: Arc<str>, holder: u64) -> Self {
         Self { table, key, holder, begun: None }
     }
 
@@ -392,7 +398,7 @@ impl Drop for KeyGuard {
 
 /// A place in the queue for a key.
 struct Waiter {
-    table: Arc<Table>,
+    table: Rebuilt<Table>,
     key: Arc<str>,
     number: u64,
     seat: Arc<Seat>,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::BackendError;
+use crate::process::Owned;
 
 /// A mutex per key, as wide as its implementation reaches: this process, a
 /// file's users, a Redis server's.
@@ -53,23 +54,30 @@ pub trait Mutex: Send + Sync + 'static {
 ///
 /// Dropping a lease gives the mutex up too, soon, by the `Drop` of what is
 /// inside; that is what happens when a creator is cancelled or panics.
-pub struct Lease(Box<dyn Any + Send + Sync>);
+///
+/// In a process that was forked from the one that holds the mutex, a lease is empty: the
+/// mutex is still its parent's.
+pub struct Lease(Owned<Box<dyn Any + Send + Sync>>);
 
 impl Lease {
     /// Wraps what an implementation needs to know to unlock.
     pub fn new<T: Send + Sync + 'static>(held: T) -> Self {
-        Self(Box::new(held))
+        Self(Owned::new(Box::new(held)))
     }
 
     /// What is inside.
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        self.0.downcast_ref()
+        self.0.get()?.downcast_ref()
     }
 
     /// Takes out what is inside; the lease itself back, if it is of another
     /// type.
-    pub fn into_inner<T: 'static>(self) -> Result<T, Self> {
-        self.0.downcast().map(|held| *held).map_err(Self)
+    pub fn into_inner<T: 'static>(mut self) -> Result<T, Self> {
+        match self.0.take().map(<Box<dyn Any + Send + Sync>>::downcast) {
+            Some(Ok(held)) => Ok(*held),
+            Some(Err(other)) => Err(Self(Owned::new(other))),
+            None => Err(self),
+        }
     }
 }
 

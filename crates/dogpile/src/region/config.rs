@@ -9,7 +9,7 @@ use super::background::{DefaultRunner, Runner};
 use super::kind::{Codec as KindCodec, Holds, Kind, Serde};
 use super::options::{Expiration, Options};
 use crate::backend::{AnyBackend, Backend};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::codec::{Codec, RegionCodec};
 use crate::invalidation::{InProcess, Invalidation, Stored};
 use crate::key::{self, KeyGenerator, Mangler};
@@ -41,7 +41,8 @@ pub struct Config<K = Serde> {
     pub(crate) has_prefix: bool,
     pub(crate) version: Option<String>,
     pub(crate) key_generator: KeyGenerator,
-    pub(crate) clock: Arc<dyn Clock>,
+    /// The system's, or a test's, unless there is one.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) invalidation: InvalidationChoice,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
@@ -135,7 +136,7 @@ impl<K: Kind> Config<K> {
             has_prefix: true,
             version: None,
             key_generator: key::escaped,
-            clock: Arc::new(SystemClock),
+            clock: None,
             invalidation: InvalidationChoice::Usual,
             runner: Arc::new(DefaultRunner),
             defaults: Options::default(),
@@ -225,7 +226,7 @@ impl<K: Kind> Config<K> {
 
     /// Where "now" comes from, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 

@@ -11,7 +11,7 @@ use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::Options;
 use crate::backend::{AnyBackend, BackendError};
-use crate::clock::{Clock, TICK, Timeline, Timestamp};
+use crate::clock::{Clock, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
@@ -101,6 +101,7 @@ impl Core {
     pub(crate) fn new<K: Kind>(shared: Arc<Shared>, config: Config<K>) -> Result<Self, Error> {
         let Config { backend, codec, mangler, clock, invalidation, runner, defaults, .. } = config;
         let key_generator = config.key_generator;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let objects = backend.keeps_objects();
         if K::NEEDS_OBJECTS && !objects {
             let region = shared.name.clone();
@@ -341,10 +342,14 @@ impl Core {
     }
 
     /// Counts and logs a creation, or one that failed.
-    pub(crate) fn note_creation(&self, keys: &[&str], is_made: bool, took: Duration) {
-        if !is_made {
-            return self.stats().count(Count::CreatorFailures);
-        }
+    pub(crate) fn note_creation(&self, keys: &[&str], made: Result<Duration, String>) {
+        let took = match made {
+            Ok(took) => took,
+            Err(why) => {
+                log::creator_failed(self.name(), keys, &why);
+                return self.stats().count(Count::CreatorFailures);
+            }
+        };
         self.stats().add(Count::Creations, keys.len() as u64);
         self.stats().creation_took(took);
         log::generated(self.name(), keys, took);

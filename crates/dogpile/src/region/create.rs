@@ -65,7 +65,7 @@ where
     where
         C: 'a,
     {
-        self.run(observed(&self.site, creator), Foreground).await
+        self.run(observed(&self.site, creator, of_type), Foreground).await
     }
 
     /// The values of all keys; where old values exist, the creator goes to
@@ -78,8 +78,8 @@ where
     where
         C: 'static,
     {
-        let behind = Behind { site: self.site.clone(), tell };
-        self.run(observed(&self.site, creator), behind).await
+        let behind = Behind { site: self.site.clone() };
+        self.run(observed(&self.site, creator, tell), behind).await
     }
 
     /// The values of all keys, created whatever is stored.
@@ -94,7 +94,7 @@ where
         site.core.refresh_invalidation().await;
         let everything: Vec<usize> = (0..site.keys.len()).collect();
         let guards = site.claim_refresh(&everything).await?;
-        let mut creator = observed(&self.site, creator);
+        let mut creator = observed(&self.site, creator, of_type);
         let won = everything.into_iter().zip(guards).collect();
         let answer = |Got { value, ct }| Answer { value, status: Status::Created, ct, now: ct };
         match create_won(site, &mut creator, won).await {
@@ -191,10 +191,16 @@ where
     }
 }
 
-/// `creator`, timed, counted and logged.
+/// What can be said of an error of any type.
+fn of_type<E>(_error: &E) -> String {
+    format!("an error of the type `{}`", std::any::type_name::<E>())
+}
+
+/// `creator`, timed, counted and logged; of an error what `tell` says of it.
 fn observed<'a, K, T, C, E>(
     site: &Arc<RegionSite<K, T, C>>,
     mut creator: Creator<'a, T, E>,
+    tell: fn(&E) -> String,
 ) -> Creator<'a, T, E>
 where
     K: 'static,
@@ -210,19 +216,19 @@ where
         let work = log::in_creation_span(site.core.name(), &site.asked(&indexes), work);
         Box::pin(async move {
             let made = work.await;
-            site.core.note_creation(&site.asked(&indexes), made.is_ok(), began.elapsed());
+            let noted = made.as_ref().map(|_| began.elapsed());
+            site.core.note_creation(&site.asked(&indexes), noted.map_err(tell));
             made
         })
     })
 }
 
 /// Takes a creation to the region's background runner.
-struct Behind<K, T, C, E> {
+struct Behind<K, T, C> {
     site: Arc<RegionSite<K, T, C>>,
-    tell: fn(&E) -> String,
 }
 
-impl<K, T, C, E> Background<RegionSite<K, T, C>, Creator<'static, T, E>> for Behind<K, T, C, E>
+impl<K, T, C, E> Background<RegionSite<K, T, C>, Creator<'static, T, E>> for Behind<K, T, C>
 where
     K: 'static,
     T: Cacheable<K>,
@@ -239,19 +245,17 @@ where
         won: Vec<(usize, Guard)>,
         mut creator: Creator<'static, T, E>,
     ) {
-        let Self { site, tell } = self;
+        let Self { site } = self;
         let core = site.core.clone();
         let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
         let keys = site.asked(&indexes).into_iter().map(str::to_owned).collect();
         let work = Box::pin(async move {
-            if let Err(stop) = create_won(&*site, &mut creator, won).await {
-                let why = match &stop {
-                    Stop::Creator(error) => format!("its creator failed: {}", tell(error)),
-                    Stop::Fault(fault) => fault.to_string(),
-                };
-                log::failed_behind(site.core.name(), &site.asked(&indexes), &why);
+            // A failing creator is told of where it ran.
+            if let Err(Stop::Fault(fault)) = create_won(&*site, &mut creator, won).await {
+                log::failed_behind(site.core.name(), &site.asked(&indexes), &fault);
             }
         });
+        let work = crate::__scope::carried(work);
         core.stats().count(Count::Background);
         let counted = crate::shutdown::Counted::new();
         core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });

@@ -86,7 +86,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(core) = self.region.core.load_full() else {
+        let Some(core) = self.region.core() else {
             return uncached(self.region, self.strict, keys, &order, creator).await;
         };
         let creation =
@@ -144,7 +144,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(core) = self.region.core.load_full() else {
+        let Some(core) = self.region.core() else {
             return uncached(self.region, self.strict, keys, &order, creator).await;
         };
         let creation =

@@ -219,7 +219,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         T: Cacheable<K>,
         C: ShouldCache<T>,
     {
-        match self.region.core.load_full() {
+        match self.region.core() {
             None => Err(Unconfigured(self.region)),
             Some(core) => {
                 let keys = vec![self.key.into_owned()];

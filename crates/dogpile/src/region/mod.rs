@@ -10,6 +10,7 @@
 //!   blocking     the same calls for code that is not async
 //!   lookup       what calls return
 //!   kind         which types a region can hold
+//!   state        what a region has of its own in each scope of a test
 //!   core         a configured region: judging, opening and storing values
 //!   create       the creating calls
 //!   site         the dogpile lock's view of a region
@@ -27,27 +28,31 @@ mod kind;
 mod lookup;
 mod options;
 mod site;
+mod state;
 mod typed;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-
-use self::core::{Core, Shared};
+use self::core::Core;
+#[cfg(feature = "testing")]
+pub(crate) use self::core::Shared as RegionShared;
 use self::lookup::Answer;
 use self::options::Options;
+#[cfg(feature = "testing")]
+pub(crate) use self::state::State;
+#[cfg(not(feature = "testing"))]
+use self::state::State;
+use self::state::{Current, Now};
 use crate::backend::AnyBackend;
-use crate::clock::Timeline;
 use crate::error::{Error, Failure, Result};
 use crate::invalidation::Mode;
-use crate::lock::{Found, KeyedMutex, Status};
 use crate::log;
 use crate::proxy::Layer;
-use crate::stats::{Count, Statistics, Stats};
+use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
 pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
@@ -91,22 +96,8 @@ pub use typed::Typed;
 /// The kind `K` says what it can hold: [`Serde`], the default, types that can
 /// be serialized; [`Local`] any type, over backends that keep objects.
 pub struct Region<K = Serde> {
-    name: Cow<'static, str>,
-    shared: OnceLock<Arc<Shared>>,
-    core: ArcSwapOption<Core>,
-    /// The configuration has a key generator other than the usual one.
-    #[cfg(feature = "macros")]
-    makes_own_keys: std::sync::atomic::AtomicBool,
+    own: State,
     kind: PhantomData<fn() -> K>,
-}
-
-/// What a look into the backend without waiting has shown.
-enum Now<T> {
-    Hit(Answer<T>),
-    /// There is nothing stored.
-    Absent,
-    /// The backend must wait, or has something to be looked at more closely.
-    Unclear,
 }
 
 impl Region<Serde> {
@@ -155,14 +146,17 @@ impl Region<Local> {
 
 impl<K> Region<K> {
     const fn unconfigured(name: Cow<'static, str>) -> Self {
-        Self {
-            name,
-            shared: OnceLock::new(),
-            core: ArcSwapOption::const_empty(),
-            #[cfg(feature = "macros")]
-            makes_own_keys: std::sync::atomic::AtomicBool::new(false),
-            kind: PhantomData,
-        }
+        Self { own: State::unconfigured(name), kind: PhantomData }
+    }
+
+    /// What the region is here and now: in a scope of a test, another than in the process.
+    #[inline]
+    fn state(&self) -> Current<'_> {
+        Current::of(&self.own)
+    }
+
+    fn not_configured(&self) -> Error {
+        self.own.not_configured()
     }
 }
 
@@ -174,45 +168,23 @@ impl<K: Kind> Region<K> {
     /// [`Error::NeedsObjects`] if a region of kind [`Local`] gets an erased
     /// backend that keeps bytes.
     pub fn configure(&self, config: Config<K>) -> Result<()> {
-        let replace = config.replace_existing;
-        #[cfg(feature = "macros")]
-        let makes_own_keys = config.makes_own_keys();
-        let core = Arc::new(Core::new(self.shared().clone(), config)?);
-        #[cfg(feature = "metrics")]
-        self.shared().stats.publish_as(&self.name);
-        if replace {
-            let _changing = self.shared().changing.lock();
-            self.core.store(Some(core));
-        } else {
-            let before = self.core.compare_and_swap(&None::<Arc<Core>>, Some(core));
-            if before.is_some() {
-                return Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() });
-            }
-        }
-        #[cfg(feature = "macros")]
-        self.makes_own_keys.store(makes_own_keys, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
+        self.state().configure(config)
     }
 
     /// Puts `proxy` around the backend and the proxies it has already
     /// (contract 8). Creations that are going on end without it.
     pub fn add_proxy(&self, proxy: impl Layer) -> Result<()> {
-        // A layer is made once, so it cannot be tried again where another came between.
-        let _changing = self.shared().changing.lock();
-        let core = self.configured()?;
-        let backend = proxy.layer(core.backend.clone());
-        self.core.store(Some(Arc::new(core.with_backend(backend))));
-        Ok(())
+        self.state().change(|core| core.with_backend(proxy.layer(core.backend.clone())))
     }
 
     /// The region's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.own.name()
     }
 
     /// Has the region got a backend?
     pub fn is_configured(&self) -> bool {
-        self.core.load().is_some()
+        self.state().is_configured()
     }
 
     /// The outermost backend: the proxies, if there are any, around the
@@ -223,7 +195,7 @@ impl<K: Kind> Region<K> {
 
     /// What the region has counted up to now.
     pub fn statistics(&self) -> Statistics {
-        self.shared().stats.snapshot()
+        self.state().shared().stats.snapshot()
     }
 
     /// The key that `key` is stored under, after mangling.
@@ -234,10 +206,7 @@ impl<K: Kind> Region<K> {
     /// How keys of decorated functions are made, if it is not the usual way.
     #[cfg(feature = "macros")]
     pub(crate) fn key_generator(&self) -> Option<crate::key::KeyGenerator> {
-        if !self.makes_own_keys.load(std::sync::atomic::Ordering::Relaxed) {
-            return None;
-        }
-        self.core.load().as_ref().map(|core| core.key_generator)
+        self.state().key_generator()
     }
 
     /// One key, for a call with options of its own.
@@ -484,26 +453,7 @@ impl<K: Kind> Region<K> {
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
     fn look_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
-        let core = self.core.load();
-        let Some(core) = core.as_ref() else { return Now::Unclear };
-        if core.invalidation_is_due() {
-            return Now::Unclear;
-        }
-        // Looked at where it is: moving an entry about costs as much as the
-        // rest of this function.
-        let found = core.backend.get_now(&core.stored_key(key));
-        let entry = match &found {
-            Some(Ok(Some(entry))) => entry,
-            Some(Ok(None)) => return Now::Absent,
-            Some(Err(_)) | None => return Now::Unclear,
-        };
-        let now = core.clock.coarse_now();
-        if core.judge(&entry.metadata, options, now) != Found::Fresh {
-            return Now::Unclear;
-        }
-        let Ok(value) = core.open(entry) else { return Now::Unclear };
-        core.stats().count(Count::Hits);
-        Now::Hit(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
+        self.state().look_now(key, options)
     }
 
     /// What `get` returns if that is clear without waiting.
@@ -514,54 +464,40 @@ impl<K: Kind> Region<K> {
         match self.look_now(key, options) {
             Now::Hit(answer) => Some(Some(answer.value)),
             Now::Absent => {
-                self.shared().stats.count(Count::Misses);
+                self.state().shared().stats.count(Count::Misses);
                 Some(None)
             }
             Now::Unclear => None,
         }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        self.shared.get_or_init(|| {
-            Arc::new(Shared {
-                name: self.name.clone().into_owned(),
-                keys: KeyedMutex::new(),
-                stats: Stats::new(),
-                timeline: Timeline::new(),
-                moments: Arc::default(),
-                warned: std::sync::Once::new(),
-                failures: core::FailureSeries::new(),
-                changing: crate::sync::Mutex::default(),
-            })
-        })
+    /// The configuration, if there is one.
+    fn core(&self) -> Option<Arc<Core>> {
+        self.state().core()
     }
 
     fn configured(&self) -> Result<Arc<Core>> {
-        self.core.load_full().ok_or_else(|| self.not_configured())
-    }
-
-    fn not_configured(&self) -> Error {
-        Error::NotConfigured { region: self.name.clone().into_owned() }
+        self.state().configured()
     }
 
     /// A plain creating call before configuration runs its creator uncached;
     /// the first one is warned about.
     fn note_uncached_use(&self) {
         self.count_uncached();
-        let warned = &self.shared().warned;
-        warned.call_once(|| log::running_uncached(&self.name, &self.not_configured()));
+        let warned = &self.own.shared().warned;
+        warned.call_once(|| log::running_uncached(self.name(), &self.not_configured()));
     }
 
     fn count_uncached(&self) {
-        self.shared().stats.count_uncached();
+        self.state().shared().stats.count_uncached();
     }
 }
 
 impl<K> fmt::Debug for Region<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let core = self.core.load();
+        let core = self.state().core();
         f.debug_struct("Region")
-            .field("name", &self.name)
+            .field("name", &self.own.name())
             .field("backend", &core.as_ref().map(|core| &core.backend))
             .finish_non_exhaustive()
     }

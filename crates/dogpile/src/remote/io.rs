@@ -4,14 +4,14 @@
 //! runtime, or have none, and the answer still comes.
 
 use std::future::Future;
-use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
 
 use crate::backend::BackendError;
+use crate::process::{PerProcess, is_forked};
 
-static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+static RUNTIME: PerProcess<Option<Runtime>> = PerProcess::new();
 
 pub(super) fn handle() -> Result<&'static Handle, BackendError> {
     let start = || {
@@ -23,8 +23,12 @@ pub(super) fn handle() -> Result<&'static Handle, BackendError> {
     runtime.map(Runtime::handle).ok_or_else(cannot)
 }
 
-/// The runtime that the caller is on, if it goes on while the caller blocks.
+/// The runtime that the caller is on, if it goes on while the caller blocks. One that a
+/// forked process has may be its parent's, whose threads are not there.
 pub(crate) fn home_of_caller() -> Option<Handle> {
+    if is_forked() {
+        return None;
+    }
     let here = Handle::try_current().ok()?;
     matches!(here.runtime_flavor(), RuntimeFlavor::MultiThread).then_some(here)
 }

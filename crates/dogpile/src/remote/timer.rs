@@ -9,6 +9,7 @@ use tokio::time::Sleep;
 
 use super::io::{handle, spawn};
 use crate::backend::BackendError;
+use crate::process::PerProcess;
 
 /// A timer of the I/O thread's, which can be awaited anywhere.
 pub(crate) fn sleep(duration: Duration) -> Result<Sleep, BackendError> {
@@ -25,11 +26,15 @@ struct Pulse {
     stopped: AtomicBool,
 }
 
-static PULSE: Pulse = Pulse { used: AtomicBool::new(false), stopped: AtomicBool::new(true) };
+static PULSE: PerProcess<Pulse> = PerProcess::new();
 
 impl Pulse {
     const PERIOD: Duration = Duration::from_millis(100);
     const IDLE_PERIODS: u32 = 10;
+
+    const fn new() -> Self {
+        Self { used: AtomicBool::new(false), stopped: AtomicBool::new(true) }
+    }
 
     fn keep_up(&'static self) -> Result<(), BackendError> {
         self.used.store(true, Ordering::Relaxed);
@@ -54,7 +59,7 @@ pub(crate) async fn within<F: Future>(
     limit: Duration,
     work: F,
 ) -> Result<Option<F::Output>, BackendError> {
-    PULSE.keep_up()?;
+    PULSE.get_or_init(Pulse::new).keep_up()?;
     let timed = {
         let _inside = handle()?.enter();
         tokio::time::timeout(limit, work)

@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::backend::BackendError;
 
-#[cfg(feature = "memcached")]
 #[cfg(feature = "tls")]
 pub(crate) use connecting::connect;
 
@@ -43,12 +42,12 @@ pub(crate) fn settle(
     }
 }
 
-#[cfg(feature = "memcached")]
 #[cfg(feature = "tls")]
 mod connecting {
     use std::io;
     use std::sync::Arc;
 
+    use rustls::crypto::CryptoProvider;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
@@ -72,8 +71,7 @@ mod connecting {
     type Wrong = Box<dyn std::error::Error + Send + Sync>;
 
     fn configure(tls: &Tls) -> Result<ClientConfig, Wrong> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider);
+        let config = ClientConfig::builder_with_provider(provider());
         let config = config.with_safe_default_protocol_versions()?;
         let config = config.with_root_certificates(trusted(tls)?);
         Ok(match &tls.client {
@@ -83,6 +81,13 @@ mod connecting {
                 config.with_client_auth_cert(certificates(certificate)?, key)?
             }
         })
+    }
+
+    /// The application's cryptography, if it has chosen one for the process; ring's otherwise,
+    /// for these connections only.
+    fn provider() -> Arc<CryptoProvider> {
+        let own = || Arc::new(rustls::crypto::ring::default_provider());
+        CryptoProvider::get_default().cloned().unwrap_or_else(own)
     }
 
     fn trusted(tls: &Tls) -> Result<RootCertStore, Wrong> {

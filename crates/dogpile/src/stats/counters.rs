@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::process::{PerProcess, is_forked};
 
 /// What is counted; see the fields of [`Statistics`](super::Statistics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +96,18 @@ fn look_for_stripe() -> usize {
 /// A stripe that no other thread writes to, until this one ends.
 struct Own(Option<usize>);
 
-/// Those that nobody has.
-static FREE: Mutex<[bool; OWNED]> = Mutex::new([true; OWNED]);
+/// Those that nobody has. In a forked process, where threads end without a word, they are
+/// its parent's.
+static FREE: PerProcess<Mutex<[bool; OWNED]>> = PerProcess::new();
+
+fn free() -> MutexGuard<'static, [bool; OWNED]> {
+    let free = FREE.get_or_init(|| Mutex::new([!is_forked(); OWNED]));
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Own {
     fn take() -> Self {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = free();
         let first = free.iter().position(|free| *free);
         first.into_iter().for_each(|index| free[index] = false);
         Self(first)
@@ -110,7 +118,7 @@ impl Drop for Own {
     fn drop(&mut self) {
         let _ = STRIPE.try_with(|stripe| stripe.set(UNKNOWN));
         if let Some(index) = self.0.take() {
-            FREE.lock().unwrap_or_else(PoisonError::into_inner)[index] = true;
+            free()[index] = true;
         }
     }
 }

@@ -1,85 +1,16 @@
-//! The same counts through the `metrics` facade, for whatever recorder the
-//! application has installed.
-//!
-//! A region's metrics are registered when it is configured: install the
-//! recorder before that.
+//! The same counts through the `metrics` facade, for whatever recorder the application
+//! has installed, before or after the regions are configured.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, SharedString, counter, histogram};
+use arc_swap::ArcSwapOption;
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 
 use super::counters::{Count, KINDS};
-
-/// The names of all metrics. Those of regions have one label, `region`.
-pub mod names {
-    /// Keys answered with a fresh value.
-    pub const HITS: &str = "dogpile_hits_total";
-    /// Keys answered with an old value.
-    pub const STALE: &str = "dogpile_stale_total";
-    /// Keys for which there was nothing.
-    pub const MISSES: &str = "dogpile_misses_total";
-    /// Values made by creators.
-    pub const CREATIONS: &str = "dogpile_creations_total";
-    /// Creators that returned an error.
-    pub const CREATOR_FAILURES: &str = "dogpile_creator_failures_total";
-    /// Keys whose value another caller made meanwhile.
-    pub const WAITS: &str = "dogpile_waits_total";
-    /// Creations handed to the background runner.
-    pub const BACKGROUND: &str = "dogpile_background_creations_total";
-    /// Values kept out by `should_cache`.
-    pub const VETOED: &str = "dogpile_vetoed_total";
-    /// Values created past the cache.
-    pub const UNCACHED: &str = "dogpile_uncached_total";
-    /// Stored values that could not be read.
-    pub const UNREADABLE: &str = "dogpile_unreadable_total";
-    /// Failures of the backend or its mutex.
-    pub const BACKEND_ERRORS: &str = "dogpile_backend_errors_total";
-    /// Values that could not be stored.
-    pub const NOT_STORED: &str = "dogpile_not_stored_total";
-    /// Values not stored because their lease was lost.
-    pub const LEASES_LOST: &str = "dogpile_leases_lost_total";
-    /// Values not stored because what they replace was changed meanwhile.
-    pub const OUTDATED: &str = "dogpile_outdated_total";
-    /// Payload bytes read.
-    pub const BYTES_READ: &str = "dogpile_read_bytes_total";
-    /// Payload bytes written.
-    pub const BYTES_WRITTEN: &str = "dogpile_written_bytes_total";
-    /// Seconds that creators ran.
-    pub const CREATION_SECONDS: &str = "dogpile_creation_seconds";
-    /// Seconds that callers waited for another's creation.
-    pub const WAIT_SECONDS: &str = "dogpile_wait_seconds";
-    /// Looks at the number of a collection's revision. This and what follows has
-    /// one label, `collection`.
-    pub const COLLECTION_CHECKS: &str = "dogpile_collection_checks_total";
-    /// Revisions taken from the store.
-    pub const COLLECTION_PULLS: &str = "dogpile_collection_pulls_total";
-    /// Revisions put into the store.
-    pub const COLLECTION_PUSHES: &str = "dogpile_collection_pushes_total";
-    /// Runs of a loader that ended well.
-    pub const COLLECTION_LOADS: &str = "dogpile_collection_loads_total";
-    /// Runs of a loader that ended in its error.
-    pub const COLLECTION_LOAD_FAILURES: &str = "dogpile_collection_load_failures_total";
-    /// Operations that the store failed.
-    pub const COLLECTION_FAILURES: &str = "dogpile_collection_failures_total";
-    /// Revisions in the store that could not be read.
-    pub const COLLECTION_UNREADABLE: &str = "dogpile_collection_unreadable_total";
-    /// Bytes of data taken from the store.
-    pub const COLLECTION_BYTES_READ: &str = "dogpile_collection_read_bytes_total";
-    /// Bytes of data put into the store.
-    pub const COLLECTION_BYTES_WRITTEN: &str = "dogpile_collection_written_bytes_total";
-    /// The revision that readers get.
-    pub const COLLECTION_REVISION: &str = "dogpile_collection_revision";
-    /// How many entries it has.
-    pub const COLLECTION_ENTRIES: &str = "dogpile_collection_entries";
-    /// 1 if the last look at the store was a success, 0 if not.
-    pub const COLLECTION_IN_STEP: &str = "dogpile_collection_in_step";
-    /// Seconds that loaders ran.
-    pub const COLLECTION_LOAD_SECONDS: &str = "dogpile_collection_load_seconds";
-    /// Seconds that it took to take a revision from the store.
-    pub const COLLECTION_PULL_SECONDS: &str = "dogpile_collection_pull_seconds";
-    /// Seconds that it took to put a revision into the store.
-    pub const COLLECTION_PUSH_SECONDS: &str = "dogpile_collection_push_seconds";
-}
+use super::metrics::{describe, names};
 
 fn name(what: Count) -> &'static str {
     match what {
@@ -102,23 +33,124 @@ fn name(what: Count) -> &'static str {
     }
 }
 
-/// A region's registered metrics.
-pub(super) struct Facade {
+/// Metrics of one region or collection, registered with a recorder.
+pub(crate) trait Handles: Sized {
+    /// The label that says which region or collection it is.
+    const LABEL: &'static str;
+
+    fn register(with: &Registrar<'_>) -> Self;
+}
+
+/// A recorder, and the label of what is registered with it.
+pub(crate) struct Registrar<'r> {
+    recorder: &'r dyn Recorder,
+    label: Label,
+}
+
+const METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+impl Registrar<'_> {
+    fn key(&self, name: &'static str) -> Key {
+        Key::from_parts(name, vec![self.label.clone()])
+    }
+
+    pub(crate) fn counter(&self, name: &'static str) -> Counter {
+        self.recorder.register_counter(&self.key(name), &METADATA)
+    }
+
+    pub(crate) fn gauge(&self, name: &'static str) -> Gauge {
+        self.recorder.register_gauge(&self.key(name), &METADATA)
+    }
+
+    pub(crate) fn histogram(&self, name: &'static str) -> Histogram {
+        self.recorder.register_histogram(&self.key(name), &METADATA)
+    }
+}
+
+/// The metrics of one region or collection, with the recorder that is there at the moment.
+pub(crate) struct Facade<H> {
+    name: SharedString,
+    /// With the recorder of all threads, when it was last seen.
+    registered: ArcSwapOption<Registered<H>>,
+}
+
+struct Registered<H> {
+    recorder: usize,
+    handles: H,
+}
+
+impl<H: Handles> Facade<H> {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned().into(), registered: ArcSwapOption::empty() }
+    }
+
+    /// Uses the handles, registered with the recorder of this moment and thread.
+    pub(crate) fn with(&self, record: impl FnOnce(&H)) {
+        metrics::with_recorder(|recorder| {
+            let present = address(recorder);
+            match &*self.registered.load() {
+                Some(known) if known.recorder == present => record(&known.handles),
+                _ => self.register(recorder, record),
+            }
+        });
+    }
+
+    #[cold]
+    fn register(&self, recorder: &dyn Recorder, record: impl FnOnce(&H)) {
+        describe(recorder);
+        let label = Label::new(H::LABEL, self.name.clone());
+        let handles = H::register(&Registrar { recorder, label });
+        record(&handles);
+        let recorder = address(recorder);
+        // One of this thread's may be gone at any moment, and another in its place.
+        if is_of_all_threads(recorder) {
+            self.registered.store(Some(Arc::new(Registered { recorder, handles })));
+        }
+    }
+}
+
+fn address(recorder: &dyn Recorder) -> usize {
+    std::ptr::from_ref(recorder).cast::<()>().addr()
+}
+
+/// Is the recorder at this address the one that threads have by default? That one is never
+/// dropped. A new thread is asked.
+fn is_of_all_threads(recorder: usize) -> bool {
+    static DEFAULT: AtomicUsize = AtomicUsize::new(0);
+    /// The last one found that was a thread's own.
+    static OTHER: AtomicUsize = AtomicUsize::new(0);
+
+    if [&DEFAULT, &OTHER].iter().all(|known| known.load(Ordering::Relaxed) != recorder) {
+        let ask = || metrics::with_recorder(address);
+        let thread = thread::Builder::new().name("dogpile-metrics".into()).spawn(ask);
+        let default = thread.ok().and_then(|thread| thread.join().ok());
+        let known = if default == Some(recorder) { &DEFAULT } else { &OTHER };
+        known.store(recorder, Ordering::Relaxed);
+    }
+    DEFAULT.load(Ordering::Relaxed) == recorder
+}
+
+/// A region's metrics.
+pub(super) struct OfRegion {
     counters: [Counter; KINDS],
     creation_seconds: Histogram,
     wait_seconds: Histogram,
 }
 
-impl Facade {
-    pub(super) fn new(region: &str) -> Self {
-        let region = SharedString::from(region.to_owned());
+impl Handles for OfRegion {
+    const LABEL: &'static str = "region";
+
+    fn register(with: &Registrar<'_>) -> Self {
         Self {
-            counters: Count::ALL.map(|what| counter!(name(what), "region" => region.clone())),
-            creation_seconds: histogram!(names::CREATION_SECONDS, "region" => region.clone()),
-            wait_seconds: histogram!(names::WAIT_SECONDS, "region" => region),
+            counters: Count::ALL.map(|what| with.counter(name(what))),
+            creation_seconds: with.histogram(names::CREATION_SECONDS),
+            wait_seconds: with.histogram(names::WAIT_SECONDS),
         }
     }
+}
 
+impl OfRegion {
     pub(super) fn add(&self, what: Count, amount: u64) {
         self.counters[what as usize].increment(amount);
     }

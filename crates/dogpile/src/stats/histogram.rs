@@ -1,5 +1,6 @@
 //! Durations in buckets whose bounds double.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ const BUCKETS: usize = 32;
 
 /// How durations were distributed. Bucket `i` holds those below 2^i
 /// microseconds that no earlier one holds; the last one all the rest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BUCKETS],
     total: Duration,
@@ -43,6 +44,18 @@ impl Histogram {
             }
         }
         self.max
+    }
+}
+
+/// Its count, and what is worth knowing of the times.
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count();
+        if count == 0 {
+            return f.write_str("none");
+        }
+        let [half, most] = [0.5, 0.99].map(|part| self.quantile(part));
+        write!(f, "{count} (median {half:?}, 99% {most:?}, longest {:?})", self.max)
     }
 }
 

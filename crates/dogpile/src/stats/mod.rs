@@ -6,17 +6,20 @@
 
 mod counters;
 #[cfg(feature = "metrics")]
-mod facade;
+pub(crate) mod facade;
 mod histogram;
+#[cfg(feature = "metrics")]
+mod metrics;
 
+use std::fmt;
 use std::time::Duration;
 
 pub(crate) use counters::Count;
 pub use histogram::Histogram;
 
-use counters::Counters;
 #[cfg(feature = "metrics")]
-pub use facade::names;
+pub use self::metrics::names;
+use counters::Counters;
 pub(crate) use histogram::Recorder;
 
 /// A region's counts since the process began. `hits + stale + misses` is how
@@ -24,7 +27,7 @@ pub(crate) use histogram::Recorder;
 ///
 /// Read by [`Region::statistics`](crate::Region::statistics); counts of the
 /// same moment may be a few operations apart.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Statistics {
     /// Keys answered with a fresh value from the cache.
@@ -81,13 +84,50 @@ impl Statistics {
     }
 }
 
+/// Its hit ratio, and all that is not zero.
+impl fmt::Debug for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ratio = format!("{:.1}%", 100.0 * self.hit_ratio());
+        let counts = [
+            ("hits", self.hits),
+            ("stale", self.stale),
+            ("misses", self.misses),
+            ("creations", self.creations),
+            ("creator_failures", self.creator_failures),
+            ("waits", self.waits),
+            ("background", self.background),
+            ("vetoed", self.vetoed),
+            ("uncached", self.uncached),
+            ("unreadable", self.unreadable),
+            ("backend_errors", self.backend_errors),
+            ("not_stored", self.not_stored),
+            ("leases_lost", self.leases_lost),
+            ("outdated", self.outdated),
+            ("bytes_read", self.bytes_read),
+            ("bytes_written", self.bytes_written),
+        ];
+        let mut shown = f.debug_struct("Statistics");
+        shown.field("hit_ratio", &format_args!("{ratio}"));
+        for (name, count) in counts.iter().filter(|(_, count)| *count > 0) {
+            shown.field(name, count);
+        }
+        for (name, time) in [("creation_time", &self.creation_time), ("wait_time", &self.wait_time)]
+        {
+            if time.count() > 0 {
+                shown.field(name, time);
+            }
+        }
+        shown.finish_non_exhaustive()
+    }
+}
+
 /// Where a region counts.
 pub(crate) struct Stats {
     counters: Counters,
     creation_time: Recorder,
     wait_time: Recorder,
     #[cfg(feature = "metrics")]
-    facade: std::sync::OnceLock<facade::Facade>,
+    facade: std::sync::OnceLock<facade::Facade<facade::OfRegion>>,
 }
 
 impl Stats {
@@ -101,11 +141,11 @@ impl Stats {
         }
     }
 
-    /// Registers the region's metrics with the recorder that is installed
-    /// now.
+    /// Counts for the recorder of the application too, under the region's name.
     #[cfg(feature = "metrics")]
     pub(crate) fn publish_as(&self, region: &str) {
-        let _ = self.facade.set(facade::Facade::new(region));
+        // Those that nothing was counted of yet are there as well, if a recorder is.
+        self.facade.get_or_init(|| facade::Facade::new(region)).with(|_| {});
     }
 
     #[inline]
@@ -118,7 +158,7 @@ impl Stats {
         self.counters.add(what, amount);
         #[cfg(feature = "metrics")]
         if let Some(facade) = self.facade.get() {
-            facade.add(what, amount);
+            facade.with(|metrics| metrics.add(what, amount));
         }
     }
 
@@ -133,7 +173,7 @@ impl Stats {
         self.creation_time.record(time);
         #[cfg(feature = "metrics")]
         if let Some(facade) = self.facade.get() {
-            facade.creation_took(time);
+            facade.with(|metrics| metrics.creation_took(time));
         }
     }
 
@@ -141,7 +181,7 @@ impl Stats {
         self.wait_time.record(time);
         #[cfg(feature = "metrics")]
         if let Some(facade) = self.facade.get() {
-            facade.waited(time);
+            facade.with(|metrics| metrics.waited(time));
         }
     }
 

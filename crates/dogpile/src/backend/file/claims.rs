@@ -145,7 +145,7 @@ impl File {
         }
         let claiming = Claiming(claiming);
         if claiming.0.iter().any(|asked| matches!(asked, Asked::Key(_))) {
-            return self.0.writer.join(claiming).await;
+            return self.shared()?.writer.join(claiming).await;
         }
         Ok(claiming.done())
     }
@@ -155,7 +155,7 @@ impl File {
         let Wanted { key, mode, held, .. } = wanted;
         let is_locking = self.0.options.creation_locks;
         let lock = match held {
-            None if is_locking => self.0.locks.try_lock(key).await?,
+            None if is_locking => self.shared()?.locks.try_lock(key).await?,
             held => held,
         };
         if lock.is_none() && is_locking && !mode.takes_over() {
@@ -163,7 +163,7 @@ impl File {
         }
         // Most who have waited find a value: that takes no transaction.
         if let ClaimMode::Create(_) = mode
-            && let Ok(Some(entry)) = self.0.readers.get(key)
+            && let Ok(Some(entry)) = self.shared()?.readers.get(key)
             && mode.is_settled_by(Some(&entry))
         {
             return Ok(Asked::Changed(entry));
@@ -194,7 +194,7 @@ impl File {
             };
             endings.push(Ending { held, change, is_made: false });
         }
-        let made = self.0.writer.join(Committing(endings)).await?;
+        let made = self.shared()?.writer.join(Committing(endings)).await?;
         match refused {
             Some(fault) => Err(fault),
             None => Ok(made),
@@ -210,7 +210,9 @@ impl File {
             .collect();
         if !endings.is_empty() {
             // A token that stays does no harm.
-            let _ = self.0.writer.join(Committing(endings)).await;
+            if let Ok(shared) = self.shared() {
+                let _ = shared.writer.join(Committing(endings)).await;
+            }
         }
     }
 }

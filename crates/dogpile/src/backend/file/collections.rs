@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::database::{self, Trouble};
 use super::worker::keep_within;
-use super::{Change, File, Options};
+use super::{Change, File, FileLocks, Options};
 use crate::backend::{
     Backend, BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
     revision_number,
@@ -179,7 +179,7 @@ impl CollectionStore for File {
                     make_room(connection, &options, &keys, Some(&coming))
                 })
             };
-            self.0.writer.change(write).await
+            self.shared()?.writer.change(write).await
         })
     }
 
@@ -217,7 +217,7 @@ impl CollectionStore for File {
                     Ok(next)
                 })
             };
-            self.0.writer.change(publish).await.map(Some)
+            self.shared()?.writer.change(publish).await.map(Some)
         })
     }
 
@@ -235,13 +235,13 @@ impl CollectionStore for File {
                     Ok(found)
                 })
             };
-            self.0.writer.change(purge).await
+            self.shared()?.writer.change(purge).await
         })
     }
 
     fn mutex(&self, _load: Duration) -> AnyMutex {
         if self.0.options.creation_locks {
-            AnyMutex::new(self.0.locks.clone())
+            AnyMutex::new(FileLocks(self.clone()))
         } else {
             AnyMutex::new(self.0.local_locks.clone())
         }

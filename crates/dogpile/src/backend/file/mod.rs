@@ -9,6 +9,7 @@
 //! - `writer`, `worker`: the way to the thread that writes, and what that does;
 //! - `joint`: what shares a transaction of that thread's;
 //! - `creations`, `claims`: keys that are being created, until somebody changes them;
+//! - `forked`: a process that was forked from one with open files;
 //! - `watcher`: being told of changes by other processes;
 //! - `collections`: whole tables, in parts;
 //! - `locks`: the creation locks between processes.
@@ -18,6 +19,7 @@ mod claims;
 mod collections;
 mod creations;
 mod database;
+mod forked;
 mod joint;
 mod locks;
 mod ours;
@@ -38,9 +40,11 @@ use serde_json::Value;
 use super::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::clock::{Clock, SystemClock};
-use crate::lock::{AnyMutex, Lease};
+use crate::lock::{AnyMutex, Lease, Mutex};
+use crate::process::PerProcess;
 use crate::value::Entry;
 use database::Trouble;
+use forked::Working;
 use joint::Change;
 use locks::Locks;
 use place::{Place, with_suffix};
@@ -85,22 +89,35 @@ use writer::Writer;
 /// file, the path with `.lock` after it. Leave that in place as long as anybody
 /// uses the cache. Network file systems serve neither SQLite nor the locks.
 ///
+/// **A forked process** opens the file for itself, on Linux. It cannot if another thread of its
+/// parent's was reading or writing at the moment of the fork, or if all others have closed the
+/// file since: then each call fails at once. On other systems each call does. So fork before
+/// the file is used by many threads, or open it afterwards. Until a forked process uses the
+/// file, it has its parent's lock file open: locks of a parent that dies last as long.
+///
 /// **Python's** `dogpile.cache.dbm` under CPython 3.13 and later uses the same
 /// table, so both read each other's values (configure a JSON serializer there);
 /// its creation lock is one per file and does not know ours.
 #[derive(Clone)]
-pub struct File(Arc<Shared>);
+pub struct File(Arc<Cache>);
+
+struct Cache {
+    path: PathBuf,
+    lock_file: PathBuf,
+    options: Arc<Options>,
+    /// Opened by each process for itself.
+    opened: PerProcess<Arc<Shared>>,
+    /// For collections, where locks between processes are off.
+    #[cfg(feature = "collections")]
+    local_locks: crate::lock::KeyedMutex,
+}
 
 struct Shared {
-    options: Arc<Options>,
     place: Arc<Place>,
     readers: Readers,
     writer: Writer,
     locks: Locks,
     watcher: Watcher,
-    /// For collections, where locks between processes are off.
-    #[cfg(feature = "collections")]
-    local_locks: crate::lock::KeyedMutex,
 }
 
 /// What to do with a file that turns out to be damaged, or not to be an SQLite
@@ -190,7 +207,16 @@ impl File {
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.0.place.path
+        &self.0.path
+    }
+
+    /// What this process has of the file.
+    fn shared(&self) -> Result<&Arc<Shared>, BackendError> {
+        let Cache { path, lock_file, options, opened, .. } = &*self.0;
+        opened.get_or_try_init(|| {
+            opened.inherited().for_each(|parents| parents.locks.leave());
+            Shared::open(path, lock_file, options).map(Arc::new)
+        })
     }
 }
 
@@ -269,35 +295,51 @@ impl FileBuilder {
         self
     }
 
-    /// Refuses what is not a cache, and leaves it as it is.
-    fn check(&self, lock_file: &Path) -> Result<(), BackendError> {
-        schema::check_path(&self.path)?;
-        ours::refuse_others(&self.path, |number| {
-            Ok(Locks::<locks::System>::look(lock_file)?.are_of(number))
-        })?;
-        if self.options.read_only {
-            let path = self.path.display();
-            let missing = || BackendError::other(format!("there is no file `{path}`"));
-            return if self.path.exists() { Ok(()) } else { Err(missing()) };
-        }
-        ours::check_beside(&self.path)
-    }
-
     /// Opens the file; see [`File::open`].
     pub fn open(self) -> Result<File, BackendError> {
-        let lock_file = self.lock_file.clone();
-        let lock_file = lock_file.unwrap_or_else(|| with_suffix(&self.path, ".lock"));
-        self.check(&lock_file)?;
-        let options = Arc::new(self.options);
-        let place = Arc::new(Place::new(&self.path));
-        if place.is_sqlites(&lock_file) {
+        let Self { path, lock_file, options } = self;
+        let lock_file = lock_file.unwrap_or_else(|| with_suffix(&path, ".lock"));
+        let file = File(Arc::new(Cache {
+            path,
+            lock_file,
+            options: Arc::new(options),
+            opened: PerProcess::new(),
+            #[cfg(feature = "collections")]
+            local_locks: crate::lock::KeyedMutex::new(),
+        }));
+        file.shared()?;
+        Ok(file)
+    }
+}
+
+impl Options {
+    /// Refuses what is not a cache, and leaves it as it is.
+    fn check(&self, path: &Path, lock_file: &Path) -> Result<(), BackendError> {
+        schema::check_path(path)?;
+        ours::refuse_others(path, |number| {
+            Ok(Locks::<locks::System>::look(lock_file)?.are_of(number))
+        })?;
+        if self.read_only {
+            let missing = || BackendError::other(format!("there is no file `{}`", path.display()));
+            return if path.exists() { Ok(()) } else { Err(missing()) };
+        }
+        ours::check_beside(path)
+    }
+}
+
+impl Shared {
+    fn open(path: &Path, lock_file: &Path, options: &Arc<Options>) -> Result<Self, BackendError> {
+        let _working = Working::begin()?;
+        options.check(path, lock_file)?;
+        let place = Arc::new(Place::new(path));
+        if place.is_sqlites(lock_file) {
             let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
             return Err(BackendError::unavailable(message));
         }
         let locks = if options.read_only {
-            Locks::look(&lock_file)?
+            Locks::look(lock_file)?
         } else {
-            Locks::open(&lock_file, options.mode.or_else(|| place::mode_of(&place.path)))?
+            Locks::open(lock_file, options.mode.or_else(|| place::mode_of(&place.path)))?
         };
         let writer = Writer::new(options.clone(), place.clone(), locks.clone());
         let readers = Readers::new(place.clone(), options.read_only);
@@ -306,22 +348,13 @@ impl FileBuilder {
         } else if !options.read_only {
             locks.note_database(place.number());
         }
-        Ok(File(Arc::new(Shared {
-            options,
-            place,
-            readers,
-            writer,
-            locks,
-            watcher: Watcher::default(),
-            #[cfg(feature = "collections")]
-            local_locks: crate::lock::KeyedMutex::new(),
-        })))
+        Ok(Self { place, readers, writer, locks, watcher: Watcher::default() })
     }
 }
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File").field("path", &self.0.place.path).finish_non_exhaustive()
+        f.debug_struct("File").field("path", &self.0.path).finish_non_exhaustive()
     }
 }
 
@@ -341,23 +374,45 @@ impl File {
     }
 }
 
+/// The locks of a file, in whichever process.
+struct FileLocks(File);
+
+impl Mutex for FileLocks {
+    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.0.shared()?.locks.try_lock(key).await
+    }
+
+    async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
+        self.0.shared()?.locks.wait(key).await
+    }
+
+    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
+        drop(lease);
+        Ok(())
+    }
+
+    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
+        self.0.shared()?.locks.is_locked(key).await
+    }
+}
+
 impl Backend for File {
     type Keeps = KeepsBytes;
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        match self.0.readers.get(key) {
+        match self.shared()?.readers.get(key) {
             Ok(entry) => Ok(entry),
             Err(Trouble::Fault(fault)) => Err(fault),
             // The writer can wait, repair and open again.
             Err(_) => {
                 let key = key.to_owned();
-                self.0.writer.ask(move |connection| database::get(connection, &key)).await
+                self.shared()?.writer.ask(move |connection| database::get(connection, &key)).await
             }
         }
     }
 
     fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
-        match self.0.readers.get(key) {
+        match self.shared().ok()?.readers.get(key) {
             Ok(entry) => Some(Ok(entry)),
             Err(_) => None,
         }
@@ -365,7 +420,7 @@ impl Backend for File {
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
         let change = self.frame(key, &entry)?;
-        self.0.writer.join(vec![change]).await
+        self.shared()?.writer.join(vec![change]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
@@ -373,7 +428,7 @@ impl Backend for File {
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        let read = match self.0.readers.borrow() {
+        let read = match self.shared()?.readers.borrow() {
             Ok(reader) => reader.get_all(keys).await,
             Err(trouble) => Err(trouble),
         };
@@ -382,7 +437,10 @@ impl Backend for File {
             Err(Trouble::Fault(fault)) => Err(fault),
             Err(_) => {
                 let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
-                self.0.writer.ask(move |connection| database::get_all(connection, &keys)).await
+                self.shared()?
+                    .writer
+                    .ask(move |connection| database::get_all(connection, &keys))
+                    .await
             }
         }
     }
@@ -390,18 +448,18 @@ impl Backend for File {
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
         let changes = entries.iter().map(|(key, entry)| self.frame(key, entry));
         let changes = changes.collect::<Result<Vec<_>, _>>()?;
-        self.0.writer.join(changes).await
+        self.shared()?.writer.join(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
         let changes: Vec<_> = keys.iter().map(|&key| Change::Delete { key: key.into() }).collect();
-        self.0.writer.join(changes).await
+        self.shared()?.writer.join(changes).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
         let options = &self.0.options;
         let can_lock = options.creation_locks && !options.read_only;
-        can_lock.then(|| AnyMutex::new(self.0.locks.clone()))
+        can_lock.then(|| AnyMutex::new(FileLocks(self.clone())))
     }
 
     fn orders_changes(&self) -> bool {
@@ -425,7 +483,7 @@ impl Backend for File {
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
-        watcher::watch(&self.0, key, changed).ok()
+        watcher::watch(self.shared().ok()?, key, changed).ok()
     }
 
     #[cfg(feature = "collections")]
@@ -449,7 +507,7 @@ impl Inspect for File {
         let after = after.map(<[u8]>::to_vec);
         Box::pin(async move {
             let list = move |c: &_| database::list(c, &prefix, after.as_deref(), limit);
-            let listed = self.0.writer.ask(list).await?;
+            let listed = self.shared()?.writer.ask(list).await?;
             let more = limit > 0 && listed.len() == limit;
             let next = listed.last().filter(|_| more).map(|last| last.key.clone());
             let keys = listed.into_iter().map(|found| KeyInfo {
@@ -461,16 +519,19 @@ impl Inspect for File {
     }
 
     fn locks(&self) -> Inspecting<'_, Vec<HeldLock>> {
-        Box::pin(async { self.0.locks.held() })
+        Box::pin(async {
+            let locks = &self.shared()?.locks;
+            locks.held()
+        })
     }
 
     fn info(&self) -> Inspecting<'_, Vec<(&'static str, Value)>> {
         Box::pin(async {
             let options = self.0.options.clone();
-            let path = self.0.place.path.clone();
+            let path = self.0.path.clone();
             let now = options.clock.now();
             let read = |c: &_| Ok((database::size(c)?, database::oldest(c)?));
-            let (size, oldest) = self.0.writer.ask(read).await?;
+            let (size, oldest) = self.shared()?.writer.ask(read).await?;
             let on_disk = |suffix: &str| {
                 std::fs::metadata(with_suffix(&path, suffix)).map_or(0, |found| found.len())
             };
@@ -491,7 +552,9 @@ impl Inspect for File {
 
     fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
         let key = key.as_bytes().to_vec();
-        Box::pin(self.0.writer.ask(move |connection| database::get(connection, &key)))
+        Box::pin(async move {
+            self.shared()?.writer.ask(move |connection| database::get(connection, &key)).await
+        })
     }
 
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
@@ -500,7 +563,7 @@ impl Inspect for File {
             keys.iter().try_for_each(|key| database::delete_of(connection, key.as_bytes()))
         };
         let ask = move |connection: &_| database::transaction(connection, &delete);
-        Box::pin(self.0.writer.ask(ask))
+        Box::pin(async move { self.shared()?.writer.ask(ask).await })
     }
 
     fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
@@ -513,6 +576,6 @@ impl Inspect for File {
             }
         };
         let ask = move |connection: &_| database::transaction(connection, &clear).map(|()| 0);
-        Box::pin(self.0.writer.ask(ask))
+        Box::pin(async move { self.shared()?.writer.ask(ask).await })
     }
 }

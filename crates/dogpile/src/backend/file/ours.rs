@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::database::Trouble;
 use super::place::{self, with_suffix};
-use super::schema;
+use super::{forked, schema};
 use crate::backend::BackendError;
 
 /// The file that is at a path.
@@ -62,6 +62,7 @@ pub(super) fn refuse_others(
 ///
 /// Only SQLite opens the file, also to look at it: it knows which locks this process holds.
 fn connect(path: &Path, how: &str) -> Result<Connection, Trouble> {
+    forked::adopt(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;

@@ -11,7 +11,7 @@ use super::database::Trouble;
 use crate::sync::Mutex;
 
 /// A file's identity, whatever it is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Identity(u64, u64);
 
 /// The path of a cache file, and which file was last opened there.
@@ -176,7 +176,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
 
     fs::metadata(path).ok().map(|found| Identity(found.dev(), found.ino()))
@@ -184,7 +184,7 @@ fn identity(path: &Path) -> Option<Identity> {
 
 /// Elsewhere a file that is open can be neither deleted nor moved.
 #[cfg(not(unix))]
-fn identity(_path: &Path) -> Option<Identity> {
+pub(super) fn identity(_path: &Path) -> Option<Identity> {
     Some(Identity(0, 0))
 }
 

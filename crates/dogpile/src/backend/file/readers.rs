@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 
 use super::database::{self, Trouble};
+use super::forked::Working;
 use super::place::Place;
 use super::{ours, schema};
 use crate::backend::BackendError;
@@ -39,6 +40,8 @@ pub(super) struct Reader<'a> {
     readers: &'a Readers,
     generation: u64,
     connection: Option<Connection>,
+    /// Until after its connection.
+    _working: Working,
 }
 
 impl Readers {
@@ -69,6 +72,7 @@ impl Readers {
     }
 
     pub(super) fn borrow(&self) -> Result<Reader<'_>, Trouble> {
+        let working = Working::begin().map_err(Trouble::Fault)?;
         let now = SystemClock.coarse_now();
         let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
         if !(checked..checked + CHECK_SECONDS).contains(&now) {
@@ -89,7 +93,7 @@ impl Readers {
             Some((_, connection)) => connection,
             None => self.open()?,
         };
-        Ok(Reader { readers: self, generation, connection: Some(connection) })
+        Ok(Reader { readers: self, generation, connection: Some(connection), _working: working })
     }
 }
 
@@ -132,6 +136,13 @@ impl Reader<'_> {
         }
         self.with(database::end_reading)?;
         Ok(entries)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        let _working = Working::begin();
+        self.idle.lock().clear();
     }
 }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::{Trouble, pragma, transaction};
-use super::place;
+use super::{forked, place};
 use crate::backend::BackendError;
 
 /// Marks a file as ours: "dogp".
@@ -149,6 +149,7 @@ pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, Trouble> {
 }
 
 fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Trouble> {
+    forked::adopt(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;

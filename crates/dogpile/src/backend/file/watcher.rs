@@ -158,6 +158,13 @@ mod ear {
     /// Rings when it is told to; when it is dropped, it is over.
     pub(super) struct Bell(UnixStream);
 
+    impl Drop for Bell {
+        fn drop(&mut self) {
+            // A process that was forked has a copy of it, which does not count.
+            let _ = self.0.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     impl Bell {
         pub(super) fn ring(&self) {
             // If it cannot take another ring, it is ringing.

@@ -3,10 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::database::{self, Trouble};
+use super::forked::Working;
 use super::joint::Joint;
 use super::locks::Locks;
 use super::place::Place;
@@ -38,6 +40,9 @@ pub(super) fn panicked() -> BackendError {
 /// As many requests as one transaction takes.
 const MOST_AT_ONCE: usize = 256;
 
+/// Tidying up waits until nothing was asked for so long.
+const QUIET: Duration = Duration::from_millis(5);
+
 /// How often damage or replacement is followed by another try.
 const TRIES: usize = 3;
 
@@ -48,15 +53,17 @@ pub(super) struct Worker {
     connection: Option<Connection>,
     /// When what is past the maximum age was last looked for.
     purged: Timestamp,
+    /// Something was written, and not tidied up after.
+    is_untidy: bool,
 }
 
 impl Worker {
     pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
-        Self { options, place, locks, connection: None, purged: f64::MIN }
+        Self { options, place, locks, connection: None, purged: f64::MIN, is_untidy: false }
     }
 
     pub(super) fn serve(mut self, requests: &Receiver<Request>) {
-        while let Ok(first) = requests.recv() {
+        while let Some(first) = self.next(requests) {
             let mut together = Vec::new();
             let mut next = Some(first);
             while let Some(Request::Joint(step)) = next {
@@ -71,6 +78,24 @@ impl Worker {
                 self.or_drop(work);
             }
         }
+        let _working = Working::begin();
+        drop(self);
+    }
+
+    /// Waits for what is asked next; `None` if nobody can ask any more. Tidies up before that
+    /// is done, or once nothing was asked for a moment: whoever was just answered may fork now,
+    /// which is not to happen in the middle of something.
+    fn next(&mut self, requests: &Receiver<Request>) -> Option<Request> {
+        let next = if self.is_untidy { requests.recv_timeout(QUIET).ok() } else { None };
+        if self.is_untidy {
+            self.or_drop(Self::tidy);
+        }
+        next.or_else(|| requests.recv().ok())
+    }
+
+    /// Has the file tidied up when there is time.
+    pub(super) fn tidy_later(&mut self) {
+        self.is_untidy = true;
     }
 
     /// Does `work`. If it panics, its connection may be within a transaction and is closed:
@@ -78,6 +103,7 @@ impl Worker {
     fn or_drop<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(|| work(self)));
         if done.is_err() {
+            let _working = Working::begin();
             self.connection = None;
         }
         done.ok()
@@ -100,7 +126,7 @@ impl Worker {
             step.settle(outcome.map_err(|failure| self.fault(failure)));
         }
         if done.is_ok() {
-            self.tidy();
+            self.tidy_later();
         }
     }
 
@@ -129,6 +155,8 @@ impl Worker {
         &mut self,
         mut work: impl FnMut(&Connection) -> Result<T, Trouble>,
     ) -> Result<T, Failure> {
+        // Ended before anybody is answered, who may fork then.
+        let _working = Working::begin().map_err(Failure::Fault)?;
         let mut last = String::new();
         for _ in 0..TRIES {
             let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
@@ -209,8 +237,9 @@ impl Worker {
 
     /// What nobody waits for: purges by age, gives free pages back. What fails
     /// here is tried again after the next write.
-    pub(super) fn tidy(&mut self) {
+    fn tidy(&mut self) {
         const AT_ONCE: usize = 1_000;
+        self.is_untidy = false;
         let now = self.options.clock.coarse_now();
         let due = self.options.max_age.filter(|age| {
             let interval = (age.as_secs_f64() / 16.0).min(60.0);

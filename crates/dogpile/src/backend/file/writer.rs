@@ -90,7 +90,7 @@ impl Writer {
         &self,
         work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, BackendError> {
-        self.ask_and(work, Worker::tidy).await
+        self.ask_and(work, Worker::tidy_later).await
     }
 
     /// Does `work`, and `then` something that nobody waits for.
@@ -135,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_fails_its_own_request_only() {
         let (_directory, file) = file();
-        let broken = file.0.writer.ask(|connection| {
+        let broken = file.shared().unwrap().writer.ask(|connection| {
             connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM Dict")?;
             if connection.is_autocommit() { Ok(()) } else { panic!("on purpose") }
         });
@@ -144,7 +144,7 @@ mod tests {
         file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
         assert!(is_stored(&file, "k").await);
         // After the answer, too.
-        let late = file.0.writer.ask_and(|_| Ok(()), |_| panic!("on purpose"));
+        let late = file.shared().unwrap().writer.ask_and(|_| Ok(()), |_| panic!("on purpose"));
         late.await.unwrap();
         file.delete("k").await.unwrap();
         assert!(!is_stored(&file, "k").await);
@@ -155,7 +155,7 @@ mod tests {
     fn hold_up(file: &File) -> mpsc::Sender<()> {
         let (go, wait) = mpsc::channel();
         let request = Request::Other(Box::new(move |_| wait.recv().unwrap_or_default()));
-        file.0.writer.send(request).unwrap();
+        file.shared().unwrap().writer.send(request).unwrap();
         go
     }
 
@@ -203,7 +203,9 @@ mod tests {
                 Box::pin(async { file.delete("deleted").await.is_ok() }),
                 Box::pin(committed(file, "deleted", deleted)),
                 Box::pin(committed(file, "whole", whole)),
-                Box::pin(async { !fails || file.0.writer.join(Refused).await.is_ok() }),
+                Box::pin(async {
+                    !fails || file.shared().unwrap().writer.join(Refused).await.is_ok()
+                }),
                 Box::pin(async {
                     let lease = claimed(file, "claimed").await;
                     committed(file, "claimed", lease).await
@@ -281,7 +283,7 @@ mod tests {
         let (_directory, file) = file();
         // More than there is of the address space.
         let impossible = thread::Builder::new().stack_size(1 << 60);
-        let fault = file.0.writer.start(impossible).unwrap_err();
+        let fault = file.shared().unwrap().writer.start(impossible).unwrap_err();
         assert!(fault.to_string().contains("cannot be started"), "{fault}");
         file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
         assert!(is_stored(&file, "k").await);

@@ -35,6 +35,7 @@ use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
+use crate::process::Rebuilt;
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
@@ -105,9 +106,9 @@ use servers::{Answer, Servers};
 /// also one that is ours since its own has ended; then there are two creators.
 ///
 /// It works on any executor and in blocking code. Nothing is connected before
-/// the first call.
+/// the first call. A forked process opens connections of its own.
 #[derive(Clone)]
-pub struct Memcached(Arc<Shared>);
+pub struct Memcached(Rebuilt<Arc<Shared>>);
 
 struct Shared {
     target: Target,
@@ -291,13 +292,7 @@ impl MemcachedBuilder {
         lease::check(&options.lock_prefix, options.terms, options.limits)?;
         options.key_prefix.check()?;
         options.lock_prefix.insert_str(0, options.key_prefix.as_str());
-        let servers = |connections, driver| Servers::new(&target, &options, connections, driver);
-        let leases = servers(1, Driver::IoThread);
-        let servers = servers(options.connections, Driver::Caller);
-        let (ledger, doubts) = (Ledger::new(), Doubts::default());
-        let shared = Arc::new(Shared { target, options, servers, leases, ledger, doubts });
-        crate::shutdown::register(&shared);
-        Ok(Memcached(shared))
+        Ok(Memcached(Rebuilt::new(move || Shared::new(target.clone(), options.clone()))))
     }
 }
 
@@ -342,6 +337,17 @@ fn changed(answer: Answer) -> Result<(), BackendError> {
 }
 
 impl Shared {
+    /// For this process. Nothing is connected yet.
+    fn new(target: Target, options: Options) -> Arc<Self> {
+        let servers = |connections, driver| Servers::new(&target, &options, connections, driver);
+        let leases = servers(1, Driver::IoThread);
+        let servers = servers(options.connections, Driver::Caller);
+        let (ledger, doubts) = (Ledger::new(), Doubts::default());
+        let shared = Arc::new(Self { target, options, servers, leases, ledger, doubts });
+        crate::shutdown::register(&shared);
+        shared
+    }
+
     /// Returns what `key` is called on the server, if that takes it.
     fn stored<'k>(&self, key: &'k str) -> Result<Cow<'k, str>, BackendError> {
         let key = self.options.key_prefix.stored(key);
@@ -451,9 +457,9 @@ impl Backend for Memcached {
             let owned = self.0.options.key_prefix.wanted(&keys);
             return self.0.claim_in_vain(borrowed(&owned)).await;
         }
-        let (shared, owned) = (self.0.clone(), self.0.options.key_prefix.wanted(&keys));
+        let (shared, owned) = (Arc::clone(&self.0), self.0.options.key_prefix.wanted(&keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
-        lease::claiming(&self.0, claim).await.ok_or_else(ends)?
+        lease::claiming::<Shared, _>(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {

@@ -17,13 +17,14 @@ use super::servers::Servers;
 use super::{Shared, strange};
 use crate::backend::BackendError;
 use crate::lock::{Lease, Mutex};
+use crate::process::Rebuilt;
 use crate::remote::lease::{self, Leases, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::{ends, new_token};
 use crate::sync;
 
 /// The locks of the servers.
-pub(super) struct Locks(pub(super) Arc<Shared>);
+pub(super) struct Locks(pub(super) Rebuilt<Arc<Shared>>);
 
 /// Holding a lock.
 pub(super) type Held = lease::Held<Shared>;
@@ -182,12 +183,12 @@ impl Shared {
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let grip = Grip::new(self.0.lock_key(&self.0.stored(key)?)?, new_token().into());
-        let (shared, grips) = (self.0.clone(), vec![grip]);
+        let (shared, grips) = (Arc::clone(&self.0), vec![grip]);
         let take = async move {
             let answers = shared.servers.ask_all(shared.takings(&grips)).await;
             shared.taken(grips, answers).pop()
         };
-        let taken = lease::claiming(&self.0, take).await.ok_or_else(ends)?;
+        let taken = lease::claiming::<Shared, _>(&self.0, take).await.ok_or_else(ends)?;
         let taken = taken.ok_or_else(|| BackendError::other("a lock was not answered for"))??;
         Ok(taken.ok().map(Lease::new))
     }

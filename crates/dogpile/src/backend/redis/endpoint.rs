@@ -13,9 +13,14 @@ use redis::{
 };
 #[cfg(feature = "tls")]
 use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
+#[cfg(feature = "tls")]
+use tokio::net::TcpStream;
 
 use super::location;
 use super::wire::{Clustered, Multiplexed, Wire};
+#[cfg(feature = "tls")]
+use crate::log;
+use crate::process;
 use crate::remote::tls::Tls;
 
 /// Where to connect.
@@ -32,8 +37,11 @@ pub(super) enum Endpoint {
     Cluster {
         read_from_replicas: bool,
     },
-    /// The application's own connection.
-    Existing(Arc<dyn Wire>),
+    /// The application's own connection, of the process of this generation.
+    Existing {
+        wire: Arc<dyn Wire>,
+        generation: u32,
+    },
 }
 
 /// How to log in.
@@ -84,7 +92,7 @@ impl Target {
             Endpoint::Single => addresses,
             Endpoint::Sentinel { service, .. } => format!("{service} by the sentinels {addresses}"),
             Endpoint::Cluster { .. } => format!("the cluster of {addresses}"),
-            Endpoint::Existing(_) => "the application's connection".to_owned(),
+            Endpoint::Existing { .. } => "the application's connection".to_owned(),
         }
     }
 
@@ -94,7 +102,7 @@ impl Target {
 
     /// Can connections be made that are told of changed keys?
     pub(super) fn can_track(&self) -> bool {
-        !matches!(self.endpoint, Endpoint::Existing(_))
+        !matches!(self.endpoint, Endpoint::Existing { .. })
     }
 
     /// One server of this cluster by itself.
@@ -108,7 +116,12 @@ impl Target {
         #[cfg(feature = "tls")]
         self.choose_cryptography();
         match &self.endpoint {
-            Endpoint::Existing(wire) => Ok(wire.clone()),
+            Endpoint::Existing { wire, generation } => {
+                let elsewhere = "it belongs to the process that this one was forked from";
+                let error = (redis::ErrorKind::InvalidClientConfig, elsewhere);
+                let is_ours = *generation == process::generation();
+                if is_ours { Ok(wire.clone()) } else { Err(error.into()) }
+            }
             Endpoint::Cluster { read_from_replicas } => {
                 let client = self.cluster(*read_from_replicas)?;
                 Ok(Arc::new(Clustered(client.get_async_connection().await?)))
@@ -137,12 +150,40 @@ impl Target {
         Ok(Arc::new(Multiplexed(connection)))
     }
 
-    /// rustls wants to be told once per process, by the application or by us.
+    /// The client asks rustls for the cryptography of the process, and has it chosen if there
+    /// is none, where it makes connections by itself: to sentinels, and to a cluster.
     #[cfg(feature = "tls")]
     fn choose_cryptography(&self) {
-        if self.tls.is_some() {
-            let _ = rustls::crypto::ring::default_provider().install_default();
+        if self.tls.is_some()
+            && !matches!(self.endpoint, Endpoint::Single)
+            && rustls::crypto::ring::default_provider().install_default().is_ok()
+        {
+            log::cryptography_chosen(&self.describe());
         }
+    }
+
+    /// A connection to one server, with TLS of our own.
+    #[cfg(feature = "tls")]
+    async fn connect_over_tls(
+        &self,
+        tls: &Tls,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let info = self.info(0)?;
+        let ConnectionAddr::TcpTls { host, port, .. } = info.addr() else {
+            let plain = "the address has no TLS";
+            return Err((redis::ErrorKind::InvalidClientConfig, plain).into());
+        };
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        stream.set_nodelay(true)?;
+        let stream = crate::remote::tls::connect(tls, host, stream).await?;
+        let settings = self.settings(protocol);
+        let connecting = MultiplexedConnection::new_with_config(&settings, stream, config.clone());
+        let (connection, driver) = connecting.await?;
+        // It ends with the connection.
+        tokio::spawn(driver);
+        Ok(connection)
     }
 
     async fn connect_one(
@@ -155,6 +196,10 @@ impl Target {
                 if *replica { SentinelServerType::Replica } else { SentinelServerType::Master };
             let mut client = self.sentinel(service, sentinels, server, protocol)?;
             return client.get_async_connection_with_config(config).await;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return self.connect_over_tls(tls, protocol, config).await;
         }
         self.single(protocol)?.get_multiplexed_async_connection_with_config(config).await
     }
@@ -175,10 +220,6 @@ impl Target {
 
     fn single(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
         let info = self.info(0)?.set_redis_settings(self.settings(protocol));
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            return Client::build_with_tls(info, certificates(tls));
-        }
         Client::open(info)
     }
 

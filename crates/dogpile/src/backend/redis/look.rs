@@ -136,6 +136,15 @@ impl Report {
         let mut lines = self.text.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     }
+
+    /// The name of the server's program and its version. Valkey tells the version of the Redis
+    /// that it can replace as well.
+    fn program(&self) -> (&'static str, Option<&str>) {
+        match self.find("valkey_version") {
+            Some(version) => ("valkey", Some(version)),
+            None => ("redis", self.find("redis_version")),
+        }
+    }
 }
 
 /// As a number, if it is one.
@@ -206,6 +215,7 @@ impl Inspect for Redis {
                 numbers.sum::<Option<u64>>()
             };
             let first = |name| reports.first()?.find(name);
+            let (program, version) = reports.first().map(Report::program).unzip();
             let mut facts =
                 vec![("backend", "redis".into()), ("server", self.0.target.describe().into())];
             if let [_, _, ..] = &reports[..] {
@@ -213,7 +223,8 @@ impl Inspect for Redis {
             }
             facts.extend([
                 ("keys", reports.iter().map(|report| report.keys).sum::<i64>().into()),
-                ("version", first("redis_version").into()),
+                ("program", program.into()),
+                ("version", version.flatten().into()),
                 ("role", first("role").into()),
                 ("used_memory_bytes", sum("used_memory").into()),
                 ("max_memory_bytes", sum("maxmemory").into()),

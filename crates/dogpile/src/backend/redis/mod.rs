@@ -40,6 +40,7 @@ use client::{Cmd, Value};
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::lock::{AnyMutex, Lease};
+use crate::process::{Rebuilt, generation};
 use crate::remote::lease::{self, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
@@ -101,8 +102,12 @@ use wire::{Batch, Multiplexed};
 ///
 /// It works on any executor and in blocking code. Nothing is connected before
 /// the first call.
+///
+/// **A forked process** opens connections of its own. An
+/// [existing](Self::existing) connection belongs to the process that opened it: elsewhere
+/// calls fail at once.
 #[derive(Clone)]
-pub struct Redis(Arc<Shared>);
+pub struct Redis(Rebuilt<Arc<Shared>>);
 
 struct Shared {
     target: Target,
@@ -162,6 +167,11 @@ impl Redis {
     /// `unix:///path`, `redis+sentinel://host:port,host:port/service[/db]`,
     /// `redis+cluster://host:port,host:port`; `valkey` says the same as `redis`.
     ///
+    /// TLS has the cryptography that the application has installed as rustls's default, or
+    /// ring's, for these connections only. With sentinels and clusters the client library needs
+    /// a default of the whole process: if there is none, connecting installs ring's, and says
+    /// so by an event. An application that wants another installs it before.
+    ///
     /// # Errors
     ///
     /// If it is no such URL. Whether anybody is there shows at the first call.
@@ -188,7 +198,10 @@ impl Redis {
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
         let target = Target {
-            endpoint: Endpoint::Existing(Arc::new(wire::Existing(Multiplexed(connection)))),
+            endpoint: Endpoint::Existing {
+                wire: Arc::new(wire::Existing(Multiplexed(connection))),
+                generation: generation(),
+            },
             addresses: Vec::new(),
             credentials: Credentials::default(),
             db: 0,
@@ -285,38 +298,7 @@ impl RedisBuilder {
         options.lock_prefix.insert_str(0, options.key_prefix.as_str());
         let how = "write `rediss` in place of `redis` in its URL";
         target.tls = tls::settle(target.tls, certificates, how)?;
-        let limits = options.limits;
-        let link = link_to(&target, limits, Driver::Caller);
-        let reads = match reading(&target).filter(|_| options.read_from_replicas) {
-            Some(replica) => link_to(&replica, limits, Driver::Caller),
-            None => link.clone(),
-        };
-        let leases = link_to(&target, limits, Driver::IoThread);
-        let tracker = target.can_track().then(|| Tracker::new(&target, link.clone(), limits));
-        let (own, is_cluster) = (link.clone(), target.is_cluster());
-        let open = move |server: &Target| {
-            if is_cluster { link_to(server, limits, Driver::Caller) } else { own.clone() }
-        };
-        let nodes = Nodes::new(&target, link.clone(), open);
-        #[cfg(feature = "collections")]
-        let bulk = link_to(&target, limits, Driver::Caller);
-        let shared = Arc::new(Shared {
-            target,
-            options,
-            link,
-            reads,
-            nodes,
-            tracker,
-            refuses_scripts: Refusal::new(),
-            leases,
-            ledger: Ledger::new(),
-            #[cfg(feature = "collections")]
-            bulk,
-            #[cfg(feature = "collections")]
-            local_locks: crate::lock::KeyedMutex::new(),
-        });
-        crate::shutdown::register(&shared);
-        Ok(Redis(shared))
+        Ok(Redis(Rebuilt::new(move || Shared::new(target.clone(), options.clone()))))
     }
 }
 
@@ -326,7 +308,7 @@ fn reading(target: &Target) -> Option<Target> {
     match &mut target.endpoint {
         Endpoint::Sentinel { replica: reads, .. }
         | Endpoint::Cluster { read_from_replicas: reads } => *reads = true,
-        Endpoint::Single | Endpoint::Existing(_) => return None,
+        Endpoint::Single | Endpoint::Existing { .. } => return None,
     }
     Some(target)
 }
@@ -364,6 +346,42 @@ fn entry(answer: Value) -> Option<Entry> {
 }
 
 impl Shared {
+    /// For this process. Nothing is connected yet.
+    fn new(target: Target, options: Options) -> Arc<Self> {
+        let limits = options.limits;
+        let link = link_to(&target, limits, Driver::Caller);
+        let reads = match reading(&target).filter(|_| options.read_from_replicas) {
+            Some(replica) => link_to(&replica, limits, Driver::Caller),
+            None => link.clone(),
+        };
+        let leases = link_to(&target, limits, Driver::IoThread);
+        let tracker = target.can_track().then(|| Tracker::new(&target, link.clone(), limits));
+        let (own, is_cluster) = (link.clone(), target.is_cluster());
+        let open = move |server: &Target| {
+            if is_cluster { link_to(server, limits, Driver::Caller) } else { own.clone() }
+        };
+        let nodes = Nodes::new(&target, link.clone(), open);
+        #[cfg(feature = "collections")]
+        let bulk = link_to(&target, limits, Driver::Caller);
+        let shared = Arc::new(Self {
+            target,
+            options,
+            link,
+            reads,
+            nodes,
+            tracker,
+            refuses_scripts: Refusal::new(),
+            leases,
+            ledger: Ledger::new(),
+            #[cfg(feature = "collections")]
+            bulk,
+            #[cfg(feature = "collections")]
+            local_locks: crate::lock::KeyedMutex::new(),
+        });
+        crate::shutdown::register(&shared);
+        shared
+    }
+
     /// Returns what `key` is called on the server.
     fn stored<'k>(&self, key: &'k str) -> Cow<'k, str> {
         self.options.key_prefix.stored(key)
@@ -473,9 +491,9 @@ impl Backend for Redis {
             let owned = self.0.options.key_prefix.wanted(&keys);
             return self.0.claim_in_vain(borrowed(&owned)).await;
         }
-        let (shared, owned) = (self.0.clone(), self.0.options.key_prefix.wanted(&keys));
+        let (shared, owned) = (Arc::clone(&self.0), self.0.options.key_prefix.wanted(&keys));
         let claim = async move { shared.claim(borrowed(&owned)).await };
-        lease::claiming(&self.0, claim).await.ok_or_else(ends)?
+        lease::claiming::<Shared, _>(&self.0, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {

@@ -12,13 +12,14 @@ use super::scripts::{Call, EXTEND, RELEASE};
 use super::wire::Batch;
 use crate::backend::BackendError;
 use crate::lock::{Lease, Mutex};
+use crate::process::Rebuilt;
 use crate::remote::lease::{self, Leases, Terms};
 use crate::remote::ledger::Ledger;
 use crate::remote::{ends, new_token};
 
 /// The locks of a server.
 pub(super) struct Locks {
-    shared: Arc<Shared>,
+    shared: Rebuilt<Arc<Shared>>,
     /// For how long those that are taken are renewed at most.
     longest: Duration,
 }
@@ -26,7 +27,7 @@ pub(super) struct Locks {
 impl Locks {
     /// Those under which values are created, or something that may take `more` than
     /// they may.
-    pub(super) fn new(shared: &Arc<Shared>, more: Duration) -> Self {
+    pub(super) fn new(shared: &Rebuilt<Arc<Shared>>, more: Duration) -> Self {
         let longest = shared.options.terms.longest_creation.saturating_add(more);
         Self { shared: shared.clone(), longest }
     }
@@ -153,10 +154,10 @@ pub(super) fn get(key: &str) -> Cmd {
 
 impl Mutex for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let (shared, longest) = (self.shared.clone(), self.longest);
+        let (shared, longest) = (Arc::clone(&self.shared), self.longest);
         let lock = self.shared.lock_key(&self.shared.stored(key));
         let take = async move { shared.try_take(lock, longest).await };
-        let taken = lease::claiming(&self.shared, take).await.ok_or_else(ends)??;
+        let taken = lease::claiming::<Shared, _>(&self.shared, take).await.ok_or_else(ends)??;
         Ok(taken.map(Lease::new))
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Hash, Kernel};
 use crate::sync::Mutex;
@@ -80,8 +81,12 @@ impl Kernel for Files {
         }
     }
 
-    fn notes(&self) -> Option<&File> {
+    fn notes(&self) -> Option<Arc<File>> {
         None
+    }
+
+    fn leave(&self) {
+        self.held.lock().clear();
     }
 }
 

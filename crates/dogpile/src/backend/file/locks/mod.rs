@@ -26,6 +26,7 @@ use crate::backend::BackendError;
 use crate::backend::file::place::create_file;
 use crate::backend::inspect::HeldLock;
 use crate::lock::{KeyGuard, KeyedMutex, Lease, Mutex, Turn};
+use crate::process::PerProcess;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) type System = files::Files;
@@ -58,7 +59,9 @@ pub(crate) trait Kernel: Sized + Send + Sync + 'static {
     /// Blocks until nobody holds it.
     fn wait(&self, key: Hash) -> io::Result<()>;
     /// The file for notes on who holds what, if there is one.
-    fn notes(&self) -> Option<&File>;
+    fn notes(&self) -> Option<Arc<File>>;
+    /// Closes the lock file in a process that was forked. The locks are still its parent's.
+    fn leave(&self);
 }
 
 /// The lock file of a cache file. Clones share it.
@@ -91,7 +94,7 @@ impl<K: Kernel> Drop for Held<K> {
 
 /// Threads of this process that sleep for a lock, at most.
 const MOST_WAITING_THREADS: usize = 128;
-static WAITING_THREADS: AtomicUsize = AtomicUsize::new(0);
+static WAITING_THREADS: PerProcess<AtomicUsize> = PerProcess::new();
 
 /// How long those wait who find no thread left to sleep on.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -104,7 +107,7 @@ impl<K: Kernel> Locks<K> {
         };
         let kernel = K::open(path, mode).map_err(failed)?;
         if let Some(file) = kernel.notes()
-            && !notes::sign(file).map_err(failed)?
+            && !notes::sign(&file).map_err(failed)?
         {
             return Err(BackendError::other(format!(
                 "`{}` is another program's, not a lock file of a cache: it is left as it is",
@@ -127,15 +130,20 @@ impl<K: Kernel> Locks<K> {
     /// file is not known to be ours if it is damaged.
     pub(super) fn note_database(&self, number: u64) {
         if let Some(file) = self.0.kernel.notes()
-            && notes::database(file) != Some(number)
+            && notes::database(&file) != Some(number)
         {
-            notes::note_database(file, number);
+            notes::note_database(&file, number);
         }
+    }
+
+    /// Leaves the locks to the process that this one was forked from.
+    pub(super) fn leave(&self) {
+        self.0.kernel.leave();
     }
 
     /// Are these the locks of the file with this number? If so, it was a cache once.
     pub(super) fn are_of(&self, number: u64) -> bool {
-        self.0.kernel.notes().is_some_and(|file| notes::database(file) == Some(number))
+        self.0.kernel.notes().is_some_and(|file| notes::database(&file) == Some(number))
     }
 
     fn try_hold(&self, key: &str) -> Result<Option<Held<K>>, BackendError> {
@@ -157,7 +165,7 @@ impl<K: Kernel> Locks<K> {
             return Ok(Err(local));
         }
         if let Some(file) = self.0.kernel.notes() {
-            notes::write(file, hash, key);
+            notes::write(&file, hash, key);
         }
         Ok(Ok(Held { key: hash, table: self.0.clone(), _local: local }))
     }
@@ -177,7 +185,7 @@ impl<K: Kernel> Locks<K> {
     pub(super) fn held(&self) -> Result<Vec<HeldLock>, BackendError> {
         let Some(file) = self.0.kernel.notes() else { return Ok(Vec::new()) };
         let mut held = Vec::new();
-        for (hash, lock) in notes::read(file).map_err(fault)? {
+        for (hash, lock) in notes::read(&file).map_err(fault)? {
             if self.is_held(hash)? {
                 held.push(lock);
             }
@@ -248,24 +256,24 @@ impl<K: Kernel> Mutex for Locks<K> {
 }
 
 /// A place among the threads that sleep in the kernel.
-struct WaitingThread;
+struct WaitingThread(&'static AtomicUsize);
 
 impl WaitingThread {
     fn admit() -> Option<Self> {
-        let place = Self;
-        let before = WAITING_THREADS.fetch_add(1, Ordering::Relaxed);
+        let place = Self(WAITING_THREADS.get_or_init(AtomicUsize::default));
+        let before = place.0.fetch_add(1, Ordering::Relaxed);
         (before < MOST_WAITING_THREADS).then_some(place)
     }
 }
 
 impl Drop for WaitingThread {
     fn drop(&mut self) {
-        WAITING_THREADS.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 async fn look_again_later() -> Result<(), BackendError> {
-    futures_timer::Delay::new(LOOK_AGAIN).await;
+    crate::delay::Delay::new(LOOK_AGAIN).await;
     Ok(())
 }
 

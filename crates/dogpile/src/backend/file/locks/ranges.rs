@@ -5,7 +5,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -17,13 +19,25 @@ const FIRST: u64 = 1 << 62;
 
 #[derive(Debug)]
 pub(crate) struct Ranges {
-    file: File,
+    /// None once it is left to a parent.
+    file: ArcSwapOption<File>,
     path: PathBuf,
+}
+
+impl Ranges {
+    fn of(file: File, path: &Path) -> Self {
+        Self { file: ArcSwapOption::from_pointee(file), path: path.to_owned() }
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        let elsewhere = "it is the lock file of the process that this one was forked from";
+        self.file.load_full().ok_or_else(|| io::Error::other(elsewhere))
+    }
 }
 
 impl Kernel for Ranges {
     fn open(path: &Path, mode: Option<u32>) -> io::Result<Self> {
-        Ok(Self { file: super::open_file(path, mode)?, path: path.to_owned() })
+        Ok(Self::of(super::open_file(path, mode)?, path))
     }
 
     fn look(path: &Path) -> io::Result<Self> {
@@ -31,11 +45,11 @@ impl Kernel for Ranges {
             Err(error) if error.kind() == io::ErrorKind::NotFound => File::open("/dev/null"),
             opened => opened,
         };
-        Ok(Self { file: file?, path: path.to_owned() })
+        Ok(Self::of(file?, path))
     }
 
     fn try_lock(&self, key: Hash) -> io::Result<bool> {
-        match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&range(key, libc::F_WRLCK))) {
+        match fcntl(&self.file()?, FcntlArg::F_OFD_SETLK(&range(key, libc::F_WRLCK))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
             Err(error) => Err(error.into()),
@@ -45,13 +59,15 @@ impl Kernel for Ranges {
     fn unlock(&self, key: Hash) {
         // Nothing is left to do where even this fails; closing the file frees
         // the lock.
-        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&range(key, libc::F_UNLCK)));
+        if let Ok(file) = self.file() {
+            let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&range(key, libc::F_UNLCK)));
+        }
     }
 
     fn is_locked_elsewhere(&self, key: Hash) -> io::Result<bool> {
         // Waiters hold shared locks for a moment, so a shared one is asked for.
         let mut asked = range(key, libc::F_RDLCK);
-        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+        fcntl(&self.file()?, FcntlArg::F_OFD_GETLK(&mut asked))?;
         Ok(i32::from(asked.l_type) != libc::F_UNLCK)
     }
 
@@ -69,8 +85,12 @@ impl Kernel for Ranges {
         }
     }
 
-    fn notes(&self) -> Option<&File> {
-        Some(&self.file)
+    fn notes(&self) -> Option<Arc<File>> {
+        self.file.load_full()
+    }
+
+    fn leave(&self) {
+        self.file.store(None);
     }
 }
 

@@ -1,12 +1,13 @@
-//! A proxy that makes a backend misbehave on demand.
+//! A proxy that lets a backend fail on demand.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
-use dogpile::backend::{AnyBackend, BackendError};
-use dogpile::proxy::Proxy;
-use dogpile::value::{Entry, Payload};
-use tokio::sync::watch;
+use crate::backend::{AnyBackend, BackendError};
+use crate::proxy::Proxy;
+use crate::value::{Entry, Payload};
 
 /// The operations that faults can be injected into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +45,7 @@ pub enum Fault {
 ///
 /// ```
 /// use dogpile::{Config, Region, backend::Memory};
-/// use dogpile_testkit::{Fault, Faults, Operation};
+/// use dogpile::testing::{Fault, Faults, Operation};
 ///
 /// let faults = Faults::new();
 /// let region = Region::new("r");
@@ -61,8 +62,14 @@ pub struct Faults(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     plan: Mutex<Plan>,
-    /// Counts releases.
-    gate: watch::Sender<u64>,
+    gate: Mutex<Gate>,
+}
+
+/// Where operations wait that are held.
+#[derive(Debug, Default)]
+struct Gate {
+    releases: u64,
+    held: Vec<Waker>,
 }
 
 #[derive(Debug, Default)]
@@ -91,9 +98,9 @@ impl Random {
 }
 
 impl Faults {
-    /// No faults yet.
+    /// Returns a proxy that injects nothing yet.
     pub fn new() -> Self {
-        Self(Arc::new(Inner { plan: Mutex::default(), gate: watch::Sender::new(0) }))
+        Self(Arc::new(Inner { plan: Mutex::default(), gate: Mutex::default() }))
     }
 
     /// Injects `fault` into the next `times` calls of `operation`.
@@ -107,7 +114,7 @@ impl Faults {
         self.plan().always.insert(operation, fault);
     }
 
-    /// Every operation fails, as if the server were gone.
+    /// Lets every operation fail, as if the server were gone.
     pub fn down(&self) {
         use Operation::{Delete, DeleteMulti, Get, GetMulti, Set, SetMulti};
         for operation in [Get, Set, Delete, GetMulti, SetMulti, DeleteMulti] {
@@ -121,7 +128,7 @@ impl Faults {
         self.plan().random = Some(Random { state: seed | 1, fault, probability });
     }
 
-    /// No more faults. What is held stays held until [`release`](Self::release).
+    /// Injects no more faults. What is held stays held until [`release`](Self::release).
     pub fn clear(&self) {
         let mut plan = self.plan();
         let injected = plan.injected;
@@ -130,16 +137,39 @@ impl Faults {
 
     /// Lets the operations go on that are held now.
     pub fn release(&self) {
-        self.0.gate.send_modify(|releases| *releases += 1);
+        let held = {
+            let mut gate = self.gate();
+            gate.releases += 1;
+            std::mem::take(&mut gate.held)
+        };
+        held.into_iter().for_each(Waker::wake);
     }
 
-    /// How many faults were injected so far.
+    /// Returns how many faults were injected so far.
     pub fn injected(&self) -> u64 {
         self.plan().injected
     }
 
-    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
         self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.0.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next release.
+    async fn released(&self) {
+        let before = self.gate().releases;
+        poll_fn(|cx| {
+            let mut gate = self.gate();
+            if gate.releases > before {
+                return Poll::Ready(());
+            }
+            gate.held.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn draw(&self, operation: Operation) -> Option<Fault> {
@@ -161,9 +191,7 @@ impl Faults {
         match self.draw(operation) {
             Some(Fault::Unavailable) => Err(BackendError::unavailable("injected fault")),
             Some(Fault::Held) => {
-                let mut gate = self.0.gate.subscribe();
-                // The sender lives in `self`.
-                let _ = gate.changed().await;
+                self.released().await;
                 Ok(None)
             }
             other => Ok(other),

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use dogpile::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 /// A clock moved by hand. Clones are the same clock.
+///
+/// In a [`Scope`](super::Scope) regions have one; others are given it when they are configured.
 ///
 /// ```
 /// use std::time::Duration;
 /// use dogpile::{Config, Region, backend::Memory};
-/// use dogpile_testkit::ManualClock;
+/// use dogpile::testing::ManualClock;
 ///
 /// let clock = ManualClock::new();
 /// let region = Region::new("r");
@@ -35,17 +37,17 @@ struct State {
 }
 
 impl ManualClock {
-    /// A clock that shows some time in November 2025.
+    /// Returns a clock that shows some time in November 2025.
     pub fn new() -> Self {
         Self::at(1_763_700_000.25)
     }
 
-    /// A clock that shows `now`, in epoch seconds.
+    /// Returns a clock that shows `now`, in epoch seconds.
     pub fn at(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(State { now, sleepers: Vec::new() })))
     }
 
-    /// Moves the clock forward and wakes those whose time has come.
+    /// Moves the clock forward, and wakes the sleepers whose time has come.
     pub fn advance(&self, by: Duration) {
         self.set(self.now() + by.as_secs_f64());
     }
@@ -60,7 +62,7 @@ impl ManualClock {
         sleepers.into_iter().for_each(Waker::wake);
     }
 
-    /// How many tasks are sleeping by this clock.
+    /// Returns how many tasks are sleeping by this clock.
     pub fn sleepers(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).sleepers.len()
     }

@@ -1,0 +1,227 @@
+//! What a region is configured with and has counted: one state of the process, and one in
+//! each scope of a test.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+
+use super::config::Config;
+use super::core::{Core, FailureSeries, Shared};
+use super::kind::{Cacheable, Kind};
+use super::lookup::Answer;
+use super::options::Options;
+use crate::clock::Timeline;
+use crate::error::{Error, Result};
+use crate::lock::{Found, KeyedMutex, Status};
+use crate::stats::{Count, Stats};
+
+/// A region's configuration, once it has one, and what it keeps through others.
+pub(crate) struct State {
+    name: Cow<'static, str>,
+    shared: OnceLock<Arc<Shared>>,
+    core: ArcSwapOption<Core>,
+    /// The configuration has a key generator other than the usual one.
+    #[cfg(feature = "macros")]
+    makes_own_keys: std::sync::atomic::AtomicBool,
+    #[cfg(feature = "testing")]
+    scoped: Option<Scoped>,
+}
+
+/// What is particular to a state in a scope.
+#[cfg(feature = "testing")]
+struct Scoped {
+    /// The clock of configurations that name none.
+    clock: Arc<dyn crate::clock::Clock>,
+    /// The configuration is the scope's, and gives way to the first that somebody asks for.
+    is_assumed: std::sync::atomic::AtomicBool,
+}
+
+/// What a look into the backend without waiting has shown.
+pub(super) enum Now<T> {
+    Hit(Answer<T>),
+    /// There is nothing stored.
+    Absent,
+    /// The backend must wait, or has something to be looked at more closely.
+    Unclear,
+}
+
+impl State {
+    pub(super) const fn unconfigured(name: Cow<'static, str>) -> Self {
+        Self {
+            name,
+            shared: OnceLock::new(),
+            core: ArcSwapOption::const_empty(),
+            #[cfg(feature = "macros")]
+            makes_own_keys: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(feature = "testing")]
+            scoped: None,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.shared.get_or_init(|| {
+            Arc::new(Shared {
+                name: self.name.clone().into_owned(),
+                keys: KeyedMutex::new(),
+                stats: Stats::new(),
+                timeline: Timeline::new(),
+                moments: Arc::default(),
+                warned: std::sync::Once::new(),
+                failures: FailureSeries::new(),
+                changing: crate::sync::Mutex::default(),
+            })
+        })
+    }
+
+    /// The configuration, if there is one.
+    pub(super) fn core(&self) -> Option<Arc<Core>> {
+        self.core.load_full()
+    }
+
+    pub(super) fn configured(&self) -> Result<Arc<Core>> {
+        self.core().ok_or_else(|| self.not_configured())
+    }
+
+    pub(super) fn not_configured(&self) -> Error {
+        Error::NotConfigured { region: self.name.clone().into_owned() }
+    }
+
+    /// Has somebody configured it?
+    pub(super) fn is_configured(&self) -> bool {
+        #[cfg(feature = "testing")]
+        if self.scoped.as_ref().is_some_and(Scoped::is_assumed) {
+            return false;
+        }
+        self.core.load().is_some()
+    }
+
+    pub(super) fn configure<K: Kind>(&self, config: Config<K>) -> Result<()> {
+        let replace = config.replace_existing;
+        #[cfg(feature = "macros")]
+        let makes_own_keys = config.makes_own_keys();
+        let core = Arc::new(self.core_of(config)?);
+        #[cfg(feature = "metrics")]
+        self.shared().stats.publish_as(&self.name);
+        let _changing = self.shared().changing.lock();
+        if self.is_configured() && !replace {
+            return Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() });
+        }
+        self.core.store(Some(core));
+        #[cfg(feature = "macros")]
+        self.makes_own_keys.store(makes_own_keys, std::sync::atomic::Ordering::Relaxed);
+        #[cfg(feature = "testing")]
+        if let Some(scoped) = &self.scoped {
+            scoped.is_assumed.store(false, std::sync::atomic::Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "a scope has a clock"))]
+    fn core_of<K: Kind>(&self, mut config: Config<K>) -> Result<Core> {
+        #[cfg(feature = "testing")]
+        if let Some(scoped) = &self.scoped {
+            config.clock.get_or_insert_with(|| scoped.clock.clone());
+        }
+        Core::new(self.shared().clone(), config)
+    }
+
+    /// Replaces the configuration by one that is made of it.
+    pub(super) fn change(&self, change: impl FnOnce(&Core) -> Core) -> Result<()> {
+        let _changing = self.shared().changing.lock();
+        let core = self.configured()?;
+        self.core.store(Some(Arc::new(change(&core))));
+        Ok(())
+    }
+
+    #[cfg(feature = "macros")]
+    pub(super) fn key_generator(&self) -> Option<crate::key::KeyGenerator> {
+        if !self.makes_own_keys.load(std::sync::atomic::Ordering::Relaxed) {
+            return None;
+        }
+        self.core.load().as_ref().map(|core| core.key_generator)
+    }
+
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    pub(super) fn look_now<K, T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
+        let core = self.core.load();
+        let Some(core) = core.as_ref() else { return Now::Unclear };
+        if core.invalidation_is_due() {
+            return Now::Unclear;
+        }
+        // Looked at where it is: moving an entry about costs as much as the
+        // rest of this function.
+        let found = core.backend.get_now(&core.stored_key(key));
+        let entry = match &found {
+            Some(Ok(Some(entry))) => entry,
+            Some(Ok(None)) => return Now::Absent,
+            Some(Err(_)) | None => return Now::Unclear,
+        };
+        let now = core.clock.coarse_now();
+        if core.judge(&entry.metadata, options, now) != Found::Fresh {
+            return Now::Unclear;
+        }
+        let Ok(value) = core.open(entry) else { return Now::Unclear };
+        core.stats().count(Count::Hits);
+        Now::Hit(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
+    }
+}
+
+#[cfg(feature = "testing")]
+impl State {
+    /// The state of this region in a scope: empty, in memory, by `clock`.
+    pub(crate) fn in_scope(&self, clock: Arc<dyn crate::clock::Clock>) -> Self {
+        use crate::backend::MapBackend;
+
+        let is_assumed = std::sync::atomic::AtomicBool::new(true);
+        let scoped = Some(Scoped { clock, is_assumed });
+        let state = Self { scoped, ..Self::unconfigured(self.name.clone()) };
+        // It keeps objects, which fit regions of every kind.
+        let assumed: Config = Config::new(MapBackend::unbounded());
+        state.core.store(state.core_of(assumed).ok().map(Arc::new));
+        state
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Scoped {
+    fn is_assumed(&self) -> bool {
+        self.is_assumed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// The state that a call is about.
+pub(super) enum Current<'r> {
+    OfProcess(&'r State),
+    #[cfg(feature = "testing")]
+    InScope(Arc<State>),
+}
+
+impl<'r> Current<'r> {
+    #[inline]
+    pub(super) fn of(own: &'r State) -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(state) = crate::testing::state_of(own) {
+            return Self::InScope(state);
+        }
+        Self::OfProcess(own)
+    }
+}
+
+impl std::ops::Deref for Current<'_> {
+    type Target = State;
+
+    #[inline]
+    fn deref(&self) -> &State {
+        match self {
+            Self::OfProcess(state) => state,
+            #[cfg(feature = "testing")]
+            Self::InScope(state) => state,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The metrics: their names, and what a recorder is told of them.
+
+use metrics::{Recorder, Unit};
+
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    unit: Unit,
+    /// As the documentation of its name.
+    help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ident of $unit:ident = $text:literal;)+) => {
+        /// The names of all metrics. Those of regions have one label, `region`, those of
+        /// collections `collection`.
+        pub mod names {
+            $($(#[doc = $help])+ pub const $name: &str = $text;)+
+        }
+
+        const METRICS: &[Metric] = &[$(Metric {
+            name: $text,
+            kind: Kind::$kind,
+            unit: Unit::$unit,
+            help: concat!($($help),+),
+        }),+];
+    };
+}
+
+metrics! {
+    /// Keys answered with a fresh value.
+    HITS: Counter of Count = "dogpile_hits_total";
+    /// Keys answered with an old value.
+    STALE: Counter of Count = "dogpile_stale_total";
+    /// Keys for which there was nothing.
+    MISSES: Counter of Count = "dogpile_misses_total";
+    /// Values made by creators.
+    CREATIONS: Counter of Count = "dogpile_creations_total";
+    /// Creators that returned an error.
+    CREATOR_FAILURES: Counter of Count = "dogpile_creator_failures_total";
+    /// Keys whose value another caller made meanwhile.
+    WAITS: Counter of Count = "dogpile_waits_total";
+    /// Creations handed to the background runner.
+    BACKGROUND: Counter of Count = "dogpile_background_creations_total";
+    /// Values kept out by `should_cache`.
+    VETOED: Counter of Count = "dogpile_vetoed_total";
+    /// Values created past the cache.
+    UNCACHED: Counter of Count = "dogpile_uncached_total";
+    /// Stored values that could not be read.
+    UNREADABLE: Counter of Count = "dogpile_unreadable_total";
+    /// Failures of the backend or its mutex.
+    BACKEND_ERRORS: Counter of Count = "dogpile_backend_errors_total";
+    /// Values that could not be stored.
+    NOT_STORED: Counter of Count = "dogpile_not_stored_total";
+    /// Values not stored because their lease was lost.
+    LEASES_LOST: Counter of Count = "dogpile_leases_lost_total";
+    /// Values not stored because what they replace was changed meanwhile.
+    OUTDATED: Counter of Count = "dogpile_outdated_total";
+    /// Payload bytes read.
+    BYTES_READ: Counter of Bytes = "dogpile_read_bytes_total";
+    /// Payload bytes written.
+    BYTES_WRITTEN: Counter of Bytes = "dogpile_written_bytes_total";
+    /// Seconds that creators ran.
+    CREATION_SECONDS: Histogram of Seconds = "dogpile_creation_seconds";
+    /// Seconds that callers waited for another's creation.
+    WAIT_SECONDS: Histogram of Seconds = "dogpile_wait_seconds";
+    /// Looks at the number of a collection's revision.
+    COLLECTION_CHECKS: Counter of Count = "dogpile_collection_checks_total";
+    /// Revisions taken from the store.
+    COLLECTION_PULLS: Counter of Count = "dogpile_collection_pulls_total";
+    /// Revisions put into the store.
+    COLLECTION_PUSHES: Counter of Count = "dogpile_collection_pushes_total";
+    /// Runs of a loader that ended well.
+    COLLECTION_LOADS: Counter of Count = "dogpile_collection_loads_total";
+    /// Runs of a loader that ended in its error.
+    COLLECTION_LOAD_FAILURES: Counter of Count = "dogpile_collection_load_failures_total";
+    /// Operations that the store failed.
+    COLLECTION_FAILURES: Counter of Count = "dogpile_collection_failures_total";
+    /// Revisions in the store that could not be read.
+    COLLECTION_UNREADABLE: Counter of Count = "dogpile_collection_unreadable_total";
+    /// Bytes of data taken from the store.
+    COLLECTION_BYTES_READ: Counter of Bytes = "dogpile_collection_read_bytes_total";
+    /// Bytes of data put into the store.
+    COLLECTION_BYTES_WRITTEN: Counter of Bytes = "dogpile_collection_written_bytes_total";
+    /// The revision that readers get.
+    COLLECTION_REVISION: Gauge of Count = "dogpile_collection_revision";
+    /// How many entries it has.
+    COLLECTION_ENTRIES: Gauge of Count = "dogpile_collection_entries";
+    /// 1 if the last look at the store was a success, 0 if not.
+    COLLECTION_IN_STEP: Gauge of Count = "dogpile_collection_in_step";
+    /// Seconds that loaders ran.
+    COLLECTION_LOAD_SECONDS: Histogram of Seconds = "dogpile_collection_load_seconds";
+    /// Seconds that it took to take a revision from the store.
+    COLLECTION_PULL_SECONDS: Histogram of Seconds = "dogpile_collection_pull_seconds";
+    /// Seconds that it took to put a revision into the store.
+    COLLECTION_PUSH_SECONDS: Histogram of Seconds = "dogpile_collection_push_seconds";
+}
+
+/// Tells `recorder` the units and help texts of all metrics.
+pub(super) fn describe(recorder: &dyn Recorder) {
+    for Metric { name, kind, unit, help } in METRICS {
+        let (name, unit, help) = ((*name).into(), Some(*unit), help.trim().into());
+        match kind {
+            Kind::Counter => recorder.describe_counter(name, unit, help),
+            Kind::Gauge => recorder.describe_gauge(name, unit, help),
+            Kind::Histogram => recorder.describe_histogram(name, unit, help),
+        }
+    }
+}
