@@ -53,7 +53,7 @@ mod linux {
     fn use_all(region: &Region, who: &str) {
         let (name, blocking) = (region.name(), region.blocking());
         let key = |what: &str| format!("{what} of {who}");
-        let created = blocking.entry(&key("created")).strict().get_or_create(|| 1_u32);
+        let created = blocking.entry(key("created")).strict().get_or_create(|| 1_u32);
         assert_eq!(created.expect("it creates"), 1, "{name}, {who}");
         blocking.set(&key("set"), &2_u32).expect("it stores");
         assert_eq!(blocking.get(&key("set")).expect("it reads"), Some(2_u32), "{name}, {who}");
@@ -146,7 +146,9 @@ mod linux {
                 child(&places, &regions, "the grandchild");
                 end("the grandchild");
             });
-            regions.iter().for_each(|region| use_all(region, "the child afterwards"));
+            for region in &regions {
+                use_all(region, "the child afterwards");
+            }
             end("the child");
         });
         assert!(dogpile_lockers(&places.file).contains(&std::process::id()));

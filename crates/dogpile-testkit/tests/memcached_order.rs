@@ -290,13 +290,13 @@ async fn a_listing_shows_values_and_clearing_ends_claims() {
     let backend = builder(&format!("memcached://{}", server.address())).open().unwrap();
     let inspect = backend.inspect().unwrap();
     let backend = AnyBackend::new(backend);
-    backend.set("listed", entry("value", CT)).await.unwrap();
+    backend.set("BUSY:ERROR", entry("value", CT)).await.unwrap();
     let lease = win(&backend, "cold", COLD).await;
     let listed = inspect.keys(b"", None, 100).await.unwrap().keys;
     let listed: Vec<_> = listed.iter().map(|info| info.key.to_str()).collect();
-    assert_eq!(listed, [Some("listed")]);
+    assert_eq!(listed, [Some("BUSY:ERROR")]);
     inspect.clear(Clear::default()).await.unwrap();
-    assert!(backend.get("listed").await.unwrap().is_none());
+    assert!(backend.get("BUSY:ERROR").await.unwrap().is_none());
     assert!(!commit(&backend, "cold", lease, Some(entry("outdated", CT))).await);
     assert!(backend.get("cold").await.unwrap().is_none());
 }

@@ -21,19 +21,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// No line of an answer is longer.
 const LONGEST_LINE: u64 = 16 * 1024;
 
+/// How often a server that is busy with other listings is asked again, and how long after.
+const LOOKS: usize = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Keys that are asked for or deleted at a time.
 const TOGETHER: usize = 1_000;
 
 impl Shared {
-    /// The lines that `command` is answered with by each server.
-    async fn ask_for_lines(
+    /// Returns what `ask` gets from each server.
+    async fn ask_each<A>(
         &self,
-        command: &'static str,
-    ) -> Result<Vec<(Address, Vec<String>)>, BackendError> {
+        ask: impl Fn(Target, Address) -> A,
+    ) -> Result<Vec<(Address, Vec<String>)>, BackendError>
+    where
+        A: Future<Output = Result<Vec<String>, String>> + Send + 'static,
+    {
         let mut all = Vec::new();
         for address in &self.target.addresses {
-            let (target, asked) = (self.target.clone(), address.clone());
-            let lines = io::spawn(async move { lines(&target, &asked, command).await })?.await;
+            let lines = io::spawn(ask(self.target.clone(), address.clone()))?.await;
             let wrong = |why: String| BackendError::unavailable(format!("{address}: {why}"));
             let lines = lines.map_err(BackendError::other)?.map_err(wrong)?;
             all.push((address.clone(), lines));
@@ -43,7 +49,7 @@ impl Shared {
 
     /// All keys with the size of their items.
     async fn keys(&self) -> Result<Vec<KeyInfo>, BackendError> {
-        let lines = self.ask_for_lines("lru_crawler metadump all\r\n").await?;
+        let lines = self.ask_each(listing).await?;
         let lines = lines.into_iter().flat_map(|(_, lines)| lines);
         Ok(lines.filter_map(|line| key_of(&line)).collect())
     }
@@ -90,6 +96,29 @@ impl Shared {
     }
 }
 
+/// Returns a line for each item of a server.
+///
+/// The list comes from the server's hash table. A walk along the lists of what was used
+/// last misses items that are locked or moved at that moment; servers before 1.6.7 know no
+/// other.
+async fn listing(target: Target, address: Address) -> Result<Vec<String>, String> {
+    let mut looks = 1;
+    loop {
+        let listed = lines(&target, &address, "lru_crawler metadump hash\r\n").await;
+        let Err(why) = &listed else { return listed };
+        let is_unknown = why.starts_with("BADCLASS") || why.starts_with("CLIENT_ERROR");
+        let is_busy = why.starts_with("BUSY") || why.contains("locked");
+        if is_unknown {
+            return lines(&target, &address, "lru_crawler metadump all\r\n").await;
+        }
+        if !is_busy || looks == LOOKS {
+            return listed;
+        }
+        looks += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// What a server answers until the line `END`.
 async fn lines(target: &Target, address: &Address, command: &str) -> Result<Vec<String>, String> {
     let stream = target.open(address);
@@ -108,10 +137,15 @@ async fn lines(target: &Target, address: &Address, command: &str) -> Result<Vec<
         match line.as_str() {
             "END" => return Ok(lines),
             "" => return Err("it closes the connection".to_owned()),
-            _ if line.contains("ERROR") || line.starts_with("BUSY") => return Err(line),
+            _ if is_refusal(&line) => return Err(line),
             _ => lines.push(line),
         }
     }
+}
+
+fn is_refusal(line: &str) -> bool {
+    const REFUSALS: [&str; 5] = ["ERROR", "CLIENT_ERROR", "SERVER_ERROR", "BUSY", "BADCLASS"];
+    REFUSALS.iter().any(|refusal| line.starts_with(refusal))
 }
 
 /// The key in a line such as `key=a%20b exp=-1 la=5 cas=7 fetch=no cls=1 size=63`.
@@ -185,7 +219,10 @@ impl Inspect for Memcached {
 
     fn info(&self) -> Inspecting<'_, Vec<(&'static str, Value)>> {
         Box::pin(async {
-            let reports = self.0.ask_for_lines("stats\r\n").await?;
+            let stats = |target: Target, address| async move {
+                lines(&target, &address, "stats\r\n").await
+            };
+            let reports = self.0.ask_each(stats).await?;
             let find = |lines: &[String], name: &str| {
                 let mut fields = lines.iter().filter_map(|line| line.strip_prefix("STAT "));
                 let (_, value) =
