@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
+use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 
 use super::counters::{Count, KINDS};
 use super::metrics::{describe, names};
@@ -59,7 +59,8 @@ impl Registrar<'_> {
         self.recorder.register_counter(&self.key(name), &METADATA)
     }
 
-    pub(crate) fn gauge(&self, name: &'static str) -> Gauge {
+    #[cfg(feature = "collections")]
+    pub(crate) fn gauge(&self, name: &'static str) -> metrics::Gauge {
         self.recorder.register_gauge(&self.key(name), &METADATA)
     }
 
