@@ -15,7 +15,7 @@ fn key(n: usize) -> String {
     format!("user:{n:08}")
 }
 
-/// What one entry costs in the cache that `fill` returns with its number of
+/// Returns what one entry costs in the cache that `fill` returns with its number of
 /// entries.
 fn bytes_per_entry<C>(fill: impl FnOnce(&Value) -> (C, usize)) -> f64 {
     let value = Arc::new([0; 64]);

@@ -30,7 +30,7 @@ pub(crate) fn id(n: usize) -> u64 {
 
 pub(crate) static REGION: Region<Local> = Region::local("bench");
 
-/// What a decorated function of ours would read.
+/// The prefix of the keys, as a decorated function of ours would read them.
 pub(crate) const PREFIX: &str = "user";
 
 /// A function behind our attribute.

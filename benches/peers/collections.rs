@@ -160,7 +160,7 @@ fn memory() -> f64 {
     kib.map_or(f64::NAN, |kib| kib / 1024.0)
 }
 
-/// How long the longest of many reads took while `work` went on.
+/// Returns how long the longest of many reads took while `work` went on.
 fn longest_read(articles: &CachedMapping<u64, Article>, work: impl FnOnce()) -> Duration {
     let over = Arc::new(AtomicBool::new(false));
     let reader = {

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How much time to take.
+/// The time to take.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
-    /// How often each contestant's turn comes.
+    /// The number of times that each contestant's turn comes.
     pub(crate) rounds: usize,
-    /// How many calls make a turn.
+    /// The number of calls that make a turn.
     pub(crate) calls: usize,
 }
 
@@ -40,7 +40,7 @@ impl<'c> Contestant<'c> {
         Self { name, work: Box::new(move |calls| pollster::block_on(turn(calls))) }
     }
 
-    /// How long a turn takes, on so many threads at once: from the moment at
+    /// Returns how long a turn takes, on so many threads at once: from the moment at
     /// which the first begins to the end of the last.
     fn turn(&self, threads: usize, calls: usize) -> Duration {
         let start = Start { missing: AtomicUsize::new(threads) };

@@ -89,7 +89,7 @@ impl Contest {
     }
 }
 
-/// What a tenth of the rounds beat: which thread an answer arrives at is luck,
+/// Returns what a tenth of the rounds beat: which thread an answer arrives at is luck,
 /// and the luckiest rounds of both are comparable.
 fn undisturbed(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);

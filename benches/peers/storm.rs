@@ -17,7 +17,7 @@ const CREATION: Duration = Duration::from_millis(50);
 
 static REGION: Region<Local> = Region::local("storm");
 
-/// How storms at one cache went.
+/// The storms at one cache.
 #[derive(Default)]
 struct Storms {
     most_creations: usize,

@@ -1,4 +1,4 @@
-//! What is reported: sections of rows, each ours beside a peer's.
+//! The report: sections of rows, each ours beside a peer's.
 
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use crate::table::{Row, Section};
 
 const UNIFORM: &str = "get_or_create, uniform";
 
-/// What two threads gain when they share nothing: what the machine has to
+/// The gain of two threads that share nothing: what the machine has to
 /// give at this moment, to be compared with the others' gains.
 const NOTHING_SHARED: &str = "arithmetic";
 

@@ -1,4 +1,4 @@
-//! What a shared store may hold in place of a collection's data and parts: a table,
+//! Foreign data in place of a collection's data and parts: a table,
 //! or an error; never a panic, and never more memory than is allowed.
 
 #![no_main]

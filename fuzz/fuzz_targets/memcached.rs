@@ -1,4 +1,4 @@
-//! What a memcached server may send, or whoever sits in its place: an answer,
+//! Answers of a memcached server, or of whoever sits in its place: an answer,
 //! an end of the connection, or more to wait for; never a panic.
 
 #![no_main]

@@ -1,4 +1,4 @@
-//! How long a crate with many decorated functions takes to compile, beside the
+//! Measures the compile time of a crate with many decorated functions, beside the
 //! same with the attribute of the crate `cached`.
 
 use std::fmt::Write;

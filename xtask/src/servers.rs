@@ -2,7 +2,7 @@
 
 use crate::run::{Failure, program};
 
-/// What a test needs, as a condition of the shell, and the package that has it.
+/// The programs that tests need, as a condition of the shell, and the package that has each.
 const NEEDED: [(&str, &str); 11] = [
     ("command -v redis-server", "redis-server"),
     ("command -v redis-cli", "redis-tools"),

@@ -82,7 +82,7 @@ fn read_only(location: Location) -> Location {
     if location.path().is_some() { location.or_setting("read_only", "true") } else { location }
 }
 
-/// What this command creates may hold secrets: it is for its owner alone, or for the group in
+/// Output may hold secrets: what this command creates is for its owner alone, or for the group in
 /// a folder that the group shares. `?mode=` says otherwise.
 fn private(location: Location) -> Location {
     match location.path() {

@@ -1,4 +1,4 @@
-//! What a command can fail with: a message, and the code that the process
+//! The failure of a command: a message, and the code that the process
 //! ends with.
 
 use std::error::Error;
@@ -13,7 +13,7 @@ pub(crate) struct Failure {
     code: Option<u8>,
 }
 
-/// What a command that was called wrongly ends with, as clap has it.
+/// The exit code after a usage error, as clap has it.
 const USAGE: u8 = 2;
 
 impl Failure {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What was said, where one line is all that may be said.
+/// The warnings given so far, where one line is all that may be printed.
 #[derive(Default)]
 struct Said {
     /// This command has spoken for itself.

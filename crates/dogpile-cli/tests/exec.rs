@@ -44,7 +44,7 @@ impl Place {
         String::from_utf8(self.run(options, script).stdout).unwrap()
     }
 
-    /// What `--explain --json` says.
+    /// Returns what `--explain --json` says.
     fn explained(&self, options: &[&str], script: &str) -> Value {
         let options = [&["--explain", "--json"], options].concat();
         let output = self.run(&options, script);

@@ -1,4 +1,4 @@
-//! What happens to processes, servers and connections while the workers work.
+//! Disturbs processes, servers and connections while the workers work.
 
 use std::io;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::plan::{Change, Disturb, KEYS, LATENCY, LEASE, Plan};
 use crate::random::Random;
 use crate::servers::{Servers, Stage};
 
-/// How long the workers work on after the last disturbance.
+/// The time that the workers work on after the last disturbance.
 const AFTER: Duration = Duration::from_secs(1);
 
 /// Disturbs a run until its time is over.
@@ -21,7 +21,7 @@ pub(crate) struct Disturber<'p> {
     plan: &'p Plan,
     random: Random,
     until: Instant,
-    /// What it has done.
+    /// The disturbances so far.
     pub(crate) done: Vec<Disturbance>,
     /// When masters were dead whose replicas took over.
     pub(crate) failovers: Vec<Moment>,

@@ -13,7 +13,7 @@ use crate::clock::{Moment, now};
 use crate::plan::Job;
 use crate::worker::{GO, READY};
 
-/// How long the workers have for their last calls, and what they do after them.
+/// The time that the workers have for their last calls, and what they do after them.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A worker process.
@@ -29,7 +29,7 @@ pub(crate) struct Fleet {
     /// The orders of each worker, but for its number and place.
     job: Job,
     members: Vec<Member>,
-    /// How many processes there were.
+    /// The number of processes.
     count: u64,
     /// When those were killed that were.
     pub(crate) killed: HashMap<u64, Moment>,

@@ -31,16 +31,16 @@ struct Cli {
     /// A proxy around the backend
     #[arg(long)]
     proxy: Option<Around>,
-    /// How long the processes of each run work
+    /// The time that the processes of each run work
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Where the random numbers come from
+    /// The seed of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many processes take part, where several can
+    /// The number of processes that take part, where several can
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=8))]
     processes: u16,
-    /// How many tasks each of them has
+    /// The number of tasks that each of them has
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=255))]
     tasks: u16,
     /// Break the backend on purpose

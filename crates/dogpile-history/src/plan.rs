@@ -1,4 +1,4 @@
-//! What a run consists of.
+//! The plan of a run.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::sabotage::Sabotage;
 
-/// How long a creation lock lives that nobody renews.
+/// The time that a creation lock lives that nobody renews.
 pub const LEASE: Duration = Duration::from_secs(2);
 
-/// How long a server may take to answer, and to be connected to, where it is disturbed.
+/// The time that a server may take to answer, and to be connected to, where it is disturbed.
 /// Elsewhere a busy machine must not look like a dead server.
 pub const TIME_OUT: Duration = Duration::from_millis(500);
 
-/// How much later a slow connection brings what it carries, each way.
+/// The delay of a slow connection, each way.
 pub const LATENCY: Duration = Duration::from_millis(10);
 
-/// How many keys there are.
+/// The number of keys.
 pub const KEYS: usize = 8;
 
 /// The longest creation.
@@ -71,7 +71,7 @@ pub enum Change {
     Mixed,
 }
 
-/// What happens meanwhile.
+/// The disturbances meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Disturb {
@@ -99,7 +99,7 @@ pub enum Disturb {
     Migrate,
 }
 
-/// What is around the backend.
+/// The proxy around the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Around {
@@ -114,23 +114,23 @@ pub struct Plan {
     pub backend: Backend,
     /// The kind of change.
     pub change: Change,
-    /// What happens meanwhile.
+    /// The disturbances meanwhile.
     pub disturb: Disturb,
-    /// What is around the backend.
+    /// The proxy around the backend.
     pub around: Option<Around>,
-    /// How the backend is broken on purpose.
+    /// The fault that the backend is given on purpose.
     pub sabotage: Option<Sabotage>,
     /// For how long the processes work.
     pub lasts: Duration,
-    /// Where the random numbers come from.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// How many processes take part, where several can.
+    /// The number of processes that take part, where several can.
     pub processes: usize,
-    /// How many tasks each of them has.
+    /// The number of tasks that each of them has.
     pub tasks: usize,
     /// The program of the worker processes.
     pub worker: PathBuf,
-    /// Where the log stays, if it is wanted.
+    /// The place where the log stays, if it is wanted.
     pub keep: Option<PathBuf>,
 }
 
@@ -246,7 +246,7 @@ fn name<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// Where a worker finds the cache.
+/// The place where a worker finds the cache.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Place {
     /// Live objects in the worker.
@@ -268,25 +268,25 @@ pub struct Job {
     pub process: u64,
     /// Its place among the workers; the keys that it may change follow from it.
     pub index: usize,
-    /// How many workers there are.
+    /// The number of workers.
     pub workers: usize,
-    /// How many tasks it has; none only looks at what is left.
+    /// The number of tasks; none only looks at what is left.
     pub tasks: usize,
-    /// Where the random numbers come from.
+    /// The seed of the random numbers.
     pub seed: u64,
     /// When the run began.
     pub began: Moment,
-    /// Where the cache is.
+    /// The place of the cache.
     pub place: Place,
     /// The kind of change.
     pub change: Change,
-    /// How long a server may take to answer, and to be connected to.
+    /// The time that a server may take to answer, and to be connected to.
     pub time_out: Duration,
     /// Whether calls are dropped at random.
     pub cancels: bool,
-    /// What is around the backend.
+    /// The proxy around the backend.
     pub around: Option<Around>,
-    /// How the backend is broken on purpose.
+    /// The fault that the backend is given on purpose.
     pub sabotage: Option<Sabotage>,
     /// The directory of the database and the logs.
     pub directory: PathBuf,

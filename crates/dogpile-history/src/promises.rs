@@ -1,4 +1,4 @@
-//! What may be broken where: the bounds that a run is judged by.
+//! The bounds that a run is judged by, for each backend.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::check::Findings;
 use crate::clock::{milliseconds, nanoseconds};
 use crate::plan::{Backend, Change, Disturb, LATENCY, LEASE, Plan, TIME_OUT};
 
-/// Where a store cannot compare and store in one step, a value whose creation a change has
+/// A store that cannot compare and store in one step shows a value whose creation a change has
 /// met may be read until it is withdrawn: for so long at most.
 pub const WITHDRAWN_WITHIN: Duration = Duration::from_millis(250);
 
@@ -14,22 +14,22 @@ pub const WITHDRAWN_WITHIN: Duration = Duration::from_millis(250);
 /// the value: then it ends by itself.
 pub const WITHDRAWN_AT_LAST: Duration = Duration::from_secs(3);
 
-/// How long a call waits at most when nothing is broken, beside the creation.
+/// The time that a call waits at most when nothing is broken, beside the creation.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How much later than its bound a wait may be measured to end.
+/// The tolerance of a measured wait beyond its bound.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// How much longer than its delay an invalidation may take: one reader looks for it, and
+/// The time beyond its delay that an invalidation may take: one reader looks for it, and
 /// the others do not wait for the answer.
 pub const LOOKED_FOR_WITHIN: Duration = Duration::from_millis(100);
 
-/// What a run may show at most.
+/// The limits of a run's findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promise {
     /// For how long after a change an older value may be read; `None`: not at all.
     pub old_for: Option<Duration>,
-    /// How long a call may wait, beside the creation.
+    /// The time that a call may wait, beside the creation.
     pub waits: Duration,
 }
 

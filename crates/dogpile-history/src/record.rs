@@ -1,4 +1,4 @@
-//! What is logged of a call, and how it is written: a line per record.
+//! The log of calls: a line per record.
 //!
 //! A line is written at once and as a whole, so a process that is killed loses no more than
 //! the end of the calls that it was in.
@@ -47,7 +47,7 @@ pub enum Kind {
     Soft,
 }
 
-/// How an operation ended.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// As it should.

@@ -17,16 +17,16 @@ use crate::promises::{self, Promise};
 use crate::record;
 use crate::servers::Stage;
 
-/// How long a change may be on its way after its caller has heard nothing of it.
+/// The time that a change may be on its way after its caller has heard nothing of it.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// How long a busy machine may take between a claim and the begin of its creator.
+/// The time that a busy machine may take between a claim and the begin of its creator.
 const CLAIMED_WITHIN: Duration = Duration::from_millis(200);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// What was found.
+    /// The findings.
     pub findings: Findings,
     /// Which promises were broken, in words.
     pub broken: Vec<String>,

@@ -24,7 +24,7 @@ pub enum Sabotage {
     ServesOlder,
     /// Everybody gets the lock.
     LocksNobody,
-    /// Who waits for a lock is never woken.
+    /// Waiters for a lock are never woken.
     WakesNobody,
     /// Now and then a read takes a second and a half.
     Sleeps,

@@ -8,7 +8,7 @@ use dogpile_testkit::servers::{
 
 use crate::plan::{Backend, Place, Plan};
 
-/// What the cache of a run lies on.
+/// The servers under the cache of a run.
 pub(crate) enum Servers {
     /// The workers, or a file.
     None,

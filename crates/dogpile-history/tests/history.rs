@@ -28,7 +28,7 @@ fn promises_are_kept(plans: impl IntoIterator<Item = Plan>) {
     assert!(rows.is_empty(), "promises were broken:\n{HEADING}\n{rows}");
 }
 
-/// Where an older value may be read for a while, one that stays must be seen to.
+/// An older value that stays must be found also where it may be read for a while.
 fn long(plan: Plan) -> Plan {
     Plan { lasts: Duration::from_secs(4), ..plan }
 }

@@ -9,7 +9,7 @@ use dogpile_history::check::Findings;
 use dogpile_history::plan::{Backend, Change, Plan};
 use dogpile_history::sabotage::Sabotage;
 
-/// What the same run finds without and with `sabotage`.
+/// Returns what the same run finds without and with `sabotage`.
 fn found(plan: Plan, sabotage: Sabotage) -> [Findings; 2] {
     let plan = Plan { lasts: Duration::from_millis(1_200), ..plan };
     let broken = Plan { sabotage: Some(sabotage), ..plan.clone() };

@@ -57,7 +57,7 @@ fn check(options: &Options, function: &Function) -> Result<()> {
     if options.background { refuse_borrowed(function) } else { Ok(()) }
 }
 
-/// Where a function stands, as far as an attribute can know.
+/// The position of a function, as far as an attribute can know.
 enum Surroundings {
     Module,
     Impl,
@@ -343,7 +343,7 @@ impl Code {
         self.returning(quote!(#entry.#call #waiting))
     }
 
-    /// What is logged of an error in the background.
+    /// Returns the log text of an error in the background.
     fn telling(&self) -> Tokens {
         let (dogpile, returned) = (self.dogpile(), &self.function.returned);
         quote! {
@@ -395,7 +395,7 @@ impl Code {
         quote!(#body #turbofish(#(#all),*) #waiting)
     }
 
-    /// What companions are made of: their arguments and what they are generic in.
+    /// Returns what companions are made of: their arguments and what they are generic in.
     fn keyed(&self) -> Keyed {
         let generics = self.function.keyed_generics();
         let (params, clause) = (&generics.params, &generics.where_clause);

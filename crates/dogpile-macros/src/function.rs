@@ -1,4 +1,4 @@
-//! What is known of a function under an attribute.
+//! A function under an attribute.
 
 use proc_macro2::{Span, TokenStream as Tokens, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -29,7 +29,7 @@ pub(crate) struct Function {
 
 /// An argument but for `self`.
 pub(crate) struct Argument {
-    /// What it is called where it is passed on.
+    /// The name under which it is passed on.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     /// It is part of the key, or of what the key is made of.

@@ -1,4 +1,4 @@
-//! What a function is generic in: what of it is part of the key, and what its companions
+//! The generic parameters of a function: which are part of the key, and which its companions
 //! need of it.
 
 use proc_macro2::TokenStream as Tokens;

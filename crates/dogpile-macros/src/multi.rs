@@ -18,7 +18,7 @@ pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {
     Ok(code.multi(&many))
 }
 
-/// What is special about a function of many keys.
+/// The particulars of a function of many keys.
 struct Many {
     /// The argument that is a list of keys.
     keys: Ident,
@@ -87,7 +87,7 @@ fn refuse_what_is_for_one(options: &Options, function: &Function) -> Result<()> 
     Ok(())
 }
 
-/// Whether a list is owned, and the type of its elements.
+/// Returns whether a list is owned, and the type of its elements.
 fn element(list: &Type) -> Option<(bool, Type)> {
     let (is_owned, inner) = match list {
         Type::Reference(reference) => (false, &*reference.elem),
@@ -179,7 +179,7 @@ impl Code {
         }
     }
 
-    /// What the function returns, of a result that may be one of ours.
+    /// Returns what the function returns, of a result that may be one of ours.
     fn multi_settled(&self, made: &Ident) -> Tokens {
         if self.function.can_fail {
             quote!(#made)

@@ -1,4 +1,4 @@
-//! What is between the attribute's parentheses.
+//! The options between the attribute's parentheses.
 
 use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Span, TokenStream as Tokens};
@@ -39,7 +39,7 @@ const KNOWN: &str = "`region`, `expiration`, `stale_limit`, `wait_limit`, `on_ti
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
     `background`, `fallible`, `associated`, `companions`, `local`, `crate`";
 
-/// What users of other caches may write.
+/// The option names of other caches, and ours.
 const MEANT: [(&str, &str); 12] = [
     ("ttl", "expiration"),
     ("time", "expiration"),

@@ -1,4 +1,4 @@
-//! What an attribute cannot see: what its function is in. Only errors are made of it, never
+//! Guesses at the item around a function. Only errors are made of it, never
 //! code: where the file cannot be read, the compiler has to explain.
 
 use syn::visit::{self, Visit};
@@ -18,7 +18,7 @@ pub(crate) fn is_in_trait_impl(name: &Ident) -> bool {
     found.in_trait_impls > 0 && found.elsewhere == 0
 }
 
-/// Where the methods of a name are that are cached.
+/// The places of cached methods, by their names.
 struct Found<'n> {
     name: &'n Ident,
     in_trait_impls: usize,

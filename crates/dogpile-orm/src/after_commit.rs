@@ -1,4 +1,4 @@
-//! What is to happen once a transaction is committed.
+//! Work to be done once a transaction is committed.
 
 use std::fmt;
 use std::future::Future;
@@ -56,7 +56,7 @@ impl AfterCommit {
         self.0.push(Work::Blocking(Box::new(|| drop(work()))));
     }
 
-    /// How much work is waiting.
+    /// Returns the number of works that wait.
     pub fn len(&self) -> usize {
         self.0.len()
     }

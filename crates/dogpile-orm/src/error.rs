@@ -1,4 +1,4 @@
-//! What can go wrong with a cached query.
+//! The errors of cached queries.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -53,7 +53,7 @@ pub enum Error<E> {
     Settings {
         /// The region.
         region: String,
-        /// What is wrong with them.
+        /// The cause.
         source: dogpile::config::ConfigError,
     },
     /// The cache failed where that is not survived: in calls that are about the

@@ -70,7 +70,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
         self
     }
 
-    /// How long this result lives, instead of what the region says.
+    /// Sets the expiration of this result, instead of the region's.
     pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
         self.options.expiration = Some(expiration.into());
         self

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::from_cache::Row;
 use crate::{shape, written};
 
-/// What a query's result is kept as.
+/// The stored form of a query's result.
 pub(crate) trait Kept: Row {
     /// A row of it.
     type Sample: Row;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 use crate::statement;
 
-/// What is asked of a statement: each is an entry of its own.
+/// The forms of a statement's result: each is an entry of its own.
 pub(crate) const ALL: &str = "all";
 pub(crate) const ONE: &str = "one";
 #[cfg(feature = "sea-orm")]

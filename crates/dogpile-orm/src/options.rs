@@ -1,4 +1,4 @@
-//! What a call on cached results says, and how it is carried out.
+//! The options of a call on cached results, and the call itself.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::regions::{Found, InRegion};
 use crate::session::{Form, Owned};
 use crate::tables::Versions;
 
-/// Whom a call asks.
+/// The sources that a call may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asks {
     CacheFirst,
@@ -155,7 +155,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         self.form.keep(region.name(), key, value, self.asks == Asks::Database)
     }
 
-    /// What is under `key`, made by `run` if need be, in the `form` that it comes in.
+    /// Returns the value of `key`, created by `run` if need be, in the `form` that it comes in.
     #[cfg(any(feature = "diesel-async", feature = "sea-orm", feature = "sqlx"))]
     pub(crate) async fn fetch<T, V, E, F, R>(
         self,

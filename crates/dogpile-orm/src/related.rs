@@ -85,7 +85,7 @@ impl<'r> Related<'r> {
 }
 
 impl<C, S: Form> Related<'_, C, S> {
-    /// What belongs to each of `parents`, in their order. `query` is called with those
+    /// Returns the rows of each of `parents`, in their order. `query` is called with those
     /// that are not cached, if there are any, each once, and returns one value for each,
     /// in their order.
     ///

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What one session has loaded: the second load of a query within it is the same
+/// The results of one session: the second load of a query within it is the same
 /// object, whatever happened to the cache and the database meanwhile.
 ///
 /// A query joins it by [`in_session`](crate::FromCache::in_session), and then comes as
@@ -56,7 +56,7 @@ impl Session {
         self.loaded().clear();
     }
 
-    /// How many results it has.
+    /// Returns the number of results.
     pub fn len(&self) -> usize {
         self.loaded().len()
     }

@@ -1,4 +1,4 @@
-//! What a row's type looks like: the names of its fields, without a row.
+//! The shape of a row's type: the names of its fields, without a row.
 
 use std::any::TypeId;
 use std::collections::HashMap;

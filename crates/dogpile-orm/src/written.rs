@@ -157,7 +157,7 @@ impl SerializeStruct for Struct {
     }
 }
 
-/// What the first element has.
+/// The names of the first element.
 struct First(Names);
 
 macro_rules! first {

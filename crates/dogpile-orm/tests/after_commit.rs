@@ -1,4 +1,4 @@
-//! What is to happen after a commit: it happens then, and only then.
+//! Work after a commit is done then, and only then.
 #![cfg(all(feature = "sqlx", feature = "sea-orm", feature = "diesel"))]
 
 mod common;

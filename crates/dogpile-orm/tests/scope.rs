@@ -1,4 +1,4 @@
-//! What belongs to the scope of a test beside the regions themselves.
+//! State in the scope of a test, beside the regions themselves.
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ fn store(file: &File) -> Arc<dyn CollectionStore> {
     AnyBackend::new(file.clone()).collections().unwrap()
 }
 
-/// What a collection of this crate stores where it is empty.
+/// Returns what a collection of this crate stores where it is empty.
 fn data() -> bytes::Bytes {
     Entry::bytes("", 1e9).to_frame().unwrap()
 }
@@ -258,7 +258,7 @@ async fn a_push_that_was_given_up_keeps_its_lock_until_it_is_done() {
     assert_eq!(there.revision(&place).await.unwrap(), Some(1));
 }
 
-/// What `future` comes to if it is polled once.
+/// Returns the result of `future` if it is polled once.
 async fn polled_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     tokio::select! {
         biased;

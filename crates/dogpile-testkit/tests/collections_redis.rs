@@ -43,7 +43,7 @@ async fn is_locked(store: &dyn CollectionStore, place: &CollectionPlace) -> bool
     store.mutex(LOAD).is_locked(&place.revision()).await.unwrap()
 }
 
-/// What a collection of this crate stores where it is empty.
+/// Returns what a collection of this crate stores where it is empty.
 fn data() -> bytes::Bytes {
     Entry::bytes("", 1e9).to_frame().unwrap()
 }

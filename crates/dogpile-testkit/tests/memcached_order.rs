@@ -53,7 +53,7 @@ async fn commit(backend: &AnyBackend, key: &str, lease: Lease, entry: Option<Ent
     backend.commit(vec![Commit { key, entry, lease }]).await.unwrap() == [true]
 }
 
-/// What the server answers to `mg KEY` with these flags.
+/// Returns the server's answer to `mg KEY` with these flags.
 fn meta(key: &str, flags: &str) -> String {
     SERVER.ask(&format!("mg {key} {flags}")).trim().to_owned()
 }

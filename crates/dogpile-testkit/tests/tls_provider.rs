@@ -1,4 +1,4 @@
-//! Whose cryptography connections with TLS use: nothing is installed for the process, and what
+//! The cryptography of connections with TLS: nothing is installed for the process, and what
 //! the application has installed is used. One test, since a process installs once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

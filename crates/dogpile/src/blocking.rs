@@ -57,7 +57,7 @@ fn wait_for<F: Future>(future: Pin<&mut F>) -> Result<F::Output, Starved> {
     Ok(tokio::task::block_in_place(|| park_until_done(future)))
 }
 
-/// Whether `block_in_place` would go well can only be found out by trying:
+/// `block_in_place` cannot be asked whether it would go well. It can only be tried:
 /// besides runtime workers there are the runtime's blocking threads, where it
 /// does, and local sets, where it does not.
 #[cfg(feature = "tokio")]

@@ -55,7 +55,7 @@ impl Drop for Delay {
     }
 }
 
-/// Who waits for which moment.
+/// The wakers that wait for a moment.
 struct Timer {
     state: Mutex<State>,
     /// There is an earlier moment than before.

@@ -1,4 +1,4 @@
-//! What can go wrong, and what to do about it.
+//! The errors, and what to do about them.
 //!
 //! One [`Error`] for the crate. The plain calls of a region never return it
 //! from a creation, because a fault of the cache then runs the creator
@@ -42,9 +42,9 @@ pub enum Error {
     Backend {
         /// The region's name.
         region: String,
-        /// What was being done: `get`, `set_multi`, `lock` and so on.
+        /// The operation that failed: `get`, `set_multi`, `lock` and so on.
         operation: &'static str,
-        /// What the backend said.
+        /// The backend's error.
         source: BackendError,
     },
     /// The key holds a value of another type than was asked for.
@@ -64,7 +64,7 @@ pub enum Error {
         region: String,
         /// The key, fit for a message.
         key: String,
-        /// What the codec said.
+        /// The codec's error.
         source: CodecError,
     },
     /// A creator asked for the key that it is creating. Waiting would never
@@ -95,9 +95,9 @@ pub enum Error {
     WrongCount {
         /// The region's name.
         region: String,
-        /// How many keys it was given.
+        /// The number of keys that it was given.
         asked: usize,
-        /// How many values came back.
+        /// The number of values that came back.
         returned: usize,
     },
     /// The store of a collection failed.
@@ -105,9 +105,9 @@ pub enum Error {
     Collection {
         /// The collection's name.
         collection: String,
-        /// What was being done: `open`, `pull`, `push` and so on.
+        /// The operation that failed: `open`, `pull`, `push` and so on.
         operation: &'static str,
-        /// What the store said.
+        /// The store's error.
         source: BackendError,
     },
     /// The loader of a collection failed.
@@ -120,7 +120,7 @@ pub enum Error {
     },
 }
 
-/// What to look for where a region has no configuration, once tests have scopes.
+/// Returns the hint for a region without a configuration, once tests have scopes.
 fn in_tests() -> &'static str {
     #[cfg(feature = "testing")]
     if crate::testing::was_used() {
@@ -197,7 +197,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// What a strict creation can fail with: the creator's own error, untouched,
+/// The error of a strict creation: the creator's own error, untouched,
 /// or a fault of the cache.
 #[derive(Debug)]
 pub enum Failure<E> {
@@ -232,7 +232,7 @@ impl<E> From<Error> for Failure<E> {
 }
 
 impl Error {
-    /// What a fault of the lock means to a region.
+    /// Returns what a fault of the lock means to a region.
     pub(crate) fn from_lock(region: &str, key: &str, fault: LockError) -> Self {
         let region = region.to_owned();
         match fault {
@@ -259,7 +259,7 @@ pub(crate) fn shown(key: &str) -> String {
     text
 }
 
-/// What kind of failure a backend or a mutex met: what the caller may do
+/// The kind of a backend's or a mutex's failure: what the caller may do
 /// about it follows from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -305,7 +305,7 @@ impl BackendError {
         Self::new(FaultKind::Other, source)
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> FaultKind {
         self.kind
     }

@@ -1,4 +1,4 @@
-//! What belongs to one process, and is not there any more in a process that was forked
+//! State that belongs to one process, and is not there any more in a process that was forked
 //! from it: threads, connections, locks.
 //!
 //! A forked process has a copy of the memory and one thread: the one that forked. So it

@@ -1,4 +1,4 @@
-//! How the crates beside this one stay in the scope of a test; without the feature `testing`
+//! Keeps the crates beside this one in the scope of a test; without the feature `testing`
 //! there is none.
 
 use std::future::Future;

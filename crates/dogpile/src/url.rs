@@ -16,9 +16,9 @@ pub(crate) struct Url {
     pub(crate) scheme: String,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
-    /// What stands between `://` and the path, without the login, not decoded.
+    /// The part between `://` and the path, without the login, not decoded.
     pub(crate) hosts: Vec<Host>,
-    /// What follows the hosts, as it stands, decoded.
+    /// The part after the hosts, decoded.
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
 }

@@ -1,4 +1,4 @@
-//! What a hit in memory costs in allocations: nothing.
+//! The allocations of a hit in memory: none.
 
 use std::sync::Arc;
 

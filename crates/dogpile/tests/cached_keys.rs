@@ -84,7 +84,7 @@ fn type_and_constant_parameters_are_part_of_the_key() {
     assert_ne!(with_key::key::<Users>(1), with_key::key::<Orders>(1));
 }
 
-/// What is said of `I` by the skipped `S` is not asked of companions, the rest is.
+/// Companions do not require of `I` what the skipped `S` says of it; they require the rest.
 #[cached(region = REGION, skip(store, S))]
 fn by_id<S: Table, I>(store: &S, id: I) -> u64
 where

@@ -20,7 +20,7 @@ static REGION: LazyLock<Region> = LazyLock::new(|| {
     region
 });
 
-/// What a database was asked for.
+/// The queries to a database.
 #[derive(Default)]
 struct Queries(Mutex<Vec<Vec<u64>>>);
 

@@ -8,7 +8,7 @@ use dogpile::{Config, Region};
 use metrics::Unit;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
-/// What a recorder has of the region `region`: units, help texts, values.
+/// The metrics of a region in a recorder: units, help texts, values.
 type Found = HashMap<String, (Option<Unit>, String, DebugValue)>;
 
 fn found(snapshotter: &Snapshotter, region: &str) -> Found {

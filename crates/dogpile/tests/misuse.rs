@@ -1,4 +1,4 @@
-//! What the compiler says to those who misuse the attributes: each file in `ui`
+//! The compiler's messages to those who misuse the attributes: each file in `ui`
 //! has the message beside it. `TRYBUILD=overwrite` writes them anew.
 #![cfg(feature = "macros")]
 

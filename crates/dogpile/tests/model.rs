@@ -28,7 +28,7 @@ fn region() -> Arc<Region> {
     Arc::new(region)
 }
 
-/// What a creator does.
+/// The behaviour of a creator.
 #[derive(Clone, Copy, PartialEq)]
 enum Creator {
     Succeeds,

@@ -1,4 +1,4 @@
-//! What can be seen at three in the morning: events, counts, metrics.
+//! The view at three in the morning: events, counts, metrics.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -12,7 +12,7 @@ use dogpile::{Config, Mode, Region};
 use dogpile_testkit::{Faults, ManualClock};
 
 thread_local! {
-    /// What this thread has logged.
+    /// The log of this thread.
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -30,7 +30,7 @@ impl Write for OfThisThread {
     }
 }
 
-/// What is logged while `work` runs. One subscriber serves all tests, because
+/// Returns the log of `work`. One subscriber serves all tests, because
 /// which events are wanted is cached for the whole process.
 fn logged(work: impl Future<Output = ()>) -> String {
     static SUBSCRIBED: Once = Once::new();

@@ -259,7 +259,7 @@ async fn creation(region: Region) -> (Arc<Notify>, JoinHandle<i32>) {
     (go, creating)
 }
 
-/// What is stored after a creation through `proxy` that a removal came between.
+/// Returns what is stored after a creation through `proxy` that a removal came between.
 async fn stored_after_a_removal(
     proxy: impl Layer,
     other: Option<&dyn Fn(Config) -> Config>,

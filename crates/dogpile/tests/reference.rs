@@ -84,7 +84,7 @@ impl Model {
         valid.then_some(value)
     }
 
-    /// What a creating call returns and how.
+    /// Returns what a creating call returns and how.
     fn create(&mut self, key: u8, value: u32, store: bool) -> (u32, Status) {
         if let Some(fresh) = self.fresh(key, EXPIRATION) {
             return (fresh, Status::Hit);

@@ -1,4 +1,4 @@
-//! What a shared store may hold that nobody should have put there: the
+//! Foreign data in a shared store: the
 //! contract's answer to each (contract 1).
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::{Outcome, PACKAGE, catalogue};
 
-/// What that process does: it says each revision that it gets.
+/// Returns what that process does: it says each revision that it gets.
 pub(crate) async fn run(postgres: &str, redis: &str) -> Outcome {
     let packages = catalogue::open(postgres, redis).await?;
     let seen = packages.statistics();

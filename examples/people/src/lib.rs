@@ -1,4 +1,4 @@
-//! What query caching does, step by step, with the SQL that each step runs.
+//! Query caching, step by step, with the SQL that each step runs.
 //!
 //! - `model`: the tables;
 //! - `database`: SQLite in memory, which notes what it is asked;
@@ -23,9 +23,9 @@ use model::{address, city, country, person, postal_code};
 /// A step of the story: what was done, what it came to, and which statements ran.
 #[derive(Debug)]
 pub struct Step {
-    /// What was done.
+    /// The step.
     pub what: &'static str,
-    /// What it came to.
+    /// The outcome of the step.
     pub outcome: String,
     /// The SQL that ran.
     pub statements: Vec<String>,

@@ -41,7 +41,7 @@ pub(crate) async fn change(pool: &PgPool, id: i64, cached: bool) -> Outcome<i64>
     Ok(revision)
 }
 
-/// How many transactions the database has carried out.
+/// Returns the number of transactions of the database.
 pub(crate) async fn transactions(pool: &PgPool) -> Outcome<i64> {
     // Sessions report what they did once a second at most, or when told to.
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(pool).await?;

@@ -14,14 +14,14 @@ use tokio::process::Command;
 use crate::service::{Shop, router};
 use crate::{Outcome, database};
 
-/// What a run came to.
+/// The results of a run.
 pub(crate) struct Run {
     cached: bool,
     requests_per_second: f64,
     p99: String,
     queries_per_second: f64,
     writes: u64,
-    /// How much later than the commit of the next revision each was still read.
+    /// The delay after the commit of the next revision at which each was still read.
     stale: Vec<Duration>,
 }
 
@@ -115,7 +115,7 @@ impl Writer {
         Ok(())
     }
 
-    /// How long ago the revision after `revision` was committed, if it was.
+    /// Returns how long ago the revision after `revision` was committed, if it was.
     fn superseded(&self, revision: i64, now: Instant) -> Option<Duration> {
         let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let next = committed.iter().find(|(number, _)| *number > revision)?;

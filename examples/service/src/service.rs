@@ -33,7 +33,7 @@ struct Best {
     cents: i64,
 }
 
-/// What the endpoints share.
+/// The state of the endpoints.
 #[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) pool: PgPool,

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use database::{Database, Unreachable};
 
-/// What rarely changes.
+/// A catalogue that rarely changes.
 pub static PRODUCTS: Region = Region::new("products");
-/// What changes with each sale.
+/// Numbers that change with each sale.
 pub static STOCK: Region = Region::new("stock");
 
 /// Something that can be bought.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::failure::Failure;
 
-/// What is measured, and how.
+/// The load to measure.
 pub(super) struct Load {
     pub(super) region: Arc<Region>,
     pub(super) seconds: Duration,
@@ -50,7 +50,7 @@ enum Operation {
     Hit,
 }
 
-/// How long a creation takes in the stampede.
+/// The time that a creation takes in the stampede.
 const CREATION: Duration = Duration::from_millis(50);
 
 fn key(number: u32) -> String {

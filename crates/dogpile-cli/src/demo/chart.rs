@@ -13,7 +13,7 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
 use super::load::{Run, Sample};
 
-/// How the chart may look.
+/// The style of a chart.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     width: u16,
@@ -85,7 +85,7 @@ fn slowest_per_column(samples: &[Sample], seconds: u32, width: u16) -> Vec<(f64,
         .collect()
 }
 
-/// How many powers of ten a latency is above the least one: bars grow from
+/// Returns the powers of ten by which a latency exceeds the least one: bars grow from
 /// zero.
 fn height(latency: Duration) -> f64 {
     (latency.as_secs_f64() * 1e3 / LEAST_MS).max(1.0).log10()

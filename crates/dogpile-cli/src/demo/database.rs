@@ -22,7 +22,7 @@ const REPORT: &str = "
     GROUP BY region
     ORDER BY sum(cents) DESC";
 
-/// What the clients ask for: the turnover of each region.
+/// The report that clients ask for: the turnover of each region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Turnover {
     pub(super) region: String,
@@ -72,12 +72,12 @@ impl Database {
         Ok(Arc::new(rows.await??))
     }
 
-    /// How many reports have begun.
+    /// Returns the number of reports that have begun.
     pub(super) fn queries(&self) -> u64 {
         self.queries.load(Ordering::Relaxed)
     }
 
-    /// How long the report takes when nobody else asks.
+    /// Returns the duration of the report when nobody else asks.
     pub(super) async fn time_one_query(&self) -> Result<Duration, Failure> {
         self.report().await?;
         let began = Instant::now();

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 pub(super) struct Load {
     pub(super) clients: u32,
     pub(super) duration: Duration,
-    /// What a client does between two requests.
+    /// The pause of a client between two requests.
     pub(super) think: Duration,
     pub(super) show_progress: bool,
 }
@@ -28,7 +28,7 @@ pub(super) struct Sample {
     pub(super) latency: Duration,
 }
 
-/// What one way did under the load.
+/// The results of one way under the load.
 pub(super) struct Run {
     pub(super) name: &'static str,
     pub(super) queries: u64,

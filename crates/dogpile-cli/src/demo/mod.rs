@@ -44,7 +44,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// What a process ends with that was interrupted from the keyboard.
+/// The exit code of a process that was interrupted from the keyboard.
 const INTERRUPTED: u8 = 130;
 
 /// Runs the demonstration.
@@ -102,7 +102,7 @@ async fn all_ways(options: &Options) -> Result<Vec<Run>, Failure> {
     Ok(runs)
 }
 
-/// What a reader of the table wants to know beforehand; a reader of JSON does
+/// Returns what a reader of the table wants to know beforehand; a reader of JSON does
 /// not.
 fn say(options: &Options, text: &str) -> io::Result<()> {
     if options.json { Ok(()) } else { writeln!(io::stdout(), "{text}") }

@@ -26,7 +26,7 @@ impl Schedule {
         Self { start: SystemTime::now() }
     }
 
-    /// How old a copy may be now: not older than the last expiry.
+    /// Returns the greatest age of a copy now: not older than the last expiry.
     fn max_age(self) -> Duration {
         let running = self.start.elapsed().unwrap_or_default() + PERIOD / 2;
         Duration::from_nanos_u128(running.as_nanos() % PERIOD.as_nanos())
@@ -45,7 +45,7 @@ pub(super) struct Way {
 
 enum Cache {
     None,
-    /// What is often written by hand: look, and if there is nothing fresh,
+    /// The code that is often written by hand: look, and if there is nothing fresh,
     /// query and store.
     Naive {
         stored: Mutex<Option<(SystemTime, Report)>>,

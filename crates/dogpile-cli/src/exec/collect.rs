@@ -1,4 +1,4 @@
-//! What the command writes: passed on as it comes, and kept as far as it is remembered.
+//! The command's output: passed on as it comes, and kept as far as it is remembered.
 //!
 //! The command's end is the end of its output, also when others that it started hold the
 //! pipes open: daemons, jobs in the background.
@@ -106,7 +106,7 @@ mod platform {
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    /// How long what the command started may go on writing after its end: a shell does not
+    /// The time that what the command started may go on writing after its end: a shell does not
     /// wait for its `>(tee ...)`.
     const GRACE: Duration = Duration::from_millis(100);
 
@@ -187,7 +187,7 @@ mod platform {
     /// The rest that is read after the command's end.
     struct Rest {
         since: Instant,
-        /// What the pipe may have held at that moment: all of it is read, however slow the
+        /// The bytes that the pipe may have held then: all of it is read, however slow the
         /// one is who reads ours.
         left: usize,
     }

@@ -1,4 +1,4 @@
-//! Where an output came from, for those who ask.
+//! The origin of an output, for those who ask.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::show;
 
-/// How an output came about.
+/// The origins of an output.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Why {

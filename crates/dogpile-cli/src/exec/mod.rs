@@ -44,14 +44,14 @@ pub(crate) struct Options {
     /// [default: `dogpile/exec.db` in the user's cache directory]
     #[arg(long, value_name = "FILE|URL", env = "DOGPILE_CACHE", hide_env_values = true)]
     cache: Option<String>,
-    /// How long an output is good for: `30s`, `10m`, `1h 30m`, `never`
+    /// Time until an output expires: `30s`, `10m`, `1h 30m`, `never`
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = lifetime)]
     expiration: Lifetime,
-    /// How long an expired output is still served while it is renewed in the background;
+    /// Time for which an expired output is still served while it is renewed in the background;
     /// `0s` waits for the new one [default: as long as there is no other]
     #[arg(long, value_name = "TIME", value_parser = stale)]
     stale: Option<Duration>,
-    /// How long to wait for another process that runs the command; then this one ends with
+    /// Time to wait for another process that runs the command; then this one ends with
     /// 124 [default: as long as that runs]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     wait: Option<Duration>,
@@ -111,11 +111,11 @@ is not waited for, and its later output goes nowhere."
         .into()
 }
 
-/// What the other failures of this command end with: a code that a command
+/// The exit code of this command's other failures: a code that a command
 /// seldom uses.
 const FAILED: u8 = 125;
 
-/// What it ends with when it has waited for long enough, as `timeout` does.
+/// The exit code after waiting for too long, as of `timeout`.
 const WAITED: u8 = 124;
 
 /// Runs the command, or replays its last run.
@@ -137,7 +137,7 @@ fn execute(options: &Options) -> Result<ExitCode, Failure> {
     ended
 }
 
-/// What to say to somebody who left out the `--` before the command.
+/// The hint for somebody who left out the `--` before the command.
 pub(crate) const HINT: &str = "
   tip: the command follows after `--`: dogpile exec [OPTIONS] -- CMD ...
 ";

@@ -1,4 +1,4 @@
-//! What keeps a command from waiting for itself: which outputs are being created around this
+//! Keeps a command from waiting for itself: which outputs are being created around this
 //! process, and which of them wait for its own.
 //!
 //! Processes tell this by the names of threads, which the kernel shows to everybody as long
@@ -16,10 +16,10 @@ use std::thread;
 use crate::failure::Failure;
 use crate::inspect::printable;
 
-/// Where commands find what is being created around them, if there is no `/proc`.
+/// The environment variable that tells what is being created around, without `/proc`.
 const CREATING: &str = "DOGPILE_CREATING";
 
-/// What a process says with a thread's name. A name has 15 characters: three and an
+/// The beginning of a telling thread name. A name has 15 characters: three and an
 /// identity.
 const CREATES: &str = "dp+";
 /// As [`CREATES`], and nobody waits for it: what is around it does not matter.
@@ -141,7 +141,7 @@ mod proc {
         threads.filter_map(name).map(|name| name.trim_end().to_owned()).collect()
     }
 
-    /// What the ancestors of `process` create, up to one that nobody waits for.
+    /// Returns what the ancestors of `process` create, up to one that nobody waits for.
     pub(super) fn around(process: u32) -> BTreeSet<String> {
         let mut around = BTreeSet::new();
         let mut process = process;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::FAILED;
 
-/// What a process ends with that SIGPIPE has killed, as shells say it.
+/// The exit code of a process that SIGPIPE has killed, as shells say it.
 const BROKEN_PIPE: u8 = 128 + 13;
 
 /// Standard output and standard error of this process.

@@ -1,4 +1,4 @@
-//! What is remembered of a run.
+//! The record of a run.
 
 use serde::{Deserialize, Serialize};
 

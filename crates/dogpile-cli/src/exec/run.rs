@@ -16,7 +16,7 @@ pub(super) struct Run<'a> {
     pub(super) command: &'a [OsString],
     /// Variables that the command gets beyond those of this process.
     pub(super) env: Option<(&'static str, String)>,
-    /// Who reads what it writes; nobody, if it is only kept.
+    /// The reader of its output; none if that is only kept.
     pub(super) output: Option<&'a Output>,
     /// As much of its output is kept.
     pub(super) max_output: u64,

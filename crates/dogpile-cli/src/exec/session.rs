@@ -23,7 +23,7 @@ use super::{Options, WAITED, key, refresh};
 use crate::cache::{self, Access, Place};
 use crate::failure::Failure;
 
-/// How long locks on servers are tried to be given up before the process ends.
+/// The time that locks on servers are tried to be given up before the process ends.
 const GIVING_UP: Duration = Duration::from_secs(2);
 
 /// One invocation.

@@ -33,7 +33,7 @@ pub(crate) struct GetOptions {
     raw: bool,
 }
 
-/// What `get` ends with if there is no such key.
+/// The exit code of `get` if there is no such key.
 const NOT_FOUND: u8 = 1;
 
 /// Shows a stored value.
@@ -282,7 +282,7 @@ pub(crate) async fn stats(options: &StatsOptions) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the values of a cache are like.
+/// A summary of a cache's values.
 #[derive(Default)]
 struct Tally {
     sizes: Vec<usize>,

@@ -1,4 +1,4 @@
-//! What the bytes of a payload say: JSON, a pickle, `MessagePack`, text, or nothing
+//! Reads the bytes of a payload: JSON, a pickle, `MessagePack`, text, or nothing
 //! that is known here.
 
 use std::marker::PhantomData;

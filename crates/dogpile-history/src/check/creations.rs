@@ -44,7 +44,7 @@ fn changes(history: &History, terms: &Terms, key: usize) -> Intervals {
     Intervals::new(intervals.collect())
 }
 
-/// What may have ended locks: the disturbances, and halts of processes that took as long as
+/// Returns what may have ended locks: the disturbances, and halts of processes that took as long as
 /// it takes.
 fn disturbances(history: &History, terms: &Terms) -> Vec<Disturbance> {
     let lease = nanoseconds(terms.lease);

@@ -16,11 +16,11 @@ pub struct Operation {
     pub begin: Moment,
     /// When it ended, if it did: it did not if its process was killed, or if it never ends.
     pub end: Option<Moment>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// Its keys, for a change each with the version that it is about.
     pub keys: Vec<(usize, u64)>,
-    /// What it returned.
+    /// The returned values.
     pub answers: Vec<Answer>,
 }
 
@@ -82,7 +82,7 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// The creations.
     pub creations: Vec<Creation>,
-    /// What was done to processes and servers.
+    /// The disturbances of processes and servers.
     pub disturbances: Vec<Disturbance>,
     /// When processes did not run.
     pub halts: Vec<Halt>,

@@ -1,4 +1,4 @@
-//! What the log of a run says about the promises: pure functions.
+//! Checks the log of a run against the promises: pure functions.
 //!
 //! - `history`: the records of all processes, put together;
 //! - `reads`: nobody who asks after a change is given an older value;
@@ -16,48 +16,48 @@ pub use history::{Creation, Disturbance, Halt, History, Operation};
 
 use crate::clock::{Moment, milliseconds};
 
-/// What is known beforehand.
+/// The terms that are known beforehand.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// How long after a disturbance locks may still end before their time.
+    /// The time after a disturbance in which locks may still end before their time.
     pub aftermath: Duration,
-    /// How long a change that was cancelled or failed may still be on its way.
+    /// The time that a change that was cancelled or failed may still be on its way.
     pub on_its_way: Duration,
-    /// How long before its creator begins a creation may have been claimed.
+    /// The time between a claim and the begin of its creator, at most.
     pub claimed_within: Duration,
     /// A process that was halted for so long may have lost its locks.
     pub lease: Duration,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// How many keys were read.
+    /// The number of keys that were read.
     pub reads: u64,
-    /// How many changes there were.
+    /// The number of changes.
     pub changes: u64,
-    /// How many of them were cancelled or failed.
+    /// The number of them that were cancelled or failed.
     pub unknown_changes: u64,
-    /// How many creations began.
+    /// The number of creations that began.
     pub creations: u64,
-    /// How often somebody who asked after a change was given an older value.
+    /// The number of times that somebody who asked after a change was given an older value.
     pub old_reads: u64,
     /// Of how many keys an older value was there when everything was over.
     pub old_reads_permanent: u64,
-    /// How long after a change an older value was given, in nanoseconds.
+    /// The longest time after a change at which an older value was given, in nanoseconds.
     pub longest_old: u64,
-    /// How often an older value was given because a failover had lost a change.
+    /// The number of times that an older value was given because a failover had lost a change.
     pub lost_in_failover: u64,
-    /// How often the value of another key was given.
+    /// The number of times that the value of another key was given.
     pub wrong_keys: u64,
-    /// How often a creation began while another of the same key ran, for no reason.
+    /// The number of times that a creation began while another of the same key ran, for no reason.
     pub overlaps: u64,
-    /// How often it did because a disturbance had ended the other's lock.
+    /// The number of times that it did because a disturbance had ended the other's lock.
     pub overlaps_excused: u64,
     /// The longest time that a call took without creating or waiting for a creation, in
     /// nanoseconds.
     pub longest_wait: u64,
-    /// How many calls never ended.
+    /// The number of calls that never ended.
     pub unended: u64,
     /// The first few of what was found, in words.
     pub examples: Vec<String>,

@@ -86,7 +86,7 @@ impl Floors {
     }
 }
 
-/// What changes have written whose outcome is not known: it may appear later, once.
+/// Returns what changes have written whose outcome is not known: it may appear later, once.
 fn unknown_writes(history: &History) -> HashSet<Id> {
     let unknown = history.operations.iter().filter(|it| it.is_change() && !it.has_changed());
     let mut writes: HashSet<Id> = unknown.map(|operation| operation.id).collect();

@@ -278,7 +278,7 @@ fn a_call_that_never_ends_waits_until_the_end() {
     );
 }
 
-/// What the check of reads finds, found the slow way.
+/// Returns what the check of reads finds, found the slow way.
 fn old_reads_slowly(history: &History) -> (u64, u64) {
     let (mut count, mut longest) = (0, 0);
     for read in history.operations.iter().filter(|it| it.kind == Kind::Get) {
@@ -301,7 +301,7 @@ fn old_reads_slowly(history: &History) -> (u64, u64) {
     (count, longest)
 }
 
-/// What the check of creations finds, found the slow way.
+/// Returns what the check of creations finds, found the slow way.
 fn overlaps_slowly(history: &History) -> u64 {
     let mut creations = history.creations.clone();
     creations.sort_by_key(|creation| creation.begin);

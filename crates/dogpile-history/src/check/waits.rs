@@ -10,7 +10,7 @@ use crate::record::{Id, process_of};
 /// A wait that is worth an example.
 const LONG: u64 = 1_000 * MILLISECOND;
 
-/// Where to look for what a call may have waited for.
+/// The creations and halts that a call may have waited for.
 struct Reasons<'h> {
     /// The creations of each operation.
     own: HashMap<Id, Vec<&'h Creation>>,
@@ -37,7 +37,7 @@ impl<'h> Reasons<'h> {
         Self { own, others, halts, longest }
     }
 
-    /// How much of an operation its own creations took, and halts of its process.
+    /// Returns the time of an operation that its own creations took, and halts of its process.
     fn own(&self, operation: &Operation, end: Moment) -> u64 {
         let created = self.own.get(&operation.id).into_iter().flatten();
         let created = created.map(|creation| (creation.begin, creation.end));
@@ -47,7 +47,7 @@ impl<'h> Reasons<'h> {
         total(parts.map(|(since, until)| (since.max(operation.begin), until.min(end))).collect())
     }
 
-    /// How long the longest creation took that an operation may have waited for.
+    /// Returns how long the longest creation took that an operation may have waited for.
     fn other(&self, operation: &Operation, end: Moment) -> u64 {
         let keys = operation.keys.iter().filter_map(|(key, _)| self.others.get(*key));
         let around = keys.flat_map(|creations| {

@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::plan::{Job, KEYS};
 use crate::record::{Answer, Given, Id, Kind, Log, Row};
 
-/// What the tasks of a worker share.
+/// The state that the tasks of a worker share.
 pub(super) struct Worker {
     pub(super) job: Job,
     region: Region,
@@ -24,7 +24,7 @@ pub(super) struct Worker {
     changing: Vec<Mutex<()>>,
 }
 
-/// How a creating call treats what is stored.
+/// The treatment of a stored value by a creating call.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wants {
     /// Any value.

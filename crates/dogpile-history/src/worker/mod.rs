@@ -19,12 +19,12 @@ use crate::plan::{Job, LEASE};
 use crate::random::Random;
 use crate::record::Record;
 
-/// What a worker says when it has opened its cache.
+/// The message of a worker that has opened its cache.
 pub const READY: &str = "ready";
-/// What a worker is told to begin.
+/// The message that tells a worker to begin.
 pub const GO: &str = "go";
 
-/// How long a worker waits for the last of its calls. What takes longer counts as waiting
+/// The time that a worker waits for the last of its calls. What takes longer counts as waiting
 /// for ever.
 const PATIENCE: Duration = LEASE.saturating_mul(3);
 

@@ -1,4 +1,4 @@
-//! What a task of a worker does: one call after the other, drawn at random.
+//! A worker's task: one call after the other, drawn at random.
 
 use std::io;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::clock::{MILLISECOND, now};
 use crate::plan::{CREATION, Change, KEYS};
 use crate::random::Random;
 
-/// How many of a hundred calls are changes.
+/// The number of calls in a hundred that are changes.
 const CHANGES: u64 = 6;
-/// How many of a hundred calls are dropped, where calls are.
+/// The number of calls in a hundred that are dropped, where calls are.
 const DROPPED: u64 = 30;
 /// After how many milliseconds at most.
 const LATEST: u64 = 10;

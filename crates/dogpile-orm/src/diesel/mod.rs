@@ -131,7 +131,7 @@ where
     }
 }
 
-/// How a backend's values say what type they have, without asking the database.
+/// A database whose values tell their types without a query.
 pub trait Offline {
     #[doc(hidden)]
     fn lend(work: &mut dyn FnMut(&mut Self));

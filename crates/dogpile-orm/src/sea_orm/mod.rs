@@ -108,7 +108,7 @@ impl From<Error<DbErr>> for DbErr {
 
 /// A query of SeaORM's that selects rows.
 pub trait Query: Sized + Send + sealed::Sealed {
-    /// What a row becomes.
+    /// The type of a row.
     type Item: Send;
 
     #[doc(hidden)]
@@ -279,7 +279,7 @@ impl<Q: Query, C, S: Form> FromCache<'_, Q, C, S> {
         options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     ///
     /// # Errors
     ///

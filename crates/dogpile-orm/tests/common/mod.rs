@@ -1,4 +1,4 @@
-//! What the tests of all libraries have in common: databases, and regions.
+//! Databases and regions for the tests of all libraries.
 
 #![allow(dead_code, reason = "each test program takes what it needs")]
 

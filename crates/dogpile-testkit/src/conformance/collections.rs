@@ -1,4 +1,4 @@
-//! What collections do over a store; see
+//! Checks of collections over a store; see
 //! [`collections_conformance!`](crate::collections_conformance!).
 
 use std::collections::{BTreeMap, HashMap};
@@ -104,7 +104,7 @@ fn total(numbers: &Numbers) -> u64 {
     numbers.values().sum()
 }
 
-/// Who comes first loads; the others take what it stored.
+/// The first to come loads; the others take what it stored.
 pub async fn the_first_loads_and_the_others_pull(fixture: Fixture) {
     let source = Source::default();
     let [here, there] = fixture.two(&source).await;
@@ -162,7 +162,7 @@ pub async fn a_snapshot_stays_as_it_is(fixture: Fixture) {
     assert_eq!((new.view(total).revision(), old.view(total).revision()), (second, first));
 }
 
-/// What is prepared is there before readers get the revision.
+/// Prepared data are there before readers get the revision.
 pub async fn views_can_be_prepared(fixture: Fixture) {
     static MADE: AtomicU32 = AtomicU32::new(0);
     fn counted(numbers: &Numbers) -> usize {
@@ -178,7 +178,7 @@ pub async fn views_can_be_prepared(fixture: Fixture) {
     assert_eq!(MADE.load(Ordering::SeqCst), before + 1);
 }
 
-/// What is too large for one value is stored in parts, and nothing of it is left
+/// Data too large for one value are stored in parts, and nothing of them is left
 /// behind.
 pub async fn large_data_come_in_parts(fixture: Fixture) {
     let source = Source::default();
@@ -296,7 +296,7 @@ pub async fn versions_live_side_by_side(fixture: Fixture) {
     assert_eq!((new.revision(), load_of(&new.snapshot())), (pushed, 3));
 }
 
-/// Who opens replaces what it cannot read; who has data keeps them.
+/// Opening replaces unreadable data; a process that has data keeps them.
 pub async fn unreadable_data_are_replaced_by_who_opens(fixture: Fixture) {
     let source = Source::default();
     let [here, _there] = fixture.two(&source).await;

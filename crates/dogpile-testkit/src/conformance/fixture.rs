@@ -1,4 +1,4 @@
-//! What a check runs on.
+//! The fixture of a check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ impl From<AnyBackend> for Fixture {
     }
 }
 
-/// How long values live in the regions of the checks.
+/// The time that values live in the regions of the checks.
 pub(super) const EXPIRATION: Duration = Duration::from_mins(1);
 
 impl Fixture {

@@ -210,7 +210,7 @@ pub async fn a_listing_has_every_key(fixture: Fixture) {
     assert_eq!(found, keys);
 }
 
-/// Who watches a key hears of every kind of change, by whomever.
+/// A watch tells of every kind of change, by whomever.
 pub async fn a_watch_tells_of_changes(fixture: Fixture) {
     let (key, changes) = (fixture.key("watched"), Arc::new(Semaphore::new(0)));
     let told = changes.clone();

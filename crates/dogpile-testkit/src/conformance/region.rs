@@ -326,7 +326,7 @@ async fn store(fixture: &Fixture, region: &Region, key: &str, entry: Entry) {
     fixture.backend.set(&region.stored_key(key).unwrap(), entry).await.unwrap();
 }
 
-/// What the codec cannot read is a miss, made anew and overwritten (bytes
+/// A payload that the codec cannot read is a miss, created again and overwritten (bytes
 /// only).
 pub async fn an_undecodable_payload_is_made_anew(fixture: Fixture) {
     if fixture.backend.keeps_objects() {

@@ -1,4 +1,4 @@
-//! What must hold when processes race.
+//! Checks of races between processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, Fleet, Race};
 
-/// How many keys overlapping calls ask for parts of.
+/// The number of keys that overlapping calls ask for parts of.
 pub(super) const KEYS: usize = 10;
 
 /// A cold key and a crowd in every process: one creation, one value. Returns

@@ -19,24 +19,24 @@ use serde::{Deserialize, Serialize};
 use super::Worker;
 use super::job::{GO, READY};
 
-/// What a worker of a collection is told, as its only argument.
+/// The job of a worker of a collection, as its only argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Keeping {
-    /// Where it is stored; see [`backend_at`].
+    /// The place where it is stored; see [`backend_at`].
     pub location: String,
     /// The collection's name.
     pub name: String,
     /// The file that stands for the table.
     pub table: PathBuf,
-    /// How often the store is asked, whatever it tells; in milliseconds.
+    /// The interval at which the store is asked, whatever it tells; in milliseconds.
     pub check_interval: u64,
-    /// How many times this process pushes.
+    /// The number of times that this process pushes.
     pub pushes: u64,
-    /// How many loads the table has had when it ends.
+    /// The number of loads that the table has had when it ends.
     pub until: u64,
 }
 
-/// What a worker saw.
+/// The observations of a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Seen {
     /// A revision for the first time, at this moment in epoch seconds.

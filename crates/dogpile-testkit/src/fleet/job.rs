@@ -1,4 +1,4 @@
-//! What a worker is told, and what it answers.
+//! The job of a worker, and its answer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ pub(super) struct Job {
     pub(super) settings: BTreeMap<String, String>,
     pub(super) race: Race,
     pub(super) key: String,
-    /// Where creators note that they began.
+    /// The place where creators note that they began.
     pub(super) notes: PathBuf,
     pub(super) tasks: usize,
 }
 
-/// What the tasks of a worker do.
+/// The work of a worker's tasks.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Race {
@@ -41,7 +41,7 @@ pub enum Race {
     Write,
 }
 
-/// What one task got.
+/// The answer to one task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     /// The key.

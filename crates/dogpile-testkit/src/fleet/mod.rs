@@ -84,7 +84,7 @@ impl Fleet {
         self.scratch.join(format!("{key}.log"))
     }
 
-    /// What the creators of a race on `key` noted: one line per creation that
+    /// Returns what the creators of a race on `key` noted: one line per creation that
     /// began.
     pub fn creations(&self, key: &str) -> Vec<String> {
         let notes = std::fs::read_to_string(self.notes(key)).unwrap_or_default();

@@ -15,7 +15,7 @@ pub struct PostgresServer {
     programs: PathBuf,
 }
 
-/// Where Debian puts the programs of its newest version, or the others where one
+/// Returns where Debian puts the programs of its newest version, or the others where one
 /// looks for programs.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

@@ -33,7 +33,7 @@ impl Server {
         server
     }
 
-    /// Where it keeps its files.
+    /// Returns the folder of its files.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

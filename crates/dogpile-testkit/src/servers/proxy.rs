@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What becomes of bytes on their way.
+/// The treatment of bytes on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
     /// They pass.
@@ -34,7 +34,7 @@ pub struct Proxy {
     weather: Arc<Mutex<Weather>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
     requests: Arc<AtomicU64>,
-    /// How often all connections were abandoned.
+    /// The number of times that all connections were abandoned.
     abandoned: Arc<AtomicU64>,
 }
 
@@ -75,7 +75,7 @@ impl Proxy {
         self.port
     }
 
-    /// How often something came from a client: a request, or several at once.
+    /// Returns the number of times that something came from a client: a request, or several at once.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }

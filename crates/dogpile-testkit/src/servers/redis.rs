@@ -34,7 +34,7 @@ fn ask(port: u16, command: &str) -> String {
     asked().unwrap_or_default()
 }
 
-/// How often the server at `port` has carried out the command `name`, in lower case.
+/// Returns the number of times that the server at `port` has carried out the command `name`, in lower case.
 fn count_commands(port: u16, name: &str) -> u64 {
     let stats = ask(port, "INFO commandstats");
     let line = stats.split_once(&format!("cmdstat_{name}:calls="));
@@ -91,7 +91,7 @@ impl RedisServer {
         self.ask("INFO server").contains("valkey_version:")
     }
 
-    /// How often it has carried out the command `name`, in lower case.
+    /// Returns the number of times that it has carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
         count_commands(self.port, name)
     }
@@ -292,7 +292,7 @@ fn start_sentinel(master: u16) -> (Server, u16) {
 #[derive(Debug)]
 pub struct RedisCluster {
     servers: Vec<RedisServer>,
-    /// Where clients reach them.
+    /// The addresses for clients.
     ports: Vec<u16>,
 }
 
@@ -407,7 +407,7 @@ impl RedisCluster {
         });
     }
 
-    /// How often all nodes have carried out the command `name`, in lower case.
+    /// Returns the number of times that all nodes have carried out the command `name`, in lower case.
     pub fn count_commands(&self, name: &str) -> u64 {
         self.servers.iter().map(|server| server.count_commands(name)).sum()
     }

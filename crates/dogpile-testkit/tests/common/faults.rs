@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
-/// How to reach the server by a port on this machine: with time-outs of
+/// Returns the configuration for a server at a port of this machine: with time-outs of
 /// [`LIMIT`], and locks whose lease is a second.
 pub(crate) type Reach = fn(u16) -> Config;
 

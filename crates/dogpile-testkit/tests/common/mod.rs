@@ -1,4 +1,4 @@
-//! What tests of shared caches have in common: Python processes beside ours,
+//! Parts of the tests of shared caches: Python processes beside ours,
 //! waiting, and printing how late answers come.
 
 #![allow(dead_code, reason = "each test program takes what it needs")]
@@ -109,7 +109,7 @@ pub(crate) async fn wait_for_async(condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// How long after the value's creation the answers came, in milliseconds.
+/// Prints the milliseconds from the value's creation to the answers.
 pub(crate) fn print_lateness(who: &str, answers: &[Answer], stored: f64) {
     let mut late: Vec<f64> = answers.iter().map(|answer| (answer.at - stored) * 1e3).collect();
     late.sort_by(f64::total_cmp);

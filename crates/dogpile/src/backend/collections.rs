@@ -1,4 +1,4 @@
-//! Where collections are kept: what a backend does for them that it does not do
+//! The storage of collections: what a backend does for them that it does not do
 //! for regions.
 
 use std::fmt;
@@ -93,9 +93,9 @@ pub fn revision_number(text: &[u8]) -> Option<u64> {
 /// Parts that were written to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upload<'a> {
-    /// What they were written as.
+    /// The upload that wrote them.
     pub id: &'a str,
-    /// How many there are.
+    /// The number of parts.
     pub parts: u32,
 }
 
@@ -147,7 +147,7 @@ impl CollectionPlace {
         [&self.stem, suffix].concat()
     }
 
-    /// What all keys of collections begin with.
+    /// Returns the prefix of all keys of collections.
     pub const fn prefix() -> &'static str {
         PREFIX
     }

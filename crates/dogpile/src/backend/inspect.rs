@@ -14,7 +14,7 @@ use crate::value::Entry;
 /// The future of an inspection.
 pub type Inspecting<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
-/// What can be asked of a backend that can list what it holds. Keys are as
+/// A backend that can list what it holds. Keys are as
 /// they are stored: mangled, and past any proxies.
 pub trait Inspect: Send + Sync + 'static {
     /// Lists up to `limit` keys that begin with `prefix`; the following ones when
@@ -29,7 +29,7 @@ pub trait Inspect: Send + Sync + 'static {
         limit: usize,
     ) -> Inspecting<'a, KeyPage>;
 
-    /// Returns what is stored under a key of any bytes.
+    /// Returns the entry stored under a key of any bytes.
     fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>>;
 
     /// Removes keys of any bytes; that there is none is fine.
@@ -174,7 +174,7 @@ impl PartialEq<&str> for Key {
 pub struct KeyPage {
     /// The keys.
     pub keys: Vec<KeyInfo>,
-    /// Where the next page begins; `None` if this was the last one.
+    /// The beginning of the next page; `None` if this was the last one.
     pub next: Option<Vec<u8>>,
 }
 
@@ -192,7 +192,7 @@ pub struct KeyInfo {
 pub struct HeldLock {
     /// The key, perhaps cut.
     pub key: String,
-    /// Who holds it, in words.
+    /// A description of the holder.
     pub holder: String,
     /// For how long, where that is known.
     pub age: Option<Duration>,

@@ -24,7 +24,7 @@ pub struct Memory {
     cache: Cache<Box<str>, Slot, Weigher>,
 }
 
-/// What is kept of an entry: the rest of its metadata says nothing about an
+/// The stored part of an entry: the rest of its metadata says nothing about an
 /// object made by this very process.
 #[derive(Clone)]
 struct Slot {
@@ -78,7 +78,7 @@ impl Memory {
         Self { cache: Cache::with_weighter(WEIGHTED_ENTRIES, max_weight, weigher) }
     }
 
-    /// How many objects it holds.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.cache.len()
     }

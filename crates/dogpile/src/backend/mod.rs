@@ -114,7 +114,7 @@ pub trait Backend: Send + Sync + 'static {
         name.split('<').next().and_then(|path| path.rsplit("::").next()).unwrap_or(name)
     }
 
-    /// What is stored under `key`. What cannot be read is an
+    /// Returns the entry stored under `key`. What cannot be read is an
     /// [unreadable](Entry::unreadable) entry, not an error: errors are for
     /// backends that cannot answer.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, BackendError>> + Send;
@@ -133,7 +133,7 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// What is stored under each of `keys`, in their order.
+    /// Returns the entry stored under each of `keys`, in their order.
     fn get_multi(
         &self,
         keys: &[&str],
@@ -255,7 +255,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 }
 
-/// What is to be called when a [watched](Backend::watch) key changes.
+/// A callback for changes of a [watched](Backend::watch) key.
 pub type Changed = Arc<dyn Fn() + Send + Sync>;
 
 /// Watching a key, until this is dropped.
@@ -276,7 +276,7 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// What a reader saw under a key before it tries for the mutex: a value with
+/// The value that a reader saw under a key before it tries for the mutex: one with
 /// this creation time, or nothing that it could use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Seen {
@@ -289,7 +289,7 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// What `entry` looks like to its reader.
+    /// Returns what `entry` looks like to its reader.
     pub fn of(entry: Option<&Entry>) -> Self {
         match entry {
             None => Self::Nothing,
@@ -382,7 +382,7 @@ pub struct Commit<'k> {
     pub lease: Lease,
 }
 
-/// What became of a [claim](Backend::claim) to one key.
+/// The outcome of a [claim](Backend::claim) to one key.
 #[derive(Debug)]
 pub enum Claimed {
     /// The key is the caller's.

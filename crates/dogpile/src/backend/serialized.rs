@@ -31,7 +31,7 @@ impl Weighter<Box<str>, Bytes> for Weigher {
     }
 }
 
-/// What a frame is taken to measure when the first allocation is sized.
+/// The assumed size of a frame when the first allocation is sized.
 const USUAL_BYTES: u64 = 1024;
 
 impl SerializedMemory {

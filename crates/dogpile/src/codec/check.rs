@@ -1,4 +1,4 @@
-//! What a value says of itself through serde: whether it is the same after its way through a
+//! Checks of values through serde: whether a value is the same after its way through a
 //! codec, and which fields its types have.
 //!
 //! A codec may take a value and give back another: JSON writes `Some(NaN)` and `Some(None)` as

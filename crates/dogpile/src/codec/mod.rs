@@ -1,4 +1,4 @@
-//! How a value becomes bytes and comes back.
+//! Encoding and decoding of values.
 //!
 //! A region that keeps bytes has one codec. JSON is the default, since that
 //! is what a Python neighbour can read. Decoding goes straight into the type

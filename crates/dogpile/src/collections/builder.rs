@@ -1,4 +1,4 @@
-//! How a collection is opened.
+//! The builder of collections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::proxy::Algorithm;
 use crate::remote::io;
 use crate::sync::Mutex;
 
-/// What a collection does whose store cannot be reached when it is opened.
+/// The behaviour of a collection whose store cannot be reached when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenAway {
     /// Load, and keep what was loaded to this process; catch up with the store
@@ -73,7 +73,7 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
-    /// How often the store is asked for a newer revision, whatever it tells by
+    /// Sets how often the store is asked for a newer revision, whatever it tells by
     /// itself; ten seconds by default. Over a store that tells of new revisions
     /// at once this is the safety net.
     pub fn check_interval(mut self, interval: Duration) -> Self {
@@ -81,7 +81,7 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
-    /// How entries become bytes; JSON by default, of whatever types the keys are.
+    /// Sets the codec of entries; JSON by default, of whatever types the keys are.
     pub fn codec<C: Codec>(mut self, codec: C) -> Self {
         self.format.codec = RegionCodec::of(codec);
         self
@@ -96,7 +96,7 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
-    /// How the data are compressed, from 1 KiB on; by Zstandard's fastest level by
+    /// Sets the compression of the data, from 1 KiB on; by Zstandard's fastest level by
     /// default.
     pub fn compression(mut self, algorithm: Option<Algorithm>) -> Self {
         self.format.compression = algorithm;
@@ -118,7 +118,7 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
-    /// What to do if the store cannot be reached when the collection is opened.
+    /// Sets what to do if the store cannot be reached when the collection is opened.
     pub fn when_away(mut self, then: WhenAway) -> Self {
         self.when_away = then;
         self
@@ -132,7 +132,7 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
-    /// How long the loader may take, ten minutes by default: one that hangs would keep
+    /// Sets how long the loader may take, ten minutes by default: one that hangs would keep
     /// every process from pushing. After that it counts as failed, if it is waiting for
     /// something then: one that blocks its thread cannot be stopped. As long as it runs, the
     /// lock is kept; then the data may take as long to be packed and stored as the backend
@@ -142,7 +142,7 @@ impl<D: Table> CollectionBuilder<D> {
         self
     }
 
-    /// Where the time comes from, for tests.
+    /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self

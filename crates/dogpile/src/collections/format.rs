@@ -1,4 +1,4 @@
-//! How the data of a revision are written down: a header like that of any value
+//! The format of a revision's data: a header like that of any value
 //! here, and batches of entries; in parts where they are large, or as one
 //! pickle, as Python's cached-collections has them.
 //!
@@ -26,7 +26,7 @@ use crate::value::{Entry, Payload};
 /// The key of the header that tells of the collection.
 const HEADER: &str = "collection";
 
-/// How a collection's data are written and read.
+/// The codec and compression of a collection's data.
 #[derive(Debug, Clone)]
 pub(super) struct Format {
     pub(super) codec: RegionCodec,
@@ -54,7 +54,7 @@ impl Default for Format {
     }
 }
 
-/// What the header says of the data.
+/// The description of the data in the header.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) codec: String,
@@ -65,7 +65,7 @@ pub(crate) struct Manifest {
     pub(crate) bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compression: Option<String>,
-    /// Where the parts are, if the data are not in the payload.
+    /// The place where the parts are, if the data are not in the payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload: Option<String>,
     #[serde(default)]
@@ -93,13 +93,13 @@ fn unreadable(why: impl fmt::Display) -> Unusable {
     Unusable::Unreadable(why.to_string())
 }
 
-/// What is to be published, once its parts are written.
+/// A revision to be published, once its parts are written.
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) data: Bytes,
     pub(super) upload: Option<String>,
     pub(super) parts: u32,
-    /// How much was written, in bytes.
+    /// The written bytes.
     pub(super) written: u64,
 }
 
@@ -187,7 +187,7 @@ impl Format {
     }
 }
 
-/// What the header of stored data says, and what follows it.
+/// Returns what the header of stored data says, and what follows it.
 pub(crate) fn manifest(data: &Bytes) -> Result<(Manifest, Bytes), String> {
     let entry = Entry::from_frame(data);
     let header = entry.metadata.extra(HEADER).cloned();
@@ -209,7 +209,7 @@ struct Packing<'f> {
     /// So far, before compression.
     bytes: u64,
     written: u64,
-    /// What kept a part from being written.
+    /// The error that kept a part from being written.
     fault: Option<BackendError>,
 }
 

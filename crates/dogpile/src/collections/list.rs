@@ -17,7 +17,7 @@ pub struct StoredCollection {
     pub revision: u64,
     /// When that was pushed, in epoch seconds; unknown for Python's.
     pub pushed: Option<Timestamp>,
-    /// How many entries it has; unknown for Python's.
+    /// The number of entries; unknown for Python's.
     pub entries: Option<u64>,
     /// The size of its data in bytes before compression; unknown for Python's.
     pub bytes: Option<u64>,

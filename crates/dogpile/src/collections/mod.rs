@@ -217,7 +217,7 @@ impl<D: Table> Cached<D> {
         self.0.number()
     }
 
-    /// How many entries there are now.
+    /// Returns the number of entries now.
     pub fn len(&self) -> usize {
         self.0.current().data().count()
     }
@@ -281,7 +281,7 @@ impl<D: Table> Cached<D> {
         BlockingCached(self)
     }
 
-    /// What happened to it in this process.
+    /// Returns the counts of this process.
     pub fn statistics(&self) -> CollectionStatistics {
         let current = self.0.current();
         self.0.source.stats.snapshot(current.number(), current.data().count())

@@ -33,7 +33,7 @@ pub(super) struct Shared<D> {
     pub(super) watch: Mutex<Option<Watch>>,
 }
 
-/// What a collection is opened with, beside its source.
+/// The options of a collection, beside its source.
 pub(super) struct Terms<D> {
     pub(super) check_interval: Duration,
     pub(super) prepare: Option<Prepare<D>>,

@@ -1,4 +1,4 @@
-//! What readers hold: one revision of a collection, or of a view of it.
+//! The data of readers: one revision of a collection, or of a view of it.
 
 use std::any::{Any, TypeId};
 use std::borrow::Borrow;
@@ -52,7 +52,7 @@ impl<D> Snapshot<D> {
         self.0.number
     }
 
-    /// What the function `make` derives of the data. It is called once per
+    /// Returns what the function `make` derives of the data. It is called once per
     /// revision, by the first who asks; others who ask meanwhile wait for it.
     ///
     /// The function is what names the view, so it is the name of a `fn`, or a closure that

@@ -1,4 +1,4 @@
-//! Where the data of a collection come from: the store, or the user's loader.
+//! The sources of a collection's data: the store, or the user's loader.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -68,7 +68,7 @@ pub(super) struct Source<D> {
     pub(super) format: Arc<Format>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stats: Stats,
-    /// How long the loader may take.
+    /// The time that the loader may take.
     pub(super) load_timeout: Duration,
     /// Held by the one revision on its way to the readers.
     pub(super) arriving: Arc<AsyncMutex<()>>,
@@ -88,10 +88,10 @@ pub(super) struct Arrival<D> {
     pub(super) turn: OwnedMutexGuard<()>,
 }
 
-/// What there is in the store, beside what readers have.
+/// The state of the store, beside what readers have.
 pub(super) enum Fetched<D> {
     Newer(Arrival<D>),
-    /// What readers have.
+    /// The revision that readers have.
     Known,
     /// A revision that cannot be read here.
     Unreadable(u64, String),
@@ -101,7 +101,7 @@ pub(super) enum Fetched<D> {
     Nothing,
 }
 
-/// What to do about data in the store that cannot be read.
+/// The treatment of unreadable data in the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// Replace them.
@@ -182,7 +182,7 @@ impl<D: Table> Source<D> {
         }
     }
 
-    /// What the store has, once no other revision is on its way.
+    /// Returns what the store has, once no other revision is on its way.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         known: &(impl Fn() -> u64 + Send + Sync),
@@ -249,7 +249,7 @@ impl<D: Table> Source<D> {
         }
     }
 
-    /// What the loader makes.
+    /// Returns the data of the loader.
     pub(super) async fn load(self: &Arc<Self>) -> Result<D, Error> {
         let began = Instant::now();
         let limit = self.clock.sleep(self.load_timeout);
@@ -334,7 +334,7 @@ impl<D: Table> Source<D> {
     }
 }
 
-/// What a new revision's number is above, whatever the store says: the time in
+/// Returns the number that a new revision's must exceed, whatever the store says: the time in
 /// milliseconds. So a store that has lost its number, all of it or the last steps, never
 /// gives one again that somebody knows.
 fn moment(clock: &dyn Clock) -> u64 {

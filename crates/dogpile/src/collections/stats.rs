@@ -1,4 +1,4 @@
-//! What a collection counts.
+//! The statistics of a collection.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::stats::{Histogram, Recorder};
 pub struct CollectionStatistics {
     /// The revision that readers get now.
     pub revision: u64,
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: u64,
     /// Was the last check, pull or push a success, as far as the store goes? If not, what
     /// readers get may be behind. A store that has just gone away is found out by the next
@@ -35,15 +35,15 @@ pub struct CollectionStatistics {
     pub bytes_read: u64,
     /// Bytes of data put into the store, as they are stored.
     pub bytes_written: u64,
-    /// How long the loader ran.
+    /// The time that the loader ran.
     pub load_time: Histogram,
-    /// How long it took to take a revision from the store and decode it.
+    /// The time that it took to take a revision from the store and decode it.
     pub pull_time: Histogram,
-    /// How long it took to encode a revision and put it into the store.
+    /// The time that it took to encode a revision and put it into the store.
     pub push_time: Histogram,
 }
 
-/// What is counted one by one.
+/// The events that are counted one by one.
 #[derive(Clone, Copy)]
 pub(super) enum Count {
     Checks,
@@ -59,7 +59,7 @@ pub(super) enum Count {
 
 const KINDS: usize = Count::BytesWritten as usize + 1;
 
-/// Where a collection counts.
+/// The counters of a collection.
 pub(super) struct Stats {
     counts: [AtomicU64; KINDS],
     in_step: AtomicBool,

@@ -18,7 +18,7 @@ use crate::codec::{CodecError, RegionCodec, check};
 pub trait Table:
     Serialize + DeserializeOwned + Default + Send + Sync + sealed::Sealed + 'static
 {
-    /// What it is, as the header of stored data has it.
+    /// The kind of table, as the header of stored data has it.
     #[doc(hidden)]
     const KIND: &'static str;
 
@@ -34,7 +34,7 @@ pub trait Table:
     fn add(&mut self, codec: &Joining<'_>, batch: &[u8]) -> Result<(), CodecError>;
 }
 
-/// How a table is taken apart.
+/// Takes a table apart.
 #[doc(hidden)]
 #[expect(missing_debug_implementations, reason = "nobody outside can name it")]
 pub struct Parting<'a> {
@@ -42,7 +42,7 @@ pub struct Parting<'a> {
     pub(super) emit: &'a mut dyn FnMut(&[u8]) -> Result<(), CodecError>,
 }
 
-/// How it is put together.
+/// Puts a table together.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Joining<'a>(pub(super) &'a RegionCodec);

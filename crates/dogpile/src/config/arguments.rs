@@ -19,7 +19,7 @@ pub struct Arguments {
 
 /// A type that a setting can be read as.
 pub trait FromSetting: Sized {
-    /// What it looks like, for messages: "a whole number".
+    /// A description for messages: "a whole number".
     const EXPECTED: &'static str;
 
     /// Reads `text`; `None` if it is something else.

@@ -1,7 +1,7 @@
 //! String coercion (contract 2 and 9): what a text from a settings file
 //! means.
 
-/// What a string stands for.
+/// The value that a string stands for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scalar {
     /// `none`, in any case.

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration.
+//! The errors of a configuration.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::error::FaultKind;
 pub enum ConfigError {
     /// The text is no TOML.
     Toml {
-        /// What the parser says, with the line.
+        /// The parser's message, with the line.
         message: String,
     },
     /// A location is written wrongly.
@@ -37,7 +37,7 @@ pub enum ConfigError {
     },
     /// Settings that nobody asked for.
     UnknownArguments {
-        /// Whose settings they are: `region`, or the backend's name.
+        /// The owner of the settings: `region`, or the backend's name.
         owner: String,
         /// Their names.
         names: Vec<String>,
@@ -46,29 +46,29 @@ pub enum ConfigError {
     },
     /// A setting that must be there is not.
     Missing {
-        /// Whose setting it is.
+        /// The owner of the setting.
         owner: String,
         /// Its name.
         name: String,
     },
     /// A value that is not what it should be.
     Invalid {
-        /// Whose setting it is.
+        /// The owner of the setting.
         owner: String,
         /// Its name.
         name: String,
-        /// What was expected.
+        /// A description of valid values.
         expected: String,
-        /// What was found; hidden if it may be a secret.
+        /// The value found; hidden if it may be a secret.
         found: String,
     },
     /// A backend could not be made of its arguments.
     Backend {
         /// The backend's name.
         name: String,
-        /// What kind of failure it is: the settings may be good, and the place not there.
+        /// The kind of failure: the settings may be good, and the place not there.
         kind: FaultKind,
-        /// What it says.
+        /// The message.
         message: String,
     },
 }

@@ -53,7 +53,7 @@ impl FromSetting for Mode {
     }
 }
 
-/// What Python's lock file arguments say: a path, or whether there is one.
+/// The value of Python's lock file arguments: a path, or whether there is one.
 enum Switch {
     On,
     Off,

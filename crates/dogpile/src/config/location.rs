@@ -9,7 +9,7 @@ use super::{ConfigError, Settings, registry};
 use crate::backend::AnyBackend;
 use crate::url;
 
-/// Where a backend is: a path (`cache.db`), or a URL whose scheme is a registered backend's
+/// The place of a backend: a path (`cache.db`), or a URL whose scheme is a registered backend's
 /// name (`file:cache.db`, `memory:`).
 ///
 /// What follows a `?` in a URL are further arguments: `file:cache.db?max_bytes=1000000&max_age=7d`.

@@ -49,7 +49,7 @@ pub fn register_proxy(name: &str, wrap: impl Fn(AnyBackend) -> AnyBackend + Send
     names.insert(name.to_owned(), Arc::new(wrap));
 }
 
-/// What is registered as `name`, or else all names.
+/// Returns the entry registered as `name`, or else all names.
 fn look_up<M: ?Sized>(
     names: &RwLock<BTreeMap<String, Arc<M>>>,
     name: &str,

@@ -120,7 +120,7 @@ impl Settings {
     }
 }
 
-/// Where it is and what is wrong. The line itself may hold a password.
+/// Returns the position and the kind of an error. The line itself may hold a password.
 #[cfg(feature = "toml")]
 fn place_and_message(document: &str, error: &toml::de::Error) -> String {
     let at = error.span().map_or(0, |span| span.start);

@@ -1,4 +1,4 @@
-//! What is asked of a region, with the requirements of a value's type in one place: a type
+//! Calls to a region, with the requirements of a value's type in one place: a type
 //! that a region cannot hold is one error of the compiler, whatever is asked.
 
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ use crate::region::{
 pub trait Fallible {
     /// The cached content.
     type Value;
-    /// What is not.
+    /// The error type.
     type Error;
 
     fn into_result(self) -> std::result::Result<Self::Value, Self::Error>;

@@ -1,4 +1,4 @@
-//! What is said of an error that nobody is there to take, by the first of the traits that its
+//! Messages about errors that nobody is there to take, by the first of the traits that their
 //! type has: `Error` with its sources, `Display`, `Debug`, or none of them.
 
 use std::error::Error;

@@ -57,7 +57,7 @@ pub fn asked<Q: Clone>(keys: &[Q], names: &[String], asked: &[String]) -> Vec<Q>
     asked.iter().filter_map(|name| named.get(name.as_str()).map(|&key| key.clone())).collect()
 }
 
-/// What a creating call came to; `None` if the cache failed, and the function
+/// Returns what a creating call came to; `None` if the cache failed, and the function
 /// is to be run without it.
 ///
 /// # Panics

@@ -11,7 +11,7 @@ use crate::key::KeyBuffer;
 pub struct FunctionName {
     module: &'static str,
     function: &'static str,
-    /// What its keys begin with: `module:function`.
+    /// The beginning of its keys: `module:function`.
     plain: &'static str,
     /// The position in its file.
     place: &'static str,

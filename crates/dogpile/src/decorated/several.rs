@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 
-/// What a function of many keys returns: a list with a value for each, or a
+/// The result of a function of many keys: a list with a value for each, or a
 /// map of those that there are.
 pub trait Several {
     /// A value.
@@ -20,10 +20,10 @@ pub trait Several {
 
 /// The same, for keys of type `Q`.
 pub trait SeveralBy<Q>: Several + Sized {
-    /// What was made for `asked`, in that order.
+    /// Returns the values created for `asked`, in that order.
     fn in_order(self, asked: &[Q]) -> Vec<Self::Stored>;
 
-    /// What the function returns for `keys`, from the values in their order.
+    /// Returns what the function returns for `keys`, from the values in their order.
     fn collect(keys: &[Q], values: Vec<Self::Stored>) -> Self;
 }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::KeyBuffer;
 use super::part::KeyPart;
 
-/// What the key of a call is made of: which function, and which arguments.
+/// The parts of a call's key: which function, and which arguments.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct FunctionKey<'k> {

@@ -1,4 +1,4 @@
-//! What arguments of functions look like in a key.
+//! Arguments of functions as parts of a key.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};

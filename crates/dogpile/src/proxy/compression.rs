@@ -25,7 +25,7 @@ pub struct Compression {
     max_size: usize,
 }
 
-/// How payloads are compressed. All are read, whichever is written.
+/// The algorithms for payloads. All are read, whichever is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Algorithm {

@@ -91,7 +91,7 @@ impl Encryption {
     }
 }
 
-/// What is authenticated beside the payload.
+/// Returns the bytes authenticated beside the payload.
 fn context(key: &str, metadata: &Metadata) -> Vec<u8> {
     let mut context = b"dogpile 1".to_vec();
     context.extend(metadata.ct.to_bits().to_be_bytes());

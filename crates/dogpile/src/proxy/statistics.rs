@@ -37,7 +37,7 @@ struct Counters {
     failed: AtomicU64,
 }
 
-/// How often each operation was called so far.
+/// The number of times that each operation was called so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OperationCounts {

@@ -20,7 +20,7 @@ macro_rules! server_options {
             self
         }
 
-        /// Whether creation is locked for the whole fleet; it is by default.
+        /// Sets whether creation is locked for the whole fleet; it is by default.
         /// Without, each process creates its own, and the first one to end is stored.
         pub fn creation_locks(mut self, yes: bool) -> Self {
             self.options.locks = yes;
@@ -39,7 +39,7 @@ macro_rules! server_options {
             self
         }
 
-        /// What stands before a key to make its lock's; `_lock` by default, as in
+        /// Sets the prefix of a key's lock; `_lock` by default, as in
         /// Python. From 2 to 10 of the characters `A-Z a-z 0-9 _ . : -`; not the
         /// beginning of `_mark{`, which marks have.
         pub fn lock_prefix(mut self, prefix: &str) -> Self {
@@ -47,7 +47,7 @@ macro_rules! server_options {
             self
         }
 
-        /// How long a lock lives unless its creator renews it; 30 seconds by
+        /// Sets how long a lock lives unless its creator renews it; 30 seconds by
         /// default. So long do the others wait after a creator's process has
         /// died.
         pub fn lock_lease(mut self, lease: Duration) -> Self {
@@ -55,20 +55,20 @@ macro_rules! server_options {
             self
         }
 
-        /// How long a lock is renewed at most; 10 minutes by default. So long can
+        /// Sets how long a lock is renewed at most; 10 minutes by default. So long can
         /// a creator that hangs hold up its key.
         pub fn longest_creation(mut self, limit: Duration) -> Self {
             self.options.terms.longest_creation = limit;
             self
         }
 
-        /// How long connecting may take; 1 second by default.
+        /// Sets the time limit for connecting; 1 second by default.
         pub fn connect_timeout(mut self, limit: Duration) -> Self {
             self.options.limits.connect = limit;
             self
         }
 
-        /// How long a server may take to answer before it counts as down; 1
+        /// Sets how long a server may take to answer before it counts as down; 1
         /// second by default.
         pub fn response_timeout(mut self, limit: Duration) -> Self {
             self.options.limits.response = limit;

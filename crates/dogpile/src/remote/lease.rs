@@ -12,7 +12,7 @@ use super::link::Limits;
 use super::{random_share, timer};
 use crate::backend::{BackendError, own_mark_key};
 
-/// How long locks live.
+/// The time that locks live.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     /// A lock that is not renewed ends after this long.
@@ -54,7 +54,7 @@ pub(crate) fn check(prefix: &str, terms: Terms, limits: Limits) -> Result<(), Ba
 /// Extending and releasing go over a connection that the I/O thread drives, since a
 /// creator may block every thread of its own runtime.
 pub(crate) trait Leases: Send + Sync + 'static {
-    /// What the owner of a lock knows of it.
+    /// The owner's knowledge of a lock.
     type Grip: Send + Sync + 'static;
 
     fn terms(&self) -> Terms;

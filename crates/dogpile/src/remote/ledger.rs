@@ -1,4 +1,4 @@
-//! What this process holds on the servers of a backend, and what it is giving up.
+//! The locks that this process holds on the servers of a backend, and those that it is giving up.
 //!
 //! What is given up without anybody waiting for it (a dropped lease, a claim whose
 //! answer was lost) goes into a queue, which one task per backend works off. While a
@@ -221,7 +221,7 @@ async fn work_off<L: Leases>(leases: Arc<L>) {
     }
 }
 
-/// What could not be released, and has not ended by itself.
+/// Returns what could not be released, and has not ended by itself.
 fn still_held<G>(
     batch: Vec<Release<G>>,
     released: Vec<Result<(), BackendError>>,

@@ -34,7 +34,7 @@ pub(crate) trait Probe: Send + Sync {
     fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// How long what may take.
+/// The time limits of a connection's work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) connect: Duration,
@@ -167,7 +167,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         }
     }
 
-    /// How long a request may take that moves `bytes`: a megabyte a second at least.
+    /// Returns the time limit of a request that moves `bytes`: a megabyte a second at least.
     #[cfg(feature = "redis")]
     pub(crate) fn limit_of(&self, bytes: usize) -> Duration {
         let transfer = Duration::from_micros(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -191,7 +191,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         answer
     }
 
-    /// What `sent` comes to within `limit`, or that it is lost.
+    /// Returns the result of `sent` within `limit`, or that it is lost.
     async fn answer<T>(
         &self,
         limit: Duration,

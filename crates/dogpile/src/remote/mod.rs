@@ -1,4 +1,4 @@
-//! What the backends on servers have in common; collections use the thread.
+//! Parts that the backends on servers share; collections use the thread.
 //!
 //! - `io`: the thread that looks after connections; `timer`: its timers;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
@@ -51,7 +51,7 @@ pub(crate) fn ends() -> BackendError {
 }
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
-/// Who took a lock and how long ago, as far as its token says.
+/// Returns who took a lock and how long ago, as far as its token says.
 pub(crate) fn holder(token: &[u8]) -> (String, Option<std::time::Duration>) {
     let token = String::from_utf8_lossy(token);
     let ours = token.strip_prefix("dogpile-").and_then(|rest| {

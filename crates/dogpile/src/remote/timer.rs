@@ -54,7 +54,7 @@ impl Pulse {
     }
 }
 
-/// What `work` comes to within `limit`; `None` if it takes longer.
+/// Returns the result of `work` within `limit`; `None` if it takes longer.
 pub(crate) async fn within<F: Future>(
     limit: Duration,
     work: F,

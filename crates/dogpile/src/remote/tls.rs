@@ -10,7 +10,7 @@ pub(crate) use connecting::connect;
 /// Certificates, in PEM.
 #[derive(Clone, Default)]
 pub(crate) struct Tls {
-    /// Whom to trust, instead of the system's authorities.
+    /// The authorities to trust, instead of the system's.
     pub(crate) root: Option<Vec<u8>>,
     /// Our own certificate and its key.
     pub(crate) client: Option<(Vec<u8>, Vec<u8>)>,

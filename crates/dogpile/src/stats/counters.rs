@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::process::{PerProcess, is_forked};
 
-/// What is counted; see the fields of [`Statistics`](super::Statistics).
+/// The counted events; see the fields of [`Statistics`](super::Statistics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     Hits,

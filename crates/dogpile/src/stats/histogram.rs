@@ -7,7 +7,7 @@ use std::time::Duration;
 /// From below a microsecond to above half an hour.
 const BUCKETS: usize = 32;
 
-/// How durations were distributed. Bucket `i` holds those below 2^i
+/// A distribution of durations. Bucket `i` holds those below 2^i
 /// microseconds that no earlier one holds; the last one all the rest.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
@@ -17,7 +17,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// How many durations were recorded.
+    /// Returns the number of recorded durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }

@@ -90,7 +90,7 @@ metrics! {
     COLLECTION_BYTES_WRITTEN: Counter of Bytes = "dogpile_collection_written_bytes_total";
     /// The revision that readers get.
     COLLECTION_REVISION: Gauge of Count = "dogpile_collection_revision";
-    /// How many entries it has.
+    /// The number of entries.
     COLLECTION_ENTRIES: Gauge of Count = "dogpile_collection_entries";
     /// 1 if the last look at the store was a success, 0 if not.
     COLLECTION_IN_STEP: Gauge of Count = "dogpile_collection_in_step";

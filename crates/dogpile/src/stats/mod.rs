@@ -1,4 +1,4 @@
-//! What a region counts, and the snapshot of it that users read.
+//! The counters of a region, and the snapshot of them that users read.
 //!
 //! Counting a hit is a load and a store of a counter that no other thread
 //! writes to: counters are striped over threads and summed when read. (Past 32
@@ -69,9 +69,9 @@ pub struct Statistics {
     pub bytes_read: u64,
     /// Payload bytes written to a backend that keeps bytes.
     pub bytes_written: u64,
-    /// How long creators ran.
+    /// The time that creators ran.
     pub creation_time: Histogram,
-    /// How long callers waited for another's creation.
+    /// The time that callers waited for another's creation.
     pub wait_time: Histogram,
 }
 
@@ -121,7 +121,7 @@ impl fmt::Debug for Statistics {
     }
 }
 
-/// Where a region counts.
+/// The counters of a region.
 pub(crate) struct Stats {
     counters: Counters,
     creation_time: Recorder,

@@ -26,7 +26,7 @@ pub enum Operation {
     DeleteMulti,
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The operation fails as if the server were gone; it has no effect.
@@ -65,7 +65,7 @@ struct Inner {
     gate: Mutex<Gate>,
 }
 
-/// Where operations wait that are held.
+/// The place where operations wait that are held.
 #[derive(Debug, Default)]
 struct Gate {
     releases: u64,

@@ -1,4 +1,4 @@
-//! What tests of a service need: a cache of their own, time that they move, faults on demand.
+//! Tools for the tests of a service: a cache of their own, time that they move, faults on demand.
 //!
 //! Regions are statics, and tests run in parallel in one process. In a [`Scope`] every region is
 //! another one: empty, in memory, with its own configuration, statistics and clock. The code

@@ -196,7 +196,7 @@ impl Scope {
         waited.expect("background creations cannot go on while their runtime's thread waits");
     }
 
-    /// What `T` is in this scope.
+    /// Returns what `T` is in this scope.
     pub(crate) fn other<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         let mut others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || -> Arc<dyn Any + Send + Sync> { Arc::new(T::default()) };
@@ -310,7 +310,7 @@ pub(crate) fn was_used() -> bool {
     USED.load(Ordering::Relaxed)
 }
 
-/// What the region with the state `own` is here, if that is in a scope.
+/// Returns what the region with the state `own` is here, if that is in a scope.
 #[inline]
 pub(crate) fn state_of(own: &State) -> Option<Arc<State>> {
     if was_used() { state_in_scope(own) } else { None }

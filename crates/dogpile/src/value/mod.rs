@@ -31,7 +31,7 @@ pub const VERSION: u32 = 2;
 /// them.
 pub type Extra = serde_json::Map<String, serde_json::Value>;
 
-/// What is known of a value beside its payload.
+/// The metadata of a value, beside its payload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
     /// When its creation ended, in epoch seconds.
@@ -133,7 +133,7 @@ impl fmt::Debug for Payload {
 pub struct Entry {
     /// When it was made, and in which format.
     pub metadata: Metadata,
-    /// What was made.
+    /// The created value.
     pub payload: Payload,
 }
 
@@ -149,7 +149,7 @@ impl Entry {
         Self { metadata: Metadata::created_at(ct), payload: Payload::Object(Object::new(object)) }
     }
 
-    /// What stored bytes turn into whose header cannot be read: not even the
+    /// Returns the entry for stored bytes whose header cannot be read: not even the
     /// creation time is known, and stands as not-a-number.
     pub fn unreadable(why: Malformed) -> Self {
         Self { metadata: Metadata::created_at(f64::NAN), payload: Payload::Unreadable(why) }

@@ -21,7 +21,7 @@ use crate::value::{Entry, Payload};
 struct Keys {
     data: String,
     revision: String,
-    /// What those of all parts begin with.
+    /// The beginning of the keys of all parts.
     parts: String,
 }
 
@@ -30,7 +30,7 @@ impl Keys {
         Self { data: place.data(), revision: place.revision(), parts: place.key(".parts.") }
     }
 
-    /// What the keys of the parts of `upload` begin with.
+    /// Returns the prefix of the keys of the parts of `upload`.
     fn parts_of(&self, upload: &str) -> String {
         format!("{}{upload}.", self.parts)
     }

@@ -51,7 +51,7 @@ pub(super) struct Listed {
     pub(super) value_bytes: u64,
 }
 
-/// What the entries take.
+/// The size of the entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     pub(super) entries: u64,
@@ -101,7 +101,7 @@ pub(super) fn get(
     Ok(Some(Entry::from_frame(&frame)))
 }
 
-/// What is stored under `key`, as far as its header goes.
+/// Returns the entry stored under `key`, as far as its header goes.
 pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
     let sql = "SELECT CAST(substr(value, 1, ?2) AS BLOB) FROM Dict WHERE key = ?1";
     let most = i64::try_from(MAX_HEADER + 1).unwrap_or(i64::MAX);
@@ -111,7 +111,7 @@ pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, 
     Ok(head.map(|head| Entry::from_frame(&head.into())))
 }
 
-/// What tells one value of a key from the next: its row, and the beginning of
+/// The identity of a stored value: its row, and the beginning of
 /// its header, since a row's number can come back after the last one was deleted.
 pub(super) type Mark = (i64, Vec<u8>);
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::backend::BackendError;
 use crate::process::PerProcess;
 
-/// What is done with SQLite now, in all files of the process.
+/// The number of operations in SQLite now, in all files of the process.
 static UNDER_WAY: PerProcess<AtomicUsize> = PerProcess::new();
 
 /// Stands for work with SQLite until it is dropped.

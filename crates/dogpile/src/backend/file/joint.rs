@@ -8,7 +8,7 @@ use super::creations;
 use super::database::{self, Trouble};
 use crate::backend::BackendError;
 
-/// What one caller wants done, together with whatever others want.
+/// A caller's step, carried out together with those of others.
 pub(super) trait Step: Send + 'static {
     /// The answer.
     type Done: Send + 'static;

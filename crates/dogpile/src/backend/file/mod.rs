@@ -120,7 +120,7 @@ struct Shared {
     watcher: Watcher,
 }
 
-/// What to do with a file that turns out to be damaged, or not to be an SQLite
+/// The treatment of a file that turns out to be damaged, or not to be an SQLite
 /// database at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Damage {
@@ -161,7 +161,7 @@ impl std::ops::Deref for AnyClock {
     }
 }
 
-/// How a [`File`] is opened.
+/// A builder of [`File`]s.
 #[derive(Debug)]
 #[must_use = "nothing is opened before `open`"]
 pub struct FileBuilder {
@@ -205,12 +205,12 @@ impl File {
         }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// What this process has of the file.
+    /// Returns what this process has of the file.
     fn shared(&self) -> Result<&Arc<Shared>, BackendError> {
         let Cache { path, lock_file, options, opened, .. } = &*self.0;
         opened.get_or_try_init(|| {
@@ -243,27 +243,27 @@ impl FileBuilder {
         self
     }
 
-    /// How long a write goes on trying while another process writes; 5 seconds
+    /// Sets how long a write goes on trying while another process writes; 5 seconds
     /// by default.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.options.busy_timeout = timeout;
         self
     }
 
-    /// What to do with a damaged file.
+    /// Sets the treatment of a damaged file.
     pub fn on_damage(mut self, damage: Damage) -> Self {
         self.options.on_damage = damage;
         self
     }
 
-    /// Where the lock file is: the path of the cache with `.lock` after it by
+    /// Sets the place of the lock file: the path of the cache with `.lock` after it by
     /// default. All who share the cache must name the same. It cannot be the cache itself.
     pub fn lock_file(mut self, path: impl AsRef<Path>) -> Self {
         self.lock_file = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Whether creation is locked between processes; it is by default. Without,
+    /// Sets whether creation is locked between processes; it is by default. Without,
     /// each process makes its own.
     pub fn creation_locks(mut self, yes: bool) -> Self {
         self.options.creation_locks = yes;
@@ -359,7 +359,7 @@ impl fmt::Debug for File {
 }
 
 impl File {
-    /// What is to be stored of `entry`, if the file may hold it.
+    /// Returns what is to be stored of `entry`, if the file may hold it.
     fn frame(&self, key: &str, entry: &Entry) -> Result<Change, BackendError> {
         let frame = entry
             .to_frame()

@@ -73,7 +73,7 @@ fn connect(path: &Path, how: &str) -> Result<Connection, Trouble> {
     Ok(connection)
 }
 
-/// How often a file is looked at that others open and close meanwhile, and how long is waited
+/// The number of looks at a file that others open and close meanwhile, and the pause
 /// in between.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! Where the cache file is, and whether it is still the one that was opened:
+//! The place of the cache file, and a check that it is still the one that was opened:
 //! it may have been deleted, or moved aside by another process.
 
 use std::ffi::OsString;

@@ -18,7 +18,7 @@ use crate::value::Entry;
 /// Connections kept for the next reader.
 const MOST_IDLE: usize = 8;
 
-/// How often it is checked that the file is still at its path.
+/// The seconds between two checks that the file is still at its path.
 const CHECK_SECONDS: f64 = 1.0;
 
 /// Keys read before other tasks get their turn.
@@ -66,7 +66,7 @@ impl Readers {
         }
     }
 
-    /// What is stored under `key`.
+    /// Returns the entry stored under `key`.
     pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, Trouble> {
         self.borrow()?.with(|connection| database::get(connection, key))
     }

@@ -27,7 +27,7 @@ const SCHEMA_VERSION: i32 = 2;
 /// All tables, Python's first.
 const OUR_TABLES: [&str; 3] = ["Dict", "dogpile_size", "dogpile_creations"];
 
-/// What an entry takes in the file, nearly: its key is in the table and in its
+/// The size of an entry in the file, nearly: its key is in the table and in its
 /// index.
 macro_rules! cost {
     ($row:literal) => {
@@ -102,7 +102,7 @@ const COUNTED: &str = concat!(
     "), 0) AS bytes FROM Dict"
 );
 
-/// How long set-up goes on trying while other processes do the same, at least.
+/// The time that set-up goes on trying while other processes do the same, at least.
 const SETUP_LIMIT: Duration = Duration::from_secs(2);
 const SETUP_PAUSE: Duration = Duration::from_millis(10);
 

@@ -20,7 +20,7 @@ const TOGETHER: Duration = Duration::from_millis(2);
 /// which nothing tells.
 const AFTERWARDS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
-/// What ended a wait.
+/// The reason that ended a wait.
 enum Heard {
     Something,
     /// Nothing within the limit.
@@ -188,7 +188,7 @@ mod ear {
         Ok((Bell(theirs), Ear { inotify, bell: ours, names }))
     }
 
-    /// Where the file is, and where it is called so: a link may be put in another's
+    /// Returns the place of the file, and that of its name: a link may be put in another's
     /// place, while SQLite keeps its log beside what the link leads to.
     fn places(path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut places = vec![std::path::absolute(path)?];

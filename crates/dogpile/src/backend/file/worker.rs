@@ -20,7 +20,7 @@ use crate::log;
 pub(super) type Outcome = Result<(), BackendError>;
 
 pub(super) enum Request {
-    /// What shares a transaction with others of its kind.
+    /// A step that shares a transaction with others of its kind.
     Joint(Box<dyn Joint>),
     /// Anything else that needs the writer's connection.
     Other(Box<dyn FnOnce(&mut Worker) + Send>),
@@ -43,7 +43,7 @@ const MOST_AT_ONCE: usize = 256;
 /// Tidying up waits until nothing was asked for so long.
 const QUIET: Duration = Duration::from_millis(5);
 
-/// How often damage or replacement is followed by another try.
+/// The number of times that damage or replacement is followed by another try.
 const TRIES: usize = 3;
 
 pub(super) struct Worker {
@@ -235,7 +235,7 @@ impl Worker {
         }
     }
 
-    /// What nobody waits for: purges by age, gives free pages back. What fails
+    /// Purges by age and gives free pages back. Nobody waits for it, and a failure
     /// here is tried again after the next write.
     fn tidy(&mut self) {
         const AT_ONCE: usize = 1_000;

@@ -28,7 +28,7 @@ pub(super) enum Node<'de> {
     Dict(Vec<(Id, Id)>),
 }
 
-/// What a pickle builds.
+/// The value that a pickle builds.
 #[derive(Debug)]
 pub(super) struct Built<'de> {
     pub(super) nodes: Vec<Node<'de>>,
@@ -61,7 +61,7 @@ struct Machine<'de> {
     rest: &'de [u8],
     nodes: Vec<Node<'de>>,
     stack: Vec<Id>,
-    /// How long the stack was at each mark that is still open.
+    /// The height of the stack at each mark that is still open.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
@@ -191,7 +191,7 @@ impl<'de> Machine<'de> {
         self.take_array().map(u32::from_le_bytes)
     }
 
-    /// Where the part of the stack begins that lies above the last mark.
+    /// Returns where the part of the stack begins that lies above the last mark.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }

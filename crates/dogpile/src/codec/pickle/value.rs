@@ -13,11 +13,11 @@ use super::machine::{Built, Id, Node};
 /// As deep as the other codecs go.
 const MAX_DEPTH: usize = 128;
 
-/// What following the values may cost, beyond so many times the pickle's
+/// The cost limit of following the values, beyond so many times the pickle's
 /// length. A value that is referred to again and again is followed each time.
 const FREE: usize = 1 << 20;
 const TIMES: usize = 64;
-/// What a value costs, apart from its bytes: about what it takes in memory.
+/// The cost of a value apart from its bytes: about what it takes in memory.
 const COST: usize = 64;
 
 /// Reads what a pickle of `length` bytes has built.

@@ -33,7 +33,7 @@ pub(super) type System = files::Files;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) type System = ranges::Ranges;
 
-/// What the kernel's locks know a key by. The same in every process and
+/// A key's hash for the kernel's locks. It is the same in every process and
 /// version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Hash(u64);
@@ -96,7 +96,7 @@ impl<K: Kernel> Drop for Held<K> {
 const MOST_WAITING_THREADS: usize = 128;
 static WAITING_THREADS: PerProcess<AtomicUsize> = PerProcess::new();
 
-/// How long those wait who find no thread left to sleep on.
+/// The time that those wait who find no thread left to sleep on.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<K: Kernel> Locks<K> {

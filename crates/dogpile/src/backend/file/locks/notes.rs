@@ -1,4 +1,4 @@
-//! Who creates what, for people who look: a note per lock in the lock file, in
+//! Notes of who creates what, for people who look: one per lock in the lock file, in
 //! a table of fixed places. The kernel's locks are the truth; a note counts
 //! only while its lock is held. Two locks that share a place overwrite each
 //! other's note.

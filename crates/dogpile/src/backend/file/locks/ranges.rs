@@ -14,7 +14,7 @@ use nix::libc;
 
 use super::{Hash, Kernel};
 
-/// Where keys' bytes begin. What is before belongs to the notes.
+/// The first byte of keys. Those before it belong to the notes.
 const FIRST: u64 = 1 << 62;
 
 #[derive(Debug)]
