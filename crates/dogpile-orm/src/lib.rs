@@ -1,5 +1,4 @@
-//! Query caching for SeaORM, Diesel and sqlx, over the regions of [`dogpile`]
-//! (contract 10).
+//! Query caching for SeaORM, Diesel and sqlx, over the regions of [`dogpile`].
 //!
 //! A query with `.from_cache(region)` takes its whole result from the region. On a
 //! miss one caller runs it, among all that share the region, and the rows are

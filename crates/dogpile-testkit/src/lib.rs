@@ -1,8 +1,7 @@
 //! Tests for backends of the [`dogpile`] cache, and what tests of code over a
 //! cache need.
 //!
-//! - [`mod@conformance`]: what every backend must do, derived from dogpile's
-//!   behaviour contract. An author of a backend runs all of it with one line:
+//! - [`mod@conformance`]: what every backend must do. An author of a backend runs all of it with one line:
 //!
 //!   ```
 //!   use dogpile::backend::{AnyBackend, Memory};

@@ -1,7 +1,7 @@
 //! Time: where "now" comes from and how the engine waits for a moment.
 //!
 //! Creation times are shared between machines, so they are wall-clock epoch
-//! seconds (contract 1). A [`Clock`] is handed to a region at configuration;
+//! seconds. A [`Clock`] is handed to a region at configuration;
 //! tests hand in one that they move by hand, and nothing in the crate sleeps
 //! or looks at a clock in any other way.
 

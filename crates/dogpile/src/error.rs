@@ -1,8 +1,7 @@
 //! The errors, and what to do about them.
 //!
 //! One [`Error`] for the crate. The plain calls of a region never return it
-//! from a creation, because a fault of the cache then runs the creator
-//! (contract 3); [`get`](crate::Region::get), [`set`](crate::Region::set),
+//! from a creation, because a fault of the cache then runs the creator; [`get`](crate::Region::get), [`set`](crate::Region::set),
 //! [`delete`](crate::Region::delete) and the strict calls do.
 
 use std::fmt;

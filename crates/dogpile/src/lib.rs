@@ -125,15 +125,14 @@ mod token;
 mod url;
 pub mod value;
 
-/// Caches what a function returns, by its arguments (contract 5 and 6; Python's
+/// Caches what a function returns, by its arguments (Python's
 /// `cache_on_arguments`).
 ///
 #[doc = include_str!("../docs/cached.md")]
 #[cfg(feature = "macros")]
 #[doc(alias = "cache_on_arguments")]
 pub use dogpile_macros::cached;
-/// Caches what a function returns for each of many keys (contract 5 and 6;
-/// Python's `cache_multi_on_arguments`).
+/// Caches what a function returns for each of many keys (Python's `cache_multi_on_arguments`).
 ///
 #[doc = include_str!("../docs/cached_multi.md")]
 #[cfg(feature = "macros")]

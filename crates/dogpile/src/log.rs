@@ -1,5 +1,4 @@
-//! Every event the crate logs, in the contract's words, in one place; with
-//! the `tracing` feature off they all vanish.
+//! All events that the crate logs. Without the feature `tracing` they vanish.
 //!
 //! Keys appear escaped and cut, values never. What happens on every miss is
 //! debug; what needs somebody's attention is warn or error.

@@ -1,4 +1,4 @@
-//! The parts that are usable without a cache (contract 9).
+//! The parts that are usable without a cache.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex};

@@ -1,4 +1,4 @@
-//! Decorated functions (contract 5 and 6).
+//! Decorated functions.
 #![cfg(feature = "macros")]
 #![allow(clippy::unused_async, reason = "functions are as short as can be")]
 #![allow(clippy::needless_pass_by_value, reason = "arguments of every kind are tried")]

@@ -1,4 +1,4 @@
-//! Decorated functions of many keys (contract 6).
+//! Decorated functions of many keys.
 #![cfg(feature = "macros")]
 #![allow(
     clippy::unused_async,

@@ -1,4 +1,4 @@
-//! The dogpile lock as callers of a region see it (contract 3).
+//! The dogpile lock as callers of a region see it.
 
 use std::collections::HashMap;
 use std::future::pending;

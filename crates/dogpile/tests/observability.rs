@@ -48,7 +48,7 @@ fn logged(work: impl Future<Output = ()>) -> String {
 }
 
 #[test]
-fn the_contracts_words_are_logged_at_debug() {
+fn the_documented_events_are_logged_at_debug() {
     let clock = ManualClock::new();
     let region = Region::new("users");
     let config = Config::new(SerializedMemory::new(10)).clock(clock.clone());

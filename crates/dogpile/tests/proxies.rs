@@ -1,4 +1,4 @@
-//! Proxies (contract 8): what they change in the store, and that callers never
+//! Proxies: what they change in the store, and that callers never
 //! see it.
 
 use std::sync::Arc;

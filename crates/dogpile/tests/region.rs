@@ -1,4 +1,4 @@
-//! Regions: configuration, plain operations, errors (contract 2, 4, 5).
+//! Regions: configuration, plain operations, errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

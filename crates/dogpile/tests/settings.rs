@@ -1,4 +1,4 @@
-//! Configuration from settings (contract 2).
+//! Configuration from settings.
 
 use dogpile::backend::{AnyBackend, MapBackend, Memory};
 use dogpile::config::{

@@ -1,5 +1,4 @@
-//! Foreign data in a shared store: the
-//! contract's answer to each (contract 1).
+//! Foreign data in a shared store: each is a miss, an error that says why, or ignored.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

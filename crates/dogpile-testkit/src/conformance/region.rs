@@ -1,5 +1,4 @@
-//! Checks of a region over the backend: the dogpile lock of contract
-//! section 3, expiration, invalidation, and values that cannot be read.
+//! Checks of a region over the backend: the dogpile lock, expiration, invalidation, and values that cannot be read.
 
 use std::collections::HashMap;
 use std::future::pending;

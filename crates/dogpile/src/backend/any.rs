@@ -65,7 +65,7 @@ impl AnyBackend {
         self
     }
 
-    /// The backend inside all proxies, if it is a `B` (contract 2).
+    /// The backend inside all proxies, if it is a `B`.
     pub fn actual<B: Backend>(&self) -> Option<&B> {
         self.actual.downcast_ref()
     }

@@ -14,7 +14,7 @@ use crate::lock::{AnyMutex, Lease};
 /// The future of an operation on a collection.
 pub type Storing<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
-/// A backend's side of [collections](crate::collections) (contract 11): under
+/// A backend's side of [collections](crate::collections): under
 /// one [place](CollectionPlace) lie the data of a collection and the number of
 /// their revision, which change together or not at all.
 ///

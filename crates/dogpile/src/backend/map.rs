@@ -1,4 +1,4 @@
-//! Objects in a map of the caller's own (contract 7), or in an unbounded one
+//! Objects in a map of the caller's own, or in an unbounded one
 //! of ours.
 
 use std::collections::HashMap;

@@ -1,5 +1,4 @@
-//! Objects in this process's memory, bounded by count or by weight
-//! (contract 7).
+//! Objects in this process's memory, bounded by count or by weight.
 
 use std::fmt;
 use std::sync::Arc;

@@ -238,7 +238,7 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// The mangler that a region uses which names none itself (contract 5).
+    /// The mangler that a region uses which names none itself.
     fn recommended_mangler(&self) -> Option<Mangler> {
         None
     }

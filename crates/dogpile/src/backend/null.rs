@@ -1,4 +1,4 @@
-//! The backend that keeps nothing (contract 7): caching switched off without
+//! The backend that keeps nothing: caching switched off without
 //! touching the code that uses it.
 
 use super::{Backend, BackendError, KeepsObjects};

@@ -1,4 +1,4 @@
-//! Bytes in this process's memory (contract 7, Python's `memory_pickle`).
+//! Bytes in this process's memory (Python's `memory_pickle`).
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! Whole tables kept in every process, in step, read at the speed of a local map
-//! (contract 11; Python's cached-collections).
+//! (Python's cached-collections).
 //!
 //! A collection is loaded by one process, put into a store that all share, and
 //! kept by each of them as a plain map or list. A [`push`](Cached::push) loads it

@@ -1,4 +1,4 @@
-//! String coercion (contract 2 and 9): what a text from a settings file
+//! String coercion: what a text from a settings file
 //! means.
 
 /// The value that a string stands for.

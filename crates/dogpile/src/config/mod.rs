@@ -1,5 +1,4 @@
-//! Configuration from settings: flat string maps, TOML, the environment
-//! (contract 2).
+//! Configuration from settings: flat string maps, TOML, the environment.
 //!
 //! ```
 //! use dogpile::{Region, config::Settings};

@@ -1,4 +1,4 @@
-//! Which names settings can give to backends and proxies (contract 2 and 9).
+//! Which names settings can give to backends and proxies.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};

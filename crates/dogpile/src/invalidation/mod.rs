@@ -1,4 +1,4 @@
-//! Invalidation of a whole region (contract 4).
+//! Invalidation of a whole region.
 //!
 //! `invalidate` does not touch the backend: it notes a moment, and values
 //! created up to then count as missing (hard) or expired (soft) from now on.

@@ -17,8 +17,7 @@ use crate::log;
 use crate::value::{Entry, Payload};
 
 /// The shared strategy: the moments are an entry of the backend, under a key
-/// of their own, and every process looks at it again after a delay (contract
-/// 4, beyond).
+/// of their own, and every process looks at it again after a delay.
 ///
 /// ```
 /// use std::sync::Arc;

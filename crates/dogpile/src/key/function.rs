@@ -1,4 +1,4 @@
-//! The keys of decorated functions: `module:function|arg1 arg2` (contract 5).
+//! The keys of decorated functions: `module:function|arg1 arg2`.
 
 use std::fmt::{self, Write};
 
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_those_of_the_contract() {
+    fn formats_are_those_of_python() {
         let (text, yes, none) = ("a b", true, None::<u8>);
         let arguments: [(&str, &dyn KeyPart); 5] =
             [("z", &7), ("y", &text), ("x", &yes), ("w", &none), ("v", &1.0)];

@@ -1,5 +1,5 @@
 //! Who creates? The decision at the heart of the dogpile lock, as two pure
-//! functions (contract 3): [`judge`] says what a stored value is worth, and
+//! functions: [`judge`] says what a stored value is worth, and
 //! [`decide`] what to do about it. Neither reads a clock, takes a lock or does
 //! I/O, so both are tested over their whole domain.
 
@@ -123,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_table_of_the_contract_holds_in_every_cell() {
+    fn the_documented_table_holds_in_every_cell() {
         use Action::{Create, CreateInBackground, Return, TryMutex, Wait};
         use Found::{Fresh, Nothing, Stale};
         use MutexState::{HeldElsewhere, Untried, Won};

@@ -1,5 +1,4 @@
-//! The dogpile lock on its own: any mutex, any reader, any creator, no cache
-//! (contract 9). It is the engine of a region without the region.
+//! The dogpile lock on its own: any mutex, any reader, any creator, no cache. It is the engine of a region without the region.
 
 use std::fmt;
 use std::future::Future;

@@ -1,5 +1,5 @@
 //! The dogpile lock: of all who want a missing or expired value, one creates
-//! it (contract 3), and the blocks it is built of, usable alone (contract 9).
+//! it, and the blocks it is built of, usable alone.
 //!
 //! ```text
 //!   decision   who creates? two pure functions

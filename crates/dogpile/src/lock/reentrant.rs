@@ -1,4 +1,4 @@
-//! A mutex that a thread can take for several keys (contract 9).
+//! A mutex that a thread can take for several keys.
 //!
 //! One underlying mutex, say a lock file, stands for all keys. A thread that
 //! holds it for one key may take further keys without touching it; it is

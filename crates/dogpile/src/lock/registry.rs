@@ -1,5 +1,4 @@
-//! A registry of named things that live as long as somebody uses them
-//! (contract 9): users of one name share one object, and the last one to leave
+//! A registry of named things that live as long as somebody uses them: users of one name share one object, and the last one to leave
 //! takes it along.
 
 use std::collections::BTreeMap;

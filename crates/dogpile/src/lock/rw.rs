@@ -1,4 +1,4 @@
-//! A read/write mutex for async and blocking callers alike (contract 9).
+//! A read/write mutex for async and blocking callers alike.
 
 use std::fmt;
 use std::future::poll_fn;

@@ -1,4 +1,4 @@
-//! Proxies: layers around a backend (contract 8).
+//! Proxies: layers around a backend.
 //!
 //! Three ways to write one, from the simplest:
 //!

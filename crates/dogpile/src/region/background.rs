@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 use crate::blocking::block_on;
 use crate::shutdown::Counted;
 
-/// Runs the creations of [background](crate::Entry::background) calls
-/// (contract 3). It is only ever given one where an old value exists, which
+/// Runs the creations of [background](crate::Entry::background) calls. It is only ever given one where an old value exists, which
 /// the caller has already.
 ///
 /// Any `Fn(Job)` is one.

@@ -50,7 +50,7 @@ pub struct Config<K = Serde> {
     kind: PhantomData<fn() -> K>,
 }
 
-/// Which mangler a region uses (contract 5).
+/// Which mangler a region uses.
 pub(crate) enum ManglerChoice {
     /// The backend's, if it recommends one.
     Recommended,
@@ -58,7 +58,7 @@ pub(crate) enum ManglerChoice {
     None,
 }
 
-/// Where the moments of a region's invalidations are kept (contract 4).
+/// Where the moments of a region's invalidations are kept.
 pub(crate) enum InvalidationChoice {
     /// The place of the backend's values.
     Usual,

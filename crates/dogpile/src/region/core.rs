@@ -276,8 +276,8 @@ impl Core {
         if at >= now { at + TICK } else { now }
     }
 
-    /// Judges and opens what was found under `key` on the slow path, with the
-    /// contract's log lines and counts. The value comes along even where it
+    /// Judges and opens what was found under `key` on the slow path, with log
+    /// lines and counts. The value comes along even where it
     /// counts for nothing, if it is readable.
     pub(crate) fn examine<K, T: Cacheable<K>>(
         &self,

@@ -20,7 +20,7 @@ pub struct Lookup<T> {
     pub age: Duration,
 }
 
-/// A value as it is stored, with when it was made (contract 2).
+/// A value as it is stored, with when it was made.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Stored<T> {

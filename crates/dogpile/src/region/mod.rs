@@ -1,4 +1,4 @@
-//! Regions: the interface to a cache (contract 2 to 4).
+//! Regions: the interface to a cache.
 //!
 //! ```text
 //!   mod          Region: what users call
@@ -171,8 +171,7 @@ impl<K: Kind> Region<K> {
         self.state().configure(config)
     }
 
-    /// Puts `proxy` around the backend and the proxies it has already
-    /// (contract 8). Creations that are going on end without it.
+    /// Puts `proxy` around the backend and the proxies it has already. Creations that are going on end without it.
     pub fn add_proxy(&self, proxy: impl Layer) -> Result<()> {
         self.state().change(|core| core.with_backend(proxy.layer(core.backend.clone())))
     }
@@ -259,7 +258,7 @@ impl<K: Kind> Region<K> {
     ///
     /// Of all callers of a key one is elected to run its creator. While it
     /// runs, the others get the old value, if there is one, and wait for the
-    /// new one if not (contract 3). The value is stored with the time at which
+    /// new one if not. The value is stored with the time at which
     /// its creation ended. When the cache fails, the creator runs all the
     /// same: at most one per process and key at a time.
     ///

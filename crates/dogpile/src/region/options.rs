@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::lock::OnTimeout;
 
 /// How long values live. Judged when a value is read, by its creation time;
-/// it is no storage time-out (contract 2).
+/// it is no storage time-out.
 #[derive(Clone, Default)]
 pub enum Expiration {
     /// For ever.

@@ -1,4 +1,4 @@
-//! Values as backends hold them: a payload plus its metadata (contract 1).
+//! Values as backends hold them: a payload plus its metadata.
 //!
 //! ```text
 //!   T  --codec-->  Payload::Bytes   \
@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 pub use object::Object;
 pub use wire::{MAX_HEADER, Malformed};
 
-/// The value format version that this library writes and reads (contract 1).
+/// The value format version that this library writes and reads.
 /// A value of any other version is a miss.
 pub const VERSION: u32 = 2;
 
@@ -103,7 +103,7 @@ pub enum Payload {
     Bytes(Bytes),
     /// Something is stored that cannot be read: a header that does not parse,
     /// a proxy that could not undo its work. Counts as missing and is
-    /// overwritten by the next creation (contract 1).
+    /// overwritten by the next creation.
     Unreadable(Malformed),
 }
 

@@ -1,4 +1,4 @@
-//! The bytes on the wire: a JSON header, one `|`, the payload (contract 1).
+//! The bytes on the wire: a JSON header, one `|`, the payload.
 //!
 //! `{"ct": 1763700000.25, "v": 2}|{"id": 7}` is what Python's dogpile.cache
 //! writes; a reader takes any spacing, any key order and further keys. What
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_contract_reads_back() {
+    fn the_documented_example_reads_back() {
         let entry = read(br#"{"ct": 1763700000.25, "v": 2}|{"id": 7}"#);
         assert_eq!(entry.metadata, Metadata::created_at(1_763_700_000.25));
         assert!(matches!(entry.payload, Payload::Bytes(b) if b == br#"{"id": 7}"#[..]));

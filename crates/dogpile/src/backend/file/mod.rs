@@ -1,5 +1,5 @@
 //! The file backend: values in one SQLite file, shared by the processes of a
-//! machine, no server (contract 7, Python's `dbm`).
+//! machine, no server (Python's `dbm`).
 //!
 //! - `schema`: how the SQLite database is opened and checked, and its tables;
 //! - `database`: what is asked of it;

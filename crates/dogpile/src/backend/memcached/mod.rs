@@ -1,5 +1,4 @@
-//! The memcached backend: values and creation locks for a whole fleet
-//! (contract 7).
+//! The memcached backend: values and creation locks for a whole fleet.
 //!
 //! - `location`, `endpoint`: where the servers are, connecting;
 //! - `protocol`, `wire`: what is said, and a connection that says it;

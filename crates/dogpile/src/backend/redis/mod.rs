@@ -1,5 +1,4 @@
-//! The Redis and Valkey backend: values and creation locks for a whole fleet
-//! (contract 7).
+//! The Redis and Valkey backend: values and creation locks for a whole fleet.
 //!
 //! - `location`, `endpoint`, `wire`: where the servers are, connecting, sending;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
