@@ -1,8 +1,10 @@
-//! A cache that keeps a crowd off your database.
+//! A cache that survives its own expiry: one caller recomputes, everyone else keeps going.
 //!
-//! When a popular value expires, dogpile elects one caller to make the new one.
-//! The others go on with the old value; where there is none, they wait for the
-//! one being made. However many ask, the creator runs once.
+//! When a popular entry expires (its TTL is over), every request that needs it misses at the same moment, and
+//! each runs the same slow query: a *cache stampede*, a *thundering herd*, a *dogpile*. Here one
+//! caller per key runs the query. All others get the previous value meanwhile
+//! (*stale-while-revalidate*). If there is none, they wait for the one that is being computed
+//! (*single-flight*).
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,8 +42,8 @@
 //! - `collections` (with the feature of that name) keeps whole tables in every
 //!   process, in step.
 //! - `testing` (with the feature of that name, for tests only) gives each test a cache of its
-//!   own, and a clock that it moves: see the chapter
-//!   [Testing](https://github.com/dogpile-rs/dogpile/blob/main/docs/testing.md).
+//!   own, and a clock that it moves.
+//! - The [`guide`] has a chapter for each subject.
 //! - [`lock`] is the dogpile lock itself, for use without a cache.
 //!
 //! # Which types
@@ -50,12 +52,12 @@
 //! are `Clone`, have serde's traits and own their data; over backends that keep
 //! objects nothing is serialized all the same. A [`Region<Local>`](Local) holds
 //! any `Clone` type, and the compiler keeps it from backends that keep bytes.
-//! A hit is a clone: cache an `Arc` of what is dear to clone.
+//! Every hit clones the value. Wrap values that are expensive to clone in an `Arc`.
 //!
 //! # When things go wrong
 //!
 //! A creator's error goes to its caller, unchanged and uncached, and one of
-//! those who wait takes over; so does a panic, or dropping the future. A fault
+//! the waiters takes over; so does a panic, or dropping the future. A fault
 //! of the cache runs the creator in plain calls and is an [`Error`] in
 //! [strict](Entry::strict) ones. A stored value that cannot be read is a miss.
 //!
@@ -87,6 +89,8 @@
 //! `testing`: what tests of a service need. `msgpack`, `sha1`, `config`, `toml`, `compression`,
 //! `encryption`, `metrics`, `tracing`: what their names say.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "decorated/mod.rs"]
@@ -105,6 +109,11 @@ pub mod config;
 mod delay;
 mod error;
 mod finish;
+#[cfg(any(
+    doc,
+    all(doctest, feature = "file", feature = "redis", feature = "testing", feature = "toml")
+))]
+pub mod guide;
 pub mod invalidation;
 pub mod key;
 pub mod lock;
@@ -147,7 +156,3 @@ pub use shutdown::shutdown;
 #[cfg(all(doctest, feature = "file", feature = "toml"))]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
-
-#[cfg(all(doctest, feature = "redis", feature = "testing"))]
-#[doc = include_str!("../../../docs/testing.md")]
-struct TestingExamples;

@@ -38,7 +38,7 @@
 //! dogpile = { version = "0.1", features = ["testing"] }
 //! ```
 //!
-//! The chapter [Testing](https://github.com/dogpile-rs/dogpile/blob/main/docs/testing.md) has
+//! The chapter [`guide::testing`](crate::guide::testing) has
 //! examples of all of it.
 
 mod clock;
