@@ -6,6 +6,7 @@ mod python;
 mod run;
 mod servers;
 mod valkey;
+mod words;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,7 @@ const FEATURES: [&str; 18] = [
 
 fn test() -> Result<(), Failure> {
     cargo(["fmt", "--all", "--check"]).named("formatting").run()?;
+    words::check()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
     cargo(clippy).named("lints").run()?;
     features()?;
