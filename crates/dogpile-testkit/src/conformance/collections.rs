@@ -217,7 +217,7 @@ pub async fn a_failed_load_changes_nothing(fixture: Fixture) {
     assert!(here.push().await.expect("the lock was given up") > first);
 }
 
-/// Where nothing is stored yet, opening fails with the loader.
+/// Opening an empty collection fails with the loader.
 pub async fn opening_fails_with_the_loader(fixture: Fixture) {
     let source = Source::default();
     source.fails.store(true, Ordering::SeqCst);

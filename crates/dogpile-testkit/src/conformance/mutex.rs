@@ -189,7 +189,7 @@ pub async fn a_refresh_takes_over(fixture: Fixture) {
     assert_eq!(stored().await.as_deref(), Some("later"), "it began later");
 }
 
-/// Where no mutex excludes them, creations of several processes overlap. The first to end
+/// Creations of several processes overlap if no mutex excludes them. The first to end
 /// is stored, and none keeps another from being stored by its mere beginning or failing; a
 /// change ends those that began before it.
 pub async fn creations_without_a_mutex_do_not_end_each_other(fixture: Fixture) {

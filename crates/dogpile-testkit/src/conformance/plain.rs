@@ -148,7 +148,7 @@ pub async fn foreign_metadata_is_kept(fixture: Fixture) {
     assert!(matches!(&found.payload, Payload::Bytes(bytes) if bytes == &b"\"payload\""[..]));
 }
 
-/// Where a backend answers without waiting, it answers the same.
+/// A backend that answers without waiting answers the same.
 pub async fn the_short_cut_agrees_with_get(fixture: Fixture) {
     let key = fixture.key("now");
     for value in [None, Some("first"), Some("second")] {

@@ -292,7 +292,7 @@ pub async fn a_cached_none_is_a_hit(fixture: Fixture) {
     assert_eq!(region.get::<Option<u32>>(&key).await.unwrap(), Some(None));
 }
 
-/// Where processes share the backend, regions do not share keys unless they are told to.
+/// Regions over a shared backend do not share keys unless they are told to.
 pub async fn regions_over_one_backend_keep_their_values_apart(fixture: Fixture) {
     if !fixture.backend.is_shared() {
         return;

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 
 pub use stored::Stored;
 
-/// How a region is invalidated.
+/// The modes of invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Values created before now count as missing: everyone waits for the new
@@ -31,7 +31,7 @@ pub enum Mode {
 /// The future of [`Invalidation::invalidate`].
 pub type Invalidating<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
 
-/// Where a region's invalidation moments are kept and how values are judged
+/// A store of a region's invalidation moments, by which values are judged
 /// by them.
 ///
 /// The questions are asked on every read and must answer at once, from
@@ -92,7 +92,7 @@ pub trait Invalidation: Send + Sync + 'static {
         Box::pin(ready(Ok(())))
     }
 
-    /// What is to be thought of a value created at `ct`: the question that
+    /// Returns the verdict on a value created at `ct`: the question that
     /// the hit path asks. `None` if it is valid.
     fn verdict(&self, ct: Timestamp) -> Option<Mode> {
         if self.is_hard_invalidated(ct) {

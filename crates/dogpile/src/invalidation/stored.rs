@@ -66,7 +66,7 @@ pub struct Stored {
     writing: KeyedMutex,
 }
 
-/// What lies in the backend; other fields may come.
+/// The stored form of moments; other fields may come.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Moments {
     hard: Option<Timestamp>,
@@ -79,7 +79,7 @@ const COARSE: Duration = Duration::from_millis(8);
 /// A writer in another process that takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often a change of the moments is tried that others come before.
+/// The number of tries to change the moments where others come before.
 const TRIES: usize = 100;
 
 impl Stored {

@@ -25,7 +25,7 @@ thread_local! {
     static RUNNING: RefCell<Vec<Arc<Creation>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How many creations of `key` the running code is inside of.
+/// Returns the number of creations of `key` around the running code.
 pub(crate) fn depth(owner: usize, key: &str) -> usize {
     RUNNING.with(|running| {
         let running = running.borrow();

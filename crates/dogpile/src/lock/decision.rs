@@ -1,4 +1,4 @@
-//! Who creates? The decision at the heart of the dogpile lock, as two pure
+//! The decision who creates, the heart of the dogpile lock, as two pure
 //! functions: [`judge`] says what a stored value is worth, and
 //! [`decide`] what to do about it. Neither reads a clock, takes a lock or does
 //! I/O, so both are tested over their whole domain.
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::invalidation::Mode;
 
-/// What a look into the store found.
+/// The result of a look into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// A value that may be used as it is.
@@ -21,7 +21,7 @@ pub enum Found {
     Nothing,
 }
 
-/// What is known about the mutex of the key.
+/// The known state of the key's mutex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MutexState {
     /// It was not tried.
@@ -32,7 +32,7 @@ pub enum MutexState {
     HeldElsewhere,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Return the value that was found.
@@ -52,12 +52,12 @@ pub enum Action {
 /// expired: its creation time says nothing, and it must not live for ever.
 pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// How long values are good for.
+/// The time until values expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lifetime {
     /// An older value is expired; `None`: values never expire.
     pub max_age: Option<Duration>,
-    /// How long an expired value may still be served; after that it counts as
+    /// The time for which an expired value may still be served; after that it counts as
     /// missing. `None`: as long as there is no other.
     pub stale_limit: Option<Duration>,
 }
@@ -68,7 +68,7 @@ impl From<Option<Duration>> for Lifetime {
     }
 }
 
-/// What a value created at `ct` is worth at `now` (both epoch seconds), where
+/// Judges a value created at `ct` at `now` (both epoch seconds), where
 /// values live for so long and `invalidated` is the region's verdict on `ct`.
 ///
 /// A `ct` slightly in the future, as machines' clocks differ, is age zero;
@@ -99,7 +99,7 @@ pub fn judge(
     }
 }
 
-/// What a caller does who `found` this, with the mutex in this state;
+/// Returns the action of a caller who `found` this, with the mutex in this state;
 /// `runner` says whether there is a background runner.
 ///
 /// | found | mutex free (won) | mutex held elsewhere |

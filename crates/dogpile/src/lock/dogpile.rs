@@ -87,7 +87,7 @@ impl<M: Mutex> Lock<M> {
         self
     }
 
-    /// How long to wait for another's creation before giving up with an
+    /// Sets the time to wait for another's creation before giving up with an
     /// error. Without a limit, as long as it takes.
     #[must_use]
     pub fn wait_limit(mut self, limit: Duration) -> Self {
@@ -95,7 +95,7 @@ impl<M: Mutex> Lock<M> {
         self
     }
 
-    /// Where the time comes from.
+    /// Sets the clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);

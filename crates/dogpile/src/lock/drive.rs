@@ -40,9 +40,9 @@ pub enum LockError {
     /// A multi-creator returned another number of values than it was asked
     /// for.
     WrongCount {
-        /// How many keys it was given.
+        /// The number of keys that it was given.
         asked: usize,
-        /// How many values came back.
+        /// The number of values that came back.
         returned: usize,
     },
 }
@@ -71,7 +71,7 @@ impl std::error::Error for LockError {
     }
 }
 
-/// What the driver drives: some keys, by their index, in a store with a
+/// The driver's view of some keys, by their index, in a store with a
 /// mutex.
 pub(crate) trait Site: Sync {
     /// A value as callers get it.
@@ -80,13 +80,13 @@ pub(crate) trait Site: Sync {
     type Made: Send;
     /// Holding one key.
     type Guard: Send;
-    /// What a claim needs to know of the reading before it.
+    /// The part of the reading that a claim needs to know.
     type Seen: Send;
 
     /// A fault, as this site's callers know them.
     type Fault: Send;
 
-    /// What a fault of the lock at the key `index` is to callers.
+    /// Returns the callers' error for a fault of the lock at the key `index`.
     fn fault(&self, index: usize, fault: LockError) -> Self::Fault;
 
     /// Which lock this is, and its keys.
@@ -119,7 +119,7 @@ pub(crate) trait Site: Sync {
     /// Gives keys up that nothing was made for.
     fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
 
-    /// How long to wait for others; `None` for as long as it takes.
+    /// Returns the time to wait for others; `None` for as long as it takes.
     fn patience(&self) -> Option<Patience>;
 }
 
@@ -129,14 +129,14 @@ pub(crate) struct Patience {
     pub(crate) timer: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// How long the limit is and what follows.
+/// The limit, and the action that follows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) limit: Duration,
     pub(crate) then: OnTimeout,
 }
 
-/// What a caller does who has waited for another's creation as long as the
+/// The action of a caller who has waited for another's creation as long as the
 /// wait limit allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnTimeout {
@@ -153,7 +153,7 @@ pub enum OnTimeout {
     Create,
 }
 
-/// What a look into the store found.
+/// The result of a look into the store.
 pub(crate) struct Reading<S: Site + ?Sized> {
     pub(crate) found: Found,
     /// The value, even a hard-invalidated one.
@@ -161,7 +161,7 @@ pub(crate) struct Reading<S: Site + ?Sized> {
     pub(crate) seen: S::Seen,
 }
 
-/// What became of trying to get a key.
+/// The outcome of trying to get a key.
 pub(crate) enum Claim<'s, S: Site + ?Sized> {
     Won(S::Guard),
     Changed(Reading<S>),
@@ -172,7 +172,7 @@ pub(crate) enum Claim<'s, S: Site + ?Sized> {
 pub(crate) type Waiting<'s, S> =
     Pin<Box<dyn Future<Output = Result<Waited<S>, <S as Site>::Fault>> + Send + 's>>;
 
-/// What came of waiting. A key is won only after another look into the store
+/// The outcome of waiting. A key is won only after another look into the store
 /// that found nothing fresh.
 pub(crate) enum Waited<S: Site + ?Sized> {
     Handed(S::Value),
@@ -180,7 +180,7 @@ pub(crate) enum Waited<S: Site + ?Sized> {
     Changed(Reading<S>),
 }
 
-/// How a caller came by its value.
+/// The way by which a caller got its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -209,7 +209,7 @@ impl<E, F> From<F> for Stop<E, F> {
     }
 }
 
-/// How a creation can leave the caller's side.
+/// A background for creations that leave the caller's side.
 pub(crate) trait Background<S: Site, C> {
     fn is_available(&self) -> bool;
     /// Takes the creation of the keys of `won` away.

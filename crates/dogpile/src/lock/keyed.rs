@@ -38,7 +38,7 @@ pub(crate) type Handed = std::sync::Arc<dyn Any + Send + Sync>;
 /// A process that was forked from this one begins with one that nobody holds.
 pub struct KeyedMutex(Rebuilt<Table>);
 
-/// What [`KeyedMutex::ticket`] was when a caller looked into the store.
+/// The state of [`KeyedMutex::ticket`] when a caller looked into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
@@ -47,7 +47,7 @@ pub(crate) struct Ticket(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cut(u64);
 
-/// What a waiter wakes up to.
+/// The reason that wakes a waiter.
 pub(crate) enum Turn {
     /// The key is this caller's now; its former holder left no value.
     Won(KeyGuard),
@@ -69,7 +69,7 @@ struct Shard {
 struct Table {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    /// How many holders ended with a value so far.
+    /// The number of holders that have ended with a value.
     ended: AtomicU64,
     /// Numbers holders and waiters.
     next: AtomicU64,

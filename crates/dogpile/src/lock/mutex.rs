@@ -1,4 +1,4 @@
-//! What the dogpile lock asks of a mutex: the [`Mutex`] trait that backends
+//! The mutex of the dogpile lock: the [`Mutex`] trait that backends
 //! bring wider ones by, and the [`Lease`] that stands for holding one.
 
 use std::any::Any;
@@ -65,7 +65,7 @@ impl Lease {
         Self(Owned::new(Box::new(held)))
     }
 
-    /// What is inside.
+    /// Returns the mutex inside.
     pub fn get<T: 'static>(&self) -> Option<&T> {
         self.0.get()?.downcast_ref()
     }

@@ -14,7 +14,7 @@ use std::thread::{self, ThreadId};
 /// The mutex under a [`KeyReentrantMutex`]. It may be locked by one thread
 /// and must be unlocked by the same.
 pub trait RawMutex {
-    /// What can go wrong.
+    /// The error type.
     type Error;
 
     /// Waits until it is free, and takes it.

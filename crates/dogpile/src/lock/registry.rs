@@ -50,7 +50,7 @@ impl<T> NameRegistry<T> {
         object
     }
 
-    /// How many names have a live object.
+    /// Returns the number of names with a live object.
     pub fn len(&self) -> usize {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.live.values().filter(|object| object.strong_count() > 0).count()

@@ -1,4 +1,4 @@
-//! What a region is configured with.
+//! The configuration of a region.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -58,7 +58,7 @@ pub(crate) enum ManglerChoice {
     None,
 }
 
-/// Where the moments of a region's invalidations are kept.
+/// The store of the moments of a region's invalidations.
 pub(crate) enum InvalidationChoice {
     /// The place of the backend's values.
     Usual,
@@ -145,13 +145,13 @@ impl<K: Kind> Config<K> {
         }
     }
 
-    /// How long values live: a `Duration`, or an [`Expiration`].
+    /// Sets the expiration (TTL) of values: a `Duration`, or an [`Expiration`].
     pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
         self.defaults.expiration = Some(expiration.into());
         self
     }
 
-    /// How long an expired value may still be served while one caller creates
+    /// Sets the time for which an expired value may still be served while one caller creates
     /// it anew; one that is older counts as missing. Without a limit, which is
     /// the default, any old value is better than waiting.
     pub fn stale_limit(mut self, limit: Duration) -> Self {
@@ -211,7 +211,7 @@ impl<K: Kind> Config<K> {
         self
     }
 
-    /// How the keys of functions with the attribute [`cached`](crate::cached) are
+    /// Sets the generator by which the keys of functions with the attribute [`cached`](crate::cached) are
     /// made that name no other way: [`key::escaped`] by default.
     pub fn key_generator(mut self, generator: KeyGenerator) -> Self {
         self.key_generator = generator;
@@ -224,7 +224,7 @@ impl<K: Kind> Config<K> {
         !std::ptr::fn_addr_eq(self.key_generator, key::escaped as KeyGenerator)
     }
 
-    /// Where "now" comes from, for tests.
+    /// Sets the clock, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -257,14 +257,14 @@ impl<K: Kind> Config<K> {
         self
     }
 
-    /// How long a caller waits for another's creation. Without a limit, which
+    /// Sets the time that a caller waits for another's creation. Without a limit, which
     /// is the default, as long as it takes.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.defaults.wait_limit = Some(limit);
         self
     }
 
-    /// What a caller does whose wait limit has ended.
+    /// Sets the action of a caller whose wait limit has ended.
     pub fn on_timeout(mut self, then: OnTimeout) -> Self {
         self.defaults.on_timeout = Some(then);
         self

@@ -21,7 +21,7 @@ use crate::log;
 use crate::stats::{Count, Stats};
 use crate::value::{Entry, Metadata, Payload, VERSION};
 
-/// What a region keeps through reconfigurations.
+/// The state of a region that lasts through reconfigurations.
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) keys: KeyedMutex,
@@ -201,7 +201,7 @@ impl Core {
         }
     }
 
-    /// What a stored value is worth `now`, to a call with these options.
+    /// Judges a stored value `now`, for a call with these options.
     #[inline]
     pub(crate) fn judge(&self, metadata: &Metadata, options: &Options, now: Timestamp) -> Found {
         if metadata.v != VERSION {

@@ -144,7 +144,7 @@ where
         }
     }
 
-    /// What a plain call does when the cache cannot help: the creator alone.
+    /// Runs the creator alone, where the cache cannot help a plain call.
     /// A creator that came here by asking for its own key may do so once;
     /// again would be for ever.
     pub(crate) async fn uncached<E>(
@@ -191,7 +191,7 @@ where
     }
 }
 
-/// What can be said of an error of any type.
+/// Returns a description of an error of any type.
 fn of_type<E>(_error: &E) -> String {
     format!("an error of the type `{}`", std::any::type_name::<E>())
 }

@@ -85,7 +85,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
         self.shaped()
     }
 
-    /// Where there is an old value, returns that at once, also to the elected
+    /// Returns a stale value at once where there is one, also to the elected
     /// caller, and runs the creator on the region's
     /// [`Runner`](crate::Runner).
     pub fn background(self) -> BackgroundEntry<'r, K, S, C> {

@@ -1,4 +1,4 @@
-//! What a call returns: the value alone, or with how it came about, with or
+//! The result of a call: the value alone, or with its origin, with or
 //! without the faults of the cache.
 
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ pub struct Lookup<T> {
     pub value: T,
     /// Whether it was a hit, stale, created and so on.
     pub status: Status,
-    /// How old it was when the call returned; zero if it was created.
+    /// The age when the call returned; zero if it was created.
     pub age: Duration,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn age(now: Timestamp, ct: Timestamp) -> Duration {
     Duration::try_from_secs_f64((now - ct).max(0.0)).unwrap_or_default()
 }
 
-/// What the engine answers; a [`Lookup`] is made of it for those who want one.
+/// The answer of the engine; a [`Lookup`] is built from it on demand.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Answer<T> {
@@ -70,7 +70,7 @@ impl<T> Answer<T> {
     }
 }
 
-/// What the creating calls of an [`Entry`](crate::Entry) return. There are
+/// The form of the results of an [`Entry`](crate::Entry)'s creating calls. There are
 /// four shapes, chosen by [`detailed`](crate::Entry::detailed) and
 /// [`strict`](crate::Entry::strict):
 ///
@@ -81,9 +81,9 @@ impl<T> Answer<T> {
 /// | [`Detailed`] | `Lookup<T>` | `Result<Lookup<T>, E>` |
 /// | [`StrictDetailed`] | `Result<Lookup<T>, Error>` | `Result<Lookup<T>, Failure<E>>` |
 pub trait Shape: sealed::Sealed + Send + Sync + 'static {
-    /// What `get_or_create` returns.
+    /// The result of `get_or_create`.
     type One<T>;
-    /// What `try_get_or_create` returns.
+    /// The result of `try_get_or_create`.
     type Tried<T, E>;
     #[doc(hidden)]
     const STRICT: bool;

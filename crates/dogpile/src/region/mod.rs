@@ -149,7 +149,7 @@ impl<K> Region<K> {
         Self { own: State::unconfigured(name), kind: PhantomData }
     }
 
-    /// What the region is here and now: in a scope of a test, another than in the process.
+    /// Returns the state of the region: in the scope of a test, another than in the process.
     #[inline]
     fn state(&self) -> Current<'_> {
         Current::of(&self.own)
@@ -192,7 +192,7 @@ impl<K: Kind> Region<K> {
         Ok(self.configured()?.backend.clone())
     }
 
-    /// What the region has counted up to now.
+    /// Returns the counts of the region up to now.
     pub fn statistics(&self) -> Statistics {
         self.state().shared().stats.snapshot()
     }
@@ -202,7 +202,7 @@ impl<K: Kind> Region<K> {
         Ok(self.configured()?.stored_key(key).into_owned())
     }
 
-    /// How keys of decorated functions are made, if it is not the usual way.
+    /// Returns the key generator of decorated functions, if it is not the usual one.
     #[cfg(feature = "macros")]
     pub(crate) fn key_generator(&self) -> Option<crate::key::KeyGenerator> {
         self.state().key_generator()
@@ -455,7 +455,7 @@ impl<K: Kind> Region<K> {
         self.state().look_now(key, options)
     }
 
-    /// What `get` returns if that is clear without waiting.
+    /// Returns the result of `get` if that is clear without waiting.
     #[expect(clippy::option_option, reason = "whether it is clear, and whether there is a value")]
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]

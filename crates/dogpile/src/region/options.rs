@@ -1,4 +1,4 @@
-//! What can be set for a region, and for one call of it.
+//! The options of a region, and of one call of it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::lock::OnTimeout;
 
-/// How long values live. Judged when a value is read, by its creation time;
+/// The lifetime (TTL) of values. It is judged when a value is read, by its creation time;
 /// it is no storage time-out.
 #[derive(Clone, Default)]
 pub enum Expiration {
@@ -126,14 +126,14 @@ impl<T, F: Fn(&T) -> bool + Send + Sync> ShouldCache<T> for F {
 /// The setters that calls on one key and on several have in common.
 macro_rules! call_options {
     () => {
-        /// How old a value may be for this call. [`Expiration::Never`] takes a
+        /// Sets the greatest age of a value for this call. [`Expiration::Never`] takes a
         /// value of any age.
         pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
             self.options.expiration = Some(expiration.into());
             self
         }
 
-        /// How long an expired value may still be served while it is created
+        /// Sets the time for which an expired value may still be served while it is created
         /// anew. One that is older counts as missing, and callers wait.
         pub fn stale_limit(mut self, limit: Duration) -> Self {
             self.options.stale_limit = Some(limit);
@@ -146,13 +146,13 @@ macro_rules! call_options {
             self
         }
 
-        /// How long to wait for another caller's creation.
+        /// Sets the time to wait for another caller's creation.
         pub fn wait_limit(mut self, limit: Duration) -> Self {
             self.options.wait_limit = Some(limit);
             self
         }
 
-        /// What to do when the wait limit ends.
+        /// Sets the action when the wait limit ends.
         pub fn on_timeout(mut self, then: OnTimeout) -> Self {
             self.options.on_timeout = Some(then);
             self

@@ -50,7 +50,7 @@ pub(crate) struct SiteKey {
 pub(crate) struct Guard {
     local: KeyGuard,
     lease: Option<Lease>,
-    /// What was stored before is out of date, whatever becomes of the creation.
+    /// The stored value is out of date, whatever becomes of the creation.
     is_refresh: bool,
     /// When its creation began.
     begun: Option<Timestamp>,
@@ -62,7 +62,7 @@ impl Guard {
     }
 }
 
-/// What a reading was made of: the entry, and the moment before it was read.
+/// A reading: the entry, and the moment before it was read.
 #[derive(Clone, Copy)]
 pub(crate) struct Sight {
     seen: Seen,
@@ -460,7 +460,7 @@ where
         made.map(drop)
     }
 
-    /// What a refresh was about is out of date, even where its own value could not be
+    /// Marks the value that a refresh replaces as out of date, even where its own value could not be
     /// stored: it is removed.
     async fn remove_refreshed(&self, finished: &[Finished<'_, T>]) -> Result<(), Error> {
         for one in finished.iter().filter(|one| one.is_refresh && !one.is_settled) {

@@ -1,4 +1,4 @@
-//! What a region is configured with and has counted: one state of the process, and one in
+//! The configuration and counts of a region: one state of the process, and one in
 //! each scope of a test.
 
 use std::borrow::Cow;
@@ -28,7 +28,7 @@ pub(crate) struct State {
     scoped: Option<Scoped>,
 }
 
-/// What is particular to a state in a scope.
+/// The parts of a state that only a scope has.
 #[cfg(feature = "testing")]
 struct Scoped {
     /// The clock of configurations that name none.
@@ -37,7 +37,7 @@ struct Scoped {
     is_assumed: std::sync::atomic::AtomicBool,
 }
 
-/// What a look into the backend without waiting has shown.
+/// The result of a look into the backend without waiting.
 pub(super) enum Now<T> {
     Hit(Answer<T>),
     /// There is nothing stored.

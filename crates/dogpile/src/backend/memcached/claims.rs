@@ -64,14 +64,14 @@ pub(super) struct Asked<'k> {
 /// The locks that were asked for: each is held, or somebody else's.
 pub(super) type Taken = Result<Result<Held, Reply>, BackendError>;
 
-/// What the value's server says to a claim: the mark, then the value.
+/// The answer of the value's server to a claim: the mark, then the value.
 type Beside = Result<(Reply, Reply), BackendError>;
 
 /// A claim to a key that is being made.
 pub(super) struct Attempt<'a, 'k> {
     pub(super) asked: &'a Asked<'k>,
     pub(super) held: Option<Held>,
-    /// Whose lock it is, where the key may be taken from that.
+    /// The lock's holder, where the key may be taken from that.
     pub(super) holder: Option<Reply>,
     /// The number and the content of the mark that binds this claim, once there is one.
     pub(super) mark: Option<(u64, Bytes)>,
@@ -117,7 +117,7 @@ impl Mark {
 }
 
 impl Claim {
-    /// What is given up with this claim. Without a lock others may share its mark.
+    /// Returns the mark and lock to give up with this claim. Without a lock others may share its mark.
     pub(super) fn holding(&self) -> Holding<'_> {
         let held = self.held.as_ref();
         Holding { held, mark: held.is_some().then_some(&self.mark) }
@@ -240,7 +240,7 @@ impl Shared {
         looks
     }
 
-    /// What the next answers to [`looks`](Self::looks) say.
+    /// Returns what the next answers to [`looks`](Self::looks) say.
     fn beside(&self, answers: &mut impl Iterator<Item = Answer>) -> Beside {
         let unread = if self.options.locks { 1 } else { 2 };
         answers.by_ref().take(unread).for_each(drop);
@@ -291,7 +291,7 @@ impl Shared {
         grips.iter().flat_map(both).collect()
     }
 
-    /// What the answers to [`takings`](Self::takings) say: the lock, or who holds it.
+    /// Returns what the answers to [`takings`](Self::takings) say: the lock, or who holds it.
     pub(super) fn taken(self: &Arc<Self>, grips: Vec<Grip>, answers: Vec<Answer>) -> Vec<Taken> {
         let looks = answers.into_iter().skip(1).step_by(2);
         let taken = grips.into_iter().zip(looks).map(|(grip, look)| match look {

@@ -36,7 +36,7 @@ enum Outcome {
     NotMade,
 }
 
-/// How often it is tried to be faster than others who change the same item.
+/// The number of tries to be faster than others who change the same item.
 const TRIES: usize = 5;
 
 impl Shared {
@@ -128,7 +128,7 @@ impl Shared {
         item::ttl(Some(self.unconfirmed()))
     }
 
-    /// What makes the change, and looks at the mark where that decides.
+    /// Returns the requests that make the change, and look at the mark where that decides.
     fn storing<'b>(&self, bound: &'b Bound) -> Vec<Request<'b>> {
         let (key, number) = (bound.key.as_str(), bound.claim.before.number);
         let Some((flags, value)) = &bound.item else {
@@ -140,7 +140,7 @@ impl Shared {
         vec![Request::Store { key, flags: *flags, value: value.clone(), ttl, only }]
     }
 
-    /// What stores where nothing is, and looks at the mark.
+    /// Returns the requests that store where nothing is, and look at the mark.
     fn storing_anew<'b>(&self, bound: &'b Bound, flags: u32, value: &Bytes) -> [Request<'b>; 2] {
         let (key, ttl, only) = (bound.key.as_str(), self.unconfirmed_ttl(), Only::IfAbsent);
         let store = Request::Store { key, flags, value: value.clone(), ttl, only };

@@ -32,7 +32,7 @@ struct Doubt {
     value: Bytes,
     /// The item of this number is another one.
     another: Option<u64>,
-    /// What has come by then ends by itself.
+    /// The moment after which late requests end by themselves.
     until: Instant,
     /// So long it is looked for, also if its server does not answer.
     at_most: Instant,

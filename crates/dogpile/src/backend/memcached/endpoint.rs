@@ -1,4 +1,4 @@
-//! Where a server is, and how to connect to it.
+//! The address of a server, and connecting to it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::protocol::{Broken, Protocol};
 use super::wire::Wire;
 use crate::remote::tls::Tls;
 
-/// What bytes come and go by.
+/// A stream of bytes to a server.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}

@@ -1,4 +1,4 @@
-//! What is stored for an entry: its frame, compressed if it is long, and the
+//! The item for an entry: its frame, compressed if it is long, and the
 //! flags that say so.
 
 use std::io::Read;

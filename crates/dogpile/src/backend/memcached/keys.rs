@@ -11,7 +11,7 @@ const LONGEST: usize = 250;
 /// The beginning of the key of a mark; see [`own_mark_key`].
 const MARK: &str = "_mark{";
 
-/// What follows a key in that of its mark.
+/// The character after a key in that of its mark.
 const MARK_END: char = '}';
 
 /// The key whose mark this is, or the key itself if it is no mark's.

@@ -16,7 +16,7 @@ use crate::url::{Host, Url};
 
 const PORT: u16 = 11211;
 
-/// What `url` names. Errors do not repeat it: it may hold a password.
+/// Returns the servers of `url`. Errors do not repeat it: it may hold a password.
 /// Beside that, the key prefix that it asks for.
 pub(super) fn parse(url: &str) -> Result<(Target, KeyPrefix), BackendError> {
     read(url).map_err(|why| BackendError::other(format!("invalid memcached URL: {why}")))

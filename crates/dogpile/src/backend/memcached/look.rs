@@ -15,13 +15,13 @@ use crate::backend::{Backend, BackendError};
 use crate::remote::{holder, io};
 use crate::value::{Entry, Payload};
 
-/// How long a server may take to go on with a listing.
+/// The time that a server may take to go on with a listing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// No line of an answer is longer.
 const LONGEST_LINE: u64 = 16 * 1024;
 
-/// How often a server that is busy with other listings is asked again, and how long after.
+/// The number of looks at a server that is busy with other listings, and the pause between them.
 const LOOKS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -119,7 +119,7 @@ async fn listing(target: Target, address: Address) -> Result<Vec<String>, String
     }
 }
 
-/// What a server answers until the line `END`.
+/// Returns the lines of a server's answer until `END`.
 async fn lines(target: &Target, address: &Address, command: &str) -> Result<Vec<String>, String> {
     let stream = target.open(address);
     let stream = tokio::time::timeout(PATIENCE, stream).await.map_err(|_| "no connection")??;

@@ -179,7 +179,7 @@ impl fmt::Debug for Memcached {
     }
 }
 
-/// How a [`Memcached`] is connected to.
+/// A builder of [`Memcached`] backends.
 #[derive(Debug)]
 #[must_use = "nothing is made before `open`"]
 pub struct MemcachedBuilder {
@@ -222,14 +222,14 @@ impl MemcachedBuilder {
         self
     }
 
-    /// How keys are spread over several servers;
+    /// Sets the distribution of keys over several servers;
     /// [rendezvous](Placement::Rendezvous) by default.
     pub fn placement(mut self, placement: Placement) -> Self {
         self.options.placement = placement;
         self
     }
 
-    /// How many connections there are to each server; 1 by default, which serves
+    /// Sets the number of connections to each server; 1 by default, which serves
     /// many calls at a time.
     pub fn connections(mut self, number: usize) -> Self {
         self.options.connections = number;
@@ -254,7 +254,7 @@ impl MemcachedBuilder {
         self
     }
 
-    /// How many bytes an item may have, its key and some 60 bytes of the server's
+    /// Sets the bytes that an item may have, its key and some 60 bytes of the server's
     /// included; 1 MiB by default, which is the servers' `--max-item-size`.
     ///
     /// A larger value is refused here, with an error, and what was stored stays.
@@ -319,7 +319,7 @@ fn strange(reply: &Reply) -> BackendError {
     }
 }
 
-/// What a read has found.
+/// Returns the entry that a read has found.
 fn found(answer: Answer) -> Result<Option<Entry>, BackendError> {
     match answer? {
         Reply::Item { flags, value, .. } => Ok(Some(item::unpack(flags, &value))),
@@ -357,7 +357,7 @@ impl Shared {
         keys.iter().map(|key| self.stored(key)).collect()
     }
 
-    /// What is stored for `entry`, if it is not too large.
+    /// Returns the item for `entry`, if it is not too large.
     fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
         self.check_key(key)?;
         let (flags, value) = item::pack(entry, self.options.min_compress)?;

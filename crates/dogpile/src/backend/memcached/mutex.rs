@@ -29,7 +29,7 @@ pub(super) struct Locks(pub(super) Rebuilt<Arc<Shared>>);
 /// Holding a lock.
 pub(super) type Held = lease::Held<Shared>;
 
-/// What is known of a lock that was taken.
+/// The token of a lock that was taken.
 pub(super) struct Grip {
     pub(super) lock: String,
     pub(super) token: Bytes,

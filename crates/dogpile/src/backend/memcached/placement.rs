@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// How keys are spread over several servers.
+/// The distribution of keys over several servers.
 #[derive(Clone, Default)]
 pub enum Placement {
     /// The server that a hash of its name and the key makes the highest: when

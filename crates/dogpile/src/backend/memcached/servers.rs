@@ -22,7 +22,7 @@ pub(super) struct Servers {
     all: Vec<Server>,
     names: Vec<String>,
     placement: Placement,
-    /// What stands before all keys.
+    /// The prefix of all keys.
     prefix: KeyPrefix,
 }
 
@@ -32,7 +32,7 @@ struct Server {
     turn: AtomicUsize,
 }
 
-/// What a request came to.
+/// The answer to a request.
 pub(super) type Answer = Result<Reply, BackendError>;
 
 impl Servers {

@@ -14,7 +14,7 @@ use super::servers::Answer;
 use super::{Shared, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed};
 
-/// How often it is tried to be faster than others who change the same item.
+/// The number of tries to be faster than others who change the same item.
 const TRIES: usize = 5;
 
 impl Shared {

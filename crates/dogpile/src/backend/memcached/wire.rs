@@ -30,7 +30,7 @@ struct Job {
     answer: Answer,
 }
 
-/// Where some answers are to go.
+/// The receivers of some answers.
 struct Answer {
     missing: usize,
     replies: Vec<Reply>,
@@ -77,7 +77,7 @@ impl Probe for Wire {
     }
 }
 
-/// What is written at once has about this many bytes at most.
+/// The greatest number of bytes written at once, about.
 const TOGETHER: usize = 64 * 1024;
 
 async fn write(

@@ -281,7 +281,7 @@ impl Shared {
         Ok(settled)
     }
 
-    /// How long a mark stays that nobody takes away: it must not end before the
+    /// Returns how long a mark stays that nobody takes away: it must not end before the
     /// creation does.
     pub(super) fn mark_milliseconds(&self) -> u64 {
         let terms = self.options.terms;

@@ -30,7 +30,7 @@ const UPLOAD: Duration = Duration::from_mins(1);
 /// Whoever is reading the revision before has this long to finish.
 const BEFORE: Duration = Duration::from_secs(20);
 
-/// Where the parts are.
+/// The keys of the parts.
 struct Parts {
     current: String,
     before: String,
@@ -133,7 +133,7 @@ impl Shared {
         answer.map(Some).map_err(|error| self.bulk.fault(&error))
     }
 
-    /// How long the answer to `command` says that something is; none if it is of
+    /// Returns the length in the answer to `command`; none if it is of
     /// another kind.
     async fn length(&self, command: &Cmd) -> Result<usize, BackendError> {
         let length = self.link.ask(command).await?.ok().as_ref().and_then(number).unwrap_or(0);

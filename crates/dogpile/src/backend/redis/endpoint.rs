@@ -1,4 +1,4 @@
-//! Where the servers are, and how to connect to them.
+//! The addresses of the servers, and connecting to them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::log;
 use crate::process;
 use crate::remote::tls::Tls;
 
-/// Where to connect.
+/// The address to connect to.
 #[derive(Clone)]
 pub(super) enum Endpoint {
     Single,
@@ -44,7 +44,7 @@ pub(super) enum Endpoint {
     },
 }
 
-/// How to log in.
+/// The credentials.
 #[derive(Clone, Default)]
 pub(super) struct Credentials {
     pub(super) username: Option<String>,
@@ -80,7 +80,7 @@ impl fmt::Debug for Target {
     }
 }
 
-/// What a connection tells of invalidated keys.
+/// A callback for pushes of invalidated keys.
 pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 impl Target {

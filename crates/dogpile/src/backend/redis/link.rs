@@ -94,13 +94,13 @@ impl Link {
         self.request(sent).await
     }
 
-    /// What the commands of a batch came to, if all went well.
+    /// Returns the answers to the commands of a batch, if all went well.
     pub(super) async fn send_all_or_fail(&self, batch: &Batch) -> Result<Vec<Value>, BackendError> {
         let answers = self.send_all(batch).await?;
         answers.into_iter().map(|answer| answer.map_err(|error| self.fault(&error))).collect()
     }
 
-    /// What a failed command means to the engine.
+    /// Returns the backend error for a failed command.
     pub(super) fn fault(&self, error: &RedisError) -> BackendError {
         let message = format!("{}: {error}", self.name());
         match error.code() {

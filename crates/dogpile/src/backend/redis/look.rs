@@ -105,7 +105,7 @@ impl Shared {
         Ok(values)
     }
 
-    /// What each server tells of itself.
+    /// Returns the report of each server.
     async fn reports(&self) -> Result<Vec<Report>, BackendError> {
         let mut reports = Vec::new();
         for node in self.nodes.whole().await?.iter() {
@@ -124,7 +124,7 @@ impl Shared {
     }
 }
 
-/// What a server tells of itself.
+/// The report of a server.
 struct Report {
     keys: i64,
     text: String,

@@ -112,7 +112,7 @@ struct Shared {
     target: Target,
     options: Options,
     link: Link,
-    /// Where values are read; the same unless a replica was asked for.
+    /// The servers that values are read from; the same unless a replica was asked for.
     reads: Link,
     /// The servers by themselves.
     nodes: Nodes,
@@ -216,7 +216,7 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// How a [`Redis`] is connected to.
+/// A builder of [`Redis`] backends.
 #[derive(Debug)]
 #[must_use = "nothing is made before `open`"]
 pub struct RedisBuilder {
@@ -325,7 +325,7 @@ fn frame(entry: &Entry) -> Result<Bytes, BackendError> {
     entry.to_frame().ok_or_else(|| BackendError::refused("Redis keeps bytes, not objects"))
 }
 
-/// What a read has found, whose error may be about the kind of the key.
+/// Returns the entry that a read has found. An error may be about the kind of the key.
 fn entry_of(link: &Link, answer: wire::Answer) -> Result<Option<Entry>, BackendError> {
     match answer {
         Ok(answer) => Ok(entry(answer)),
@@ -334,7 +334,7 @@ fn entry_of(link: &Link, answer: wire::Answer) -> Result<Option<Entry>, BackendE
     }
 }
 
-/// What a read has found. A key of another kind is a value that cannot be
+/// Returns the entry that a read has found. A key of another kind is a value that cannot be
 /// read.
 fn entry(answer: Value) -> Option<Entry> {
     match answer {

@@ -119,7 +119,7 @@ impl Nodes {
         known.is_good.then(|| known.nodes.clone())
     }
 
-    /// Who has which slot may be out of date: asks again the next time. Links to servers
+    /// Forgets which server has which slot, and asks again the next time. Links to servers
     /// that remain are kept, since others wait for words over them.
     pub(super) fn forget(&self) {
         if self.target.is_cluster() {

@@ -1,4 +1,4 @@
-//! What happens in one step on the server: claiming a key, storing under a
+//! Scripts, one step each on the server: claiming a key, storing under a
 //! lock, releasing, extending. Each has a form in plain commands, for servers
 //! that refuse scripts.
 
@@ -12,7 +12,7 @@ use super::link::Link;
 use super::wire::{Answer, Batch};
 use crate::backend::BackendError;
 
-/// What lies under a key, as [`Seen`](crate::backend::Seen) has it: `nothing`,
+/// The state of a key, as [`Seen`](crate::backend::Seen) has it: `nothing`,
 /// `unreadable`, or a creation time; and whether that is what somebody saw.
 macro_rules! state {
     () => {

@@ -30,7 +30,7 @@ pub(super) struct Tracker {
     silence: Duration,
 }
 
-/// Who waits for which keys.
+/// The waiters for keys.
 #[derive(Default)]
 struct Watched(Mutex<HashMap<Vec<u8>, Vec<Arc<Notify>>>>);
 

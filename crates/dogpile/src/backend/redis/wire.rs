@@ -15,7 +15,7 @@ use crate::remote::link::Probe;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = RedisResult<T>> + Send + 'a>>;
 
-/// What a command of several is answered.
+/// The answer to one command of several.
 pub(super) type Answer = Result<Value, RedisError>;
 
 /// Commands for one round trip, each with the key that says which node of a

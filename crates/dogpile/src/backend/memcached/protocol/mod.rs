@@ -1,4 +1,4 @@
-//! What is said to a server and what it answers, in either of memcached's two
+//! Requests to a server and its answers, in either of memcached's two
 //! protocols. Each request has one answer, and answers come in the order of the
 //! requests.
 //!
@@ -64,11 +64,11 @@ pub(super) enum Reply {
     Failed(String),
 }
 
-/// What comes from the server is none of its protocol, or ends the connection.
+/// A protocol error, or the end of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) String);
 
-/// How servers are spoken to.
+/// The protocol of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// Text with the meta commands of memcached 1.6 and later.
@@ -104,7 +104,7 @@ impl Protocol {
         }
     }
 
-    /// What logs in, to be sent before anything else.
+    /// Returns the requests that log in, to be sent before anything else.
     pub(super) fn login(self, username: &str, password: &str) -> Vec<u8> {
         match self {
             Self::Meta => meta::login(username, password),
