@@ -16,7 +16,7 @@ const TESTS: [&str; 6] = [
 /// Runs them. The package that Valkey comes from is built without TLS.
 pub(crate) fn test() -> Result<(), Failure> {
     println!("==> Valkey: the tests of TLS are left out, since this server is built without it");
-    // All features of all crates, so that nothing is built anew.
+    // All features of all crates, so that nothing is built again.
     let test = ["test", "--workspace", "--all-features", "--no-fail-fast"];
     let programs = TESTS.iter().flat_map(|name| ["--test", name]);
     // One test is ignored elsewhere: it says that the servers are Valkey.

@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn only_the_beginning_of_a_comment_counts() {
         let mut count = Count::default();
-        count.text(Path::new("x.rs"), "/// What it is.\n/// How it is.\nfn a() {}\n/// It.\n//! Who\n");
+        count.text(
+            Path::new("x.rs"),
+            "/// What it is.\n/// How it is.\nfn a() {}\n/// It.\n//! Who\n",
+        );
         assert_eq!((count.comments, count.found.len()), (2, 1));
     }
 }

@@ -255,7 +255,7 @@ fn what_was_never_a_cache_is_left_alone() {
     }
 }
 
-/// A cache that was damaged is known again, and begun anew.
+/// A cache that was damaged is known again, and begun again.
 #[test]
 fn a_damaged_cache_is_moved_aside() {
     let place = Place::new();

@@ -66,7 +66,7 @@ impl AfterCommit {
         self.0.is_empty()
     }
 
-    /// It is committed: does the work in its order, behind, on the caller's tokio runtime;
+    /// It is committed: does the work in its order, in the background, on the caller's tokio runtime;
     /// where there is none, on a thread of its own, where async work that needs tokio
     /// cannot be done.
     pub fn committed(self) {

@@ -66,7 +66,7 @@ impl<T: Row> Kept for One<T> {
 }
 
 /// A value with what its type looked like when it was stored: in another shape it is
-/// unreadable, and so made anew. For keys that do not tell of the type.
+/// unreadable, and so created again. For keys that do not tell of the type.
 #[derive(Debug, Clone)]
 pub(crate) struct Shaped<T>(pub(crate) T);
 

@@ -34,7 +34,7 @@
 //! statement's (with the same key part and tables, in the same type of row), [`invalidate_tables`] what was read from a table by the queries that
 //! name it; [`AfterCommit`] is for what has to happen once a transaction is
 //! committed: each library's module has a transaction that carries one. What is
-//! registered there runs behind, on a connection of its own, and not at all if the
+//! registered there runs in the background, on a connection of its own, and not at all if the
 //! transaction is rolled back or dropped. If the process dies between the commit and
 //! the refresh, the old rows live until they expire.
 //!

@@ -73,19 +73,19 @@ impl<'s> Tokens<'s> {
         &self.text[at..]
     }
 
-    /// Goes on behind so many bytes.
+    /// Goes on after so many bytes.
     fn skip(&mut self, bytes: usize) {
         let end = self.text.len() - self.rest().len() + bytes;
         while self.chars.next_if(|(at, _)| *at < end).is_some() {}
     }
 
-    /// Goes on behind the next `end`, or at the end of the text.
+    /// Goes on after the next `end`, or at the end of the text.
     fn skip_past(&mut self, end: &str) {
         let rest = self.rest();
         self.skip(rest.find(end).map_or(rest.len(), |at| at + end.len()));
     }
 
-    /// Goes on behind a quoted text whose first quote was read. A doubled quote is a part
+    /// Goes on after a quoted text whose first quote was read. A doubled quote is a part
     /// of it.
     fn skip_quoted(&mut self, quote: char, has_escapes: bool) {
         while let Some((_, char)) = self.chars.next() {
@@ -97,7 +97,7 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// Goes on behind a comment, in which there may be others.
+    /// Goes on after a comment, in which there may be others.
     fn skip_comment(&mut self) {
         let mut depth = 1_u32;
         while depth > 0 {
@@ -120,7 +120,7 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// Goes on behind a text in dollar quotes whose first dollar sign stands at `start`.
+    /// Goes on after a text in dollar quotes whose first dollar sign stands at `start`.
     fn skip_dollars(&mut self, start: usize) {
         let rest = &self.text[start + 1..];
         let Some(end) = rest.find('$') else { return };

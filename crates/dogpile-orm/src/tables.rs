@@ -31,7 +31,7 @@ pub(crate) enum Versions {
     /// There are no tables.
     None,
     Known(String),
-    /// The cache failed. What is read now goes to those who wait for it, and is stored by
+    /// The cache failed. What is read now goes to its waiters, and is stored by
     /// nobody: it could not be told from what was read before.
     Unknown,
 }

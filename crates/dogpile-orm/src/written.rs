@@ -127,7 +127,7 @@ impl Serializer for Fields {
 }
 
 fn no_struct() -> Unused {
-    serde::ser::Error::custom("it is no struct")
+    serde::ser::Error::custom("not a struct")
 }
 
 /// The names so far.

@@ -220,7 +220,7 @@ async fn names_may_have_colons() {
     }
 }
 
-/// Rows that were stored before a column was added are loaded anew.
+/// Rows that were stored before a column was added are loaded again.
 #[tokio::test]
 async fn a_new_column_makes_old_rows_misses() {
     mod before {

@@ -58,7 +58,7 @@ async fn within_a_session_a_result_is_the_same_object() {
     assert!(session.is_empty());
     assert_eq!((load(&session).await.concat(), first.concat()), ("Alan".into(), "Ada".into()));
 
-    // What the session itself refreshes or invalidates, it has anew.
+    // What the session itself refreshes or invalidates, it has again.
     rename(&pool, "Grace").await;
     let refreshed = names().from_cache(&region).in_session(&session).refresh();
     assert_eq!(refreshed.fetch_all(&pool).await.unwrap().concat(), "Grace");
@@ -100,7 +100,7 @@ async fn a_session_asks_nobody_twice() {
 }
 
 /// When the cache is away, a query that names a table runs one at a time: what it says goes
-/// to those who waited for it, the next to those who came meanwhile. It is not stored, and not
+/// to the callers that waited for it, the next to those who came meanwhile. It is not stored, and not
 /// taken for what was there before.
 #[tokio::test]
 async fn without_the_cache_a_query_of_a_table_runs_one_at_a_time() {

@@ -76,7 +76,7 @@ async fn a_server_that_dies_and_comes_back_empty_costs_a_creation_per_process() 
     assert_eq!(all.expect("nobody waits for ever").len(), 200);
     let created = created.load(Ordering::SeqCst);
     // The one that was under way may be older than a change that nobody could be told of:
-    // it is for those who waited since before it began.
+    // it is for callers that waited since before it began.
     assert!((1..=4).contains(&created), "{created} creations in two processes");
 
     // Down: calls fail at once, but for the one that finds it out.

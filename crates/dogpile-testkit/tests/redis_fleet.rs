@@ -156,7 +156,7 @@ async fn a_server_that_dies_and_comes_back_costs_a_creation_per_process() {
     assert_eq!(all.expect("nobody waits for ever").len(), 200);
     let created = created.load(std::sync::atomic::Ordering::SeqCst);
     // The one that was under way may be older than a change that nobody could be told of:
-    // it is for those who waited since before it began.
+    // it is for callers that waited since before it began.
     assert!((1..=4).contains(&created), "{created} creations in two processes");
 
     // Down: calls fail at once, but for the one that finds it out.
@@ -314,7 +314,7 @@ fn runtimes_come_and_go() {
 }
 
 /// A key that some other program keeps a list under is a value that cannot be
-/// read: a miss, and made anew.
+/// read: a miss, and created again.
 #[tokio::test]
 async fn a_key_of_another_kind_is_made_anew() {
     let server = RedisServer::start();

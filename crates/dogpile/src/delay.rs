@@ -16,7 +16,7 @@ use crate::process::{PerProcess, first_number};
 pub(crate) struct Delay {
     /// None if that is further away than moments can be.
     until: Option<Instant>,
-    /// Its place among those who wait, if it has one.
+    /// Its place among waiters, if it has one.
     place: Option<Place>,
 }
 

@@ -68,7 +68,7 @@
 //!
 //! # After a fork
 //!
-//! A process that was forked from one that has used the cache begins anew: it has threads,
+//! A process that was forked from one that has used the cache starts afresh: it has threads,
 //! connections and file handles of its own, nobody in it waits for what its parent was doing,
 //! and its parent's locks stand. Values in memory are there. What is left of a call in the middle
 //! of which the process was forked stores nothing. Three things remain:

@@ -2,7 +2,7 @@
 //! from it: threads, connections, locks.
 //!
 //! A forked process has a copy of the memory and one thread: the one that forked. So it
-//! begins anew with whatever has threads or connections, and never touches its parent's
+//! starts afresh with whatever has threads or connections, and never touches its parent's
 //! copies: they are leaked on purpose, since to drop them would write to sockets, or free
 //! locks, that are the parent's.
 //!

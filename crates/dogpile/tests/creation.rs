@@ -486,7 +486,7 @@ async fn a_seeded_storm_of_everything_ends_with_every_key_free() {
 }
 
 /// What began before a key was set, deleted or refreshed may be older than that: it goes to its
-/// caller and to those who waited before it began, and is not stored.
+/// caller and to callers that waited before it began, and is not stored.
 #[tokio::test]
 async fn a_creation_is_not_stored_over_what_was_changed_meanwhile() {
     let (region, _) = region_and_clock();

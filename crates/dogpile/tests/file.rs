@@ -49,7 +49,7 @@ async fn the_oldest_go_when_there_are_too_many() {
     for key in ["a", "b", "c"] {
         file.set(key, entry(b"1", 1.0)).await.unwrap();
     }
-    // Stored anew, `a` is the youngest.
+    // Stored again, `a` is the youngest.
     file.set("a", entry(b"2", 2.0)).await.unwrap();
     file.set("d", entry(b"1", 3.0)).await.unwrap();
     assert_eq!(entries(&file).await, 3);

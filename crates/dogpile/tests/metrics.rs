@@ -54,7 +54,7 @@ fn a_recorder_is_found_whenever_it_is_installed() {
     let snapshotter = recorder.snapshotter();
     recorder.install().unwrap();
 
-    // A region that was configured before, and used; then configured anew.
+    // A region that was configured before, and used; then configured again.
     ask(&configured, 3);
     let found_then = found(&snapshotter, "configured");
     assert_eq!(counted(&found_then, "dogpile_hits_total"), 3);

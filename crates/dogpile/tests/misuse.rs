@@ -1,5 +1,5 @@
 //! The compiler's messages to those who misuse the attributes: each file in `ui`
-//! has the message beside it. `TRYBUILD=overwrite` writes them anew.
+//! has the message beside it. `TRYBUILD=overwrite` writes them again.
 #![cfg(feature = "macros")]
 
 #[test]

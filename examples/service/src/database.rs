@@ -24,7 +24,7 @@ pub(crate) async fn fill(url: &str) -> Outcome<PgPool> {
     Ok(pool)
 }
 
-/// Changes a customer; once that is committed, the cached row is made anew, behind.
+/// Changes a customer; once that is committed, the cached row is created again, in the background.
 pub(crate) async fn change(pool: &PgPool, id: i64, cached: bool) -> Outcome<i64> {
     let mut transaction = Transaction::begin(pool).await?;
     let update = "UPDATE customers SET revision = revision + 1 WHERE id = $1 RETURNING revision";

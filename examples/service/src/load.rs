@@ -29,7 +29,7 @@ pub(crate) struct Run {
 const WATCHED: i64 = 1;
 
 /// Nine requests of ten are for a customer or orders of few, as is usual; some are for
-/// what is dear.
+/// what is expensive.
 const REQUESTS: &str = r#"
 local count = 0
 request = function()

@@ -45,7 +45,7 @@ pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, Failure> {
     let payload = if options.raw {
         given
     } else if options.string {
-        let text = String::from_utf8(given).map_err(|_| "the text is no UTF-8: use --raw")?;
+        let text = String::from_utf8(given).map_err(|_| "the text is not UTF-8: use --raw")?;
         serde_json::to_vec(&text)?
     } else {
         // Stored byte for byte: a number may have more digits than ours.
@@ -93,7 +93,7 @@ pub(crate) struct InvalidateOptions {
     /// that of `dogpile exec`
     #[arg(long, value_name = "NAME", default_value = cache::REGION)]
     region: String,
-    /// Old values are served while they are created anew
+    /// Old values are served while they are created again
     #[arg(long)]
     soft: bool,
 }

@@ -7,7 +7,7 @@ use diesel::result::Error as DieselError;
 use crate::AfterCommit;
 
 /// Runs `work` in a transaction, as Diesel's own `transaction` does; what it registers
-/// is done behind, once that is committed: on the caller's tokio runtime, or on a thread
+/// is done in the background, once that is committed: on the caller's tokio runtime, or on a thread
 /// where there is none.
 ///
 /// ```

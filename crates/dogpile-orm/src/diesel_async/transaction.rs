@@ -6,7 +6,7 @@ use diesel_async::{AsyncConnection, TransactionManager};
 use crate::AfterCommit;
 
 /// Runs `work` in a transaction, as diesel-async's own `transaction` does; what it
-/// registers is done behind, once that is committed.
+/// registers is done in the background, once that is committed.
 ///
 /// ```no_run
 /// use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};

@@ -65,7 +65,7 @@ impl Transaction {
         self.after.add(work);
     }
 
-    /// Commits, and has done what was registered, behind.
+    /// Commits. The registered work is done in the background.
     ///
     /// # Errors
     ///

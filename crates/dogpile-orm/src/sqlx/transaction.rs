@@ -85,7 +85,7 @@ impl<'c, DB: Database> Transaction<'c, DB> {
         self.after.add(work);
     }
 
-    /// Commits, and has done what was registered, behind.
+    /// Commits. The registered work is done in the background.
     ///
     /// # Errors
     ///

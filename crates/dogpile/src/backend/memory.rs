@@ -13,7 +13,7 @@ use crate::value::{Entry, Metadata, Object, Payload};
 /// useful evicted when the bound is reached.
 ///
 /// What a caller gets is a clone of what is kept. For a type whose clones are
-/// dear, cache an `Arc` of it: then a hit is two reference counts, and all
+/// expensive, cache an `Arc` of it: then a hit is two reference counts, and all
 /// callers share one object.
 ///
 /// There is no unbounded form here, because a cache that only grows ends a

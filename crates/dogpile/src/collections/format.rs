@@ -197,7 +197,7 @@ pub(crate) fn manifest(data: &Bytes) -> Result<(Manifest, Bytes), String> {
             Ok((manifest, payload))
         }
         (_, Payload::Unreadable(why)) => Err(why.to_string()),
-        _ => Err("it is no collection that this crate has written".to_owned()),
+        _ => Err("not a collection written by this crate".to_owned()),
     }
 }
 
@@ -271,7 +271,9 @@ impl Packing<'_> {
         let header = serde_json::to_value(manifest).map_err(BackendError::other)?;
         let mut entry = Entry::bytes(self.part, ct);
         entry.metadata = entry.metadata.with_extra(HEADER, header);
-        let data = entry.to_frame().ok_or_else(|| BackendError::other("this is no object"))?;
+        let data = entry
+            .to_frame()
+            .ok_or_else(|| BackendError::other("not a collection: a live object"))?;
         let written = self.written + data.len() as u64;
         Ok(Packed { data, upload, parts: self.parts, written })
     }

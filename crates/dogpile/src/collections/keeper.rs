@@ -1,4 +1,4 @@
-//! The task that keeps a collection in step with its store, behind the readers'
+//! The task that keeps a collection in step with its store, in the background, while readers
 //! backs.
 
 use std::sync::{Arc, Weak};

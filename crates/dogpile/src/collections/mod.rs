@@ -3,8 +3,8 @@
 //!
 //! A collection is loaded by one process, put into a store that all share, and
 //! kept by each of them as a plain map or list. A [`push`](Cached::push) loads it
-//! anew and gives it to everybody: the store tells them at once, each pulls the
-//! new revision behind its readers' backs, and readers go on without waiting.
+//! again and gives it to everybody: the store tells them at once, each pulls the
+//! new revision in the background, and readers go on without waiting.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -50,7 +50,7 @@
 //! [views](Snapshot::view). In one process the revision never goes back. Reading
 //! never waits: a new revision is decoded, and [prepared](CollectionBuilder::prepare)
 //! if asked for, before readers get it, and an old one is taken apart once
-//! nobody has it any more, behind. So in memory there are two revisions while
+//! nobody has it any more, in the background. So in memory there are two revisions while
 //! one gives way to the next, and older ones that somebody still holds.
 //!
 //! Numbers of revisions rise with each push; they are not counted from one, but are
@@ -163,9 +163,9 @@ impl<D: Table> Cached<D> {
     /// ```
     ///
     /// The loader is called by [`push`](Self::push), on the caller's task; by
-    /// opening, if the store has no data; and behind, on the runtime where the
+    /// opening, if the store has no data; and in the background, on the runtime where the
     /// collection was opened, if the store has lost them. On a current-thread
-    /// runtime it runs behind on a thread of this crate's, inside a tokio runtime.
+    /// runtime it runs in the background on a thread of this crate's, inside a tokio runtime.
     pub fn builder<L, F, E>(
         name: &str,
         backend: impl Into<AnyBackend>,
@@ -232,7 +232,7 @@ impl<D: Table> Cached<D> {
         &self.0.source.name
     }
 
-    /// Loads the data anew and gives them to all processes: returns the number of
+    /// Loads the data again and gives them to all processes: returns the number of
     /// the new revision once it is stored and readers of this process have it.
     /// Pushes of several processes come one after the other.
     ///

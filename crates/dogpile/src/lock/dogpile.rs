@@ -80,7 +80,7 @@ impl<M: Mutex> Lock<M> {
         Self { mutex, clock: Arc::new(SystemClock), expiration: None, wait_limit: None }
     }
 
-    /// Values older than `expiration` are made anew.
+    /// Values older than `expiration` are created again.
     #[must_use]
     pub fn expiration(mut self, expiration: Duration) -> Self {
         self.expiration = Some(expiration);

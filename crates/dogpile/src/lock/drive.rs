@@ -366,7 +366,7 @@ fn refuse_own_keys<S: Site>(
     }
 }
 
-/// May all that is left to do be done behind the caller's back? Only if every
+/// May all that is left to do be done in the background? Only if every
 /// key has an old value to return meanwhile.
 fn ready_for_background<S: Site>(slots: &[Slot<'_, S>], available: bool) -> bool {
     let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();

@@ -29,7 +29,7 @@ use crate::process::{Rebuilt, first_number};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
 
-/// A value on its way from its creator to those who waited for it.
+/// A value on its way from its creator to the callers that waited for it.
 pub(crate) type Handed = std::sync::Arc<dyn Any + Send + Sync>;
 
 /// The mutex of this process, per key. Clones are the same mutex.

@@ -1,4 +1,4 @@
-//! Creation behind the caller's back: who runs it.
+//! Creation in the background: who runs it.
 
 use std::fmt;
 use std::future::Future;

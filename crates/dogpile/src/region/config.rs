@@ -152,7 +152,7 @@ impl<K: Kind> Config<K> {
     }
 
     /// Sets the time for which an expired value may still be served while one caller creates
-    /// it anew; one that is older counts as missing. Without a limit, which is
+    /// it again; one that is older counts as missing. Without a limit, which is
     /// the default, any old value is better than waiting.
     pub fn stale_limit(mut self, limit: Duration) -> Self {
         self.defaults.stale_limit = Some(limit);

@@ -14,7 +14,7 @@
 //!   core         a configured region: judging, opening and storing values
 //!   create       the creating calls
 //!   site         the dogpile lock's view of a region
-//!   background   who runs creations behind the caller's back
+//!   background   runs creations in the background
 //! ```
 
 pub(crate) mod background;
@@ -263,7 +263,7 @@ impl<K: Kind> Region<K> {
     /// same: at most one per process and key at a time.
     ///
     /// Cancel safe: dropping the future while it creates passes the creation
-    /// on to one of those who wait. A panic of the creator does the same and
+    /// on to a waiter. A panic of the creator does the same and
     /// goes on to the caller. A future that is neither polled nor dropped may
     /// hold its key up, as with any lock.
     ///
@@ -287,7 +287,7 @@ impl<K: Kind> Region<K> {
 
     /// As [`get_or_create`](Self::get_or_create), for a creator that can
     /// fail. Its error goes to its caller alone and unchanged; nothing is
-    /// stored, and one of those who wait takes over with its own creator.
+    /// stored, and a waiter takes over with its own creator.
     pub async fn try_get_or_create<T, E, F, Fut>(&self, key: &str, creator: F) -> Result<T, E>
     where
         T: Cacheable<K>,

@@ -134,7 +134,7 @@ macro_rules! call_options {
         }
 
         /// Sets the time for which an expired value may still be served while it is created
-        /// anew. One that is older counts as missing, and callers wait.
+        /// again. One that is older counts as missing, and callers wait.
         pub fn stale_limit(mut self, limit: Duration) -> Self {
             self.options.stale_limit = Some(limit);
             self

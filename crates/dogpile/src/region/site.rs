@@ -491,7 +491,7 @@ where
     reading
 }
 
-/// A value on its way into the store, and to those who wait for it.
+/// A value on its way into the store, and to its waiters.
 struct Finished<'k, T> {
     key: &'k str,
     got: Got<T>,

@@ -62,7 +62,7 @@ pub(crate) trait Leases: Send + Sync + 'static {
     /// The locks that are held, and those that are being released in the background.
     fn ledger(&self) -> &Ledger<Self::Grip>;
 
-    /// Begins the lease anew; false if the lock is not the owner's any more.
+    /// Begins the lease again; false if the lock is not the owner's any more.
     fn extend(&self, grip: &Self::Grip) -> impl Future<Output = Result<bool, BackendError>> + Send;
 
     /// Frees the lock, if it is still the owner's.

@@ -19,7 +19,7 @@ pub(crate) fn sleep(duration: Duration) -> Result<Sleep, BackendError> {
 
 /// While requests come, the thread's timers are kept ticking. Otherwise each
 /// request's time-out would be the only timer, and setting it would wake the
-/// thread: as dear as half a request.
+/// thread: as expensive as half a request.
 struct Pulse {
     used: AtomicBool,
     /// Nothing came for a while; the next request starts it again.

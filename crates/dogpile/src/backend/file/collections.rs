@@ -56,7 +56,9 @@ fn number_entry(number: u64, ct: Timestamp, upload: Option<&str>) -> Result<Byte
         entry.metadata = entry.metadata.with_extra(UPLOAD, upload.into());
     }
     let frame = entry.to_frame();
-    frame.ok_or_else(|| Trouble::Fault(BackendError::other("a number is no object")))
+    frame.ok_or_else(|| {
+        Trouble::Fault(BackendError::other("a number cannot be stored as a live object"))
+    })
 }
 
 /// Makes room for the parts that begin with `coming`. Neither those are evicted nor

@@ -107,7 +107,7 @@ impl Readers {
 }
 
 impl Reader<'_> {
-    /// Reads. A connection that met trouble is not used again.
+    /// Reads. A connection that failed is not used again.
     pub(super) fn with<T>(
         &mut self,
         read: impl FnOnce(&Connection) -> Result<T, Trouble>,

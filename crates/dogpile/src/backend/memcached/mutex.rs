@@ -75,7 +75,7 @@ impl Grip {
         self.state.lock().number
     }
 
-    /// The request that takes the lock, or takes it anew.
+    /// The request that takes the lock, or takes it again.
     pub(super) fn taking(&self, lease: Duration, only: Only) -> Request<'_> {
         // Servers count in whole seconds, of which the first may be cut short.
         let ttl = ttl(Some(lease.saturating_add(Duration::from_secs(1))));

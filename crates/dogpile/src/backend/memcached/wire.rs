@@ -137,7 +137,7 @@ async fn read(
     }
 }
 
-/// Gives what has come to those who wait for it.
+/// Gives what has come to its waiters.
 fn answer(
     buffer: &mut BytesMut,
     waiting: &mut VecDeque<Answer>,

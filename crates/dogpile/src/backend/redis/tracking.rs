@@ -62,7 +62,7 @@ impl Watched {
     }
 }
 
-/// A place among those who wait for some keys.
+/// A place among waiters for some keys.
 struct Waiter<'a> {
     watched: &'a Watched,
     keys: &'a [&'a str],

@@ -38,7 +38,7 @@ pub(super) struct Built<'de> {
 /// Carries out the instructions in `pickle`, all of them.
 pub(super) fn run(pickle: &[u8]) -> Result<Built<'_>, CodecError> {
     let [0x80, 2..=5, instructions @ ..] = pickle else {
-        return Err(CodecError::new("this is no pickle of protocol 2 to 5"));
+        return Err(CodecError::new("not a pickle of protocol 2 to 5"));
     };
     let mut machine = Machine { rest: instructions, ..Machine::default() };
     loop {

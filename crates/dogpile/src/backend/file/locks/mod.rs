@@ -234,7 +234,7 @@ impl<K: Kernel> Mutex for Locks<K> {
             return Ok(None);
         }
         // Nothing is ever handed over here: the turn is the key itself. It is kept,
-        // or those who wait would pass it round among themselves for ever.
+        // or waiters would pass it round among themselves for ever.
         let Turn::Won(mut turn) = self.0.local.hold(&name).await else { return Ok(None) };
         loop {
             match self.try_kernel(key, hash, turn)? {

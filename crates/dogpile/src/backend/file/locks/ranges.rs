@@ -1,6 +1,6 @@
 //! Byte-range locks of open file descriptions: one byte of the lock file for
-//! each key, at an offset hashed from it, far behind the file's end. The kernel
-//! frees them when their process dies, and wakes those who wait.
+//! each key, at an offset hashed from it, far after the file's end. The kernel
+//! frees them when their process dies, and wakes waiters.
 
 use std::fs::File;
 use std::io;

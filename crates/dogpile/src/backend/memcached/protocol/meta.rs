@@ -87,7 +87,7 @@ fn number(word: &[u8]) -> Option<u64> {
 }
 
 fn strange(line: &[u8]) -> Broken {
-    Broken(format!("the server answers `{}`, which is no memcached", shown(line)))
+    Broken(format!("memcached protocol error: unexpected response `{}`", shown(line)))
 }
 
 /// The text protocol has a `set` of any key for that.
