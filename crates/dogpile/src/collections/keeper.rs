@@ -1,5 +1,4 @@
-//! The task that keeps a collection in step with its store, in the background, while readers
-//! backs.
+//! The task that keeps a collection in step with its store, in the background.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
