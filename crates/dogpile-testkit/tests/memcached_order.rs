@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use common::faults::{LIMIT, eventually, region};
 use common::leases::LONG;
@@ -13,7 +14,7 @@ use dogpile::backend::{
 };
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
-use dogpile::{Config, Region};
+use dogpile::{Config, Mode, Region};
 use dogpile_testkit::servers::{MemcachedServer, Proxy};
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
@@ -147,6 +148,60 @@ async fn a_refresh_that_overtakes_nobody_takes_two_round_trips() {
     assert!(commit(&backend, "trips", lease, Some(entry("after", CT + 1.0))).await);
     assert_eq!(proxy.requests() - before, 2);
     assert!(!is_there("_mark{trips}") && !is_there("_locktrips"));
+}
+
+/// A time to live that ends is no change, and hides none.
+#[tokio::test]
+async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
+    let (backend, other) = (open(), open());
+    let mut leases = Vec::new();
+    for key in ["ended", "ended-deleted"] {
+        let frame = r#"{"ct": 5.5, "v": 2}|1"#;
+        let stored = SERVER.ask(&format!("ms {key} {} T1 F0\r\n{frame}", frame.len()));
+        assert_eq!(stored.trim(), "HD");
+        leases.push(win(&backend, key, ClaimMode::Create(Seen::Created(5.5))).await);
+    }
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for key in ["ended", "ended-deleted"] {
+        vanishes(key).await;
+    }
+    other.delete("ended-deleted").await.unwrap();
+    let value = || Some(entry("after", CT));
+    assert!(!commit(&backend, "ended-deleted", leases.pop().unwrap(), value()).await);
+    assert!(other.get("ended-deleted").await.unwrap().is_none());
+    assert!(commit(&backend, "ended", leases.pop().unwrap(), value()).await);
+    assert!(other.get("ended").await.unwrap().is_some());
+}
+
+/// Before its time to live has ended, somebody else has removed the value that is gone.
+#[tokio::test]
+async fn a_removal_by_another_program_ends_the_creation() {
+    let backend = AnyBackend::new(
+        builder(&SERVER.url()).storage_time(Duration::from_mins(1)).open().unwrap(),
+    );
+    backend.set("plainly", entry("before", CT)).await.unwrap();
+    let lease = win(&backend, "plainly", ClaimMode::Create(Seen::Created(CT))).await;
+    assert_eq!(SERVER.ask("md plainly").trim(), "HD");
+    assert!(!commit(&backend, "plainly", lease, Some(entry("after", CT))).await);
+}
+
+/// What is kept has no time to live, however it is stored.
+#[tokio::test]
+async fn moments_of_invalidations_outlive_the_storage_time() {
+    let binary = format!("memcached+binary://{}", SERVER.address());
+    for (name, url) in [("meta", SERVER.url()), ("binary", binary)] {
+        let region = Region::new(name);
+        let backend = builder(&url).storage_time(Duration::from_mins(1)).open().unwrap();
+        region.configure(Config::new(backend)).unwrap();
+        region.set("k", &1).await.unwrap();
+        let left = meta(&format!("{name}:k"), "t");
+        assert!(left.starts_with("HD t") && left != "HD t-1", "{left}");
+        // The first one is stored where nothing is, the other over that.
+        for _ in 0..2 {
+            region.invalidate(Mode::Hard).await.unwrap();
+            assert_eq!(meta(&format!("_invalidation:{name}"), "t"), "HD t-1");
+        }
+    }
 }
 
 /// Whether one key is taken over or many.

@@ -11,6 +11,7 @@
 //! other from being stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,6 +21,7 @@ use super::servers::Answer;
 use super::{Shared, changed, item, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted};
 use crate::lock::Lease;
+use crate::remote::life::Life;
 use crate::remote::{io, lease, new_token};
 use crate::value::Entry;
 
@@ -50,6 +52,15 @@ pub(super) struct Before {
     pub(super) seen: Seen,
     /// None if there was nothing.
     pub(super) number: Option<u64>,
+    /// That it is gone after its time to live is no change.
+    pub(super) life: Life,
+}
+
+/// What a claim has found under its key.
+pub(super) struct Found {
+    pub(super) entry: Entry,
+    pub(super) number: u64,
+    life: Life,
 }
 
 /// A key on its way to be claimed.
@@ -77,7 +88,7 @@ pub(super) struct Attempt<'a, 'k> {
     pub(super) mark: Option<(u64, Bytes)>,
     /// Was that put for this claim?
     pub(super) is_marked: bool,
-    found: Option<(Entry, u64)>,
+    found: Option<Found>,
     pub(super) overtakes: bool,
     /// The outcome, if it was not won.
     pub(super) outcome: Option<Claimed>,
@@ -92,7 +103,7 @@ pub(super) struct Holding<'c> {
 
 impl<'k> Asked<'k> {
     pub(super) fn reading(&self) -> Request<'k> {
-        Request::Get { key: self.key, value: true }
+        Request::Examine { key: self.key }
     }
 
     pub(super) fn grip(&self) -> Grip {
@@ -358,7 +369,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
             return;
         }
         match entry_of(value) {
-            Ok(Some((entry, _))) if self.asked.mode.is_settled_by(Some(&entry)) => {
+            Ok(Some(Found { entry, .. })) if self.asked.mode.is_settled_by(Some(&entry)) => {
                 self.outcome = Some(Claimed::Changed(entry));
             }
             Ok(found) => self.found = found,
@@ -368,12 +379,12 @@ impl<'a, 'k> Attempt<'a, 'k> {
 
     /// The number of what is stored.
     pub(super) fn number(&self) -> Option<u64> {
-        self.found.as_ref().map(|(_, number)| *number)
+        self.found.as_ref().map(|found| found.number)
     }
 
     pub(super) fn renumbered(&mut self, now: u64) {
-        if let Some((_, number)) = &mut self.found {
-            *number = now;
+        if let Some(found) = &mut self.found {
+            found.number = now;
         }
     }
 
@@ -393,8 +404,9 @@ impl<'a, 'k> Attempt<'a, 'k> {
         if let Some(held) = &self.held {
             held.grip.marks(mark.clone());
         }
-        let seen = Seen::of(self.found.as_ref().map(|(entry, _)| entry));
-        let before = Before { seen, number: self.number() };
+        let seen = Seen::of(self.found.as_ref().map(|found| &found.entry));
+        let life = self.found.as_ref().map(|found| found.life).unwrap_or_default();
+        let before = Before { seen, number: self.number(), life };
         let Self { held, asked, overtakes: overtook, .. } = self;
         Claimed::Won(Lease::new(Claim { held, mark, mode: asked.mode, before, overtook }))
     }
@@ -410,10 +422,14 @@ fn fail_together(mut claims: Vec<Claimed>) -> Result<Vec<Claimed>, BackendError>
     Ok(claims)
 }
 
-/// The entry in what was read, with its number.
-pub(super) fn entry_of(value: &Reply) -> Result<Option<(Entry, u64)>, BackendError> {
+/// The entry in what was read.
+pub(super) fn entry_of(value: &Reply) -> Result<Option<Found>, BackendError> {
     match value {
-        Reply::Item { flags, number, value } => Ok(Some((item::unpack(*flags, value), *number))),
+        Reply::Item { flags, number, value, left } => {
+            let life = left.map(|left| Life::of(Duration::from_secs(left.into())));
+            let (entry, life) = (item::unpack(*flags, value), life.unwrap_or_default());
+            Ok(Some(Found { entry, number: *number, life }))
+        }
         Reply::Missing => Ok(None),
         other => Err(strange(other)),
     }

@@ -19,7 +19,9 @@ const SASL_AUTH: u8 = 0x21;
 
 pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     match request {
-        Request::Get { key, .. } => packet(into, GET, 0, &[], key.as_bytes(), &[]),
+        Request::Get { key, .. } | Request::Examine { key } => {
+            packet(into, GET, 0, &[], key.as_bytes(), &[])
+        }
         Request::Touch { key, ttl } => {
             packet(into, TOUCH, 0, &ttl.to_be_bytes(), key.as_bytes(), &[]);
         }
@@ -85,7 +87,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
     Ok(Some(match status {
         0 if operation == GET => {
             let flags = extras.first_chunk().map_or(0, |flags| u32::from_be_bytes(*flags));
-            Reply::Item { flags, number, value }
+            Reply::Item { flags, number, value, left: None }
         }
         0 => Reply::Done { number },
         1 => Reply::Missing,

@@ -11,6 +11,7 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     let head = match request {
         Request::Get { key, value: true } => format!("mg {key} v f c\r\n"),
         Request::Get { key, value: false } => format!("mg {key} c\r\n"),
+        Request::Examine { key } => format!("mg {key} v f c t\r\n"),
         Request::Store { key, flags, value, ttl, only } => {
             let only = match only {
                 Only::Always => String::new(),
@@ -67,6 +68,7 @@ fn read_item(from: &mut BytesMut, head: usize) -> Result<Option<Reply>, Broken> 
         return Ok(None);
     }
     let flags = flag(words.clone(), b'f').and_then(|flags| u32::try_from(flags).ok());
+    let left = flag(words.clone(), b't').and_then(|left| u32::try_from(left).ok());
     let number = flag(words, b'c').unwrap_or(0);
     from.advance(head);
     let value: Bytes = from.split_to(length).freeze();
@@ -74,7 +76,7 @@ fn read_item(from: &mut BytesMut, head: usize) -> Result<Option<Reply>, Broken> 
         return Err(Broken("an item does not end where it should".to_owned()));
     }
     from.advance(2);
-    Ok(Some(Reply::Item { flags: flags.unwrap_or(0), number, value }))
+    Ok(Some(Reply::Item { flags: flags.unwrap_or(0), number, value, left }))
 }
 
 /// The number behind the letter `name`.

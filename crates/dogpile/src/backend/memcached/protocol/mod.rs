@@ -16,6 +16,8 @@ pub(super) enum Request<'a> {
     /// The item under `key`; only whether there is one, and its number, without
     /// `value`.
     Get { key: &'a str, value: bool },
+    /// The same with its value, and how long it has to live where the protocol says it.
+    Examine { key: &'a str },
     /// Stores an item. `ttl` is in the form that servers understand.
     Store { key: &'a str, flags: u32, value: Bytes, ttl: u32, only: Only },
     /// Gives the item another time to live; its number stays.
@@ -31,6 +33,7 @@ impl<'a> Request<'a> {
     pub(super) fn key(&self) -> &'a str {
         match self {
             Self::Get { key, .. }
+            | Self::Examine { key }
             | Self::Store { key, .. }
             | Self::Touch { key, .. }
             | Self::Renumber { key, .. }
@@ -52,8 +55,9 @@ pub(super) enum Only {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// The item. Its number is another one after each change.
-    Item { flags: u32, number: u64, value: Bytes },
+    /// The item. Its number is another one after each change. It has `left` seconds to live at
+    /// most, where that was asked for and it does not stay.
+    Item { flags: u32, number: u64, value: Bytes, left: Option<u32> },
     /// It is done. A stored item has this number now.
     Done { number: u64 },
     /// There is no such item.
@@ -152,11 +156,14 @@ mod tests {
 
     #[test]
     fn meta_answers_are_read() {
-        let item = Reply::Item { flags: 8, number: 77, value: Bytes::from_static(b"a\r\nb") };
-        let answers = b"VA 4 f8 c77\r\na\r\nb\r\nHD c5\r\nHD\r\nEN\r\nNF\r\nNS\r\nEX\r\n\
+        let value = Bytes::from_static(b"a\r\nb");
+        let item = |left| Reply::Item { flags: 8, number: 77, value: value.clone(), left };
+        let answers = b"VA 4 f8 c77\r\na\r\nb\r\nVA 4 f8 c77 t9\r\na\r\nb\r\nVA 4 f8 c77 t-1\r\na\r\nb\r\nHD c5\r\nHD\r\nEN\r\nNF\r\nNS\r\nEX\r\n\
             SERVER_ERROR object too large for cache\r\n";
         let expected = [
-            item,
+            item(None),
+            item(Some(9)),
+            item(None),
             Reply::Done { number: 5 },
             Reply::Done { number: 0 },
             Reply::Missing,
