@@ -15,7 +15,7 @@ use dogpile::backend::{
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
 use dogpile::{Config, Mode, Region};
-use dogpile_testkit::servers::{MemcachedServer, Proxy};
+use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 
@@ -416,7 +416,6 @@ async fn a_mark_of_before_a_restart_is_not_whole() {
 
 /// The same for values: the number of one of before may be that of another.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not repaired: a value may have the number of the one that was there before a restart"]
 async fn a_value_of_before_a_restart_is_not_replaced() {
     let mut server = MemcachedServer::start();
     let backend = AnyBackend::new(builder(&server.url()).open().unwrap());
@@ -427,6 +426,27 @@ async fn a_value_of_before_a_restart_is_not_replaced() {
     let peer = AnyBackend::new(builder(&server.url()).open().unwrap());
     peer.set("k", entry("second", CT + 1.0)).await.unwrap();
     assert!(!commit(&backend, "k", outdated, Some(entry("old", CT))).await);
+    let stored = peer.get("k").await.unwrap().map(|entry| entry.metadata.ct);
+    assert_eq!(stored, Some(CT + 1.0));
+}
+
+/// A connection that is lost changes nothing: the server is the same, and so is the value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_is_stored_over_another_connection() {
+    let proxy = Proxy::to(SERVER.port());
+    let backend = by_proxy(&proxy);
+    let modes = [ClaimMode::Refresh, ClaimMode::Create(Seen::Created(CT))];
+    for (key, mode) in ["reconnected-refresh", "reconnected"].into_iter().zip(modes) {
+        backend.set(key, entry("before", CT)).await.unwrap();
+        let lease = win(&backend, key, mode).await;
+        proxy.set(Weather::Cut);
+        backend.get(key).await.unwrap_err();
+        proxy.set(Weather::Fair);
+        eventually("another connection", async || backend.get(key).await.is_ok()).await;
+        assert!(commit(&backend, key, lease, Some(entry("after", CT + 1.0))).await, "{key}");
+        vanishes(&format!("_mark{{{key}}}")).await;
+        vanishes(&format!("_lock{key}")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::marks::Mark;
 use super::mutex::{Grip, Held};
-use super::protocol::{Only, Reply, Request};
+use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, changed, item, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted};
@@ -37,21 +38,12 @@ pub(super) struct Claim {
     pub(super) overtook: bool,
 }
 
-/// A mark that was put, here or by another creation that shares it.
-#[derive(Clone)]
-pub(super) struct Mark {
-    pub(super) key: String,
-    pub(super) number: u64,
-    /// Its content: a server that was started again begins its numbers again.
-    pub(super) token: Bytes,
-}
-
 /// The value's state when the key was claimed.
 #[derive(Clone, Copy)]
 pub(super) struct Before {
     pub(super) seen: Seen,
     /// None if there was nothing.
-    pub(super) number: Option<u64>,
+    pub(super) number: Option<Number>,
     /// That it is gone after its time to live is no change.
     pub(super) life: Life,
 }
@@ -59,7 +51,7 @@ pub(super) struct Before {
 /// What a claim has found under its key.
 pub(super) struct Found {
     pub(super) entry: Entry,
-    pub(super) number: u64,
+    pub(super) number: Number,
     life: Life,
 }
 
@@ -85,7 +77,7 @@ pub(super) struct Attempt<'a, 'k> {
     /// Whose lock it is, where the key may be taken from that.
     pub(super) holder: Option<Reply>,
     /// The number and the content of the mark that binds this claim, once there is one.
-    pub(super) mark: Option<(u64, Bytes)>,
+    pub(super) mark: Option<(Number, Bytes)>,
     /// Was that put for this claim?
     pub(super) is_marked: bool,
     found: Option<Found>,
@@ -108,22 +100,6 @@ impl<'k> Asked<'k> {
 
     pub(super) fn grip(&self) -> Grip {
         Grip::new(self.lock.clone(), self.token.clone())
-    }
-}
-
-impl Mark {
-    pub(super) fn removing(&self) -> Request<'_> {
-        Request::Delete { key: &self.key, number: Some(self.number) }
-    }
-
-    pub(super) fn looking(&self) -> Request<'_> {
-        Request::Get { key: &self.key, value: true }
-    }
-
-    /// Is it still there? One that was removed and put again has another number.
-    pub(super) fn is_whole(&self, looked: &Reply) -> bool {
-        let Reply::Item { number, value, .. } = looked else { return false };
-        *number == self.number && *value == self.token
     }
 }
 
@@ -178,7 +154,7 @@ impl Shared {
             let mut attempt = Attempt::new(asked, None);
             attempt.look(value.map(|value| (Reply::Missing, value)));
             // No item has this number.
-            attempt.mark = Some((0, Bytes::new()));
+            attempt.mark = Some((Number::NONE, Bytes::new()));
             attempt.claimed()
         });
         fail_together(attempts.collect())
@@ -284,9 +260,8 @@ impl Shared {
         }
         if !marks.is_empty() {
             let shared = self.clone();
-            // Those that stay end by themselves.
             drop(io::spawn(async move {
-                shared.leases.ask_all(marks.iter().map(Mark::removing).collect()).await;
+                shared.remove_marks_of(&shared.leases, &marks).await;
             }));
         }
         let holding =
@@ -378,11 +353,11 @@ impl<'a, 'k> Attempt<'a, 'k> {
     }
 
     /// The number of what is stored.
-    pub(super) fn number(&self) -> Option<u64> {
+    pub(super) fn number(&self) -> Option<Number> {
         self.found.as_ref().map(|found| found.number)
     }
 
-    pub(super) fn renumbered(&mut self, now: u64) {
+    pub(super) fn renumbered(&mut self, now: Number) {
         if let Some(found) = &mut self.found {
             found.number = now;
         }

@@ -11,8 +11,9 @@ use futures_util::future::join_all;
 
 use super::claims::{Claim, Found, Holding, entry_of};
 use super::item::{self, Item};
+use super::marks::Mark;
 use super::mutex::Held;
-use super::protocol::{Only, Reply, Request};
+use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, strange};
 use crate::backend::{BackendError, ClaimMode, Commit, Seen};
@@ -98,7 +99,7 @@ impl Shared {
         end_renewals(&now).await;
         requests.extend(giving_up(&now));
         let mut answers = self.servers.ask_all(requests).await;
-        note_given_up(&now, answers.split_off(count));
+        let given_up = answers.split_off(count);
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or_else(|| Err(strange(&Reply::Missing)));
         let outcomes = bound.iter().map(|bound| {
@@ -117,6 +118,7 @@ impl Shared {
             }
         });
         let outcomes = join_all(outcomes.collect::<Vec<_>>()).await;
+        self.note_given_up(&now, given_up).await;
         self.give_up(&later).await;
         outcomes
     }
@@ -145,7 +147,7 @@ impl Shared {
         let (key, number) = (bound.key.as_str(), bound.claim.before.number);
         let Some(item) = &bound.item else {
             // Of what is not there, no number says so.
-            return vec![Request::Delete { key, number: Some(number.unwrap_or(u64::MAX)) }];
+            return vec![Request::Delete { key, number: Some(number.unwrap_or(Number::NONE)) }];
         };
         let Some(number) = number else { return self.storing_anew(bound, item).into() };
         vec![item.storing(key, item.ttl, Only::IfUnchanged(number))]
@@ -163,7 +165,7 @@ impl Shared {
         stored: Reply,
         looked: Option<Reply>,
     ) -> Result<Outcome, BackendError> {
-        let Some(Item { value: ours, .. }) = &bound.item else {
+        let Some(item) = &bound.item else {
             return match stored {
                 // Somebody else has changed it since.
                 Reply::Refused => self.come_too_late(bound).await,
@@ -176,19 +178,49 @@ impl Shared {
             (Reply::Done { .. }, None) => Ok(Outcome::Made),
             (Reply::Missing, None) if bound.may_store_anew => self.store_anew(bound).await,
             (Reply::Missing, _) => self.come_too_late(bound).await,
+            (Reply::Refused, None) => self.look_again(bound, item).await,
             // Perhaps this was sent twice, and that is the first one.
-            (Reply::Refused, looked) => {
-                let there = self.servers.ask(Request::Get { key: &bound.key, value: true }).await?;
-                match (there, looked) {
-                    (Reply::Item { number, value, .. }, Some(looked)) if value == *ours => {
+            (Reply::Refused, Some(looked)) => {
+                match self.servers.ask(Request::Get { key: &bound.key, value: true }).await? {
+                    Reply::Item { number, value, .. } if value == item.value => {
                         self.confirm(bound, number, &looked).await
                     }
-                    (Reply::Item { value, .. }, None) if value == *ours => Ok(Outcome::Made),
                     _ => self.come_too_late(bound).await,
                 }
             }
             (other, _) => Err(strange(&other)),
         }
+    }
+
+    /// Looks why the value is not to be replaced that the claim has found. Where only the
+    /// connection is another one, the mark says that the server is the same, and the number of
+    /// the value that it is the same too.
+    async fn look_again(&self, bound: &Bound, item: &Item) -> Result<Outcome, BackendError> {
+        let (key, mark) = (bound.key.as_str(), &bound.claim.mark);
+        for _ in 0..TRIES {
+            let looks = vec![Request::Get { key, value: true }, mark.looking()];
+            let mut answers = self.servers.ask_all(looks).await.into_iter();
+            let mut next = || answers.next().unwrap_or(Ok(Reply::Missing));
+            let stored = match (next()?, next()?) {
+                // It was sent twice, and that is the first one.
+                (Reply::Item { value, .. }, _) if value == item.value => return Ok(Outcome::Made),
+                (Reply::Item { number, .. }, looked)
+                    if Some(number) == bound.claim.before.number && mark.is_whole(&looked) =>
+                {
+                    let store = item.storing(key, item.ttl, Only::IfUnchanged(number));
+                    self.servers.ask(store).await?
+                }
+                (Reply::Missing, _) if bound.may_store_anew => return self.store_anew(bound).await,
+                _ => return self.come_too_late(bound).await,
+            };
+            match stored {
+                Reply::Done { .. } => return Ok(Outcome::Made),
+                // It has changed, or the connection is another one again.
+                Reply::Refused | Reply::Missing => {}
+                other => return Err(strange(&other)),
+            }
+        }
+        Err(moving())
     }
 
     /// Stores where nothing is any more.
@@ -207,7 +239,7 @@ impl Shared {
     async fn confirm(
         &self,
         bound: &Bound,
-        number: u64,
+        number: Number,
         looked: &Reply,
     ) -> Result<Outcome, BackendError> {
         if bound.claim.mark.is_whole(looked) {
@@ -235,7 +267,12 @@ impl Shared {
 
     /// Removes what was stored as the item of this number, also if a refresh has given
     /// it another one meanwhile.
-    async fn withdraw(&self, key: &str, mut number: u64, ours: &Bytes) -> Result<(), BackendError> {
+    async fn withdraw(
+        &self,
+        key: &str,
+        mut number: Number,
+        ours: &Bytes,
+    ) -> Result<(), BackendError> {
         for _ in 0..TRIES {
             let delete = Request::Delete { key, number: Some(number) };
             if self.servers.ask(delete).await? != Reply::Refused {
@@ -286,7 +323,29 @@ impl Shared {
     pub(super) async fn give_up(&self, holdings: &[Holding<'_>]) {
         if !holdings.is_empty() {
             end_renewals(holdings).await;
-            note_given_up(holdings, self.servers.ask_all(giving_up(holdings)).await);
+            let answers = self.servers.ask_all(giving_up(holdings)).await;
+            self.note_given_up(holdings, answers).await;
+        }
+    }
+
+    /// Notes what was given up. A lock or a mark whose number is not known any more, by a
+    /// renewal perhaps, is looked for; what fails is freed when the claim is dropped.
+    async fn note_given_up(&self, holdings: &[Holding<'_>], answers: Vec<Answer>) {
+        let mut answers = answers.into_iter();
+        for Holding { held, mark } in holdings {
+            let unmarked = mark.and_then(|_| answers.next()).unwrap_or(Ok(Reply::Missing));
+            let unlocked = held.and_then(|_| answers.next()).unwrap_or(Ok(Reply::Missing));
+            let Some(held) = held else { continue };
+            let is_free = match (unmarked, unlocked) {
+                (Err(_), _) | (_, Err(_)) => false,
+                (Ok(Reply::Refused), _) | (_, Ok(Reply::Refused)) => {
+                    self.unlock(&held.grip).await.is_ok()
+                }
+                (Ok(_), Ok(unlocked)) => matches!(unlocked, Reply::Done { .. } | Reply::Missing),
+            };
+            if is_free {
+                held.is_over();
+            }
         }
     }
 
@@ -320,26 +379,10 @@ async fn end_renewals(holdings: &[Holding<'_>]) {
 fn giving_up<'c>(holdings: &[Holding<'c>]) -> Vec<Request<'c>> {
     let mut requests = Vec::with_capacity(2 * holdings.len());
     for Holding { held, mark } in holdings {
-        requests.extend(mark.map(super::claims::Mark::removing));
+        requests.extend(mark.map(Mark::removing));
         requests.extend(held.map(|held| held.grip.removing()));
     }
     requests
-}
-
-/// A lock whose number has changed, by a renewal perhaps, is left to be freed when it is
-/// dropped.
-fn note_given_up(holdings: &[Holding<'_>], answers: Vec<Answer>) {
-    let mut answers = answers.into_iter();
-    for Holding { held, mark } in holdings {
-        let unmarked = mark.map(|_| answers.next());
-        let unlocked = held.and_then(|_| answers.next());
-        if let Some(held) = held
-            && !matches!(unmarked, Some(Some(Err(_))))
-            && matches!(unlocked, Some(Ok(Reply::Done { .. } | Reply::Missing)))
-        {
-            held.is_over();
-        }
-    }
 }
 
 fn moving() -> BackendError {

@@ -5,7 +5,7 @@
 //! - `protocol`, `wire`: what is said, and a connection that says it;
 //! - `placement`, `servers`: which server has a key, asking several;
 //! - `keys`, `item`: under which keys something is stored, and what for an entry;
-//! - `mutex`: locks; `claims`, `takeover`, `commits`: what keeps a creation from being
+//! - `mutex`: locks; `marks`, `claims`, `takeover`, `commits`: what keeps a creation from being
 //!   stored over a later change; `doubts`: what may have been stored in spite of that;
 //! - `look`: looking into it from outside.
 
@@ -17,6 +17,7 @@ mod item;
 mod keys;
 mod location;
 mod look;
+mod marks;
 mod mutex;
 mod placement;
 mod protocol;
