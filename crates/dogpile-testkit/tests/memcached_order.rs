@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use common::faults::{LIMIT, eventually, region};
 use common::leases::LONG;
@@ -13,8 +14,8 @@ use dogpile::backend::{
 };
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
-use dogpile::{Config, Region};
-use dogpile_testkit::servers::{MemcachedServer, Proxy};
+use dogpile::{Config, Mode, Region};
+use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 
@@ -147,6 +148,60 @@ async fn a_refresh_that_overtakes_nobody_takes_two_round_trips() {
     assert!(commit(&backend, "trips", lease, Some(entry("after", CT + 1.0))).await);
     assert_eq!(proxy.requests() - before, 2);
     assert!(!is_there("_mark{trips}") && !is_there("_locktrips"));
+}
+
+/// A time to live that ends is no change, and hides none.
+#[tokio::test]
+async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
+    let (backend, other) = (open(), open());
+    let mut leases = Vec::new();
+    for key in ["ended", "ended-deleted"] {
+        let frame = r#"{"ct": 5.5, "v": 2}|1"#;
+        let stored = SERVER.ask(&format!("ms {key} {} T1 F0\r\n{frame}", frame.len()));
+        assert_eq!(stored.trim(), "HD");
+        leases.push(win(&backend, key, ClaimMode::Create(Seen::Created(5.5))).await);
+    }
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for key in ["ended", "ended-deleted"] {
+        vanishes(key).await;
+    }
+    other.delete("ended-deleted").await.unwrap();
+    let value = || Some(entry("after", CT));
+    assert!(!commit(&backend, "ended-deleted", leases.pop().unwrap(), value()).await);
+    assert!(other.get("ended-deleted").await.unwrap().is_none());
+    assert!(commit(&backend, "ended", leases.pop().unwrap(), value()).await);
+    assert!(other.get("ended").await.unwrap().is_some());
+}
+
+/// Before its time to live has ended, somebody else has removed the value that is gone.
+#[tokio::test]
+async fn a_removal_by_another_program_ends_the_creation() {
+    let backend = AnyBackend::new(
+        builder(&SERVER.url()).storage_time(Duration::from_mins(1)).open().unwrap(),
+    );
+    backend.set("plainly", entry("before", CT)).await.unwrap();
+    let lease = win(&backend, "plainly", ClaimMode::Create(Seen::Created(CT))).await;
+    assert_eq!(SERVER.ask("md plainly").trim(), "HD");
+    assert!(!commit(&backend, "plainly", lease, Some(entry("after", CT))).await);
+}
+
+/// What is kept has no time to live, however it is stored.
+#[tokio::test]
+async fn moments_of_invalidations_outlive_the_storage_time() {
+    let binary = format!("memcached+binary://{}", SERVER.address());
+    for (name, url) in [("meta", SERVER.url()), ("binary", binary)] {
+        let region = Region::new(name);
+        let backend = builder(&url).storage_time(Duration::from_mins(1)).open().unwrap();
+        region.configure(Config::new(backend)).unwrap();
+        region.set("k", &1).await.unwrap();
+        let left = meta(&format!("{name}:k"), "t");
+        assert!(left.starts_with("HD t") && left != "HD t-1", "{left}");
+        // The first one is stored where nothing is, the other over that.
+        for _ in 0..2 {
+            region.invalidate(Mode::Hard).await.unwrap();
+            assert_eq!(meta(&format!("_invalidation:{name}"), "t"), "HD t-1");
+        }
+    }
 }
 
 /// Whether one key is taken over or many.
@@ -361,7 +416,6 @@ async fn a_mark_of_before_a_restart_is_not_whole() {
 
 /// The same for values: the number of one of before may be that of another.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not repaired: a value may have the number of the one that was there before a restart"]
 async fn a_value_of_before_a_restart_is_not_replaced() {
     let mut server = MemcachedServer::start();
     let backend = AnyBackend::new(builder(&server.url()).open().unwrap());
@@ -372,6 +426,27 @@ async fn a_value_of_before_a_restart_is_not_replaced() {
     let peer = AnyBackend::new(builder(&server.url()).open().unwrap());
     peer.set("k", entry("second", CT + 1.0)).await.unwrap();
     assert!(!commit(&backend, "k", outdated, Some(entry("old", CT))).await);
+    let stored = peer.get("k").await.unwrap().map(|entry| entry.metadata.ct);
+    assert_eq!(stored, Some(CT + 1.0));
+}
+
+/// A connection that is lost changes nothing: the server is the same, and so is the value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_is_stored_over_another_connection() {
+    let proxy = Proxy::to(SERVER.port());
+    let backend = by_proxy(&proxy);
+    let modes = [ClaimMode::Refresh, ClaimMode::Create(Seen::Created(CT))];
+    for (key, mode) in ["reconnected-refresh", "reconnected"].into_iter().zip(modes) {
+        backend.set(key, entry("before", CT)).await.unwrap();
+        let lease = win(&backend, key, mode).await;
+        proxy.set(Weather::Cut);
+        backend.get(key).await.unwrap_err();
+        proxy.set(Weather::Fair);
+        eventually("another connection", async || backend.get(key).await.is_ok()).await;
+        assert!(commit(&backend, key, lease, Some(entry("after", CT + 1.0))).await, "{key}");
+        vanishes(&format!("_mark{{{key}}}")).await;
+        vanishes(&format!("_lock{key}")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,28 @@ async fn entries_past_the_maximum_age_go() {
     assert!(payload(&file, "younger").await.is_some());
 }
 
+/// Moments of invalidations outlive the creations that they are about.
+#[tokio::test]
+async fn what_is_kept_outlives_age_and_bounds() {
+    let (_directory, path) = place();
+    let clock = ManualClock::new();
+    let now = || dogpile::clock::Clock::now(&clock);
+    let builder = File::builder(&path).max_age(Duration::from_secs(160)).max_entries(3);
+    let file = builder.clock(clock.clone()).open().unwrap();
+    let mut kept = entry(b"kept", now());
+    kept.metadata = kept.metadata.with_keeping();
+    file.set("kept", kept).await.unwrap();
+    for key in ["a", "b", "c"] {
+        file.set(key, entry(b"1", now())).await.unwrap();
+    }
+    assert_eq!(entries(&file).await, 3);
+    assert_eq!(payload(&file, "a").await, None);
+    clock.advance(Duration::from_secs(200));
+    file.set("new", entry(b"1", now())).await.unwrap();
+    assert_eq!(payload(&file, "c").await, None, "too old");
+    assert_eq!(payload(&file, "kept").await.unwrap(), b"kept");
+}
+
 #[tokio::test]
 async fn what_was_stored_is_there_after_opening_again() {
     let (_directory, path) = place();

@@ -119,7 +119,8 @@ pub trait Backend: Send + Sync + 'static {
     /// backends that cannot answer.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, BackendError>> + Send;
 
-    /// Stores `entry` under `key`.
+    /// Stores `entry` under `key`. If a backend drops values after a while, it spares those that
+    /// are [kept](crate::value::Metadata::kept).
     fn set(&self, key: &str, entry: Entry)
     -> impl Future<Output = Result<(), BackendError>> + Send;
 

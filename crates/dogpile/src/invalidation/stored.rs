@@ -46,6 +46,11 @@ use crate::value::{Entry, Payload};
 /// what they knew last. Where only the look failed, it is taken once more before what was
 /// read is used; of several memcached servers the one with the moments may be dead.
 ///
+/// The moments are [kept](crate::value::Metadata::kept): they outlive any creation, whatever the
+/// time to live of values. A server that evicts entries for want of memory may still lose them,
+/// and a memcached server that is started again has lost them; then the processes go by what
+/// they know.
+///
 /// Machines' clocks are compared: what one with a clock ahead began to create
 /// shortly before counts as begun after. A moment that lies further ahead than
 /// [`CLOCK_SKEW`] is ignored, with a warning. The backend must keep bytes.
@@ -196,8 +201,10 @@ impl Stored {
 
     async fn commit(&self, moments: Moments, lease: Lease) -> Result<bool, BackendError> {
         let payload = serde_json::to_vec(&moments).map_err(BackendError::other)?;
-        let entry = Some(Entry::bytes(payload, SystemClock.now()));
-        let made = self.backend.commit(vec![Commit { key: &self.key, entry, lease }]).await?;
+        let mut entry = Entry::bytes(payload, SystemClock.now());
+        entry.metadata = entry.metadata.with_keeping();
+        let change = Commit { key: &self.key, entry: Some(entry), lease };
+        let made = self.backend.commit(vec![change]).await?;
         Ok(made == [true])
     }
 

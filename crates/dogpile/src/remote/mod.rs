@@ -4,6 +4,7 @@
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `life`: how long a value has to live;
 //! - `ledger`: all locks that are held, and those that are being released;
 //! - `builder`: the options that they have alike;
 //! - `prefix`: what stands before all keys;
@@ -18,6 +19,8 @@ pub(crate) mod io;
 pub(crate) mod lease;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod ledger;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod life;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
 #[cfg(any(feature = "redis", feature = "memcached"))]

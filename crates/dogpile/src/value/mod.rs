@@ -44,6 +44,11 @@ pub struct Metadata {
     /// A number for the names of all fields in the value, where it has some and this crate
     /// has written it: `s` in the header. A value whose type has other fields now is a miss.
     pub shape: Option<u32>,
+    /// Stays in its backend for longer than values do: no time to live and no bound on sizes
+    /// ends it there. `keep` in the header, where it is true. The moments of
+    /// [shared invalidations](crate::invalidation::Stored) are kept, since they must outlive
+    /// the creations that they are about.
+    pub kept: bool,
     /// Further keys of the header, kept as they were found.
     pub extra: Option<Arc<Extra>>,
 }
@@ -51,7 +56,7 @@ pub struct Metadata {
 impl Metadata {
     /// Metadata of a value created at `ct` (epoch seconds).
     pub fn created_at(ct: Timestamp) -> Self {
-        Self { ct, begun: ct, v: VERSION, shape: None, extra: None }
+        Self { ct, begun: ct, v: VERSION, shape: None, kept: false, extra: None }
     }
 
     /// The same metadata of a value whose creation began at `begun` (epoch
@@ -59,6 +64,12 @@ impl Metadata {
     #[must_use]
     pub fn with_begin(self, begun: Timestamp) -> Self {
         Self { begun, ..self }
+    }
+
+    /// The same metadata of an entry that is [kept](Self::kept).
+    #[must_use]
+    pub fn with_keeping(self) -> Self {
+        Self { kept: true, ..self }
     }
 
     /// The moment that an invalidation judges the value by: the earlier one of

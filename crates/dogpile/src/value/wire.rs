@@ -42,6 +42,7 @@ struct HeaderIn {
     ct: f64,
     b: Option<serde_json::Value>,
     s: Option<serde_json::Value>,
+    keep: Option<serde_json::Value>,
     v: serde_json::Number,
     #[serde(flatten)]
     extra: Extra,
@@ -55,6 +56,8 @@ struct HeaderOut<'a> {
     b: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    keep: bool,
     #[serde(flatten)]
     extra: Option<&'a Extra>,
 }
@@ -78,6 +81,7 @@ impl Entry {
             v: self.metadata.v,
             b: begin_to_write(&self.metadata),
             s: self.metadata.shape,
+            keep: self.metadata.kept,
             extra: self.metadata.extra.as_deref(),
         };
         serde_json::to_writer(&mut frame, &header).ok()?;
@@ -120,6 +124,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
         begun: begun.filter(|begun| begun.is_finite()).unwrap_or(header.ct),
         shape: header.s.as_ref().and_then(shape),
         v: version(&header.v),
+        kept: header.keep == Some(true.into()),
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
     };
     Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
@@ -257,6 +262,20 @@ mod tests {
         assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
         for odd in ["null", "true", r#""soon""#, "[]"] {
             let frame = format!(r#"{{"ct": 5.0, "b": {odd}, "v": 2}}|x"#);
+            let metadata = Entry::from_frame(&frame.into_bytes().into()).metadata;
+            assert_eq!(metadata, Metadata::created_at(5.0), "{odd}");
+        }
+    }
+
+    #[test]
+    fn that_an_entry_is_kept_is_written_and_read_back() {
+        let mut entry = Entry::bytes("x", 5.0);
+        entry.metadata = entry.metadata.with_keeping().with_extra("who", "x".into());
+        let frame = entry.to_frame().unwrap();
+        assert_eq!(frame, br#"{"ct":5.0,"v":2,"keep":true,"who":"x"}|x"#[..]);
+        assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
+        for odd in ["false", "null", "1", r#""true""#] {
+            let frame = format!(r#"{{"ct": 5.0, "keep": {odd}, "v": 2}}|x"#);
             let metadata = Entry::from_frame(&frame.into_bytes().into()).metadata;
             assert_eq!(metadata, Metadata::created_at(5.0), "{odd}");
         }

@@ -3,12 +3,13 @@
 use std::ffi::c_int;
 
 use bytes::Bytes;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::schema;
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
-use crate::value::{Entry, MAX_HEADER};
+use crate::value::{Entry, MAX_HEADER, Metadata};
 
 /// Why the database did not do what it was asked.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ pub(super) fn get(
 /// Returns the entry stored under `key`, as far as its header goes.
 pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
     let sql = "SELECT CAST(substr(value, 1, ?2) AS BLOB) FROM Dict WHERE key = ?1";
-    let most = i64::try_from(MAX_HEADER + 1).unwrap_or(i64::MAX);
+    let most = i64::try_from(HEAD).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
     let head = statement.query_row(params![key.as_bytes(), most], |row| row.get(0));
     let head: Option<Vec<u8>> = head.optional()?;
@@ -193,8 +194,11 @@ pub(super) fn recount(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Removes the `count` entries stored longest ago, of those that are not `spared`; how
-/// many there were.
+/// The head of a value: as much as is searched for its header, in bytes.
+const HEAD: usize = MAX_HEADER + 1;
+
+/// Removes the `count` entries stored longest ago, of those that are neither kept nor `spared`;
+/// how many there were.
 pub(super) fn evict(
     connection: &Connection,
     count: u64,
@@ -203,13 +207,14 @@ pub(super) fn evict(
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let mut oldest: Vec<i64> = Vec::new();
     {
-        let mut statement =
-            connection.prepare_cached("SELECT rowid, key FROM Dict ORDER BY rowid")?;
+        let sql = format!("SELECT rowid, key, substr(value, 1, {HEAD}) FROM Dict ORDER BY rowid");
+        let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         while oldest.len() < count
             && let Some(row) = rows.next()?
         {
-            if !spared(row.get_ref(1)?.as_bytes().unwrap_or_default()) {
+            let is_spared = spared(row.get_ref(1)?.as_bytes().unwrap_or_default());
+            if !is_spared && !metadata_of(row.get_ref(2)?).kept {
                 oldest.push(row.get(0)?);
             }
         }
@@ -226,25 +231,32 @@ fn remove_rows(connection: &Connection, rows: &[i64]) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// The metadata of the entry that begins with `head`.
+fn metadata_of(head: ValueRef<'_>) -> Metadata {
+    Entry::from_frame(&Bytes::copy_from_slice(head.as_bytes().unwrap_or_default())).metadata
+}
+
 /// Removes entries created before `before`, from the oldest up to the first
-/// that is younger, `most` at most; how many there were.
+/// that is younger, `most` at most; how many there were. Those that are kept stay.
 pub(super) fn purge(
     connection: &Connection,
     before: Timestamp,
     most: usize,
 ) -> Result<usize, Trouble> {
-    let sql = format!(
-        "SELECT rowid, substr(value, 1, {}) FROM Dict ORDER BY rowid LIMIT ?1",
-        MAX_HEADER + 1
-    );
     let mut old: Vec<i64> = Vec::new();
     {
+        let sql = format!("SELECT rowid, substr(value, 1, {HEAD}) FROM Dict ORDER BY rowid");
         let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
-        while let Some(row) = rows.next()? {
-            let head = Bytes::copy_from_slice(row.get_ref(1)?.as_bytes().unwrap_or_default());
+        let mut rows = statement.query([])?;
+        while old.len() < most
+            && let Some(row) = rows.next()?
+        {
+            let metadata = metadata_of(row.get_ref(1)?);
+            if metadata.kept {
+                continue;
+            }
             // What has no readable age is of no use to anybody either.
-            if Entry::from_frame(&head).metadata.ct >= before {
+            if metadata.ct >= before {
                 break;
             }
             old.push(row.get(0)?);

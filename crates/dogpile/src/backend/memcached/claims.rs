@@ -11,15 +11,18 @@
 //! other from being stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::marks::Mark;
 use super::mutex::{Grip, Held};
-use super::protocol::{Only, Reply, Request};
+use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, changed, item, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted};
 use crate::lock::Lease;
+use crate::remote::life::Life;
 use crate::remote::{io, lease, new_token};
 use crate::value::Entry;
 
@@ -35,21 +38,21 @@ pub(super) struct Claim {
     pub(super) overtook: bool,
 }
 
-/// A mark that was put, here or by another creation that shares it.
-#[derive(Clone)]
-pub(super) struct Mark {
-    pub(super) key: String,
-    pub(super) number: u64,
-    /// Its content: a server that was started again begins its numbers again.
-    pub(super) token: Bytes,
-}
-
 /// The value's state when the key was claimed.
 #[derive(Clone, Copy)]
 pub(super) struct Before {
     pub(super) seen: Seen,
     /// None if there was nothing.
-    pub(super) number: Option<u64>,
+    pub(super) number: Option<Number>,
+    /// That it is gone after its time to live is no change.
+    pub(super) life: Life,
+}
+
+/// What a claim has found under its key.
+pub(super) struct Found {
+    pub(super) entry: Entry,
+    pub(super) number: Number,
+    life: Life,
 }
 
 /// A key on its way to be claimed.
@@ -74,10 +77,10 @@ pub(super) struct Attempt<'a, 'k> {
     /// The lock's holder, where the key may be taken from that.
     pub(super) holder: Option<Reply>,
     /// The number and the content of the mark that binds this claim, once there is one.
-    pub(super) mark: Option<(u64, Bytes)>,
+    pub(super) mark: Option<(Number, Bytes)>,
     /// Was that put for this claim?
     pub(super) is_marked: bool,
-    found: Option<(Entry, u64)>,
+    found: Option<Found>,
     pub(super) overtakes: bool,
     /// The outcome, if it was not won.
     pub(super) outcome: Option<Claimed>,
@@ -92,27 +95,11 @@ pub(super) struct Holding<'c> {
 
 impl<'k> Asked<'k> {
     pub(super) fn reading(&self) -> Request<'k> {
-        Request::Get { key: self.key, value: true }
+        Request::Examine { key: self.key }
     }
 
     pub(super) fn grip(&self) -> Grip {
         Grip::new(self.lock.clone(), self.token.clone())
-    }
-}
-
-impl Mark {
-    pub(super) fn removing(&self) -> Request<'_> {
-        Request::Delete { key: &self.key, number: Some(self.number) }
-    }
-
-    pub(super) fn looking(&self) -> Request<'_> {
-        Request::Get { key: &self.key, value: true }
-    }
-
-    /// Is it still there? One that was removed and put again has another number.
-    pub(super) fn is_whole(&self, looked: &Reply) -> bool {
-        let Reply::Item { number, value, .. } = looked else { return false };
-        *number == self.number && *value == self.token
     }
 }
 
@@ -167,7 +154,7 @@ impl Shared {
             let mut attempt = Attempt::new(asked, None);
             attempt.look(value.map(|value| (Reply::Missing, value)));
             // No item has this number.
-            attempt.mark = Some((0, Bytes::new()));
+            attempt.mark = Some((Number::NONE, Bytes::new()));
             attempt.claimed()
         });
         fail_together(attempts.collect())
@@ -273,9 +260,8 @@ impl Shared {
         }
         if !marks.is_empty() {
             let shared = self.clone();
-            // Those that stay end by themselves.
             drop(io::spawn(async move {
-                shared.leases.ask_all(marks.iter().map(Mark::removing).collect()).await;
+                shared.remove_marks_of(&shared.leases, &marks).await;
             }));
         }
         let holding =
@@ -358,7 +344,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
             return;
         }
         match entry_of(value) {
-            Ok(Some((entry, _))) if self.asked.mode.is_settled_by(Some(&entry)) => {
+            Ok(Some(Found { entry, .. })) if self.asked.mode.is_settled_by(Some(&entry)) => {
                 self.outcome = Some(Claimed::Changed(entry));
             }
             Ok(found) => self.found = found,
@@ -367,13 +353,13 @@ impl<'a, 'k> Attempt<'a, 'k> {
     }
 
     /// The number of what is stored.
-    pub(super) fn number(&self) -> Option<u64> {
-        self.found.as_ref().map(|(_, number)| *number)
+    pub(super) fn number(&self) -> Option<Number> {
+        self.found.as_ref().map(|found| found.number)
     }
 
-    pub(super) fn renumbered(&mut self, now: u64) {
-        if let Some((_, number)) = &mut self.found {
-            *number = now;
+    pub(super) fn renumbered(&mut self, now: Number) {
+        if let Some(found) = &mut self.found {
+            found.number = now;
         }
     }
 
@@ -393,8 +379,9 @@ impl<'a, 'k> Attempt<'a, 'k> {
         if let Some(held) = &self.held {
             held.grip.marks(mark.clone());
         }
-        let seen = Seen::of(self.found.as_ref().map(|(entry, _)| entry));
-        let before = Before { seen, number: self.number() };
+        let seen = Seen::of(self.found.as_ref().map(|found| &found.entry));
+        let life = self.found.as_ref().map(|found| found.life).unwrap_or_default();
+        let before = Before { seen, number: self.number(), life };
         let Self { held, asked, overtakes: overtook, .. } = self;
         Claimed::Won(Lease::new(Claim { held, mark, mode: asked.mode, before, overtook }))
     }
@@ -410,10 +397,14 @@ fn fail_together(mut claims: Vec<Claimed>) -> Result<Vec<Claimed>, BackendError>
     Ok(claims)
 }
 
-/// The entry in what was read, with its number.
-pub(super) fn entry_of(value: &Reply) -> Result<Option<(Entry, u64)>, BackendError> {
+/// The entry in what was read.
+pub(super) fn entry_of(value: &Reply) -> Result<Option<Found>, BackendError> {
     match value {
-        Reply::Item { flags, number, value } => Ok(Some((item::unpack(*flags, value), *number))),
+        Reply::Item { flags, number, value, left } => {
+            let life = left.map(|left| Life::of(Duration::from_secs(left.into())));
+            let (entry, life) = (item::unpack(*flags, value), life.unwrap_or_default());
+            Ok(Some(Found { entry, number: *number, life }))
+        }
         Reply::Missing => Ok(None),
         other => Err(strange(other)),
     }

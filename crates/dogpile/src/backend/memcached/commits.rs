@@ -9,11 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::claims::{Claim, Holding, entry_of};
+use super::claims::{Claim, Found, Holding, entry_of};
+use super::item::{self, Item};
+use super::marks::Mark;
 use super::mutex::Held;
-use super::protocol::{Only, Reply, Request};
+use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
-use super::{Shared, item, strange};
+use super::{Shared, strange};
 use crate::backend::{BackendError, ClaimMode, Commit, Seen};
 use crate::lock::Lease;
 use crate::remote::finish::to_the_end;
@@ -23,8 +25,10 @@ use crate::remote::io;
 struct Bound {
     key: String,
     /// None removes what is stored.
-    item: Option<(u32, Bytes)>,
+    item: Option<Item>,
     claim: Claim,
+    /// May what was there be gone without a change?
+    may_store_anew: bool,
 }
 
 /// The outcome of a commit.
@@ -51,7 +55,7 @@ impl Shared {
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             match entry.map(|entry| self.pack(key, &entry)).transpose() {
-                Ok(item) => bound.push(Bound { key: key.to_owned(), item, claim }),
+                Ok(item) => bound.push(Bound::new(key, item, claim)),
                 Err(error) => {
                     unused.push(claim);
                     refused = Err(error);
@@ -79,7 +83,7 @@ impl Shared {
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| matches!(outcome, Ok(Outcome::Confirmed)));
-        self.keep(confirmed.map(|(bound, _)| bound.key.clone()).collect());
+        self.keep(confirmed.filter_map(|(bound, _)| self.to_keep(bound)).collect());
         let made = outcomes.into_iter().map(|outcome| Ok(outcome? != Outcome::NotMade));
         made.collect()
     }
@@ -88,14 +92,14 @@ impl Shared {
         let mut requests: Vec<_> = bound.iter().flat_map(|bound| self.storing(bound)).collect();
         let count = requests.len();
         // On one server the claims are given up in the same round trip.
-        let together = |bound: &&Bound| self.servers.are_one() && !bound.may_store_anew();
+        let together = |bound: &&Bound| self.servers.are_one() && !bound.may_store_anew;
         let (now, later): (Vec<&Bound>, Vec<&Bound>) = bound.iter().partition(together);
         let now = holdings(now.into_iter().map(|bound| &bound.claim));
         let later = holdings(later.into_iter().map(|bound| &bound.claim));
         end_renewals(&now).await;
         requests.extend(giving_up(&now));
         let mut answers = self.servers.ask_all(requests).await;
-        note_given_up(&now, answers.split_off(count));
+        let given_up = answers.split_off(count);
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or_else(|| Err(strange(&Reply::Missing)));
         let outcomes = bound.iter().map(|bound| {
@@ -114,6 +118,7 @@ impl Shared {
             }
         });
         let outcomes = join_all(outcomes.collect::<Vec<_>>()).await;
+        self.note_given_up(&now, given_up).await;
         self.give_up(&later).await;
         outcomes
     }
@@ -124,26 +129,33 @@ impl Shared {
         self.options.storage_time.map_or(lease, |time| time.min(lease))
     }
 
-    fn unconfirmed_ttl(&self) -> u32 {
-        item::ttl(Some(self.unconfirmed()))
+    /// The time to live of `item` until the mark was looked at. What is kept must not end
+    /// early, and may be stored although it is outdated.
+    fn unconfirmed_ttl(&self, item: &Item) -> u32 {
+        if item.is_kept { item.ttl } else { item::ttl(Some(self.unconfirmed())) }
+    }
+
+    /// The key of what was stored for a short time, and its real time to live.
+    fn to_keep(&self, bound: &Bound) -> Option<(String, u32)> {
+        let item = bound.item.as_ref()?;
+        let is_short = item.ttl != self.unconfirmed_ttl(item);
+        is_short.then(|| (bound.key.clone(), item.ttl))
     }
 
     /// Returns the requests that make the change, and look at the mark where that decides.
     fn storing<'b>(&self, bound: &'b Bound) -> Vec<Request<'b>> {
         let (key, number) = (bound.key.as_str(), bound.claim.before.number);
-        let Some((flags, value)) = &bound.item else {
+        let Some(item) = &bound.item else {
             // Of what is not there, no number says so.
-            return vec![Request::Delete { key, number: Some(number.unwrap_or(u64::MAX)) }];
+            return vec![Request::Delete { key, number: Some(number.unwrap_or(Number::NONE)) }];
         };
-        let Some(number) = number else { return self.storing_anew(bound, *flags, value).into() };
-        let (only, ttl) = (Only::IfUnchanged(number), self.ttl());
-        vec![Request::Store { key, flags: *flags, value: value.clone(), ttl, only }]
+        let Some(number) = number else { return self.storing_anew(bound, item).into() };
+        vec![item.storing(key, item.ttl, Only::IfUnchanged(number))]
     }
 
     /// Returns the requests that store where nothing is, and look at the mark.
-    fn storing_anew<'b>(&self, bound: &'b Bound, flags: u32, value: &Bytes) -> [Request<'b>; 2] {
-        let (key, ttl, only) = (bound.key.as_str(), self.unconfirmed_ttl(), Only::IfAbsent);
-        let store = Request::Store { key, flags, value: value.clone(), ttl, only };
+    fn storing_anew<'b>(&self, bound: &'b Bound, item: &Item) -> [Request<'b>; 2] {
+        let store = item.storing(&bound.key, self.unconfirmed_ttl(item), Only::IfAbsent);
         [store, bound.claim.mark.looking()]
     }
 
@@ -153,7 +165,7 @@ impl Shared {
         stored: Reply,
         looked: Option<Reply>,
     ) -> Result<Outcome, BackendError> {
-        let Some((_, ours)) = &bound.item else {
+        let Some(item) = &bound.item else {
             return match stored {
                 // Somebody else has changed it since.
                 Reply::Refused => self.come_too_late(bound).await,
@@ -164,17 +176,15 @@ impl Shared {
         match (stored, looked) {
             (Reply::Done { number }, Some(looked)) => self.confirm(bound, number, &looked).await,
             (Reply::Done { .. }, None) => Ok(Outcome::Made),
-            // An overtaken refresh may have removed what was there.
-            (Reply::Missing, None) if bound.may_store_anew() => self.store_anew(bound).await,
+            (Reply::Missing, None) if bound.may_store_anew => self.store_anew(bound).await,
             (Reply::Missing, _) => self.come_too_late(bound).await,
+            (Reply::Refused, None) => self.look_again(bound, item).await,
             // Perhaps this was sent twice, and that is the first one.
-            (Reply::Refused, looked) => {
-                let there = self.servers.ask(Request::Get { key: &bound.key, value: true }).await?;
-                match (there, looked) {
-                    (Reply::Item { number, value, .. }, Some(looked)) if value == *ours => {
+            (Reply::Refused, Some(looked)) => {
+                match self.servers.ask(Request::Get { key: &bound.key, value: true }).await? {
+                    Reply::Item { number, value, .. } if value == item.value => {
                         self.confirm(bound, number, &looked).await
                     }
-                    (Reply::Item { value, .. }, None) if value == *ours => Ok(Outcome::Made),
                     _ => self.come_too_late(bound).await,
                 }
             }
@@ -182,10 +192,41 @@ impl Shared {
         }
     }
 
+    /// Looks why the value is not to be replaced that the claim has found. Where only the
+    /// connection is another one, the mark says that the server is the same, and the number of
+    /// the value that it is the same too.
+    async fn look_again(&self, bound: &Bound, item: &Item) -> Result<Outcome, BackendError> {
+        let (key, mark) = (bound.key.as_str(), &bound.claim.mark);
+        for _ in 0..TRIES {
+            let looks = vec![Request::Get { key, value: true }, mark.looking()];
+            let mut answers = self.servers.ask_all(looks).await.into_iter();
+            let mut next = || answers.next().unwrap_or(Ok(Reply::Missing));
+            let stored = match (next()?, next()?) {
+                // It was sent twice, and that is the first one.
+                (Reply::Item { value, .. }, _) if value == item.value => return Ok(Outcome::Made),
+                (Reply::Item { number, .. }, looked)
+                    if Some(number) == bound.claim.before.number && mark.is_whole(&looked) =>
+                {
+                    let store = item.storing(key, item.ttl, Only::IfUnchanged(number));
+                    self.servers.ask(store).await?
+                }
+                (Reply::Missing, _) if bound.may_store_anew => return self.store_anew(bound).await,
+                _ => return self.come_too_late(bound).await,
+            };
+            match stored {
+                Reply::Done { .. } => return Ok(Outcome::Made),
+                // It has changed, or the connection is another one again.
+                Reply::Refused | Reply::Missing => {}
+                other => return Err(strange(&other)),
+            }
+        }
+        Err(moving())
+    }
+
     /// Stores where nothing is any more.
     async fn store_anew(&self, bound: &Bound) -> Result<Outcome, BackendError> {
-        let Some((flags, value)) = &bound.item else { return Ok(Outcome::NotMade) };
-        let requests = self.storing_anew(bound, *flags, value).into();
+        let Some(item) = &bound.item else { return Ok(Outcome::NotMade) };
+        let requests = self.storing_anew(bound, item).into();
         let mut answers = self.servers.ask_all(requests).await.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Reply::Missing));
         match (next()?, next()?) {
@@ -198,26 +239,26 @@ impl Shared {
     async fn confirm(
         &self,
         bound: &Bound,
-        number: u64,
+        number: Number,
         looked: &Reply,
     ) -> Result<Outcome, BackendError> {
         if bound.claim.mark.is_whole(looked) {
             return Ok(Outcome::Confirmed);
         }
-        if let Some((_, ours)) = &bound.item {
-            self.withdraw(&bound.key, number, ours).await?;
+        if let Some(item) = &bound.item {
+            self.withdraw(&bound.key, number, &item.value).await?;
         }
         Ok(Outcome::NotMade)
     }
 
     /// Gives what was stored its real time to live. Nobody waits for that.
-    fn keep(self: &Arc<Self>, keys: Vec<String>) {
-        let (ttl, shared) = (self.ttl(), self.clone());
-        if keys.is_empty() || ttl == self.unconfirmed_ttl() {
+    fn keep(self: &Arc<Self>, keys: Vec<(String, u32)>) {
+        if keys.is_empty() {
             return;
         }
+        let shared = self.clone();
         let kept = io::spawn(async move {
-            let touches = keys.iter().map(|key| Request::Touch { key, ttl });
+            let touches = keys.iter().map(|(key, ttl)| Request::Touch { key, ttl: *ttl });
             // What fails ends after the short time.
             shared.leases.ask_all(touches.collect()).await;
         });
@@ -226,7 +267,12 @@ impl Shared {
 
     /// Removes what was stored as the item of this number, also if a refresh has given
     /// it another one meanwhile.
-    async fn withdraw(&self, key: &str, mut number: u64, ours: &Bytes) -> Result<(), BackendError> {
+    async fn withdraw(
+        &self,
+        key: &str,
+        mut number: Number,
+        ours: &Bytes,
+    ) -> Result<(), BackendError> {
         for _ in 0..TRIES {
             let delete = Request::Delete { key, number: Some(number) };
             if self.servers.ask(delete).await? != Reply::Refused {
@@ -251,7 +297,9 @@ impl Shared {
         for _ in 0..TRIES {
             let there = self.servers.ask(Request::Get { key, value: true }).await?;
             let number = match entry_of(&there)? {
-                Some((entry, number)) if Seen::of(Some(&entry)) == before.seen => number,
+                Some(Found { entry, number, .. }) if Seen::of(Some(&entry)) == before.seen => {
+                    number
+                }
                 _ => return Ok(Outcome::NotMade),
             };
             let delete = Request::Delete { key, number: Some(number) };
@@ -264,10 +312,10 @@ impl Shared {
 
     /// A commit whose answer was lost: what it may store is removed when it is there.
     fn doubt(self: &Arc<Self>, bound: &Bound) {
-        if let Some((_, value)) = &bound.item
-            && (bound.looks() || bound.may_store_anew())
+        if let Some(item) = &bound.item
+            && (bound.looks() || bound.may_store_anew)
         {
-            self.withdraw_later(&bound.key, value);
+            self.withdraw_later(&bound.key, &item.value);
         }
     }
 
@@ -275,7 +323,29 @@ impl Shared {
     pub(super) async fn give_up(&self, holdings: &[Holding<'_>]) {
         if !holdings.is_empty() {
             end_renewals(holdings).await;
-            note_given_up(holdings, self.servers.ask_all(giving_up(holdings)).await);
+            let answers = self.servers.ask_all(giving_up(holdings)).await;
+            self.note_given_up(holdings, answers).await;
+        }
+    }
+
+    /// Notes what was given up. A lock or a mark whose number is not known any more, by a
+    /// renewal perhaps, is looked for; what fails is freed when the claim is dropped.
+    async fn note_given_up(&self, holdings: &[Holding<'_>], answers: Vec<Answer>) {
+        let mut answers = answers.into_iter();
+        for Holding { held, mark } in holdings {
+            let unmarked = mark.and_then(|_| answers.next()).unwrap_or(Ok(Reply::Missing));
+            let unlocked = held.and_then(|_| answers.next()).unwrap_or(Ok(Reply::Missing));
+            let Some(held) = held else { continue };
+            let is_free = match (unmarked, unlocked) {
+                (Err(_), _) | (_, Err(_)) => false,
+                (Ok(Reply::Refused), _) | (_, Ok(Reply::Refused)) => {
+                    self.unlock(&held.grip).await.is_ok()
+                }
+                (Ok(_), Ok(unlocked)) => matches!(unlocked, Reply::Done { .. } | Reply::Missing),
+            };
+            if is_free {
+                held.is_over();
+            }
         }
     }
 
@@ -309,26 +379,10 @@ async fn end_renewals(holdings: &[Holding<'_>]) {
 fn giving_up<'c>(holdings: &[Holding<'c>]) -> Vec<Request<'c>> {
     let mut requests = Vec::with_capacity(2 * holdings.len());
     for Holding { held, mark } in holdings {
-        requests.extend(mark.map(super::claims::Mark::removing));
+        requests.extend(mark.map(Mark::removing));
         requests.extend(held.map(|held| held.grip.removing()));
     }
     requests
-}
-
-/// A lock whose number has changed, by a renewal perhaps, is left to be freed when it is
-/// dropped.
-fn note_given_up(holdings: &[Holding<'_>], answers: Vec<Answer>) {
-    let mut answers = answers.into_iter();
-    for Holding { held, mark } in holdings {
-        let unmarked = mark.map(|_| answers.next());
-        let unlocked = held.and_then(|_| answers.next());
-        if let Some(held) = held
-            && !matches!(unmarked, Some(Some(Err(_))))
-            && matches!(unlocked, Some(Ok(Reply::Done { .. } | Reply::Missing)))
-        {
-            held.is_over();
-        }
-    }
 }
 
 fn moving() -> BackendError {
@@ -336,10 +390,12 @@ fn moving() -> BackendError {
 }
 
 impl Bound {
-    /// May what was there have been removed by a refresh that this one has overtaken?
-    fn may_store_anew(&self) -> bool {
-        let Claim { mode, before, overtook, .. } = &self.claim;
-        *overtook && mode.takes_over() && before.number.is_some()
+    fn new(key: &str, item: Option<Item>, claim: Claim) -> Self {
+        let Claim { mode, before, overtook, .. } = &claim;
+        // A refresh that this one has overtaken may have removed it.
+        let may_be_gone = (*overtook && mode.takes_over()) || before.life.has_ended();
+        let may_store_anew = before.number.is_some() && may_be_gone;
+        Self { key: key.to_owned(), item, claim, may_store_anew }
     }
 
     /// Does the mark decide whether what was stored stays?

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Shared;
-use super::protocol::{Reply, Request};
+use super::protocol::{Number, Reply, Request};
 use super::servers::Answer;
 use crate::backend::BackendError;
 use crate::remote::io;
@@ -31,8 +31,8 @@ struct Doubt {
     key: String,
     value: Bytes,
     /// The item of this number is another one.
-    another: Option<u64>,
-    /// The moment after which late requests end by themselves.
+    another: Option<Number>,
+    /// What has come by then ends by itself.
     until: Instant,
     /// So long it is looked for, also if its server does not answer.
     at_most: Instant,
@@ -100,7 +100,7 @@ impl Doubt {
 }
 
 /// The number of an item, if there is one.
-fn number_of(answer: Answer) -> Result<Option<u64>, BackendError> {
+fn number_of(answer: Answer) -> Result<Option<Number>, BackendError> {
     match answer? {
         Reply::Done { number } | Reply::Item { number, .. } => Ok(Some(number)),
         _ => Ok(None),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::{ZlibDecoder, ZlibEncoder};
 
+use super::protocol::{Only, Request};
 use crate::backend::BackendError;
 use crate::value::{Entry, Malformed};
 
@@ -17,6 +18,23 @@ const COMPRESSED: u32 = 8;
 
 /// A value that claims to be larger when decompressed cannot be read.
 const LARGEST: u64 = 256 << 20;
+
+/// What is stored of an entry.
+pub(super) struct Item {
+    pub(super) flags: u32,
+    pub(super) value: Bytes,
+    /// In the form that servers understand.
+    pub(super) ttl: u32,
+    /// Does the entry stay for longer than values do?
+    pub(super) is_kept: bool,
+}
+
+impl Item {
+    /// The request that stores it under `key`, to live for `ttl`.
+    pub(super) fn storing<'k>(&self, key: &'k str, ttl: u32, only: Only) -> Request<'k> {
+        Request::Store { key, flags: self.flags, value: self.value.clone(), ttl, only }
+    }
+}
 
 /// Flags and bytes for `entry`.
 pub(super) fn pack(

@@ -4,7 +4,7 @@
 //! - `protocol`, `wire`: what is said, and a connection that says it;
 //! - `placement`, `servers`: which server has a key, asking several;
 //! - `keys`, `item`: under which keys something is stored, and what for an entry;
-//! - `mutex`: locks; `claims`, `takeover`, `commits`: what keeps a creation from being
+//! - `mutex`: locks; `marks`, `claims`, `takeover`, `commits`: what keeps a creation from being
 //!   stored over a later change; `doubts`: what may have been stored in spite of that;
 //! - `look`: looking into it from outside.
 
@@ -16,6 +16,7 @@ mod item;
 mod keys;
 mod location;
 mod look;
+mod marks;
 mod mutex;
 mod placement;
 mod protocol;
@@ -27,8 +28,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
@@ -44,6 +43,7 @@ use crate::remote::{ends, server_options};
 use crate::value::Entry;
 use doubts::Doubts;
 use endpoint::Target;
+use item::Item;
 use mutex::{Grip, Locks};
 pub use placement::{Place, Placement};
 use protocol::{Only, Protocol, Reply, Request};
@@ -239,7 +239,7 @@ impl MemcachedBuilder {
     /// Has the servers drop values this long after they were stored, to the
     /// second. It should be longer than any expiration time, or stale values
     /// cannot be served. Without it, which is the default, they stay until their
-    /// room is needed. (Times above thirty days, which the server would take for
+    /// room is needed, as do the moments of shared invalidations in any case. (Times above thirty days, which the server would take for
     /// moments, are passed on as the moments that they end at.)
     pub fn storage_time(mut self, time: Duration) -> Self {
         self.options.storage_time = Some(time);
@@ -358,7 +358,7 @@ impl Shared {
     }
 
     /// Returns the item for `entry`, if it is not too large.
-    fn pack(&self, key: &str, entry: &Entry) -> Result<(u32, Bytes), BackendError> {
+    fn pack(&self, key: &str, entry: &Entry) -> Result<Item, BackendError> {
         self.check_key(key)?;
         let (flags, value) = item::pack(entry, self.options.min_compress)?;
         // The server's own head of an item, with its number.
@@ -369,11 +369,9 @@ impl Shared {
                 "the value makes an item of {size} bytes, and {largest} are allowed: what was stored stays (see `max_item_bytes`)"
             )));
         }
-        Ok((flags, value))
-    }
-
-    fn ttl(&self) -> u32 {
-        item::ttl(self.options.storage_time)
+        let is_kept = entry.metadata.kept;
+        let ttl = item::ttl(self.options.storage_time.filter(|_| !is_kept));
+        Ok(Item { flags, value, ttl, is_kept })
     }
 }
 
@@ -392,9 +390,8 @@ impl Backend for Memcached {
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
         let key = &self.0.stored(key)?;
-        let (flags, value) = self.0.pack(key, &entry)?;
-        let (ttl, only) = (self.0.ttl(), Only::Always);
-        self.0.change(vec![Request::Store { key, flags, value, ttl, only }]).await
+        let item = self.0.pack(key, &entry)?;
+        self.0.change(vec![item.storing(key, item.ttl, Only::Always)]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
@@ -423,10 +420,7 @@ impl Backend for Memcached {
         let mut refused = Ok(());
         for (key, (_, entry)) in keys.iter().zip(entries) {
             match self.0.pack(key, entry) {
-                Ok((flags, value)) => {
-                    let (ttl, only) = (self.0.ttl(), Only::Always);
-                    requests.push(Request::Store { key, flags, value, ttl, only });
-                }
+                Ok(item) => requests.push(item.storing(key, item.ttl, Only::Always)),
                 Err(fault) => refused = Err(fault),
             }
         }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::claims::Mark;
 use super::item::ttl;
-use super::protocol::{Only, Reply, Request};
+use super::marks::Mark;
+use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Servers;
 use super::{Shared, strange};
 use crate::backend::BackendError;
@@ -44,7 +44,7 @@ pub(super) struct Grip {
 #[derive(Default)]
 struct State {
     /// The lock's number, if it was told.
-    number: Option<u64>,
+    number: Option<Number>,
     /// The mark that is given up together with the lock.
     mark: Option<Mark>,
 }
@@ -62,7 +62,7 @@ impl Grip {
     }
 
     /// The server says that the lock has this number.
-    pub(super) fn confirm(&self, number: u64) {
+    pub(super) fn confirm(&self, number: Number) {
         self.state.lock().number = Some(number);
     }
 
@@ -71,7 +71,7 @@ impl Grip {
         self.state.lock().mark = Some(mark);
     }
 
-    pub(super) fn number(&self) -> Option<u64> {
+    pub(super) fn number(&self) -> Option<Number> {
         self.state.lock().number
     }
 
@@ -89,12 +89,12 @@ impl Grip {
     /// The request that gives the lock up. A lock without a number was not taken, or is
     /// looked for.
     pub(super) fn removing(&self) -> Request<'_> {
-        let number = Some(self.number().unwrap_or(u64::MAX));
+        let number = Some(self.number().unwrap_or(Number::NONE));
         Request::Delete { key: &self.lock, number }
     }
 
     /// The lock's number, if an answer says that it is still ours.
-    pub(super) fn is_in(&self, reply: &Reply) -> Option<u64> {
+    pub(super) fn is_in(&self, reply: &Reply) -> Option<Number> {
         match reply {
             Reply::Item { number, value, .. } if *value == self.token => Some(*number),
             _ => None,
@@ -130,10 +130,14 @@ impl Leases for Shared {
                 }
                 // It was evicted. Nobody has taken it yet, or it is lost.
                 Reply::Missing => grip.state.lock().number = None,
-                Reply::Refused => match grip.is_in(&self.leases.ask(grip.looking()).await?) {
-                    Some(number) => grip.confirm(number),
-                    None => break,
-                },
+                Reply::Refused => {
+                    let looked = self.leases.ask(grip.looking()).await?;
+                    let number = grip.is_in(&looked);
+                    if number.is_none() && looked != Reply::Missing {
+                        break;
+                    }
+                    grip.state.lock().number = number;
+                }
                 other => return Err(strange(&other)),
             }
         }
@@ -159,7 +163,10 @@ impl Shared {
         requests.push(grip.removing());
         let mut answers = servers.ask_all(requests).await;
         let mut released = answers.pop().unwrap_or(Ok(Reply::Missing))?;
-        let unmarked = answers.pop().transpose().map(drop);
+        let unmarked = match (&mark, answers.pop()) {
+            (Some(mark), Some(removed)) => self.remove_mark(servers, mark, removed).await.map(drop),
+            _ => Ok(()),
+        };
         // The number changes with each renewal: one may have come in between.
         for _ in 0..3 {
             match released {

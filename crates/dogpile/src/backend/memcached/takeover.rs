@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::claims::{Attempt, Taken};
 use super::mutex::Grip;
-use super::protocol::{Only, Reply, Request};
+use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed};
@@ -161,7 +161,7 @@ fn taken_from(holder: &Reply) -> Option<Only> {
 
 fn number_and_value(
     answers: &mut impl Iterator<Item = Answer>,
-) -> Result<(u64, Reply), BackendError> {
+) -> Result<(Number, Reply), BackendError> {
     let mut next = || answers.next().unwrap_or_else(|| Err(strange(&Reply::Missing)));
     match (next(), next()) {
         (Ok(Reply::Done { number }), Ok(value)) => Ok((number, value)),

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -14,15 +15,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::endpoint::Stream;
-use super::protocol::{Broken, Protocol, Reply, Request};
+use super::protocol::{Broken, Number, Protocol, Reply, Request};
 use crate::remote::link::Probe;
 
 /// A connection.
 pub(super) struct Wire {
     protocol: Protocol,
+    /// It was made as the so many'th.
+    number: u64,
     jobs: mpsc::UnboundedSender<Job>,
     tasks: [AbortHandle; 2],
 }
+
+/// How many connections this process has made, to any server.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Requests that go together.
 struct Job {
@@ -52,18 +58,30 @@ impl Wire {
         let (sent, answers) = mpsc::unbounded_channel();
         let writer = tokio::spawn(write(output, to_do, sent)).abort_handle();
         let reader = tokio::spawn(read(input, answers, protocol)).abort_handle();
-        Self { protocol, jobs, tasks: [writer, reader] }
+        let number = CONNECTIONS.fetch_add(1, Ordering::SeqCst) + 1;
+        Self { protocol, number, jobs, tasks: [writer, reader] }
     }
 
     /// The answers to `requests`, in their order; an error if the connection
-    /// has ended.
+    /// has ended. Those about a number that is not [good](Number::is_good_for) here are refused.
     pub(super) async fn send(&self, requests: &[Request<'_>]) -> Result<Vec<Reply>, Broken> {
-        let mut bytes = Vec::new();
-        for request in requests {
+        let connections = CONNECTIONS.load(Ordering::SeqCst);
+        let is_good = |number: Number| number.is_good_for(self.number);
+        let is_sent = |request: &Request<'_>| request.number().is_none_or(is_good);
+        let (mut bytes, mut missing) = (Vec::new(), 0);
+        for request in requests.iter().filter(|request| is_sent(request)) {
             self.protocol.write(request, &mut bytes);
+            missing += 1;
         }
+        let answers = if missing > 0 { self.exchange(bytes, missing).await? } else { Vec::new() };
+        let mut answers = answers.into_iter().map(|reply| reply.asked_among(connections));
+        let reply = |request| if is_sent(request) { answers.next() } else { Some(Reply::Refused) };
+        Ok(requests.iter().filter_map(reply).collect())
+    }
+
+    /// The `missing` answers to what is written in `bytes`.
+    async fn exchange(&self, bytes: Vec<u8>, missing: usize) -> Result<Vec<Reply>, Broken> {
         let (to, answered) = oneshot::channel();
-        let missing = requests.len();
         let answer = Answer { missing, replies: Vec::with_capacity(missing), to };
         let ended = || Broken("the connection has ended".to_owned());
         self.jobs.send(Job { bytes, answer }).map_err(|_| ended())?;

@@ -18,10 +18,11 @@ use redis::Value;
 use super::mutex::{Grip, Held, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
 use super::wire::Batch;
-use super::{Shared, slot};
+use super::{Frame, Shared, slot};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, own_mark_key};
 use crate::lock::Lease;
 use crate::remote::finish::to_the_end;
+use crate::remote::life::Life;
 use crate::remote::prefix::KeyPrefix;
 use crate::remote::{lease, new_token};
 use crate::value::Entry;
@@ -31,15 +32,22 @@ pub(super) struct Claim {
     pub(super) held: Held,
     pub(super) mark: String,
     pub(super) mode: ClaimMode,
-    /// The value's state when the key was claimed, in the scripts' words.
+    pub(super) before: Before,
+}
+
+/// The value when the key was claimed.
+pub(super) struct Before {
+    /// Its state, in the scripts' words.
     pub(super) state: String,
+    /// That it is gone after its time to live is no change.
+    pub(super) life: Life,
 }
 
 /// A change to a key, for all who make one without a claim.
 pub(super) struct Change<'k> {
     pub(super) key: &'k str,
     /// None removes what is stored.
-    pub(super) frame: Option<Bytes>,
+    pub(super) frame: Option<Frame>,
 }
 
 /// So many changes are made by one run of the script: the server does nothing else
@@ -49,7 +57,7 @@ const CHANGES_TOGETHER: usize = 64;
 /// A commit, taken apart.
 pub(super) struct Bound {
     pub(super) key: String,
-    pub(super) frame: Option<Bytes>,
+    pub(super) frame: Option<Frame>,
     pub(super) claim: Claim,
     /// The end of the process was ordered: the claim is as good as broken.
     pub(super) is_over: bool,
@@ -132,14 +140,14 @@ impl Shared {
     }
 
     fn changing(&self, changes: &[Change<'_>]) -> Call {
-        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
         let mut keys = Vec::with_capacity(3 * changes.len());
-        let mut arguments = vec![Bytes::new(), retention.into()];
+        let mut arguments = vec![Bytes::new()];
         for Change { key, frame } in changes {
             let (mark, lock) = (self.mark_of(key), self.lock_key(key));
             let of_key = self.keys_of(key, &mark, &lock).into_iter().map(str::to_owned);
             keys.extend(of_key);
-            arguments.push(frame.clone().unwrap_or_default());
+            let stored = frame.as_ref().map(|frame| [frame.bytes.clone(), frame.retention()]);
+            arguments.extend(stored.unwrap_or_default());
         }
         arguments[0] = (keys.len() / changes.len().max(1)).to_string().into();
         Call::of(&CHANGE, keys, arguments)
@@ -199,7 +207,8 @@ impl Shared {
                 _ => {
                     let asked = Asked { is_shared: true, ..Asked::new(self, wanted) };
                     let token = asked.token.clone();
-                    asked.won(self, false, token, in_words(seen))
+                    let before = Before { state: in_words(seen), life: Life::unknown() };
+                    asked.won(self, false, token, before)
                 }
             });
         }
@@ -299,7 +308,7 @@ impl Shared {
             let claim = lease.into_inner::<Claim>();
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
-            let frame = entry.as_ref().map(super::frame).transpose()?;
+            let frame = entry.as_ref().map(|entry| self.frame(entry)).transpose()?;
             bound.push(Bound { key: key.to_owned(), frame, claim, is_over });
         }
         // Where that takes several steps, what was stored is looked after also when the
@@ -309,8 +318,7 @@ impl Shared {
     }
 
     async fn commit_bound(self: &Arc<Self>, bound: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
-        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
-        let calls = bound.iter().map(|bound| self.committing(bound, &retention)).collect();
+        let calls = bound.iter().map(|bound| self.committing(bound)).collect();
         let Some(answers) = self.run(calls).await? else {
             return self.commit_plainly(bound).await;
         };
@@ -329,22 +337,23 @@ impl Shared {
         Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
     }
 
-    fn committing(&self, bound: &Bound, retention: &str) -> Call {
+    fn committing(&self, bound: &Bound) -> Call {
         let Bound { key, frame, claim, is_over } = bound;
         let Grip { lock, token, .. } = &*claim.held.grip;
         // No mark has an empty one.
         let token = if *is_over { "" } else { token };
         let removes = match claim.mode {
-            ClaimMode::Create(_) => "",
-            ClaimMode::TakeOver => "anyway",
             ClaimMode::Refresh => "remove",
+            _ if claim.may_find_nothing() => "anyway",
+            _ => "",
         };
-        let frame = frame.as_deref().unwrap_or_default();
+        let stored = frame.as_ref().map(|frame| [frame.bytes.clone(), frame.retention()]);
+        let [frame, retention] = stored.unwrap_or_default();
         let arguments = [
             token.as_bytes(),
-            frame,
-            retention.as_bytes(),
-            claim.state.as_bytes(),
+            &frame,
+            &retention,
+            claim.before.state.as_bytes(),
             removes.as_bytes(),
         ];
         Call::new(&COMMIT, &self.keys_of(key, &claim.mark, lock), &arguments)
@@ -365,6 +374,13 @@ impl Shared {
                 held.is_over();
             }
         }
+    }
+}
+
+impl Claim {
+    /// May the value have gone since, without a change?
+    pub(super) fn may_find_nothing(&self) -> bool {
+        self.mode.takes_over() || self.before.life.has_ended()
     }
 }
 
@@ -417,10 +433,10 @@ impl<'k> Asked<'k> {
         shared: &Arc<Shared>,
         has_lock: bool,
         token: String,
-        state: String,
+        before: Before,
     ) -> Claimed {
         let held = Held::new(shared, Grip { token, ..self.grip(has_lock) });
-        let claim = Claim { held, mark: self.mark.clone(), mode: self.mode, state };
+        let claim = Claim { held, mark: self.mark.clone(), mode: self.mode, before };
         Claimed::Won(Lease::new(claim))
     }
 
@@ -435,13 +451,17 @@ impl<'k> Asked<'k> {
         };
         let mut parts = parts.into_iter();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(match (parts.next(), parts.next(), parts.next()) {
+        Ok(match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (
                 Some(Value::Int(1)),
                 Some(Value::BulkString(state)),
                 Some(Value::BulkString(token)),
-            ) => self.won(shared, has_lock, text(&token), text(&state)),
-            (Some(Value::Int(2)), Some(Value::BulkString(frame)), None) => {
+                Some(Value::Int(left)),
+            ) => {
+                let before = Before { state: text(&state), life: life_of(left) };
+                self.won(shared, has_lock, text(&token), before)
+            }
+            (Some(Value::Int(2)), Some(Value::BulkString(frame)), None, None) => {
                 Claimed::Changed(Entry::from_frame(&frame.into()))
             }
             _ => Claimed::Held,
@@ -452,6 +472,11 @@ impl<'k> Asked<'k> {
 /// May a lock be taken from another creation?
 fn whose(mode: ClaimMode) -> &'static str {
     if mode.takes_over() { "ours" } else { "" }
+}
+
+/// The life of a value that has `left` milliseconds; unknown if that is negative.
+pub(super) fn life_of(left: i64) -> Life {
+    u64::try_from(left).map_or(Life::unknown(), |left| Life::of(Duration::from_millis(left)))
 }
 
 /// As the scripts have it.

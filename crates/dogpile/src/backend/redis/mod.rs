@@ -256,7 +256,8 @@ impl RedisBuilder {
     }
 
     /// Has the server drop values this long after they were stored. It should
-    /// be longer than any expiration time, or stale values cannot be served.
+    /// be longer than any expiration time, or stale values cannot be served. The moments
+    /// of shared invalidations stay.
     /// Without it, which is the default, that is up to the server's `maxmemory`.
     pub fn storage_time(mut self, time: Duration) -> Self {
         self.options.storage_time = Some(time);
@@ -320,9 +321,28 @@ fn link_to(target: &Target, limits: Limits, driver: Driver) -> Link {
     })
 }
 
-/// The bytes to store of `entry`.
-fn frame(entry: &Entry) -> Result<Bytes, BackendError> {
-    entry.to_frame().ok_or_else(|| BackendError::refused("Redis keeps bytes, not objects"))
+/// What is stored of an entry.
+struct Frame {
+    bytes: Bytes,
+    /// Its time to live, in milliseconds; none for one that ends by a change only.
+    retention: Option<u64>,
+}
+
+impl Frame {
+    /// The retention as the scripts have it.
+    fn retention(&self) -> Bytes {
+        self.retention.unwrap_or(0).to_string().into()
+    }
+
+    /// The command that stores it under `key`.
+    fn storing(&self, key: &str) -> Cmd {
+        let mut set = client::cmd("SET");
+        set.arg(key).arg(&self.bytes[..]);
+        if let Some(milliseconds) = self.retention {
+            set.arg("PX").arg(milliseconds);
+        }
+        set
+    }
 }
 
 /// Returns the entry that a read has found. An error may be about the kind of the key.
@@ -394,18 +414,15 @@ impl Shared {
         u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn storage_milliseconds(&self) -> Option<u64> {
-        let milliseconds = self.options.storage_time?.as_millis().max(1);
-        Some(u64::try_from(milliseconds).unwrap_or(u64::MAX))
-    }
-
-    fn set_command(&self, key: &str, frame: &[u8]) -> Cmd {
-        let mut set = client::cmd("SET");
-        set.arg(key).arg(frame);
-        if let Some(milliseconds) = self.storage_milliseconds() {
-            set.arg("PX").arg(milliseconds);
-        }
-        set
+    /// What is to be stored of `entry`.
+    fn frame(&self, entry: &Entry) -> Result<Frame, BackendError> {
+        let refused = || BackendError::refused("Redis keeps bytes, not objects");
+        let bytes = entry.to_frame().ok_or_else(refused)?;
+        let retention = self.options.storage_time.filter(|_| !entry.metadata.kept).map(|time| {
+            let milliseconds = time.as_millis().max(1);
+            u64::try_from(milliseconds).unwrap_or(u64::MAX)
+        });
+        Ok(Frame { bytes, retention })
     }
 
     async fn send_changes(&self, changes: Batch) -> Result<(), BackendError> {
@@ -444,7 +461,7 @@ impl Backend for Redis {
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let (key, frame) = (self.0.stored(key), Some(frame(&entry)?));
+        let (key, frame) = (self.0.stored(key), Some(self.0.frame(&entry)?));
         self.0.change(vec![Change { key: &key, frame }]).await
     }
 
@@ -461,7 +478,7 @@ impl Backend for Redis {
         let keys: Vec<_> = entries.iter().map(|(key, _)| self.0.stored(key)).collect();
         let mut changes = Vec::with_capacity(entries.len());
         for (key, (_, entry)) in keys.iter().zip(entries) {
-            changes.push(Change { key, frame: Some(frame(entry)?) });
+            changes.push(Change { key, frame: Some(self.0.frame(entry)?) });
         }
         self.0.change(changes).await
     }

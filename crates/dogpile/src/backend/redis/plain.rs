@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use redis::{Value, cmd};
 
-use super::Shared;
-use super::claims::{Asked, Bound, Change, in_words};
+use super::claims::{Asked, Before, Bound, Change, in_words, life_of};
 use super::mutex::{Grip, Held, get, is_held_by};
 use super::wire::Batch;
+use super::{Frame, Shared};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 
 impl Shared {
@@ -31,7 +31,7 @@ impl Shared {
             batch.add(
                 key,
                 match frame {
-                    Some(frame) => self.set_command(key, frame),
+                    Some(frame) => frame.storing(key),
                     None => cmd("DEL").arg(key).take(),
                 },
             );
@@ -52,6 +52,7 @@ impl Shared {
         for (asked, held) in asked.iter().zip(&held) {
             if is_claimed(asked, held) {
                 self.add_marking(&mut look, asked);
+                look.add(asked.key, cmd("PTTL").arg(asked.key).take());
                 look.add(asked.key, get(asked.key));
             }
         }
@@ -59,9 +60,12 @@ impl Shared {
         if !look.is_empty() {
             // A key of another kind is an error among the answers.
             let mut answers = self.link.send_all(&look).await?.into_iter().skip(2);
-            while let (Some(mark), Some(value)) = (answers.next(), answers.next()) {
+            while let (Some(mark), Some(left), Some(value)) =
+                (answers.next(), answers.next(), answers.next())
+            {
                 let token = mark.ok().and_then(|token| redis::from_redis_value(token).ok());
-                looked.push((token, super::entry_of(&self.link, value)?));
+                let left = if let Ok(Value::Int(left)) = left { left } else { -1 };
+                looked.push((token, life_of(left), super::entry_of(&self.link, value)?));
                 answers.by_ref().take(2).for_each(drop);
             }
         }
@@ -72,8 +76,8 @@ impl Shared {
                 claims.push(Claimed::Held);
                 continue;
             }
-            let (token, entry) = looked.next().unwrap_or_default();
-            let state = in_words(Seen::of(entry.as_ref()));
+            let (token, life, entry) = looked.next().unwrap_or_default();
+            let before = Before { state: in_words(Seen::of(entry.as_ref())), life };
             claims.push(match entry {
                 // Dropping what is held releases it.
                 Some(entry) if asked.mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),
@@ -84,7 +88,7 @@ impl Shared {
                     }
                     // One that has gone at once is whole for nobody.
                     let token = token.filter(|_| asked.shares);
-                    asked.won(self, has_lock, token.unwrap_or_else(|| asked.token.clone()), state)
+                    asked.won(self, has_lock, token.unwrap_or_else(|| asked.token.clone()), before)
                 }
             });
         }
@@ -173,8 +177,8 @@ impl Shared {
         let state = in_words(Seen::of(super::entry_of(&self.link, next())?.as_ref()));
         let is_token = |answer: Result<Value, redis::RedisError>| matches!(answer, Ok(Value::BulkString(held)) if held == grip.token.as_bytes());
         let (is_marked, is_locked) = (is_token(next()), is_token(next()));
-        let is_unchanged = state == claim.state;
-        let may_follow = is_unchanged || (claim.mode.takes_over() && state == "nothing");
+        let is_unchanged = state == claim.before.state;
+        let may_follow = is_unchanged || (claim.may_find_nothing() && state == "nothing");
         if *is_over || !(is_marked && is_locked && may_follow) {
             if claim.mode == ClaimMode::Refresh && is_unchanged && state != "nothing" {
                 self.link.send(cmd("DEL").arg(key)).await?;
@@ -188,11 +192,7 @@ impl Shared {
         if grip.lock == claim.mark {
             return self.store_and_look(key, frame, grip).await;
         }
-        let mut store = cmd("SET");
-        store.arg(&claim.mark).arg(&frame[..]).arg("XX");
-        if let Some(milliseconds) = self.storage_milliseconds() {
-            store.arg("PX").arg(milliseconds);
-        }
+        let store = frame.storing(&claim.mark).arg("XX").take();
         let rename = cmd("RENAME").arg(&claim.mark).arg(key).take();
         let mut transaction = Batch::new();
         transaction.add(key, get(&claim.mark)).add(key, store).add(key, rename);
@@ -212,11 +212,11 @@ impl Shared {
     async fn store_and_look(
         &self,
         key: &str,
-        frame: &[u8],
+        frame: &Frame,
         Grip { lock: mark, token, .. }: &Grip,
     ) -> Result<bool, BackendError> {
         let mut store = Batch::new();
-        store.add(key, self.set_command(key, frame)).add(key, get(mark));
+        store.add(key, frame.storing(key)).add(key, get(mark));
         let looked = self.link.send_all_or_fail(&store).await?.pop();
         let is_whole = matches!(looked, Some(Value::BulkString(held)) if held == token.as_bytes());
         let over = if is_whole { mark } else { key };

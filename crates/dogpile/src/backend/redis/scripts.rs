@@ -69,8 +69,9 @@ macro_rules! put {
 }
 
 /// Reads the value. If it is another than was seen, returns it: 2 and the value. Or
-/// else takes the lock, puts the mark, and says what is stored: 1, its state and the token
-/// in the mark. Or says 0: somebody else holds the lock. An answer that got lost is no
+/// else takes the lock, puts the mark, and says what is stored: 1, its state, the token
+/// in the mark, and the milliseconds that the value has to live, or less than 0 if that is
+/// unknown or for ever. Or says 0: somebody else holds the lock. An answer that got lost is no
 /// reason to wait for oneself.
 ///
 /// Keys: value, mark, and the lock, if that is in the same slot. Arguments: token,
@@ -82,6 +83,8 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
         state!(),
         ours!(),
         r"
+        local left = redis.pcall('PTTL', KEYS[1])
+        if type(left) ~= 'number' then left = -1 end
         local value = redis.pcall('GET', KEYS[1])
         local state = state_of(value)
         if ARGV[4] ~= '' and state ~= 'nothing' and not is(state, ARGV[4]) then
@@ -99,7 +102,7 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
         local token = type(marked) == 'string' and marked or ARGV[1]
         redis.call('SET', KEYS[2], token, 'PX', ARGV[3])
         if type(state) == 'number' then state = string.format('%.17g', state) end
-        return {1, state, token}
+        return {1, state, token, left}
         "
     ))
 });
@@ -130,7 +133,7 @@ pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| {
 /// Keys: value, mark, and the lock, if that is in the same slot. Arguments: token,
 /// frame or nothing, retention in milliseconds or 0, what was stored when the key was
 /// claimed, `remove` for a refresh, which may find nothing any more, `anyway` for another
-/// claim that may.
+/// claim that may: it takes over, or the value has lived its time.
 pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         state!(),
@@ -164,8 +167,8 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
 /// and their locks, unless those are another program's.
 ///
 /// Keys: for each change the value, the mark, and the lock, if that is in the same slot.
-/// Arguments: how many keys each change has, retention in milliseconds or 0, and for each
-/// change the frame or nothing.
+/// Arguments: how many keys each change has, and for each change the frame or nothing, and
+/// its retention in milliseconds or 0.
 pub(super) static CHANGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         ours!(),
@@ -173,7 +176,8 @@ pub(super) static CHANGE: LazyLock<Script> = LazyLock::new(|| {
         r"
         local step, outcome = tonumber(ARGV[1]), 1
         for at = 1, #KEYS, step do
-            local done = put(KEYS[at], ARGV[2 + (at - 1) / step + 1], ARGV[2])
+            local frame = 2 + 2 * (at - 1) / step
+            local done = put(KEYS[at], ARGV[frame], ARGV[frame + 1])
             if done ~= 1 then outcome = done end
         end
         for at = 1, #KEYS, step do

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{Broken, LARGEST, Only, Reply, Request, shown};
+use super::{Broken, LARGEST, Number, Only, Reply, Request, shown};
 
 const HEAD: usize = 24;
 const REQUEST: u8 = 0x80;
@@ -19,15 +19,17 @@ const SASL_AUTH: u8 = 0x21;
 
 pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     match request {
-        Request::Get { key, .. } => packet(into, GET, 0, &[], key.as_bytes(), &[]),
+        Request::Get { key, .. } | Request::Examine { key } => {
+            packet(into, GET, 0, &[], key.as_bytes(), &[])
+        }
         Request::Touch { key, ttl } => {
             packet(into, TOUCH, 0, &ttl.to_be_bytes(), key.as_bytes(), &[]);
         }
         Request::Renumber { key, number } => {
-            packet(into, APPEND, *number, &[], key.as_bytes(), &[]);
+            packet(into, APPEND, number.value, &[], key.as_bytes(), &[]);
         }
         Request::Delete { key, number } => {
-            packet(into, DELETE, number.unwrap_or(0), &[], key.as_bytes(), &[]);
+            packet(into, DELETE, number.map_or(0, |number| number.value), &[], key.as_bytes(), &[]);
         }
         Request::Store { key, flags, value, ttl, only } => {
             let mut extras = [0; 8];
@@ -36,7 +38,7 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
             let (operation, number) = match only {
                 Only::Always => (SET, 0),
                 Only::IfAbsent => (ADD, 0),
-                Only::IfUnchanged(number) => (SET, *number),
+                Only::IfUnchanged(number) => (SET, number.value),
             };
             packet(into, operation, number, &extras, key.as_bytes(), value);
         }
@@ -71,7 +73,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
     let status = head.get_u16();
     let body = usize::try_from(head.get_u32()).unwrap_or(usize::MAX);
     head.advance(4);
-    let number = head.get_u64();
+    let number = Number::of(head.get_u64());
     if body > LARGEST + HEAD || key + extras > body {
         return Err(Broken("the head of a packet contradicts itself".to_owned()));
     }
@@ -85,7 +87,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
     Ok(Some(match status {
         0 if operation == GET => {
             let flags = extras.first_chunk().map_or(0, |flags| u32::from_be_bytes(*flags));
-            Reply::Item { flags, number, value }
+            Reply::Item { flags, number, value, left: None }
         }
         0 => Reply::Done { number },
         1 => Reply::Missing,

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Broken, LARGEST, Only, Reply, Request, shown};
+use super::{Broken, LARGEST, Number, Only, Reply, Request, shown};
 
 /// A line is not longer: a key, and some flags.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -11,17 +11,22 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     let head = match request {
         Request::Get { key, value: true } => format!("mg {key} v f c\r\n"),
         Request::Get { key, value: false } => format!("mg {key} c\r\n"),
+        Request::Examine { key } => format!("mg {key} v f c t\r\n"),
         Request::Store { key, flags, value, ttl, only } => {
             let only = match only {
                 Only::Always => String::new(),
                 Only::IfAbsent => " ME".to_owned(),
-                Only::IfUnchanged(number) => format!(" C{number}"),
+                Only::IfUnchanged(Number { value, .. }) => format!(" C{value}"),
             };
             format!("ms {key} {} T{ttl} F{flags} c{only}\r\n", value.len())
         }
         Request::Touch { key, ttl } => format!("mg {key} T{ttl}\r\n"),
-        Request::Renumber { key, number } => format!("ms {key} 0 MA C{number} c\r\n\r\n"),
-        Request::Delete { key, number: Some(number) } => format!("md {key} C{number}\r\n"),
+        Request::Renumber { key, number } => {
+            format!("ms {key} 0 MA C{} c\r\n\r\n", number.value)
+        }
+        Request::Delete { key, number: Some(number) } => {
+            format!("md {key} C{}\r\n", number.value)
+        }
         Request::Delete { key, number: None } => format!("md {key}\r\n"),
     };
     into.extend_from_slice(head.as_bytes());
@@ -41,8 +46,8 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
     let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     let reply = match words.next() {
         Some(b"VA") => return read_item(from, end + 1),
-        Some(b"HD") => Reply::Done { number: flag(words, b'c').unwrap_or(0) },
-        Some(b"MN") => Reply::Done { number: 0 },
+        Some(b"HD") => Reply::Done { number: Number::of(flag(words, b'c').unwrap_or(0)) },
+        Some(b"MN") => Reply::Done { number: Number::of(0) },
         Some(b"EN" | b"NF") => Reply::Missing,
         Some(b"NS" | b"EX") => Reply::Refused,
         Some(word @ b"SERVER_ERROR") => Reply::Failed(shown(&line[word.len()..]).trim().to_owned()),
@@ -67,14 +72,15 @@ fn read_item(from: &mut BytesMut, head: usize) -> Result<Option<Reply>, Broken> 
         return Ok(None);
     }
     let flags = flag(words.clone(), b'f').and_then(|flags| u32::try_from(flags).ok());
-    let number = flag(words, b'c').unwrap_or(0);
+    let left = flag(words.clone(), b't').and_then(|left| u32::try_from(left).ok());
+    let number = Number::of(flag(words, b'c').unwrap_or(0));
     from.advance(head);
     let value: Bytes = from.split_to(length).freeze();
     if !from.starts_with(b"\r\n") {
         return Err(Broken("an item does not end where it should".to_owned()));
     }
     from.advance(2);
-    Ok(Some(Reply::Item { flags: flags.unwrap_or(0), number, value }))
+    Ok(Some(Reply::Item { flags: flags.unwrap_or(0), number, value, left }))
 }
 
 /// The number behind the letter `name`.

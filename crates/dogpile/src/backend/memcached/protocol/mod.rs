@@ -16,21 +16,35 @@ pub(super) enum Request<'a> {
     /// The item under `key`; only whether there is one, and its number, without
     /// `value`.
     Get { key: &'a str, value: bool },
+    /// The same with its value, and how long it has to live where the protocol says it.
+    Examine { key: &'a str },
     /// Stores an item. `ttl` is in the form that servers understand.
     Store { key: &'a str, flags: u32, value: Bytes, ttl: u32, only: Only },
     /// Gives the item another time to live; its number stays.
     Touch { key: &'a str, ttl: u32 },
     /// Gives the item of this number another one. All else of it stays, its time to
     /// live too: nothing is appended to its value.
-    Renumber { key: &'a str, number: u64 },
+    Renumber { key: &'a str, number: Number },
     /// Removes the item, or only the one of this number.
-    Delete { key: &'a str, number: Option<u64> },
+    Delete { key: &'a str, number: Option<Number> },
 }
 
 impl<'a> Request<'a> {
+    /// The number of the only item that it is about.
+    pub(super) fn number(&self) -> Option<Number> {
+        match self {
+            Self::Renumber { number, .. }
+            | Self::Store { only: Only::IfUnchanged(number), .. }
+            | Self::Delete { number: Some(number), .. } => Some(*number),
+            Self::Get { .. } | Self::Examine { .. } | Self::Touch { .. } => None,
+            Self::Store { .. } | Self::Delete { .. } => None,
+        }
+    }
+
     pub(super) fn key(&self) -> &'a str {
         match self {
             Self::Get { key, .. }
+            | Self::Examine { key }
             | Self::Store { key, .. }
             | Self::Touch { key, .. }
             | Self::Renumber { key, .. }
@@ -46,25 +60,75 @@ pub(super) enum Only {
     /// If there is none.
     IfAbsent,
     /// If the one that is there has this number.
-    IfUnchanged(u64),
+    IfUnchanged(Number),
 }
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// The item. Its number is another one after each change.
-    Item { flags: u32, number: u64, value: Bytes },
+    /// The item. Its number is another one after each change. It has `left` seconds to live at
+    /// most, where that was asked for and it does not stay.
+    Item { flags: u32, number: Number, value: Bytes, left: Option<u32> },
     /// It is done. A stored item has this number now.
-    Done { number: u64 },
+    Done { number: Number },
     /// There is no such item.
     Missing,
-    /// There is one, or another than was asked for: nothing was done.
+    /// There is one, or another than was asked for, or that cannot be told: nothing was done.
     Refused,
     /// The server cannot do it, for the reason it gives.
     Failed(String),
 }
 
-/// A protocol error, or the end of the connection.
+impl Reply {
+    /// The same, which was asked for when there were so many `connections`.
+    pub(super) fn asked_among(self, connections: u64) -> Self {
+        let among = |number: Number| Number { connections, ..number };
+        match self {
+            Self::Item { flags, number, value, left } => {
+                Self::Item { flags, number: among(number), value, left }
+            }
+            Self::Done { number } => Self::Done { number: among(number) },
+            other @ (Self::Missing | Self::Refused | Self::Failed(_)) => other,
+        }
+    }
+}
+
+/// The number of an item, and how many connections were made before it was asked for.
+///
+/// A server that is started again begins its numbers again, and its connections end by that.
+/// So a number is good for a connection that was there when it was asked for: while that lasts,
+/// the server is the same. On a younger one it could be another item's. Two are equal if the
+/// server would take them for the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number {
+    value: u64,
+    connections: u64,
+}
+
+impl Number {
+    /// No item has this one.
+    pub(super) const NONE: Self = Self { value: u64::MAX, connections: u64::MAX };
+
+    /// The number that a server says.
+    fn of(value: u64) -> Self {
+        Self { value, connections: 0 }
+    }
+
+    /// Is it good for the connection that was made as the `connection`th?
+    pub(super) fn is_good_for(self, connection: u64) -> bool {
+        connection <= self.connections
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Eq for Number {}
+
+/// What comes from the server is none of its protocol, or ends the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) String);
 
@@ -152,13 +216,17 @@ mod tests {
 
     #[test]
     fn meta_answers_are_read() {
-        let item = Reply::Item { flags: 8, number: 77, value: Bytes::from_static(b"a\r\nb") };
-        let answers = b"VA 4 f8 c77\r\na\r\nb\r\nHD c5\r\nHD\r\nEN\r\nNF\r\nNS\r\nEX\r\n\
+        let value = Bytes::from_static(b"a\r\nb");
+        let item =
+            |left| Reply::Item { flags: 8, number: Number::of(77), value: value.clone(), left };
+        let answers = b"VA 4 f8 c77\r\na\r\nb\r\nVA 4 f8 c77 t9\r\na\r\nb\r\nVA 4 f8 c77 t-1\r\na\r\nb\r\nHD c5\r\nHD\r\nEN\r\nNF\r\nNS\r\nEX\r\n\
             SERVER_ERROR object too large for cache\r\n";
         let expected = [
-            item,
-            Reply::Done { number: 5 },
-            Reply::Done { number: 0 },
+            item(None),
+            item(Some(9)),
+            item(None),
+            Reply::Done { number: Number::of(5) },
+            Reply::Done { number: Number::of(0) },
             Reply::Missing,
             Reply::Missing,
             Reply::Refused,
