@@ -14,7 +14,7 @@ use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored, age};
 use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::backend::BackendError;
-use crate::clock::Timestamp;
+use crate::clock::{Stamp, Timestamp};
 use crate::error::{Error, Failure, Result};
 use crate::lock::{Found, Mutex, OnTimeout};
 use crate::stats::Count;
@@ -456,9 +456,9 @@ impl Core {
         &self,
         key: &str,
         value: &T,
-        ct: Timestamp,
+        stamp: Stamp,
     ) -> Result<()> {
-        let (entry, key) = (self.entry_for(key, value, ct)?, self.stored_key(key));
+        let (entry, key) = (self.entry_for(key, value, stamp)?, self.stored_key(key));
         self.shared.keys.note_change(&key);
         let stored = self.backend.set(&key, entry).await;
         stored.map_err(|fault| self.failed("set", fault))
@@ -469,11 +469,13 @@ impl Core {
         &self,
         key: &str,
         value: &T,
-        ct: f64,
+        Stamp { ct, order }: Stamp,
     ) -> Result<StoredEntry> {
-        self.close(value, ct).map_err(|source| {
+        let mut entry = self.close(value, ct).map_err(|source| {
             self.stats().count(Count::NotStored);
             Error::Encode { region: self.name().to_owned(), key: crate::error::shown(key), source }
-        })
+        })?;
+        entry.metadata.begun = order;
+        Ok(entry)
     }
 }

@@ -386,11 +386,11 @@ impl<K: Kind> Region<K> {
         Q: AsRef<str>,
     {
         let core = self.configured()?;
-        let ct = core.stamp();
+        let stamp = core.stamp();
         let mut entries = Vec::new();
         for (key, value) in values {
             let key = key.as_ref();
-            let entry = core.entry_for(key, value, ct)?;
+            let entry = core.entry_for(key, value, stamp)?;
             let key = core.stored_key(key).into_owned();
             core.shared.keys.note_change(&key);
             entries.push((key, entry));
@@ -435,7 +435,7 @@ impl<K: Kind> Region<K> {
         if core.invalidates_alone {
             log::invalidates_alone(core.name());
         }
-        let invalidated = core.invalidation.invalidate(mode, core.stamp()).await;
+        let invalidated = core.invalidation.invalidate(mode, core.stamp().order).await;
         invalidated.map_err(|fault| core.failed("invalidate", fault))
     }
 

@@ -37,7 +37,8 @@ pub struct Metadata {
     /// When its creation ended, in epoch seconds.
     pub ct: Timestamp,
     /// When its creation began, in epoch seconds: the value is as old as that to
-    /// an invalidation. `b` in the header, where it differs from `ct`.
+    /// an invalidation. `b` in the header, where it differs from `ct`. Later than `ct` in this
+    /// process's memory for a while after its clock was set back.
     pub begun: Timestamp,
     /// The value format version; [`VERSION`] on everything written here.
     pub v: u32,
