@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::background::Runner;
 use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
-use super::options::Options;
+use super::options::{Options, Retention};
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -84,6 +84,7 @@ pub(crate) struct Core {
     pub(crate) keeps_order: bool,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
+    retention: Retention,
 }
 
 /// A value with its creation time.
@@ -101,7 +102,17 @@ pub(crate) enum Unopened {
 
 impl Core {
     pub(crate) fn new<K: Kind>(shared: Arc<Shared>, config: Config<K>) -> Result<Self, Error> {
-        let Config { backend, codec, mangler, clock, invalidation, runner, defaults, .. } = config;
+        let Config {
+            backend,
+            codec,
+            mangler,
+            clock,
+            invalidation,
+            runner,
+            defaults,
+            retention,
+            ..
+        } = config;
         let key_generator = config.key_generator;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let objects = backend.keeps_objects();
@@ -132,6 +143,7 @@ impl Core {
             invalidation,
             runner,
             defaults,
+            retention,
         })
     }
 
@@ -152,6 +164,7 @@ impl Core {
             keeps_order: self.keeps_order,
             runner: self.runner.clone(),
             defaults: self.defaults.clone(),
+            retention: self.retention,
         }
     }
 
@@ -247,11 +260,12 @@ impl Core {
         }
     }
 
-    /// The entry to store for `value`.
+    /// The entry to store for `value`, by a call with all of these options.
     pub(crate) fn close<K, T: Cacheable<K>>(
         &self,
         value: &T,
         ct: Timestamp,
+        options: &Options,
     ) -> Result<Entry, CodecError> {
         if self.objects {
             return Ok(Entry::object(value.clone(), ct));
@@ -260,6 +274,7 @@ impl Core {
         self.stats().add(Count::BytesWritten, bytes.len() as u64);
         let mut entry = Entry::bytes(bytes, ct);
         entry.metadata.shape = shape;
+        entry.metadata = entry.metadata.with_retention(self.retention.of(options));
         Ok(entry)
     }
 

@@ -375,7 +375,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// A creation of the key that is going on, anywhere, is not stored over it.
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
         let core = self.region.configured()?;
-        core.keep(&self.key, value, core.stamp()).await
+        core.keep(&self.key, value, core.stamp(), self.options).await
     }
 
     /// Removes the value; that there is none is fine.
@@ -457,8 +457,10 @@ impl Core {
         key: &str,
         value: &T,
         stamp: Stamp,
+        options: Options,
     ) -> Result<()> {
-        let (entry, key) = (self.entry_for(key, value, stamp)?, self.stored_key(key));
+        let options = options.or(&self.defaults);
+        let (entry, key) = (self.entry_for(key, value, stamp, &options)?, self.stored_key(key));
         self.shared.keys.note_change(&key);
         let stored = self.backend.set(&key, entry).await;
         stored.map_err(|fault| self.failed("set", fault))
@@ -470,8 +472,9 @@ impl Core {
         key: &str,
         value: &T,
         Stamp { ct, order }: Stamp,
+        options: &Options,
     ) -> Result<StoredEntry> {
-        let mut entry = self.close(value, ct).map_err(|source| {
+        let mut entry = self.close(value, ct, options).map_err(|source| {
             self.stats().count(Count::NotStored);
             Error::Encode { region: self.name().to_owned(), key: crate::error::shown(key), source }
         })?;

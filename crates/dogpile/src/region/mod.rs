@@ -390,7 +390,7 @@ impl<K: Kind> Region<K> {
         let mut entries = Vec::new();
         for (key, value) in values {
             let key = key.as_ref();
-            let entry = core.entry_for(key, value, stamp)?;
+            let entry = core.entry_for(key, value, stamp, &core.defaults)?;
             let key = core.stored_key(key).into_owned();
             core.shared.keys.note_change(&key);
             entries.push((key, entry));

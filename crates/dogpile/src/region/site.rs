@@ -380,7 +380,7 @@ where
             self.core.stats().count(Count::Vetoed);
             return Ok(None);
         }
-        let source = match self.core.close(&got.value, got.ct) {
+        let source = match self.core.close(&got.value, got.ct, &self.options) {
             Ok(mut entry) => {
                 entry.metadata.begun = guard.begun.unwrap_or(got.ct);
                 return Ok(Some(entry));

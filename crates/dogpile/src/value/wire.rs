@@ -121,6 +121,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
         shape: header.s.as_ref().and_then(shape),
         v: version(&header.v),
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
+        ..Metadata::created_at(header.ct)
     };
     Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
 }

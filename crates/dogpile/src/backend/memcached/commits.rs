@@ -24,6 +24,7 @@ struct Bound {
     key: String,
     /// None removes what is stored.
     item: Option<(u32, Bytes)>,
+    retention: Option<Duration>,
     claim: Claim,
 }
 
@@ -50,8 +51,9 @@ impl Shared {
             let claim = lease.into_inner::<Claim>();
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
+            let retention = entry.as_ref().and_then(|entry| entry.metadata.retention());
             match entry.map(|entry| self.pack(key, &entry)).transpose() {
-                Ok(item) => bound.push(Bound { key: key.to_owned(), item, claim }),
+                Ok(item) => bound.push(Bound { key: key.to_owned(), item, retention, claim }),
                 Err(error) => {
                     unused.push(claim);
                     refused = Err(error);
@@ -79,7 +81,8 @@ impl Shared {
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| matches!(outcome, Ok(Outcome::Confirmed)));
-        self.keep(confirmed.map(|(bound, _)| bound.key.clone()).collect());
+        let kept = confirmed.map(|(bound, _)| (bound.key.clone(), self.ttl(bound.retention)));
+        self.keep(kept.collect());
         let made = outcomes.into_iter().map(|outcome| Ok(outcome? != Outcome::NotMade));
         made.collect()
     }
@@ -136,7 +139,7 @@ impl Shared {
             return vec![Request::Delete { key, number: Some(number.unwrap_or(u64::MAX)) }];
         };
         let Some(number) = number else { return self.storing_anew(bound, *flags, value).into() };
-        let (only, ttl) = (Only::IfUnchanged(number), self.ttl());
+        let (only, ttl) = (Only::IfUnchanged(number), self.ttl(bound.retention));
         vec![Request::Store { key, flags: *flags, value: value.clone(), ttl, only }]
     }
 
@@ -211,13 +214,14 @@ impl Shared {
     }
 
     /// Gives what was stored its real time to live. Nobody waits for that.
-    fn keep(self: &Arc<Self>, keys: Vec<String>) {
-        let (ttl, shared) = (self.ttl(), self.clone());
-        if keys.is_empty() || ttl == self.unconfirmed_ttl() {
+    fn keep(self: &Arc<Self>, mut kept: Vec<(String, u32)>) {
+        let shared = self.clone();
+        kept.retain(|(_, ttl)| *ttl != self.unconfirmed_ttl());
+        if kept.is_empty() {
             return;
         }
         let kept = io::spawn(async move {
-            let touches = keys.iter().map(|key| Request::Touch { key, ttl });
+            let touches = kept.iter().map(|(key, ttl)| Request::Touch { key, ttl: *ttl });
             // What fails ends after the short time.
             shared.leases.ask_all(touches.collect()).await;
         });

@@ -239,8 +239,8 @@ impl MemcachedBuilder {
 
     /// Has the servers drop values this long after they were stored, to the
     /// second. It should be longer than any expiration time, or stale values
-    /// cannot be served. Without it, which is the default, they stay until their
-    /// room is needed. (Times above thirty days, which the server would take for
+    /// cannot be served. Without it, which is the default, that is up to the region
+    /// ([`Config::retention`](crate::Config::retention)), or until their room is needed. (Times above thirty days, which the server would take for
     /// moments, are passed on as the moments that they end at.)
     pub fn storage_time(mut self, time: Duration) -> Self {
         self.options.storage_time = Some(time);
@@ -373,8 +373,9 @@ impl Shared {
         Ok((flags, value))
     }
 
-    fn ttl(&self) -> u32 {
-        item::ttl(self.options.storage_time)
+    /// The time to live of a value of this retention.
+    fn ttl(&self, retention: Option<Duration>) -> u32 {
+        item::ttl(self.options.storage_time.or(retention))
     }
 }
 
@@ -394,7 +395,7 @@ impl Backend for Memcached {
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
         let key = &self.0.stored(key)?;
         let (flags, value) = self.0.pack(key, &entry)?;
-        let (ttl, only) = (self.0.ttl(), Only::Always);
+        let (ttl, only) = (self.0.ttl(entry.metadata.retention()), Only::Always);
         self.0.change(vec![Request::Store { key, flags, value, ttl, only }]).await
     }
 
@@ -425,7 +426,7 @@ impl Backend for Memcached {
         for (key, (_, entry)) in keys.iter().zip(entries) {
             match self.0.pack(key, entry) {
                 Ok((flags, value)) => {
-                    let (ttl, only) = (self.0.ttl(), Only::Always);
+                    let (ttl, only) = (self.0.ttl(entry.metadata.retention()), Only::Always);
                     requests.push(Request::Store { key, flags, value, ttl, only });
                 }
                 Err(fault) => refused = Err(fault),

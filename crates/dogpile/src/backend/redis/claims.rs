@@ -40,6 +40,18 @@ pub(super) struct Change<'k> {
     pub(super) key: &'k str,
     /// None removes what is stored.
     pub(super) frame: Option<Bytes>,
+    pub(super) retention: Option<Duration>,
+}
+
+impl<'k> Change<'k> {
+    pub(super) fn storing(key: &'k str, entry: &Entry) -> Result<Self, BackendError> {
+        let (frame, retention) = (Some(super::frame(entry)?), entry.metadata.retention());
+        Ok(Self { key, frame, retention })
+    }
+
+    pub(super) fn removing(key: &'k str) -> Self {
+        Self { key, frame: None, retention: None }
+    }
 }
 
 /// So many changes are made by one run of the script: the server does nothing else
@@ -50,6 +62,7 @@ const CHANGES_TOGETHER: usize = 64;
 pub(super) struct Bound {
     pub(super) key: String,
     pub(super) frame: Option<Bytes>,
+    pub(super) retention: Option<Duration>,
     pub(super) claim: Claim,
     /// The end of the process was ordered: the claim is as good as broken.
     pub(super) is_over: bool,
@@ -132,10 +145,14 @@ impl Shared {
     }
 
     fn changing(&self, changes: &[Change<'_>]) -> Call {
-        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
+        // Of values that are stored together, all are kept for as long as any of them.
+        let stored = changes.iter().filter(|change| change.frame.is_some());
+        let kept = stored.map(|change| self.storage_milliseconds(change.retention));
+        let retention = kept.map(|time| time.unwrap_or(u64::MAX)).max();
+        let retention = retention.filter(|time| *time < u64::MAX).unwrap_or(0).to_string();
         let mut keys = Vec::with_capacity(3 * changes.len());
         let mut arguments = vec![Bytes::new(), retention.into()];
-        for Change { key, frame } in changes {
+        for Change { key, frame, .. } in changes {
             let (mark, lock) = (self.mark_of(key), self.lock_key(key));
             let of_key = self.keys_of(key, &mark, &lock).into_iter().map(str::to_owned);
             keys.extend(of_key);
@@ -300,7 +317,8 @@ impl Shared {
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             let frame = entry.as_ref().map(super::frame).transpose()?;
-            bound.push(Bound { key: key.to_owned(), frame, claim, is_over });
+            let retention = entry.and_then(|entry| entry.metadata.retention());
+            bound.push(Bound { key: key.to_owned(), frame, retention, claim, is_over });
         }
         // Where that takes several steps, what was stored is looked after also when the
         // caller has gone.
@@ -309,8 +327,7 @@ impl Shared {
     }
 
     async fn commit_bound(self: &Arc<Self>, bound: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
-        let retention = self.storage_milliseconds().unwrap_or(0).to_string();
-        let calls = bound.iter().map(|bound| self.committing(bound, &retention)).collect();
+        let calls = bound.iter().map(|bound| self.committing(bound)).collect();
         let Some(answers) = self.run(calls).await? else {
             return self.commit_plainly(bound).await;
         };
@@ -329,8 +346,9 @@ impl Shared {
         Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
     }
 
-    fn committing(&self, bound: &Bound, retention: &str) -> Call {
-        let Bound { key, frame, claim, is_over } = bound;
+    fn committing(&self, bound: &Bound) -> Call {
+        let Bound { key, frame, retention, claim, is_over } = bound;
+        let retention = self.storage_milliseconds(*retention).unwrap_or(0).to_string();
         let Grip { lock, token, .. } = &*claim.held.grip;
         // No mark has an empty one.
         let token = if *is_over { "" } else { token };

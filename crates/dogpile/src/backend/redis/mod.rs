@@ -258,7 +258,8 @@ impl RedisBuilder {
 
     /// Has the server drop values this long after they were stored. It should
     /// be longer than any expiration time, or stale values cannot be served.
-    /// Without it, which is the default, that is up to the server's `maxmemory`.
+    /// Without it, which is the default, that is up to the region: see
+    /// [`Config::retention`](crate::Config::retention).
     pub fn storage_time(mut self, time: Duration) -> Self {
         self.options.storage_time = Some(time);
         self
@@ -395,15 +396,16 @@ impl Shared {
         u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn storage_milliseconds(&self) -> Option<u64> {
-        let milliseconds = self.options.storage_time?.as_millis().max(1);
+    /// How long the server keeps a value of this retention.
+    fn storage_milliseconds(&self, retention: Option<Duration>) -> Option<u64> {
+        let milliseconds = self.options.storage_time.or(retention)?.as_millis().max(1);
         Some(u64::try_from(milliseconds).unwrap_or(u64::MAX))
     }
 
-    fn set_command(&self, key: &str, frame: &[u8]) -> Cmd {
+    fn set_command(&self, key: &str, frame: &[u8], retention: Option<Duration>) -> Cmd {
         let mut set = client::cmd("SET");
         set.arg(key).arg(frame);
-        if let Some(milliseconds) = self.storage_milliseconds() {
+        if let Some(milliseconds) = self.storage_milliseconds(retention) {
             set.arg("PX").arg(milliseconds);
         }
         set
@@ -445,13 +447,13 @@ impl Backend for Redis {
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let (key, frame) = (self.0.stored(key), Some(frame(&entry)?));
-        self.0.change(vec![Change { key: &key, frame }]).await
+        let key = self.0.stored(key);
+        self.0.change(vec![Change::storing(&key, &entry)?]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
         let key = self.0.stored(key);
-        self.0.change(vec![Change { key: &key, frame: None }]).await
+        self.0.change(vec![Change::removing(&key)]).await
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
@@ -462,14 +464,14 @@ impl Backend for Redis {
         let keys: Vec<_> = entries.iter().map(|(key, _)| self.0.stored(key)).collect();
         let mut changes = Vec::with_capacity(entries.len());
         for (key, (_, entry)) in keys.iter().zip(entries) {
-            changes.push(Change { key, frame: Some(frame(entry)?) });
+            changes.push(Change::storing(key, entry)?);
         }
         self.0.change(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
         let keys = self.0.all_stored(keys);
-        let changes = keys.iter().map(|key| Change { key, frame: None });
+        let changes = keys.iter().map(|key| Change::removing(key));
         self.0.change(changes.collect()).await
     }
 

@@ -25,13 +25,13 @@ impl Shared {
     /// First the marks, then the values.
     pub(super) async fn change_plainly(&self, changes: &[Change<'_>]) -> Result<(), BackendError> {
         let mut batch = Batch::new();
-        for Change { key, frame } in changes {
+        for Change { key, frame, retention } in changes {
             let mark = self.mark_of(key);
             batch.add(key, cmd("DEL").arg(mark).take());
             batch.add(
                 key,
                 match frame {
-                    Some(frame) => self.set_command(key, frame),
+                    Some(frame) => self.set_command(key, frame, *retention),
                     None => cmd("DEL").arg(key).take(),
                 },
             );
@@ -164,7 +164,7 @@ impl Shared {
     }
 
     async fn commit_one_plainly(&self, bound: &Bound) -> Result<bool, BackendError> {
-        let Bound { key, frame, claim, is_over } = bound;
+        let Bound { key, frame, retention, claim, is_over } = bound;
         let grip = &claim.held.grip;
         let mut look = Batch::new();
         look.add(key, get(key)).add(key, get(&claim.mark)).add(&grip.lock, get(&grip.lock));
@@ -182,15 +182,15 @@ impl Shared {
             return Ok(false);
         }
         let Some(frame) = frame else {
-            self.change_plainly(&[Change { key, frame: None }]).await?;
+            self.change_plainly(&[Change::removing(key)]).await?;
             return Ok(true);
         };
         if grip.lock == claim.mark {
-            return self.store_and_look(key, frame, grip).await;
+            return self.store_and_look(self.set_command(key, frame, *retention), key, grip).await;
         }
         let mut store = cmd("SET");
         store.arg(&claim.mark).arg(&frame[..]).arg("XX");
-        if let Some(milliseconds) = self.storage_milliseconds() {
+        if let Some(milliseconds) = self.storage_milliseconds(*retention) {
             store.arg("PX").arg(milliseconds);
         }
         let rename = cmd("RENAME").arg(&claim.mark).arg(key).take();
@@ -211,12 +211,12 @@ impl Shared {
     /// Stores under a claim without a lock.
     async fn store_and_look(
         &self,
+        set: redis::Cmd,
         key: &str,
-        frame: &[u8],
         Grip { lock: mark, token, .. }: &Grip,
     ) -> Result<bool, BackendError> {
         let mut store = Batch::new();
-        store.add(key, self.set_command(key, frame)).add(key, get(mark));
+        store.add(key, set).add(key, get(mark));
         let looked = self.link.send_all_or_fail(&store).await?.pop();
         let is_whole = matches!(looked, Some(Value::BulkString(held)) if held == token.as_bytes());
         let over = if is_whole { mark } else { key };
