@@ -413,3 +413,52 @@ async fn after_the_clock_is_set_back_values_live_as_long_as_ever() {
         assert_eq!(region.get::<i32>("k").await.unwrap(), None);
     }
 }
+
+/// A commit must not turn into an error because the cache is away.
+#[tokio::test]
+async fn a_deletion_in_the_background_is_made_once_that_can_be_done() {
+    let (faults, clock) = (Faults::new(), ManualClock::new());
+    let region = Region::new("late");
+    let config = Config::new(Memory::new(10)).clock(clock.clone()).proxy(faults.clone());
+    region.configure(config).unwrap();
+    let keys = ["a", "b", "c"];
+    for key in keys {
+        region.set(key, &1).await.unwrap();
+    }
+    faults.down();
+    region.entry("a").background().delete().await;
+    region.entry("b").background().delete().await;
+    region.blocking().entry("c").background().delete();
+    let errors = region.statistics().backend_errors;
+    assert_eq!(errors, 3);
+    while region.statistics().backend_errors < errors + 3 {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    faults.clear();
+    for key in keys {
+        assert_eq!(region.get::<i32>(key).await.unwrap(), Some(1), "the pause is not over");
+    }
+    while region.get::<i32>("c").await.unwrap().is_some() {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    for key in keys {
+        assert_eq!(region.get::<i32>(key).await.unwrap(), None);
+        region.set(key, &2).await.unwrap();
+    }
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(region.get::<i32>("a").await.unwrap(), Some(2), "it is deleted once");
+    faults.down();
+    region.entry("a").background().delete().await;
+    faults.clear();
+    region.entry("b").background().delete().await;
+    assert_eq!(region.get::<i32>("b").await.unwrap(), None, "at once, if it can be");
+    while region.get::<i32>("a").await.unwrap().is_some() {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+}

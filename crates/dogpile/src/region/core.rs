@@ -10,6 +10,7 @@ use super::background::Runner;
 use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::{Options, Retention};
+use super::owed::Owed;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -85,6 +86,7 @@ pub(crate) struct Core {
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
     retention: Retention,
+    pub(super) owed: Owed,
 }
 
 /// A value with its creation time.
@@ -144,6 +146,7 @@ impl Core {
             runner,
             defaults,
             retention,
+            owed: Owed::default(),
         })
     }
 
@@ -165,6 +168,7 @@ impl Core {
             runner: self.runner.clone(),
             defaults: self.defaults.clone(),
             retention: self.retention,
+            owed: Owed::default(),
         }
     }
 

@@ -340,6 +340,35 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
         creator.settle(&creation, result, S::STRICT).await
     }
 
+    /// Removes the value, now or as soon as that can be done: for callers that must not fail
+    /// because of the cache, such as one whose transaction is committed.
+    ///
+    /// It tries at once, and returns when that has been answered. If it has failed, which is
+    /// logged and counted, the key is deleted again and again in the background until the
+    /// backend takes it, with pauses of up to five seconds. Until then the stale value may be
+    /// found there. Of a region that is not configured nothing is deleted.
+    ///
+    /// Up to 10,000 keys of a region wait so; a further one is given up with a warning. So are
+    /// all of a process that ends.
+    ///
+    /// ```
+    /// # use dogpile::{Config, Region, backend::Memory};
+    /// # pollster::block_on(async {
+    /// # let users = Region::new("users");
+    /// # users.configure(Config::new(Memory::new(10)))?;
+    /// users.set("42", &"Ada").await?;
+    /// // transaction.commit().await?;
+    /// users.entry("42").background().delete().await;
+    /// assert_eq!(users.get::<String>("42").await?, None);
+    /// # Ok::<(), dogpile::Error>(()) }).unwrap();
+    /// ```
+    pub async fn delete(self) {
+        if let Some(core) = self.0.region.core() {
+            let key = core.stored_key(&self.0.key).into_owned();
+            core.delete_surely(key).await;
+        }
+    }
+
     pub(super) fn entry(&self) -> &Entry<'r, K, S, C> {
         &self.0
     }

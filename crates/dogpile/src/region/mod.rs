@@ -27,6 +27,7 @@ mod entry;
 mod kind;
 mod lookup;
 mod options;
+mod owed;
 mod site;
 mod state;
 mod typed;
@@ -404,6 +405,9 @@ impl<K: Kind> Region<K> {
     }
 
     /// Removes the value under `key`; that there is none is fine.
+    ///
+    /// An error means that the stale value may still be there. Where that must not fail the
+    /// caller, after a commit say, there is [`BackgroundEntry::delete`].
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.entry(key).delete().await
     }
