@@ -174,7 +174,7 @@ fn run_and_replay_pass_on_in_one_way() {
     for (script, code) in [(SCRIPT, 3), ("echo out; echo err >&2", 128 + 13)] {
         let place = Place::new();
         for what in ["run", "replay"] {
-            let mut command = place.exec(&[], script);
+            let mut command = place.exec(&["--remember-failures"], script);
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
             let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
@@ -189,7 +189,7 @@ fn run_and_replay_pass_on_in_one_way() {
         let place = Place::new();
         for what in ["run", "replay"] {
             let full = File::options().write(true).open("/dev/full").unwrap();
-            let mut command = place.exec(&[], script);
+            let mut command = place.exec(&["--remember-failures"], script);
             let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
             let told = text(&output.stderr);
             assert_eq!(output.status.code(), Some(code), "{what}: {told}");
@@ -439,7 +439,7 @@ fn a_cache_that_cannot_be_written_freezes_nobody() {
     fs::create_dir(&folder).unwrap();
     let Some(_disk) = SmallDisk::mount(&folder) else { return };
     let cache = folder.join("cache.db").display().to_string();
-    let script = "echo run >> log; wc -l < log; echo err >&2; exit 3";
+    let script = "echo run >> log; wc -l < log; echo err >&2";
     let run = || place.run(&["--cache", &cache, "--expiration", "0", "--key", "k"], script);
     assert_eq!(text(&run().stderr), "err\n");
     let fill = File::create(folder.join("fill")).unwrap();

@@ -79,7 +79,7 @@ fn output_and_exit_code_are_replayed_byte_by_byte() {
     let place = Place::new();
     let script = r"printf 'out\000\377\n'; printf 'err\000\376' >&2; echo run >> log; exit 7";
     for _ in 0..2 {
-        let output = place.run(&[], script);
+        let output = place.run(&["--remember-failures"], script);
         assert_eq!(output.stdout, b"out\0\xff\n");
         assert_eq!(output.stderr, b"err\0\xfe");
         assert_eq!(output.status.code(), Some(7));
@@ -88,15 +88,48 @@ fn output_and_exit_code_are_replayed_byte_by_byte() {
 }
 
 #[test]
-fn only_successes_are_remembered_if_so_asked() {
+fn failures_are_remembered_only_if_so_asked() {
     let place = Place::new();
-    for _ in 0..2 {
-        assert_eq!(place.run(&["--ok-only"], "echo run >> log; exit 1").status.code(), Some(1));
+    for (options, runs) in [(&[][..], 2), (&["--ok-only"], 4), (&["--remember-failures"], 5)] {
+        for _ in 0..2 {
+            assert_eq!(place.run(options, "echo run >> log; exit 1").status.code(), Some(1));
+        }
+        assert_eq!(place.lines("log"), runs, "{options:?}");
     }
-    assert_eq!(place.lines("log"), 2);
-    place.run(&["--ok-only"], "echo run >> ok");
-    place.run(&["--ok-only"], "echo run >> ok");
+    place.run(&[], "echo run >> ok");
+    place.run(&[], "echo run >> ok");
     assert_eq!(place.lines("ok"), 1);
+}
+
+/// An outage of what a command asks does not take away what it said before.
+#[test]
+fn a_command_that_fails_now_is_served_as_it_was() {
+    let place = Place::new();
+    let script = "echo run >> log; [ -e down ] && exit 1; echo rates";
+    let expired = ["--expiration", "0"];
+    assert_eq!(place.stdout(&expired, script), "rates\n");
+    fs::write(place.path().join("down"), "").unwrap();
+    // Its age is zero for the rest of the clock's tick.
+    Place::wait_until(|| place.explained(&expired, script)["status"] == "stale");
+    for runs in 2..4 {
+        Place::wait_until(|| {
+            let output = place.run(&expired, script);
+            assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"rates\n"[..]));
+            place.lines("log") >= runs
+        });
+    }
+    assert_eq!(place.run(&["--refresh"], script).status.code(), Some(1));
+    assert_eq!(place.stdout(&["--expiration", "never"], script), "rates\n");
+}
+
+#[test]
+fn a_command_without_the_dashes_before_it_is_told_of_them() {
+    for arguments in [&["exec", "echo", "hi"][..], &["exec", "--cwd", "echo", "-n", "hi"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_dogpile")).args(arguments).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("dogpile exec [OPTIONS] -- CMD"), "{told}");
+    }
 }
 
 #[test]

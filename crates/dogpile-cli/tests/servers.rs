@@ -213,6 +213,26 @@ fn a_name_with_a_blank_works_on_memcached() {
     place.text(&["invalidate", "URL", "--region", "nightly reports"]);
 }
 
+/// An invalidation of a name that no region has is no success without a word.
+#[test]
+fn an_invalidation_that_reaches_nobody_says_so() {
+    fn told_on<S>(place: &Place<S>) {
+        place.text(&["set", "URL", "users:42", "1"]);
+        let told = |region: &str| {
+            let output = place.run(&["invalidate", &place.url, "--region", region]);
+            assert!(output.status.success());
+            String::from_utf8(output.stderr).unwrap()
+        };
+        assert_eq!(told("users"), "");
+        for _ in 0..2 {
+            assert!(told("user").contains("nothing was reached"), "{}", told("user"));
+        }
+        assert_eq!(place.text(&["invalidate", "URL"]), "");
+    }
+    told_on(&redis());
+    told_on(&memcached());
+}
+
 /// What can be read and not written freezes nobody.
 #[test]
 fn a_read_only_server_does_not_keep_the_command_from_running() {

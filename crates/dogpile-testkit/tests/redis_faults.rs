@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::faults::{self, LIMIT, eventually, load, region};
 use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Redis, Seen, Wanted};
@@ -49,6 +49,37 @@ async fn a_failover_is_followed() {
     assert_eq!(region.get::<u32>("after").await.unwrap(), Some(1));
     let made: String = region.get_or_create("new", async || "made".to_owned()).await;
     assert_eq!((made, region.get("new").await.unwrap()), ("made".into(), Some("made".to_owned())));
+}
+
+/// A server that hangs costs a call one time-out, whatever the call asks of it, and the calls
+/// after it nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_counts_as_down() {
+    const TIME_OUT: Duration = Duration::from_secs(2);
+    let server = RedisServer::start();
+    let builder = Redis::builder(&server.url()).unwrap();
+    let redis = builder.response_timeout(TIME_OUT).connect_timeout(TIME_OUT).open().unwrap();
+    let region = Arc::new(Region::new("hangs"));
+    region.configure(Config::new(redis).shared_invalidation(Duration::ZERO)).unwrap();
+    region.set("k", &1).await.unwrap();
+    server.pause();
+    let began = Instant::now();
+    let calls = (0..50).map(|n| {
+        let region = region.clone();
+        tokio::spawn(async move { region.get_or_create(&format!("k{n}"), async || n).await })
+    });
+    for (n, call) in calls.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(call.await.unwrap(), n);
+    }
+    assert!(began.elapsed() < TIME_OUT.mul_f64(1.8), "{:?}", began.elapsed());
+    let began = Instant::now();
+    for n in 0..20 {
+        assert_eq!(region.get_or_create("k", async || n).await, n);
+    }
+    assert!(began.elapsed() < TIME_OUT, "{:?}", began.elapsed());
+    server.resume();
+    let found = async || matches!(region.get::<u32>("k").await, Ok(Some(_)));
+    eventually("recovery", found).await;
 }
 
 /// Slots with values in them move from node to node under load: values stay, and nobody notices.

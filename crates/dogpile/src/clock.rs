@@ -74,7 +74,24 @@ pub fn system_time(at: Timestamp) -> SystemTime {
 /// steps back a little between them. Without it a value and an invalidation
 /// with the same timestamp could not be told apart.
 pub(crate) struct Timeline {
-    last: Mutex<Timestamp>,
+    last: Mutex<Stamp>,
+}
+
+/// When something happened. Both are the same number, but for a while after the clock was
+/// set back by more than machines' clocks may differ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Stamp {
+    /// By the clock: what ages are told by.
+    pub(crate) ct: Timestamp,
+    /// Later than all that happened before, whatever the clock says: what the order of
+    /// creations and invalidations is told by.
+    pub(crate) order: Timestamp,
+}
+
+impl Stamp {
+    pub(crate) const fn at(now: Timestamp) -> Self {
+        Self { ct: now, order: now }
+    }
 }
 
 /// The smallest step that survives being a float of epoch seconds.
@@ -87,25 +104,27 @@ const STEP_BACK: f64 = 60.0;
 
 impl Timeline {
     pub(crate) fn new() -> Self {
-        Self { last: Mutex::new(f64::NEG_INFINITY) }
+        Self { last: Mutex::new(Stamp::at(f64::NEG_INFINITY)) }
     }
 
     /// The timestamp of an event that happens now.
-    pub(crate) fn stamp(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn stamp(&self, now: Stamp) -> Stamp {
         let mut last = self.last.lock();
         *last = next(*last, now);
         *last
     }
 
     /// A moment after all events so far, and not after any to come.
-    pub(crate) fn moment(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn moment(&self, now: Stamp) -> Stamp {
         next(*self.last.lock(), now)
     }
 }
 
-fn next(last: Timestamp, now: Timestamp) -> Timestamp {
-    let is_ahead = (0.0..STEP_BACK).contains(&(last - now));
-    if is_ahead { last + TICK } else { now }
+fn next(last: Stamp, now: Stamp) -> Stamp {
+    let is_ahead = (0.0..STEP_BACK).contains(&(last.ct - now.ct));
+    let ct = if is_ahead { last.ct + TICK } else { now.ct };
+    let order = if now.order > last.order { now.order } else { last.order + TICK };
+    Stamp { ct, order }
 }
 
 impl fmt::Debug for Timeline {
@@ -120,20 +139,31 @@ mod tests {
 
     #[test]
     fn a_standing_clock_still_orders_events() {
-        let timeline = Timeline::new();
-        let first = timeline.stamp(1_763_700_000.25);
-        let second = timeline.stamp(1_763_700_000.25);
-        assert_eq!(first.to_bits(), 1_763_700_000.25_f64.to_bits());
-        assert!(second > first);
-        let moment = timeline.moment(1_763_700_000.25);
-        assert!(moment > second && timeline.stamp(1_763_700_000.25) >= moment);
+        let (timeline, now) = (Timeline::new(), Stamp::at(1_763_700_000.25));
+        let first = timeline.stamp(now);
+        let second = timeline.stamp(now);
+        assert_eq!(first, now);
+        assert!(second.ct > first.ct);
+        let moment = timeline.moment(now);
+        assert!(moment.ct > second.ct && timeline.stamp(now).ct >= moment.ct);
     }
 
     #[test]
-    fn a_clock_set_back_by_an_hour_is_followed() {
+    fn a_clock_set_back_by_an_hour_is_followed_and_the_order_kept() {
         let timeline = Timeline::new();
-        timeline.stamp(10_000.0);
-        assert!(timeline.stamp(6_400.0) < 6_401.0);
+        let before = timeline.stamp(Stamp::at(10_000.0));
+        let after = timeline.stamp(Stamp::at(6_400.0));
+        assert!(after.ct < 6_401.0 && after.order > before.order);
+        let later = timeline.stamp(Stamp::at(10_001.0));
+        assert_eq!(later, Stamp::at(10_001.0));
+    }
+
+    #[test]
+    fn a_clock_set_back_by_a_second_gives_one_number() {
+        let timeline = Timeline::new();
+        timeline.stamp(Stamp::at(10_000.0));
+        let after = timeline.stamp(Stamp::at(9_999.0));
+        assert_eq!(after, Stamp::at(after.ct));
     }
 
     #[test]

@@ -72,6 +72,19 @@ pub(crate) fn outdated(region: &str, key: &str) {
     );
 }
 
+pub(crate) fn deleted_late(region: &str, keys: &[&str]) {
+    event!(INFO, region, "deleted after a failure: {}", KeyList(keys));
+}
+
+pub(crate) fn deletion_given_up(region: &str, key: &str) {
+    event!(
+        WARN,
+        region,
+        key = %Lazy(key),
+        "a deletion that failed is given up, since too many others wait: the stale value may stay"
+    );
+}
+
 pub(crate) fn invalidates_alone(region: &str) {
     event!(
         WARN,

@@ -673,20 +673,84 @@ async fn a_creation_that_is_dropped_anywhere_is_not_stored_over_a_change() {
     }
 }
 
-/// A runner may have a queue. What waits in it has not begun, and holds its key.
-#[tokio::test]
-#[ignore = "not repaired: who asks after a change waits for a job that is still in its runner's queue"]
-async fn nobody_waits_for_a_queued_job_after_a_change() {
+/// A region whose runner has a queue, with an expired value under `k` and the job that
+/// is to create the next one.
+async fn queued<B>(backend: B) -> (Region, Job, Arc<AtomicUsize>)
+where
+    B: Backend<Keeps = KeepsObjects>,
+{
     let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
     let (queue, clock) = (jobs.clone(), ManualClock::new());
-    let region = Arc::new(Region::new("queued"));
-    let config = Config::new(Memory::new(10)).clock(clock.clone());
-    let config = config.expiration(Duration::from_secs(10));
+    let region = Region::new("queued");
+    let config = Config::new(backend).clock(clock.clone()).expiration(Duration::from_secs(10));
     region.configure(config.runner(move |job| queue.lock().unwrap().push(job))).unwrap();
     region.set("k", &1).await.unwrap();
     clock.advance(Duration::from_secs(11));
-    assert_eq!(region.entry("k").background().get_or_create(async || 2).await, 1);
-    region.delete("k").await.unwrap();
-    let asked = tokio::time::timeout(Duration::from_secs(1), region.get_or_create("k", async || 3));
-    assert_eq!(asked.await.expect("it need not wait"), 3);
+    let created = Arc::new(AtomicUsize::new(0));
+    let count = created.clone();
+    let creator = async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        2
+    };
+    assert_eq!(region.entry("k").background().get_or_create(creator).await, 1);
+    let job = jobs.lock().unwrap().pop().unwrap();
+    (region, job, created)
+}
+
+async fn in_time<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), call).await.expect("it need not wait")
+}
+
+/// What waits in a runner's queue has not begun.
+#[tokio::test]
+async fn nobody_waits_for_a_queued_job_after_a_change() {
+    for change in ["delete", "set", "invalidate", "elsewhere"] {
+        let (region, job, created) = queued(Slow::new()).await;
+        match change {
+            "delete" => region.delete("k").await.unwrap(),
+            "set" => region.set("k", &3).await.unwrap(),
+            "invalidate" => region.invalidate(Mode::Hard).await.unwrap(),
+            // Nobody tells this region of it.
+            _ => region.backend().unwrap().delete("k").await.unwrap(),
+        }
+        let asked = in_time(region.get_or_create("k", async || 3)).await;
+        assert_eq!(asked, 3, "after {change}");
+        in_time(job).await;
+        assert_eq!(created.load(Ordering::SeqCst), 0, "after {change}");
+        assert_eq!(region.get::<i32>("k").await.unwrap(), Some(3), "after {change}");
+        assert!(!region.key_is_locked("k").await.unwrap(), "after {change}");
+    }
+}
+
+/// A waiter that comes to have the key of a queued job passes it on if it leaves.
+#[tokio::test]
+async fn the_key_of_a_queued_job_is_not_lost_with_its_taker() {
+    let (region, job, created) = queued(Slow::new()).await;
+    region.backend().unwrap().delete("k").await.unwrap();
+    for polls in 1..8 {
+        let mut taker = Box::pin(region.get_or_create("k", std::future::pending::<i32>));
+        for _ in 0..polls {
+            assert!(futures_util::poll!(&mut taker).is_pending());
+        }
+    }
+    assert_eq!(in_time(region.get_or_create("k", async || 3)).await, 3);
+    in_time(job).await;
+    assert_eq!(created.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_queued_job_that_nothing_came_before_creates() {
+    for takes_it in [true, false] {
+        let (region, job, created) = queued(Slow::new()).await;
+        assert_eq!(in_time(region.get_or_create("k", async || 3)).await, 1, "stale at once");
+        if takes_it {
+            in_time(job).await;
+            assert_eq!(region.get::<i32>("k").await.unwrap(), Some(2));
+        } else {
+            drop(job);
+            assert_eq!(in_time(region.get_or_create("k", async || 3)).await, 3);
+        }
+        assert_eq!(created.load(Ordering::SeqCst), usize::from(takes_it));
+        assert!(!region.key_is_locked("k").await.unwrap());
+    }
 }

@@ -67,8 +67,12 @@ pub(crate) struct Options {
     /// This file's content matters (may be given several times)
     #[arg(long, value_name = "PATH")]
     file: Vec<PathBuf>,
-    /// Remember the output only if the command succeeds
+    /// Remember the output also if the command fails; without it, a failure is passed on, and
+    /// the next one who asks runs the command again
     #[arg(long)]
+    remember_failures: bool,
+    /// Remember the output only if the command succeeds, as is the default
+    #[arg(long, hide = true, conflicts_with = "remember_failures")]
     ok_only: bool,
     /// Remember at most this much output; more is passed on and not remembered
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = bytes)]
@@ -97,13 +101,16 @@ fn examples() -> StyledStr {
     "Examples:
   dogpile exec --expiration 1h -- curl -s https://example.org/rates.json
   dogpile exec --cwd --file Cargo.lock -- cargo tree
-  dogpile exec --key nightly --ok-only --expiration never -- ./report.sh
+  dogpile exec --key nightly --expiration never -- ./report.sh
   dogpile exec --key nightly --invalidate
 
 The exit code is the command's own, also when its output is replayed; 128 and
-the signal's number if a signal ended it (nothing is remembered then), 126 or
+the signal's number if a signal ended it, 126 or
 127 if it could not be started, 124 if `--wait` is over, 125 if dogpile was
-called wrongly or its output cannot be written. A cache that cannot be reached
+called wrongly or its output cannot be written. A command that fails is not
+remembered, unless `--remember-failures` is given: an expired output of before
+is served on, and without one the command is run again by the next who asks,
+one at a time. A cache that cannot be reached
 or written keeps no command from running: a warning says so.
 
 The command has ended when its process has. What it leaves in the background

@@ -18,9 +18,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// May it be remembered? Failures may not, where only successes are asked for.
-    pub(super) fn may_be_kept(&self, ok_only: bool) -> bool {
-        !self.is_cut && (self.code == 0 || !ok_only)
+    /// May it be remembered? Failures may, where that is asked for.
+    pub(super) fn may_be_kept(&self, keeps_failures: bool) -> bool {
+        !self.is_cut && (self.code == 0 || keeps_failures)
     }
 
     /// The code as a process can end with it.

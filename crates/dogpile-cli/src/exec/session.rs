@@ -204,10 +204,14 @@ impl<'a> Session<'a> {
         stale.age <= limit && !cache.invalidation.is_hard_invalidated(stale.ct)
     }
 
+    fn keeps_failures(&self) -> bool {
+        self.options.remember_failures && !self.options.ok_only
+    }
+
     /// Runs the command, unless another process does: then its output is returned.
     fn create(&self, cache: &Cache) -> Result<Served, Unfinished> {
         let _asking = self.ask()?;
-        let ok_only = self.options.ok_only;
+        let keeps_failures = self.keeps_failures();
         let mut entry = cache.region.blocking().entry(&*self.key);
         if let Some(limit) = self.options.wait {
             entry = entry.wait_limit(limit);
@@ -215,7 +219,7 @@ impl<'a> Session<'a> {
         let found = entry
             .strict()
             .detailed()
-            .should_cache(move |record: &Record| record.may_be_kept(ok_only))
+            .should_cache(move |record: &Record| record.may_be_kept(keeps_failures))
             .try_get_or_create(|| self.run_command());
         let found = match found {
             Ok(found) => found,
@@ -238,13 +242,13 @@ impl<'a> Session<'a> {
             tracing::warn!("the output cannot be remembered: {why}");
             return self.run_alone();
         }
-        let ok_only = self.options.ok_only;
+        let keeps_failures = self.keeps_failures();
         let renewed = cache
             .region
             .blocking()
             .entry(&*self.key)
             .strict()
-            .should_cache(move |record: &Record| record.may_be_kept(ok_only))
+            .should_cache(move |record: &Record| record.may_be_kept(keeps_failures))
             .try_refresh(|| self.run_command());
         match renewed {
             Ok(record) => Ok(self.served_by_run(&record)),
@@ -258,7 +262,7 @@ impl<'a> Session<'a> {
         let began = Instant::now();
         let served = self.create(cache)?;
         let entry = || cache.region.blocking().entry(&*self.key).ignore_expiration();
-        let keeps_stale = self.options.ok_only && served.code != 0;
+        let keeps_stale = !self.keeps_failures() && served.code != 0;
         if self.ran.load(Ordering::Relaxed) && !keeps_stale {
             let stored = entry().get_stored::<Record>()?;
             if stored.is_some_and(|stored| stored.age > began.elapsed()) {

@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use dogpile::Mode;
+use dogpile::backend::AnyBackend;
 use dogpile::backend::inspect::{Clear, Key};
 use dogpile::clock::{Clock, SystemClock};
 use dogpile::invalidation::{Invalidation, Stored};
 use dogpile::value::Entry;
+use dogpile::{Config, Mode, Region};
 use serde::de::IgnoredAny;
 
 use super::{Cache, printable};
@@ -99,13 +100,46 @@ pub(crate) struct InvalidateOptions {
 }
 
 /// Invalidates all that was created up to now, for all processes whose
-/// regions share their invalidation.
+/// regions share their invalidation. Says so where no value there bears the region's name.
 pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, Failure> {
     let backend = cache::open_existing(&options.cache.cache)?;
     let mode = if options.soft { Mode::Soft } else { Mode::Hard };
-    let moments = Stored::new(backend, &options.region, Duration::ZERO);
+    let moments = Stored::new(backend.clone(), &options.region, Duration::ZERO);
     moments.invalidate(mode, SystemClock.now()).await?;
+    // The outputs of `exec` have no region before their keys.
+    if options.region != cache::REGION
+        && has_values(&backend, &options.region).await? == Some(false)
+    {
+        let region = printable(&options.region);
+        let line = format!(
+            "dogpile: nothing was reached: no value there is of a region `{region}` (one with \
+             `region_prefix = false` is invalidated all the same)"
+        );
+        writeln!(io::stderr(), "{line}")?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Is anything stored under keys of the region `name`? Nothing is known where keys cannot be
+/// listed, or do not begin with the region's name.
+async fn has_values(backend: &AnyBackend, name: &str) -> Result<Option<bool>, Failure> {
+    let region = Region::named(name);
+    region.configure(Config::over(backend.clone()).local_invalidation())?;
+    let (prefix, Some(inspect)) = (region.stored_key("")?, backend.inspect()) else {
+        return Ok(None);
+    };
+    if !prefix.ends_with(':') {
+        return Ok(None);
+    }
+    let mut after = None;
+    loop {
+        let page = inspect.keys(prefix.as_bytes(), after.as_deref(), 1).await?;
+        if !page.keys.is_empty() {
+            return Ok(Some(true));
+        }
+        let Some(next) = page.next else { return Ok(Some(false)) };
+        after = Some(next);
+    }
 }
 
 /// The arguments of `dogpile clear`.

@@ -27,6 +27,7 @@
 //! | `version` | a text that is part of the stored keys; see [`Config::version`] |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_limit` | a duration |
+//! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
 //! | `wait_limit` | a duration |
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
 //! | `replace_existing_backend` | `true` or `false` |
@@ -108,6 +109,9 @@ impl Settings {
         }
         if let Some(limit) = region.take("stale_limit")? {
             config = config.stale_limit(limit);
+        }
+        if let Some(retention) = region.take::<arguments::Lifetime>("retention")? {
+            config = config.retention(retention.0.max_age());
         }
         if let Some(limit) = region.take("wait_limit")? {
             config = config.wait_limit(limit);

@@ -109,7 +109,9 @@ fn connection(
     if let (Some(certificate), Some(key)) = (certificate, key) {
         builder = builder.tls_client(&certificate.0, &key.0);
     }
-    if let Some(time) = arguments.take("redis_expiration_time")? {
+    if let Some(time) = arguments.take::<Duration>("redis_expiration_time")?
+        && !time.is_zero()
+    {
         builder = builder.storage_time(time);
     }
     if let Some(yes) = arguments.take("read_from_replicas")? {

@@ -65,7 +65,10 @@ pub trait Invalidation: Send + Sync + 'static {
     }
 
     /// Moves moments that lie after `now` back to it. Called when the clock was set
-    /// back by more than machines' clocks may differ.
+    /// back by more than machines' clocks may differ, where the moments or the values are
+    /// not this process's alone. Where they are, it is not needed: there `at` is a moment in
+    /// the order of events, which goes on whatever the clock says, and so is what a value is
+    /// judged by.
     fn retract(&self, _now: Timestamp) {}
 
     /// Are the moments kept outside of this process, so that what is known of

@@ -14,6 +14,11 @@
 //! A change of the key ends the holding of a creation that has begun: the key
 //! passes on at once, and the creation keeps only the waiters that were there
 //! before it began.
+//!
+//! A creation that waits for its runner is *parked*: it holds the key against those who
+//! have a stale value, and against nobody who would have to wait for it. Who would, or a
+//! change, takes the key from it, with the lease that it has in the backend; when the
+//! runner comes to it, there is nothing left to create.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -33,9 +38,9 @@ use crate::sync::{Arc, Mutex};
 pub(crate) type Handed = std::sync::Arc<dyn Any + Send + Sync>;
 
 /// The mutex of this process, per key. Clones are the same mutex.
-#[derive(Clone)]
 ///
 /// A process that was forked from this one begins with one that nobody holds.
+#[derive(Clone)]
 pub struct KeyedMutex(Rebuilt<Table>);
 
 /// The state of [`KeyedMutex::ticket`] when a caller looked into the store.
@@ -79,12 +84,53 @@ struct Table {
 struct Flight {
     key: Arc<str>,
     holder: u64,
-    /// When the holder's creation began, if it has.
-    begun: Option<Cut>,
+    stage: Stage,
     waiters: Queue,
 }
 
+/// How far a holder has come.
+enum Stage {
+    /// It has the key, and is about to create.
+    Claimed,
+    /// Its creation waits for a runner; nobody waits for it. With what it holds in the
+    /// backend.
+    Parked(Option<Lease>),
+    /// Its creation has begun.
+    Begun(Cut),
+}
+
+/// A waiter that was made the holder, and what its predecessor held in the backend.
+struct Elected {
+    holder: u64,
+    seat: Arc<Seat>,
+    lease: Option<Lease>,
+}
+
 impl Flight {
+    fn new(key: Arc<str>, holder: u64, waiters: Queue) -> Self {
+        Self { key, holder, stage: Stage::Claimed, waiters }
+    }
+
+    /// Takes a parked creation's lease out, if it is one.
+    fn unpark(&mut self) -> Option<Option<Lease>> {
+        match std::mem::replace(&mut self.stage, Stage::Claimed) {
+            Stage::Parked(lease) => Some(lease),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Makes the longest waiter the holder, if there is one.
+    fn elect(&mut self) -> Option<Elected> {
+        let (holder, seat) = self.waiters.pop_first()?;
+        self.holder = holder;
+        let lease = self.unpark().flatten();
+        self.stage = Stage::Claimed;
+        Some(Elected { holder, seat, lease })
+    }
+
     /// The waiters that joined before `cut`, taken out.
     fn take_before(&mut self, Cut(cut): Cut) -> Queue {
         let later = self.waiters.split_off(&cut);
@@ -99,7 +145,7 @@ struct Seat {
 
 enum SeatState {
     Waiting(Option<Waker>),
-    Elected,
+    Elected(Option<Lease>),
     Handed(Handed),
     Gone,
 }
@@ -152,11 +198,11 @@ impl KeyedMutex {
     /// by that, as by a [change](Self::note_change).
     pub(crate) fn take_over(&self, key: &str) -> KeyGuard {
         let mut shard = self.0.shard(key).lock();
-        let waiters = match shard.flights.remove(key) {
+        let (waiters, lease) = match shard.flights.remove(key) {
             Some(flight) => shard.detach(flight),
-            None => Queue::new(),
+            None => (Queue::new(), None),
         };
-        self.open_flight(&mut shard, key, waiters)
+        self.open_flight(&mut shard, key, waiters).inheriting(lease)
     }
 
     /// Waits for `key`; see [`Turn`].
@@ -170,26 +216,34 @@ impl KeyedMutex {
     }
 
     /// Somebody changes what is stored under `key`: a creation that has begun is
-    /// older than that. The key passes on at once.
+    /// older than that, and one that is parked has lost its reason. The key passes on
+    /// at once.
     pub(crate) fn note_change(&self, key: &str) {
         let mut shard = self.0.shard(key).lock();
-        if shard.flights.get(key).is_none_or(|flight| flight.begun.is_none()) {
+        let is_claimed = |flight: &Flight| matches!(flight.stage, Stage::Claimed);
+        if shard.flights.get(key).is_none_or(is_claimed) {
             return;
         }
         let Some(flight) = shard.flights.remove(key) else { return };
         let key = flight.key.clone();
-        let waiters = shard.detach(flight);
+        let (waiters, lease) = shard.detach(flight);
         drop(shard);
+        drop(lease);
         self.0.requeue(&key, waiters);
     }
 
-    /// Takes `key` if it is free, or else a place in its queue.
+    /// Takes `key` if it is free or its creation is parked, or else a place in its queue.
     fn join(&self, key: &str) -> Result<KeyGuard, Waiter> {
         let mut shard = self.0.shard(key).lock();
         let Some(flight) = shard.flights.get_mut(key) else {
             return Ok(self.open_flight(&mut shard, key, Queue::new()));
         };
         let number = self.0.number();
+        if let Some(inherited) = flight.unpark() {
+            flight.holder = number;
+            let guard = KeyGuard::of(self.0.clone(), flight.key.clone(), number);
+            return Ok(guard.inheriting(inherited));
+        }
         let seat = Arc::new(Seat { state: Mutex::new(SeatState::Waiting(None)) });
         flight.waiters.insert(number, seat.clone());
         Err(Waiter { table: self.0.clone(), key: flight.key.clone(), number, seat })
@@ -197,21 +251,22 @@ impl KeyedMutex {
 
     fn open_flight(&self, shard: &mut Shard, key: &str, waiters: Queue) -> KeyGuard {
         let (key, holder): (Arc<str>, u64) = (key.into(), self.0.number());
-        let flight = Flight { key: key.clone(), holder, begun: None, waiters };
-        shard.flights.insert(key.clone(), flight);
+        shard.flights.insert(key.clone(), Flight::new(key.clone(), holder, waiters));
         KeyGuard::of(self.0.clone(), key, holder)
     }
 }
 
 impl Shard {
     /// Parts a flight from its holder. A creation that has begun keeps the
-    /// waiters from before; the others are the answer.
-    fn detach(&mut self, mut flight: Flight) -> Queue {
-        if let Some(begun) = flight.begun {
+    /// waiters from before; the others are the answer, with the lease of one that was
+    /// parked.
+    fn detach(&mut self, mut flight: Flight) -> (Queue, Option<Lease>) {
+        if let Stage::Begun(begun) = flight.stage {
             let early = flight.take_before(begun);
             self.outdated.insert(flight.holder, early);
         }
-        flight.waiters
+        let lease = flight.unpark().flatten();
+        (flight.waiters, lease)
     }
 }
 
@@ -265,42 +320,55 @@ impl Table {
     }
 
     /// Puts waiters that nobody serves any more into the queue of `key`. If it
-    /// is free, the longest waiter gets it.
+    /// is free, or its creation is parked, the longest waiter gets it.
     fn requeue(&self, key: &Arc<str>, mut waiters: Queue) {
-        let mut shard = self.shard(key).lock();
-        if let Some(flight) = shard.flights.get_mut(key) {
-            flight.waiters.append(&mut waiters);
+        if waiters.is_empty() {
             return;
         }
-        let Some((holder, seat)) = waiters.pop_first() else { return };
-        let flight = Flight { key: key.clone(), holder, begun: None, waiters };
-        shard.flights.insert(key.clone(), flight);
+        let mut shard = self.shard(key).lock();
+        let elected = match shard.flights.get_mut(key) {
+            Some(flight) => {
+                flight.waiters.append(&mut waiters);
+                if matches!(flight.stage, Stage::Parked(_)) { flight.elect() } else { None }
+            }
+            None => {
+                // Its first holder is one of the waiters.
+                let mut flight = Flight::new(key.clone(), 0, waiters);
+                let elected = flight.elect();
+                shard.flights.insert(key.clone(), flight);
+                elected
+            }
+        };
         drop(shard);
-        if !seat.deliver(SeatState::Elected) {
-            self.pass_on(key, holder);
+        if let Some(elected) = elected {
+            self.seat(key, elected);
         }
     }
 
     /// Gives the key of this holder to the longest waiter, or frees it.
-    fn pass_on(&self, key: &Arc<str>, mut holder: u64) {
-        loop {
-            let mut shard = self.shard(key).lock();
-            if let Some(early) = shard.outdated.remove(&holder) {
-                drop(shard);
-                return self.requeue(key, early);
-            }
-            let flight = shard.flights.get_mut(key).filter(|flight| flight.holder == holder);
-            let Some(flight) = flight else { return };
-            let Some((next, seat)) = flight.waiters.pop_first() else {
-                shard.flights.remove(key);
-                return;
-            };
-            (flight.holder, flight.begun) = (next, None);
+    fn pass_on(&self, key: &Arc<str>, holder: u64) {
+        let mut shard = self.shard(key).lock();
+        if let Some(early) = shard.outdated.remove(&holder) {
             drop(shard);
-            if seat.deliver(SeatState::Elected) {
-                return;
-            }
-            holder = next;
+            return self.requeue(key, early);
+        }
+        let flight = shard.flights.get_mut(key).filter(|flight| flight.holder == holder);
+        let Some(flight) = flight else { return };
+        if let Some(elected) = flight.elect() {
+            drop(shard);
+            self.seat(key, elected);
+        } else {
+            let freed = shard.flights.remove(key);
+            drop(shard);
+            // With its lease, if it was parked.
+            drop(freed);
+        }
+    }
+
+    /// Tells a waiter that the key is its own. If it has left, the key passes on.
+    fn seat(&self, key: &Arc<str>, Elected { holder, seat, lease }: Elected) {
+        if !seat.deliver(SeatState::Elected(lease)) {
+            self.pass_on(key, holder);
         }
     }
 }
@@ -328,11 +396,62 @@ pub(crate) struct KeyGuard {
     holder: u64,
     /// When its creation began, if it has.
     begun: Option<Cut>,
+    /// What a parked creation held in the backend from which the key was taken.
+    inherited: Option<Lease>,
+}
+
+/// Holding a key whose creation waits for its runner. Dropped, it passes the key on.
+pub(crate) struct Parked(KeyGuard);
+
+impl Parked {
+    /// The key again, with what is held in the backend, now that the creation can begin;
+    /// nothing if the key was changed or taken over meanwhile.
+    pub(crate) fn resume(self) -> Option<(KeyGuard, Option<Lease>)> {
+        let Self(guard) = self;
+        let lease = {
+            let mut shard = guard.table.shard(&guard.key).lock();
+            let flight = shard.flights.get_mut(&guard.key);
+            flight.filter(|flight| flight.holder == guard.holder).and_then(Flight::unpark)
+        };
+        lease.map(|lease| (guard, lease))
+    }
 }
 
 impl KeyGuard {
     fn of(table: Rebuilt<Table>, key: Arc<str>, holder: u64) -> Self {
-        Self { table, key, holder, begun: None }
+        Self { table, key, holder, begun: None, inherited: None }
+    }
+
+    fn inheriting(mut self, lease: Option<Lease>) -> Self {
+        self.inherited = lease;
+        self
+    }
+
+    /// Takes out the lease of the parked creation from which the key was taken.
+    pub(crate) fn inherited(&mut self) -> Option<Lease> {
+        self.inherited.take()
+    }
+
+    /// Leaves the key, with what is held in the backend, to a creation that waits for
+    /// its runner. Who waits already does not wait for that: it gets the key.
+    pub(crate) fn park(self, lease: Option<Lease>) -> Parked {
+        let mut shard = self.table.shard(&self.key).lock();
+        let elected = match shard.flights.get_mut(&self.key) {
+            Some(flight) if flight.holder == self.holder => {
+                flight.stage = Stage::Parked(lease);
+                flight.elect()
+            }
+            // It was taken over: the lease ends here, outside of the lock.
+            _ => {
+                drop(shard);
+                return Parked(self);
+            }
+        };
+        drop(shard);
+        if let Some(elected) = elected {
+            self.table.seat(&self.key, elected);
+        }
+        Parked(self)
     }
 
     /// Did a holder of any key end with a value since `ticket`? Then a look
@@ -356,7 +475,7 @@ impl KeyGuard {
         if let Some(flight) = shard.flights.get_mut(&self.key)
             && flight.holder == self.holder
         {
-            flight.begun = Some(cut);
+            flight.stage = Stage::Begun(cut);
         }
     }
 
@@ -392,6 +511,7 @@ impl KeyGuard {
 
 impl Drop for KeyGuard {
     fn drop(&mut self) {
+        drop(self.inherited.take());
         self.table.pass_on(&self.key, self.holder);
     }
 }
@@ -416,7 +536,7 @@ impl Future for Waiter {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
         let mut state = self.seat.state.lock();
         match std::mem::replace(&mut *state, SeatState::Gone) {
-            SeatState::Elected => Poll::Ready(Turn::Won(self.guard())),
+            SeatState::Elected(lease) => Poll::Ready(Turn::Won(self.guard().inheriting(lease))),
             SeatState::Handed(value) => Poll::Ready(Turn::Handed(value)),
             SeatState::Waiting(_) | SeatState::Gone => {
                 *state = SeatState::Waiting(Some(cx.waker().clone()));
@@ -431,7 +551,10 @@ impl Drop for Waiter {
         let state = std::mem::replace(&mut *self.seat.state.lock(), SeatState::Gone);
         match state {
             // The key became this waiter's while it slept: pass it on.
-            SeatState::Elected => drop(self.guard()),
+            SeatState::Elected(lease) => {
+                drop(lease);
+                drop(self.guard());
+            }
             SeatState::Waiting(_) => {
                 // Numbers are never used twice, so other flights of the same key
                 // are safe from this.

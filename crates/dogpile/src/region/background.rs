@@ -26,6 +26,10 @@ impl<F: Fn(Job) + Send + Sync + 'static> Runner for F {
 /// A creation on its way to the background: a future that creates, stores and
 /// gives the key up. It may be run on any task or thread. Dropping it, before
 /// or while it runs, gives the key up to the next caller.
+///
+/// Until it runs, the key is not withheld from anybody: a caller who would have to wait for
+/// it, since there is no value any more, takes the key over, and a change of the key in this
+/// process takes it away. A job that has lost its keys ends without calling its creator.
 #[must_use = "a job does nothing until it is polled, and gives its keys up when it is dropped"]
 pub struct Job {
     pub(crate) region: String,

@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::time::Duration;
 
+use super::background::spawn;
 use super::entry::{BackgroundEntry, Entry};
 use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored};
@@ -405,6 +406,17 @@ pub struct BlockingBackgroundEntry<'r, K = Serde, S = Plain, C = Always>(
 );
 
 impl<K: Kind, S: Shape, C: 'static> BlockingBackgroundEntry<'_, K, S, C> {
+    /// See [`BackgroundEntry::delete`]. Where waiting is refused, on a current-thread runtime,
+    /// it is done in the background alone.
+    pub fn delete(self) {
+        let Entry { region, key, .. } = self.0.entry();
+        let Some(core) = region.core() else { return };
+        let key = core.stored_key(key).into_owned();
+        if let Err(Starved) = block_on(core.clone().delete_surely(key.clone())) {
+            spawn("dogpile-deletion", core.delete_surely(key));
+        }
+    }
+
     /// See [`BackgroundEntry::get_or_create`].
     pub fn get_or_create<T>(self, creator: impl FnOnce() -> T + Send + 'static) -> S::One<T>
     where

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::background::{DefaultRunner, Runner};
 use super::kind::{Codec as KindCodec, Holds, Kind, Serde};
-use super::options::{Expiration, Options};
+use super::options::{Expiration, Options, Retention};
 use crate::backend::{AnyBackend, Backend};
 use crate::clock::Clock;
 use crate::codec::{Codec, RegionCodec};
@@ -46,6 +46,7 @@ pub struct Config<K = Serde> {
     pub(crate) invalidation: InvalidationChoice,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
+    pub(crate) retention: Retention,
     pub(crate) replace_existing: bool,
     kind: PhantomData<fn() -> K>,
 }
@@ -140,6 +141,7 @@ impl<K: Kind> Config<K> {
             invalidation: InvalidationChoice::Usual,
             runner: Arc::new(DefaultRunner),
             defaults: Options::default(),
+            retention: Retention::default(),
             replace_existing: false,
             kind: PhantomData,
         }
@@ -153,9 +155,25 @@ impl<K: Kind> Config<K> {
 
     /// Sets the time for which an expired value may still be served while one caller creates
     /// it again; one that is older counts as missing. Without a limit, which is
-    /// the default, any old value is better than waiting.
+    /// the default, any stale value is better than waiting, however old it is: a key that was
+    /// asked for last week answers once with last week's value. Set a limit where that must
+    /// not be. (Servers drop a value some time after its expiration:
+    /// [`retention`](Self::retention).)
     pub fn stale_limit(mut self, limit: Duration) -> Self {
         self.defaults.stale_limit = Some(limit);
+        self
+    }
+
+    /// How long Redis and memcached keep values after they were stored; `None` is for ever.
+    ///
+    /// By default that is ten times as long as a value's expiration and `stale_limit` say, and
+    /// a day at least, so that keys that nobody asks for any more do not stay for ever, while
+    /// stale values can still be served. What never expires, or has an expiration that is
+    /// computed, is kept for ever. A `storage_time` of the backend comes before this.
+    ///
+    /// Other backends have bounds of their own.
+    pub fn retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
+        self.retention = retention.into().map_or(Retention::Forever, Retention::After);
         self
     }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::background::Runner;
 use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
-use super::options::Options;
+use super::options::{Options, Retention};
+use super::owed::Owed;
 use crate::backend::{AnyBackend, BackendError};
-use crate::clock::{Clock, SystemClock, TICK, Timeline, Timestamp};
+use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
@@ -80,8 +81,12 @@ pub(crate) struct Core {
     pub(crate) invalidation_is_remote: bool,
     /// An invalidation reaches this process alone, although others share the backend.
     pub(crate) invalidates_alone: bool,
+    /// Values and invalidations are this process's own: their order needs no clock.
+    pub(crate) keeps_order: bool,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
+    retention: Retention,
+    pub(super) owed: Owed,
 }
 
 /// A value with its creation time.
@@ -99,7 +104,17 @@ pub(crate) enum Unopened {
 
 impl Core {
     pub(crate) fn new<K: Kind>(shared: Arc<Shared>, config: Config<K>) -> Result<Self, Error> {
-        let Config { backend, codec, mangler, clock, invalidation, runner, defaults, .. } = config;
+        let Config {
+            backend,
+            codec,
+            mangler,
+            clock,
+            invalidation,
+            runner,
+            defaults,
+            retention,
+            ..
+        } = config;
         let key_generator = config.key_generator;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let objects = backend.keeps_objects();
@@ -126,9 +141,12 @@ impl Core {
             clock,
             invalidation_is_remote: invalidation.is_remote(),
             invalidates_alone: is_shared && !invalidation.is_remote(),
+            keeps_order: !is_shared && !invalidation.is_remote(),
             invalidation,
             runner,
             defaults,
+            retention,
+            owed: Owed::default(),
         })
     }
 
@@ -146,8 +164,11 @@ impl Core {
             invalidation: self.invalidation.clone(),
             invalidation_is_remote: self.invalidation_is_remote,
             invalidates_alone: self.invalidates_alone,
+            keeps_order: self.keeps_order,
             runner: self.runner.clone(),
             defaults: self.defaults.clone(),
+            retention: self.retention,
+            owed: Owed::default(),
         }
     }
 
@@ -216,7 +237,13 @@ impl Core {
             stale_limit: options.stale_limit.or(self.defaults.stale_limit),
         };
         let ct = metadata.ct;
-        judge(ct, now, lifetime, self.invalidation.verdict(metadata.as_of()))
+        judge(ct, now, lifetime, self.invalidation.verdict(self.as_of(metadata)))
+    }
+
+    /// The moment that an invalidation judges a value by.
+    #[inline]
+    fn as_of(&self, metadata: &Metadata) -> Timestamp {
+        if self.keeps_order { metadata.begun } else { metadata.as_of() }
     }
 
     /// The `T` in an entry.
@@ -237,11 +264,12 @@ impl Core {
         }
     }
 
-    /// The entry to store for `value`.
+    /// The entry to store for `value`, by a call with all of these options.
     pub(crate) fn close<K, T: Cacheable<K>>(
         &self,
         value: &T,
         ct: Timestamp,
+        options: &Options,
     ) -> Result<Entry, CodecError> {
         if self.objects {
             return Ok(Entry::object(value.clone(), ct));
@@ -250,30 +278,41 @@ impl Core {
         self.stats().add(Count::BytesWritten, bytes.len() as u64);
         let mut entry = Entry::bytes(bytes, ct);
         entry.metadata.shape = shape;
+        entry.metadata = entry.metadata.with_retention(self.retention.of(options));
         Ok(entry)
     }
 
-    /// The creation time of what is created now.
-    pub(crate) fn stamp(&self) -> Timestamp {
-        self.shared.timeline.stamp(self.now_after_invalidation())
+    /// The stamp of what is created, or invalidated, now.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.in_order(self.shared.timeline.stamp(self.now_after_invalidation()))
     }
 
     /// A moment between what has happened to the region and what is to come.
-    pub(crate) fn moment(&self) -> Timestamp {
-        self.shared.timeline.moment(self.now_after_invalidation())
+    pub(crate) fn moment(&self) -> Stamp {
+        self.in_order(self.shared.timeline.moment(self.now_after_invalidation()))
+    }
+
+    /// Other processes know nothing of the order of this one's events but the clock.
+    fn in_order(&self, stamp: Stamp) -> Stamp {
+        if self.keeps_order { stamp } else { Stamp::at(stamp.ct) }
     }
 
     /// Now, and later than the last known invalidation: its moment may come from a
     /// clock that is ahead of this one, or this one may have been set back since.
-    fn now_after_invalidation(&self) -> Timestamp {
+    fn now_after_invalidation(&self) -> Stamp {
         let now = self.clock.now();
-        let Some(at) = self.invalidation.latest() else { return now };
-        if at > now + CLOCK_SKEW.as_secs_f64() {
-            // The clock was set back: what is created from now on is valid.
-            self.invalidation.retract(now);
-            return now + TICK;
+        let Some(at) = self.invalidation.latest().filter(|at| *at >= now) else {
+            return Stamp::at(now);
+        };
+        if at <= now + CLOCK_SKEW.as_secs_f64() {
+            return Stamp::at(at + TICK);
         }
-        if at >= now { at + TICK } else { now }
+        // The clock was set back: what is created from now on is valid.
+        if self.keeps_order {
+            return Stamp { ct: now, order: at + TICK };
+        }
+        self.invalidation.retract(now);
+        Stamp::at(now + TICK)
     }
 
     /// Judges and opens what was found under `key` on the slow path, with log
@@ -298,7 +337,7 @@ impl Core {
         }
         let found = self.judge(metadata, options, self.clock.coarse_now());
         if found == Found::Nothing
-            && self.invalidation.verdict(metadata.as_of()) == Some(Mode::Hard)
+            && self.invalidation.verdict(self.as_of(metadata)) == Some(Mode::Hard)
         {
             log::hard_invalidated(region, key);
         }

@@ -249,7 +249,13 @@ where
         let core = site.core.clone();
         let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
         let keys = site.asked(&indexes).into_iter().map(str::to_owned).collect();
+        let parked: Vec<_> = won.into_iter().map(|(index, guard)| (index, guard.park())).collect();
         let work = Box::pin(async move {
+            let resumed = |(index, parked)| Some((index, Guard::resume(parked)?));
+            let won: Vec<_> = parked.into_iter().filter_map(resumed).collect();
+            if won.is_empty() {
+                return;
+            }
             // A failing creator is told of where it ran.
             if let Err(Stop::Fault(fault)) = create_won(&*site, &mut creator, won).await {
                 log::failed_behind(site.core.name(), &site.asked(&indexes), &fault);

@@ -14,7 +14,7 @@ use super::kind::{Cacheable, Kind, Serde};
 use super::lookup::{Answer, IntoDetailed, IntoStrict, Plain, Shape, Stored, age};
 use super::options::{Always, Expiration, Options, ShouldCache, call_options};
 use crate::backend::BackendError;
-use crate::clock::Timestamp;
+use crate::clock::{Stamp, Timestamp};
 use crate::error::{Error, Failure, Result};
 use crate::lock::{Found, Mutex, OnTimeout};
 use crate::stats::Count;
@@ -340,6 +340,35 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
         creator.settle(&creation, result, S::STRICT).await
     }
 
+    /// Removes the value, now or as soon as that can be done: for callers that must not fail
+    /// because of the cache, such as one whose transaction is committed.
+    ///
+    /// It tries at once, and returns when that has been answered. If it has failed, which is
+    /// logged and counted, the key is deleted again and again in the background until the
+    /// backend takes it, with pauses of up to five seconds. Until then the stale value may be
+    /// found there. Of a region that is not configured nothing is deleted.
+    ///
+    /// Up to 10,000 keys of a region wait so; a further one is given up with a warning. So are
+    /// all of a process that ends.
+    ///
+    /// ```
+    /// # use dogpile::{Config, Region, backend::Memory};
+    /// # pollster::block_on(async {
+    /// # let users = Region::new("users");
+    /// # users.configure(Config::new(Memory::new(10)))?;
+    /// users.set("42", &"Ada").await?;
+    /// // transaction.commit().await?;
+    /// users.entry("42").background().delete().await;
+    /// assert_eq!(users.get::<String>("42").await?, None);
+    /// # Ok::<(), dogpile::Error>(()) }).unwrap();
+    /// ```
+    pub async fn delete(self) {
+        if let Some(core) = self.0.region.core() {
+            let key = core.stored_key(&self.0.key).into_owned();
+            core.delete_surely(key).await;
+        }
+    }
+
     pub(super) fn entry(&self) -> &Entry<'r, K, S, C> {
         &self.0
     }
@@ -375,7 +404,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// A creation of the key that is going on, anywhere, is not stored over it.
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
         let core = self.region.configured()?;
-        core.keep(&self.key, value, core.stamp()).await
+        core.keep(&self.key, value, core.stamp(), self.options).await
     }
 
     /// Removes the value; that there is none is fine.
@@ -456,9 +485,11 @@ impl Core {
         &self,
         key: &str,
         value: &T,
-        ct: Timestamp,
+        stamp: Stamp,
+        options: Options,
     ) -> Result<()> {
-        let (entry, key) = (self.entry_for(key, value, ct)?, self.stored_key(key));
+        let options = options.or(&self.defaults);
+        let (entry, key) = (self.entry_for(key, value, stamp, &options)?, self.stored_key(key));
         self.shared.keys.note_change(&key);
         let stored = self.backend.set(&key, entry).await;
         stored.map_err(|fault| self.failed("set", fault))
@@ -469,11 +500,14 @@ impl Core {
         &self,
         key: &str,
         value: &T,
-        ct: f64,
+        Stamp { ct, order }: Stamp,
+        options: &Options,
     ) -> Result<StoredEntry> {
-        self.close(value, ct).map_err(|source| {
+        let mut entry = self.close(value, ct, options).map_err(|source| {
             self.stats().count(Count::NotStored);
             Error::Encode { region: self.name().to_owned(), key: crate::error::shown(key), source }
-        })
+        })?;
+        entry.metadata.begun = order;
+        Ok(entry)
     }
 }

@@ -27,6 +27,7 @@ mod entry;
 mod kind;
 mod lookup;
 mod options;
+mod owed;
 mod site;
 mod state;
 mod typed;
@@ -385,11 +386,11 @@ impl<K: Kind> Region<K> {
         Q: AsRef<str>,
     {
         let core = self.configured()?;
-        let ct = core.stamp();
+        let stamp = core.stamp();
         let mut entries = Vec::new();
         for (key, value) in values {
             let key = key.as_ref();
-            let entry = core.entry_for(key, value, ct)?;
+            let entry = core.entry_for(key, value, stamp, &core.defaults)?;
             let key = core.stored_key(key).into_owned();
             core.shared.keys.note_change(&key);
             entries.push((key, entry));
@@ -403,6 +404,9 @@ impl<K: Kind> Region<K> {
     }
 
     /// Removes the value under `key`; that there is none is fine.
+    ///
+    /// An error means that the stale value may still be there. Where that must not fail the
+    /// caller, after a commit say, there is [`BackgroundEntry::delete`].
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.entry(key).delete().await
     }
@@ -434,7 +438,7 @@ impl<K: Kind> Region<K> {
         if core.invalidates_alone {
             log::invalidates_alone(core.name());
         }
-        let invalidated = core.invalidation.invalidate(mode, core.stamp()).await;
+        let invalidated = core.invalidation.invalidate(mode, core.stamp().order).await;
         invalidated.map_err(|fault| core.failed("invalidate", fault))
     }
 

@@ -49,6 +49,40 @@ impl Expiration {
     }
 }
 
+/// How long stores on servers keep a value (contract 7).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Retention {
+    /// As the expiration has it.
+    #[default]
+    Usual,
+    After(Duration),
+    Forever,
+}
+
+impl Retention {
+    /// No shorter than this, so that values outlive what a short expiration is good for: a
+    /// night in which nobody asks, a caller with another expiration.
+    const SHORTEST: Duration = Duration::from_hours(24);
+    /// So many times as long as the value may be used by all that is known.
+    const FACTOR: u32 = 10;
+
+    /// How long a value is kept of which this is known. One that never expires, or whose
+    /// expiration is computed each time, is kept for ever.
+    pub(crate) fn of(self, options: &Options) -> Option<Duration> {
+        match self {
+            Self::Forever => None,
+            Self::After(time) => Some(time),
+            Self::Usual => match options.expiration {
+                Some(Expiration::After(expiration)) => {
+                    let used = expiration.saturating_add(options.stale_limit.unwrap_or_default());
+                    Some(used.saturating_mul(Self::FACTOR).max(Self::SHORTEST))
+                }
+                Some(Expiration::Never | Expiration::Computed(_)) | None => None,
+            },
+        }
+    }
+}
+
 impl From<Duration> for Expiration {
     fn from(duration: Duration) -> Self {
         Self::After(duration)

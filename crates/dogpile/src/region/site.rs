@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
 use crate::lock::drive::{Claim, OnTimeout, Patience, Reading, Site, Terms, Waited};
-use crate::lock::keyed::{Cut, Handed, KeyGuard, Ticket, Turn};
+use crate::lock::keyed::{Cut, Handed, KeyGuard, Parked, Ticket, Turn};
 use crate::lock::{Found, Lease, LockError, Mutex};
 use crate::log;
 use crate::stats::Count;
@@ -52,13 +52,24 @@ pub(crate) struct Guard {
     lease: Option<Lease>,
     /// The stored value is out of date, whatever becomes of the creation.
     is_refresh: bool,
-    /// When its creation began.
+    /// When its creation began, in the order of events.
     begun: Option<Timestamp>,
 }
 
 impl Guard {
     fn new(local: KeyGuard, lease: Option<Lease>) -> Self {
         Self { local, lease, is_refresh: false, begun: None }
+    }
+
+    /// Leaves the key to a creation that waits for its runner.
+    pub(crate) fn park(self) -> Parked {
+        self.local.park(self.lease)
+    }
+
+    /// The key again, if it is still there for a creation that can begin now.
+    pub(crate) fn resume(parked: Parked) -> Option<Self> {
+        let (local, lease) = parked.resume()?;
+        Some(Self::new(local, lease))
     }
 }
 
@@ -287,9 +298,12 @@ where
     async fn after_waiting(
         &self,
         index: usize,
-        local: KeyGuard,
+        mut local: KeyGuard,
         sight: Sight,
     ) -> Result<Waited<Self>, Error> {
+        if let Some(lease) = local.inherited() {
+            self.core.backend.release(vec![lease]).await;
+        }
         let claims = self.claim_there(vec![(index, local, sight)]).await?;
         match claims.into_iter().next() {
             Some((_, Claim::Held(waiting))) => waiting.await,
@@ -366,7 +380,7 @@ where
             self.core.stats().count(Count::Vetoed);
             return Ok(None);
         }
-        let source = match self.core.close(&got.value, got.ct) {
+        let source = match self.core.close(&got.value, got.ct, &self.options) {
             Ok(mut entry) => {
                 entry.metadata.begun = guard.begun.unwrap_or(got.ct);
                 return Ok(Some(entry));
@@ -551,7 +565,7 @@ where
 
     fn begin(&self, guard: &mut Guard) {
         guard.local.begin();
-        guard.begun = Some(self.core.moment());
+        guard.begun = Some(self.core.moment().order);
     }
 
     async fn seize(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
@@ -566,7 +580,7 @@ where
     }
 
     async fn finish(&self, made: Vec<(usize, Guard, T)>) -> Result<Vec<Got<T>>, Error> {
-        let ct = self.core.stamp();
+        let ct = self.core.stamp().ct;
         let mut finished = Vec::with_capacity(made.len());
         let (mut commits, mut unused) = (Vec::new(), Vec::new());
         let mut failure = None;

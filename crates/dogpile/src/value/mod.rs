@@ -14,7 +14,9 @@ mod object;
 mod wire;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -37,7 +39,8 @@ pub struct Metadata {
     /// When its creation ended, in epoch seconds.
     pub ct: Timestamp,
     /// When its creation began, in epoch seconds: the value is as old as that to
-    /// an invalidation. `b` in the header, where it differs from `ct`.
+    /// an invalidation. `b` in the header, where it differs from `ct`. Later than `ct` in this
+    /// process's memory for a while after its clock was set back.
     pub begun: Timestamp,
     /// The value format version; [`VERSION`] on everything written here.
     pub v: u32,
@@ -51,12 +54,14 @@ pub struct Metadata {
     pub kept: bool,
     /// Further keys of the header, kept as they were found.
     pub extra: Option<Arc<Extra>>,
+    /// For how many seconds a store is to keep it: not written anywhere.
+    retention: Option<NonZeroU32>,
 }
 
 impl Metadata {
     /// Metadata of a value created at `ct` (epoch seconds).
     pub fn created_at(ct: Timestamp) -> Self {
-        Self { ct, begun: ct, v: VERSION, shape: None, kept: false, extra: None }
+        Self { ct, begun: ct, v: VERSION, shape: None, kept: false, extra: None, retention: None }
     }
 
     /// The same metadata of a value whose creation began at `begun` (epoch
@@ -70,6 +75,23 @@ impl Metadata {
     #[must_use]
     pub fn with_keeping(self) -> Self {
         Self { kept: true, ..self }
+    }
+
+    /// For how long a store should keep the value at least; after that it may drop it. `None`
+    /// is for ever, and what is said of a value that was read.
+    pub fn retention(&self) -> Option<Duration> {
+        self.retention.map(|seconds| Duration::from_secs(u64::from(seconds.get())))
+    }
+
+    /// Returns the same metadata of a value that a store need not keep for longer, in whole
+    /// seconds, rounded up. No retention, and one of more than a century, is for ever.
+    #[must_use]
+    pub fn with_retention(self, retention: Option<Duration>) -> Self {
+        let seconds = |time: Duration| {
+            let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
+            u32::try_from(seconds).ok().and_then(NonZeroU32::new)
+        };
+        Self { retention: retention.and_then(seconds), ..self }
     }
 
     /// The moment that an invalidation judges the value by: the earlier one of

@@ -126,6 +126,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
         v: version(&header.v),
         kept: header.keep == Some(true.into()),
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
+        ..Metadata::created_at(header.ct)
     };
     Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
 }

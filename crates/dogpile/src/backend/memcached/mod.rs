@@ -370,7 +370,8 @@ impl Shared {
             )));
         }
         let is_kept = entry.metadata.kept;
-        let ttl = item::ttl(self.options.storage_time.filter(|_| !is_kept));
+        let retention = self.options.storage_time.or(entry.metadata.retention());
+        let ttl = item::ttl(retention.filter(|_| !is_kept));
         Ok(Item { flags, value, ttl, is_kept })
     }
 }

@@ -258,7 +258,8 @@ impl RedisBuilder {
     /// Has the server drop values this long after they were stored. It should
     /// be longer than any expiration time, or stale values cannot be served. The moments
     /// of shared invalidations stay.
-    /// Without it, which is the default, that is up to the server's `maxmemory`.
+    /// Without it, which is the default, that is up to the region: see
+    /// [`Config::retention`](crate::Config::retention).
     pub fn storage_time(mut self, time: Duration) -> Self {
         self.options.storage_time = Some(time);
         self
@@ -418,7 +419,7 @@ impl Shared {
     fn frame(&self, entry: &Entry) -> Result<Frame, BackendError> {
         let refused = || BackendError::refused("Redis keeps bytes, not objects");
         let bytes = entry.to_frame().ok_or_else(refused)?;
-        let retention = self.options.storage_time.filter(|_| !entry.metadata.kept).map(|time| {
+        let retention = self.options.storage_time.or(entry.metadata.retention()).filter(|_| !entry.metadata.kept).map(|time| {
             let milliseconds = time.as_millis().max(1);
             u64::try_from(milliseconds).unwrap_or(u64::MAX)
         });
