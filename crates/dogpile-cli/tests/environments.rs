@@ -343,6 +343,136 @@ fn the_process_in_the_background_inherits_what_it_needs() {
     assert_eq!(place.read("pwd").trim(), place.0.path().canonicalize().unwrap().to_str().unwrap());
 }
 
+/// What is compared: a command that writes to both streams, and leaves a line for each run.
+const COUNTED: &str = "echo run >> $LOG; echo out 2>/dev/null; echo err >&2; exit 3";
+
+/// An environment: its name, a line of shell in which `$RUN` stands for `dogpile exec --` or
+/// for nothing, and whether the output is remembered there.
+type Environment = (&'static str, &'static str, bool);
+
+const ENVIRONMENTS: [Environment; 25] = [
+    ("nothing special", r#"$RUN sh -c "$COUNTED""#, true),
+    ("no HOME", r#"unset HOME DOGPILE_CACHE; $RUN sh -c "$COUNTED""#, false),
+    (
+        "a HOME that is not there",
+        r#"unset DOGPILE_CACHE; HOME=/no/home $NOBODY $RUN sh -c "$COUNTED""#,
+        false,
+    ),
+    ("a read-only folder", r#"DOGPILE_CACHE=$PWD/c.db $NOBODY $RUN sh -c "$COUNTED""#, false),
+    ("a full device for the cache", r#"DOGPILE_CACHE=$DISK/c.db $RUN sh -c "$COUNTED""#, false),
+    ("a full device for stdout", r#"$RUN sh -c "$COUNTED" >/dev/full"#, true),
+    ("a full device for both", r#"$RUN sh -c "$COUNTED" >/dev/full 2>&1"#, true),
+    ("stdin closed", r#"$RUN sh -c "$COUNTED" <&-"#, true),
+    ("stdout closed", r#"$RUN sh -c "$COUNTED" >&-"#, true),
+    ("stderr closed", r#"$RUN sh -c "$COUNTED" 2>&-"#, true),
+    ("all closed", r#"$RUN sh -c "$COUNTED" <&- >&- 2>&-"#, true),
+    (
+        "signals ignored",
+        r#"trap '' HUP INT QUIT TERM USR1 USR2; exec $RUN sh -c "
+            kill -TERM \$\$; kill -HUP \$\$; grep SigIgn /proc/self/status; $COUNTED""#,
+        true,
+    ),
+    (
+        "the end of children ignored",
+        r#"exec python3 -c "import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp(sys.argv[1], sys.argv[1:])" $RUN sh -c "$COUNTED""#,
+        true,
+    ),
+    ("files of 4 KiB at most", r#"ulimit -f 8; exec $RUN sh -c "$COUNTED""#, false),
+    ("few descriptors", r#"ulimit -n 24; $RUN sh -c "$COUNTED""#, true),
+    ("a terminal", r#"script -qec "$RUN sh -c '$COUNTED'" /dev/null"#, true),
+    ("no terminal to control", r#"setsid -w $RUN sh -c "$COUNTED""#, true),
+    (
+        "a pipe that closes",
+        r#"{ $RUN sh -c "echo run >> $LOG; seq 100000 2>/dev/null; echo err >&2; exit 3"
+            echo $? >&2; } | head -1"#,
+        true,
+    ),
+    (
+        "a daemon left behind",
+        r#"$RUN sh -c "(until [ -e $PWD/end ]; do sleep 0.01; done) & $COUNTED" >$LOG.1 2>$LOG.2
+            code=$?; cat $LOG.1; cat $LOG.2 >&2; exit $code"#,
+        true,
+    ),
+    ("a descriptor inherited", r#"exec 7<$LOG.7; $RUN sh -c "cat <&7; $COUNTED""#, true),
+    ("input for somebody else", r#"echo in | { $RUN sh -c "$COUNTED"; cat; }"#, true),
+    (
+        "a directory that is gone",
+        r#"mkdir gone; cd gone; rmdir ../gone; $RUN sh -c "$COUNTED""#,
+        true,
+    ),
+    ("files for the owner alone", r#"umask 077; $RUN sh -c "umask; $COUNTED""#, true),
+    ("words that are no text", r#"$RUN sh -c "echo \$1; $COUNTED" sh "$(printf '\377')""#, true),
+    ("a subshell in the background", r#"{ $RUN sh -c "$COUNTED"; } & wait $!"#, true),
+];
+
+/// What one sees of a command: the two streams, line by line, and how it ended. Lines of
+/// dogpile's own are left out of the second.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    stdout: Vec<u8>,
+    stderr: Vec<String>,
+    code: Option<i32>,
+}
+
+impl Seen {
+    fn of(output: &Output) -> Self {
+        // Two streams that are one terminal have no order.
+        let mut stdout: Vec<&[u8]> = output.stdout.split_inclusive(|byte| *byte == b'\n').collect();
+        stdout.sort_unstable();
+        let told = text(&output.stderr);
+        let own = |line: &&str| line.contains("WARN") || line.starts_with("dogpile: ");
+        let stderr = told.lines().filter(|line| !own(line)).map(str::to_owned).collect();
+        Self { stdout: stdout.concat(), stderr, code: output.status.code() }
+    }
+}
+
+/// What a command is seen to do by itself, it does behind the cache, and so does its replay.
+#[test]
+fn in_every_environment_it_is_as_if_it_were_not_there() {
+    let full = Place::new();
+    let disk = full.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mounted = SmallDisk::mount(&disk);
+    if mounted.is_some() {
+        fill(&disk);
+    }
+    for (name, line, is_remembered) in ENVIRONMENTS {
+        if mounted.is_none() && line.contains("$DISK") {
+            eprintln!("{name}: not tested");
+            continue;
+        }
+        let place = Place::new();
+        let (log, seven) = (place.path("log"), place.path("log.7"));
+        let run = |by: &str| {
+            let mut command = place.shell(line);
+            command.env("RUN", by).env("COUNTED", COUNTED).env("LOG", &log).env("DISK", &disk);
+            command.env("DOGPILE_CACHE", place.path("cache.db")).env("NOBODY", nobody());
+            command.env("SHELL", "/bin/sh").env_remove("XDG_CACHE_HOME");
+            Seen::of(&command.output().unwrap())
+        };
+        fs::write(&log, "").unwrap();
+        fs::write(&seven, "seven\n").unwrap();
+        fs::set_permissions(&log, Permissions::from_mode(0o666)).unwrap();
+        let direct = run("");
+        assert_eq!(place.read("log"), "run\n", "{name}: {direct:?}");
+        fs::write(&log, "").unwrap();
+        for what in ["run", "replay"] {
+            assert_eq!(run(&format!("{DOGPILE} exec --")), direct, "{name}: {what}");
+        }
+        let runs = place.read("log").lines().count();
+        assert_eq!(runs, if is_remembered { 1 } else { 2 }, "{name}: runs");
+        fs::write(place.path("end"), "").unwrap();
+    }
+}
+
+/// Everybody may do everything to root, so somebody else is taken: the words to begin with.
+fn nobody() -> &'static str {
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root { "setpriv --reuid 65534 --regid 65534 --clear-groups" } else { "" }
+}
+
 /// A process that asks for what is created around it, however that is hidden.
 #[test]
 fn a_command_that_waits_for_itself_is_told_so() {
@@ -430,6 +560,12 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Leaves no room in `folder`.
+fn fill(folder: &Path) {
+    let fill = File::create(folder.join("fill")).unwrap();
+    while (&fill).write_all(&[0; 512]).is_ok() {}
+}
+
 /// What can be read and not written freezes nobody: past its expiration the command runs
 /// here.
 #[test]
@@ -442,8 +578,7 @@ fn a_cache_that_cannot_be_written_freezes_nobody() {
     let script = "echo run >> log; wc -l < log; echo err >&2";
     let run = || place.run(&["--cache", &cache, "--expiration", "0", "--key", "k"], script);
     assert_eq!(text(&run().stderr), "err\n");
-    let fill = File::create(folder.join("fill")).unwrap();
-    while (&fill).write_all(&[0; 512]).is_ok() {}
+    fill(&folder);
     wait_until("the run here", || text(&run().stderr).contains("WARN"));
     let before = place.read("log").lines().count();
     let output = run();

@@ -137,6 +137,8 @@ fn execute(options: &Options) -> Result<ExitCode, Failure> {
     if options.command.is_empty() && !options.invalidate {
         return Err(Failure::usage("there is no command: give one after `--`"));
     }
+    #[cfg(unix)]
+    signals::withstand()?;
     let key = key::of(options)?;
     let session = Session::open(options, key)?;
     let ended = if options.invalidate { session.invalidate() } else { session.run() };

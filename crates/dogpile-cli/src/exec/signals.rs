@@ -61,7 +61,7 @@ impl Signals {
     /// Begins to catch them, before there is a command.
     pub(super) fn catch() -> io::Result<Self> {
         let ignored = ignored();
-        let wanted = FOR_THE_COMMAND.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let wanted = FOR_THE_COMMAND.into_iter().filter(|signal| !is_in(ignored, *signal));
         let mut caught = SignalsInfo::<WithOrigin>::new(wanted)?;
         let receiver = Arc::new(Mutex::new(Receiver::Waiting(Vec::new())));
         let listener = receiver.clone();
@@ -92,6 +92,30 @@ impl Signals {
             signals.into_iter().for_each(|signal| _ = emulate_default_handler(signal));
         }
     }
+}
+
+/// Keeps this process from what the system does by signals that are not meant for it, and
+/// would change what becomes of the command.
+///
+/// Where files have a limit, a write to the cache beyond it is an error and not the end.
+/// Where the end of children is ignored, the command's exit code would be lost: the command
+/// does not inherit that.
+pub(super) fn withstand() -> io::Result<()> {
+    let ignored = ignored();
+    let is_ignored = |signal: Signal| is_in(ignored, signal as i32);
+    let unwelcome = [
+        (Signal::SIGXFSZ, !is_ignored(Signal::SIGXFSZ)),
+        (Signal::SIGCHLD, is_ignored(Signal::SIGCHLD)),
+    ];
+    for (signal, _) in unwelcome.into_iter().filter(|(_, is_unwelcome)| *is_unwelcome) {
+        // A handler that does nothing: the command gets the default.
+        signal_hook::flag::register(signal as i32, Arc::default())?;
+    }
+    Ok(())
+}
+
+fn is_in(mask: u64, signal: i32) -> bool {
+    mask >> (signal - 1) & 1 == 1
 }
 
 /// Which signals this process ignores, by the kernel's word, a bit each.
