@@ -18,7 +18,7 @@ pub const WITHDRAWN_AT_LAST: Duration = Duration::from_secs(3);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The tolerance of a measured wait beyond its bound.
-pub const TOLERANCE: Duration = Duration::from_millis(500);
+pub const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// The time beyond its delay that an invalidation may take: one reader looks for it, and
 /// the others do not wait for the answer.

@@ -419,10 +419,15 @@ impl Shared {
     fn frame(&self, entry: &Entry) -> Result<Frame, BackendError> {
         let refused = || BackendError::refused("Redis keeps bytes, not objects");
         let bytes = entry.to_frame().ok_or_else(refused)?;
-        let retention = self.options.storage_time.or(entry.metadata.retention()).filter(|_| !entry.metadata.kept).map(|time| {
-            let milliseconds = time.as_millis().max(1);
-            u64::try_from(milliseconds).unwrap_or(u64::MAX)
-        });
+        let retention = self
+            .options
+            .storage_time
+            .or(entry.metadata.retention())
+            .filter(|_| !entry.metadata.kept)
+            .map(|time| {
+                let milliseconds = time.as_millis().max(1);
+                u64::try_from(milliseconds).unwrap_or(u64::MAX)
+            });
         Ok(Frame { bytes, retention })
     }
 
