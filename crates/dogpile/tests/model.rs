@@ -9,9 +9,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Region, Status};
+use dogpile::{Config, Job, Region, Status};
 use dogpile_testkit::ManualClock;
 use shuttle::future::{self, block_on, spawn, yield_now};
 
@@ -333,5 +334,38 @@ fn a_read_write_mutex_excludes_and_loses_no_wake_up() {
         for task in tasks {
             block_on(task).unwrap();
         }
+    });
+}
+
+/// A job that waits for its runner keeps nobody waiting, and its key is not lost with it.
+#[test]
+fn a_queued_job_keeps_nobody_from_its_key() {
+    check(|| {
+        let jobs: Arc<shuttle::sync::Mutex<Vec<Job>>> = Arc::default();
+        let (queue, clock) = (jobs.clone(), ManualClock::new());
+        let region = Arc::new(Region::new("model"));
+        let config = Config::new(Memory::new(100)).clock(clock.clone());
+        let config = config.expiration(Duration::from_secs(10));
+        region.configure(config.runner(move |job| queue.lock().unwrap().push(job))).unwrap();
+        block_on(region.set("k", &1)).unwrap();
+        clock.advance(Duration::from_secs(11));
+        let ask = |region: Arc<Region>| async move {
+            region.entry("k").background().get_or_create(|| async { 2 }).await
+        };
+        let change = |region: Arc<Region>| async move {
+            region.delete("k").await.unwrap();
+            region.get_or_create("k", async || 3).await
+        };
+        let asking = [spawn(ask(region.clone())), spawn(ask(region.clone()))];
+        let changing = spawn(change(region.clone()));
+        for call in asking {
+            assert!((1..=3).contains(&block_on(call).unwrap()));
+        }
+        let changed: i32 = block_on(changing).unwrap();
+        assert!((2..=3).contains(&changed), "a value of before");
+        for job in std::mem::take(&mut *jobs.lock().unwrap()) {
+            block_on(job);
+        }
+        assert!(!region.blocking().key_is_locked("k").unwrap());
     });
 }

@@ -125,7 +125,9 @@ pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, 
 async fn has_values(backend: &AnyBackend, name: &str) -> Result<Option<bool>, Failure> {
     let region = Region::named(name);
     region.configure(Config::over(backend.clone()).local_invalidation())?;
-    let (prefix, Some(inspect)) = (region.stored_key("")?, backend.inspect()) else {
+    // An empty key may be mangled.
+    let stored = region.stored_key("k")?;
+    let (Some(prefix), Some(inspect)) = (stored.strip_suffix('k'), backend.inspect()) else {
         return Ok(None);
     };
     if !prefix.ends_with(':') {

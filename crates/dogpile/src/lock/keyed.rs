@@ -112,6 +112,7 @@ impl Flight {
     }
 
     /// Takes a parked creation's lease out, if it is one.
+    #[expect(clippy::option_option, reason = "whether it is parked, and whether it has a lease")]
     fn unpark(&mut self) -> Option<Option<Lease>> {
         match std::mem::replace(&mut self.stage, Stage::Claimed) {
             Stage::Parked(lease) => Some(lease),
@@ -326,18 +327,15 @@ impl Table {
             return;
         }
         let mut shard = self.shard(key).lock();
-        let elected = match shard.flights.get_mut(key) {
-            Some(flight) => {
-                flight.waiters.append(&mut waiters);
-                if matches!(flight.stage, Stage::Parked(_)) { flight.elect() } else { None }
-            }
-            None => {
-                // Its first holder is one of the waiters.
-                let mut flight = Flight::new(key.clone(), 0, waiters);
-                let elected = flight.elect();
-                shard.flights.insert(key.clone(), flight);
-                elected
-            }
+        let elected = if let Some(flight) = shard.flights.get_mut(key) {
+            flight.waiters.append(&mut waiters);
+            if matches!(flight.stage, Stage::Parked(_)) { flight.elect() } else { None }
+        } else {
+            // Its first holder is one of the waiters.
+            let mut flight = Flight::new(key.clone(), 0, waiters);
+            let elected = flight.elect();
+            shard.flights.insert(key.clone(), flight);
+            elected
         };
         drop(shard);
         if let Some(elected) = elected {

@@ -79,10 +79,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidation: Arc<dyn Invalidation>,
     pub(crate) invalidation_is_remote: bool,
-    /// An invalidation reaches this process alone, although others share the backend.
-    pub(crate) invalidates_alone: bool,
-    /// Values and invalidations are this process's own: their order needs no clock.
-    pub(crate) keeps_order: bool,
+    /// Other processes may share the backend.
+    is_shared: bool,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
     retention: Retention,
@@ -140,8 +138,7 @@ impl Core {
             codec,
             clock,
             invalidation_is_remote: invalidation.is_remote(),
-            invalidates_alone: is_shared && !invalidation.is_remote(),
-            keeps_order: !is_shared && !invalidation.is_remote(),
+            is_shared,
             invalidation,
             runner,
             defaults,
@@ -163,8 +160,7 @@ impl Core {
             clock: self.clock.clone(),
             invalidation: self.invalidation.clone(),
             invalidation_is_remote: self.invalidation_is_remote,
-            invalidates_alone: self.invalidates_alone,
-            keeps_order: self.keeps_order,
+            is_shared: self.is_shared,
             runner: self.runner.clone(),
             defaults: self.defaults.clone(),
             retention: self.retention,
@@ -178,6 +174,17 @@ impl Core {
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.shared.stats
+    }
+
+    /// Does an invalidation reach this process alone, although others share the backend?
+    pub(crate) fn invalidates_alone(&self) -> bool {
+        self.is_shared && !self.invalidation_is_remote
+    }
+
+    /// Are values and invalidations this process's own? Then their order needs no clock.
+    #[inline]
+    fn keeps_order(&self) -> bool {
+        !self.is_shared && !self.invalidation_is_remote
     }
 
     /// Must the invalidation's moments be looked at again before a read?
@@ -243,7 +250,7 @@ impl Core {
     /// The moment that an invalidation judges a value by.
     #[inline]
     fn as_of(&self, metadata: &Metadata) -> Timestamp {
-        if self.keeps_order { metadata.begun } else { metadata.as_of() }
+        if self.keeps_order() { metadata.begun } else { metadata.as_of() }
     }
 
     /// The `T` in an entry.
@@ -294,7 +301,7 @@ impl Core {
 
     /// Other processes know nothing of the order of this one's events but the clock.
     fn in_order(&self, stamp: Stamp) -> Stamp {
-        if self.keeps_order { stamp } else { Stamp::at(stamp.ct) }
+        if self.keeps_order() { stamp } else { Stamp::at(stamp.ct) }
     }
 
     /// Now, and later than the last known invalidation: its moment may come from a
@@ -308,7 +315,7 @@ impl Core {
             return Stamp::at(at + TICK);
         }
         // The clock was set back: what is created from now on is valid.
-        if self.keeps_order {
+        if self.keeps_order() {
             return Stamp { ct: now, order: at + TICK };
         }
         self.invalidation.retract(now);

@@ -435,7 +435,7 @@ impl<K: Kind> Region<K> {
     /// [`Config::shared_invalidation`].
     pub async fn invalidate(&self, mode: Mode) -> Result<()> {
         let core = self.configured()?;
-        if core.invalidates_alone {
+        if core.invalidates_alone() {
             log::invalidates_alone(core.name());
         }
         let invalidated = core.invalidation.invalidate(mode, core.stamp().order).await;
