@@ -1,5 +1,5 @@
 //! A crate that has dogpile by another name, and one that has it only as part of
-//! another: the attributes find it.
+//! another: the attributes are told its path.
 
 /// Stands for a crate that re-exports dogpile.
 pub mod facade {
@@ -18,7 +18,7 @@ mod tests {
 
     static REGION: Region = Region::new("renamed");
 
-    #[stash::cached(region = REGION, expiration = "5m")]
+    #[stash::cached(region = REGION, expiration = "5m", crate = stash)]
     fn renamed(n: u32) -> Result<u32, String> {
         Ok(n + 1)
     }
@@ -28,13 +28,13 @@ mod tests {
         n + 2
     }
 
-    #[stash::cached_multi(region = REGION)]
+    #[stash::cached_multi(region = REGION, crate = stash)]
     fn many(all: &[u32]) -> Vec<u32> {
         all.iter().map(|n| n + 3).collect()
     }
 
     #[test]
-    fn attributes_find_the_crate_by_any_name() {
+    fn attributes_take_the_path_of_the_crate() {
         REGION.configure(Config::new(Memory::new(10))).unwrap();
         assert_eq!((renamed(1), renamed::get(1).unwrap()), (Ok(2), Some(2)));
         assert_eq!(pollster::block_on(exported(1)), 3);

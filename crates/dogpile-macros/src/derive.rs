@@ -10,12 +10,12 @@ use syn::{
 };
 
 use crate::cached::{hygienic, own_span};
-use crate::options::find_dogpile;
+use crate::options;
 use crate::part::Parts;
 
 pub(crate) fn expand(input: DeriveInput) -> Result<Tokens> {
     let own = Attributes::parse(&input.attrs)?;
-    let dogpile = own.dogpile.map_or_else(find_dogpile, |path| quote!(#path));
+    let dogpile = own.dogpile.map_or_else(options::dogpile, |path| quote!(#path));
     if own.skip {
         return Err(Error::new(input.ident.span(), "`skip` is for fields"));
     }

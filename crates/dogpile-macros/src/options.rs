@@ -1,6 +1,5 @@
 //! The options between the attribute's parentheses.
 
-use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Span, TokenStream as Tokens};
 use quote::quote;
 use syn::ext::IdentExt;
@@ -133,7 +132,7 @@ impl Parsed {
 
     fn finish(self) -> syn::Result<Options> {
         let Self { dogpile, region, rest } = self;
-        let dogpile = dogpile.map_or_else(find_dogpile, |path| quote!(#path));
+        let dogpile = dogpile.map_or_else(self::dogpile, |path| quote!(#path));
         let region = region.ok_or_else(|| {
             let why = "say which region keeps the values: `#[cached(region = USERS)]`, with \
                 `static USERS: Region = Region::new(\"users\");`";
@@ -252,13 +251,7 @@ fn parse_duration(text: &str) -> Option<std::time::Duration> {
     if text.contains('M') { None } else { humantime::parse_duration(text).ok() }
 }
 
-/// The crate dogpile by the name that it has in the user's `Cargo.toml`.
-pub(crate) fn find_dogpile() -> Tokens {
-    // Its own tests and examples are crates of their own, and use it by its name.
-    let name = match crate_name("dogpile") {
-        Ok(FoundCrate::Name(name)) => name,
-        _ => "dogpile".to_owned(),
-    };
-    let name = Ident::new(&name, Span::call_site());
-    quote!(::#name)
+/// The crate dogpile where no path to it is given.
+pub(crate) fn dogpile() -> Tokens {
+    quote!(::dogpile)
 }

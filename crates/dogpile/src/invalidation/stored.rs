@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{InProcess, Invalidating, Invalidation, Mode};
 use crate::backend::{AnyBackend, BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, Watch};
@@ -72,7 +72,7 @@ pub struct Stored {
 }
 
 /// The stored form of moments; other fields may come.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     hard: Option<Timestamp>,
     soft: Option<Timestamp>,
@@ -200,8 +200,7 @@ impl Stored {
     }
 
     async fn commit(&self, moments: Moments, lease: Lease) -> Result<bool, BackendError> {
-        let payload = serde_json::to_vec(&moments).map_err(BackendError::other)?;
-        let mut entry = Entry::bytes(payload, SystemClock.now());
+        let mut entry = Entry::bytes(moments.to_json(), SystemClock.now());
         entry.metadata = entry.metadata.with_keeping();
         let change = Commit { key: &self.key, entry: Some(entry), lease };
         let made = self.backend.commit(vec![change]).await?;
@@ -228,10 +227,20 @@ fn is_believable(at: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Moments {
+    fn to_json(self) -> String {
+        serde_json::json!({ "hard": self.hard, "soft": self.soft }).to_string()
+    }
+
+    fn from_json(json: &[u8]) -> Self {
+        let read: Value = serde_json::from_slice(json).unwrap_or_default();
+        let moment = |name| read.get(name).and_then(Value::as_f64);
+        Self { hard: moment("hard"), soft: moment("soft") }
+    }
+
     /// Moments that cannot be read invalidate nothing.
     fn of(entry: Option<&Entry>) -> Self {
         match entry.map(|entry| &entry.payload) {
-            Some(Payload::Bytes(bytes)) => serde_json::from_slice(bytes).unwrap_or_default(),
+            Some(Payload::Bytes(bytes)) => Self::from_json(bytes),
             _ => Self::default(),
         }
     }

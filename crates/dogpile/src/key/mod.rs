@@ -34,7 +34,8 @@ pub(crate) use buffer::KeyBuffer;
 /// Fields are of types with [`trait@KeyPart`] or `Display`, or options, sequences and so on of
 /// such. `#[key_part(skip)]` leaves a field out: two values that differ in it share their
 /// entry. A struct of one unnamed field looks like the field; a variant without fields is
-/// written by its name. `#[key_part(crate = path)]` is for crates that re-export this one.
+/// written by its name. `#[key_part(crate = path)]` is for crates that re-export this one or
+/// have it by another name.
 #[cfg(feature = "macros")]
 pub use dogpile_macros::KeyPart;
 pub use function::{FunctionKey, KeyGenerator, KeyText, escaped, python, python_by_name};

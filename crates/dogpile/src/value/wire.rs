@@ -10,7 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Number, Value};
 
 use super::{Entry, Extra, Metadata, Payload};
 
@@ -37,29 +39,51 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-#[derive(Deserialize)]
+/// A header that was read. It has no derived implementation: every application would compile
+/// serde's macros for the two of this file.
 struct HeaderIn {
     ct: f64,
-    b: Option<serde_json::Value>,
-    s: Option<serde_json::Value>,
-    keep: Option<serde_json::Value>,
-    v: serde_json::Number,
-    #[serde(flatten)]
+    b: Option<Value>,
+    s: Option<Value>,
+    keep: Option<Value>,
+    v: Number,
     extra: Extra,
 }
 
-#[derive(Serialize)]
+impl HeaderIn {
+    fn parse(header: &[u8]) -> Option<Self> {
+        let mut extra: Extra = serde_json::from_slice(header).ok()?;
+        let ct = extra.remove("ct")?.as_f64()?;
+        let Value::Number(v) = extra.remove("v")? else { return None };
+        let [b, s, keep] = ["b", "s", "keep"].map(|name| extra.remove(name));
+        Some(Self { ct, b, s, keep, v, extra })
+    }
+}
+
+/// A header to write.
 struct HeaderOut<'a> {
-    ct: f64,
-    v: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    b: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    s: Option<u32>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    keep: bool,
-    #[serde(flatten)]
-    extra: Option<&'a Extra>,
+    metadata: &'a Metadata,
+}
+
+impl Serialize for HeaderOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut header = serializer.serialize_map(None)?;
+        header.serialize_entry("ct", &self.metadata.ct)?;
+        header.serialize_entry("v", &self.metadata.v)?;
+        if let Some(begun) = begin_to_write(self.metadata) {
+            header.serialize_entry("b", &begun)?;
+        }
+        if let Some(shape) = self.metadata.shape {
+            header.serialize_entry("s", &shape)?;
+        }
+        if self.metadata.kept {
+            header.serialize_entry("keep", &true)?;
+        }
+        for (name, value) in self.metadata.extra.iter().flat_map(|extra| extra.iter()) {
+            header.serialize_entry(name, value)?;
+        }
+        header.end()
+    }
 }
 
 impl Entry {
@@ -76,14 +100,7 @@ impl Entry {
             return None;
         };
         let mut frame = Vec::with_capacity(48 + payload.len());
-        let header = HeaderOut {
-            ct: self.metadata.ct,
-            v: self.metadata.v,
-            b: begin_to_write(&self.metadata),
-            s: self.metadata.shape,
-            keep: self.metadata.kept,
-            extra: self.metadata.extra.as_deref(),
-        };
+        let header = HeaderOut { metadata: &self.metadata };
         serde_json::to_writer(&mut frame, &header).ok()?;
         escape_bars(&mut frame);
         frame.push(b'|');
@@ -112,13 +129,13 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
     if let Some(metadata) = usual(&searched[..bar]) {
         return Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) });
     }
-    let header: HeaderIn = serde_json::from_slice(&searched[..bar])
-        .map_err(|_| Malformed::new("the header is not a JSON object with ct and v"))?;
+    let header = HeaderIn::parse(&searched[..bar])
+        .ok_or_else(|| Malformed::new("the header is not a JSON object with ct and v"))?;
     if !header.ct.is_finite() {
         return Err(Malformed::new("the creation time is not a number"));
     }
     // A begin that is not a moment says nothing.
-    let begun = header.b.as_ref().and_then(serde_json::Value::as_f64);
+    let begun = header.b.as_ref().and_then(Value::as_f64);
     let metadata = Metadata {
         ct: header.ct,
         begun: begun.filter(|begun| begun.is_finite()).unwrap_or(header.ct),
@@ -174,13 +191,13 @@ fn usual_number(text: &[u8]) -> Option<(f64, &[u8])> {
 }
 
 /// A shape that is not one is the shape of no value.
-fn shape(value: &serde_json::Value) -> Option<u32> {
+fn shape(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|shape| u32::try_from(shape).ok())
 }
 
 /// A version that is no small whole number is some other version: 0 stands
 /// for it.
-fn version(number: &serde_json::Number) -> u32 {
+fn version(number: &Number) -> u32 {
     number.as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(0)
 }
 
