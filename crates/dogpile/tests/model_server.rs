@@ -9,7 +9,7 @@
 //! `cargo xtask test` runs this with `--cfg shuttle`.
 #![cfg(shuttle)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +34,8 @@ struct State {
     locks: HashMap<String, u64>,
     waiting: Vec<Waker>,
     tokens: u64,
+    /// The creation times of values whose time to live has ended, as bits.
+    ended: HashSet<u64>,
 }
 
 impl State {
@@ -91,9 +93,21 @@ impl State {
         Ok(self.seen(key))
     }
 
+    /// The time to live of a value ends. That is no change.
+    fn end_value(&mut self, key: &str) {
+        if let Some(entry) = self.items.remove(key) {
+            self.ended.insert(entry.metadata.ct.to_bits());
+        }
+    }
+
+    fn has_ended(&self, seen: Seen) -> bool {
+        matches!(seen, Seen::Created(ct) if self.ended.contains(&ct.to_bits()))
+    }
+
     fn commit(&mut self, key: &str, entry: Option<Entry>, held: &Held) -> bool {
         let now = self.seen(key);
-        let may_follow = held.mode.may_follow(held.seen, now);
+        let is_over = now == Seen::Nothing && self.has_ended(held.seen);
+        let may_follow = is_over || held.mode.may_follow(held.seen, now);
         let is_whole = self.unmark(key, held.token);
         self.unlock(key, held.token);
         if is_whole && may_follow {
@@ -479,6 +493,26 @@ fn a_lost_lease_brings_nothing_old_back() {
             ]
         });
     }
+}
+
+#[test]
+fn a_value_that_ends_hides_no_change() {
+    check(true, false, |world| {
+        let server = world.server.clone();
+        let end = async move {
+            for _ in 0..2 {
+                sometime().await;
+                server.at_once(|state| state.end_value("k"));
+            }
+        };
+        vec![
+            spawn(world.clone().create(0)),
+            spawn(end),
+            spawn(world.clone().refresh(1)),
+            spawn(world.clone().delete(0)),
+            spawn(world.clone().create(1)),
+        ]
+    });
 }
 
 #[test]

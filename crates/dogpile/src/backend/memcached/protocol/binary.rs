@@ -20,7 +20,7 @@ const SASL_AUTH: u8 = 0x21;
 pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     match request {
         Request::Get { key, .. } | Request::Examine { key } => {
-            packet(into, GET, 0, &[], key.as_bytes(), &[])
+            packet(into, GET, 0, &[], key.as_bytes(), &[]);
         }
         Request::Touch { key, ttl } => {
             packet(into, TOUCH, 0, &ttl.to_be_bytes(), key.as_bytes(), &[]);

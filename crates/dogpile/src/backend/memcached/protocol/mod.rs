@@ -36,8 +36,11 @@ impl<'a> Request<'a> {
             Self::Renumber { number, .. }
             | Self::Store { only: Only::IfUnchanged(number), .. }
             | Self::Delete { number: Some(number), .. } => Some(*number),
-            Self::Get { .. } | Self::Examine { .. } | Self::Touch { .. } => None,
-            Self::Store { .. } | Self::Delete { .. } => None,
+            Self::Get { .. }
+            | Self::Examine { .. }
+            | Self::Touch { .. }
+            | Self::Store { .. }
+            | Self::Delete { .. } => None,
         }
     }
 
