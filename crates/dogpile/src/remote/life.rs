@@ -12,6 +12,7 @@ pub(crate) struct Life(Option<Instant>);
 
 impl Life {
     /// The life of a value that stays, or of which nothing is known.
+    #[cfg(feature = "redis")]
     pub(crate) const fn unknown() -> Self {
         Self(None)
     }
