@@ -459,7 +459,11 @@ fn in_every_environment_it_is_as_if_it_were_not_there() {
         assert_eq!(place.read("log"), "run\n", "{name}: {direct:?}");
         fs::write(&log, "").unwrap();
         for what in ["run", "replay"] {
-            assert_eq!(run(&format!("{DOGPILE} exec --")), direct, "{name}: {what}");
+            assert_eq!(
+                run(&format!("{DOGPILE} exec --remember-failures --")),
+                direct,
+                "{name}: {what}"
+            );
         }
         let runs = place.read("log").lines().count();
         assert_eq!(runs, if is_remembered { 1 } else { 2 }, "{name}: runs");

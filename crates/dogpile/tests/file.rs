@@ -129,6 +129,7 @@ async fn what_is_kept_outlives_age_and_bounds() {
     assert_eq!(payload(&file, "a").await, None);
     clock.advance(Duration::from_secs(200));
     file.set("new", entry(b"1", now())).await.unwrap();
+    assert_eq!(entries(&file).await, 2);
     assert_eq!(payload(&file, "c").await, None, "too old");
     assert_eq!(payload(&file, "kept").await.unwrap(), b"kept");
 }

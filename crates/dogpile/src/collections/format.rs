@@ -387,7 +387,9 @@ mod tests {
         let foreign =
             |data: &'static [u8]| Packed { data: data.into(), upload: None, parts: 0, written: 0 };
         assert!(why(&small_parts(), &foreign(b"\x80\x04]."), &parts).contains("header"));
-        assert!(why(&small_parts(), &foreign(br#"{"ct":1,"v":2}|[]"#), &parts).contains("no coll"));
+        assert!(
+            why(&small_parts(), &foreign(br#"{"ct":1,"v":2}|[]"#), &parts).contains("not a coll")
+        );
     }
 
     #[test]
