@@ -356,7 +356,7 @@ impl<'r, K: Kind, S: Shape, C: 'static> BackgroundEntry<'r, K, S, C> {
     /// # pollster::block_on(async {
     /// # let users = Region::new("users");
     /// # users.configure(Config::new(Memory::new(10)))?;
-    /// users.set("42", &"Ada").await?;
+    /// users.set("42", &"Ada".to_owned()).await?;
     /// // transaction.commit().await?;
     /// users.entry("42").background().delete().await;
     /// assert_eq!(users.get::<String>("42").await?, None);
