@@ -343,7 +343,7 @@ fn the_process_in_the_background_inherits_what_it_needs() {
     assert_eq!(place.read("pwd").trim(), place.0.path().canonicalize().unwrap().to_str().unwrap());
 }
 
-/// What is compared: a command that writes to both streams, and leaves a line for each run.
+/// A command that writes to both streams, and leaves a line for each run.
 const COUNTED: &str = "echo run >> $LOG; echo out 2>/dev/null; echo err >&2; exit 3";
 
 /// An environment: its name, a line of shell in which `$RUN` stands for `dogpile exec --` or
@@ -407,7 +407,7 @@ os.execvp(sys.argv[1], sys.argv[1:])" $RUN sh -c "$COUNTED""#,
     ("a subshell in the background", r#"{ $RUN sh -c "$COUNTED"; } & wait $!"#, true),
 ];
 
-/// What one sees of a command: the two streams, line by line, and how it ended. Lines of
+/// The visible results of a command: the two streams, line by line, and its end. Lines of
 /// dogpile's own are left out of the second.
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -428,7 +428,7 @@ impl Seen {
     }
 }
 
-/// What a command is seen to do by itself, it does behind the cache, and so does its replay.
+/// A command under `exec`, and its replay, show the same as the command alone.
 #[test]
 fn in_every_environment_it_is_as_if_it_were_not_there() {
     let full = Place::new();

@@ -185,7 +185,7 @@ async fn a_removal_by_another_program_ends_the_creation() {
     assert!(!commit(&backend, "plainly", lease, Some(entry("after", CT))).await);
 }
 
-/// What is kept has no time to live, however it is stored.
+/// A kept entry has no time to live, however it is stored.
 #[tokio::test]
 async fn moments_of_invalidations_outlive_the_storage_time() {
     let binary = format!("memcached+binary://{}", SERVER.address());

@@ -1,4 +1,4 @@
-//! How long servers keep what nobody asks for any more.
+//! Servers drop values that nobody asks for any more.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn what_has_no_end_is_kept_and_what_was_asked_for_comes_first() {
     }
 }
 
-/// Where scripts are refused, by transactions.
+/// The same by transactions, on a server that refuses scripts.
 #[tokio::test]
 async fn redis_without_scripts_keeps_values_as_long() {
     let server = RedisServer::start();

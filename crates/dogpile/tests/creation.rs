@@ -701,7 +701,7 @@ async fn in_time<T>(call: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(5), call).await.expect("it need not wait")
 }
 
-/// What waits in a runner's queue has not begun.
+/// A job that waits in a runner's queue has not begun.
 #[tokio::test]
 async fn nobody_waits_for_a_queued_job_after_a_change() {
     for change in ["delete", "set", "invalidate", "elsewhere"] {

@@ -392,7 +392,7 @@ async fn what_was_invalidated_stays_so_when_the_clock_is_set_back() {
     }
 }
 
-/// What is created after the clock was set back is valid, and as old as its clock says.
+/// A value created after the clock was set back is valid, and as old as its clock says.
 #[tokio::test]
 async fn after_the_clock_is_set_back_values_live_as_long_as_ever() {
     let clock = ManualClock::new();

@@ -97,8 +97,8 @@ impl Signals {
 /// Keeps this process from what the system does by signals that are not meant for it, and
 /// would change what becomes of the command.
 ///
-/// Where files have a limit, a write to the cache beyond it is an error and not the end.
-/// Where the end of children is ignored, the command's exit code would be lost: the command
+/// A write to the cache beyond the limit of file sizes is an error, not the end.
+/// A caller that ignores the end of children would lose the command's exit code: the command
 /// does not inherit that.
 pub(super) fn withstand() -> io::Result<()> {
     let ignored = ignored();

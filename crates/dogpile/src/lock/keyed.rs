@@ -88,7 +88,7 @@ struct Flight {
     waiters: Queue,
 }
 
-/// How far a holder has come.
+/// The progress of a holder.
 enum Stage {
     /// It has the key, and is about to create.
     Claimed,
@@ -394,7 +394,7 @@ pub(crate) struct KeyGuard {
     holder: u64,
     /// When its creation began, if it has.
     begun: Option<Cut>,
-    /// What a parked creation held in the backend from which the key was taken.
+    /// The lease in the backend of the parked creation from which the key was taken.
     inherited: Option<Lease>,
 }
 

@@ -164,7 +164,7 @@ impl<K: Kind> Config<K> {
         self
     }
 
-    /// How long Redis and memcached keep values after they were stored; `None` is for ever.
+    /// Sets the time that Redis and memcached keep values after they were stored; `None` is for ever.
     ///
     /// By default that is ten times as long as a value's expiration and `stale_limit` say, and
     /// a day at least, so that keys that nobody asks for any more do not stay for ever, while

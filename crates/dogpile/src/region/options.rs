@@ -49,7 +49,7 @@ impl Expiration {
     }
 }
 
-/// How long stores on servers keep a value (contract 7).
+/// The time that stores on servers keep a value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Retention {
     /// As the expiration has it.
@@ -66,7 +66,7 @@ impl Retention {
     /// So many times as long as the value may be used by all that is known.
     const FACTOR: u32 = 10;
 
-    /// How long a value is kept of which this is known. One that never expires, or whose
+    /// Returns the time that a value with these options is kept. One that never expires, or whose
     /// expiration is computed each time, is kept for ever.
     pub(crate) fn of(self, options: &Options) -> Option<Duration> {
         match self {

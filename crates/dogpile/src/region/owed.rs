@@ -13,11 +13,13 @@ use crate::sync::Mutex;
 
 /// The keys, as they are stored, that are to be deleted.
 #[derive(Default)]
-pub(crate) struct Owed(Mutex<Keys>);
+pub(crate) struct Owed(Mutex<Deletions>);
 
 #[derive(Default)]
-struct Keys {
+struct Deletions {
     keys: BTreeSet<String>,
+    /// The number of keys in the attempt that is going on: they count as remembered.
+    tried: usize,
     /// The process in which somebody is at it.
     paying: Option<u32>,
 }
@@ -29,6 +31,30 @@ const MOST: usize = 10_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+impl Deletions {
+    /// Remembers `key`; false if there are too many.
+    fn owe(&mut self, key: &str) -> bool {
+        let has_room = self.keys.len() + self.tried < MOST;
+        if has_room {
+            self.keys.insert(key.to_owned());
+        }
+        has_room || self.keys.contains(key)
+    }
+
+    /// Moves all keys into the attempt `tried`.
+    fn try_all(&mut self, tried: &mut BTreeSet<String>) {
+        tried.append(&mut self.keys);
+        self.tried = tried.len();
+    }
+
+    /// Takes back the keys of an attempt that will not go on.
+    fn give_back(&mut self, tried: &mut BTreeSet<String>) {
+        self.keys.append(tried);
+        self.tried = 0;
+        self.paying = None;
+    }
+}
+
 impl Core {
     /// Deletes what is stored under `key`, now or as soon as that can be done.
     pub(crate) async fn delete_surely(self: Arc<Self>, key: String) {
@@ -36,10 +62,9 @@ impl Core {
         let Err(fault) = self.backend.delete(&key).await else { return };
         self.survived("delete", &fault);
         let mut owed = self.owed.0.lock();
-        if owed.keys.len() >= MOST {
+        if !owed.owe(&key) {
             return log::deletion_given_up(self.name(), &key);
         }
-        owed.keys.insert(key);
         if owed.paying.replace(generation()) != Some(generation()) {
             drop(owed);
             spawn("dogpile-deletion", Paying::of(self.clone()).pay());
@@ -64,7 +89,7 @@ impl Paying {
         let mut pause = FIRST_PAUSE;
         while !self.is_over {
             self.core.clock.sleep(pause).await;
-            self.keys.append(&mut self.core.owed.0.lock().keys);
+            self.core.owed.0.lock().try_all(&mut self.keys);
             pause = match self.try_to_delete().await {
                 Ok(()) => FIRST_PAUSE,
                 Err(fault) => {
@@ -82,6 +107,7 @@ impl Paying {
         log::deleted_late(self.core.name(), &keys);
         self.keys.clear();
         let mut owed = self.core.owed.0.lock();
+        owed.tried = 0;
         self.is_over = owed.keys.is_empty();
         if self.is_over {
             owed.paying = None;
@@ -94,9 +120,24 @@ impl Paying {
 impl Drop for Paying {
     fn drop(&mut self) {
         if !self.is_over {
-            let mut owed = self.core.owed.0.lock();
-            owed.keys.append(&mut self.keys);
-            owed.paying = None;
+            self.core.owed.0.lock().give_back(&mut self.keys);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_an_attempt_count_as_remembered() {
+        let (mut owed, mut tried) = (Deletions::default(), BTreeSet::new());
+        assert!((0..MOST).all(|key| owed.owe(&key.to_string())));
+        assert!(!owed.owe("one more") && owed.owe("0"));
+        owed.try_all(&mut tried);
+        assert!(!owed.owe("one more"));
+        owed.give_back(&mut tried);
+        assert!(!owed.owe("one more") && owed.owe("0"));
+        assert_eq!(owed.keys.len(), MOST);
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Before {
     pub(super) life: Life,
 }
 
-/// What a claim has found under its key.
+/// The entry that a claim has found under its key.
 pub(super) struct Found {
     pub(super) entry: Entry,
     pub(super) number: Number,

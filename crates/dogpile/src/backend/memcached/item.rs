@@ -19,7 +19,7 @@ const COMPRESSED: u32 = 8;
 /// A value that claims to be larger when decompressed cannot be read.
 const LARGEST: u64 = 256 << 20;
 
-/// What is stored of an entry.
+/// The stored form of an entry.
 pub(super) struct Item {
     pub(super) flags: u32,
     pub(super) value: Bytes,

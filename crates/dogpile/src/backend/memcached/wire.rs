@@ -27,7 +27,7 @@ pub(super) struct Wire {
     tasks: [AbortHandle; 2],
 }
 
-/// How many connections this process has made, to any server.
+/// The number of connections that this process has made, to any server.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Requests that go together.

@@ -322,7 +322,7 @@ fn link_to(target: &Target, limits: Limits, driver: Driver) -> Link {
     })
 }
 
-/// What is stored of an entry.
+/// The stored form of an entry.
 struct Frame {
     bytes: Bytes,
     /// Its time to live, in milliseconds; none for one that ends by a change only.
@@ -415,7 +415,7 @@ impl Shared {
         u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// What is to be stored of `entry`.
+    /// Returns the stored form of `entry`.
     fn frame(&self, entry: &Entry) -> Result<Frame, BackendError> {
         let refused = || BackendError::refused("Redis keeps bytes, not objects");
         let bytes = entry.to_frame().ok_or_else(refused)?;
