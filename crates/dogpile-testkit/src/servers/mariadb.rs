@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::process::{Server, free_port, scratch};
+use super::ports::free_port;
+use super::process::{Server, scratch};
 
 /// A MariaDB server whose user `root` needs no password. It is quick rather than safe:
 /// what it writes is not synced.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::process::{Server, free_port, scratch};
+use super::ports::free_port;
+use super::process::{Server, scratch};
 
 /// A memcached server with 64 MiB.
 #[derive(Debug)]

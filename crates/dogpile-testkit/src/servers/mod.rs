@@ -7,6 +7,7 @@
 
 mod mariadb;
 mod memcached;
+mod ports;
 mod postgres;
 mod process;
 mod proxy;
@@ -14,7 +15,8 @@ mod redis;
 
 pub use mariadb::MariaDbServer;
 pub use memcached::{MemcachedServer, MemcachedSocket};
+pub use ports::free_port;
 pub use postgres::PostgresServer;
-pub use process::{Server, free_port};
+pub use process::Server;
 pub use proxy::{Proxy, Weather};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer, Tls};

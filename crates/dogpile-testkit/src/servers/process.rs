@@ -1,17 +1,11 @@
 //! A server's process.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// A port that nobody listens on now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
-    listener.local_addr().expect("it is bound").port()
-}
 
 /// A running server and its directory. Dropping it kills it; so does the end
 /// of this program.
@@ -26,7 +20,8 @@ impl Server {
     /// Starts `command` in a new directory. It is ready when `is_ready` says so.
     pub fn start(command: Vec<String>, is_ready: impl Fn() -> bool) -> Self {
         let name = Path::new(&command[0]).file_name().unwrap_or_default().to_string_lossy();
-        let directory = scratch().join(format!("{name}-{}", free_port()));
+        let directory =
+            scratch().join(format!("{name}-{}", DIRECTORIES.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&directory).expect("there is a temporary directory");
         let mut server = Self { process: None, command, directory };
         server.launch(is_ready);
@@ -90,6 +85,9 @@ pub(super) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// The servers that this program has started.
+static DIRECTORIES: AtomicU64 = AtomicU64::new(0);
 
 const PREFIX: &str = "dogpile-servers-";
 

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::process::{Server, free_port, scratch, wait_until};
+use super::ports::free_port;
+use super::process::{Server, scratch, wait_until};
 use super::proxy::Proxy;
 
 fn words(words: &[&str]) -> Vec<String> {
