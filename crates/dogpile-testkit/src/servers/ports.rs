@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// The lowest port that is given out.
 const LOWEST: u16 = 15_000;
@@ -19,12 +19,11 @@ static GIVEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
 ///
 /// When no port is free, or when the temporary directory cannot be written.
 pub fn free_port() -> u16 {
-    let mut given = GIVEN.lock().unwrap_or_else(|error| error.into_inner());
-    let span = first_of_outgoing_connections().saturating_sub(LOWEST).max(1);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = LOWEST..first_of_outgoing_connections();
     // Processes begin in different places, so that they seldom meet.
-    let start = std::process::id().wrapping_mul(97) + given.len() as u32;
-    let candidates = (0..u32::from(span))
-        .map(|n| LOWEST + u16::try_from((start + n) % u32::from(span)).expect("it is below span"));
+    let start = std::process::id() as usize * 97 % ports.len();
+    let candidates = ports.clone().skip(start).chain(ports.clone().take(start));
     for port in candidates {
         let Some(lock) = reserve(port) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -32,7 +31,7 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-    panic!("no free port between {LOWEST} and {}", LOWEST + span);
+    panic!("no free port in {ports:?}");
 }
 
 /// Takes the lock of `port`, unless it is taken. The kernel frees it with the process.
