@@ -1,18 +1,14 @@
 //! Queries that a closure builds: those of sqlx's macros.
 
-use std::fmt::Debug;
-
 use dogpile::ShouldCache;
-use sqlx::database::HasStatementCache;
-use sqlx::query::Map;
-use sqlx::{Database, IntoArguments};
+use sqlx::Database;
 
-use super::Parts;
+use super::macros::BuiltQuery;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::from_cache::{FromCache, Row};
 use crate::kept::One;
-use crate::key::{ALL, ONE};
+use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::session::Form;
 use crate::shape;
@@ -24,10 +20,10 @@ pub struct Built<F>(F);
 /// Answers a query of sqlx's macros from `region`: a reference, or the name of a
 /// [registered](crate::register) one.
 ///
-/// `query` builds the query, by `query_as!`, `query_scalar!`, or by `query` and `map`. It is
+/// `query` builds the query, by `query_as!`, `query_scalar!`, or by `query!` and `map`: the
+/// record of a plain `query!` has a type without a name, which cannot be stored. The closure is
 /// called once for the key, and again where the database is asked, so it must build the same
-/// query each time. The record of a plain `query!` has a type without a name, which cannot
-/// be stored.
+/// query each time.
 ///
 /// ```
 /// use dogpile::{Config, Region, backend::Memory};
@@ -58,14 +54,11 @@ pub fn from_cache<'r, F>(region: impl Into<InRegion<'r>>, query: F) -> FromCache
     FromCache::of(Built(query), region.into())
 }
 
-impl<'q, DB, M, O, A, F, C, S> FromCache<'_, Built<F>, C, S>
+impl<Q, F, C, S> FromCache<'_, Built<F>, C, S>
 where
-    DB: Database + HasStatementCache,
-    DB::Arguments: Debug,
-    M: FnMut(DB::Row) -> std::result::Result<O, sqlx::Error> + Send,
-    O: Row + Unpin,
-    A: Send + IntoArguments<DB> + 'q,
-    F: Fn() -> Map<'q, DB, M, A> + Send,
+    Q: BuiltQuery,
+    Q::Output: Row,
+    F: Fn() -> Q + Send,
     S: Form,
 {
     /// Returns all rows.
@@ -73,16 +66,16 @@ where
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn fetch_all<'e, E>(self, executor: E) -> Result<S::Of<Vec<O>>, sqlx::Error>
+    pub async fn fetch_all<'e, E>(self, executor: E) -> Result<S::Of<Vec<Q::Output>>, sqlx::Error>
     where
-        E: Source<'e, Database = DB>,
-        C: ShouldCache<Vec<O>>,
+        E: Source<'e, Database = Q::Database>,
+        C: ShouldCache<Vec<Q::Output>>,
     {
         let (Built(query), options) = (self.query, self.options);
-        let key = key::<DB, O>(query(), options.key_part(), ALL)?;
+        let key = key(query(), options.key_part(), ALL)?;
         let options = options.on(executor.may_be_in_transaction());
         let query = query();
-        let run = || async { query.fetch_all(executor).await };
+        let run = || async { query.all(executor).await };
         options.fetch(&key, run, S::of).await
     }
 
@@ -92,16 +85,19 @@ where
     /// # Errors
     ///
     /// Those of the database; a miss, if only the cache is asked.
-    pub async fn fetch_optional<'e, E>(self, executor: E) -> Result<Option<S::Of<O>>, sqlx::Error>
+    pub async fn fetch_optional<'e, E>(
+        self,
+        executor: E,
+    ) -> Result<Option<S::Of<Q::Output>>, sqlx::Error>
     where
-        E: Source<'e, Database = DB>,
-        C: ShouldCache<Option<O>>,
+        E: Source<'e, Database = Q::Database>,
+        C: ShouldCache<Option<Q::Output>>,
     {
         let (Built(query), options) = (self.query, self.options);
-        let key = key::<DB, O>(query(), options.key_part(), ONE)?;
+        let key = key(query(), options.key_part(), ONE)?;
         let options = options.on(executor.may_be_in_transaction());
         let query = query();
-        let run = || async { query.fetch_optional(executor).await.map(One) };
+        let run = || async { query.optional(executor).await.map(One) };
         options.for_one().fetch(&key, run, |One(one)| one.map(S::of)).await
     }
 
@@ -111,10 +107,10 @@ where
     ///
     /// `RowNotFound` if there is none, other errors of the database; a miss, if only the
     /// cache is asked.
-    pub async fn fetch_one<'e, E>(self, executor: E) -> Result<S::Of<O>, sqlx::Error>
+    pub async fn fetch_one<'e, E>(self, executor: E) -> Result<S::Of<Q::Output>, sqlx::Error>
     where
-        E: Source<'e, Database = DB>,
-        C: ShouldCache<Option<O>>,
+        E: Source<'e, Database = Q::Database>,
+        C: ShouldCache<Option<Q::Output>>,
     {
         let found = self.fetch_optional(executor).await?;
         found.ok_or(Error::Database(sqlx::Error::RowNotFound))
@@ -129,22 +125,18 @@ where
     pub async fn invalidate(self) -> Result<(), sqlx::Error> {
         let (Built(query), options) = (self.query, self.options);
         let part = options.key_part();
-        let all = key::<DB, O>(query(), part, ALL)?;
-        let one = key::<DB, O>(query(), part, ONE)?;
+        let all = key(query(), part, ALL)?;
+        let one = key(query(), part, ONE)?;
         options.forget(&[all, one]).await
     }
 }
 
-fn key<'q, DB, O>(
-    query: impl sqlx::Execute<'q, DB>,
-    part: Option<&str>,
-    asked: &str,
-) -> Result<String, sqlx::Error>
+fn key<Q>(query: Q, part: Option<&str>, asked: &str) -> Result<String, sqlx::Error>
 where
-    DB: Database,
-    DB::Arguments: Debug,
-    O: Row,
+    Q: BuiltQuery,
+    Q::Output: Row,
 {
-    let Parts { fingerprint, .. } = Parts::of(query)?;
-    Ok(fingerprint.key(part, asked, &shape::of::<O>()))
+    let (text, values) = query.statement().map_err(Error::Database)?;
+    let fingerprint = Fingerprint::new(Q::Database::NAME, &text, &values).map_err(Error::widen)?;
+    Ok(fingerprint.key(part, asked, &shape::of::<Q::Output>()))
 }

@@ -46,6 +46,7 @@
 //! uses a transaction says [`in_transaction`](FromCache::in_transaction).
 
 mod built;
+mod macros;
 mod source;
 mod transaction;
 
@@ -66,6 +67,7 @@ use crate::session::Form;
 use crate::shape;
 
 pub use built::{Built, from_cache};
+pub use macros::BuiltQuery;
 pub use source::Source;
 pub use transaction::Transaction;
 
