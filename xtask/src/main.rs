@@ -5,6 +5,7 @@ mod licences;
 mod python;
 mod run;
 mod servers;
+mod smallest_program;
 mod valkey;
 mod words;
 
@@ -18,7 +19,7 @@ cargo xtask python          what the tests need of Python, into `target/python`
 cargo xtask valkey          the tests of the Redis backend on Valkey servers
 cargo xtask servers         installs the servers that the tests start (Debian packages)
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
-cargo xtask compile-time    how long many decorated functions take to compile, beside others
+cargo xtask compile-time    what the smallest program and many decorated functions take to compile, beside others
 cargo xtask history [ARGS]  the history checker (`--help` says what it checks, and what can be chosen)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
 ";
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         ["valkey"] => on_valkey(),
         ["bench", ref rest @ ..] => bench(rest),
         ["history", ref rest @ ..] => history(rest),
-        ["compile-time"] => compile_time::run(),
+        ["compile-time"] => smallest_program::run().and_then(|()| compile_time::run()),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] => fuzz(seconds),
         _ => {
