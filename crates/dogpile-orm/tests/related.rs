@@ -154,8 +154,8 @@ async fn relationships_have_the_options_of_queries() {
 
     let tenant = related().key_part("tenant").load([1], load).await.unwrap();
     assert_eq!((tenant, double.asked()), (vec![2], 1));
-    clock.advance(std::time::Duration::from_hours(1));
-    let hours = std::time::Duration::from_hours(2);
+    clock.advance(std::time::Duration::from_secs(3_600));
+    let hours = std::time::Duration::from_secs(2 * 3_600);
     related().expiration(hours).load([1], load).await.unwrap();
     assert_eq!(double.asked(), 0);
     related().load([1], load).await.unwrap();

@@ -94,12 +94,12 @@ async fn calls_have_options() {
     let cached = || one(1).from_cache(&region);
     let missed = cached().cache_only().fetch_one(&pool).await.unwrap_err();
     assert!(matches!(missed, Error::NotCached { .. }), "{missed}");
-    let long = cached().expiration(Duration::from_hours(1)).fetch_one(&pool).await.unwrap();
+    let long = cached().expiration(Duration::from_secs(3_600)).fetch_one(&pool).await.unwrap();
     rename(&pool, 1, "Augusta").await;
-    clock.advance(Duration::from_mins(30));
-    let hour = Duration::from_hours(1);
+    clock.advance(Duration::from_secs(1800));
+    let hour = Duration::from_secs(3_600);
     assert_eq!(cached().expiration(hour).fetch_one(&pool).await.unwrap(), long);
-    clock.advance(Duration::from_hours(9));
+    clock.advance(Duration::from_secs(9 * 3_600));
     assert_eq!(cached().cache_only().fetch_one(&pool).await.unwrap(), long, "however old");
 
     let tenant = |part: &str| one(1).from_cache(&region).key_part(part);

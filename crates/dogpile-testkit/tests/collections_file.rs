@@ -18,7 +18,7 @@ use dogpile::lock::{Lease, Mutex};
 use dogpile::value::Entry;
 use tempfile::TempDir;
 
-const LOAD: Duration = Duration::from_mins(10);
+const LOAD: Duration = Duration::from_secs(600);
 
 fn place() -> (TempDir, PathBuf) {
     let directory = TempDir::new().unwrap();

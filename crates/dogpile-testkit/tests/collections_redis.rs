@@ -17,10 +17,10 @@ use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer, Weather};
 use tokio::sync::Notify;
 
 /// A lease longer than any test waits.
-const LEASE: Duration = Duration::from_mins(10);
+const LEASE: Duration = Duration::from_secs(600);
 const LIMIT: Duration = Duration::from_millis(250);
 
-const LOAD: Duration = Duration::from_mins(10);
+const LOAD: Duration = Duration::from_secs(600);
 
 fn redis(url: &str) -> Redis {
     let builder = Redis::builder(url).unwrap().lock_lease(LEASE);

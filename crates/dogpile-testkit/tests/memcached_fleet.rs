@@ -226,7 +226,7 @@ async fn a_value_too_large_is_refused_and_the_old_one_stays() {
 #[tokio::test]
 async fn values_outlive_thirty_days_where_that_is_asked_for() {
     let builder = Memcached::builder(&SERVER.url()).unwrap();
-    let region = over(builder.storage_time(Duration::from_hours(24 * 60)).open().unwrap());
+    let region = over(builder.storage_time(Duration::from_secs(24 * 60 * 3_600)).open().unwrap());
     region.set("sixty-days", &1).await.unwrap();
     let left = SERVER.ask("mg sixty-days t");
     let left: u64 = left.trim().strip_prefix("HD t").unwrap().parse().unwrap();

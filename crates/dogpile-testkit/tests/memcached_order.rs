@@ -177,7 +177,7 @@ async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
 #[tokio::test]
 async fn a_removal_by_another_program_ends_the_creation() {
     let backend = AnyBackend::new(
-        builder(&SERVER.url()).storage_time(Duration::from_mins(1)).open().unwrap(),
+        builder(&SERVER.url()).storage_time(Duration::from_secs(60)).open().unwrap(),
     );
     backend.set("plainly", entry("before", CT)).await.unwrap();
     let lease = win(&backend, "plainly", ClaimMode::Create(Seen::Created(CT))).await;
@@ -191,7 +191,7 @@ async fn moments_of_invalidations_outlive_the_storage_time() {
     let binary = format!("memcached+binary://{}", SERVER.address());
     for (name, url) in [("meta", SERVER.url()), ("binary", binary)] {
         let region = Region::new(name);
-        let backend = builder(&url).storage_time(Duration::from_mins(1)).open().unwrap();
+        let backend = builder(&url).storage_time(Duration::from_secs(60)).open().unwrap();
         region.configure(Config::new(backend)).unwrap();
         region.set("k", &1).await.unwrap();
         let left = meta(&format!("{name}:k"), "t");

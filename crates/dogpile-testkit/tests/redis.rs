@@ -153,7 +153,7 @@ async fn an_invalidation_reaches_every_process_in_a_moment() {
     for url in [SINGLE.url(), SENTINELS.url(), CLUSTER.url()] {
         let region = |_| {
             let region = Region::new("told");
-            let strategy = Stored::new(open(&url), "told", Duration::from_hours(1));
+            let strategy = Stored::new(open(&url), "told", Duration::from_secs(3_600));
             let config = Config::over(open(&url)).invalidation(Arc::new(strategy));
             region.configure(config).unwrap();
             region
@@ -481,7 +481,7 @@ async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
 /// Before its time to live has ended, somebody else has removed the value that is gone.
 #[tokio::test]
 async fn a_removal_by_another_program_ends_the_creation() {
-    let builder = Redis::builder(&SINGLE.url()).unwrap().storage_time(Duration::from_mins(1));
+    let builder = Redis::builder(&SINGLE.url()).unwrap().storage_time(Duration::from_secs(60));
     let backend = AnyBackend::new(builder.open().unwrap());
     let entry = Entry::bytes("before", 1_763_700_000.0);
     backend.set("plainly-removed", entry.clone()).await.unwrap();

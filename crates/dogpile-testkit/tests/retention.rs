@@ -7,7 +7,7 @@ use dogpile::config::Settings;
 use dogpile::{Config, Expiration, Region};
 use dogpile_testkit::servers::{MemcachedServer, RedisCluster, RedisServer};
 
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: u64 = 24 * 3_600;
 
 fn region(config: Config) -> Region {
@@ -65,7 +65,7 @@ async fn redis_keeps_a_value_ten_times_as_long_as_it_is_good_for() {
 async fn what_has_no_end_is_kept_and_what_was_asked_for_comes_first() {
     let server = RedisServer::start();
     let open = || Redis::open(&server.url()).unwrap();
-    let minutes = Duration::from_mins(5);
+    let minutes = Duration::from_secs(300);
     let limited = Redis::builder(&server.url()).unwrap().storage_time(2 * HOUR).open().unwrap();
     let computed = Expiration::computed(|| Some(HOUR));
     for (config, seconds) in [

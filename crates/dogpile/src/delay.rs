@@ -137,7 +137,7 @@ impl Timer {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_hours(1);
+    const LONG: Duration = Duration::from_secs(3_600);
 
     #[test]
     fn an_earlier_moment_is_not_kept_by_a_later_one() {

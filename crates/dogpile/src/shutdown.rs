@@ -68,7 +68,7 @@ impl Drop for Counted {
 const FOR_BACKGROUND: f64 = 0.75;
 
 /// A longer limit is as good as none.
-const LONGEST: Duration = Duration::from_hours(24 * 365);
+const LONGEST: Duration = Duration::from_secs(24 * 365 * 3_600);
 
 /// Waits for creations in the background, and gives up the locks on servers that this process
 /// holds, so that other processes need not wait for the rest of their leases. Returns whether

@@ -29,7 +29,8 @@ impl Schedule {
     /// Returns the greatest age of a copy now: not older than the last expiry.
     fn max_age(self) -> Duration {
         let running = self.start.elapsed().unwrap_or_default() + PERIOD / 2;
-        Duration::from_nanos_u128(running.as_nanos() % PERIOD.as_nanos())
+        let phase = running.as_nanos() % PERIOD.as_nanos();
+        Duration::from_nanos(u64::try_from(phase).expect("it is less than the period"))
     }
 
     fn is_expired(self, stored: SystemTime) -> bool {

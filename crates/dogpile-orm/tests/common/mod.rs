@@ -28,7 +28,7 @@ pub(crate) fn postgres() -> String {
 pub(crate) fn region(name: &str) -> (Arc<Region>, ManualClock) {
     let (region, clock) = (Region::named(name), ManualClock::new());
     let config = Config::new(SerializedMemory::new(1_000))
-        .expiration(Duration::from_mins(1))
+        .expiration(Duration::from_secs(60))
         .clock(clock.clone());
     region.configure(config).unwrap();
     (Arc::new(region), clock)

@@ -30,7 +30,7 @@ impl From<AnyBackend> for Fixture {
 }
 
 /// The time that values live in the regions of the checks.
-pub(super) const EXPIRATION: Duration = Duration::from_mins(1);
+pub(super) const EXPIRATION: Duration = Duration::from_secs(60);
 
 impl Fixture {
     /// The same with `peer` as a second handle on the store.

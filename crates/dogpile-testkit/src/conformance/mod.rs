@@ -42,7 +42,7 @@ where
         .expect("a runtime can be started");
     runtime.block_on(async {
         let fixture = open().await;
-        let limit = std::time::Duration::from_mins(2);
+        let limit = std::time::Duration::from_secs(120);
         let ended = tokio::time::timeout(limit, check(fixture)).await;
         assert!(ended.is_ok(), "the check hangs");
     });

@@ -79,7 +79,7 @@ async fn run(job: Arc<Job>, region: Arc<Region>, task: usize) -> Vec<Answer> {
             }
         },
         Race::Leaves => {
-            let creator = || create(&job, key, Duration::from_hours(1));
+            let creator = || create(&job, key, Duration::from_secs(3_600));
             let value = region.get_or_create(key, creator).await;
             vec![answer(key, value)]
         }

@@ -1,15 +1,15 @@
 //! Ports for servers.
 
-use std::fs::{File, TryLockError};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Mutex, PoisonError};
 
 /// The lowest port that is given out.
 const LOWEST: u16 = 15_000;
 
-/// The ports that this process has been given. An open file holds the lock of one of them.
-static GIVEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+/// The ports that this process has been given. An abstract socket stands for each.
+static GIVEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 
 /// Returns a port on which no server listens. It belongs to this process until that ends: no
 /// later call returns it, in whichever process of this machine, and the kernel does not use it
@@ -17,7 +17,7 @@ static GIVEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
 ///
 /// # Panics
 ///
-/// When no port is free, or when the temporary directory cannot be written.
+/// When no port is free.
 pub fn free_port() -> u16 {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let ports = LOWEST..first_of_outgoing_connections();
@@ -25,30 +25,20 @@ pub fn free_port() -> u16 {
     let start = std::process::id() as usize * 97 % ports.len();
     let candidates = ports.clone().skip(start).chain(ports.clone().take(start));
     for port in candidates {
-        let Some(lock) = reserve(port) else { continue };
+        let Some(reserved) = reserve(port) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            given.push(lock);
+            given.push(reserved);
             return port;
         }
     }
     panic!("no free port in {ports:?}");
 }
 
-/// Takes the lock of `port`, unless it is taken. The kernel frees it with the process.
-fn reserve(port: u16) -> Option<File> {
-    let path = locks().join(port.to_string());
-    let file = File::create(path).expect("the temporary directory can be written");
-    match file.try_lock() {
-        Ok(()) => Some(file),
-        Err(TryLockError::WouldBlock) => None,
-        Err(TryLockError::Error(error)) => panic!("a lock on a port's file: {error}"),
-    }
-}
-
-fn locks() -> PathBuf {
-    let directory = std::env::temp_dir().join("dogpile-ports");
-    std::fs::create_dir_all(&directory).expect("the temporary directory can be written");
-    directory
+/// Takes the name of `port`, unless another process has it. The kernel frees it with the
+/// process.
+fn reserve(port: u16) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("dogpile-port-{port}"));
+    UnixListener::bind_addr(&name.expect("the name is short")).ok()
 }
 
 /// Returns the first port that the kernel may use for a connection to another machine.

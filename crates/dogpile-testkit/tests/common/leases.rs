@@ -17,7 +17,7 @@ use super::faults::eventually;
 pub(crate) type Open = fn(u16, Duration) -> AnyBackend;
 
 /// Nobody waits so long for a lease to end.
-pub(crate) const LONG: Duration = Duration::from_hours(1);
+pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 
 /// A network in which requests can be caught on their way.
 const SLOW: Duration = Duration::from_millis(4);

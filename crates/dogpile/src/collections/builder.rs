@@ -59,7 +59,7 @@ impl<D: Table> CollectionBuilder<D> {
             check_interval: Duration::from_secs(10),
             when_away: WhenAway::default(),
             prepare: None,
-            load_timeout: Duration::from_mins(10),
+            load_timeout: Duration::from_secs(600),
             clock: Arc::new(SystemClock),
         }
     }

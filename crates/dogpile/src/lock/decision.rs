@@ -50,7 +50,7 @@ pub enum Action {
 
 /// A value from a peer whose clock is ahead by more than this counts as
 /// expired: its creation time says nothing, and it must not live for ever.
-pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The time until values expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

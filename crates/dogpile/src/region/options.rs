@@ -62,7 +62,7 @@ pub(crate) enum Retention {
 impl Retention {
     /// No shorter than this, so that values outlive what a short expiration is good for: a
     /// night in which nobody asks, a caller with another expiration.
-    const SHORTEST: Duration = Duration::from_hours(24);
+    const SHORTEST: Duration = Duration::from_secs(24 * 3_600);
     /// So many times as long as the value may be used by all that is known.
     const FACTOR: u32 = 10;
 

@@ -23,7 +23,7 @@ pub(crate) struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), longest_creation: Duration::from_mins(10) }
+        Self { lease: Duration::from_secs(30), longest_creation: Duration::from_secs(600) }
     }
 }
 

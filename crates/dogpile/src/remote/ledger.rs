@@ -186,7 +186,7 @@ impl<L: Leases> Drop for UnderWay<L> {
 /// Releases a lock in the background.
 pub(super) fn release<L: Leases>(leases: &Arc<L>, grip: Arc<L::Grip>) {
     let until = Instant::now().checked_add(leases.terms().lease);
-    let until = until.unwrap_or_else(|| Instant::now() + Duration::from_hours(24));
+    let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3_600));
     let nobody_works = leases.ledger().queue(Release { grip, until });
     if nobody_works && io::spawn(work_off(leases.clone())).is_err() {
         leases.ledger().clear();
@@ -301,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_release_is_retried_and_delays_no_other() {
-        let servers = servers(Duration::from_hours(1));
+        let servers = servers(Duration::from_secs(3_600));
         release(&servers, Arc::new(1));
         let mut next = 2;
         // Others come more often than it is retried.
@@ -327,7 +327,7 @@ mod tests {
 
     #[tokio::test]
     async fn releases_do_not_pile_up_without_end() {
-        let servers = servers(Duration::from_hours(1));
+        let servers = servers(Duration::from_secs(3_600));
         for _ in 0..2 * LONGEST_QUEUE {
             release(&servers, Arc::new(1));
         }
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn closed_books_give_up_what_was_held_and_take_nothing() {
-        let servers = servers(Duration::from_hours(1));
+        let servers = servers(Duration::from_secs(3_600));
         let (held, over) = (Held::new(&servers, 2), Held::new(&servers, 4));
         over.is_over();
         servers.clone().close();

@@ -399,7 +399,7 @@ mod tests {
             let first = connections.fetch_add(1, Ordering::SeqCst) == 0;
             Box::pin(async move { Ok(Arc::new(Swallows(first))) }) as Pin<Box<_>>
         };
-        let limits = Limits { response: Duration::from_hours(1), ..Limits::default() };
+        let limits = Limits { response: Duration::from_secs(3_600), ..Limits::default() };
         let link = Link::new("test".to_owned(), limits, Driver::Caller, Box::new(connect));
         let ask = |wire: Arc<Swallows>| async move {
             if wire.0 { std::future::pending().await } else { Ok(7) }
@@ -458,7 +458,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_attempt_to_connect_ends_with_its_link() {
-        let long = Duration::from_hours(1);
+        let long = Duration::from_secs(3_600);
         let (link, attempts, alive) = silent(Limits { connect: long, ..Limits::default() });
         let asking = tokio::spawn(async move { ask(&link).await });
         until(|| attempts.load(Ordering::SeqCst) == 1).await;

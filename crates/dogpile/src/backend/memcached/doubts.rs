@@ -110,7 +110,7 @@ fn number_of(answer: Answer) -> Result<Option<Number>, BackendError> {
 /// The moment that is `time` from now.
 fn later(time: Duration) -> Instant {
     let now = Instant::now();
-    now.checked_add(time).unwrap_or(now + Duration::from_hours(24))
+    now.checked_add(time).unwrap_or(now + Duration::from_secs(24 * 3_600))
 }
 
 /// Looks for what is in doubt again and again, until there is nothing left.

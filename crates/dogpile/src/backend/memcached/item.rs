@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(ttl(None), 0);
         assert_eq!(ttl(Some(Duration::from_millis(1))), 1);
         assert_eq!(ttl(Some(Duration::from_millis(1_001))), 2);
-        assert_eq!(ttl(Some(Duration::from_hours(24 * 30))), 2_592_000);
+        assert_eq!(ttl(Some(Duration::from_secs(24 * 30 * 3_600))), 2_592_000);
         let moment = ttl(Some(Duration::from_secs(2_592_001)));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         assert!((now + 2_592_000..now + 2_592_100).contains(&u64::from(moment)));

@@ -25,7 +25,7 @@ use crate::backend::{
 use crate::lock::{AnyMutex, Lease};
 
 /// Parts that nobody publishes are gone after this long without another one.
-const UPLOAD: Duration = Duration::from_mins(1);
+const UPLOAD: Duration = Duration::from_secs(60);
 
 /// Whoever is reading the revision before has this long to finish.
 const BEFORE: Duration = Duration::from_secs(20);

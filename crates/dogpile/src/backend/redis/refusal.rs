@@ -11,7 +11,7 @@ use crate::sync::Mutex;
 pub(super) struct Refusal(Mutex<Option<Instant>>);
 
 impl Refusal {
-    const LASTS: Duration = Duration::from_mins(1);
+    const LASTS: Duration = Duration::from_secs(60);
 
     pub(super) fn new() -> Self {
         Self(Mutex::new(None))

@@ -48,7 +48,8 @@ pub(super) fn note_database(file: &File, number: u64) {
 /// Notes that this process holds the lock of `key`. Where that fails, only
 /// those who look miss something.
 pub(super) fn write(file: &File, hash: Hash, key: &str) {
-    let shown = &key[..key.floor_char_boundary(MOST_KEY)];
+    let end = (0..=key.len().min(MOST_KEY)).rev().find(|end| key.is_char_boundary(*end));
+    let shown = &key[..end.unwrap_or(0)];
     let mut note = Vec::with_capacity(PLACE_BYTES);
     note.extend(hash.0.to_le_bytes());
     note.extend(SystemClock.now().to_le_bytes());
