@@ -8,7 +8,7 @@
 //! Everything that is made here counts as written by a macro (`own`), so that the lints of
 //! the user's crate, also those that it forbids to allow, are about the user's code alone.
 
-use proc_macro2::{Group, Span, TokenStream as Tokens, TokenTree};
+use proc_macro2::{Span, TokenStream as Tokens};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -16,6 +16,7 @@ use syn::{Error, Expr, GenericParam, Ident, ItemFn, Pat, Result, Signature, Type
 
 use crate::function::{Function, mentions_self, refuse_borrowed};
 use crate::generics::turbofish;
+use crate::hygiene::{at, hygienic, own, own_ident, own_span};
 use crate::options::Options;
 use crate::part::Parts;
 use crate::surroundings::is_in_trait_impl;
@@ -677,47 +678,4 @@ struct Keyed {
     turbofish: Tokens,
     names: Vec<Ident>,
     types: Vec<Tokens>,
-}
-
-/// A name of ours that meets none of the function's.
-pub(crate) fn hygienic(name: &str) -> Ident {
-    Ident::new(name, Span::mixed_site())
-}
-
-/// The same name, as written by a macro at the same place.
-pub(crate) fn own_ident(name: &Ident) -> Ident {
-    let mut name = name.clone();
-    name.set_span(own_span(name.span()));
-    name
-}
-
-pub(crate) fn own_span(span: Span) -> Span {
-    Span::call_site().located_at(span)
-}
-
-/// The same code at another place.
-pub(crate) fn at(span: Span, tokens: &Tokens) -> Tokens {
-    let moved = tokens.clone().into_iter().map(|mut token| {
-        token.set_span(span);
-        token
-    });
-    moved.collect()
-}
-
-/// The same code, as written by a macro at the same places.
-pub(crate) fn own(tokens: Tokens) -> Tokens {
-    let own = tokens.into_iter().map(|token| match token {
-        TokenTree::Group(group) => {
-            let mut same = Group::new(group.delimiter(), own(group.stream()));
-            same.set_span(own_span(group.span()));
-            TokenTree::Group(same)
-        }
-        // Which crate `$crate` is, its place says.
-        TokenTree::Ident(name) if name == "$crate" => TokenTree::Ident(name),
-        mut token => {
-            token.set_span(own_span(token.span()));
-            token
-        }
-    });
-    own.collect()
 }

@@ -9,7 +9,7 @@ use syn::{
     parse_quote,
 };
 
-use crate::cached::{hygienic, own_span};
+use crate::hygiene::{hygienic, own_span};
 use crate::options;
 use crate::part::Parts;
 

@@ -9,8 +9,8 @@ use syn::{
     ReceiverKind, Result, ReturnType, Type, TypeImplTrait, TypeReference,
 };
 
-use crate::cached::at;
 use crate::generics::{Mentioned, is_only_called, turbofish, without};
+use crate::hygiene::at;
 use crate::options::Options;
 
 /// A function, taken apart.

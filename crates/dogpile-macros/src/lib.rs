@@ -5,6 +5,7 @@
 //! - `cached`: the code for one value per call, free and in `impl` blocks;
 //! - `multi`: the code for functions of many keys;
 //! - `surroundings`: what a function is in, for errors;
+//! - `hygiene`: whose the names and places of generated code are;
 //! - `part`: the code that writes a value into a key;
 //! - `derive`: the derive macro for types that can.
 
@@ -12,6 +13,7 @@ mod cached;
 mod derive;
 mod function;
 mod generics;
+mod hygiene;
 mod multi;
 mod options;
 mod part;

@@ -7,8 +7,9 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, Ident, ItemFn, Lifetime, PathArguments, Result, Type, TypePath};
 
-use crate::cached::{Code, at, hygienic, own, own_ident};
+use crate::cached::Code;
 use crate::function::{Argument, Function, last_name};
+use crate::hygiene::{at, hygienic, own, own_ident};
 use crate::options::Options;
 
 pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {

@@ -8,7 +8,7 @@ use proc_macro2::{Span, TokenStream as Tokens};
 use quote::{quote, quote_spanned};
 use syn::{GenericArgument, Ident, Index, PathArguments, Type, TypePath};
 
-use crate::cached::hygienic;
+use crate::hygiene::hygienic;
 
 /// The way in which a type is taken apart.
 enum Form<'t> {
