@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::from_cache::Row;
+use crate::row::Row;
 use crate::{shape, written};
 
 /// The stored form of a query's result.

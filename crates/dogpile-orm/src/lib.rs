@@ -70,6 +70,7 @@ mod key;
 mod options;
 mod regions;
 mod related;
+mod row;
 mod session;
 mod shape;
 mod statement;
@@ -87,9 +88,10 @@ pub mod sqlx;
 
 pub use after_commit::AfterCommit;
 pub use error::{Error, Result};
-pub use from_cache::{FromCache, Row};
+pub use from_cache::FromCache;
 pub use regions::{AnyRegion, InRegion, configure, region, register};
 pub use related::{Related, Relationship};
+pub use row::Row;
 pub use session::{Form, InSession, Owned, Session};
 pub use tables::{invalidate_tables, invalidate_tables_blocking};
 

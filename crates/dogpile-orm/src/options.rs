@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dogpile::{Expiration, Region, ShouldCache};
 
-use crate::error::Error;
+use crate::error::{Error, forgotten};
 use crate::kept::{Kept, One, lost_field};
 use crate::regions::{Found, InRegion};
 use crate::session::{Form, Owned};
@@ -121,14 +121,6 @@ fn known<T, E>(
     key: &str,
 ) -> Result<T, Error<E>> {
     found.map_err(Error::Cache)?.ok_or_else(|| not_cached(region, key))
-}
-
-/// A region that is not configured, as in unit tests, has nothing to forget.
-pub(crate) fn forgotten<E>(done: dogpile::Result<()>) -> Result<(), Error<E>> {
-    match done {
-        Ok(()) | Err(dogpile::Error::NotConfigured { .. }) => Ok(()),
-        Err(fault) => Err(Error::Cache(fault)),
-    }
 }
 
 impl<'r, C, S: Form> Options<'r, C, S> {

@@ -8,10 +8,11 @@ use std::future::Future;
 use dogpile::{Always, Failure, Region, ShouldCache};
 
 use crate::error::Error;
-use crate::from_cache::{FromCache, Row};
+use crate::from_cache::FromCache;
 use crate::kept::{Shaped, lost_field};
 use crate::options::{Options, Way, not_cached};
 use crate::regions::InRegion;
+use crate::row::Row;
 use crate::session::{Form, Owned};
 use crate::tables::Versions;
 

@@ -8,7 +8,7 @@ use std::fmt;
 use dogpile::Region;
 
 use crate::error::Error;
-use crate::options::forgotten;
+use crate::error::forgotten;
 use crate::regions::InRegion;
 
 fn key(table: &str) -> String {

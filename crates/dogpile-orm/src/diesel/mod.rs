@@ -67,11 +67,12 @@ use diesel::{Connection, RunQueryDsl};
 use dogpile::ShouldCache;
 
 use crate::error::{Error, Result};
-use crate::from_cache::{FromCache, Row};
+use crate::from_cache::FromCache;
 use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::options::Options;
 use crate::regions::InRegion;
+use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
 

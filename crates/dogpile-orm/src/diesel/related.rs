@@ -7,8 +7,8 @@ use dogpile::ShouldCache;
 
 use super::is_in_transaction;
 use crate::error::Result;
-use crate::from_cache::Row;
 use crate::related::Related;
+use crate::row::Row;
 use crate::session::Form;
 
 impl<C, S: Form> Related<'_, C, S> {

@@ -42,11 +42,12 @@ use dogpile::ShouldCache;
 
 use crate::diesel::{Readable, fingerprint, keys};
 use crate::error::{Error, Result};
-use crate::from_cache::{FromCache, Row};
+use crate::from_cache::FromCache;
 use crate::kept::One;
 use crate::key::{ALL, ONE};
 use crate::options::Options;
 use crate::regions::InRegion;
+use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
 

@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 
 use super::is_in_transaction;
 use crate::error::Result;
-use crate::from_cache::Row;
 use crate::related::Related;
+use crate::row::Row;
 use crate::session::Form;
 
 /// The future of a query for related rows that borrows its connection; see

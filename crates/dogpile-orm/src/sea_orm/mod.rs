@@ -69,10 +69,11 @@ use sea_orm::{
 };
 
 use crate::error::{Error, Result};
-use crate::from_cache::{FromCache, Row};
+use crate::from_cache::FromCache;
 use crate::kept::One;
 use crate::key::{ALL, COUNT, Fingerprint, ONE};
 use crate::regions::InRegion;
+use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
 

@@ -10,8 +10,8 @@ use sea_orm::{
 
 use super::Source;
 use crate::error::{Error, Result};
-use crate::from_cache::Row;
 use crate::related::Related;
+use crate::row::Row;
 use crate::session::Form;
 
 /// A parent, named by the columns that its relation begins at: of a `belongs_to` those

@@ -6,10 +6,11 @@ use sqlx::Database;
 use super::macros::BuiltQuery;
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::from_cache::{FromCache, Row};
+use crate::from_cache::FromCache;
 use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
+use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
 

@@ -59,10 +59,11 @@ use sqlx::query::{QueryAs, QueryScalar};
 use sqlx::{Database, Execute, FromRow, IntoArguments, SqlStr};
 
 use crate::error::{Error, Result};
-use crate::from_cache::{FromCache, Row};
+use crate::from_cache::FromCache;
 use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
+use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
 
