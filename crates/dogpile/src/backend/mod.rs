@@ -13,6 +13,7 @@
 mod any;
 #[cfg(feature = "collections")]
 mod collections;
+mod erased;
 #[cfg(feature = "file")]
 mod file;
 pub mod inspect;
@@ -41,9 +42,9 @@ use crate::value::Entry;
 
 pub use crate::error::{BackendError, FaultKind};
 pub use any::AnyBackend;
-pub(crate) use any::{Boxed, ErasedBackend};
 #[cfg(feature = "collections")]
 pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revision_number};
+pub(crate) use erased::{Boxed, ErasedBackend};
 #[cfg(feature = "file")]
 pub use file::{Damage, File, FileBuilder};
 use inspect::Inspect;

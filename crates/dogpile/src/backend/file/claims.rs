@@ -10,8 +10,9 @@ use rusqlite::Connection;
 
 use super::File;
 use super::creations::{self, Claim, Token, Won};
-use super::database::{Mark, Trouble};
+use super::database::Mark;
 use super::joint::{Change, Step};
+use super::trouble::Trouble;
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Wanted};
 use crate::lock::{Lease, Mutex};
 use crate::token::new_token;

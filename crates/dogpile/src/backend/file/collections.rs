@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use super::database::{self, Trouble};
+use super::database;
+use super::trouble::Trouble;
 use super::worker::keep_within;
 use super::{Change, File, FileLocks, Options};
 use crate::backend::{

@@ -8,7 +8,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::database::{self, Mark, Trouble};
+use super::database::{self, Mark};
+use super::trouble::Trouble;
 use crate::backend::ClaimMode;
 use crate::value::Entry;
 

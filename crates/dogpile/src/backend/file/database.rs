@@ -4,46 +4,11 @@ use std::ffi::c_int;
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::schema;
-use crate::backend::BackendError;
+use super::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::value::{Entry, MAX_HEADER, Metadata};
-
-/// Why the database did not do what it was asked.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The file is damaged, or no SQLite database at all.
-    Damaged(String),
-    /// Somebody else has it locked.
-    Busy,
-    /// It is another file by now: moved aside, or deleted.
-    Replaced,
-    /// Anything else, fit for the caller.
-    Fault(BackendError),
-}
-
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Self {
-        let fault = match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                return Self::Damaged(error.to_string());
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => return Self::Busy,
-            Some(ErrorCode::TooBig) => BackendError::refused(error),
-            Some(
-                ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::ReadOnly,
-            ) => BackendError::unavailable(error),
-            _ => BackendError::other(error),
-        };
-        Self::Fault(fault)
-    }
-}
 
 /// One stored key.
 #[derive(Debug)]
@@ -186,12 +151,6 @@ pub(super) fn size(connection: &Connection) -> Result<Size, Trouble> {
         Ok(Size { entries: entries.max(0).cast_unsigned(), bytes: bytes.max(0).cast_unsigned() })
     });
     Ok(counted.optional()?.unwrap_or(Size { entries: 0, bytes: 0 }))
-}
-
-/// Counts again: numbers that anybody can write to are believed only so far.
-pub(super) fn recount(connection: &Connection) -> Result<(), Trouble> {
-    connection.execute(schema::RECOUNT, [])?;
-    Ok(())
 }
 
 /// The head of a value: as much as is searched for its header, in bytes.

@@ -63,8 +63,8 @@ mod locks {
     use nix::libc;
 
     use crate::backend::BackendError;
-    use crate::backend::file::database::Trouble;
     use crate::backend::file::place::{Identity, identity, with_suffix};
+    use crate::backend::file::trouble::Trouble;
     use crate::process::{PerProcess, is_forked};
     use crate::sync::Mutex;
 
@@ -142,7 +142,7 @@ mod locks {
     use std::path::Path;
 
     use crate::backend::BackendError;
-    use crate::backend::file::database::Trouble;
+    use crate::backend::file::trouble::Trouble;
 
     pub(in crate::backend::file) fn adopt(_path: &Path) -> Result<(), Trouble> {
         if crate::process::is_forked() {

@@ -5,7 +5,8 @@ use futures_channel::oneshot::{self, Receiver};
 use rusqlite::Connection;
 
 use super::creations;
-use super::database::{self, Trouble};
+use super::database;
+use super::trouble::Trouble;
 use crate::backend::BackendError;
 
 /// A caller's step, carried out together with those of others.

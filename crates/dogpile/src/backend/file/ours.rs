@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::database::Trouble;
 use super::place::{self, with_suffix};
+use super::trouble::Trouble;
 use super::{forked, schema};
 use crate::backend::BackendError;
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::database::Trouble;
+use super::trouble::Trouble;
 use crate::sync::Mutex;
 
 /// A file's identity, whatever it is called.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
-use super::database::{self, Trouble};
+use super::database;
 use super::forked::Working;
 use super::place::Place;
+use super::trouble::Trouble;
 use super::{ours, schema};
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};

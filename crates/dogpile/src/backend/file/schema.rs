@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
-use super::database::{Trouble, pragma, transaction};
+use super::database::{pragma, transaction};
+use super::trouble::Trouble;
 use super::{forked, place};
 use crate::backend::BackendError;
 
@@ -88,11 +89,17 @@ const TABLES: &str = concat!(
 );
 
 /// Counts the entries and what they take.
-pub(super) const RECOUNT: &str = concat!(
+const RECOUNT: &str = concat!(
     "REPLACE INTO dogpile_size SELECT 1, count(*), coalesce(sum(",
     cost!(""),
     "), 0) FROM Dict"
 );
+
+/// Counts again: numbers that anybody can write to are believed only so far.
+pub(super) fn recount(connection: &Connection) -> Result<(), Trouble> {
+    connection.execute(RECOUNT, [])?;
+    Ok(())
+}
 
 /// The sizes, counted at each look.
 const COUNTED: &str = concat!(

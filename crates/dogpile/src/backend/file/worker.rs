@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::database::{self, Trouble};
+use super::database;
 use super::forked::Working;
 use super::joint::Joint;
 use super::locks::Locks;
 use super::place::Place;
+use super::trouble::Trouble;
 use super::{Damage, Options, ours, schema};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
@@ -277,7 +278,7 @@ pub(super) fn keep_within(
             return Ok(evict == 0);
         }
         if database::evict(connection, evict, spared)? == 0 {
-            database::recount(connection)?;
+            schema::recount(connection)?;
             counted = true;
         }
     }

@@ -10,10 +10,10 @@ use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::Options;
-use super::database::Trouble;
 use super::joint::{self, Step};
 use super::locks::Locks;
 use super::place::Place;
+use super::trouble::Trouble;
 use super::worker::{Outcome, Request, Worker, panicked};
 use crate::backend::BackendError;
 use crate::sync::Mutex;

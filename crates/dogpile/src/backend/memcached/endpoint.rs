@@ -4,19 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
 use super::protocol::{Broken, Protocol};
-use super::wire::Wire;
+use super::wire::{Stream, Wire};
 use crate::remote::tls::Tls;
-
-/// A stream of bytes to a server.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Address {

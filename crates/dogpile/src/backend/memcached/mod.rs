@@ -34,10 +34,11 @@ use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::process::Rebuilt;
-use crate::remote::lease::{self, Terms};
+use crate::remote::lease;
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
 use crate::remote::prefix::{KeyPrefix, borrowed};
+use crate::remote::terms::{self, Terms};
 use crate::remote::tls::{self, Tls};
 use crate::remote::{ends, server_options};
 use crate::value::Entry;
@@ -288,7 +289,7 @@ impl MemcachedBuilder {
         let Self { mut target, certificates, mut options } = self;
         let how = "write `memcacheds` in place of `memcached` in its URL, or call `tls`";
         target.tls = tls::settle(target.tls, certificates, how)?;
-        lease::check(&options.lock_prefix, options.terms, options.limits)?;
+        terms::check(&options.lock_prefix, options.terms, options.limits)?;
         options.key_prefix.check()?;
         options.lock_prefix.insert_str(0, options.key_prefix.as_str());
         Ok(Memcached(Rebuilt::new(move || Shared::new(target.clone(), options.clone()))))

@@ -18,8 +18,9 @@ use super::{Shared, strange};
 use crate::backend::BackendError;
 use crate::lock::{Lease, Mutex};
 use crate::process::Rebuilt;
-use crate::remote::lease::{self, Leases, Terms};
+use crate::remote::lease;
 use crate::remote::ledger::Ledger;
+use crate::remote::terms::{Leases, Terms};
 use crate::remote::{ends, new_token};
 use crate::sync;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::mutex::{Grip, Held, get};
+use super::mutex::{Before, Claim, Grip, Held, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
 use super::wire::Batch;
 use super::{Frame, Shared, slot};
@@ -26,22 +26,6 @@ use crate::remote::life::Life;
 use crate::remote::prefix::KeyPrefix;
 use crate::remote::{lease, new_token};
 use crate::value::Entry;
-
-/// The content of this backend's leases.
-pub(super) struct Claim {
-    pub(super) held: Held,
-    pub(super) mark: String,
-    pub(super) mode: ClaimMode,
-    pub(super) before: Before,
-}
-
-/// The value when the key was claimed.
-pub(super) struct Before {
-    /// Its state, in the scripts' words.
-    pub(super) state: String,
-    /// That it is gone after its time to live is no change.
-    pub(super) life: Life,
-}
 
 /// A change to a key, for all who make one without a claim.
 pub(super) struct Change<'k> {

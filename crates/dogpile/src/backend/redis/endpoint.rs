@@ -16,7 +16,6 @@ use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 #[cfg(feature = "tls")]
 use tokio::net::TcpStream;
 
-use super::location;
 use super::wire::{Clustered, Multiplexed, Wire};
 #[cfg(feature = "tls")]
 use crate::log;
@@ -107,7 +106,7 @@ impl Target {
 
     /// One server of this cluster by itself.
     pub(super) fn server_of_cluster(&self, host: &str, port: u16) -> Self {
-        let address = location::address_of(host, port, self.tls.is_some());
+        let address = address_of(host, port, self.tls.is_some());
         Self { endpoint: Endpoint::Single, addresses: vec![address], ..self.clone() }
     }
 
@@ -287,4 +286,14 @@ impl Target {
 /// Time-outs are ours: the client's would need a runtime around its caller.
 fn ours(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
     config.set_response_timeout(None).set_connection_timeout(None)
+}
+
+/// Returns the address of a server, reached by TLS or not.
+pub(super) fn address_of(host: &str, port: u16, tls: bool) -> ConnectionAddr {
+    let host = host.to_owned();
+    if tls {
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    }
 }

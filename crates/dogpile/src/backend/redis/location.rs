@@ -11,7 +11,7 @@
 
 use redis::ConnectionAddr;
 
-use super::endpoint::{Credentials, Endpoint, Target};
+use super::endpoint::{Credentials, Endpoint, Target, address_of};
 use crate::backend::BackendError;
 use crate::remote::prefix::KeyPrefix;
 use crate::remote::tls::Tls;
@@ -129,15 +129,6 @@ fn addresses_of(kind: Kind, tls: bool, url: &Url) -> Result<Vec<ConnectionAddr>,
 fn number(db: &str) -> Result<i64, String> {
     let number = db.parse::<u32>().map(i64::from);
     number.map_err(|_| "the database is not a number".to_owned())
-}
-
-pub(super) fn address_of(host: &str, port: u16, tls: bool) -> ConnectionAddr {
-    let host = host.to_owned();
-    if tls {
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host, port)
-    }
 }
 
 #[cfg(test)]

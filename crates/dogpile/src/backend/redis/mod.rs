@@ -40,10 +40,11 @@ use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::lock::{AnyMutex, Lease};
 use crate::process::{Rebuilt, generation};
-use crate::remote::lease::{self, Terms};
+use crate::remote::lease;
 use crate::remote::ledger::Ledger;
 use crate::remote::link::{Driver, Limits};
 use crate::remote::prefix::{KeyPrefix, borrowed};
+use crate::remote::terms::{self, Terms};
 use crate::remote::tls::{self, Tls};
 use crate::remote::{ends, server_options};
 use crate::value::{Entry, Malformed};
@@ -294,7 +295,7 @@ impl RedisBuilder {
     /// for an address without TLS, or if TLS is asked for without the feature `tls`.
     pub fn open(self) -> Result<Redis, BackendError> {
         let Self { mut target, certificates, mut options } = self;
-        lease::check(&options.lock_prefix, options.terms, options.limits)?;
+        terms::check(&options.lock_prefix, options.terms, options.limits)?;
         options.key_prefix.check()?;
         options.lock_prefix.insert_str(0, options.key_prefix.as_str());
         let how = "write `rediss` in place of `redis` in its URL";

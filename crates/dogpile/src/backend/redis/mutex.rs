@@ -10,11 +10,13 @@ use super::Shared;
 use super::link::Link;
 use super::scripts::{Call, EXTEND, RELEASE};
 use super::wire::Batch;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, ClaimMode};
 use crate::lock::{Lease, Mutex};
 use crate::process::Rebuilt;
-use crate::remote::lease::{self, Leases, Terms};
+use crate::remote::lease;
 use crate::remote::ledger::Ledger;
+use crate::remote::life::Life;
+use crate::remote::terms::{Leases, Terms};
 use crate::remote::{ends, new_token};
 
 /// The locks of a server.
@@ -35,6 +37,22 @@ impl Locks {
 
 /// Holding a lock.
 pub(super) type Held = lease::Held<Shared>;
+
+/// The content of this backend's leases.
+pub(super) struct Claim {
+    pub(super) held: Held,
+    pub(super) mark: String,
+    pub(super) mode: ClaimMode,
+    pub(super) before: Before,
+}
+
+/// The value when the key was claimed.
+pub(super) struct Before {
+    /// Its state, in the scripts' words.
+    pub(super) state: String,
+    /// That it is gone after its time to live is no change.
+    pub(super) life: Life,
+}
 
 /// A lock's key and the token that makes it ours.
 pub(super) struct Grip {
@@ -178,7 +196,7 @@ impl Mutex for Locks {
     }
 
     async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
-        let claim = || lease.get::<super::claims::Claim>().map(|claim| &claim.held);
+        let claim = || lease.get::<Claim>().map(|claim| &claim.held);
         let Some(held) = lease.get::<Held>().or_else(claim) else {
             return Err(BackendError::other("lease belongs to a different backend"));
         };

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use redis::{Value, cmd};
 
-use super::claims::{Asked, Before, Bound, Change, in_words, life_of};
-use super::mutex::{Grip, Held, get, is_held_by};
+use super::claims::{Asked, Bound, Change, in_words, life_of};
+use super::mutex::{Before, Grip, Held, get, is_held_by};
 use super::wire::Batch;
 use super::{Frame, Shared};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
