@@ -5,6 +5,7 @@ mod buffer;
 mod function;
 mod part;
 mod std_parts;
+mod text;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -38,8 +39,9 @@ pub(crate) use buffer::KeyBuffer;
 /// have it by another name.
 #[cfg(feature = "macros")]
 pub use dogpile_macros::KeyPart;
-pub use function::{FunctionKey, KeyGenerator, KeyText, escaped, python, python_by_name};
-pub use part::{Displayed, KeyPart};
+pub use function::{FunctionKey, KeyGenerator, escaped, python, python_by_name};
+pub use part::Displayed;
+pub use text::{KeyPart, KeyText};
 
 /// Changes a key on its way to the backend. It must be deterministic, and two
 /// keys must not become one.

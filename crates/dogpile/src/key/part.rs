@@ -5,47 +5,7 @@ use std::fmt::{self, Display, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::function::KeyText;
-
-/// A value that can stand in the key of a decorated function.
-///
-/// It is implemented for numbers, text, `bool`, `char`, paths, times, and for options,
-/// sequences, sets, maps, tuples and pointers of such. The derive macro of the same name
-/// implements it for structs and enums. The attribute [`cached`](crate::cached) takes types
-/// with `Display` too, also within options, sequences and so on.
-///
-/// Two values that are not equal must not look the same: what `write_str` and
-/// `write_fmt` are given is escaped, so that it never runs into the next part.
-///
-/// ```
-/// use dogpile::key::{KeyPart, KeyText};
-///
-/// struct Point { x: i32, y: i32 }
-///
-/// impl KeyPart for Point {
-///     fn write_key(&self, key: &mut KeyText) {
-///         key.sequence(&[&self.x, &self.y]);
-///     }
-/// }
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be part of a cache key",
-    label = "cannot be part of a key",
-    note = "for a type of your own: derive `dogpile::key::KeyPart`, or implement `Display`",
-    note = "for a type of another crate: name what stands for it with `key = (..)`, as in `key = (user.id, date.to_string())`, convert it with `to_str = ..`, or wrap it in a type of your own",
-    note = "for what the value does not depend on, such as a connection: leave it out with `skip(..)`"
-)]
-pub trait KeyPart {
-    /// Writes the value.
-    fn write_key(&self, key: &mut KeyText);
-
-    /// Returns whether a value may look like an option that is `None`, so that an option
-    /// around it needs a sign of its own.
-    #[doc(hidden)]
-    fn is_option(&self) -> bool {
-        false
-    }
-}
+use super::text::{KeyPart, KeyText};
 
 macro_rules! integers {
     ($($type:ty)*) => {

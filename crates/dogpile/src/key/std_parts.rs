@@ -6,8 +6,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::function::KeyText;
-use super::part::KeyPart;
+use super::text::{KeyPart, KeyText};
 
 fn ordered<'a, T: KeyPart + 'a>(items: impl IntoIterator<Item = &'a T>, key: &mut KeyText) {
     key.list(|list| items.into_iter().for_each(|item| list.item(|key| item.write_key(key))));
