@@ -4,8 +4,9 @@
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `terms`: how long locks live, and what a server must offer for them;
 //! - `life`: how long a value has to live;
-//! - `ledger`: all locks that are held, and those that are being released;
+//! - `ledger`: all locks that are held, and those that are being released; `release` does that;
 //! - `builder`: the options that they have alike;
 //! - `prefix`: what stands before all keys;
 //! - `tls`: certificates, and TLS for connections that are made here.
@@ -25,6 +26,10 @@ pub(crate) mod life;
 pub(crate) mod link;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod prefix;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod release;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod terms;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod timer;
 #[cfg(any(feature = "redis", feature = "memcached"))]
