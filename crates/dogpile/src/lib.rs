@@ -109,6 +109,7 @@ pub mod config;
 mod delay;
 mod error;
 mod finish;
+mod freshness;
 #[cfg(any(
     doc,
     all(doctest, feature = "file", feature = "redis", feature = "testing", feature = "toml")

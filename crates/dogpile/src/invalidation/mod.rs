@@ -15,18 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 
+pub use crate::freshness::Mode;
 pub use stored::Stored;
-
-/// The modes of invalidation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Values created before now count as missing: everyone waits for the new
-    /// one.
-    Hard,
-    /// Values created before now count as expired: the old value is served
-    /// while one caller regenerates it.
-    Soft,
-}
 
 /// The future of [`Invalidation::invalidate`].
 pub type Invalidating<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;

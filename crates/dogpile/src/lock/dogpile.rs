@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::creating::Creation;
-use super::decision::{Found, judge};
 use super::drive::{
     Claim, Foreground, LockError, OnTimeout, Patience, Reading, Site, Stop, Terms, Waited, drive,
 };
 use super::mutex::{Lease, Mutex};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::freshness::{Found, judge};
 
 /// Elects one caller per key to create a value; see the
 /// [module](crate::lock).

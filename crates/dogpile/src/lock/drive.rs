@@ -21,8 +21,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::creating::{self, Creation};
-use super::decision::{Action, Found, MutexState, decide};
+use super::decision::{Action, MutexState, decide};
 use crate::error::BackendError;
+use crate::freshness::Found;
 
 /// A fault of the lock itself.
 #[derive(Debug)]

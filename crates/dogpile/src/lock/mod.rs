@@ -2,7 +2,7 @@
 //! it, and the blocks it is built of, usable alone.
 //!
 //! ```text
-//!   decision   who creates? two pure functions
+//!   decision   who creates? a pure function
 //!   drive      does what the decision says, for one key or many
 //!   keyed      the mutex of this process: per key, with hand-over
 //!   mutex      what a wider mutex must offer
@@ -25,7 +25,8 @@ mod reentrant;
 mod registry;
 mod rw;
 
-pub use decision::{Action, CLOCK_SKEW, Found, Lifetime, MutexState, decide, judge};
+pub use crate::freshness::{CLOCK_SKEW, Found, Lifetime, judge};
+pub use decision::{Action, MutexState, decide};
 pub use dogpile::{Lock, LockFailure};
 pub use drive::{LockError, OnTimeout, Status};
 pub use keyed::KeyedMutex;
