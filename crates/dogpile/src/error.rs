@@ -8,7 +8,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::codec::CodecError;
-use crate::lock::LockError;
 
 /// A `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,7 +121,7 @@ pub enum Error {
 /// Returns the hint for a region without a configuration, once tests have scopes.
 fn in_tests() -> &'static str {
     #[cfg(feature = "testing")]
-    if crate::testing::was_used() {
+    if crate::testing::used::was_used() {
         return ", or call it in the `Scope` of the test";
     }
     ""
@@ -227,23 +226,6 @@ impl<E: std::error::Error + 'static> std::error::Error for Failure<E> {
 impl<E> From<Error> for Failure<E> {
     fn from(error: Error) -> Self {
         Self::Cache(error)
-    }
-}
-
-impl Error {
-    /// Returns what a fault of the lock means to a region.
-    pub(crate) fn from_lock(region: &str, key: &str, fault: LockError) -> Self {
-        let region = region.to_owned();
-        match fault {
-            LockError::OwnKey => Self::OwnKey { region, key: shown(key) },
-            LockError::WaitedTooLong { limit } => {
-                Self::WaitedTooLong { region, key: shown(key), limit }
-            }
-            LockError::Mutex(source) => Self::Backend { region, operation: "lock", source },
-            LockError::WrongCount { asked, returned } => {
-                Self::WrongCount { region, asked, returned }
-            }
-        }
     }
 }
 

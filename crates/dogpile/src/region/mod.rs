@@ -24,7 +24,9 @@ mod core;
 mod create;
 mod entries;
 mod entry;
+mod fault;
 mod kind;
+mod late_deletion;
 mod lookup;
 mod options;
 mod owed;
@@ -39,13 +41,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use self::core::Core;
-#[cfg(feature = "testing")]
-pub(crate) use self::core::Shared as RegionShared;
 use self::lookup::Answer;
 use self::options::Options;
-#[cfg(feature = "testing")]
-pub(crate) use self::state::State;
-#[cfg(not(feature = "testing"))]
 use self::state::State;
 use self::state::{Current, Now};
 use crate::backend::AnyBackend;

@@ -1,39 +1,28 @@
 //! Deletions that a backend could not be told of: they are made again until it can.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
 
-use super::background::spawn;
-use super::core::Core;
-use crate::backend::BackendError;
-use crate::log;
-use crate::process::generation;
 use crate::sync::Mutex;
 
 /// The keys, as they are stored, that are to be deleted.
 #[derive(Default)]
-pub(crate) struct Owed(Mutex<Deletions>);
+pub(crate) struct Owed(pub(super) Mutex<Deletions>);
 
 #[derive(Default)]
-struct Deletions {
-    keys: BTreeSet<String>,
+pub(super) struct Deletions {
+    pub(super) keys: BTreeSet<String>,
     /// The number of keys in the attempt that is going on: they count as remembered.
-    tried: usize,
+    pub(super) tried: usize,
     /// The process in which somebody is at it.
-    paying: Option<u32>,
+    pub(super) paying: Option<u32>,
 }
 
 /// More keys are not remembered.
 const MOST: usize = 10_000;
 
-/// Between two attempts: at first, and at last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 impl Deletions {
     /// Remembers `key`; false if there are too many.
-    fn owe(&mut self, key: &str) -> bool {
+    pub(super) fn owe(&mut self, key: &str) -> bool {
         let has_room = self.keys.len() + self.tried < MOST;
         if has_room {
             self.keys.insert(key.to_owned());
@@ -42,86 +31,16 @@ impl Deletions {
     }
 
     /// Moves all keys into the attempt `tried`.
-    fn try_all(&mut self, tried: &mut BTreeSet<String>) {
+    pub(super) fn try_all(&mut self, tried: &mut BTreeSet<String>) {
         tried.append(&mut self.keys);
         self.tried = tried.len();
     }
 
     /// Takes back the keys of an attempt that will not go on.
-    fn give_back(&mut self, tried: &mut BTreeSet<String>) {
+    pub(super) fn give_back(&mut self, tried: &mut BTreeSet<String>) {
         self.keys.append(tried);
         self.tried = 0;
         self.paying = None;
-    }
-}
-
-impl Core {
-    /// Deletes what is stored under `key`, now or as soon as that can be done.
-    pub(crate) async fn delete_surely(self: Arc<Self>, key: String) {
-        self.shared.keys.note_change(&key);
-        let Err(fault) = self.backend.delete(&key).await else { return };
-        self.survived("delete", &fault);
-        let mut owed = self.owed.0.lock();
-        if !owed.owe(&key) {
-            return log::deletion_given_up(self.name(), &key);
-        }
-        if owed.paying.replace(generation()) != Some(generation()) {
-            drop(owed);
-            spawn("dogpile-deletion", Paying::of(self.clone()).pay());
-        }
-    }
-}
-
-/// Somebody is at it, until this is dropped.
-struct Paying {
-    core: Arc<Core>,
-    /// Those of the attempt that is going on.
-    keys: BTreeSet<String>,
-    is_over: bool,
-}
-
-impl Paying {
-    fn of(core: Arc<Core>) -> Self {
-        Self { core, keys: BTreeSet::new(), is_over: false }
-    }
-
-    async fn pay(mut self) {
-        let mut pause = FIRST_PAUSE;
-        while !self.is_over {
-            self.core.clock.sleep(pause).await;
-            self.core.owed.0.lock().try_all(&mut self.keys);
-            pause = match self.try_to_delete().await {
-                Ok(()) => FIRST_PAUSE,
-                Err(fault) => {
-                    self.core.survived("delete", &fault);
-                    pause.saturating_mul(2).min(LONGEST_PAUSE)
-                }
-            };
-        }
-    }
-
-    async fn try_to_delete(&mut self) -> Result<(), BackendError> {
-        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
-        keys.iter().for_each(|key| self.core.shared.keys.note_change(key));
-        self.core.backend.delete_multi(&keys).await?;
-        log::deleted_late(self.core.name(), &keys);
-        self.keys.clear();
-        let mut owed = self.core.owed.0.lock();
-        owed.tried = 0;
-        self.is_over = owed.keys.is_empty();
-        if self.is_over {
-            owed.paying = None;
-        }
-        Ok(())
-    }
-}
-
-/// The runtime may end in the middle of it; then whoever comes next goes on.
-impl Drop for Paying {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.core.owed.0.lock().give_back(&mut self.keys);
-        }
     }
 }
 

@@ -537,7 +537,7 @@ where
     type Fault = Error;
 
     fn fault(&self, index: usize, fault: LockError) -> Error {
-        Error::from_lock(self.core.name(), &self.keys[index].asked, fault)
+        super::fault::of_lock(self.core.name(), &self.keys[index].asked, fault)
     }
 
     fn creation(&self, indexes: &[usize]) -> Creation {

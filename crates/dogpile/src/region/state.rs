@@ -206,10 +206,17 @@ impl<'r> Current<'r> {
     #[inline]
     pub(super) fn of(own: &'r State) -> Self {
         #[cfg(feature = "testing")]
-        if let Some(state) = crate::testing::state_of(own) {
-            return Self::InScope(state);
+        if crate::testing::used::was_used() {
+            return Self::in_scope(own);
         }
         Self::OfProcess(own)
+    }
+
+    #[cfg(feature = "testing")]
+    #[cold]
+    fn in_scope(own: &'r State) -> Self {
+        let Some(scope) = crate::testing::Scope::current() else { return Self::OfProcess(own) };
+        Self::InScope(scope.kept(own.shared(), |clock| own.in_scope(clock)))
     }
 }
 

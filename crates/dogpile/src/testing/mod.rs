@@ -44,8 +44,8 @@
 mod clock;
 mod faults;
 mod scope;
+pub(crate) mod used;
 
 pub use clock::ManualClock;
 pub use faults::{Fault, Faults, Operation};
 pub use scope::{Entered, InScope, Scope};
-pub(crate) use scope::{state_of, was_used};

@@ -8,14 +8,13 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::ManualClock;
+use super::{ManualClock, used};
 use crate::blocking::block_on;
-use crate::region::{RegionShared, State};
+use crate::clock::Clock;
 use crate::tally::Tally;
 
 /// A set of caches: in it, every region is another one than outside.
@@ -69,20 +68,17 @@ pub struct Scope(Arc<Inner>);
 
 struct Inner {
     clock: ManualClock,
-    regions: Mutex<HashMap<usize, Known>>,
+    kept: Mutex<HashMap<usize, Kept>>,
     others: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     background: Tally,
 }
 
-/// A region that was used in the scope.
-struct Known {
-    /// Keeps the address, which is the region's identity, from being used again.
-    _identity: Arc<RegionShared>,
-    state: Arc<State>,
+/// What stands in the scope for something of the process's.
+struct Kept {
+    /// Keeps the address, by which it is found, from being used again.
+    _identity: Arc<dyn Any + Send + Sync>,
+    state: Arc<dyn Any + Send + Sync>,
 }
-
-/// No scope is looked for as long as none was ever entered.
-static USED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The scopes that this thread is in, the innermost last.
@@ -95,7 +91,7 @@ impl Scope {
     pub fn new() -> Self {
         Self(Arc::new(Inner {
             clock: ManualClock::new(),
-            regions: Mutex::default(),
+            kept: Mutex::default(),
             others: Mutex::default(),
             background: Tally::new(),
         }))
@@ -103,7 +99,7 @@ impl Scope {
 
     /// Returns the innermost scope that the caller is in.
     pub fn current() -> Option<Self> {
-        if !was_used() {
+        if !used::was_used() {
             return None;
         }
         // None on a thread that is ending.
@@ -133,7 +129,7 @@ impl Scope {
     /// # Ok::<(), dogpile::Error>(())
     /// ```
     pub fn enter(&self) -> Entered {
-        USED.store(true, Ordering::Relaxed);
+        used::note();
         let id = NEXT.replace(NEXT.get() + 1);
         ENTERED.with_borrow_mut(|entered| entered.push((id, self.clone())));
         Entered { scope: self.clone(), id, stays_on_its_thread: PhantomData }
@@ -216,15 +212,24 @@ impl Scope {
         InScope { ongoing: Some(self.begin()), ..self.run(work) }
     }
 
-    fn state_of(&self, own: &State) -> Arc<State> {
-        let identity = own.shared();
+    /// Returns what stands in this scope for the thing that `identity` belongs to, which
+    /// `create` makes of the scope's clock.
+    pub(crate) fn kept<I, S>(
+        &self,
+        identity: &Arc<I>,
+        create: impl FnOnce(Arc<dyn Clock>) -> S,
+    ) -> Arc<S>
+    where
+        I: Send + Sync + 'static,
+        S: Send + Sync + 'static,
+    {
         let address = Arc::as_ptr(identity) as usize;
-        let mut regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = regions.entry(address).or_insert_with(|| Known {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.entry(address).or_insert_with(|| Kept {
             _identity: identity.clone(),
-            state: Arc::new(own.in_scope(Arc::new(self.0.clock.clone()))),
+            state: Arc::new(create(Arc::new(self.0.clock.clone()))),
         });
-        known.state.clone()
+        kept.state.clone().downcast().expect("an address has one type as long as it is held")
     }
 }
 
@@ -302,21 +307,4 @@ impl<F> fmt::Debug for InScope<F> {
             .field("is_background", &self.ongoing.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// Was there ever a scope in this process?
-#[inline]
-pub(crate) fn was_used() -> bool {
-    USED.load(Ordering::Relaxed)
-}
-
-/// Returns what the region with the state `own` is here, if that is in a scope.
-#[inline]
-pub(crate) fn state_of(own: &State) -> Option<Arc<State>> {
-    if was_used() { state_in_scope(own) } else { None }
-}
-
-#[cold]
-fn state_in_scope(own: &State) -> Option<Arc<State>> {
-    Scope::current().map(|scope| scope.state_of(own))
 }

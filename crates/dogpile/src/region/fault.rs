@@ -1,0 +1,17 @@
+//! The errors of the lock, as errors of a region.
+
+use crate::error::{Error, shown};
+use crate::lock::LockError;
+
+/// Returns what the error of the lock means to the region `region`, for `key`.
+pub(super) fn of_lock(region: &str, key: &str, error: LockError) -> Error {
+    let region = region.to_owned();
+    match error {
+        LockError::OwnKey => Error::OwnKey { region, key: shown(key) },
+        LockError::WaitedTooLong { limit } => {
+            Error::WaitedTooLong { region, key: shown(key), limit }
+        }
+        LockError::Mutex(source) => Error::Backend { region, operation: "lock", source },
+        LockError::WrongCount { asked, returned } => Error::WrongCount { region, asked, returned },
+    }
+}
