@@ -1,5 +1,6 @@
 //! `cargo xtask`: the chores of this repository.
 
+mod circles;
 mod compile_time;
 mod licences;
 mod python;
@@ -76,6 +77,7 @@ const FEATURES: [&str; 18] = [
 fn test() -> Result<(), Failure> {
     cargo(["fmt", "--all", "--check"]).named("formatting").run()?;
     words::check()?;
+    circles::check()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
     cargo(clippy).named("lints").run()?;
     features()?;
