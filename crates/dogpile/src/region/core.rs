@@ -263,6 +263,10 @@ impl Core {
             },
             Payload::Bytes(bytes) => {
                 self.stats().add(Count::BytesRead, bytes.len() as u64);
+                if let Some(what) = entry.metadata.left_undone() {
+                    let why = format!("it is {what}, and the region has no proxy for that");
+                    return Err(Unopened::Unreadable(why));
+                }
                 let encoded = Encoded { bytes: bytes.clone(), shape: entry.metadata.shape };
                 let decoded = T::decode(&self.codec, &encoded);
                 decoded.map_err(|error| Unopened::Unreadable(error.to_string()))
