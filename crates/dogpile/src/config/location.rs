@@ -158,6 +158,8 @@ fn refuse_server(location: &str) -> Result<(), ConfigError> {
     if is_path || host.is_empty() || port.parse::<u16>().is_err() {
         return Ok(());
     }
+    // A login is nobody's business.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let why = "a server's location begins with a scheme, such as `redis://`; that of a file of this name begins with `./`";
     Err(malformed(host, why))
 }
@@ -214,6 +216,8 @@ mod tests {
             let error = Location::parse(location).unwrap_err().to_string();
             assert!(error.contains("scheme"), "{location}: {error}");
         }
+        let login = Location::parse("ada:secret@localhost:6379").unwrap_err().to_string();
+        assert!(login.contains("scheme") && !login.contains("secret"), "{login}");
         for path in ["./localhost:6379", "a/b:1", "c:d.db", "x:70000", "notes.db", ":1"] {
             let location = Location::parse(path).unwrap();
             assert_eq!(location.path(), Some(Path::new(path)));
