@@ -45,7 +45,7 @@ fn effect_at(
     (token.is(";") && after.is_some()).then(|| "a second statement".to_owned())
 }
 
-/// A word, one of the characters `(`, `)` and `;`, or MySQL's assignment `:=`.
+/// A word, one of the characters `(`, `)` and `;`, or `MySQL`'s assignment `:=`.
 struct Token<'s> {
     text: &'s str,
 }
@@ -93,7 +93,7 @@ impl<'s> Tokens<'s> {
         self.dialect == Dialect::MySql
     }
 
-    /// Is the dash that was read the first one of a comment? To MySQL `5--1` is a sum.
+    /// Is the dash that was read the first one of a comment? To `MySQL` `5--1` is a sum.
     fn begins_comment(&mut self) -> bool {
         let Some(rest) = self.rest().strip_prefix('-') else { return false };
         !self.is_mysql() || rest.chars().next().is_none_or(|c| c.is_whitespace() || c.is_control())
