@@ -23,8 +23,13 @@ pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<Place, Failure
         return Ok(Place::Nowhere(why.to_owned()));
     };
     let folder = folder.join("dogpile");
+    let file = folder.join(name);
+    let Some(file) = file.to_str() else {
+        let why = "is not UTF-8: use --cache FILE";
+        return Ok(Place::Nowhere(format!("`{}` {why}", folder.display())));
+    };
     Ok(match make_private(&folder) {
-        Ok(()) => Place::At(Location::parse(&format!("{}", folder.join(name).display()))?),
+        Ok(()) => Place::At(Location::parse(file)?),
         Err(error) => Place::Nowhere(format!("`{}`: {error}", folder.display())),
     })
 }

@@ -2,8 +2,10 @@
 //! there.
 #![cfg(target_os = "linux")]
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -107,6 +109,8 @@ fn without_a_place_the_command_runs_with_one_warning() {
         ran_with_one_warning(&exec().output().unwrap(), "no HOME");
         ran_with_one_warning(&exec().env("HOME", "").output().unwrap(), "an empty HOME");
         ran_with_one_warning(&exec().env("HOME", "relative").output().unwrap(), "no path");
+        let not_utf8 = place.path("").join(OsStr::from_bytes(b"\xff"));
+        ran_with_one_warning(&exec().env("HOME", not_utf8).output().unwrap(), "no text");
         let mut read_only = exec();
         read_only.env("HOME", place.0.path());
         ran_with_one_warning(&as_nobody(&mut read_only).output().unwrap(), "a read-only HOME");
@@ -147,6 +151,8 @@ fn wrong_words_are_told_and_nothing_runs() {
         (cache("redis://user:secret@host?max_bits=1"), "max_bits"),
         (cache("file:c.db?max_bits=1"), "max_bits"),
         (cache("no/such/folder/c.db"), "no directory"),
+        (cache("127.0.0.1:6379"), "scheme"),
+        (cache("redis://user:1?secret@host"), "%3F"),
         (vec!["--env", "FOO=bar"], "--env FOO"),
         (vec!["--stale", "never"], "0s"),
         (vec!["--expiration", "1700000000"], "ten years"),

@@ -177,25 +177,33 @@ impl Code {
         if let Some(name) = &self.options.name {
             return quote!(#name);
         }
-        let text = self.function.name().unraw().to_string();
+        let (text, place) = (self.function.name().unraw().to_string(), self.place());
         quote! {
             {
                 static NAME: #dogpile::__macro::FunctionName = #dogpile::__macro::FunctionName::new(
                     ::core::module_path!(),
                     #text,
                     ::core::concat!(::core::module_path!(), ":", #text),
-                    ::core::concat!(::core::line!(), ":", ::core::column!()),
+                    #place,
                 );
                 NAME.#by()
             }
         }
     }
 
+    /// The position of a function that a block may hide. A macro may write several at one
+    /// line: the text of each is part of it.
+    fn place(&self) -> Tokens {
+        let digest = format!("{:08x}", self.function.digest);
+        quote!(::core::concat!(::core::line!(), ":", ::core::column!(), ":", #digest))
+    }
+
     fn method_name(&self) -> Tokens {
         let dogpile = self.dogpile();
         let own = quote!(#dogpile::__macro::MethodName);
         let text = self.function.name().unraw().to_string();
-        let usual = || quote!(#own::of::<Self, Here>(#text));
+        let place = self.place();
+        let usual = || quote!(#own::of::<Self, Here>(#text, ::core::module_path!(), #place));
         let given = |name| quote!(#own::given::<Self, Here>(#name));
         let name = self.options.name.as_ref().map_or_else(usual, given);
         quote! {

@@ -23,6 +23,8 @@ pub(crate) struct Function {
     pub(crate) can_fail: bool,
     /// The attribute `async_trait` has made it return a boxed future of `returned`.
     pub(crate) is_boxed: bool,
+    /// A number for its text.
+    pub(crate) digest: u32,
     /// Type and constant parameters that are not part of the key.
     skipped_generics: Vec<Ident>,
 }
@@ -62,6 +64,7 @@ impl Function {
         let (returned, is_boxed) = returned(&item)?;
         let can_fail = options.fallible || last_name(&returned).is_some_and(|n| n == "Result");
         let mut function = Self {
+            digest: digest(&item.to_token_stream().to_string()),
             item,
             receiver,
             arguments,
@@ -165,6 +168,11 @@ impl Function {
             |attribute: &&Attribute| lints.iter().any(|lint| attribute.path().is_ident(lint));
         self.item.attrs.iter().filter(is_lint).collect()
     }
+}
+
+/// Returns a number for a text, the same in every build (FNV-1a).
+fn digest(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The name at the end of a type's path.

@@ -24,9 +24,18 @@
 //! be seen: change a key part, if that changes.) A [part of your own](FromCache::key_part) goes before the
 //! hash, where it can be read.
 //!
-//! Regions are not told apart by the database that they are for: give each database
-//! its own, or another key part. Values that a database cannot tell apart (SQLite
-//! has no booleans) share an entry.
+//! What changes a result and is neither text nor value is not part of it: the database,
+//! its `search_path`, the role and what row-level security shows it, the time zone and other
+//! settings of the session. **Where they differ between callers, as between tenants, give each its
+//! own region or [key part](FromCache::key_part)**; otherwise one is given another's rows. Values
+//! that a database cannot tell apart (SQLite has no booleans) share an entry.
+//!
+//! # Statements that must run
+//!
+//! A statement that is more than a read, such as `SELECT .. FOR UPDATE` or an `INSERT` within a
+//! `WITH`, is an error ([`Error::NotARead`]): on a hit it would not run. What functions do cannot be
+//! seen from the text: on a hit `nextval` and `pg_advisory_lock` do nothing, and `now` and `random`
+//! return what they returned when the rows were stored. Run such statements without `from_cache`.
 //!
 //! # After a write
 //!

@@ -31,6 +31,7 @@ fn effect_at(
     let begins = before.is_some_and(|before| is_one_of(before, &["(", ")"]));
     let is_effect = (token.is("FOR") && follows(&["UPDATE", "SHARE", "NO", "KEY"]))
         || (token.is("LOCK") && follows(&["IN"]))
+        || (token.is("NEXT") && follows(&["VALUE"]))
         || (begins && is_one_of(token, &["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"]));
     if is_effect {
         let second = after.filter(|after| !after.is("(")).map(|after| after.text);
@@ -38,13 +39,13 @@ fn effect_at(
             [Some(token.text), second].into_iter().flatten().collect::<Vec<_>>().join(" "),
         );
     }
-    if token.is("INTO") {
-        return Some("INTO".to_owned());
+    if is_one_of(token, &["INTO", ":="]) {
+        return Some(token.text.to_uppercase());
     }
     (token.is(";") && after.is_some()).then(|| "a second statement".to_owned())
 }
 
-/// A word, or one of the characters `(`, `)` and `;`.
+/// A word, one of the characters `(`, `)` and `;`, or `MySQL`'s assignment `:=`.
 struct Token<'s> {
     text: &'s str,
 }
@@ -59,13 +60,51 @@ impl Token<'_> {
 struct Tokens<'s> {
     text: &'s str,
     chars: Peekable<CharIndices<'s>>,
-    is_mysql: bool,
+    dialect: Dialect,
+}
+
+/// The databases that differ in what is a literal or a comment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    MySql,
+    Postgres,
+    /// SQLite, and what is not known.
+    Other,
+}
+
+impl Dialect {
+    /// Of a kind of database as sqlx, SeaORM or Diesel names it.
+    fn of(kind: &str) -> Self {
+        let kind = kind.to_lowercase();
+        match kind.as_str() {
+            "mysql" => Self::MySql,
+            "pg" | "postgres" | "postgresql" => Self::Postgres,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl<'s> Tokens<'s> {
     fn new(kind: &str, text: &'s str) -> Self {
-        let is_mysql = kind.eq_ignore_ascii_case("mysql");
-        Self { text, chars: text.char_indices().peekable(), is_mysql }
+        Self { text, chars: text.char_indices().peekable(), dialect: Dialect::of(kind) }
+    }
+
+    fn is_mysql(&self) -> bool {
+        self.dialect == Dialect::MySql
+    }
+
+    /// Is the dash that was read the first one of a comment? To `MySQL` `5--1` is a sum.
+    fn begins_comment(&mut self) -> bool {
+        let Some(rest) = self.rest().strip_prefix('-') else { return false };
+        !self.is_mysql() || rest.chars().next().is_none_or(|c| c.is_whitespace() || c.is_control())
+    }
+
+    /// Goes on within a comment whose slash was read, if the database runs what is in it.
+    fn enters_comment(&mut self) -> bool {
+        let begin = ["*!", "*M!"].into_iter().find(|begin| self.rest().starts_with(begin));
+        let Some(begin) = begin.filter(|_| self.is_mysql()) else { return false };
+        self.skip(begin.len());
+        true
     }
 
     fn rest(&mut self) -> &'s str {
@@ -97,12 +136,12 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// Goes on after a comment, in which there may be others.
+    /// Goes on after a comment, in which there may be others to PostgreSQL.
     fn skip_comment(&mut self) {
         let mut depth = 1_u32;
         while depth > 0 {
             let rest = self.rest();
-            let opened = rest.find("/*").filter(|_| !self.is_mysql);
+            let opened = rest.find("/*").filter(|_| self.dialect == Dialect::Postgres);
             match (opened, rest.find("*/")) {
                 (Some(open), Some(close)) if open < close => {
                     depth += 1;
@@ -125,7 +164,7 @@ impl<'s> Tokens<'s> {
         let rest = &self.text[start + 1..];
         let Some(end) = rest.find('$') else { return };
         let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        if self.is_mysql || !rest[..end].chars().all(is_name) {
+        if self.is_mysql() || !rest[..end].chars().all(is_name) {
             return;
         }
         let tag = &self.text[start..start + end + 2];
@@ -148,18 +187,19 @@ impl<'s> Iterator for Tokens<'s> {
         loop {
             let (start, char) = self.chars.next()?;
             match char {
-                '\'' | '"' => self.skip_quoted(char, self.is_mysql),
+                '\'' | '"' => self.skip_quoted(char, self.is_mysql()),
                 '`' => self.skip_quoted(char, false),
                 '$' => self.skip_dollars(start),
-                '#' if self.is_mysql => self.skip_past("\n"),
-                '-' if self.rest().starts_with('-') => self.skip_past("\n"),
-                '/' if self.rest().starts_with("*!") && self.is_mysql => {
-                    // MySQL runs what is in these comments.
-                    self.skip(2);
-                }
+                '#' if self.is_mysql() => self.skip_past("\n"),
+                '-' if self.begins_comment() => self.skip_past("\n"),
+                '/' if self.enters_comment() => {}
                 '/' if self.rest().starts_with('*') => {
                     self.skip(1);
                     self.skip_comment();
+                }
+                ':' if self.is_mysql() && self.rest().starts_with('=') => {
+                    self.skip(1);
+                    return Some(Token { text: &self.text[start..start + 2] });
                 }
                 '(' | ')' | ';' => return Some(Token { text: &self.text[start..=start] }),
                 c if c.is_alphabetic() || c == '_' => {
@@ -192,6 +232,9 @@ mod tests {
             ("postgresql", "(SELECT 1) UNION (SELECT substring(a FOR 3) FROM t)"),
             ("mysql", "SELECT 'a\\' FOR UPDATE' FROM t # FOR UPDATE"),
             ("mysql", "SELECT `into`, \"it\\\" INTO \" FROM t"),
+            ("mysql", "SELECT a - -1, b -- FOR UPDATE\nFROM t --"),
+            ("mysql", "SELECT 1 /* FOR UPDATE */, ':=' FROM t"),
+            ("postgresql", "SELECT f(a := 1), value FROM next"),
             ("sqlite", "VALUES (1), (2)"),
             ("sqlite", "SELECT replace(a, 'b', 'c'), json_insert(x) FROM t"),
         ];
@@ -210,6 +253,12 @@ mod tests {
             ("mysql", "SELECT * FROM t LOCK IN SHARE MODE", "LOCK IN"),
             ("mysql", "SELECT 1 /*! INTO OUTFILE 'x' */", "INTO"),
             ("mysql", "CALL f()", "CALL"),
+            ("mysql", "SELECT a--1 FROM t FOR UPDATE", "FOR UPDATE"),
+            ("mysql", "SELECT 1 /*M!100101 INTO OUTFILE 'x' */", "INTO"),
+            ("mysql", "SELECT @rank := @rank + 1 FROM t", ":="),
+            ("mysql", "SELECT NEXT VALUE FOR numbers", "NEXT VALUE"),
+            ("SQLite", "SELECT 1 /* /* */; DELETE FROM t", "a second statement"),
+            ("Pg", "SELECT 1 /* /* */ */ FROM t FOR UPDATE", "FOR UPDATE"),
             ("sqlite", "PRAGMA user_version = 3", "PRAGMA"),
         ];
         for (kind, text, expected) in others {

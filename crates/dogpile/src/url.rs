@@ -48,7 +48,7 @@ impl Url {
             None => (place, ""),
         };
         if path.contains('@') {
-            return Err("a `/` in a password is written `%2F`".to_owned());
+            return Err("`@` after the first `/`: in a password `/` is written `%2F`, in a path `@` is written `%40`".to_owned());
         }
         let (login, hosts) = match authority.rsplit_once('@') {
             Some((login, hosts)) => (Some(login), hosts),
@@ -91,7 +91,7 @@ fn read_query(query: &str) -> Result<Vec<(String, String)>, String> {
     let mut read: Vec<(String, String)> = Vec::new();
     for setting in query.split('&').filter(|setting| !setting.is_empty()) {
         let (name, value) = setting.split_once('=').unwrap_or((setting, "true"));
-        let (name, value) = (decode(name)?, decode(value)?);
+        let (name, value) = (setting_name(name)?, decode(value)?);
         if read.iter().any(|(known, _)| *known == name) {
             return Err(format!("`{name}` is there twice"));
         }
@@ -115,20 +115,35 @@ impl Host {
                     None if !port.is_empty() => return Err("invalid port".to_owned()),
                     port => port,
                 };
-                // A zone may follow the address.
-                let address = name.split_once('%').map_or(name, |(address, _)| address);
-                address.parse::<std::net::Ipv6Addr>().map_err(|_| "invalid IPv6 address")?;
-                (name, port)
+                (address_of(name)?, port)
             }
             None => match text.split_once(':') {
-                Some((name, port)) => (check_name(name)?, Some(port)),
-                None => (check_name(text)?, None),
+                Some((name, port)) => (check_name(name)?.to_owned(), Some(port)),
+                None => (check_name(text)?.to_owned(), None),
             },
         };
         let port =
             port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or("invalid port"));
-        Ok(Self { name: name.to_owned(), port: port.transpose()? })
+        Ok(Self { name, port: port.transpose()? })
     }
+}
+
+/// Returns the address that is written in brackets. A zone may follow it, whose percent sign is
+/// `%25` in URLs.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+fn address_of(text: &str) -> Result<String, String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    address.parse::<std::net::Ipv6Addr>().map_err(|_| "invalid IPv6 address")?;
+    Ok(match zone {
+        None => address.to_owned(),
+        Some(zone) => {
+            let encoded = zone.strip_prefix("25").filter(|zone| !zone.is_empty());
+            format!("{address}%{}", encoded.unwrap_or(zone))
+        }
+    })
 }
 
 /// Refuses what cannot be a host's name: parts of other spellings, such as a list's.
@@ -140,6 +155,20 @@ fn check_name(name: &str) -> Result<&str, String> {
         _ if name.chars().all(may_be) => Ok(name),
         _ => Err("invalid host: write `host:port`, several separated by commas".to_owned()),
     }
+}
+
+/// Reads the name of a setting. No setting has `@` in its name: a password with `?` was cut.
+pub(crate) fn setting_name(text: &str) -> Result<String, &'static str> {
+    if text.contains('@') {
+        return Err("a `?` in a login is written `%3F`");
+    }
+    decode(text)
+}
+
+/// Writes a path so that it means itself within a URL.
+#[cfg(feature = "memcached")]
+pub(crate) fn encode(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3F").replace('@', "%40")
 }
 
 /// Replaces `%20` by a blank, and so on.
@@ -185,6 +214,8 @@ mod tests {
         let six =
             [("::1".to_owned(), Some(7_000)), ("::1".into(), None), ("fe80::1%eth0".into(), None)];
         assert_eq!(hosts("s://[::1]:7000,::1,[fe80::1%eth0]"), six);
+        let zones = ["fe80::1%eth0", "fe80::1%1", "fe80::1%25"].map(|zone| (zone.to_owned(), None));
+        assert_eq!(hosts("s://[fe80::1%25eth0],[fe80::1%251],[fe80::1%25]"), zones);
     }
 
     #[test]
@@ -200,6 +231,8 @@ mod tests {
             ("s://a b", "invalid host"),
             ("s://u:secret%zz@h", "percent"),
             ("s://u:sec/ret@h", "%2F"),
+            ("s://u:1?secret@h", "%3F"),
+            ("s:///run/redis@1.sock", "%40"),
             ("s://h?a=1&a=2", "twice"),
             ("s://:1", "missing host"),
         ] {

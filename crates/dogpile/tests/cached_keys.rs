@@ -242,6 +242,48 @@ mod shop {
         [first, second]
     }
 
+    macro_rules! loaders {
+        ($($text:literal)*) => {
+            [$({
+                #[dogpile::cached(region = super::REGION)]
+                fn load(id: u32) -> String {
+                    format!("{} {id}", $text)
+                }
+                load(1)
+            }),*]
+        };
+    }
+
+    pub(crate) fn blocks_of_a_macro() -> [String; 2] {
+        loaders!("first" "second")
+    }
+
+    pub(crate) fn methods_in_blocks() -> [String; 2] {
+        struct Shop;
+
+        let first = {
+            impl Shop {
+                #[dogpile::cached(region = super::REGION, skip(self))]
+                fn load(&self, id: u32) -> String {
+                    format!("first {id}")
+                }
+            }
+            Shop.load(1)
+        };
+        let second = {
+            struct Shop;
+
+            impl Shop {
+                #[dogpile::cached(region = super::REGION, skip(self))]
+                fn load(&self, id: u32) -> String {
+                    format!("second {id}")
+                }
+            }
+            Shop.load(1)
+        };
+        [first, second]
+    }
+
     #[dogpile::cached(region = super::REGION)]
     pub(crate) fn load(id: u32) -> String {
         format!("module {id}")
@@ -259,6 +301,8 @@ async fn functions_of_one_name_in_different_functions_and_blocks_differ() {
     assert_eq!(shop::one(), ("one 1".into(), "inner one 1".into()));
     assert_eq!(shop::two().await, ("two 1".into(), "inner two 1".into()));
     assert_eq!(shop::blocks(), ["first block 1", "second block 1"]);
+    assert_eq!(shop::blocks_of_a_macro(), ["first 1", "second 1"]);
+    assert_eq!(shop::methods_in_blocks(), ["first 1", "second 1"]);
     assert_eq!(shop::load::key(1), "cached_keys::shop:load|1", "as Python has it");
     assert_eq!(shop::many::key(&1), "cached_keys::shop:many|1");
 }

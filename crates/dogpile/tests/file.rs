@@ -11,7 +11,7 @@ use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, FaultKind, F
 use dogpile::config::Settings;
 use dogpile::lock::Mutex;
 use dogpile::value::{Entry, Payload};
-use dogpile::{Config, Region};
+use dogpile::{Config, Mode, Region};
 use dogpile_testkit::ManualClock;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -283,6 +283,24 @@ fn places_where_no_file_can_be_are_clear_errors() {
         let fault = File::open(path).unwrap_err();
         assert!(fault.to_string().contains(word), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn a_callers_key_is_not_that_of_the_moments_of_invalidations() {
+    let (_directory, path) = place();
+    let process = || {
+        let region = Region::named("users");
+        region.configure(Config::new(File::open(&path).unwrap()).shared_keys()).unwrap();
+        region
+    };
+    let here = process();
+    here.set("k", &1).await.unwrap();
+    here.invalidate(Mode::Hard).await.unwrap();
+    here.set("_invalidation:users", &2).await.unwrap();
+    assert_eq!(process().get::<u32>("k").await.unwrap(), None, "stored over");
+    assert_eq!(process().get::<u32>("_invalidation:users").await.unwrap(), Some(2));
+    here.delete("_invalidation:users").await.unwrap();
+    assert_eq!(process().get::<u32>("k").await.unwrap(), None, "deleted");
 }
 
 #[tokio::test]

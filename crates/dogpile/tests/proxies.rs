@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dogpile::backend::{AnyBackend, Backend, BackendError, Memory, SerializedMemory};
+use dogpile::codec::{Codec, CodecError};
 use dogpile::proxy::{
     Algorithm, Compression, Encryption, EncryptionKey, KeyPrefix, Layer, Operations, Proxy,
 };
 use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Region};
+use serde::Serialize;
+use serde::de::DeserializeSeed;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -108,6 +112,53 @@ impl Backend for Shared {
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
         Backend::delete(&*self.0, key).await
     }
+}
+
+/// A codec that takes any bytes for a value.
+struct Plain;
+
+impl Codec for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+
+    fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>, CodecError> {
+        let text: Value = serde_json::to_value(value).map_err(CodecError::new)?;
+        Ok(text.as_str().unwrap_or_default().chars().map(|c| c as u8).collect())
+    }
+
+    fn decode<'de, S: DeserializeSeed<'de>>(
+        &self,
+        bytes: &'de [u8],
+        target: S,
+    ) -> Result<S::Value, CodecError> {
+        let text: String = bytes.iter().copied().map(char::from).collect();
+        target.deserialize(Value::String(text)).map_err(CodecError::new)
+    }
+}
+
+#[tokio::test]
+async fn what_a_proxy_has_changed_is_no_value_without_the_proxy() {
+    let memory = Arc::new(SerializedMemory::new(100));
+    let over = |layer: &dyn Fn(AnyBackend) -> AnyBackend| {
+        let region = Region::new("proxied");
+        let backend = layer(AnyBackend::new(Shared(memory.clone())));
+        region.configure(Config::over(backend).codec(Plain)).unwrap();
+        region
+    };
+    let plain = over(&|backend| backend);
+    let compressing = over(&|backend| Compression::new(Algorithm::Lz4).layer(backend));
+    let encrypting =
+        over(&|backend| Encryption::new(EncryptionKey::new("one", &[1; 32])).layer(backend));
+    let value = "abcdefgh".repeat(1_000);
+    for region in [compressing, encrypting] {
+        region.set("k", &value).await.unwrap();
+        assert_eq!(region.get("k").await.unwrap().as_ref(), Some(&value));
+        assert_eq!(plain.get::<String>("k").await.unwrap(), None);
+    }
+    assert_eq!(plain.statistics().unreadable, 2);
+    plain.set("k", &value).await.unwrap();
+    assert_eq!(plain.get("k").await.unwrap(), Some(value));
 }
 
 #[tokio::test]

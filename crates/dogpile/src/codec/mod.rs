@@ -7,6 +7,10 @@
 //! Before a value is stored it is read back: one that the codec would give back as another
 //! one, such as `Some(f64::NAN)` in JSON, is an error and is not stored. So storing a value
 //! costs an encoding and a decoding, and reading it a decoding.
+//!
+//! What serde is told to leave out is seen by no check: a field with `#[serde(skip)]` comes back
+//! as its default, and what a `serialize_with` rounds comes back rounded. A region that keeps
+//! objects gives back both as they were.
 
 pub(crate) mod check;
 #[cfg(feature = "pickle")]

@@ -68,6 +68,9 @@ impl<D: Table> CollectionBuilder<D> {
     /// of the keys, so that several versions live side by side and a rollback
     /// finds its own data. `"0"` by default; `env!("CARGO_PKG_VERSION")` is a
     /// good one.
+    ///
+    /// Under one version, data whose entries had other fields when they were stored cannot be
+    /// read.
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
         self

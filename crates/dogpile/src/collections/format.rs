@@ -70,6 +70,9 @@ pub(crate) struct Manifest {
     pub(crate) upload: Option<String>,
     #[serde(default)]
     pub(crate) parts: u32,
+    /// A number for the names of all fields in the entries, if they have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shape: Option<u32>,
 }
 
 /// Why stored data are of no use.
@@ -127,7 +130,7 @@ impl Format {
             return Err(fault);
         }
         taken.map_err(BackendError::refused)?;
-        packing.finish((D::KIND, table.count()), ct, upload, write)
+        packing.finish(table, ct, upload, write)
     }
 
     fn check_size(&self, bytes: u64) -> Result<(), BackendError> {
@@ -182,6 +185,9 @@ impl Format {
         if table.count() as u64 != manifest.entries {
             let (found, said) = (table.count(), manifest.entries);
             return Err(unreadable(format_args!("there are {found} entries instead of {said}")));
+        }
+        if manifest.shape.is_some() && manifest.shape != check::shape(&table) {
+            return Err(unreadable("their type had other fields when they were stored"));
         }
         Ok((table, bytes))
     }
@@ -243,9 +249,9 @@ impl Packing<'_> {
         Ok(())
     }
 
-    fn finish(
+    fn finish<D: Table>(
         mut self,
-        (kind, entries): (&str, usize),
+        table: &D,
         ct: Timestamp,
         upload: &str,
         mut write: impl FnMut(u32, Bytes) -> Result<(), BackendError>,
@@ -261,12 +267,13 @@ impl Packing<'_> {
         let upload = (self.parts > 0).then(|| upload.to_owned());
         let manifest = Manifest {
             codec: self.format.codec.name().to_owned(),
-            kind: kind.to_owned(),
-            entries: entries as u64,
+            kind: D::KIND.to_owned(),
+            entries: table.count() as u64,
             bytes: self.bytes,
             compression: compression.map(|algorithm| algorithm.name().to_owned()),
             upload: upload.clone(),
             parts: self.parts,
+            shape: check::shape(table),
         };
         let header = serde_json::to_value(manifest).map_err(BackendError::other)?;
         let mut entry = Entry::bytes(self.part, ct);
@@ -364,6 +371,33 @@ mod tests {
         parts.pop_last();
         let unpacked = unpack::<Vec<u32>>(&small_parts(), &packed, &parts);
         assert!(matches!(unpacked, Err(Unusable::Superseded)));
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Before {
+        id: u32,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct After {
+        id: u32,
+        name: Option<String>,
+    }
+
+    #[test]
+    fn a_field_that_entries_have_gained_is_never_read_as_none() {
+        let list: Vec<Before> = (0..500).map(|id| Before { id }).collect();
+        let map: HashMap<u32, Before> = list.iter().map(|row| (row.id, row.clone())).collect();
+        for format in [small_parts(), Format::default()] {
+            let (packed, parts) = pack(&format, &list);
+            assert_eq!(unpack::<Vec<Before>>(&format, &packed, &parts).unwrap(), list);
+            let unpacked = unpack::<Vec<After>>(&format, &packed, &parts);
+            let Err(Unusable::Unreadable(why)) = unpacked else { panic!("{unpacked:?}") };
+            assert!(why.contains("other fields"), "{why}");
+            let (packed, parts) = pack(&format, &map);
+            assert_eq!(unpack::<HashMap<u32, Before>>(&format, &packed, &parts).unwrap(), map);
+            assert!(unpack::<HashMap<u32, After>>(&format, &packed, &parts).is_err());
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Location {
         let location = location.trim();
         let scheme = location.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest));
         let Some((scheme, rest)) = scheme else {
+            refuse_server(location)?;
             return Ok(Self {
                 backend: "file".to_owned(),
                 settings: Settings::from_iter([("filename", location)]),
@@ -64,7 +65,12 @@ impl Location {
                 settings = settings.merge(Settings::from_iter([("url", url)]));
             }
         }
-        let shown = format!("{scheme}:{}{}", without_login(place), shown_query(&settings));
+        let shown = if place.starts_with("//") && !place.contains('@') && query.contains('@') {
+            // A login with a question mark looks like this.
+            format!("{scheme}://***")
+        } else {
+            format!("{scheme}:{}{}", without_login(place), shown_query(&settings))
+        };
         Ok(Self { backend: scheme.to_owned(), settings, shown })
     }
 
@@ -126,7 +132,8 @@ fn read_query(scheme: &str, query: &str) -> Result<Settings, ConfigError> {
     let mut settings = Settings::default();
     for setting in query.split('&').filter(|setting| !setting.is_empty()) {
         let (name, value) = setting.split_once('=').unwrap_or((setting, "true"));
-        let (name, value) = (decoded(scheme, name)?, decoded(scheme, value)?);
+        let name = url::setting_name(name).map_err(|why| malformed(scheme, why))?;
+        let value = decoded(scheme, value)?;
         if settings.get(&name).is_some() {
             return Err(malformed(scheme, &format!("`{name}` is there twice")));
         }
@@ -141,6 +148,20 @@ fn decoded(scheme: &str, text: &str) -> Result<String, ConfigError> {
 
 fn malformed(scheme: &str, why: &str) -> ConfigError {
     ConfigError::Location { scheme: scheme.to_owned(), message: why.to_owned() }
+}
+
+/// Refuses a server without a scheme, such as `cache.internal:6379`: a file of that name would
+/// be nobody's wish, and a cache that no other machine shares.
+fn refuse_server(location: &str) -> Result<(), ConfigError> {
+    let Some((host, port)) = location.rsplit_once(':') else { return Ok(()) };
+    let is_path = location.contains(['/', '\\']) || location.starts_with('.');
+    if is_path || host.is_empty() || port.parse::<u16>().is_err() {
+        return Ok(());
+    }
+    // A login is nobody's business.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let why = "a server's location begins with a scheme, such as `redis://`; that of a file of this name begins with `./`";
+    Err(malformed(host, why))
 }
 
 /// A place without who logs in there.
@@ -190,15 +211,33 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_a_scheme_is_not_taken_for_a_file() {
+        for location in ["localhost:6379", "10.0.0.1:11211", "cache.internal:6379", "[::1]:6379"] {
+            let error = Location::parse(location).unwrap_err().to_string();
+            assert!(error.contains("scheme"), "{location}: {error}");
+        }
+        let login = Location::parse("ada:secret@localhost:6379").unwrap_err().to_string();
+        assert!(login.contains("scheme") && !login.contains("secret"), "{login}");
+        for path in ["./localhost:6379", "a/b:1", "c:d.db", "x:70000", "notes.db", ":1"] {
+            let location = Location::parse(path).unwrap();
+            assert_eq!(location.path(), Some(Path::new(path)));
+        }
+    }
+
+    #[test]
     fn no_secret_is_shown() {
         for (location, shown) in [
             ("redis://:pass@h:1/2?lock_prefix=x", "redis://***@h:1/2?lock_prefix=x"),
             ("redis://h?password=p&db=1", "redis://h?db=1&password=***"),
             ("rediss+cluster://u:p%40@a,b", "rediss+cluster://***@a,b"),
+            ("redis://:pa?s=s@h", "redis://***"),
+            ("redis://u:1234?s=s@h&db=1", "redis://***"),
             ("/var/cache/x.db", "/var/cache/x.db"),
         ] {
             assert_eq!(Location::parse(location).unwrap().to_string(), shown);
         }
+        let cut = Location::parse("redis://u:1234?secret@h").unwrap_err().to_string();
+        assert!(cut.contains("%3F") && !cut.contains("secret"), "{cut}");
         assert!(Location::parse("redis://h?a=%zz").unwrap_err().to_string().contains("percent"));
         assert!(Location::parse("redis://h?a=1&a=2").unwrap_err().to_string().contains("twice"));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::arguments::FileContent;
 use super::{Arguments, ConfigError, FromSetting};
 use crate::backend::{AnyBackend, BackendError, Memcached, MemcachedBuilder, Placement};
+use crate::url;
 
 /// The names of dogpile.cache's backends, each for a client library. Several
 /// servers share the keys as with that one.
@@ -44,7 +45,7 @@ fn servers(arguments: &mut Arguments) -> Result<MemcachedBuilder, BackendError> 
         }
         [first, rest @ ..] => {
             let builder = if first.starts_with('/') {
-                Memcached::builder(&format!("memcached+unix://{first}"))?
+                Memcached::builder(&format!("memcached+unix://{}", url::encode(first)))?
             } else {
                 Memcached::builder(&format!("memcached://{first}"))?
             };
@@ -140,6 +141,22 @@ impl FromSetting for Placement {
             "rendezvous" => Some(Self::Rendezvous),
             "modulo" => Some(Self::Modulo),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn the_path_of_a_socket_means_itself_wherever_it_stands() {
+        for url in ["/run/a%20b@1?.sock", "/run/a%20b@1?.sock, host"] {
+            let mut arguments = Arguments::new("memcached", Settings::from_iter([("url", url)]));
+            let backend = backend("memcached", &mut arguments).unwrap();
+            let shown = format!("{:?}", backend.actual::<Memcached>().unwrap());
+            assert!(shown.contains(r#"["/run/a%20b@1?.sock""#), "{shown}");
         }
     }
 }

@@ -52,10 +52,26 @@ impl FunctionName {
         if path.len() == ordinary && path.starts_with(self.module) {
             return true;
         }
-        // The module's path has `r#` where the type's has none.
-        let plain = |name: &'static str| name.trim_start_matches("r#");
-        self.module.split("::").map(plain).chain([self.function]).eq(path.split("::"))
+        names_of(self.module).chain([self.function]).eq(path.split("::"))
     }
+}
+
+/// The names in a module's path, which has `r#` where a type's has none.
+fn names_of(module: &str) -> impl Iterator<Item = &str> {
+    module.split("::").map(|name| name.trim_start_matches("r#"))
+}
+
+/// Is an `impl` block of this path, in this module, inside a function? The path of a trait's
+/// `impl` does not tell.
+fn is_inside_a_function(owner: &str, module: &str) -> bool {
+    if owner.starts_with('<') {
+        return false;
+    }
+    let outer = match owner.split_once("::<impl ") {
+        Some((outer, _)) => outer,
+        None => base(owner).rsplit_once("::").map_or("", |(outer, _)| outer),
+    };
+    outer != module && !outer.split("::").eq(names_of(module))
 }
 
 /// The name of a function of an `impl` block, without the heap as long as it is short.
@@ -64,8 +80,9 @@ pub struct MethodName(KeyBuffer);
 impl MethodName {
     /// Returns `Type:function`, where `Here` is a type inside the function. Where the
     /// function is not of the type's own `impl` block, the path of the trait or the block
-    /// comes between.
-    pub fn of<Own: ?Sized, Here>(function: &str) -> Self {
+    /// comes between. An `impl` block inside a function adds its `place`: there may be another
+    /// one of the same path.
+    pub fn of<Own: ?Sized, Here>(function: &str, module: &str, place: &str) -> Self {
         let (own, owner) = (type_name::<Own>(), owner(type_name::<Here>()));
         let mut name = Self(KeyBuffer::new());
         // Writing to memory does not fail.
@@ -74,6 +91,9 @@ impl MethodName {
         } else {
             write!(name.0, "{own}:{owner}:{function}")
         };
+        if is_inside_a_function(owner, module) {
+            let _ = write!(name.0, "@{place}");
+        }
         name
     }
 
@@ -136,6 +156,22 @@ mod tests {
         assert_eq!(owner("<u32 as c::Tr>::load::{{closure}}::{{closure}}::Here"), "<u32 as c::Tr>");
         assert_eq!(base("c::Repo<c::Users>"), "c::Repo");
         assert_eq!(base("<u32 as c::Tr>"), "<u32 as c::Tr>");
+    }
+
+    #[test]
+    fn impl_blocks_inside_functions_are_told_from_those_of_modules() {
+        for (owner, module) in [
+            ("c::Users", "c"),
+            ("c::r::Repo<c::Users>", "c::r"),
+            ("c::mod::Users", "c::r#mod"),
+            ("c::r::<impl c::Users>", "c::r"),
+            ("<c::f::Users as c::Tr>", "c"),
+        ] {
+            assert!(!is_inside_a_function(owner, module), "{owner} in {module}");
+        }
+        for owner in ["c::f::Users", "c::f::{{closure}}::Users", "c::f::<impl c::Users>"] {
+            assert!(is_inside_a_function(owner, "c"), "{owner}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{InProcess, Invalidating, Invalidation, Mode};
 use crate::backend::{AnyBackend, BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, Watch};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::key;
 use crate::lock::{CLOCK_SKEW, KeyedMutex, Lease, Mutex};
 use crate::log;
 use crate::value::{Entry, Payload};
@@ -92,7 +93,7 @@ impl Stored {
     /// or regions that share them. Processes look at them at most every
     /// `delay`; zero is before every read.
     pub fn new(backend: AnyBackend, name: &str, delay: Duration) -> Self {
-        let key = format!("_invalidation:{name}");
+        let key = format!("{}:{name}", key::MOMENTS);
         let key = match backend.recommended_mangler() {
             Some(mangler) => mangler.mangle(&key).into_owned(),
             None => key,

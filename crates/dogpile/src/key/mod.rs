@@ -109,6 +109,22 @@ pub(crate) fn of_region(name: &str) -> Mangler {
     self::prefix(prefix)
 }
 
+/// The beginning of the keys under which the moments of invalidations lie.
+pub(crate) const MOMENTS: &str = "_invalidation";
+
+/// Puts a percent sign into keys that begin like those of moments, so that a caller's key is
+/// none of them, then applies `next`.
+pub(crate) fn beside_moments(next: Option<Mangler>) -> Mangler {
+    let beside = Mangler(Arc::new(|key| match key.strip_prefix(MOMENTS) {
+        Some(rest) => Cow::Owned(format!("{MOMENTS}%{rest}")),
+        None => Cow::Borrowed(key),
+    }));
+    match next {
+        Some(next) => beside.then(next),
+        None => beside,
+    }
+}
+
 /// Puts a version before every key, then applies `next`. A colon or a backslash within the
 /// version has a backslash before it, so that it does not run into the key.
 pub(crate) fn version(version: &str, next: Option<Mangler>) -> Mangler {
@@ -196,6 +212,16 @@ mod tests {
     fn sha1_is_of_the_utf8_bytes_in_hex() {
         assert_eq!(sha1().mangle("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(sha1().mangle("ключ").len(), 40);
+    }
+
+    #[test]
+    fn no_key_is_that_of_moments_and_no_two_become_one() {
+        let keys = ["_invalidation:a", "_invalidation%:a", "_invalidation", "_invalid", "a", ""];
+        let mangled = keys.map(|key| beside_moments(None).mangle(key).into_owned());
+        assert_eq!(mangled[0], "_invalidation%:a");
+        assert!(!mangled.iter().any(|key| key.starts_with("_invalidation:")));
+        let different: std::collections::HashSet<_> = mangled.iter().collect();
+        assert_eq!(different.len(), keys.len());
     }
 
     #[test]

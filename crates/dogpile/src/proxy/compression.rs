@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Layer, Transform, Transforming};
 use crate::backend::{AnyBackend, BackendError};
-use crate::value::{Entry, Payload};
+use crate::value::{COMPRESSED, Entry, Payload};
 
 /// Compresses payloads of at least a minimum size, where that makes them
 /// smaller.
@@ -34,9 +34,6 @@ pub enum Algorithm {
     /// LZ4: larger than Zstandard, and faster.
     Lz4,
 }
-
-/// The header key that names the algorithm.
-const HEADER: &str = "z";
 
 impl Compression {
     /// Compresses payloads of 1 KiB and more.
@@ -132,13 +129,13 @@ impl Transform for Compression {
         if compressed.len() >= bytes.len() {
             return Ok(entry);
         }
-        let metadata = entry.metadata.with_extra(HEADER, self.algorithm.name().into());
+        let metadata = entry.metadata.with_extra(COMPRESSED, self.algorithm.name().into());
         Ok(Entry { metadata, payload: Payload::Bytes(compressed.into()) })
     }
 
     fn read(&self, _key: &str, entry: Entry) -> Entry {
         let (Payload::Bytes(bytes), Some(algorithm)) =
-            (&entry.payload, entry.metadata.extra(HEADER))
+            (&entry.payload, entry.metadata.extra(COMPRESSED))
         else {
             return entry;
         };
@@ -146,7 +143,7 @@ impl Transform for Compression {
         match decompress(algorithm, bytes, self.max_size) {
             Ok(plain) => Entry {
                 payload: Payload::Bytes(Bytes::from(plain)),
-                metadata: entry.metadata.without_extra(HEADER),
+                metadata: entry.metadata.without_extra(COMPRESSED),
             },
             Err(error) => entry.with_unreadable_payload(&format!("compression: {error}")),
         }

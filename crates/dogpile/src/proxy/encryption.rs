@@ -8,7 +8,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 use super::{Layer, Transform, Transforming};
 use crate::backend::{AnyBackend, BackendError};
-use crate::value::{Entry, Metadata, Payload};
+use crate::value::{ENCRYPTED, Entry, Metadata, Payload};
 
 /// Encrypts every payload with XChaCha20-Poly1305 under a random nonce.
 ///
@@ -48,9 +48,6 @@ pub struct EncryptionKey {
     cipher: XChaCha20Poly1305,
 }
 
-/// The header key that names the encryption key.
-const HEADER: &str = "k";
-
 const NONCE_BYTES: usize = 24;
 
 impl EncryptionKey {
@@ -81,7 +78,7 @@ impl Encryption {
     }
 
     fn open(&self, key: &str, metadata: &Metadata, sealed: &[u8]) -> Option<Vec<u8>> {
-        let name = metadata.extra(HEADER)?.as_str()?;
+        let name = metadata.extra(ENCRYPTED)?.as_str()?;
         let mut keys = std::iter::once(&self.write).chain(&self.also_read);
         let encryption_key = keys.find(|candidate| candidate.name == name)?;
         let (nonce, msg) = sealed.split_at_checked(NONCE_BYTES)?;
@@ -115,7 +112,7 @@ impl Transform for Encryption {
             .encrypt(&nonce, Message { msg, aad: &aad })
             .map_err(|_| BackendError::refused("the value is too large to encrypt"))?;
         let payload = [nonce.as_slice(), &sealed].concat();
-        let metadata = entry.metadata.with_extra(HEADER, self.write.name.clone().into());
+        let metadata = entry.metadata.with_extra(ENCRYPTED, self.write.name.clone().into());
         Ok(Entry { metadata, payload: Payload::Bytes(payload.into()) })
     }
 
@@ -124,7 +121,7 @@ impl Transform for Encryption {
         match self.open(key, &entry.metadata, sealed) {
             Some(plain) => Entry {
                 payload: Payload::Bytes(plain.into()),
-                metadata: entry.metadata.without_extra(HEADER),
+                metadata: entry.metadata.without_extra(ENCRYPTED),
             },
             None => entry.with_unreadable_payload("encryption: not written with a known key"),
         }

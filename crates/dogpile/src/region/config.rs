@@ -203,6 +203,9 @@ impl<K: Kind> Config<K> {
     /// values apart: the key `42` of the region `users` is stored as `users:42`. Without
     /// the name, regions over one backend share their keys. Python's dogpile.cache knows
     /// no such prefix: a region that shares values or locks with Python needs this.
+    ///
+    /// Keys that begin with `_invalidation`, as those of shared invalidations do, get a percent
+    /// sign behind that word.
     pub fn shared_keys(mut self) -> Self {
         self.has_prefix = false;
         self

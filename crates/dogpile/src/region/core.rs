@@ -121,8 +121,10 @@ impl Core {
             return Err(Error::NeedsObjects { region, backend: backend.name() });
         }
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
-        let prefix = (is_shared && config.has_prefix).then(|| key::of_region(&shared.name));
-        let mangler = mangler.of(&backend, prefix);
+        let has_prefix = is_shared && config.has_prefix;
+        let mangler = mangler.of(&backend, has_prefix.then(|| key::of_region(&shared.name)));
+        let mangler =
+            if is_shared && !has_prefix { Some(key::beside_moments(mangler)) } else { mangler };
         let mangler = match config.version {
             Some(version) => Some(key::version(&version, mangler)),
             None => mangler,
@@ -263,6 +265,10 @@ impl Core {
             },
             Payload::Bytes(bytes) => {
                 self.stats().add(Count::BytesRead, bytes.len() as u64);
+                if let Some(what) = entry.metadata.left_undone() {
+                    let why = format!("it is {what}, and the region has no proxy for that");
+                    return Err(Unopened::Unreadable(why));
+                }
                 let encoded = Encoded { bytes: bytes.clone(), shape: entry.metadata.shape };
                 let decoded = T::decode(&self.codec, &encoded);
                 decoded.map_err(|error| Unopened::Unreadable(error.to_string()))

@@ -29,6 +29,11 @@ pub use wire::{MAX_HEADER, Malformed};
 /// A value of any other version is a miss.
 pub const VERSION: u32 = 2;
 
+/// The header keys of proxies that change payloads: they are gone once that is undone.
+pub(crate) const COMPRESSED: &str = "z";
+/// See [`COMPRESSED`].
+pub(crate) const ENCRYPTED: &str = "k";
+
 /// Metadata beyond `ct` and `v`: what proxies and other writers put beside
 /// them.
 pub type Extra = serde_json::Map<String, serde_json::Value>;
@@ -104,6 +109,13 @@ impl Metadata {
     /// The extra header key `name`.
     pub fn extra(&self, name: &str) -> Option<&serde_json::Value> {
         self.extra.as_deref()?.get(name)
+    }
+
+    /// Returns what a proxy has done to the payload and nobody has undone.
+    pub(crate) fn left_undone(&self) -> Option<&'static str> {
+        let is_left = |name| self.extra(name).is_some_and(serde_json::Value::is_string);
+        let done = [(COMPRESSED, "compressed"), (ENCRYPTED, "encrypted")];
+        done.into_iter().find(|(name, _)| is_left(name)).map(|(_, what)| what)
     }
 
     /// The same metadata with the extra header key `name` set.
