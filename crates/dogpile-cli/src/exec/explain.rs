@@ -1,6 +1,6 @@
 //! The origin of an output, for those who ask.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,7 +43,15 @@ pub(super) struct Explanation<'a> {
 }
 
 impl Explanation<'_> {
-    pub(super) fn write(&self, out: &mut impl Write, json: bool) -> io::Result<()> {
+    /// Returns the lines to show; `json` wants one object.
+    pub(super) fn text(&self, json: bool) -> Vec<u8> {
+        let mut text = String::new();
+        // Nothing fails that is written to a string.
+        let _ = self.write(&mut text, json);
+        text.into_bytes()
+    }
+
+    fn write(&self, out: &mut impl Write, json: bool) -> fmt::Result {
         if json {
             let explanation = serde_json::json!({
                 "status": self.why,

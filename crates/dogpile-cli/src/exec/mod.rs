@@ -5,6 +5,7 @@
 //!   key      what the output is remembered under
 //!   session  a hit, a stale output, or a run
 //!   run      the command itself: collect its output, signals that are meant for it
+//!   script   what has to be run by a shell
 //!   nested   commands that would wait for themselves
 //!   output   passing output on
 //!   record   what is remembered: stdout, stderr, exit code
@@ -20,6 +21,8 @@ mod output;
 mod record;
 mod refresh;
 mod run;
+#[cfg(unix)]
+mod script;
 mod session;
 #[cfg(unix)]
 mod signals;
