@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::inspect::printable;
 use crate::show;
 
 /// The origins of an output.
@@ -72,6 +73,6 @@ impl Explanation<'_> {
             Some(left) => format!("expires in {}", show::duration(left)),
         };
         writeln!(out, "dogpile: {} old, {expires}", show::duration(self.age))?;
-        writeln!(out, "dogpile: key {} in {}", self.key, self.cache)
+        writeln!(out, "dogpile: key {} in {}", printable(self.key), printable(self.cache))
     }
 }
