@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use crate::inspect::lines;
+
 /// Any failure of a command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -33,8 +35,10 @@ impl Failure {
             // Whoever read our output has read enough.
             return ExitCode::SUCCESS;
         }
+        // It may quote a server.
+        let message = lines(&self.source.to_string());
         // Nobody is left to be told if even this fails.
-        let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("dogpile: {}\n", self.source));
+        let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("dogpile: {message}\n"));
         self.code.map_or(ExitCode::FAILURE, ExitCode::from)
     }
 

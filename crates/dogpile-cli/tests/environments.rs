@@ -207,6 +207,56 @@ fn run_and_replay_pass_on_in_one_way() {
     }
 }
 
+/// What is said besides the command's own words changes its exit code no more than those do.
+#[test]
+fn an_explanation_that_nobody_reads_keeps_the_exit_code() {
+    let place = Place::new();
+    let ended = |stderr: Stdio, script: &str| {
+        let mut command = place.exec(&["--explain"], script);
+        command.stdout(Stdio::null()).stderr(stderr).status().unwrap().code()
+    };
+    for (script, codes) in [("exit 3", [3, 3]), ("exit 0", [128 + 13, 125])] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = [writer.into(), full.into()].map(|stderr| ended(stderr, script));
+        assert_eq!(ended, codes.map(Some), "{script}");
+    }
+}
+
+/// A command that does not come to its end is not talked about beyond what is told of it.
+#[test]
+fn a_command_that_does_not_end_is_told_of_once() {
+    let place = Place::new();
+    let killed = place.run(&[], "echo last >&2; kill -TERM $$");
+    assert_eq!((killed.status.code(), &*text(&killed.stderr)), (Some(128 + 15), "last\n"));
+    let missing = place.shell("exec $DOGPILE exec -- no-such-program").output().unwrap();
+    let told = text(&missing.stderr);
+    assert_eq!((missing.status.code(), told.lines().count()), (Some(127), 1), "{told}");
+}
+
+/// What shells and `env` have `sh` run is run here too.
+#[test]
+fn a_script_without_a_first_line_for_the_kernel_runs() {
+    let place = Place::new();
+    for (name, content) in [("script", &b"echo $0 $1; exit 3\n"[..]), ("other", b"\x7fother\0\n")] {
+        fs::write(place.path(name), content).unwrap();
+        fs::set_permissions(place.path(name), Permissions::from_mode(0o755)).unwrap();
+    }
+    let found = "PATH=$PWD:$PATH";
+    for (prefix, program) in [("", "./script"), (found, "script")] {
+        let run = |line: &str| {
+            let output = place.shell(&format!("{prefix} {line}")).output().unwrap();
+            (output.status.code(), text(&output.stdout))
+        };
+        let direct = run(&format!("env {program} 'an argument'"));
+        assert_eq!(direct.0, Some(3));
+        assert_eq!(run(&format!("$DOGPILE exec -- {program} 'an argument'")), direct);
+    }
+    let other = place.shell("exec $DOGPILE exec -- ./other").output().unwrap();
+    assert_eq!(other.status.code(), Some(126), "a program of another machine");
+}
+
 #[test]
 fn closed_streams_do_no_harm() {
     let place = Place::new();

@@ -201,6 +201,55 @@ fn keys_of_any_bytes_are_listed_shown_and_cleared() {
     assert!(redis.server.ask("DBSIZE").contains(":0"));
 }
 
+/// What a server does not let anybody see is neither absent nor another program's.
+#[test]
+fn what_a_server_refuses_to_show_is_an_error() {
+    let redis = redis();
+    redis.text(&["set", "URL", "user:1", "1"]);
+    redis.server.ask("SET _lockuser:2 token");
+    let url = redis.url.replace("redis://", "redis://looker:secret@");
+    let confine = |commands: &str| {
+        let rule = format!("ACL SETUSER looker reset on >secret ~* &* {commands}");
+        assert!(redis.server.ask(&rule).contains("OK"), "{rule}");
+    };
+    let is_refused = |arguments: &[&str]| {
+        let output = redis.run(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains("permissions"), "{arguments:?}: {told}");
+    };
+    confine("+@all -getrange");
+    is_refused(&["clear", &url, "--yes"]);
+    is_refused(&["locks", &url]);
+    confine("+@all -get");
+    is_refused(&["locks", &url]);
+    assert_eq!(redis.text(&["keys", "URL"]), "user:1\n");
+    redis.server.ask("RPUSH _lockqueue job");
+    assert!(redis.text(&["locks", "URL"]).starts_with("user:2  token token for"));
+}
+
+/// What comes from elsewhere steers no terminal: keys, tokens, messages.
+#[test]
+fn nothing_of_a_server_steers_the_terminal() {
+    let redis = redis();
+    redis.server.ask("SET \"_lock\u{202e}key\" \"\\x1b[2Jto\"");
+    redis.text(&["set", "URL", "a\u{9b}2J", "\"\u{9b}2J\u{202e}\""]);
+    let file = redis.run(&["get", "no\u{1b}[2J\u{202e}file.db", "key"]);
+    let shown = [
+        redis.text(&["keys", "URL"]),
+        redis.text(&["keys", "URL", "--json"]),
+        redis.text(&["get", "URL", "a\u{9b}2J"]),
+        redis.text(&["get", "URL", "a\u{9b}2J", "--json"]),
+        redis.text(&["locks", "URL"]),
+        redis.text(&["locks", "URL", "--json"]),
+        String::from_utf8(file.stderr).unwrap(),
+    ];
+    for shown in shown {
+        assert!(shown.len() > 1);
+        let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!shown.contains(steers), "{shown:?}");
+    }
+}
+
 /// What a server does not take as a key is mangled, also for locks and invalidation.
 #[test]
 fn a_name_with_a_blank_works_on_memcached() {

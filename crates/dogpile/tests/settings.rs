@@ -137,6 +137,40 @@ fn the_environment_overrides_a_file() {
     );
 }
 
+/// However the names are written, a setting is one, and an override reaches it.
+#[test]
+fn names_match_regardless_of_case_and_hyphens() {
+    let written = [
+        ("Cache.User-Accounts.backend", "memory"),
+        ("Cache.User-Accounts.Expiration-Time", "1h"),
+        ("Cache.User-Accounts.ARGUMENTS.Max-Entries", "7"),
+        ("Cache.Usr.expiration_time", "1h"),
+    ];
+    let name = "DOGPILE__CACHE__USER_ACCOUNTS__EXPIRATION_TIME".to_owned();
+    let environment = Settings::from_variables("DOGPILE", [(name, "5m".to_owned())]);
+    let all = Settings::from_iter(written).merge(environment);
+    for prefix in ["cache.user_accounts.", "Cache.User-Accounts."] {
+        let accounts = all.with_prefix(prefix);
+        assert_eq!((accounts.iter().count(), accounts.get("EXPIRATION-time")), (3, Some("5m")));
+        let config: Config<Serde> = accounts.config().unwrap();
+        assert!(format!("{config:?}").contains("After(300s)"), "{config:?}");
+        let left = all.without_prefix(prefix);
+        assert_eq!(left.iter().collect::<Vec<_>>(), [("Cache.Usr.expiration_time", "1h")]);
+    }
+    let unknown = Settings::from_iter([("backend", "memory"), ("Expires-In", "5m")]);
+    let error = unknown.config::<Serde>().unwrap_err().to_string();
+    assert!(error.contains("Expires-In"), "as it was written: {error}");
+}
+
+/// An empty variable takes nothing away that a file says.
+#[test]
+fn an_empty_setting_overrides_nothing() {
+    let empty = ("DOGPILE__USERS__EXPIRATION_TIME".to_owned(), " ".to_owned());
+    let environment = Settings::from_variables("DOGPILE", [empty]);
+    let file = Settings::from_iter([("users.expiration_time", "1h")]);
+    assert_eq!(file.merge(environment).get("users.expiration_time"), Some("1h"));
+}
+
 proptest! {
     #[test]
     fn coercion_never_loses_a_text_and_reads_back_numbers(text in ".{0,20}", int: i64, float in -1e9..1e9_f64) {

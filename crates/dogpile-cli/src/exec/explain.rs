@@ -1,10 +1,11 @@
 //! The origin of an output, for those who ask.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::inspect::printable;
 use crate::show;
 
 /// The origins of an output.
@@ -43,7 +44,15 @@ pub(super) struct Explanation<'a> {
 }
 
 impl Explanation<'_> {
-    pub(super) fn write(&self, out: &mut impl Write, json: bool) -> io::Result<()> {
+    /// Returns the lines to show; `json` wants one object.
+    pub(super) fn text(&self, json: bool) -> Vec<u8> {
+        let mut text = String::new();
+        // Nothing fails that is written to a string.
+        let _ = self.write(&mut text, json);
+        text.into_bytes()
+    }
+
+    fn write(&self, out: &mut impl Write, json: bool) -> fmt::Result {
         if json {
             let explanation = serde_json::json!({
                 "status": self.why,
@@ -64,6 +73,6 @@ impl Explanation<'_> {
             Some(left) => format!("expires in {}", show::duration(left)),
         };
         writeln!(out, "dogpile: {} old, {expires}", show::duration(self.age))?;
-        writeln!(out, "dogpile: key {} in {}", self.key, self.cache)
+        writeln!(out, "dogpile: key {} in {}", printable(self.key), printable(self.cache))
     }
 }

@@ -23,7 +23,9 @@ pub(super) fn of(options: &Options) -> Result<String, Failure> {
         parts.add("word", word.as_encoded_bytes());
     }
     if options.cwd {
-        parts.add("cwd", std::env::current_dir()?.as_os_str().as_encoded_bytes());
+        let here = std::env::current_dir();
+        let here = here.map_err(|error| format!("the current directory: {error}"))?;
+        parts.add("cwd", here.as_os_str().as_encoded_bytes());
     }
     for name in &options.env {
         parts.add("env", name.as_encoded_bytes());

@@ -5,6 +5,7 @@
 //!   key      what the output is remembered under
 //!   session  a hit, a stale output, or a run
 //!   run      the command itself: collect its output, signals that are meant for it
+//!   script   what has to be run by a shell
 //!   nested   commands that would wait for themselves
 //!   output   passing output on
 //!   record   what is remembered: stdout, stderr, exit code
@@ -20,6 +21,8 @@ mod output;
 mod record;
 mod refresh;
 mod run;
+#[cfg(unix)]
+mod script;
 mod session;
 #[cfg(unix)]
 mod signals;
@@ -114,7 +117,11 @@ one at a time. A cache that cannot be reached
 or written keeps no command from running: a warning says so.
 
 The command has ended when its process has. What it leaves in the background
-is not waited for, and its later output goes nowhere."
+is not waited for, and its later output goes nowhere.
+
+An expired output is renewed by a process that stays in the background. Where
+such processes are killed, as at the end of a container, a job of CI or a
+service, it is never renewed so: `--stale 0s` waits for the new one."
         .into()
 }
 

@@ -2,11 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::collect;
 use super::output::Output;
 use super::record::Record;
+#[cfg(unix)]
+use super::script;
 #[cfg(unix)]
 use super::signals::Signals;
 use crate::failure::Failure;
@@ -41,11 +43,8 @@ impl Run<'_> {
         let [program, arguments @ ..] = self.command else {
             return Err(Failure::usage("there is no command: give one after `--`").into());
         };
-        let mut command = Command::new(program);
-        command.args(arguments).envs(self.env.clone());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let signals = Signals::catch()?;
-        let child = command.spawn();
+        let child = self.spawn(program, arguments);
         if child.is_err() {
             signals.stop_passing();
         }
@@ -58,6 +57,23 @@ impl Run<'_> {
             Some(code) => Ok(Record { stdout, stderr, code, is_cut }),
             None => Err(Unfinished::Signalled(signal_of(status))),
         }
+    }
+
+    /// Starts the command, as a shell and `nice` do: what is no program, but text, is a
+    /// script for `sh`.
+    fn spawn(&self, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
+        let spawn = |command: &mut Command| {
+            command.args(arguments).envs(self.env.clone());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        };
+        let spawned = spawn(&mut Command::new(program));
+        #[cfg(unix)]
+        if let Err(error) = &spawned
+            && let Some(script) = script::refused(program, error)
+        {
+            return spawn(Command::new("/bin/sh").arg(script));
+        }
+        spawned
     }
 }
 
@@ -89,7 +105,7 @@ impl Signals {
         Ok(Self)
     }
 
-    fn pass_to(&self, _child: &std::process::Child) {}
+    fn pass_to(&self, _child: &Child) {}
 
     fn stop_passing(&self) {}
 }

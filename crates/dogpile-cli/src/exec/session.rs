@@ -3,7 +3,6 @@
 //! Whatever is wrong with the cache, the command is run: the first thing that is wrong is
 //! said, and the cache is left alone from then on.
 
-use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -22,6 +21,7 @@ use super::run::{Run, Unfinished};
 use super::{Options, WAITED, key, refresh};
 use crate::cache::{self, Access, Place};
 use crate::failure::Failure;
+use crate::warnings;
 
 /// The time that locks on servers are tried to be given up before the process ends.
 const GIVING_UP: Duration = Duration::from_secs(2);
@@ -134,7 +134,8 @@ impl<'a> Session<'a> {
                 key: &self.key,
                 cache: &self.location,
             };
-            explanation.write(&mut io::stderr().lock(), self.options.json)?;
+            // As what the command says: where nobody reads it, the command's code is not lost.
+            self.output.err(&explanation.text(self.options.json));
         }
         Ok(self.output.end(code))
     }
@@ -329,7 +330,8 @@ impl<'a> Session<'a> {
             output: (!self.options.background).then_some(&self.output),
             max_output: self.options.max_output,
         }
-        .to_its_end()?;
+        .to_its_end()
+        .inspect_err(|_| warnings::no_more())?;
         self.code.store(record.code, Ordering::Relaxed);
         Ok(record)
     }

@@ -10,7 +10,7 @@ use dogpile::clock::{Clock, SystemClock};
 use dogpile::collections::{StoredCollection, list, purge};
 use serde_json::{Value, json};
 
-use super::{Cache, printable};
+use super::{Cache, json_line, printable};
 use crate::cache;
 use crate::failure::Failure;
 use crate::show;
@@ -108,7 +108,9 @@ fn write(
     json: bool,
 ) -> io::Result<()> {
     if json {
-        return found.iter().try_for_each(|found| writeln!(out, "{}", as_json(found, removed)));
+        return found
+            .iter()
+            .try_for_each(|found| writeln!(out, "{}", json_line(&as_json(found, removed))?));
     }
     let unknown = || "-".to_owned();
     let rows = found.iter().map(|found| {

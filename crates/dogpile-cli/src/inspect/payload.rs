@@ -9,7 +9,7 @@ use dogpile::codec::{Codec, Pickle};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::printable;
+use super::steers;
 
 /// A payload, as far as it was understood.
 pub(super) struct Decoded {
@@ -47,11 +47,6 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     }
 }
 
-/// Text for a terminal: its lines are kept, nothing of it steers.
-pub(super) fn lines(text: &str) -> String {
-    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
-}
-
 /// JSON over several lines, with all its digits, for a terminal.
 pub(super) fn indented(json: &str) -> String {
     let mut shown = String::with_capacity(json.len() * 2);
@@ -61,7 +56,7 @@ pub(super) fn indented(json: &str) -> String {
         if in_string {
             in_string = is_escaped || c != '"';
             is_escaped = !is_escaped && c == '\\';
-            if c.is_control() {
+            if steers(c) {
                 shown.extend(c.escape_default());
             } else {
                 shown.push(c);
@@ -182,7 +177,6 @@ mod tests {
         let shown = "{\n  \"n\": 123456789012345678901,\n  \"l\": [\n    1,\n    [],\n    {}\n  ],\n  \"s\": \"a,\\\"{\\u001b\"\n}";
         assert_eq!(indented(json), shown);
         assert_eq!(indented("\"\u{9b}2J\""), "\"\\u{9b}2J\"");
-        assert_eq!(lines("a\u{1b}[2J\nb"), "a\\u{1b}[2J\nb");
     }
 
     #[test]

@@ -127,13 +127,21 @@ fn unescape(text: &str, into: &mut Vec<u8>) -> Option<usize> {
     Some(length)
 }
 
+/// Does it steer a terminal, or turn the order of what stands around it? Control characters
+/// do, ends of lines, and marks of direction.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
                 match c {
                     '\\' => f.write_str("\\\\")?,
-                    c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                    c if steers(c) => write!(f, "{}", c.escape_default())?,
                     c => fmt::Write::write_char(f, c)?,
                 }
             }
@@ -196,4 +204,16 @@ pub struct HeldLock {
     pub holder: String,
     /// For how long, where that is known.
     pub age: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_shown_so_that_they_steer_nothing_and_are_taken_back() {
+        let key = Key::from("a\u{202e}\u{2066}\u{9b}2J\u{2028}ü");
+        assert_eq!(key.to_string(), r"a\u{202e}\u{2066}\u{9b}2J\u{2028}ü");
+        assert_eq!(Key::from_escaped(&key.to_string()), key);
+    }
 }

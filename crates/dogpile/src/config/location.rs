@@ -45,6 +45,7 @@ impl Location {
         let scheme = location.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest));
         let Some((scheme, rest)) = scheme else {
             refuse_server(location)?;
+            refuse_slip(location)?;
             return Ok(Self {
                 backend: "file".to_owned(),
                 settings: Settings::from_iter([("filename", location)]),
@@ -146,6 +147,16 @@ fn decoded(scheme: &str, text: &str) -> Result<String, ConfigError> {
     url::decode(text).map_err(|why| malformed(scheme, why))
 }
 
+/// Refuses a URL without its colon: as a path it would be shown, with its password.
+fn refuse_slip(path: &str) -> Result<(), ConfigError> {
+    match path.split_once("//") {
+        Some((scheme, _)) if registry::is_registered(scheme) => {
+            Err(malformed(scheme, "missing `:` before `//`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn malformed(scheme: &str, why: &str) -> ConfigError {
     ConfigError::Location { scheme: scheme.to_owned(), message: why.to_owned() }
 }
@@ -206,6 +217,8 @@ mod tests {
         let unknown = error("radis://user:secret@host/0");
         assert!(unknown.contains("`radis`") && unknown.contains("known are"), "{unknown}");
         assert!(!unknown.contains("secret"));
+        let slip = error("null//:secret@host/0");
+        assert!(slip.contains("missing `:`") && !slip.contains("secret"), "{slip}");
         assert!(error("null:?color=red").contains("color"));
         assert!(error("null://somewhere").contains("url"));
     }

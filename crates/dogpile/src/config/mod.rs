@@ -32,6 +32,8 @@
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
 //! | `replace_existing_backend` | `true` or `false` |
 //!
+//! Names match regardless of case, and a hyphen is an underscore. An empty setting is an absent one.
+//!
 //! Durations are numbers of seconds (`300`, `0.5`) or say their unit (`5m`,
 //! `1h 30m`). Built-in backends are `memory` (argument `max_entries`, 10,000
 //! unless given), `memory_pickle` (`max_entries` or `max_bytes`), `null`, and with

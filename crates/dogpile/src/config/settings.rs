@@ -6,10 +6,33 @@ use std::fmt;
 #[cfg(feature = "toml")]
 use super::ConfigError;
 
-/// A flat map of settings. Its `Debug` form shows names only: values may be
-/// secrets.
+/// A flat map of settings. Names match regardless of case, and a hyphen is an underscore:
+/// `[Users]` in a file and `DOGPILE__USERS__EXPIRATION_TIME` in the environment mean one region.
+/// Its `Debug` form shows names only: values may be secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings(BTreeMap<String, String>);
+pub struct Settings(BTreeMap<String, Setting>);
+
+/// A setting, by its name as names are compared.
+#[derive(Clone, PartialEq, Eq)]
+struct Setting {
+    /// The name as it was written.
+    name: String,
+    value: String,
+}
+
+/// Returns a name as names are compared: its characters, one by one.
+fn compared(name: &str) -> String {
+    name.chars().map(compared_char).collect()
+}
+
+fn compared_char(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    match (c, lower.next(), lower.next()) {
+        ('-', ..) => '_',
+        (_, Some(lower), None) => lower,
+        _ => c,
+    }
+}
 
 impl Settings {
     /// The settings in a TOML document: the names of nested tables are joined
@@ -49,12 +72,14 @@ impl Settings {
             }
             toml::Value::Array(items) => {
                 let items: Vec<String> = items.into_iter().map(item).collect();
-                self.0.insert(name.to_owned(), items.join(","));
+                self.insert(name.to_owned(), items.join(","));
             }
-            value => {
-                self.0.insert(name.to_owned(), text(value));
-            }
+            value => self.insert(name.to_owned(), text(value)),
         }
+    }
+
+    fn insert(&mut self, name: String, value: String) {
+        self.0.insert(compared(&name), Setting { name, value });
     }
 
     /// The settings in the environment variables that begin with `prefix` and
@@ -84,30 +109,54 @@ impl Settings {
         variables.into_iter().filter_map(setting).collect()
     }
 
-    /// These settings and `other`'s; where both have one, `other`'s.
+    /// These settings and `other`'s; where both have one, `other`'s, unless that is empty: an
+    /// empty setting is an absent one.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        for (name, setting) in other.0 {
+            if !setting.value.trim().is_empty() || !self.0.contains_key(&name) {
+                self.0.insert(name, setting);
+            }
+        }
         self
     }
 
     /// The settings whose names begin with `prefix`, without it.
     #[must_use]
     pub fn with_prefix(&self, prefix: &str) -> Self {
-        let below = |(name, value): (&String, &String)| {
-            Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
+        let (prefix, length) = (compared(prefix), prefix.chars().count());
+        let below = |(name, setting): (&String, &Setting)| {
+            let name = name.strip_prefix(&prefix)?.to_owned();
+            let written = setting.name.chars().skip(length).collect();
+            Some((name, Setting { name: written, value: setting.value.clone() }))
         };
         Self(self.0.iter().filter_map(below).collect())
     }
 
-    /// The value of `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    /// The settings whose names do not begin with `prefix`: what is left when those of all
+    /// regions are taken away belongs to none, such as a region whose name is misspelled.
+    ///
+    /// ```
+    /// # use dogpile::config::Settings;
+    /// let settings = Settings::from_iter([("users.backend", "memory"), ("usres.expiration_time", "5m")]);
+    /// let left = settings.without_prefix("users.");
+    /// assert_eq!(left.iter().next(), Some(("usres.expiration_time", "5m")));
+    /// ```
+    #[must_use]
+    pub fn without_prefix(&self, prefix: &str) -> Self {
+        let prefix = compared(prefix);
+        let others = self.0.iter().filter(|(name, _)| !name.starts_with(&prefix));
+        Self(others.map(|(name, setting)| (name.clone(), setting.clone())).collect())
     }
 
-    /// All names and values, ordered by name.
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(&compared(name)).map(|setting| setting.value.as_str())
+    }
+
+    /// All names, as they were written, and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.values().map(|setting| (setting.name.as_str(), setting.value.as_str()))
     }
 
     /// Are there none?
@@ -116,7 +165,7 @@ impl Settings {
     }
 
     pub(super) fn remove(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
+        self.0.remove(&compared(name)).map(|setting| setting.value)
     }
 }
 
@@ -162,12 +211,16 @@ fn text(value: toml::Value) -> String {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Settings {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(settings: I) -> Self {
-        Self(settings.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let mut all = Self::default();
+        for (name, value) in settings {
+            all.insert(name.into(), value.into());
+        }
+        all
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.iter().map(|(name, _)| name)).finish()
     }
 }

@@ -3,7 +3,7 @@
 use redis::{Value, cmd};
 
 use super::claims::MARK;
-use super::wire::Batch;
+use super::wire::{Answer, Batch};
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use crate::backend::{Backend, BackendError};
@@ -85,15 +85,24 @@ impl Shared {
         if heads.is_empty() {
             return Ok(Vec::new());
         }
-        let heads = self.link.send_all(&heads).await?;
-        let is_entry = |head| match head {
-            Ok(Value::BulkString(head)) => {
-                !matches!(Entry::from_frame(&head.into()).payload, Payload::Unreadable(_))
-            }
-            // It is no string.
-            _ => false,
+        let heads = self.strings(&heads).await?;
+        let is_entry = |head: Option<Vec<u8>>| {
+            let entry = head.map(|head| Entry::from_frame(&head.into()));
+            entry.is_some_and(|entry| !matches!(entry.payload, Payload::Unreadable(_)))
         };
         Ok(heads.into_iter().map(is_entry).collect())
+    }
+
+    /// The strings that commands get, each of one key; `None` where there is another type, or
+    /// nothing. What a server refuses is not known, and an error.
+    async fn strings(&self, batch: &Batch) -> Result<Vec<Option<Vec<u8>>>, BackendError> {
+        let string = |answer: Answer| match answer {
+            Ok(Value::BulkString(bytes)) => Ok(Some(bytes)),
+            Ok(_) => Ok(None),
+            Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+            Err(error) => Err(self.link.fault(&error)),
+        };
+        self.link.send_all(batch).await?.into_iter().map(string).collect()
     }
 
     /// Splits keys into those of values, and those that the library has for itself: locks
@@ -193,15 +202,22 @@ impl Inspect for Redis {
             let mut held = Vec::new();
             let locks = self.0.scan_all(&pattern(prefix.as_bytes())).await?;
             let are_entries = self.0.are_entries(&locks).await?;
-            for (lock, _) in locks.into_iter().zip(are_entries).filter(|(_, is)| !is) {
-                let token = self.0.link.send(cmd("GET").arg(&lock)).await;
-                if let Ok(Value::BulkString(token)) = token {
-                    let stored = &lock[prefix.len()..];
-                    let key = self.0.options.key_prefix.given(stored).unwrap_or(stored);
-                    let key = String::from_utf8_lossy(key).into_owned();
-                    let (holder, age) = holder(&token);
-                    held.push(HeldLock { key, holder, age });
-                }
+            let locks = locks.into_iter().zip(are_entries).filter(|(_, is)| !is);
+            let locks: Vec<_> = locks.map(|(lock, _)| lock).collect();
+            let mut tokens = Batch::new();
+            for lock in &locks {
+                tokens.add(lock, cmd("GET").arg(lock).take());
+            }
+            let tokens =
+                if tokens.is_empty() { Vec::new() } else { self.0.strings(&tokens).await? };
+            for (lock, token) in locks.iter().zip(tokens) {
+                // It has just been given up, or is another program's.
+                let Some(token) = token else { continue };
+                let stored = &lock[prefix.len()..];
+                let key = self.0.options.key_prefix.given(stored).unwrap_or(stored);
+                let key = String::from_utf8_lossy(key).into_owned();
+                let (holder, age) = holder(&token);
+                held.push(HeldLock { key, holder, age });
             }
             Ok(held)
         })
