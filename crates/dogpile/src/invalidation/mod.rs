@@ -79,8 +79,8 @@ pub trait Invalidation: Send + Sync + 'static {
     /// # Errors
     ///
     /// If what is known is too old to go by, and nothing newer can be had. Whoever can read
-    /// values all the same looks once more before they are used; then what is known stays in
-    /// force.
+    /// values all the same looks again before they are used, for 200 ms at most since looks began
+    /// to fail; then what is known stays in force.
     fn refresh(&self, _now: Timestamp) -> Invalidating<'_> {
         Box::pin(ready(Ok(())))
     }

@@ -11,6 +11,7 @@ use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
+use super::unseen::Unseen;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -85,6 +86,7 @@ pub(crate) struct Core {
     pub(crate) defaults: Options,
     retention: Retention,
     pub(super) owed: Owed,
+    unseen: Unseen,
 }
 
 /// A value with its creation time.
@@ -146,6 +148,7 @@ impl Core {
             defaults,
             retention,
             owed: Owed::default(),
+            unseen: Unseen::default(),
         })
     }
 
@@ -167,6 +170,7 @@ impl Core {
             defaults: self.defaults.clone(),
             retention: self.retention,
             owed: Owed::default(),
+            unseen: Unseen::default(),
         }
     }
 
@@ -203,21 +207,26 @@ impl Core {
             return true;
         }
         let looked = self.invalidation.refresh(self.clock.coarse_now()).await;
-        if let Err(fault) = &looked {
-            self.survived("refresh_invalidation", fault);
+        match &looked {
+            Ok(()) => self.unseen.end(),
+            Err(fault) => self.survived("refresh_invalidation", fault),
         }
         looked.is_ok()
     }
 
     /// Returns what was read. Whoever could not look at the moments before, but could read, looks
-    /// once more: the connection was only lost for a moment.
+    /// again: the connection was only lost for a moment. Where it stays lost, what is known of
+    /// the moments is gone by.
     pub(crate) async fn judged<R>(
         &self,
         looked: bool,
         read: Result<R, BackendError>,
     ) -> Result<R, BackendError> {
         if !looked && read.is_ok() {
-            self.refresh_invalidation().await;
+            while !self.refresh_invalidation().await {
+                let Some(pause) = self.unseen.pause() else { break };
+                pause.await;
+            }
         }
         read
     }

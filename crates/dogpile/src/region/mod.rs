@@ -33,6 +33,7 @@ mod owed;
 mod site;
 mod state;
 mod typed;
+mod unseen;
 
 use std::borrow::Cow;
 use std::fmt;
