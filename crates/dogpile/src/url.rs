@@ -166,7 +166,7 @@ pub(crate) fn setting_name(text: &str) -> Result<String, &'static str> {
 }
 
 /// Writes a path so that it means itself within a URL.
-#[cfg(feature = "memcached")]
+#[cfg(all(feature = "config", feature = "memcached"))]
 pub(crate) fn encode(path: &str) -> String {
     path.replace('%', "%25").replace('?', "%3F").replace('@', "%40")
 }
