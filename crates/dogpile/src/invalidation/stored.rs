@@ -339,3 +339,24 @@ impl Drop for Looking<'_> {
         self.0.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_judged_one_by_one() {
+        for (json, hard, soft) in [
+            (r#"{"hard": 5, "soft": 7.5}"#, Some(5.0), Some(7.5)),
+            (r#"{"hard": "soon", "soft": 7.5}"#, None, Some(7.5)),
+            (r#"{"hard": 5, "soft": []}"#, Some(5.0), None),
+            (r#"{"hard": 5}"#, Some(5.0), None),
+            ("[5]", None, None),
+            ("{", None, None),
+            ("", None, None),
+        ] {
+            let Moments { hard: one, soft: other } = Moments::from_json(json.as_bytes());
+            assert_eq!((one, other), (hard, soft), "{json}");
+        }
+    }
+}

@@ -248,6 +248,14 @@ mod tests {
     }
 
     #[test]
+    fn of_a_name_given_twice_the_last_one_counts() {
+        let entry = read(br#"{"ct": 1, "v": 2, "ct": 5, "s": 1, "s": 7}|x"#);
+        assert_eq!((entry.metadata.ct, entry.metadata.shape), (5.0, Some(7)));
+        let other = read(br#"{"v": 2, "ct": 5, "v": 3}|x"#);
+        assert_ne!(other.metadata.v, entry.metadata.v);
+    }
+
+    #[test]
     fn the_shape_of_a_value_is_written_and_read_back() {
         for begun in [1_763_700_000.25, 1_763_700_000.125] {
             let mut entry = Entry::bytes("x", 1_763_700_000.25);
