@@ -202,6 +202,21 @@ fn an_expired_output_is_served_at_once_and_renewed_in_the_background() {
     assert_eq!(place.lines("log"), 2, "many calls, one renewal");
 }
 
+/// As at the end of a container or a job of CI.
+#[test]
+fn where_renewals_are_killed_the_command_runs_here() {
+    let place = Place::new();
+    let script = "echo run >> log; [ -e deadly ] && kill -9 $PPID; wc -l < log";
+    let expired = ["--expiration", "0"];
+    assert_eq!(place.stdout(&expired, script).trim(), "1");
+    fs::write(place.path().join("deadly"), "").unwrap();
+    Place::wait_until(|| place.explained(&expired, script)["status"] == "stale");
+    Place::wait_until(|| place.lines("log") == 2);
+    fs::remove_file(place.path().join("deadly")).unwrap();
+    Place::wait_until(|| place.explained(&expired, script)["status"] == "ran");
+    assert_eq!(place.lines("log"), 3);
+}
+
 #[test]
 fn past_its_stale_limit_an_output_is_waited_for() {
     let place = Place::new();

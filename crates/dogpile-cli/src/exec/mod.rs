@@ -120,8 +120,8 @@ The command has ended when its process has. What it leaves in the background
 is not waited for, and its later output goes nowhere.
 
 An expired output is renewed by a process that stays in the background. Where
-such processes are killed, as at the end of a container, a job of CI or a
-service, it is never renewed so: `--stale 0s` waits for the new one."
+that is killed, as at the end of a container, a job of CI or a service, the
+next one to ask runs the command itself."
         .into()
 }
 

@@ -3,10 +3,16 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Seen, Wanted};
+use dogpile::backend::{AnyBackend, BackendError, ClaimMode, Claimed, Commit, Seen, Wanted};
+use dogpile::clock::{Clock, SystemClock};
+use dogpile::lock::Lease;
+use dogpile::value::Entry;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -24,24 +30,103 @@ const NOT_ITS: [&str; 9] = [
     "WATCHDOG_USEC",
 ];
 
+/// The name in an output's header for the time (epoch seconds) at which its renewal was handed
+/// to a process in the background. One that ends in order leaves null there.
+const HANDED_OVER: &str = "renewal";
+
+/// A process in the background holds the key within this time.
+const STARTS_WITHIN: Duration = Duration::from_secs(3);
+
+/// One that has ended in order has said so within this time.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Between two attempts to say so.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Starts a process in the background, unless somebody renews the output under `stored`
 /// already.
 ///
-/// This process is elected by a claim to the key, so that a crowd starts one. The claim is
-/// written as a value is: where it cannot be, the renewal would be in vain, and this is an
-/// error. It is given up before the other process begins, which waits for the end of its
-/// input for that.
+/// This process is elected by a claim to the key, so that a crowd starts one. It notes in the
+/// output's header that it does: where that cannot be written, the renewal would be in vain, and
+/// this is an error. It is one too where the process of an earlier renewal was killed: then the
+/// next one would be, and the output be served for ever.
 pub(super) fn start(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
-    let claimed = pollster::block_on(async {
-        let seen = Seen::of(backend.get(stored).await?.as_ref());
-        backend.claim(vec![Wanted::new(stored, ClaimMode::Create(seen))]).await
-    })?;
-    let Some(Claimed::Won(lease)) = claimed.into_iter().next() else { return Ok(()) };
-    let spawned = spawn();
+    // Whoever is about to begin finds the key free.
+    if look(backend, stored)?.is_some_and(|begun| age(begun) < STARTS_WITHIN) {
+        return Ok(());
+    }
+    let Some((entry, lease)) = pollster::block_on(claim(backend, stored))? else { return Ok(()) };
+    let Some(begun) = handed_over(&entry) else {
+        pollster::block_on(note(backend, stored, entry, SystemClock.now().into(), lease))?;
+        // Nobody waits for it: it is not ours any more once this process has ended.
+        return Ok(spawn().map(drop)?);
+    };
     pollster::block_on(backend.release(vec![lease]));
-    // Dropping it closes its input. Nobody waits for it: it is not ours any more once this
-    // process has ended.
-    Ok(spawned.map(drop)?)
+    thread::sleep(ENDS_WITHIN);
+    match look(backend, stored)? {
+        Some(still) if still.to_bits() == begun.to_bits() => {
+            Err("the process that was to renew it was killed".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Notes that the renewal of the output under `stored` has ended in order, if that output is
+/// still there.
+pub(super) fn end(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
+    let began = Instant::now();
+    while look(backend, stored)?.is_some() && began.elapsed() < ENDS_WITHIN {
+        match pollster::block_on(claim(backend, stored))? {
+            Some((entry, lease)) => {
+                pollster::block_on(note(backend, stored, entry, Value::Null, lease))?;
+            }
+            // Somebody looks whether this process was killed.
+            None => thread::sleep(PAUSE),
+        }
+    }
+    Ok(())
+}
+
+/// Returns when the renewal of the output under `stored` was handed over, if it was.
+fn look(backend: &AnyBackend, stored: &str) -> Result<Option<f64>, Failure> {
+    let entry = pollster::block_on(backend.get(stored))?;
+    Ok(entry.as_ref().and_then(handed_over))
+}
+
+/// Returns the time since the moment `begun`. One that is ahead of this clock is long ago: it
+/// says nothing.
+fn age(begun: f64) -> Duration {
+    Duration::try_from_secs_f64(SystemClock.now() - begun).unwrap_or(Duration::MAX)
+}
+
+/// Returns the output under `stored` and a claim to its key, unless it is not there or somebody
+/// else has the key.
+async fn claim(backend: &AnyBackend, stored: &str) -> Result<Option<(Entry, Lease)>, BackendError> {
+    let Some(entry) = backend.get(stored).await? else { return Ok(None) };
+    let wanted = Wanted::new(stored, ClaimMode::Create(Seen::of(Some(&entry))));
+    let claimed = backend.claim(vec![wanted]).await?;
+    match claimed.into_iter().next() {
+        Some(Claimed::Won(lease)) => Ok(Some((entry, lease))),
+        Some(Claimed::Failed(error)) => Err(error),
+        _ => Ok(None),
+    }
+}
+
+fn handed_over(entry: &Entry) -> Option<f64> {
+    entry.metadata.extra(HANDED_OVER)?.as_f64()
+}
+
+/// Writes the output again, with `renewal` in its header.
+async fn note(
+    backend: &AnyBackend,
+    stored: &str,
+    mut entry: Entry,
+    renewal: Value,
+    lease: Lease,
+) -> Result<(), Failure> {
+    entry.metadata = entry.metadata.with_extra(HANDED_OVER, renewal);
+    backend.commit(vec![Commit { key: stored, entry: Some(entry), lease }]).await?;
+    Ok(())
 }
 
 fn spawn() -> io::Result<std::process::Child> {
@@ -53,24 +138,17 @@ fn spawn() -> io::Result<std::process::Child> {
     for name in NOT_ITS {
         command.env_remove(name);
     }
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 /// Leaves everything of the process that started this one, but its directory: its terminal
 /// and group, so that nothing that ends it ends this, and the descriptors that it inherited.
-/// Returns once the key is free.
 pub(super) fn detach() {
     #[cfg(unix)]
     {
         let _ = nix::unistd::setsid();
         close_inherited();
     }
-    let _ = io::stdin().read_to_end(&mut Vec::new());
 }
 
 /// Closes every descriptor but the standard ones. Nothing else of this process is open yet.

@@ -261,7 +261,11 @@ impl<'a> Session<'a> {
     /// would be served for ever.
     fn renew_in_background(&self, cache: &Cache) -> Result<Served, Unfinished> {
         let began = Instant::now();
-        let served = self.create(cache)?;
+        let served = self.create(cache);
+        if let Err(error) = refresh::end(&cache.backend, &cache.stored) {
+            tracing::warn!("{error}");
+        }
+        let served = served?;
         let entry = || cache.region.blocking().entry(&*self.key).ignore_expiration();
         let keeps_stale = !self.keeps_failures() && served.code != 0;
         if self.ran.load(Ordering::Relaxed) && !keeps_stale {
