@@ -35,7 +35,7 @@ const NOT_ITS: [&str; 9] = [
 const HANDED_OVER: &str = "renewal";
 
 /// A process in the background holds the key within this time.
-const STARTS_WITHIN: Duration = Duration::from_secs(3);
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
 /// One that has ended in order has said so within this time.
 const ENDS_WITHIN: Duration = Duration::from_millis(500);
