@@ -76,7 +76,7 @@ fn processor_seconds(name: &str) -> Result<f64, Failure> {
         std::fs::remove_dir_all(&target)?;
     }
     let manifest = folder.join("Cargo.toml").display().to_string();
-    // What is downloaded is not measured.
+    // Downloads are not measured.
     cargo(["fetch", "--quiet", "--manifest-path", &manifest]).quiet().run()?;
     let before = of_ended_children()?;
     let build = ["build", "--release", "--quiet", "--manifest-path", &manifest];

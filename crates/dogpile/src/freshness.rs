@@ -11,7 +11,7 @@ pub enum Mode {
     /// Values created before now count as missing: everyone waits for the new
     /// one.
     Hard,
-    /// Values created before now count as expired: the old value is served
+    /// Values created before now count as expired: the stale value is served
     /// while one caller regenerates it.
     Soft,
 }
@@ -63,7 +63,7 @@ pub fn judge(
 ) -> Found {
     let Lifetime { max_age, stale_limit } = lifetime;
     let age = now - ct;
-    // A creation time that is no number passes neither of these.
+    // A creation time that is not a number passes neither of these.
     let believable = age >= -CLOCK_SKEW.as_secs_f64();
     let young_enough = max_age.is_none_or(|max_age| age <= max_age.as_secs_f64());
     let expired = !(believable && young_enough);

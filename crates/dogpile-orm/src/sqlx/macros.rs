@@ -15,7 +15,7 @@ use sqlx::{Database, Error, Execute, Executor, FromRow, IntoArguments, Result};
 pub trait BuiltQuery: Sized + Send {
     /// Its database.
     type Database: Database;
-    /// What is made of a row.
+    /// The value that a row becomes.
     type Output: Send + Unpin;
 
     /// Returns the statement, and its values in their debug form.

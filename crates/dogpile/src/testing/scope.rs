@@ -73,7 +73,7 @@ struct Inner {
     background: Tally,
 }
 
-/// What stands in the scope for something of the process's.
+/// Stands in the scope for something of the process's.
 struct Kept {
     /// Keeps the address, by which it is found, from being used again.
     _identity: Arc<dyn Any + Send + Sync>,

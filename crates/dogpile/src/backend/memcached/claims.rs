@@ -44,7 +44,7 @@ pub(super) struct Before {
     pub(super) seen: Seen,
     /// None if there was nothing.
     pub(super) number: Option<Number>,
-    /// That it is gone after its time to live is no change.
+    /// An end by its time to live is not a change.
     pub(super) life: Life,
 }
 

@@ -50,7 +50,7 @@ pub(super) struct Claim {
 pub(super) struct Before {
     /// Its state, in the scripts' words.
     pub(super) state: String,
-    /// That it is gone after its time to live is no change.
+    /// An end by its time to live is not a change.
     pub(super) life: Life,
 }
 
