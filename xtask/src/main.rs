@@ -85,6 +85,7 @@ fn test() -> Result<(), Failure> {
     python::install()?;
     cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]).named("tests").run()?;
     valkey::test()?;
+    examples()?;
     // As the README begins.
     cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
@@ -112,6 +113,20 @@ fn features() -> Result<(), Failure> {
         let check = ["check", "-p", "dogpile-orm", "--features", feature];
         let check = cargo(check).env("RUSTFLAGS", "-Dwarnings").target_dir("target-features");
         check.named(&format!("dogpile-orm for {feature} alone")).run()?;
+    }
+    Ok(())
+}
+
+/// Runs every example of the library: none needs a server.
+fn examples() -> Result<(), Failure> {
+    let mut names = Vec::new();
+    for file in std::fs::read_dir("crates/dogpile/examples")? {
+        names.extend(file?.path().file_stem().map(|name| name.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    for name in names {
+        let run = ["run", "--quiet", "-p", "dogpile", "--all-features", "--example", &name];
+        cargo(run).named(&format!("example {name}")).run()?;
     }
     Ok(())
 }
