@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dogpile::backend::{MapBackend, Memory};
-use dogpile::{Config, Local, Region};
+use dogpile::{Config, InMemory, Region};
 
 const ENTRIES: usize = 200_000;
 
@@ -25,7 +25,7 @@ fn bytes_per_entry<C>(fill: impl FnOnce(&Value) -> (C, usize)) -> f64 {
     info.bytes_current as f64 / entries as f64
 }
 
-fn filled(region: Region<Local>, config: Config<Local>, value: &Value) -> Region<Local> {
+fn filled(region: Region<InMemory>, config: Config<InMemory>, value: &Value) -> Region<InMemory> {
     region.configure(config).expect("a new region");
     for n in 0..ENTRIES {
         region.blocking().set(&key(n), value).expect("memory does not fail");
@@ -33,16 +33,16 @@ fn filled(region: Region<Local>, config: Config<Local>, value: &Value) -> Region
     region
 }
 
-fn memory(value: &Value) -> (Region<Local>, usize) {
-    let region = filled(Region::local("bytes"), Config::new(Memory::new(ENTRIES)), value);
+fn memory(value: &Value) -> (Region<InMemory>, usize) {
+    let region = filled(Region::in_memory("bytes"), Config::new(Memory::new(ENTRIES)), value);
     let backend = region.backend().expect("it is configured");
     let entries = backend.actual::<Memory>().map_or(0, Memory::len);
     (region, entries)
 }
 
-fn map(value: &Value) -> (Region<Local>, usize) {
+fn map(value: &Value) -> (Region<InMemory>, usize) {
     let config = Config::new(MapBackend::unbounded());
-    (filled(Region::local("bytes"), config, value), ENTRIES)
+    (filled(Region::in_memory("bytes"), config, value), ENTRIES)
 }
 
 fn quick(value: &Value) -> (quick_cache::sync::Cache<String, Value>, usize) {

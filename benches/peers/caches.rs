@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cached::macros::cached;
 use dogpile::backend::Memory;
-use dogpile::{Config, Local, Region};
+use dogpile::{Config, InMemory, Region};
 
 /// Cheap to clone, as cached values should be.
 pub(crate) type Value = Arc<[u64; 8]>;
@@ -28,7 +28,7 @@ pub(crate) fn id(n: usize) -> u64 {
     (n * 389 % KEYS) as u64
 }
 
-pub(crate) static REGION: Region<Local> = Region::local("bench");
+pub(crate) static REGION: Region<InMemory> = Region::in_memory("bench");
 
 /// The prefix of the keys, as a decorated function of ours would read them.
 pub(crate) const PREFIX: &str = "user";

@@ -63,7 +63,7 @@ fn beside_python(times: &Times) -> Vec<Row> {
 }
 
 fn ours(caches: &Caches) -> [Contestant<'_>; 7] {
-    let view = REGION.of::<u64, Value>(PREFIX);
+    let view = REGION.keyspace::<u64, Value>(PREFIX);
     [
         Contestant::awaiting(GET, async |n| {
             drop(black_box(REGION.get::<Value>(caches.key(n)).await));

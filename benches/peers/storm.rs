@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Local, Region};
+use dogpile::{Config, InMemory, Region};
 use tokio::task::JoinSet;
 
 use crate::measure::Effort;
@@ -15,7 +15,7 @@ use crate::table::{Row, Section};
 const TASKS: usize = 10_000;
 const CREATION: Duration = Duration::from_millis(50);
 
-static REGION: Region<Local> = Region::local("storm");
+static REGION: Region<InMemory> = Region::in_memory("storm");
 
 /// The storms at one cache.
 #[derive(Default)]

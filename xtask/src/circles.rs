@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree};
 
-use crate::run::Failure;
+use crate::run::Error;
 
 /// The crates that are checked.
 const CRATES: [&str; 5] =
     ["dogpile", "dogpile-macros", "dogpile-orm", "dogpile-cli", "dogpile-testkit"];
 
-pub(crate) fn check() -> Result<(), Failure> {
+pub(crate) fn check() -> Result<(), Error> {
     let mut found = Vec::new();
     for name in CRATES {
         let modules = Modules::read(&Path::new("crates").join(name).join("src"))?;
@@ -30,7 +30,7 @@ pub(crate) fn check() -> Result<(), Failure> {
         println!("no circle of modules in {} crates", CRATES.len());
         return Ok(());
     }
-    Err(Failure(format!("modules import each other in a circle:\n{}", found.join("\n"))))
+    Err(Error(format!("modules import each other in a circle:\n{}", found.join("\n"))))
 }
 
 /// A path from the root of a crate: `["region", "entry"]`.
@@ -47,7 +47,7 @@ struct Module {
 struct Modules(BTreeMap<Path_, Module>);
 
 impl Modules {
-    fn read(root: &Path) -> Result<Self, Failure> {
+    fn read(root: &Path) -> Result<Self, Error> {
         let mut modules = BTreeMap::new();
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -58,7 +58,7 @@ impl Modules {
                 } else if path.extension().is_some_and(|end| end == "rs") {
                     let name = module_path(root, &path);
                     let file = syn::parse_file(&fs::read_to_string(&path)?)
-                        .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+                        .map_err(|error| Error(format!("{}: {error}", path.display())))?;
                     modules.insert(name.clone(), read_module(name, &file));
                 }
             }

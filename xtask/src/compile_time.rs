@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::run::{Failure, cargo};
+use crate::run::{Error, cargo};
 
 const FUNCTIONS: usize = 200;
 const ROUNDS: usize = 5;
@@ -17,7 +17,7 @@ const WAYS: [(&str, &str); 3] = [
     ("theirs", "#[cached::macros::cached]"),
 ];
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run() -> Result<(), Error> {
     let folder = std::env::current_dir()?.join("target/compile-time");
     write_crate(&folder)?;
     for (feature, _) in WAYS {
@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-fn build(folder: &Path, feature: &str) -> Result<(), Failure> {
+fn build(folder: &Path, feature: &str) -> Result<(), Error> {
     let manifest: PathBuf = folder.join("Cargo.toml");
     let manifest = manifest.display().to_string();
     cargo(["build", "--quiet", "--manifest-path", &manifest, "--features", feature])
@@ -47,12 +47,12 @@ fn build(folder: &Path, feature: &str) -> Result<(), Failure> {
 }
 
 /// Makes the file look changed.
-fn touch(path: &Path) -> Result<(), Failure> {
+fn touch(path: &Path) -> Result<(), Error> {
     let file = std::fs::File::options().append(true).open(path)?;
     Ok(file.set_modified(std::time::SystemTime::now())?)
 }
 
-fn write_crate(folder: &Path) -> Result<(), Failure> {
+fn write_crate(folder: &Path) -> Result<(), Error> {
     let library = std::env::current_dir()?.join("crates/dogpile").display().to_string();
     std::fs::create_dir_all(folder.join("src"))?;
     let manifest = format!(

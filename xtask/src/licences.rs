@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::run::Failure;
+use crate::run::Error;
 
 /// Licences that put no condition on an application but notices.
 const ACCEPTED: [&str; 12] = [
@@ -24,14 +24,14 @@ const ACCEPTED: [&str; 12] = [
 
 /// Fails if a dependency, of any depth and for any platform, has none of the
 /// accepted licences.
-pub(crate) fn check() -> Result<(), Failure> {
+pub(crate) fn check() -> Result<(), Error> {
     println!("==> licences");
     let metadata = Command::new("cargo")
         .args(["metadata", "--format-version=1", "--all-features"])
         .output()
-        .map_err(|error| Failure(format!("cargo metadata: {error}")))?;
+        .map_err(|error| Error(format!("cargo metadata: {error}")))?;
     let metadata: Value = serde_json::from_slice(&metadata.stdout)
-        .map_err(|error| Failure(format!("cargo metadata: {error}")))?;
+        .map_err(|error| Error(format!("cargo metadata: {error}")))?;
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
     let refused: Vec<String> = packages
         .iter()
@@ -40,7 +40,7 @@ pub(crate) fn check() -> Result<(), Failure> {
         .map(|package| format!("{} ({})", package["name"], package["license"]))
         .collect();
     if !refused.is_empty() {
-        return Err(Failure(format!("licences to look at: {}", refused.join(", "))));
+        return Err(Error(format!("licences to look at: {}", refused.join(", "))));
     }
     println!("==> licences: {} packages are fine", packages.len());
     Ok(())

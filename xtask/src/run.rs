@@ -7,15 +7,15 @@ use std::time::Instant;
 
 /// Why a chore was not done.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) String);
+pub(crate) struct Error(pub(crate) String);
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self(error.to_string())
     }
@@ -73,15 +73,15 @@ impl Step {
         self
     }
 
-    pub(crate) fn run(mut self) -> Result<(), Failure> {
+    pub(crate) fn run(mut self) -> Result<(), Error> {
         if let Some(name) = &self.name {
             println!("==> {name}");
         }
         let began = Instant::now();
         let what = self.name.clone().unwrap_or_else(|| "a command".to_owned());
-        let status = self.command.status().map_err(|e| Failure(format!("{what}: {e}")))?;
+        let status = self.command.status().map_err(|e| Error(format!("{what}: {e}")))?;
         if !status.success() {
-            return Err(Failure(format!("{what} failed ({status})")));
+            return Err(Error(format!("{what} failed ({status})")));
         }
         if self.name.is_some() {
             println!("==> {what}: {:.0} s", began.elapsed().as_secs_f64());

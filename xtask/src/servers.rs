@@ -1,6 +1,6 @@
 //! The servers that tests start: their programs, from Debian's packages.
 
-use crate::run::{Failure, program};
+use crate::run::{Error, program};
 
 /// The programs that tests need, as a condition of the shell, and the package that has each.
 const NEEDED: [(&str, &str); 11] = [
@@ -19,7 +19,7 @@ const NEEDED: [(&str, &str); 11] = [
 ];
 
 /// Installs what is missing. The packages' own services are not started.
-pub(crate) fn install() -> Result<(), Failure> {
+pub(crate) fn install() -> Result<(), Error> {
     let missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(condition, _)| program("sh", ["-c", condition]).quiet().run().is_err())

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::run::{Failure, cargo};
+use crate::run::{Error, cargo};
 
 const ROUNDS: usize = 2;
 
@@ -38,7 +38,7 @@ const END: &str = "\
 }
 ";
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run() -> Result<(), Error> {
     let library = std::env::current_dir()?.join("crates/dogpile").display().to_string();
     let ours = format!("dogpile = {{ path = {library:?} }}");
     let theirs = "cached = { version = \"4.1\", features = [\"async\"] }";
@@ -56,7 +56,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-fn write_program(name: &str, dependency: &str, body: &str) -> Result<(), Failure> {
+fn write_program(name: &str, dependency: &str, body: &str) -> Result<(), Error> {
     let folder = Path::new("target/smallest-program").join(name);
     std::fs::create_dir_all(folder.join("src"))?;
     let manifest = format!(
@@ -69,7 +69,7 @@ fn write_program(name: &str, dependency: &str, body: &str) -> Result<(), Failure
 }
 
 /// Builds the program from nothing and returns the processor time that this took.
-fn processor_seconds(name: &str) -> Result<f64, Failure> {
+fn processor_seconds(name: &str) -> Result<f64, Error> {
     let folder = Path::new("target/smallest-program").join(name);
     let target = folder.join("target");
     if target.exists() {
@@ -86,7 +86,7 @@ fn processor_seconds(name: &str) -> Result<f64, Failure> {
 
 /// Returns the processor time of the processes that this one and its children have waited for
 /// (proc(5): the fields `cutime` and `cstime`, in hundredths of a second).
-fn of_ended_children() -> Result<f64, Failure> {
+fn of_ended_children() -> Result<f64, Error> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let ticks: u32 = fields

@@ -1,7 +1,7 @@
 //! The tests of the Redis backend once more, with every server a Valkey.
 
 use crate::python;
-use crate::run::{Failure, cargo};
+use crate::run::{Error, cargo};
 
 /// The test programs that start Redis servers, and no other kind.
 const TESTS: [&str; 6] = [
@@ -14,7 +14,7 @@ const TESTS: [&str; 6] = [
 ];
 
 /// Runs them. The package that Valkey comes from is built without TLS.
-pub(crate) fn test() -> Result<(), Failure> {
+pub(crate) fn test() -> Result<(), Error> {
     println!("==> Valkey: the tests of TLS are left out, since this server is built without it");
     // All features of all crates, so that nothing is built again.
     let test = ["test", "--workspace", "--all-features", "--no-fail-fast"];

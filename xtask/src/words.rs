@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::run::Failure;
+use crate::run::Error;
 
 const QUESTION_WORDS: [&str; 4] = ["What", "How", "Who", "Where"];
 
@@ -20,10 +20,10 @@ struct Count {
 }
 
 /// Fails if too many doc comments begin with a question word, and tells where they are.
-pub(crate) fn check() -> Result<(), Failure> {
+pub(crate) fn check() -> Result<(), Error> {
     let mut count = Count::default();
     for folder in FOLDERS {
-        count.folder(Path::new(folder)).map_err(|error| Failure(format!("{folder}: {error}")))?;
+        count.folder(Path::new(folder)).map_err(|error| Error(format!("{folder}: {error}")))?;
     }
     let share = 100.0 * count.found.len() as f64 / count.comments.max(1) as f64;
     println!(
@@ -35,7 +35,7 @@ pub(crate) fn check() -> Result<(), Failure> {
         return Ok(());
     }
     let places = count.found.join("\n");
-    Err(Failure(format!("{places}\nmore than {LIMIT} % begin so: put the subject or a verb first")))
+    Err(Error(format!("{places}\nmore than {LIMIT} % begin so: put the subject or a verb first")))
 }
 
 impl Count {

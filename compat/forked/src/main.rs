@@ -66,7 +66,7 @@ mod linux {
     /// end.
     fn ask_for_busy(region: &Region) {
         let limit = Duration::from_millis(200);
-        let value = region.blocking().entry("busy").wait_limit(limit).get_or_create(|| 7_u32);
+        let value = region.blocking().entry("busy").wait_timeout(limit).get_or_create(|| 7_u32);
         assert_eq!(value, 7, "{}", region.name());
     }
 

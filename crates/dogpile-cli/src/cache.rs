@@ -4,17 +4,17 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use dogpile::backend::inspect::Inspect;
-use dogpile::backend::{AnyBackend, FaultKind};
+use dogpile::backend::{AnyBackend, ErrorKind};
 use dogpile::config::{ConfigError, Location};
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// The name that regions of this command go by: the one that `invalidate`
 /// speaks of if no other is given.
 pub(crate) const REGION: &str = "dogpile";
 
 /// Returns the cache that was asked for, or the user's own file called `name`.
-pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<Place, Failure> {
+pub(crate) fn location(asked: Option<&str>, name: &str) -> Result<Place, CommandError> {
     if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
         return Ok(Place::At(Location::parse(asked)?));
     }
@@ -59,16 +59,16 @@ fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
 }
 
 /// Opens the cache at `location`, for storing in it: a file that is not there is created.
-pub(crate) fn open(location: &str) -> Result<AnyBackend, Failure> {
+pub(crate) fn open(location: &str) -> Result<AnyBackend, CommandError> {
     Ok(private(Location::parse(location)?).open()?)
 }
 
 /// Opens the cache at `location`, which must be there.
-pub(crate) fn open_existing(location: &str) -> Result<AnyBackend, Failure> {
+pub(crate) fn open_existing(location: &str) -> Result<AnyBackend, CommandError> {
     Ok(private(existing(location)?).open()?)
 }
 
-fn existing(location: &str) -> Result<Location, Failure> {
+fn existing(location: &str) -> Result<Location, CommandError> {
     let location = Location::parse(location)?;
     match location.path() {
         Some(path) if !path.exists() => {
@@ -79,7 +79,7 @@ fn existing(location: &str) -> Result<Location, Failure> {
 }
 
 /// Opens the cache at `location` to look into it: nothing is created, locked or changed.
-pub(crate) fn look(location: &str) -> Result<AnyBackend, Failure> {
+pub(crate) fn look(location: &str) -> Result<AnyBackend, CommandError> {
     Ok(read_only(existing(location)?).open()?)
 }
 
@@ -126,10 +126,10 @@ pub(crate) enum Access {
 
 /// Opens the cache at `location` as far as it can be used. That it cannot be reached or
 /// written is no error; that it is no cache is one.
-pub(crate) fn access(location: &Location) -> Result<Access, Failure> {
+pub(crate) fn access(location: &Location) -> Result<Access, CommandError> {
     match private(location.clone()).open() {
         Ok(backend) => Ok(Access::Full(backend)),
-        Err(ConfigError::Backend { kind: FaultKind::Unavailable, message, .. }) => {
+        Err(ConfigError::Backend { kind: ErrorKind::Unavailable, message, .. }) => {
             Ok(match location.path().map(|_| read_only(location.clone()).open()) {
                 Some(Ok(backend)) => Access::ReadOnly(backend, message),
                 _ => Access::None(message),
@@ -148,7 +148,7 @@ pub(crate) fn identity(location: &Location) -> String {
 }
 
 /// The way to look into `backend`.
-pub(crate) fn inspect(backend: &AnyBackend) -> Result<&dyn Inspect, Failure> {
+pub(crate) fn inspect(backend: &AnyBackend) -> Result<&dyn Inspect, CommandError> {
     let name = backend.name();
     backend
         .inspect()

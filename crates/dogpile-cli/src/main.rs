@@ -11,8 +11,8 @@ mod arguments;
 mod bench;
 mod cache;
 mod demo;
+mod error;
 mod exec;
-mod failure;
 mod inspect;
 mod show;
 mod warnings;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use failure::Failure;
+use error::CommandError;
 
 /// A cache that keeps a crowd off your database.
 #[derive(Parser)]
@@ -93,7 +93,7 @@ fn explain(error: &clap::Error) -> ! {
     std::process::exit(error.exit_code())
 }
 
-fn run(command: &Command) -> Result<ExitCode, Failure> {
+fn run(command: &Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::Exec(options) => exec::run(options),
         // 1 is for what is not there.
@@ -117,18 +117,20 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     }
 }
 
-fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn block_on(
+    work: impl Future<Output = Result<ExitCode, CommandError>>,
+) -> Result<ExitCode, CommandError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-fn manual(command: Option<&str>) -> Result<ExitCode, Failure> {
+fn manual(command: Option<&str>) -> Result<ExitCode, CommandError> {
     let mut cli = Cli::command();
     cli.build();
     let page = match command {
         None => cli,
         Some(name) => match cli.find_subcommand(name) {
             Some(found) => found.clone(),
-            None => return Err(Failure::usage(&format!("there is no command `{name}`"))),
+            None => return Err(CommandError::usage(&format!("there is no command `{name}`"))),
         },
     };
     clap_mangen::Man::new(page).render(&mut io::stdout())?;

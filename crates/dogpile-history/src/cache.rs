@@ -6,7 +6,7 @@ use std::time::Duration;
 use dogpile::backend::{
     AnyBackend, BackendError, File, Memcached, Memory, Redis, SerializedMemory,
 };
-use dogpile::invalidation::Stored;
+use dogpile::invalidation::SharedInvalidation;
 use dogpile::proxy::Logging;
 use dogpile::{Config, Region};
 
@@ -22,7 +22,7 @@ pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
     let is_shared = !matches!(job.place, Place::Memory | Place::Serialized);
     let invalidates = !matches!(job.change, Change::Delete | Change::Set | Change::Refresh);
     if is_shared && invalidates {
-        let strategy = Stored::new(backend, "history", job.change.delay());
+        let strategy = SharedInvalidation::new(backend, "history", job.change.delay());
         config = config.invalidation(Arc::new(strategy));
     }
     if let Some(sabotage) = job.sabotage {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use dogpile::Config;
 use dogpile::backend::{AnyBackend, BackendError};
-use dogpile::lock::{AnyMutex, Lease, Mutex, NullMutex};
+use dogpile::lock::{AnyMutex, KeyedLock, Lease, NullMutex};
 use dogpile::proxy::Proxy;
 use dogpile::value::Entry;
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,7 @@ impl Proxy for Saboteur {
 /// A mutex that lets all who wait sleep.
 struct Sleeper(AnyMutex);
 
-impl Mutex for Sleeper {
+impl KeyedLock for Sleeper {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         self.0.try_lock(key).await
     }

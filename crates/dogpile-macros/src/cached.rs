@@ -229,12 +229,14 @@ impl Code {
 
     /// The options about time.
     pub(crate) fn times(&self) -> Tokens {
-        let Options { expiration, stale_limit, wait_limit, on_timeout, .. } = &self.options;
+        let Options { expiration, stale_while_revalidate, wait_timeout, on_wait_timeout, .. } =
+            &self.options;
         let expiration = expiration.as_ref().map(|time| quote!(.expiration(#time)));
-        let stale_limit = stale_limit.as_ref().map(|time| quote!(.stale_limit(#time)));
-        let wait_limit = wait_limit.as_ref().map(|time| quote!(.wait_limit(#time)));
-        let on_timeout = on_timeout.as_ref().map(|then| quote!(.on_timeout(#then)));
-        quote!(#expiration #stale_limit #wait_limit #on_timeout)
+        let stale_while_revalidate =
+            stale_while_revalidate.as_ref().map(|time| quote!(.stale_while_revalidate(#time)));
+        let wait_timeout = wait_timeout.as_ref().map(|time| quote!(.wait_timeout(#time)));
+        let on_wait_timeout = on_wait_timeout.as_ref().map(|then| quote!(.on_wait_timeout(#then)));
+        quote!(#expiration #stale_while_revalidate #wait_timeout #on_wait_timeout)
     }
 
     /// `.should_cache(..)`, if anything is to be kept out.
@@ -339,10 +341,10 @@ impl Code {
     /// The call that takes what is there, or runs `original`.
     fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
-        let background = self.options.background.then(|| quote!(.background()));
-        let entry = self.typed(&quote!(#entry #veto #background));
+        let entry = self.typed(&quote!(#entry #veto));
         let call = match (self.function.can_fail, self.options.background) {
-            (false, _) => quote!(get_or_create(#original)),
+            (false, false) => quote!(get_or_create(#original)),
+            (false, true) => quote!(get_or_create_in_background(#original)),
             (true, false) => quote!(try_get_or_create(#original)),
             (true, true) => {
                 let telling = self.telling();
@@ -550,8 +552,8 @@ impl Code {
         let (key, key_str) = (self.key(&self.method_name()), quote!(#local.as_str()));
         let (call, refresh) =
             (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
-        let kind = if self.options.local { quote!(Local) } else { quote!(Serde) };
-        let entry_type = if function.is_async() { quote!(Entry) } else { quote!(BlockingEntry) };
+        let kind = if self.options.in_memory { quote!(InMemory) } else { quote!(Serialized) };
+        let entry_type = if function.is_async() { quote!(Entry) } else { quote!(blocking::Entry) };
         let entry = self.entry(&quote!(::std::string::String::from(#key_str)));
         let signature = self.signature(name);
         let body = self.body(&body_name);

@@ -17,9 +17,9 @@ pub(crate) struct Options {
     pub(crate) name: Option<Expr>,
     pub(crate) namespace: Option<Expr>,
     pub(crate) expiration: Option<Tokens>,
-    pub(crate) stale_limit: Option<Tokens>,
-    pub(crate) wait_limit: Option<Tokens>,
-    pub(crate) on_timeout: Option<Expr>,
+    pub(crate) stale_while_revalidate: Option<Tokens>,
+    pub(crate) wait_timeout: Option<Tokens>,
+    pub(crate) on_wait_timeout: Option<Expr>,
     pub(crate) should_cache: Option<Expr>,
     pub(crate) cache_none: Option<LitBool>,
     pub(crate) key: Option<Vec<Expr>>,
@@ -29,14 +29,14 @@ pub(crate) struct Options {
     pub(crate) background: bool,
     pub(crate) fallible: bool,
     pub(crate) associated: bool,
-    pub(crate) local: bool,
+    pub(crate) in_memory: bool,
     /// Nothing is to stand beside the function.
     pub(crate) is_alone: bool,
 }
 
-const KNOWN: &str = "`region`, `expiration`, `stale_limit`, `wait_limit`, `on_timeout`, \
+const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
-    `background`, `fallible`, `associated`, `companions`, `local`, `crate`";
+    `background`, `fallible`, `associated`, `companions`, `in_memory`, `crate`";
 
 /// The option names of other caches, and ours.
 const MEANT: [(&str, &str); 12] = [
@@ -44,7 +44,7 @@ const MEANT: [(&str, &str); 12] = [
     ("time", "expiration"),
     ("expire", "expiration"),
     ("expiration_time", "expiration"),
-    ("timeout", "wait_limit"),
+    ("timeout", "wait_timeout"),
     ("cache", "region"),
     ("convert", "key"),
     ("condition", "should_cache"),
@@ -86,9 +86,9 @@ struct Rest {
     name: Option<Expr>,
     namespace: Option<Expr>,
     expiration: Option<Expr>,
-    stale_limit: Option<Expr>,
-    wait_limit: Option<Expr>,
-    on_timeout: Option<Expr>,
+    stale_while_revalidate: Option<Expr>,
+    wait_timeout: Option<Expr>,
+    on_wait_timeout: Option<Expr>,
     should_cache: Option<Expr>,
     cache_none: Option<LitBool>,
     companions: Option<LitBool>,
@@ -109,9 +109,9 @@ impl Parsed {
             "name" => rest.name = Some(value()?),
             "namespace" => rest.namespace = Some(value()?),
             "expiration" => rest.expiration = Some(value()?),
-            "stale_limit" => rest.stale_limit = Some(value()?),
-            "wait_limit" => rest.wait_limit = Some(value()?),
-            "on_timeout" => rest.on_timeout = Some(value()?),
+            "stale_while_revalidate" => rest.stale_while_revalidate = Some(value()?),
+            "wait_timeout" => rest.wait_timeout = Some(value()?),
+            "on_wait_timeout" => rest.on_wait_timeout = Some(value()?),
             "should_cache" => rest.should_cache = Some(value()?),
             "cache_none" => rest.cache_none = Some(meta.value()?.parse()?),
             "companions" => rest.companions = Some(meta.value()?.parse()?),
@@ -119,7 +119,7 @@ impl Parsed {
             "key_generator" => rest.key_generator = Some(value()?),
             "to_str" => rest.to_str = Some(value()?),
             "skip" => rest.skip = names(meta)?,
-            "background" | "fallible" | "associated" | "local" => {
+            "background" | "fallible" | "associated" | "in_memory" => {
                 if !meta.input.is_empty() && !meta.input.peek(Token![,]) {
                     return Err(meta.error(format!("`{name}` takes no value")));
                 }
@@ -145,14 +145,14 @@ impl Parsed {
             background: flag("background"),
             fallible: flag("fallible"),
             associated: flag("associated"),
-            local: flag("local"),
+            in_memory: flag("in_memory"),
             is_alone: rest.companions.is_some_and(|companions| !companions.value),
             name: rest.name,
             namespace: rest.namespace,
             expiration: duration(rest.expiration, &dogpile)?,
-            stale_limit: duration(rest.stale_limit, &dogpile)?,
-            wait_limit: duration(rest.wait_limit, &dogpile)?,
-            on_timeout: rest.on_timeout,
+            stale_while_revalidate: duration(rest.stale_while_revalidate, &dogpile)?,
+            wait_timeout: duration(rest.wait_timeout, &dogpile)?,
+            on_wait_timeout: rest.on_wait_timeout,
             should_cache: rest.should_cache,
             cache_none: rest.cache_none,
             key: rest.key,

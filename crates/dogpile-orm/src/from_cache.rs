@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use dogpile::{Always, Expiration};
+use dogpile::Expiration;
+use dogpile::region::Always;
 
-use crate::options::{Asks, Options};
+use crate::options::{FetchPolicy, Options};
 use crate::regions::InRegion;
 use crate::session::{InSession, Owned, Session};
 
@@ -56,15 +57,15 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
         self
     }
 
-    /// Asks the cache only, however old its answer: the database is never asked, and
+    /// FetchPolicy the cache only, however old its answer: the database is never asked, and
     /// a miss is [`Error::NotCached`](crate::Error::NotCached) (Python's
     /// `ignore_expiration`).
     pub fn cache_only(mut self) -> Self {
-        self.options.asks = Asks::CacheOnly;
+        self.options.asks = FetchPolicy::CacheOnly;
         self
     }
 
-    /// Asks the database in any case, and stores what it says, for calls like this one:
+    /// FetchPolicy the database in any case, and stores what it says, for calls like this one:
     /// all rows and one row of a query are results of their own. A creation that
     /// began before is not stored over that, if it is this process's (with Redis and memcached,
     /// anybody's).
@@ -72,7 +73,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
     /// Within a transaction it is an [error](crate::Error::RefreshInTransaction), without asking:
     /// register it for [after the commit](crate::AfterCommit), on a connection of its own.
     pub fn refresh(mut self) -> Self {
-        self.options.asks = Asks::Database;
+        self.options.asks = FetchPolicy::Database;
         self
     }
 
@@ -110,7 +111,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
         FromCache { query: self.query, options }
     }
 
-    /// Asks `session` before the region. The result comes as an `Arc`, the same one
+    /// FetchPolicy `session` before the region. The result comes as an `Arc`, the same one
     /// as long as the session has it. Within a transaction it is an `Arc` of this call's alone.
     pub fn in_session(self, session: &'r Session) -> FromCache<'r, Q, C, InSession<'r>> {
         let options = self.options.with(|should_cache| should_cache, |_| InSession(session));

@@ -74,17 +74,17 @@
 mod after_commit;
 mod error;
 mod from_cache;
-mod kept;
 mod key;
 mod options;
 mod regions;
 mod related;
 mod row;
+mod schema;
 mod session;
 mod shape;
 mod statement;
+mod stored_result;
 mod tables;
-mod written;
 
 #[cfg(feature = "diesel")]
 pub mod diesel;

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use dogpile::{Expiration, Region, ShouldCache};
+use dogpile::region::ShouldCache;
+use dogpile::{Expiration, Region};
 
 use crate::error::{Error, forgotten};
-use crate::kept::{Kept, One, lost_field};
 use crate::regions::{Found, InRegion};
 use crate::session::{Form, Owned};
+use crate::stored_result::{One, StoredResult, lost_field};
 use crate::tables::Versions;
 
 /// The sources that a call may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asks {
+pub(crate) enum FetchPolicy {
     CacheFirst,
     CacheOnly,
     Database,
@@ -33,7 +34,7 @@ pub(crate) struct Options<'r, C, S> {
     pub(crate) region: InRegion<'r>,
     pub(crate) key_part: Option<String>,
     pub(crate) expiration: Option<Expiration>,
-    pub(crate) asks: Asks,
+    pub(crate) asks: FetchPolicy,
     /// The query runs within a transaction, or may.
     pub(crate) in_transaction: bool,
     pub(crate) should_cache: C,
@@ -42,15 +43,15 @@ pub(crate) struct Options<'r, C, S> {
     pub(crate) tables: BTreeSet<String>,
 }
 
-impl<'r> Options<'r, dogpile::Always, Owned> {
+impl<'r> Options<'r, dogpile::region::Always, Owned> {
     pub(crate) fn new(region: InRegion<'r>) -> Self {
         Self {
             region,
             key_part: None,
             expiration: None,
-            asks: Asks::CacheFirst,
+            asks: FetchPolicy::CacheFirst,
             in_transaction: false,
-            should_cache: dogpile::Always,
+            should_cache: dogpile::region::Always,
             form: Owned,
             tables: BTreeSet::new(),
         }
@@ -83,11 +84,11 @@ impl<'r, C, S> Options<'r, C, S> {
     /// nobody else may see. Both are right for it alone.
     pub(crate) fn way<E>(&self, region: &Region) -> Result<Way, Error<E>> {
         match (self.asks, self.in_transaction) {
-            (Asks::CacheOnly, _) => Ok(Way::CacheOnly),
-            (Asks::CacheFirst, false) => Ok(Way::Through),
-            (Asks::CacheFirst, true) => Ok(Way::Past),
-            (Asks::Database, false) => Ok(Way::Refresh),
-            (Asks::Database, true) => {
+            (FetchPolicy::CacheOnly, _) => Ok(Way::CacheOnly),
+            (FetchPolicy::CacheFirst, false) => Ok(Way::Through),
+            (FetchPolicy::CacheFirst, true) => Ok(Way::Past),
+            (FetchPolicy::Database, false) => Ok(Way::Refresh),
+            (FetchPolicy::Database, true) => {
                 Err(Error::RefreshInTransaction { region: region.name().to_owned() })
             }
         }
@@ -103,7 +104,7 @@ impl<'r, C, S> Options<'r, C, S> {
 }
 
 /// Rows that lose a field in the cache are no result.
-pub(crate) fn sound<T: Kept, E>(made: Result<T, E>) -> Result<T, Error<E>> {
+pub(crate) fn sound<T: StoredResult, E>(made: Result<T, E>) -> Result<T, Error<E>> {
     let made = made.map_err(Error::Database)?;
     match made.sample().and_then(lost_field) {
         None => Ok(made),
@@ -144,7 +145,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     where
         V: Clone + Send + Sync + 'static,
     {
-        self.form.keep(region.name(), key, value, self.asks == Asks::Database)
+        self.form.keep(region.name(), key, value, self.asks == FetchPolicy::Database)
     }
 
     /// Returns the value of `key`, created by `run` if need be, in the `form` that it comes in.
@@ -157,7 +158,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     ) -> Result<V, Error<E>>
     where
         V: Clone + Send + Sync + 'static,
-        T: Kept,
+        T: StoredResult,
         C: ShouldCache<T>,
         E: Send,
         F: Future<Output = Result<T, E>> + Send,
@@ -200,7 +201,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     ) -> Result<V, Error<E>>
     where
         V: Clone + Send + Sync + 'static,
-        T: Kept,
+        T: StoredResult,
         C: ShouldCache<T>,
         E: Send,
         R: FnOnce() -> Result<T, E> + Send,

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 
-use dogpile::{Always, Failure, Region, ShouldCache};
+use dogpile::region::{Always, ShouldCache};
+use dogpile::{CreateError, Region};
 
 use crate::error::Error;
 use crate::from_cache::FromCache;
-use crate::kept::{Shaped, lost_field};
 use crate::options::{Options, Way, not_cached};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::{Form, Owned};
+use crate::stored_result::{Shaped, lost_field};
 use crate::tables::Versions;
 
 /// A relationship that is loaded through a region: has-one (rows of the type
@@ -366,9 +367,9 @@ fn all_known<P, T, E>(
     known.map(|(value, (key, _))| value.ok_or_else(|| not_cached(region, key))).collect()
 }
 
-fn failed<E>(failure: Failure<Error<E>>) -> Error<E> {
+fn failed<E>(failure: CreateError<Error<E>>) -> Error<E> {
     match failure {
-        Failure::Creator(error) => error,
-        Failure::Cache(fault) => Error::Cache(fault),
+        CreateError::Creator(error) => error,
+        CreateError::Cache(fault) => Error::Cache(fault),
     }
 }

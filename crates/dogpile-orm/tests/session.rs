@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum_core::extract::FromRequestParts;
 use common::region;
-use dogpile::Mode;
 use dogpile_orm::sqlx::FromCacheExt;
 use dogpile_orm::{Session, invalidate_tables};
 use sqlx::SqlitePool;
@@ -52,7 +51,7 @@ async fn within_a_session_a_result_is_the_same_object() {
 
     // Neither the cache nor the database changes what a session has.
     rename(&pool, "Alan").await;
-    region.invalidate(Mode::Hard).await.unwrap();
+    region.invalidate_all().await.unwrap();
     assert!(Arc::ptr_eq(&first, &load(&session).await));
     session.clear();
     assert!(session.is_empty());

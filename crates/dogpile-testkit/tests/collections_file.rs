@@ -11,10 +11,10 @@ use std::time::Duration;
 use common::wait_for_async;
 use dogpile::Error;
 use dogpile::backend::{
-    AnyBackend, Backend, CollectionPlace, CollectionStore, FaultKind, File, Upload, Watch,
+    AnyBackend, Backend, CollectionPlace, CollectionStore, ErrorKind, File, Upload, Watch,
 };
 use dogpile::collections::{CachedSequence, CollectionBuilder};
-use dogpile::lock::{Lease, Mutex};
+use dogpile::lock::{KeyedLock, Lease};
 use dogpile::value::Entry;
 use tempfile::TempDir;
 
@@ -85,7 +85,7 @@ async fn what_does_not_fit_is_refused_and_the_revision_before_stays() {
         table.entries.store(entries, Ordering::SeqCst);
         let refused = numbers.push().await.unwrap_err();
         let Error::Collection { source, .. } = &refused else { panic!("{refused}") };
-        assert!(source.kind() == FaultKind::Refused, "{refused}");
+        assert!(source.kind() == ErrorKind::Refused, "{refused}");
         assert!(refused.to_string().contains("`max_bytes`"), "{refused}");
         let loads = table.loads.load(Ordering::SeqCst);
         let fresh = table.builder(&file).open().await.unwrap();

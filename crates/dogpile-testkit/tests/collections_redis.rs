@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::wait_for_async;
 use dogpile::backend::{AnyBackend, Backend, CollectionPlace, CollectionStore, Redis, Upload};
 use dogpile::collections::CachedSequence;
-use dogpile::lock::{Lease, Mutex};
+use dogpile::lock::{KeyedLock, Lease};
 use dogpile::value::Entry;
 use dogpile::{Config, Error, Region};
 use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer, Weather};

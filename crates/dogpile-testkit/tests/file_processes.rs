@@ -30,7 +30,7 @@ fn region(directory: &TempDir) -> Region {
 fn one_creation_in_the_fleet_and_everyone_is_woken() {
     let directory = TempDir::new().unwrap();
     let answers = fleet::one_creation_in_the_fleet(&fleet(&directory), "cold");
-    let stored = region(&directory).blocking().get_value_metadata::<String>("cold").unwrap();
+    let stored = region(&directory).blocking().get_with_metadata::<String>("cold").unwrap();
     let stored = epoch_seconds(stored.unwrap().cached_time());
     let mut late: Vec<f64> = answers.iter().map(|a| (a.at - stored) * 1e3).collect();
     late.sort_by(f64::total_cmp);

@@ -122,12 +122,12 @@ fn dogpile_cache_reads_and_writes_the_same_file() {
     let (_directory, path) = place();
     run(&path, &["region", "set", "from python", "{\"n\": [1, 2]}"]);
     let region = region(&path);
-    let found = region.blocking().get_value_metadata::<Value>("from python").unwrap().unwrap();
+    let found = region.blocking().get_with_metadata::<Value>("from python").unwrap().unwrap();
     assert_eq!(found.value, json!({"n": [1, 2]}));
     let seen = run(&path, &["region", "get", "from python"]);
     assert_eq!(seen["ct"], json!(epoch_seconds(found.cached_time())));
     region.blocking().set("from rust", &"hello".to_owned()).unwrap();
-    let stored = region.blocking().get_value_metadata::<String>("from rust").unwrap().unwrap();
+    let stored = region.blocking().get_with_metadata::<String>("from rust").unwrap().unwrap();
     let seen = run(&path, &["region", "get", "from rust"]);
     assert_eq!(seen["value"], "hello");
     let difference = seen["ct"].as_f64().unwrap() - epoch_seconds(stored.cached_time());

@@ -42,7 +42,7 @@ fn region() -> Arc<Region> {
 }
 
 fn stored_at(key: &str) -> f64 {
-    let stored = region().blocking().get_value_metadata::<String>(key).unwrap();
+    let stored = region().blocking().get_with_metadata::<String>(key).unwrap();
     epoch_seconds(stored.expect("it was stored").cached_time())
 }
 
@@ -124,7 +124,7 @@ async fn an_evicted_lock_is_taken_again() {
 
 #[tokio::test]
 async fn a_late_release_leaves_a_successors_lock_alone() {
-    use dogpile::lock::Mutex;
+    use dogpile::lock::KeyedLock;
     let mutex = |_| AnyBackend::new(Memcached::open(&SERVER.url()).unwrap()).mutex().unwrap();
     let [one, two] = [0, 1].map(mutex);
     let late = one.try_lock("succeeded").await.unwrap().unwrap();
@@ -140,7 +140,7 @@ async fn a_late_release_leaves_a_successors_lock_alone() {
 async fn round_trips_are_few() {
     let proxy = Proxy::to(SERVER.port());
     let backend = Memcached::builder(&format!("memcached://127.0.0.1:{}", proxy.port())).unwrap();
-    let region = over(backend.storage_time(Duration::from_secs(20)).open().unwrap());
+    let region = over(backend.retention(Duration::from_secs(20)).open().unwrap());
     let _: u32 = region.get_or_create("trip-warm-up", async || 1).await;
     let keys: Vec<String> = (0..100).map(|n| format!("trip-{n}")).collect();
     let values: Vec<u32> = (0..100).collect();
@@ -161,7 +161,7 @@ async fn round_trips_are_few() {
     assert_eq!(trips(&ask(region.clone(), 6)).await, 1, "a hit");
     let before = proxy.requests();
     region.set_multi(keys.iter().zip(&values)).await.unwrap();
-    assert_eq!(proxy.requests() - before, 1, "100 values with a storage time");
+    assert_eq!(proxy.requests() - before, 1, "100 values with a retention");
     let before = proxy.requests();
     let found = region.get_multi::<u32, _>(&keys).await.unwrap();
     assert_eq!(proxy.requests() - before, 1, "100 values");
@@ -226,7 +226,7 @@ async fn a_value_too_large_is_refused_and_the_old_one_stays() {
 #[tokio::test]
 async fn values_outlive_thirty_days_where_that_is_asked_for() {
     let builder = Memcached::builder(&SERVER.url()).unwrap();
-    let region = over(builder.storage_time(Duration::from_secs(24 * 60 * 3_600)).open().unwrap());
+    let region = over(builder.retention(Duration::from_secs(24 * 60 * 3_600)).open().unwrap());
     region.set("sixty-days", &1).await.unwrap();
     let left = SERVER.ask("mg sixty-days t");
     let left: u64 = left.trim().strip_prefix("HD t").unwrap().parse().unwrap();
@@ -302,7 +302,7 @@ async fn absurd_settings_are_no_panic() {
     let builder = || Memcached::builder(&SERVER.url()).unwrap();
     let longest = builder().lock_lease(Duration::MAX).longest_creation(Duration::MAX);
     let longest = longest.response_timeout(Duration::MAX).connect_timeout(Duration::MAX);
-    let longest = longest.storage_time(Duration::MAX).longest_poll(Duration::MAX);
+    let longest = longest.retention(Duration::MAX).longest_poll(Duration::MAX);
     let region = over(longest.dead_retry(Duration::MAX).connections(0).open().unwrap());
     let made: u32 = region.get_or_create("absurd", async || 1).await;
     assert_eq!((made, region.get("absurd").await.unwrap()), (1, Some(1)));

@@ -14,7 +14,7 @@ use dogpile::backend::{
 };
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
@@ -176,9 +176,8 @@ async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
 /// Before its time to live has ended, somebody else has removed the value that is gone.
 #[tokio::test]
 async fn a_removal_by_another_program_ends_the_creation() {
-    let backend = AnyBackend::new(
-        builder(&SERVER.url()).storage_time(Duration::from_secs(60)).open().unwrap(),
-    );
+    let backend =
+        AnyBackend::new(builder(&SERVER.url()).retention(Duration::from_secs(60)).open().unwrap());
     backend.set("plainly", entry("before", CT)).await.unwrap();
     let lease = win(&backend, "plainly", ClaimMode::Create(Seen::Created(CT))).await;
     assert_eq!(SERVER.ask("md plainly").trim(), "HD");
@@ -191,14 +190,14 @@ async fn moments_of_invalidations_outlive_the_storage_time() {
     let binary = format!("memcached+binary://{}", SERVER.address());
     for (name, url) in [("meta", SERVER.url()), ("binary", binary)] {
         let region = Region::new(name);
-        let backend = builder(&url).storage_time(Duration::from_secs(60)).open().unwrap();
+        let backend = builder(&url).retention(Duration::from_secs(60)).open().unwrap();
         region.configure(Config::new(backend)).unwrap();
         region.set("k", &1).await.unwrap();
         let left = meta(&format!("{name}:k"), "t");
         assert!(left.starts_with("HD t") && left != "HD t-1", "{left}");
         // The first one is stored where nothing is, the other over that.
         for _ in 0..2 {
-            region.invalidate(Mode::Hard).await.unwrap();
+            region.invalidate_all().await.unwrap();
             assert_eq!(meta(&format!("_invalidation:{name}"), "t"), "HD t-1");
         }
     }

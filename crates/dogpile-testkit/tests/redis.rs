@@ -9,11 +9,11 @@ use dogpile::backend::inspect::Clear;
 use dogpile::backend::{
     AnyBackend, Backend, BackendError, ClaimMode, Claimed, Commit, Redis, Seen, Wanted,
 };
-use dogpile::invalidation::Stored;
-use dogpile::lock::{AnyMutex, KeyedMutex, Lease, Mutex};
+use dogpile::invalidation::SharedInvalidation;
+use dogpile::lock::{AnyMutex, KeyedLock, KeyedMutex, Lease};
 use dogpile::proxy::{Layer, Proxy, Transform, Transforming};
 use dogpile::value::Entry;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
 use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer, Tls, free_port};
@@ -153,7 +153,7 @@ async fn an_invalidation_reaches_every_process_in_a_moment() {
     for url in [SINGLE.url(), SENTINELS.url(), CLUSTER.url()] {
         let region = |_| {
             let region = Region::new("told");
-            let strategy = Stored::new(open(&url), "told", Duration::from_secs(3_600));
+            let strategy = SharedInvalidation::new(open(&url), "told", Duration::from_secs(3_600));
             let config = Config::over(open(&url)).invalidation(Arc::new(strategy));
             region.configure(config).unwrap();
             region
@@ -164,7 +164,7 @@ async fn an_invalidation_reaches_every_process_in_a_moment() {
             while there.get::<u32>("invalidated").await.unwrap() != Some(round) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            here.invalidate(Mode::Hard).await.unwrap();
+            here.invalidate_all().await.unwrap();
             while there.get::<u32>("invalidated").await.unwrap().is_some() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -208,7 +208,7 @@ async fn a_creation_is_not_stored_over_what_another_process_changed() {
     for (key, change) in [("set-cold", "set"), ("set", "set"), ("deleted", "delete")] {
         if key != "set-cold" {
             there.set(key, &0_u32).await.unwrap();
-            here.invalidate(Mode::Hard).await.unwrap();
+            here.invalidate_all().await.unwrap();
         }
         let made = here.get_or_create(key, async || {
             match change {
@@ -225,7 +225,7 @@ async fn a_creation_is_not_stored_over_what_another_process_changed() {
     assert_eq!(here.statistics().leases_lost, 3);
     // And one that nobody changed is stored, over an old value and over none.
     for key in ["set", "deleted"] {
-        here.invalidate(Mode::Hard).await.unwrap();
+        here.invalidate_all().await.unwrap();
         assert_eq!(here.get_or_create(key, async || 3_u32).await, 3);
         assert_eq!(there.get::<u32>(key).await.unwrap(), Some(3));
     }
@@ -259,7 +259,7 @@ async fn a_look_that_was_lost_is_taken_again() {
     let faults = Faults::new();
     let region = |backend: AnyBackend| {
         let region = Region::new("unjudged");
-        let strategy = Stored::new(backend.clone(), "unjudged", Duration::ZERO);
+        let strategy = SharedInvalidation::new(backend.clone(), "unjudged", Duration::ZERO);
         region.configure(Config::over(backend).invalidation(Arc::new(strategy))).unwrap();
         region
     };
@@ -267,7 +267,7 @@ async fn a_look_that_was_lost_is_taken_again() {
     let (there, here) = (region(there), region(here));
     let invalidated = async || {
         here.set("k", &1_u32).await.unwrap();
-        there.invalidate(Mode::Hard).await.unwrap();
+        there.invalidate_all().await.unwrap();
         faults.next(Operation::Get, Fault::Unavailable, 1);
     };
     invalidated().await;
@@ -294,7 +294,7 @@ async fn key_prefixes_keep_programs_apart() {
     let (here, there) = (region(&app), region(&other));
     here.set("42", &1_u32).await.unwrap();
     there.set("42", &2_u32).await.unwrap();
-    here.invalidate(Mode::Soft).await.unwrap();
+    here.expire_all().await.unwrap();
     assert_eq!(there.get::<u32>("42").await.unwrap(), Some(2));
     let names = async |backend: &Redis| {
         let page = backend.inspect().unwrap().keys(b"", None, 100).await.unwrap();
@@ -438,13 +438,13 @@ async fn an_invalidation_outlives_the_creations_that_it_is_about() {
     let region = || {
         let builder = Redis::builder(&SINGLE.url()).unwrap();
         let region = Region::new("short lives");
-        let storage_time = Duration::from_millis(500);
-        region.configure(Config::new(builder.storage_time(storage_time).open().unwrap())).unwrap();
+        let retention = Duration::from_millis(500);
+        region.configure(Config::new(builder.retention(retention).open().unwrap())).unwrap();
         region
     };
     let (here, there) = (region(), region());
     let creator = async || {
-        there.invalidate(Mode::Hard).await.unwrap();
+        there.invalidate_all().await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         1
     };
@@ -456,7 +456,7 @@ async fn an_invalidation_outlives_the_creations_that_it_is_about() {
 #[tokio::test]
 async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
     let open = |url: &str| {
-        let builder = Redis::builder(url).unwrap().storage_time(Duration::from_millis(200));
+        let builder = Redis::builder(url).unwrap().retention(Duration::from_millis(200));
         AnyBackend::new(builder.open().unwrap())
     };
     for url in [SINGLE.url(), CLUSTER.url(), PLAIN.url()] {
@@ -481,7 +481,7 @@ async fn a_creation_is_stored_also_if_the_value_before_has_ended() {
 /// Before its time to live has ended, somebody else has removed the value that is gone.
 #[tokio::test]
 async fn a_removal_by_another_program_ends_the_creation() {
-    let builder = Redis::builder(&SINGLE.url()).unwrap().storage_time(Duration::from_secs(60));
+    let builder = Redis::builder(&SINGLE.url()).unwrap().retention(Duration::from_secs(60));
     let backend = AnyBackend::new(builder.open().unwrap());
     let entry = Entry::bytes("before", 1_763_700_000.0);
     backend.set("plainly-removed", entry.clone()).await.unwrap();

@@ -43,7 +43,7 @@ fn python() -> Python {
 
 fn stored_at(key: &str) -> f64 {
     let region = region(&SERVER.url());
-    let stored = region.blocking().get_value_metadata::<String>(key).unwrap();
+    let stored = region.blocking().get_with_metadata::<String>(key).unwrap();
     epoch_seconds(stored.expect("it was stored").cached_time())
 }
 
@@ -105,7 +105,7 @@ impl Trips {
 async fn round_trips_are_few() {
     let server = RedisServer::start();
     let region = Region::new("trips");
-    let backend = Redis::builder(&server.url()).unwrap().storage_time(Duration::from_secs(60));
+    let backend = Redis::builder(&server.url()).unwrap().retention(Duration::from_secs(60));
     // A shared invalidation is looked for beside that: once per region and delay.
     region.configure(Config::new(backend.open().unwrap()).local_invalidation()).unwrap();
     let _: u32 = region.get_or_create("warm-up", async || 1).await;
@@ -118,7 +118,7 @@ async fn round_trips_are_few() {
     assert_eq!(trips.of(ask(5)).await, 3, "a cold miss: read, claim, commit");
     assert_eq!(trips.of(ask(6)).await, 1, "a hit");
     let set = async { region.set_multi(keys.iter().zip(&values)).await.unwrap() };
-    assert!(trips.of(set).await <= 3, "100 values with a storage time, and a script that is new");
+    assert!(trips.of(set).await <= 3, "100 values with a retention, and a script that is new");
     let one = async { region.set("k", &7_u32).await.unwrap() };
     assert_eq!(trips.of(one).await, 1, "a set");
     let delete = async { region.delete("gone").await.unwrap() };
@@ -242,10 +242,10 @@ async fn a_lease_is_renewed_while_its_creator_runs() {
 async fn a_waiter_gives_up_as_configured() {
     let held = region(&SERVER.url());
     let mutex = held.backend().unwrap().mutex().unwrap();
-    let lease = dogpile::lock::Mutex::try_lock(&mutex, "patience").await.unwrap().unwrap();
+    let lease = dogpile::lock::KeyedLock::try_lock(&mutex, "patience").await.unwrap().unwrap();
     let region = Region::new("impatient");
     let builder = Redis::builder(&SERVER.url()).unwrap();
-    let backend = builder.lock_patience(Duration::from_millis(50)).open().unwrap();
+    let backend = builder.wait_timeout(Duration::from_millis(50)).open().unwrap();
     region.configure(Config::new(backend).shared_keys()).unwrap();
     let told = region.entry("patience").strict().get_or_create(async || 1_u32).await.unwrap_err();
     assert!(told.to_string().contains("still being created"), "{told}");

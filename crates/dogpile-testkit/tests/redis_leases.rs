@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::leases::{self, LONG};
 use dogpile::backend::{AnyBackend, Redis};
-use dogpile::lock::Mutex;
+use dogpile::lock::KeyedLock;
 use dogpile_testkit::fleet::{self, Fleet};
 use dogpile_testkit::servers::{RedisCluster, RedisServer};
 use tempfile::TempDir;

@@ -52,7 +52,7 @@ async fn redis_keeps_a_value_ten_times_as_long_as_it_is_good_for() {
             region.delete(key).await.unwrap();
         }
     }
-    let region = region(config().expiration(HOUR).stale_limit(6 * HOUR));
+    let region = region(config().expiration(HOUR).stale_while_revalidate(6 * HOUR));
     region.set("served", &1).await.unwrap();
     assert!(is_about(left_in_redis(&server, "served"), 70 * 3_600));
     region.entry("own").expiration(20 * HOUR).set(&1).await.unwrap();
@@ -66,7 +66,7 @@ async fn what_has_no_end_is_kept_and_what_was_asked_for_comes_first() {
     let server = RedisServer::start();
     let open = || Redis::open(&server.url()).unwrap();
     let minutes = Duration::from_secs(300);
-    let limited = Redis::builder(&server.url()).unwrap().storage_time(2 * HOUR).open().unwrap();
+    let limited = Redis::builder(&server.url()).unwrap().retention(2 * HOUR).open().unwrap();
     let computed = Expiration::computed(|| Some(HOUR));
     for (config, seconds) in [
         (Config::new(open()), None),

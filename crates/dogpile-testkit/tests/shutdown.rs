@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::faults::region;
 use common::leases::LONG;
 use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Memcached, Redis, Seen, Wanted};
-use dogpile::lock::{Lease, Mutex};
+use dogpile::lock::{KeyedLock, Lease};
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
 use dogpile_testkit::servers::{MemcachedServer, RedisServer};

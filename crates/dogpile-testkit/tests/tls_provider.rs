@@ -30,9 +30,9 @@ async fn use_once(tls: &Tls, port: u16) {
     assert!(redis.get("k").await.unwrap().is_some());
     // Waiting has a connection of its own, by the protocol's next version.
     let mutex = redis.mutex().unwrap();
-    let lease = dogpile::lock::Mutex::try_lock(&mutex, "k").await.unwrap().unwrap();
-    let waiting = dogpile::lock::Mutex::wait(&mutex, "k");
-    let unlocking = dogpile::lock::Mutex::unlock(&mutex, lease);
+    let lease = dogpile::lock::KeyedLock::try_lock(&mutex, "k").await.unwrap().unwrap();
+    let waiting = dogpile::lock::KeyedLock::wait(&mutex, "k");
+    let unlocking = dogpile::lock::KeyedLock::unlock(&mutex, lease);
     let (waited, unlocked) = tokio::join!(waiting, unlocking);
     assert!(waited.is_ok() && unlocked.is_ok());
 }

@@ -3,7 +3,7 @@
 //! `cargo run -p dogpile --example invalidation`
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 
 #[tokio::main]
 async fn main() -> Result<(), dogpile::Error> {
@@ -15,11 +15,11 @@ async fn main() -> Result<(), dogpile::Error> {
     println!("deleted: {:?}", pages.get::<String>("home").await?);
 
     pages.set("home", &"two".to_owned()).await?;
-    pages.invalidate(Mode::Soft).await?;
-    let page = pages.entry("home").detailed().get_or_create(|| async { "three".to_owned() }).await;
+    pages.expire_all().await?;
+    let page = pages.entry("home").lookup(|| async { "three".to_owned() }).await;
     println!("after a soft invalidation: {} ({:?})", page.value, page.status);
 
-    pages.invalidate(Mode::Hard).await?;
+    pages.invalidate_all().await?;
     let page: Option<String> = pages.get("home").await?;
     println!("after a hard one: {page:?}");
     assert_eq!(page, None);

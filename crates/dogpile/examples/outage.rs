@@ -3,7 +3,7 @@
 //! `cargo run -p dogpile --features redis --example outage`
 
 use dogpile::backend::Redis;
-use dogpile::{Config, Failure, Region};
+use dogpile::{Config, CreateError, Region};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let query = || async { Ok::<_, std::io::Error>(1.08) };
     match rates.entry("EUR").strict().try_get_or_create(query).await {
-        Err(Failure::Cache(error)) => println!("a strict call: {error}"),
+        Err(CreateError::Cache(error)) => println!("a strict call: {error}"),
         other => panic!("the cache is away: {other:?}"),
     }
     println!("counted: {} errors", rates.statistics().backend_errors);

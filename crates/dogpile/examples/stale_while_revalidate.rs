@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         1.09
     }));
     is_begun.await?;
-    let other = RATES.entry("EUR").detailed().get_or_create(|| async { 0.0 }).await;
+    let other = RATES.entry("EUR").lookup(|| async { 0.0 }).await;
     println!("while one caller asks the bank, another gets {} ({:?})", other.value, other.status);
     assert_eq!((other.value, other.status), (1.08, Status::Stale));
     let _ = go_on.send(());

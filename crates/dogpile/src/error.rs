@@ -1,7 +1,10 @@
 //! The errors, and what to do about them.
 //!
+//! An error prints its immediate cause, and its `source` continues below that: a chain that is
+//! printed names no cause twice, and one that is not still says what happened.
+//!
 //! One [`Error`] for the crate. The plain calls of a region never return it
-//! from a creation, because a fault of the cache then runs the creator; [`get`](crate::Region::get), [`set`](crate::Region::set),
+//! from a creation, because a backend error then runs the creator; [`get`](crate::Region::get), [`set`](crate::Region::set),
 //! [`delete`](crate::Region::delete) and the strict calls do.
 
 use std::fmt;
@@ -12,7 +15,7 @@ use crate::codec::CodecError;
 /// A `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A fault of the cache, never of a creator.
+/// An error of the cache, never of a creator.
 ///
 /// Keys appear in messages escaped and cut to 100 characters; values never
 /// do.
@@ -67,14 +70,14 @@ pub enum Error {
     },
     /// A creator asked for the key that it is creating. Waiting would never
     /// end.
-    OwnKey {
+    RecursiveCreation {
         /// The region's name.
         region: String,
         /// The key, fit for a message.
         key: String,
     },
-    /// Somebody else was still creating the value when the wait limit ended.
-    WaitedTooLong {
+    /// Somebody else was still creating the value when the wait timeout ended.
+    WaitTimeout {
         /// The region's name.
         region: String,
         /// The key, fit for a message.
@@ -153,13 +156,13 @@ impl fmt::Display for Error {
             Self::Encode { region, key, source } => {
                 write!(f, "region `{region}`: the value of `{key}` cannot be encoded: {source}")
             }
-            Self::OwnKey { region, key } => write!(
+            Self::RecursiveCreation { region, key } => write!(
                 f,
                 "region `{region}`: the creator of `{key}` asked for `{key}` itself and would wait for itself forever: read what it needs from the source instead"
             ),
-            Self::WaitedTooLong { region, key, limit } => write!(
+            Self::WaitTimeout { region, key, limit } => write!(
                 f,
-                "region `{region}`: `{key}` was still being created elsewhere after {limit:?}: raise `wait_limit`, or make the creator faster"
+                "region `{region}`: `{key}` was still being created elsewhere after {limit:?}: raise `wait_timeout`, or make the creator faster"
             ),
             Self::WouldDeadlock { region } => write!(
                 f,
@@ -184,28 +187,45 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Backend { source, .. } => Some(source),
-            Self::Encode { source, .. } => Some(source),
+            Self::Backend { source, .. } => source.source(),
+            Self::Encode { source, .. } => source.source(),
             #[cfg(feature = "collections")]
-            Self::Collection { source, .. } => Some(source),
+            Self::Collection { source, .. } => source.source(),
             #[cfg(feature = "collections")]
-            Self::Load { source, .. } => Some(&**source),
+            Self::Load { source, .. } => source.source(),
             _ => None,
         }
     }
 }
 
+impl Error {
+    /// Returns whether a store cannot be reached, or did not answer in time. It may come back.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Backend { source, .. } => source.is_unavailable(),
+            #[cfg(feature = "collections")]
+            Self::Collection { source, .. } => source.is_unavailable(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the call gave up waiting for another caller's creation.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::WaitTimeout { .. })
+    }
+}
+
 /// The error of a strict creation: the creator's own error, untouched,
-/// or a fault of the cache.
+/// or an error of the cache.
 #[derive(Debug)]
-pub enum Failure<E> {
+pub enum CreateError<E> {
     /// The creator failed.
     Creator(E),
     /// The cache failed.
     Cache(Error),
 }
 
-impl<E: fmt::Display> fmt::Display for Failure<E> {
+impl<E: fmt::Display> fmt::Display for CreateError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Creator(error) => error.fmt(f),
@@ -214,16 +234,29 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for Failure<E> {
+impl<E: std::error::Error + 'static> std::error::Error for CreateError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Creator(error) => Some(error),
-            Self::Cache(error) => Some(error),
+            Self::Creator(error) => error.source(),
+            Self::Cache(error) => error.source(),
         }
     }
 }
 
-impl<E> From<Error> for Failure<E> {
+impl<E> CreateError<E> {
+    /// Returns whether it is an error of the cache whose store
+    /// [cannot be reached](Error::is_unavailable).
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Cache(error) if error.is_unavailable())
+    }
+
+    /// Returns whether the call [gave up waiting](Error::is_timeout).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Cache(error) if error.is_timeout())
+    }
+}
+
+impl<E> From<Error> for CreateError<E> {
     fn from(error: Error) -> Self {
         Self::Cache(error)
     }
@@ -244,7 +277,7 @@ pub(crate) fn shown(key: &str) -> String {
 /// about it follows from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum FaultKind {
+pub enum ErrorKind {
     /// The store cannot be reached, or did not answer in time. It may come
     /// back.
     Unavailable,
@@ -258,14 +291,14 @@ pub enum FaultKind {
 /// Why a backend or a mutex could not do what it was asked.
 #[derive(Debug)]
 pub struct BackendError {
-    kind: FaultKind,
+    kind: ErrorKind,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl BackendError {
     /// A failure of `kind`; `source` says what happened, without secrets.
     pub fn new(
-        kind: FaultKind,
+        kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self { kind, source: source.into() }
@@ -273,22 +306,27 @@ impl BackendError {
 
     /// The store cannot be reached or did not answer.
     pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(FaultKind::Unavailable, source)
+        Self::new(ErrorKind::Unavailable, source)
     }
 
     /// The store refuses this key or value.
     pub fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(FaultKind::Refused, source)
+        Self::new(ErrorKind::Refused, source)
     }
 
     /// Any other failure.
     pub fn other(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(FaultKind::Other, source)
+        Self::new(ErrorKind::Other, source)
     }
 
-    /// Returns the kind of failure.
-    pub fn kind(&self) -> FaultKind {
+    /// Returns the kind of error.
+    pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Returns whether the store cannot be reached, or did not answer in time.
+    pub fn is_unavailable(&self) -> bool {
+        self.kind == ErrorKind::Unavailable
     }
 }
 
@@ -301,5 +339,57 @@ impl fmt::Display for BackendError {
 impl std::error::Error for BackendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use super::*;
+
+    /// The texts of an error and its sources.
+    fn chain(error: &dyn std::error::Error) -> Vec<String> {
+        let below = error.source().map(chain).unwrap_or_default();
+        [vec![error.to_string()], below].concat()
+    }
+
+    #[derive(Debug)]
+    struct Outer(io::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the handshake failed")
+        }
+    }
+
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn lost() -> Error {
+        let source = BackendError::unavailable(Outer(io::Error::other("refused")));
+        Error::Backend { region: "users".to_owned(), operation: "get", source }
+    }
+
+    #[test]
+    fn a_cause_is_printed_or_returned_as_a_source_and_never_both() {
+        let expected = ["region `users`: get failed: the handshake failed", "refused"];
+        assert_eq!(chain(&lost()), expected);
+        assert_eq!(chain(&CreateError::<io::Error>::Cache(lost())), expected);
+        let created = CreateError::Creator(Outer(io::Error::other("refused")));
+        assert_eq!(chain(&created), ["the handshake failed", "refused"]);
+        assert!(created.source().is_some() && !created.is_unavailable());
+    }
+
+    #[test]
+    fn an_error_tells_what_its_caller_may_do() {
+        assert!(lost().is_unavailable() && !lost().is_timeout());
+        let (region, key, limit) = (String::new(), String::new(), Duration::ZERO);
+        let late = CreateError::<()>::Cache(Error::WaitTimeout { region, key, limit });
+        assert!(late.is_timeout() && !late.is_unavailable());
     }
 }

@@ -18,7 +18,7 @@ pub enum Mode {
 
 /// The result of a look into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum Freshness {
     /// A value that may be used as it is.
     Fresh,
     /// A value that is expired or soft-invalidated: good enough to be served
@@ -26,7 +26,7 @@ pub enum Found {
     Stale,
     /// Nothing usable: no value, another format version, undecodable, or
     /// hard-invalidated.
-    Nothing,
+    Missing,
 }
 
 /// A value from a peer whose clock is ahead by more than this counts as
@@ -35,17 +35,17 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The time until values expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lifetime {
+pub struct AgeLimits {
     /// An older value is expired; `None`: values never expire.
-    pub max_age: Option<Duration>,
+    pub expiration: Option<Duration>,
     /// The time for which an expired value may still be served; after that it counts as
     /// missing. `None`: as long as there is no other.
-    pub stale_limit: Option<Duration>,
+    pub stale_while_revalidate: Option<Duration>,
 }
 
-impl From<Option<Duration>> for Lifetime {
-    fn from(max_age: Option<Duration>) -> Self {
-        Self { max_age, stale_limit: None }
+impl From<Option<Duration>> for AgeLimits {
+    fn from(expiration: Option<Duration>) -> Self {
+        Self { expiration, stale_while_revalidate: None }
     }
 }
 
@@ -55,28 +55,28 @@ impl From<Option<Duration>> for Lifetime {
 /// A `ct` slightly in the future, as machines' clocks differ, is age zero;
 /// one further ahead than [`CLOCK_SKEW`] is expired.
 #[inline]
-pub fn judge(
+pub fn freshness(
     ct: Timestamp,
     now: Timestamp,
-    lifetime: Lifetime,
+    lifetime: AgeLimits,
     invalidated: Option<Mode>,
-) -> Found {
-    let Lifetime { max_age, stale_limit } = lifetime;
+) -> Freshness {
+    let AgeLimits { expiration, stale_while_revalidate } = lifetime;
     let age = now - ct;
     // A creation time that is not a number passes neither of these.
     let believable = age >= -CLOCK_SKEW.as_secs_f64();
-    let young_enough = max_age.is_none_or(|max_age| age <= max_age.as_secs_f64());
+    let young_enough = expiration.is_none_or(|expiration| age <= expiration.as_secs_f64());
     let expired = !(believable && young_enough);
-    let past_serving = || match (max_age, stale_limit) {
-        (Some(max_age), Some(limit)) => age > max_age.as_secs_f64() + limit.as_secs_f64(),
+    let past_serving = || match (expiration, stale_while_revalidate) {
+        (Some(expiration), Some(limit)) => age > expiration.as_secs_f64() + limit.as_secs_f64(),
         _ => false,
     };
     match invalidated {
-        Some(Mode::Hard) => Found::Nothing,
-        _ if expired && past_serving() => Found::Nothing,
-        Some(Mode::Soft) => Found::Stale,
-        None if expired => Found::Stale,
-        None => Found::Fresh,
+        Some(Mode::Hard) => Freshness::Missing,
+        _ if expired && past_serving() => Freshness::Missing,
+        Some(Mode::Soft) => Freshness::Stale,
+        None if expired => Freshness::Stale,
+        None => Freshness::Fresh,
     }
 }
 
@@ -87,35 +87,36 @@ mod tests {
 
     #[test]
     fn a_value_as_old_as_the_expiration_is_still_fresh() {
-        let ten = Lifetime::from(Some(Duration::from_secs(10)));
-        let never = Lifetime::default();
-        assert_eq!(judge(100.0, 110.0, ten, None), Found::Fresh);
-        assert_eq!(judge(100.0, 110.001, ten, None), Found::Stale);
-        assert_eq!(judge(100.0, 1e12, ten, None), Found::Stale);
-        assert_eq!(judge(100.0, 1e12, never, None), Found::Fresh);
-        assert_eq!(judge(f64::NAN, 110.0, never, None), Found::Stale);
+        let ten = AgeLimits::from(Some(Duration::from_secs(10)));
+        let never = AgeLimits::default();
+        assert_eq!(freshness(100.0, 110.0, ten, None), Freshness::Fresh);
+        assert_eq!(freshness(100.0, 110.001, ten, None), Freshness::Stale);
+        assert_eq!(freshness(100.0, 1e12, ten, None), Freshness::Stale);
+        assert_eq!(freshness(100.0, 1e12, never, None), Freshness::Fresh);
+        assert_eq!(freshness(f64::NAN, 110.0, never, None), Freshness::Stale);
     }
 
     #[test]
     fn past_its_stale_limit_an_expired_value_is_missing() {
         let seconds = |n| Some(Duration::from_secs(n));
-        let limited = Lifetime { max_age: seconds(10), stale_limit: seconds(5) };
-        for (now, found) in [(110.0, Found::Fresh), (115.0, Found::Stale), (115.1, Found::Nothing)]
+        let limited = AgeLimits { expiration: seconds(10), stale_while_revalidate: seconds(5) };
+        for (now, found) in
+            [(110.0, Freshness::Fresh), (115.0, Freshness::Stale), (115.1, Freshness::Missing)]
         {
-            assert_eq!(judge(100.0, now, limited, None), found, "at {now}");
+            assert_eq!(freshness(100.0, now, limited, None), found, "at {now}");
         }
-        assert_eq!(judge(100.0, 112.0, limited, Some(Mode::Soft)), Found::Stale);
-        assert_eq!(judge(100.0, 116.0, limited, Some(Mode::Soft)), Found::Nothing);
-        let never_expires = Lifetime { max_age: None, stale_limit: seconds(0) };
-        assert_eq!(judge(100.0, 1e9, never_expires, None), Found::Fresh);
+        assert_eq!(freshness(100.0, 112.0, limited, Some(Mode::Soft)), Freshness::Stale);
+        assert_eq!(freshness(100.0, 116.0, limited, Some(Mode::Soft)), Freshness::Missing);
+        let never_expires = AgeLimits { expiration: None, stale_while_revalidate: seconds(0) };
+        assert_eq!(freshness(100.0, 1e9, never_expires, None), Freshness::Fresh);
     }
 
     #[test]
     fn invalidation_outranks_age() {
-        let max_age = Lifetime::from(Some(Duration::from_secs(10)));
+        let expiration = AgeLimits::from(Some(Duration::from_secs(10)));
         for now in [100.0, 200.0] {
-            assert_eq!(judge(100.0, now, max_age, Some(Mode::Hard)), Found::Nothing);
-            assert_eq!(judge(100.0, now, max_age, Some(Mode::Soft)), Found::Stale);
+            assert_eq!(freshness(100.0, now, expiration, Some(Mode::Hard)), Freshness::Missing);
+            assert_eq!(freshness(100.0, now, expiration, Some(Mode::Soft)), Freshness::Stale);
         }
     }
 
@@ -124,12 +125,12 @@ mod tests {
         fn no_creation_time_makes_a_value_immortal(
             ct in 0.0..4e9_f64, expiration in 0u64..1_000_000, now in 1e9..2e9_f64,
         ) {
-            let max_age = Duration::from_secs(expiration);
+            let limits = AgeLimits::from(Some(Duration::from_secs(expiration)));
             // However far ahead `ct` claims to be, once it counts as fresh it
             // stops doing so within its expiration and the skew.
             let later = now + expiration as f64 + CLOCK_SKEW.as_secs_f64() + 1.0;
-            if judge(ct, now, Some(max_age).into(), None) == Found::Fresh {
-                prop_assert_eq!(judge(ct, later, Some(max_age).into(), None), Found::Stale);
+            if freshness(ct, now, limits, None) == Freshness::Fresh {
+                prop_assert_eq!(freshness(ct, later, limits, None), Freshness::Stale);
             }
         }
     }

@@ -32,7 +32,7 @@
 //!   [`try_get_or_create`](Region::try_get_or_create) takes creators that can
 //!   fail, [`get_or_create_multi`](Region::get_or_create_multi) many keys.
 //!   [`entry`](Region::entry) begins a call with options of its own, and
-//!   [`of`](Region::of) keeps one function's keys and type together.
+//!   [`keyspace`](Region::keyspace) keeps one function's keys and type together.
 //! - [`backend`] holds the places to keep values and the trait for others,
 //!   [`proxy`] what can be put around them, [`codec`] how values become bytes,
 //!   [`key`] how keys are changed on the way.
@@ -50,7 +50,7 @@
 //!
 //! A value's type is chosen by the call. A plain [`Region`] holds types that
 //! are `Clone`, have serde's traits and own their data; over backends that keep
-//! objects nothing is serialized all the same. A [`Region<Local>`](Local) holds
+//! objects nothing is serialized all the same. A [`Region<InMemory>`](InMemory) holds
 //! any `Clone` type, and the compiler keeps it from backends that keep bytes.
 //! Every hit clones the value. Wrap values that are expensive to clone in an `Arc`.
 //!
@@ -100,6 +100,7 @@ pub mod __macro;
 pub mod __scope;
 pub mod backend;
 pub mod blocking;
+mod bridge;
 pub mod clock;
 pub mod codec;
 #[cfg(feature = "collections")]
@@ -121,7 +122,7 @@ pub mod lock;
 mod log;
 mod process;
 pub mod proxy;
-mod region;
+pub mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]
 mod remote;
 mod shutdown;
@@ -148,10 +149,11 @@ pub use dogpile_macros::cached;
 #[cfg(feature = "macros")]
 #[doc(alias = "cache_multi_on_arguments")]
 pub use dogpile_macros::cached_multi;
-pub use error::{Error, Failure, Result};
-pub use invalidation::Mode;
-pub use lock::{OnTimeout, Status};
-pub use region::*;
+pub use error::{CreateError, Error, Result};
+pub use lock::Status;
+pub use region::{
+    CachedValue, Config, Entries, Entry, Expiration, InMemory, Keyspace, Lookup, Region, Serialized,
+};
 pub use shutdown::shutdown;
 
 #[cfg(all(doctest, feature = "file", feature = "toml"))]

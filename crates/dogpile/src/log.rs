@@ -49,7 +49,7 @@ pub(crate) fn creator_failed(region: &str, keys: &[&str], why: &str) {
 }
 
 /// A background creation came to nothing by an error of the cache.
-pub(crate) fn failed_behind(region: &str, keys: &[&str], why: &dyn std::fmt::Display) {
+pub(crate) fn failed_in_background(region: &str, keys: &[&str], why: &dyn std::fmt::Display) {
     event!(WARN, region, %why, "creation in the background failed for {}", KeyList(keys));
 }
 

@@ -1,7 +1,7 @@
 //! The synchronization primitives the crate is built on, in one place so that
 //! a build with `--cfg shuttle` can put a model checker's in their stead.
 //!
-//! [`Mutex`] never reports poisoning: every critical section in this crate
+//! [`KeyedLock`] never reports poisoning: every critical section in this crate
 //! leaves its data whole before it calls anything that can panic.
 
 #[cfg(not(shuttle))]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dogpile::backend::{MapBackend, Memory};
-use dogpile::{Config, Local, Region};
+use dogpile::{Config, InMemory, Region};
 use futures_util::FutureExt;
 
 struct Large([u8; 4096]);
@@ -14,7 +14,7 @@ fn allocations(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn a_hit_of_an_arc_allocates_nothing() {
-    let regions: [Region<Local>; 2] = [Region::local("bounded"), Region::local("map")];
+    let regions: [Region<InMemory>; 2] = [Region::in_memory("bounded"), Region::in_memory("map")];
     regions[0].configure(Config::new(Memory::new(100))).unwrap();
     regions[1].configure(Config::new(MapBackend::unbounded())).unwrap();
     for region in regions {

@@ -63,8 +63,11 @@ async fn a_failure_in_the_background_is_logged_with_its_error() {
     clock.advance(Duration::from_secs(1));
     assert_eq!(with_cause(true).await.unwrap(), 1);
     assert_eq!(only_debug(1).unwrap(), 2);
-    let direct = REGION.entry("direct").expiration(Duration::ZERO).background();
-    assert_eq!(direct.try_get_or_create(async || Err::<u32, _>("no luck")).await, Ok(3));
+    let direct = REGION.entry("direct").expiration(Duration::ZERO);
+    assert_eq!(
+        direct.try_get_or_create_in_background(async || Err::<u32, _>("no luck")).await,
+        Ok(3)
+    );
     while REGION.statistics().creator_failures < 3 {
         tokio::task::yield_now().await;
     }

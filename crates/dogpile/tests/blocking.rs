@@ -8,7 +8,7 @@ use std::time::Duration;
 use dogpile::backend::{AnyBackend, BackendError, Memory};
 use dogpile::proxy::Proxy;
 use dogpile::value::Entry;
-use dogpile::{Config, Error, Mode, Region, Status};
+use dogpile::{Config, Error, Region, Status};
 use dogpile_testkit::ManualClock;
 
 fn region() -> Arc<Region> {
@@ -68,7 +68,7 @@ fn every_call_has_its_blocking_form() {
     blocking.set("a", &1_u32).unwrap();
     blocking.set_multi([("b", &2_u32), ("c", &3)]).unwrap();
     assert_eq!(blocking.get_multi::<u32, _>(["a", "b", "x"]).unwrap(), [Some(1), Some(2), None]);
-    assert!(blocking.get_value_metadata::<u32>("a").unwrap().is_some());
+    assert!(blocking.get_with_metadata::<u32>("a").unwrap().is_some());
     assert_eq!(blocking.try_get_or_create("a", || Err::<u32, _>("no")), Ok(1));
     assert_eq!(blocking.try_get_or_create("y", || Err::<u32, _>("no")), Err("no"));
     let made = blocking.get_or_create_multi(["c", "d"], |keys| {
@@ -77,14 +77,14 @@ fn every_call_has_its_blocking_form() {
     });
     assert_eq!(made.unwrap(), [3, 4]);
     let tried = blocking.try_get_or_create_multi(["e"], |_| Err::<Vec<u32>, _>("no"));
-    assert!(matches!(tried, Err(dogpile::Failure::Creator("no"))));
+    assert!(matches!(tried, Err(dogpile::CreateError::Creator("no"))));
     blocking.delete("a").unwrap();
     blocking.delete_multi(["b"]).unwrap();
     assert!(!blocking.key_is_locked("a").unwrap());
-    blocking.invalidate(Mode::Hard).unwrap();
+    blocking.invalidate_all().unwrap();
     assert_eq!(blocking.get::<u32>("c").unwrap(), None);
-    let entry = blocking.entry("f").strict().detailed().should_cache(|_: &u32| false);
-    assert_eq!(entry.get_or_create(|| 5).unwrap().status, Status::Created);
+    let entry = blocking.entry("f").strict().should_cache(|_: &u32| false);
+    assert_eq!(entry.lookup(|| 5).unwrap().status, Status::Created);
     let entries = blocking.entries(["g"]).strict().should_cache(|_: &u32| false);
     assert_eq!(entries.get_or_create(|_| vec![6]).unwrap(), [6]);
     assert_eq!(blocking.entries(["f", "g"]).get::<u32>().unwrap(), [None, None]);
@@ -98,7 +98,7 @@ fn background_creation_needs_no_runtime() {
     region.configure(config.expiration(Duration::from_secs(60))).unwrap();
     region.blocking().set("k", &1_u32).unwrap();
     clock.advance(Duration::from_secs(61));
-    let stale = region.blocking().entry("k").background().get_or_create(|| 2_u32);
+    let stale = region.blocking().entry("k").get_or_create_in_background(|| 2_u32);
     assert_eq!(stale, 1);
     while region.blocking().get::<u32>("k").unwrap().is_none() {
         std::thread::yield_now();
@@ -156,9 +156,7 @@ fn on_a_current_thread_runtime_waiting_is_refused() {
         region.blocking().entry("k").strict().get_or_create(|| 8_u32)
     });
     assert!(matches!(strict, Err(Error::WouldDeadlock { .. })));
-    let plain = beside_a_creation(&region, |region| {
-        region.blocking().entry("k").detailed().get_or_create(|| 8_u32)
-    });
+    let plain = beside_a_creation(&region, |region| region.blocking().entry("k").lookup(|| 8_u32));
     assert_eq!((plain.value, plain.status), (8, Status::Uncached));
     let multi = beside_a_creation(&region, |region| {
         region.blocking().get_or_create_multi(["k"], |_| vec![8_u32])
@@ -167,13 +165,13 @@ fn on_a_current_thread_runtime_waiting_is_refused() {
     let on_its_own_thread = beside_a_creation(&region, |region| {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let entry = region.blocking().entry("k").wait_limit(Duration::from_millis(1));
+                let entry = region.blocking().entry("k").wait_timeout(Duration::from_millis(1));
                 entry.strict().get_or_create(|| 8_u32)
             });
             thread.join().unwrap()
         })
     });
-    assert!(matches!(on_its_own_thread, Err(Error::WaitedTooLong { .. })));
+    assert!(matches!(on_its_own_thread, Err(Error::WaitTimeout { .. })));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dogpile::clock::Clock;
 use dogpile::lock::{
-    KeyReentrantMutex, KeyedMutex, Lock, LockError, LockFailure, Mutex, NameRegistry, NullMutex,
+    CreateError, KeyReentrantMutex, KeyedMutex, Lock, LockError, Mutex, NameRegistry, NullMutex,
     ReadWriteMutex, ReentrantError, ThreadMutex,
 };
 use dogpile_testkit::ManualClock;
@@ -65,10 +65,11 @@ async fn the_lock_alone_elects_one_creator_and_serves_old_values_meanwhile() {
 #[tokio::test]
 async fn the_lock_alone_passes_errors_on_and_gives_up_after_its_limit() {
     let clock = ManualClock::new();
-    let lock = Lock::new(KeyedMutex::new()).clock(clock.clone()).wait_limit(Duration::from_secs(1));
+    let lock =
+        Lock::new(KeyedMutex::new()).clock(clock.clone()).wait_timeout(Duration::from_secs(1));
     let nothing = async || None::<(u32, f64)>;
     let failed = lock.get_or_create("k", nothing, async || Err::<u32, _>("no")).await;
-    assert!(matches!(failed, Err(LockFailure::Creator("no"))));
+    assert!(matches!(failed, Err(CreateError::Creator("no"))));
     let hanging = async || std::future::pending::<Result<u32, ()>>().await;
     let mut holder = Box::pin(lock.get_or_create("k", nothing, hanging));
     assert!(futures_util::poll!(&mut holder).is_pending());
@@ -76,10 +77,10 @@ async fn the_lock_alone_passes_errors_on_and_gives_up_after_its_limit() {
     assert!(futures_util::poll!(&mut waiter).is_pending());
     clock.advance(Duration::from_secs(1));
     let gave_up = waiter.await;
-    assert!(matches!(gave_up, Err(LockFailure::Lock(LockError::WaitedTooLong { .. }))));
+    assert!(matches!(gave_up, Err(CreateError::Lock(LockError::WaitTimeout { .. }))));
     let own = lock.get_or_create("j", nothing, async || {
         let inner = lock.get_or_create("j", nothing, async || Ok::<_, ()>(1)).await;
-        assert!(matches!(inner, Err(LockFailure::Lock(LockError::OwnKey))));
+        assert!(matches!(inner, Err(CreateError::Lock(LockError::RecursiveCreation))));
         Ok::<_, ()>(2)
     });
     assert_eq!(own.await.unwrap(), 2);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dogpile::backend::{Memory, SerializedMemory};
-use dogpile::{Config, Expiration, Local, Region, cached};
+use dogpile::{Config, Expiration, InMemory, Region, cached};
 use dogpile_testkit::ManualClock;
 
 /// A region that is configured, and counts how often functions run.
@@ -162,7 +162,7 @@ async fn seconds() -> u32 {
     1
 }
 
-#[cached(region = CLOCKED, expiration = MINUTE, stale_limit = MINUTE * 2, wait_limit = "1s")]
+#[cached(region = CLOCKED, expiration = MINUTE, stale_while_revalidate = MINUTE * 2, wait_timeout = "1s")]
 async fn constant() -> u32 {
     1
 }
@@ -383,7 +383,7 @@ fn methods_may_share_their_entries() {
 /// Neither serde nor Clone.
 struct Connection;
 
-static LOCAL: Region<Local> = Region::local("local");
+static LOCAL: Region<InMemory> = Region::in_memory("local");
 
 #[cached(region = LOCAL)]
 async fn connection(name: &str) -> Arc<Connection> {

@@ -473,19 +473,19 @@ fn namespaces_and_prefixes_do_not_run_into_what_follows() {
     TENANT.set("a|b");
     assert_eq!(in_namespace("c"), "a|b/c");
     let keys = [
-        REGION.of::<&str, u8>("a").key(&"b:c"),
-        REGION.of::<&str, u8>("a:b").key(&"c"),
-        REGION.of::<&str, u8>(r"a\:b").key(&"c"),
-        REGION.of::<&str, u8>(r"a\").key(&"b:c"),
+        REGION.keyspace::<&str, u8>("a").key(&"b:c"),
+        REGION.keyspace::<&str, u8>("a:b").key(&"c"),
+        REGION.keyspace::<&str, u8>(r"a\:b").key(&"c"),
+        REGION.keyspace::<&str, u8>(r"a\").key(&"b:c"),
     ];
     let different: HashSet<&String> = keys.iter().collect();
     assert_eq!(different.len(), keys.len(), "{keys:?}");
-    assert_eq!(REGION.of::<u32, u8>("user").key(&42), "user:42");
+    assert_eq!(REGION.keyspace::<u32, u8>("user").key(&42), "user:42");
 }
 
 #[tokio::test]
 async fn a_view_of_a_prefix_with_a_colon_finds_its_hits() {
-    let view = REGION.of::<u32, String>("shop:user");
+    let view = REGION.keyspace::<u32, String>("shop:user");
     view.set(&1, &"Ada".to_owned()).await.unwrap();
     assert_eq!(view.get(&1).await.unwrap().as_deref(), Some("Ada"));
     assert_eq!(REGION.get::<String>(&view.key(&1)).await.unwrap().as_deref(), Some("Ada"));

@@ -248,7 +248,7 @@ async fn another_version_has_entries_of_its_own() {
     let backend = AnyBackend::new(SerializedMemory::new(100));
     let with = |version: Option<&str>| {
         let region = Region::named("versions");
-        let config = Config::<dogpile::Serde>::over(backend.clone());
+        let config = Config::<dogpile::Serialized>::over(backend.clone());
         region
             .configure(
                 version.map_or(config, |_| Config::over(backend.clone()).version(version.unwrap())),

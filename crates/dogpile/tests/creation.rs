@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use dogpile::backend::{Backend, BackendError, KeepsObjects, Memory, SerializedMemory};
 use dogpile::key::Mangler;
+use dogpile::lock::OnWaitTimeout;
 use dogpile::lock::{AnyMutex, KeyedMutex};
+use dogpile::region::Job;
 use dogpile::value::Entry;
-use dogpile::{Config, Error, Failure, Job, Mode, OnTimeout, Region, Status};
+use dogpile::{Config, CreateError, Error, Region, Status};
 use dogpile_testkit::ManualClock;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -143,14 +145,14 @@ async fn a_creator_that_asks_for_its_own_key_is_told() {
     let (region, _) = region_and_clock();
     let inner = async || region.entry("k").strict().get_or_create(async || 1_u8).await;
     let outer = region.get_or_create("k", async || match inner().await {
-        Err(Error::OwnKey { key, .. }) if key == "k" => 42_u8,
+        Err(Error::RecursiveCreation { key, .. }) if key == "k" => 42_u8,
         other => panic!("{other:?}"),
     });
     assert_eq!(outer.await, 42);
 
     let multi = region.get_or_create_multi(["a", "b"], async |keys: Vec<String>| {
         let inner = region.get_or_create_multi(["b"], async |_| vec![0]).await;
-        assert!(matches!(inner, Err(Error::OwnKey { .. })));
+        assert!(matches!(inner, Err(Error::RecursiveCreation { .. })));
         vec![1; keys.len()]
     });
     assert_eq!(multi.await.unwrap(), [1, 1]);
@@ -198,7 +200,7 @@ async fn a_creator_may_read_its_own_old_value() {
 #[tokio::test]
 async fn a_lookup_says_how_the_value_came_about() {
     let (region, clock) = region_and_clock();
-    let lookup = |value: u32| region.entry("k").detailed().get_or_create(async move || value);
+    let lookup = |value: u32| region.entry("k").lookup(async move || value);
     let made = lookup(1).await;
     assert_eq!((made.value, made.status, made.age), (1, Status::Created, Duration::ZERO));
     clock.advance(Duration::from_secs(20));
@@ -225,12 +227,12 @@ async fn a_vetoed_value_goes_to_those_who_waited_from_before_and_no_others() {
     let call = |value: u32, go: Arc<Notify>| {
         let region = region.clone();
         Box::pin(async move {
-            let entry = region.entry("k").should_cache(|_: &u32| false).detailed();
+            let entry = region.entry("k").should_cache(|_: &u32| false);
             let creator = async || {
                 go.notified().await;
                 value
             };
-            let lookup = entry.get_or_create(creator).await;
+            let lookup = entry.lookup(creator).await;
             (lookup.value, lookup.status)
         })
     };
@@ -253,23 +255,23 @@ async fn a_vetoed_value_goes_to_those_who_waited_from_before_and_no_others() {
 }
 
 #[tokio::test]
-async fn the_wait_limit_ends_as_chosen() {
+async fn the_wait_timeout_ends_as_chosen() {
     let (region, clock) = region_and_clock();
     let go = creating(&region, "k", 1).await;
     let limit = Duration::from_secs(5);
 
-    let strict = region.entry("k").wait_limit(limit).strict();
+    let strict = region.entry("k").wait_timeout(limit).strict();
     let mut strict = Box::pin(strict.try_get_or_create(async || Ok::<_, ()>(2_u32)));
-    let plain = region.entry("k").wait_limit(limit).detailed();
-    let mut plain = Box::pin(plain.get_or_create(async || 3_u32));
-    let create = region.entry("k").wait_limit(limit).on_timeout(OnTimeout::Create).detailed();
-    let mut create = Box::pin(create.get_or_create(async || 4_u32));
+    let plain = region.entry("k").wait_timeout(limit);
+    let mut plain = Box::pin(plain.lookup(async || 3_u32));
+    let create = region.entry("k").wait_timeout(limit).on_wait_timeout(OnWaitTimeout::Create);
+    let mut create = Box::pin(create.lookup(async || 4_u32));
     assert!(futures_util::poll!(&mut strict).is_pending());
     assert!(futures_util::poll!(&mut plain).is_pending());
     assert!(futures_util::poll!(&mut create).is_pending());
     clock.advance(limit);
     assert!(
-        matches!(strict.await, Err(Failure::Cache(Error::WaitedTooLong { limit: l, .. })) if l == limit)
+        matches!(strict.await, Err(CreateError::Cache(Error::WaitTimeout { limit: l, .. })) if l == limit)
     );
     let plain = plain.await;
     assert_eq!((plain.value, plain.status), (3, Status::Uncached));
@@ -281,13 +283,16 @@ async fn the_wait_limit_ends_as_chosen() {
 }
 
 #[tokio::test]
-async fn at_the_wait_limit_even_a_hard_invalidated_value_can_be_had() {
+async fn at_the_wait_timeout_even_a_hard_invalidated_value_can_be_had() {
     let (region, clock) = region_and_clock();
     region.set("k", &1_u32).await.unwrap();
-    region.invalidate(Mode::Hard).await.unwrap();
+    region.invalidate_all().await.unwrap();
     let _go = creating(&region, "k", 2).await;
-    let entry = region.entry("k").wait_limit(Duration::from_secs(1)).on_timeout(OnTimeout::Stale);
-    let mut waiting = Box::pin(entry.detailed().get_or_create(async || 3_u32));
+    let entry = region
+        .entry("k")
+        .wait_timeout(Duration::from_secs(1))
+        .on_wait_timeout(OnWaitTimeout::Stale);
+    let mut waiting = Box::pin(entry.lookup(async || 3_u32));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     clock.advance(Duration::from_secs(1));
     let lookup = waiting.await;
@@ -302,7 +307,7 @@ async fn behind_a_background_runner_nobody_waits_for_a_stale_value() {
     let config =
         Config::new(Memory::new(10)).clock(clock.clone()).expiration(Duration::from_secs(60));
     region.configure(config.runner(move |job| jobs.send(job).unwrap())).unwrap();
-    let call = |value: u32| region.entry("k").background().get_or_create(async move || value);
+    let call = |value: u32| region.entry("k").get_or_create_in_background(async move || value);
 
     assert_eq!(call(1).await, 1, "cold: created by the caller");
     clock.advance(Duration::from_secs(61));
@@ -336,19 +341,22 @@ async fn a_background_creator_that_fails_or_panics_gives_the_key_up() {
     let (region, clock) = region_and_clock();
     region.set("k", &1_u32).await.unwrap();
     clock.advance(Duration::from_secs(61));
-    let failing = region.entry("k").background();
-    assert_eq!(failing.try_get_or_create(async || Err::<u32, _>("no")).await, Ok(1));
+    let failing = region.entry("k");
+    assert_eq!(failing.try_get_or_create_in_background(async || Err::<u32, _>("no")).await, Ok(1));
     while region.key_is_locked("k").await.unwrap() {
         tokio::task::yield_now().await;
     }
     assert_eq!(region.statistics().creator_failures, 1);
-    let panicking = region.entry("k").background();
-    assert_eq!(panicking.get_or_create(async || -> u32 { panic!("wanted") }).await, 1);
+    let panicking = region.entry("k");
+    assert_eq!(
+        panicking.get_or_create_in_background(async || -> u32 { panic!("wanted") }).await,
+        1
+    );
     while region.key_is_locked("k").await.unwrap() {
         tokio::task::yield_now().await;
     }
-    let fine = region.entry("k").background();
-    assert_eq!(fine.get_or_create(async || 2_u32).await, 1);
+    let fine = region.entry("k");
+    assert_eq!(fine.get_or_create_in_background(async || 2_u32).await, 1);
     while region.get::<u32>("k").await.unwrap() != Some(2) {
         tokio::task::yield_now().await;
     }
@@ -404,7 +412,7 @@ async fn a_multi_creator_is_called_again_for_a_key_whose_creation_elsewhere_fail
 async fn a_failed_multi_creator_stores_nothing_and_frees_all_keys() {
     let (region, _) = region_and_clock();
     let failed = region.try_get_or_create_multi(["a", "b"], async |_| Err::<Vec<u32>, _>("no"));
-    assert!(matches!(failed.await, Err(Failure::Creator("no"))));
+    assert!(matches!(failed.await, Err(CreateError::Creator("no"))));
     for returned in [0, 1, 3] {
         let wrong = region.get_or_create_multi(["a", "b"], async |_| vec![1_u32; returned]).await;
         assert!(
@@ -446,8 +454,8 @@ async fn a_seeded_storm_of_everything_ends_with_every_key_free() {
                 let key = format!("k{}", random.random_range(0..6));
                 match random.random_range(0..10) {
                     0 => region.delete(&key).await.unwrap(),
-                    1 => region.invalidate(Mode::Hard).await.unwrap(),
-                    2 => region.invalidate(Mode::Soft).await.unwrap(),
+                    1 => region.invalidate_all().await.unwrap(),
+                    2 => region.expire_all().await.unwrap(),
                     3 => clock.advance(Duration::from_secs(7)),
                     4 => {
                         let call = region.try_get_or_create(&key, async || {
@@ -528,11 +536,11 @@ async fn a_creation_is_not_stored_over_what_was_changed_meanwhile() {
 
 /// Who creates without the lock since the wait was too long obeys changes like others.
 #[tokio::test]
-async fn a_creation_after_the_wait_limit_is_not_stored_over_a_change() {
+async fn a_creation_after_the_wait_timeout_is_not_stored_over_a_change() {
     let (region, clock) = region_and_clock();
     let held = creating(&region, "k", 1).await;
     let (limit, go) = (Duration::from_secs(5), Notify::new());
-    let entry = region.entry("k").wait_limit(limit).on_timeout(OnTimeout::Create);
+    let entry = region.entry("k").wait_timeout(limit).on_wait_timeout(OnWaitTimeout::Create);
     let mut impatient = Box::pin(entry.get_or_create(async || {
         go.notified().await;
         2_u32
@@ -553,10 +561,10 @@ async fn a_creation_after_the_wait_limit_is_not_stored_over_a_change() {
 /// after that.
 #[tokio::test]
 async fn a_creation_does_not_outlive_an_invalidation() {
-    for mode in [Mode::Hard, Mode::Soft] {
+    for is_hard in [true, false] {
         let (region, _) = region_and_clock();
         let go = creating(&region, "k", 1).await;
-        region.invalidate(mode).await.unwrap();
+        invalidate(&region, is_hard).await.unwrap();
         go.notify_one();
         free(&region, "k").await;
         assert_eq!(region.get::<u32>("k").await.unwrap(), None);
@@ -692,7 +700,7 @@ where
         count.fetch_add(1, Ordering::SeqCst);
         2
     };
-    assert_eq!(region.entry("k").background().get_or_create(creator).await, 1);
+    assert_eq!(region.entry("k").get_or_create_in_background(creator).await, 1);
     let job = jobs.lock().unwrap().pop().unwrap();
     (region, job, created)
 }
@@ -709,7 +717,7 @@ async fn nobody_waits_for_a_queued_job_after_a_change() {
         match change {
             "delete" => region.delete("k").await.unwrap(),
             "set" => region.set("k", &3).await.unwrap(),
-            "invalidate" => region.invalidate(Mode::Hard).await.unwrap(),
+            "invalidate" => region.invalidate_all().await.unwrap(),
             // Nobody tells this region of it.
             _ => region.backend().unwrap().delete("k").await.unwrap(),
         }
@@ -753,4 +761,8 @@ async fn a_queued_job_that_nothing_came_before_creates() {
         assert_eq!(created.load(Ordering::SeqCst), usize::from(takes_it));
         assert!(!region.key_is_locked("k").await.unwrap());
     }
+}
+
+async fn invalidate(region: &Region, is_hard: bool) -> dogpile::Result<()> {
+    if is_hard { region.invalidate_all().await } else { region.expire_all().await }
 }

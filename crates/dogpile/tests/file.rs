@@ -7,11 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dogpile::backend::inspect::{Clear, Inspect, Key};
-use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, FaultKind, File, Wanted};
+use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, ErrorKind, File, Wanted};
 use dogpile::config::Settings;
-use dogpile::lock::Mutex;
+use dogpile::lock::KeyedLock;
 use dogpile::value::{Entry, Payload};
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use dogpile_testkit::ManualClock;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -71,7 +71,7 @@ async fn the_oldest_go_when_they_are_too_large_and_the_file_shrinks() {
     assert_eq!(payload(&file, "key-0").await, None);
     assert!(payload(&file, "key-499").await.is_some());
     let refused = file.set("huge", entry(&vec![0; 1_000_000], 0.0)).await.unwrap_err();
-    assert_eq!(refused.kind(), FaultKind::Refused);
+    assert_eq!(refused.kind(), ErrorKind::Refused);
     assert!(refused.to_string().contains("max_bytes"), "{refused}");
     assert!(payload(&file, "key-499").await.is_some(), "a refusal evicts nothing");
     file.delete_multi(
@@ -98,8 +98,11 @@ async fn entries_past_the_maximum_age_go() {
     let (_directory, path) = place();
     let clock = ManualClock::new();
     let now = || dogpile::clock::Clock::now(&clock);
-    let file =
-        File::builder(&path).max_age(Duration::from_secs(160)).clock(clock.clone()).open().unwrap();
+    let file = File::builder(&path)
+        .retention(Duration::from_secs(160))
+        .clock(clock.clone())
+        .open()
+        .unwrap();
     file.set("old", entry(b"1", now())).await.unwrap();
     clock.advance(Duration::from_secs(100));
     file.set("younger", entry(b"1", now())).await.unwrap();
@@ -117,7 +120,7 @@ async fn what_is_kept_outlives_age_and_bounds() {
     let (_directory, path) = place();
     let clock = ManualClock::new();
     let now = || dogpile::clock::Clock::now(&clock);
-    let builder = File::builder(&path).max_age(Duration::from_secs(160)).max_entries(3);
+    let builder = File::builder(&path).retention(Duration::from_secs(160)).max_entries(3);
     let file = builder.clock(clock.clone()).open().unwrap();
     let mut kept = entry(b"kept", now());
     kept.metadata = kept.metadata.with_keeping();
@@ -295,7 +298,7 @@ async fn a_callers_key_is_not_that_of_the_moments_of_invalidations() {
     };
     let here = process();
     here.set("k", &1).await.unwrap();
-    here.invalidate(Mode::Hard).await.unwrap();
+    here.invalidate_all().await.unwrap();
     here.set("_invalidation:users", &2).await.unwrap();
     assert_eq!(process().get::<u32>("k").await.unwrap(), None, "stored over");
     assert_eq!(process().get::<u32>("_invalidation:users").await.unwrap(), Some(2));
@@ -376,7 +379,7 @@ async fn a_full_disk_is_an_error_and_nothing_worse() {
         }
     }
     let fault = failed.expect("the disk is small");
-    assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}");
+    assert_eq!(fault.kind(), ErrorKind::Unavailable, "{fault}");
     assert_eq!(payload(&file, "first").await.unwrap(), b"1");
     let region = Region::new("full");
     region.configure(Config::new(file.clone())).unwrap();
@@ -398,10 +401,10 @@ async fn a_read_only_disk_is_an_error_for_who_stores() {
     drop(file);
     disk.make_read_only();
     match File::open(&path) {
-        Err(fault) => assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}"),
+        Err(fault) => assert_eq!(fault.kind(), ErrorKind::Unavailable, "{fault}"),
         Ok(file) => {
             let fault = file.set("k", entry(b"1", 1.0)).await.unwrap_err();
-            assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}");
+            assert_eq!(fault.kind(), ErrorKind::Unavailable, "{fault}");
         }
     }
     assert!(!path.with_file_name("cache.db.damaged-1").exists());
@@ -504,7 +507,7 @@ fn settings_know_it_by_both_names() {
         assert!(region.backend().unwrap().mutex().is_none());
     }
     let settings = Settings::from_iter([("backend", "file")]);
-    let error = settings.config::<dogpile::Serde>().unwrap_err().to_string();
+    let error = settings.config::<dogpile::Serialized>().unwrap_err().to_string();
     assert!(error.contains("filename"), "{error}");
 }
 
@@ -512,7 +515,7 @@ fn settings_know_it_by_both_names() {
 fn an_empty_path_is_refused() {
     assert!(File::open("").unwrap_err().to_string().contains("empty"));
     let settings = Settings::from_iter([("backend", "file"), ("arguments.filename", "")]);
-    let error = settings.config::<dogpile::Serde>().unwrap_err();
+    let error = settings.config::<dogpile::Serialized>().unwrap_err();
     assert!(error.to_string().contains("needs the setting `filename`"), "{error}");
 }
 
@@ -581,7 +584,7 @@ async fn looking_changes_nothing() {
     file.set("k", entry(b"2", 1.0)).await.unwrap();
     assert_eq!(payload(&in_use, "k").await.unwrap(), b"2");
     let fault = in_use.set("k", entry(b"3", 1.0)).await.unwrap_err();
-    assert_eq!(fault.kind(), FaultKind::Unavailable, "{fault}");
+    assert_eq!(fault.kind(), ErrorKind::Unavailable, "{fault}");
     assert!(in_use.mutex().is_none());
     drop((file, in_use));
     // Who closes it last and may write clears up.

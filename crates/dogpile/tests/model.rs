@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Job, Region, Status};
+use dogpile::region::Job;
+use dogpile::{Config, Region, Status};
 use dogpile_testkit::ManualClock;
 use shuttle::future::{self, block_on, spawn, yield_now};
 
@@ -197,17 +198,17 @@ fn callers_of_a_stale_value_do_not_wait() {
     check(|| {
         let (region, creations) = (region(), Arc::new(AtomicUsize::new(100)));
         region.blocking().set("k", &7_usize).unwrap();
-        region.blocking().invalidate(dogpile::Mode::Soft).unwrap();
+        region.blocking().expire_all().unwrap();
         let calls: Vec<_> = (0..3)
             .map(|_| {
                 let (region, creations) = (region.clone(), creations.clone());
                 spawn(async move {
-                    let entry = region.entry("k").detailed();
+                    let entry = region.entry("k");
                     let create = async || {
                         yield_now().await;
                         creations.fetch_add(1, Ordering::SeqCst)
                     };
-                    let lookup = entry.get_or_create(create).await;
+                    let lookup = entry.lookup(create).await;
                     (lookup.value, lookup.status)
                 })
             })
@@ -350,7 +351,7 @@ fn a_queued_job_keeps_nobody_from_its_key() {
         block_on(region.set("k", &1)).unwrap();
         clock.advance(Duration::from_secs(11));
         let ask = |region: Arc<Region>| async move {
-            region.entry("k").background().get_or_create(|| async { 2 }).await
+            region.entry("k").get_or_create_in_background(|| async { 2 }).await
         };
         let change = |region: Arc<Region>| async move {
             region.delete("k").await.unwrap();

@@ -19,7 +19,7 @@ use std::time::Duration;
 use dogpile::backend::{
     Backend, BackendError, ClaimMode, Claimed, Commit, KeepsBytes, Seen, Wanted,
 };
-use dogpile::lock::{AnyMutex, Lease, Mutex};
+use dogpile::lock::{AnyMutex, KeyedLock, Lease};
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
 use dogpile_testkit::ManualClock;
@@ -106,8 +106,8 @@ impl State {
 
     fn commit(&mut self, key: &str, entry: Option<Entry>, held: &Held) -> bool {
         let now = self.seen(key);
-        let is_over = now == Seen::Nothing && self.has_ended(held.seen);
-        let may_follow = is_over || held.mode.may_follow(held.seen, now);
+        let mark_released = now == Seen::Nothing && self.has_ended(held.seen);
+        let may_follow = mark_released || held.mode.may_follow(held.seen, now);
         let is_whole = self.unmark(key, held.token);
         self.unlock(key, held.token);
         if is_whole && may_follow {
@@ -189,7 +189,7 @@ impl Drop for Held {
 /// The lock of a server, for both kinds of clients.
 struct Lock(Server);
 
-impl Mutex for Lock {
+impl KeyedLock for Lock {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let held = Held::new(&self.0, key, ClaimMode::TakeOver);
         let token = held.token;
@@ -394,7 +394,7 @@ impl World {
     }
 
     /// Everything has ended: nothing old is left, and nothing is held.
-    fn is_over(&self) {
+    fn mark_released(&self) {
         let told = self.told.load(Ordering::SeqCst);
         let left = block_on(self.processes[0].get::<usize>("k")).unwrap();
         assert!(left.is_none_or(|left| left >= told), "{left:?} stays after {told} was told of");
@@ -419,7 +419,7 @@ fn check(
         for call in scenario(&world) {
             block_on(call).unwrap();
         }
-        world.is_over();
+        world.mark_released();
     };
     shuttle::check_random(run.clone(), 10_000);
     shuttle::check_pct(run, 10_000, 3);

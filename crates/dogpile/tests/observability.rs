@@ -8,7 +8,7 @@ use std::time::Duration;
 use dogpile::backend::{Memory, SerializedMemory};
 use dogpile::proxy::Logging;
 use dogpile::value::Entry;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use dogpile_testkit::{Faults, ManualClock};
 
 thread_local! {
@@ -55,7 +55,7 @@ fn the_documented_events_are_logged_at_debug() {
     region.configure(config.expiration(Duration::from_secs(60))).unwrap();
     let text = logged(async {
         region.get_or_create("k", async || "secret-value".to_owned()).await;
-        region.invalidate(Mode::Hard).await.unwrap();
+        region.invalidate_all().await.unwrap();
         region.get_or_create("k", async || "secret-value".to_owned()).await;
         let mut entry = region.backend().unwrap().get("k").await.unwrap().unwrap();
         entry.metadata.v = 1;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, Memory, SerializedMemory};
-use dogpile::{Config, Expiration, Mode, Region, Status};
+use dogpile::{Config, Expiration, Region, Status};
 use dogpile_testkit::ManualClock;
 use proptest::prelude::*;
 
@@ -163,13 +163,13 @@ async fn step(
             model.stored.retain(|key, _| !keys.contains(key));
         }
         Operation::Create(key, value) => {
-            let entry = region.entry(name(key)).detailed();
-            let lookup = entry.get_or_create(async || value).await;
+            let entry = region.entry(name(key));
+            let lookup = entry.lookup(async || value).await;
             prop_assert_eq!((lookup.value, lookup.status), model.create(key, value, true));
         }
         Operation::CreateButNotStore(key, value) => {
-            let entry = region.entry(name(key)).detailed().should_cache(|_: &u32| false);
-            let lookup = entry.get_or_create(async || value).await;
+            let entry = region.entry(name(key)).should_cache(|_: &u32| false);
+            let lookup = entry.lookup(async || value).await;
             prop_assert_eq!((lookup.value, lookup.status), model.create(key, value, false));
         }
         Operation::FailToCreate(key) => {
@@ -178,7 +178,7 @@ async fn step(
         }
         Operation::CreateMulti(keys, value) => create_multi(region, model, keys, value).await?,
         Operation::Invalidate(hard) => {
-            region.invalidate(if hard { Mode::Hard } else { Mode::Soft }).await.unwrap();
+            if hard { region.invalidate_all().await } else { region.expire_all().await }.unwrap();
             model.invalidate(hard);
         }
     }

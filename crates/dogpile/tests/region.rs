@@ -9,7 +9,7 @@ use dogpile::clock::Clock;
 use dogpile::codec::MessagePack;
 use dogpile::invalidation::{InProcess, Invalidation};
 use dogpile::proxy::{KeyPrefix, Logging};
-use dogpile::{Config, Error, Expiration, Failure, Local, Mode, Region, Status, key};
+use dogpile::{Config, CreateError, Error, Expiration, InMemory, Region, Status, key};
 use dogpile_testkit::{Fault, Faults, ManualClock, Operation};
 
 fn memory() -> Region {
@@ -26,11 +26,11 @@ async fn an_unconfigured_region_says_so_and_still_creates() {
     assert!(matches!(&error, Error::NotConfigured { region } if region == "early"));
     assert!(error.to_string().contains("early"));
     assert!(REGION.set("k", &1_u8).await.is_err());
-    assert!(REGION.invalidate(Mode::Hard).await.is_err());
+    assert!(REGION.invalidate_all().await.is_err());
     let strict = REGION.entry("k").strict().get_or_create(async || 1_u8).await;
     assert!(matches!(strict, Err(Error::NotConfigured { .. })));
     for _ in 0..2 {
-        let lookup = REGION.entry("k").detailed().get_or_create(async || 5_u8).await;
+        let lookup = REGION.entry("k").lookup(async || 5_u8).await;
         assert_eq!((lookup.value, lookup.status), (5, Status::Uncached));
     }
     let multi = REGION.get_or_create_multi(["a", "b", "a"], async |keys: Vec<String>| keys).await;
@@ -80,11 +80,11 @@ async fn values_come_with_their_creation_time_and_age() {
     region.configure(Config::new(Memory::new(10)).clock(clock.clone())).unwrap();
     region.set("k", &"v".to_owned()).await.unwrap();
     clock.advance(Duration::from_secs(90));
-    let stored = region.get_value_metadata::<String>("k").await.unwrap().unwrap();
+    let stored = region.get_with_metadata::<String>("k").await.unwrap().unwrap();
     assert_eq!(stored.ct.to_bits(), 1_763_700_000.25_f64.to_bits());
     assert_eq!(stored.age, Duration::from_secs(90));
     assert_eq!(dogpile::clock::epoch_seconds(stored.cached_time()).to_bits(), stored.ct.to_bits());
-    assert!(region.get_value_metadata::<String>("other").await.unwrap().is_none());
+    assert!(region.get_with_metadata::<String>("other").await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn another_type_under_the_key_is_an_error_on_get_and_replaced_on_creation(
 
 #[tokio::test]
 async fn a_hit_in_memory_is_the_same_object() {
-    let region: Region<Local> = Region::local("objects");
+    let region: Region<InMemory> = Region::in_memory("objects");
     region.configure(Config::new(Memory::new(10))).unwrap();
     let made: Arc<[u8]> = region.get_or_create("k", async || Arc::from([1, 2, 3])).await;
     let found = region.get::<Arc<[u8]>>("k").await.unwrap().unwrap();
@@ -123,7 +123,7 @@ async fn a_hit_in_memory_is_the_same_object() {
 
 #[test]
 fn a_local_region_refuses_an_erased_backend_that_keeps_bytes() {
-    let region = Region::local("objects");
+    let region = Region::in_memory("objects");
     let backend = AnyBackend::new(SerializedMemory::new(10));
     let error = region.configure(Config::over(backend)).unwrap_err();
     assert!(matches!(error, Error::NeedsObjects { .. }), "{error}");
@@ -188,7 +188,7 @@ async fn when_the_backend_is_down_creations_go_on_and_strict_ones_say_so() {
     assert_eq!((statistics.misses, statistics.creations), (9, 9));
     assert!(statistics.backend_errors >= 12 && statistics.not_stored == 9);
     let strict = region.entry("k").strict().try_get_or_create(async || Ok::<_, ()>(1)).await;
-    assert!(matches!(strict, Err(Failure::Cache(Error::Backend { operation: "get", .. }))));
+    assert!(matches!(strict, Err(CreateError::Cache(Error::Backend { operation: "get", .. }))));
     let strict = region.entries(["a"]).strict().get_or_create(async |_| vec![1]).await;
     assert!(strict.is_err());
     for result in [
@@ -229,7 +229,7 @@ async fn several_keys_are_refreshed_by_one_creation() {
     assert_eq!(get().await, [None, Some(20), Some(30)]);
 
     let failed = region.entries(["b"]).try_refresh(async |_| Err::<Vec<u32>, _>("no")).await;
-    assert!(matches!(failed, Err(Failure::Creator("no"))));
+    assert!(matches!(failed, Err(CreateError::Creator("no"))));
     let few = region.entries(["b"]).refresh(async |_| Vec::<u32>::new()).await;
     assert!(matches!(few, Err(Error::WrongCount { asked: 1, returned: 0, .. })));
     assert_eq!(get().await, [None, Some(20), Some(30)]);
@@ -270,7 +270,7 @@ async fn invalidation_reaches_all_regions_of_a_shared_strategy() {
     });
     one.set("k", &1).await.unwrap();
     two.set("k", &2).await.unwrap();
-    one.invalidate(Mode::Hard).await.unwrap();
+    one.invalidate_all().await.unwrap();
     assert!(strategy.was_hard_invalidated());
     assert_eq!(one.get::<i32>("k").await.unwrap(), None);
     assert_eq!(two.get::<i32>("k").await.unwrap(), None);
@@ -283,7 +283,7 @@ async fn invalidating_and_setting_at_the_same_moment_are_told_apart() {
     region.configure(Config::new(Memory::new(10)).clock(ManualClock::new())).unwrap();
     for _ in 0..10 {
         region.set("k", &1).await.unwrap();
-        region.invalidate(Mode::Hard).await.unwrap();
+        region.invalidate_all().await.unwrap();
         assert_eq!(region.get::<i32>("k").await.unwrap(), None);
         region.set("k", &2).await.unwrap();
         assert_eq!(region.get::<i32>("k").await.unwrap(), Some(2));
@@ -303,7 +303,7 @@ async fn the_null_backend_keeps_nothing() {
 #[tokio::test]
 async fn a_typed_view_keeps_keys_and_types_together() {
     let region = memory();
-    let squares = region.of::<u64, u64>("square");
+    let squares = region.keyspace::<u64, u64>("square");
     let made = squares
         .get_or_create_multi(&[3, 4, 3], async |numbers: Vec<u64>| {
             assert_eq!(numbers, [3, 4]);
@@ -356,13 +356,13 @@ fn debug_forms_show_no_values() {
 #[tokio::test]
 async fn a_region_that_is_configured_again_keeps_its_invalidation() {
     let backend = AnyBackend::new(Memory::new(10));
-    for mode in [Mode::Hard, Mode::Soft] {
+    for is_hard in [true, false] {
         let region = Region::new("again");
         region.configure(Config::over(backend.clone())).unwrap();
         region.set("k", &1).await.unwrap();
-        region.invalidate(mode).await.unwrap();
+        invalidate(&region, is_hard).await.unwrap();
         region.configure(Config::over(backend.clone()).replace_existing()).unwrap();
-        assert_eq!(region.get::<i32>("k").await.unwrap(), None, "{mode:?}");
+        assert_eq!(region.get::<i32>("k").await.unwrap(), None, "hard: {is_hard}");
         region.set("k", &2).await.unwrap();
         assert_eq!(region.get::<i32>("k").await.unwrap(), Some(2));
     }
@@ -380,9 +380,9 @@ async fn what_was_invalidated_stays_so_when_the_clock_is_set_back() {
         region.set("k", &1).await.unwrap();
         if is_set_back_first {
             clock.set(NOW - HOUR.as_secs_f64());
-            region.invalidate(Mode::Hard).await.unwrap();
+            region.invalidate_all().await.unwrap();
         } else {
-            region.invalidate(Mode::Hard).await.unwrap();
+            region.invalidate_all().await.unwrap();
             clock.set(NOW - HOUR.as_secs_f64());
             region.set("another", &1).await.unwrap();
         }
@@ -400,7 +400,7 @@ async fn after_the_clock_is_set_back_values_live_as_long_as_ever() {
     let config = Config::new(SerializedMemory::new(10)).clock(clock.clone());
     region.configure(config.expiration(Duration::from_secs(10))).unwrap();
     region.set("k", &1).await.unwrap();
-    region.invalidate(Mode::Hard).await.unwrap();
+    region.invalidate_all().await.unwrap();
     clock.set(clock.now() - 3_600.0);
     for value in 2..5 {
         assert_eq!(region.get_or_create("k", async || value).await, value);
@@ -409,7 +409,7 @@ async fn after_the_clock_is_set_back_values_live_as_long_as_ever() {
         assert_eq!(region.get::<i32>("k").await.unwrap(), None);
         region.set("k", &value).await.unwrap();
         assert_eq!(region.get::<i32>("k").await.unwrap(), Some(value));
-        region.invalidate(Mode::Hard).await.unwrap();
+        region.invalidate_all().await.unwrap();
         assert_eq!(region.get::<i32>("k").await.unwrap(), None);
     }
 }
@@ -426,9 +426,9 @@ async fn a_deletion_in_the_background_is_made_once_that_can_be_done() {
         region.set(key, &1).await.unwrap();
     }
     faults.down();
-    region.entry("a").background().delete().await;
-    region.entry("b").background().delete().await;
-    region.blocking().entry("c").background().delete();
+    region.entry("a").delete_in_background().await;
+    region.entry("b").delete_in_background().await;
+    region.blocking().entry("c").delete_in_background();
     let errors = region.statistics().backend_errors;
     assert_eq!(errors, 3);
     while region.statistics().backend_errors < errors + 3 {
@@ -453,12 +453,16 @@ async fn a_deletion_in_the_background_is_made_once_that_can_be_done() {
     }
     assert_eq!(region.get::<i32>("a").await.unwrap(), Some(2), "it is deleted once");
     faults.down();
-    region.entry("a").background().delete().await;
+    region.entry("a").delete_in_background().await;
     faults.clear();
-    region.entry("b").background().delete().await;
+    region.entry("b").delete_in_background().await;
     assert_eq!(region.get::<i32>("b").await.unwrap(), None, "at once, if it can be");
     while region.get::<i32>("a").await.unwrap().is_some() {
         clock.advance(Duration::from_secs(1));
         tokio::task::yield_now().await;
     }
+}
+
+async fn invalidate(region: &Region, is_hard: bool) -> dogpile::Result<()> {
+    if is_hard { region.invalidate_all().await } else { region.expire_all().await }
 }

@@ -5,10 +5,10 @@ use dogpile::config::{
     Arguments, ConfigError, Scalar, Settings, coerce, register_backend, register_proxy,
 };
 use dogpile::proxy::{KeyPrefix, Layer};
-use dogpile::{Config, Region, Serde};
+use dogpile::{Config, Region, Serialized};
 use proptest::prelude::*;
 
-fn config(settings: &[(&str, &str)]) -> Result<Config<Serde>, ConfigError> {
+fn config(settings: &[(&str, &str)]) -> Result<Config<Serialized>, ConfigError> {
     Settings::from_iter(settings.iter().copied()).config()
 }
 
@@ -35,7 +35,7 @@ fn everything_can_be_set() {
         ("backend", "memory_pickle"),
         ("arguments.max_bytes", "100000"),
         ("expiration_time", "1h 30m"),
-        ("wait_limit", "2.5"),
+        ("wait_timeout", "2.5"),
         ("key_mangler", "prefix:shop:"),
         ("codec", "msgpack"),
         ("wrap", "logging, compression"),
@@ -113,7 +113,7 @@ fn toml_is_flattened() {
     let users = settings.with_prefix("cache.users.");
     assert_eq!(users.get("expiration_time"), Some("300"));
     assert_eq!(users.get("arguments.max_entries"), Some("5"));
-    assert!(users.config::<Serde>().is_ok());
+    assert!(users.config::<Serialized>().is_ok());
     let error = Settings::from_toml("a = 1\nb = = 2").unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
 }
@@ -152,13 +152,13 @@ fn names_match_regardless_of_case_and_hyphens() {
     for prefix in ["cache.user_accounts.", "Cache.User-Accounts."] {
         let accounts = all.with_prefix(prefix);
         assert_eq!((accounts.iter().count(), accounts.get("EXPIRATION-time")), (3, Some("5m")));
-        let config: Config<Serde> = accounts.config().unwrap();
+        let config: Config<Serialized> = accounts.config().unwrap();
         assert!(format!("{config:?}").contains("After(300s)"), "{config:?}");
         let left = all.without_prefix(prefix);
         assert_eq!(left.iter().collect::<Vec<_>>(), [("Cache.Usr.expiration_time", "1h")]);
     }
     let unknown = Settings::from_iter([("backend", "memory"), ("Expires-In", "5m")]);
-    let error = unknown.config::<Serde>().unwrap_err().to_string();
+    let error = unknown.config::<Serialized>().unwrap_err().to_string();
     assert!(error.contains("Expires-In"), "as it was written: {error}");
 }
 

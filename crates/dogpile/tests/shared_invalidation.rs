@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, SerializedMemory};
 use dogpile::clock::{Clock, SystemClock};
-use dogpile::invalidation::{Invalidation, Stored};
+use dogpile::invalidation::Mode;
+use dogpile::invalidation::{Invalidation, SharedInvalidation};
 use dogpile::proxy::Layer;
 use dogpile::value::{Entry, Payload};
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use dogpile_testkit::{Fault, Faults, ManualClock, Operation};
 
 const DELAY: Duration = Duration::from_secs(5);
 
 fn region(backend: &AnyBackend, clock: &ManualClock) -> Region {
     let region = Region::new("shared");
-    let strategy = Stored::new(backend.clone(), "shared", DELAY);
+    let strategy = SharedInvalidation::new(backend.clone(), "shared", DELAY);
     let config =
         Config::over(backend.clone()).clock(clock.clone()).invalidation(Arc::new(strategy));
     region.configure(config).unwrap();
@@ -35,7 +36,7 @@ async fn other_processes_obey_within_the_delay() {
     here.set("k", &1).await.unwrap();
     assert_eq!(number(&there).await, Some(1));
     clock.advance(Duration::from_secs(1));
-    here.invalidate(Mode::Hard).await.unwrap();
+    here.invalidate_all().await.unwrap();
     assert_eq!(number(&here).await, None, "at once where it was called");
     assert_eq!(number(&there).await, Some(1), "not looked again yet");
     clock.advance(DELAY);
@@ -52,7 +53,7 @@ async fn a_process_that_starts_later_knows() {
     let here = region(&backend, &clock);
     here.set("k", &1).await.unwrap();
     clock.advance(Duration::from_secs(1));
-    here.invalidate(Mode::Soft).await.unwrap();
+    here.expire_all().await.unwrap();
     let late = region(&backend, &clock);
     assert_eq!(number(&late).await, None);
     let stale = late.entry("k").ignore_expiration().get::<u32>().await.unwrap();
@@ -68,12 +69,12 @@ async fn a_backend_that_is_away_leaves_what_was_known() {
     let clock = ManualClock::new();
     let here = region(&backend, &clock);
     here.set("k", &1).await.unwrap();
-    here.invalidate(Mode::Hard).await.unwrap();
+    here.invalidate_all().await.unwrap();
     clock.advance(DELAY);
     faults.always(Operation::Get, Fault::Unavailable);
     let made: u32 = here.get_or_create("k", async || 2).await;
     assert_eq!(made, 2);
-    let error = here.invalidate(Mode::Hard).await.unwrap_err().to_string();
+    let error = here.invalidate_all().await.unwrap_err().to_string();
     assert!(error.contains("invalidate"), "{error}");
     faults.clear();
     assert_eq!(number(&here).await, None, "what was known is in force, and 2 was not claimed");
@@ -81,7 +82,7 @@ async fn a_backend_that_is_away_leaves_what_was_known() {
     assert_eq!((made, number(&here).await), (3, Some(3)));
 }
 
-async fn moments(backend: &AnyBackend, strategy: &Stored) -> serde_json::Value {
+async fn moments(backend: &AnyBackend, strategy: &SharedInvalidation) -> serde_json::Value {
     let entry = backend.get(strategy.key()).await.unwrap().unwrap();
     let Payload::Bytes(bytes) = entry.payload else { panic!("moments are bytes") };
     serde_json::from_slice(&bytes).unwrap()
@@ -91,8 +92,9 @@ async fn moments(backend: &AnyBackend, strategy: &Stored) -> serde_json::Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn moments_written_at_once_do_not_lose_each_other() {
     let backend = AnyBackend::new(SerializedMemory::new(100));
-    let strategies: Vec<_> =
-        (0..4).map(|_| Arc::new(Stored::new(backend.clone(), "shared", DELAY))).collect();
+    let strategies: Vec<_> = (0..4)
+        .map(|_| Arc::new(SharedInvalidation::new(backend.clone(), "shared", DELAY)))
+        .collect();
     let now = SystemClock.now();
     let writes = (0..64).map(|n| {
         let strategy = strategies[n % strategies.len()].clone();
@@ -117,14 +119,14 @@ async fn a_moment_far_ahead_is_ignored() {
     let backend = AnyBackend::new(SerializedMemory::new(100));
     let clock = ManualClock::new();
     let region = region(&backend, &clock);
-    let strategy = Stored::new(backend.clone(), "shared", DELAY);
+    let strategy = SharedInvalidation::new(backend.clone(), "shared", DELAY);
     let ahead = format!(r#"{{"hard":{}}}"#, clock.now() + 1e9);
     backend.set(strategy.key(), Entry::bytes(ahead, clock.now())).await.unwrap();
     region.set("k", &1).await.unwrap();
     assert_eq!(number(&region).await, Some(1));
     clock.advance(DELAY);
     assert_eq!(number(&region).await, Some(1));
-    region.invalidate(Mode::Hard).await.unwrap();
+    region.invalidate_all().await.unwrap();
     assert_eq!(number(&region).await, None);
     let stored = moments(&backend, &strategy).await;
     assert_eq!(stored["hard"].as_f64(), Some(clock.now()));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use tokio::sync::Notify;
 
 /// A value that is renewed in the background is stored before the process ends, if the limit
@@ -16,10 +16,10 @@ async fn creations_in_the_background_are_waited_for() {
     let region = Region::new("background");
     region.configure(Config::new(Memory::new(10))).unwrap();
     region.set("k", &1_u32).await.unwrap();
-    region.invalidate(Mode::Soft).await.unwrap();
+    region.expire_all().await.unwrap();
     let (go, has_stored) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
     let (gone, stored) = (go.clone(), has_stored.clone());
-    let stale = region.entry("k").background().get_or_create(move || async move {
+    let stale = region.entry("k").get_or_create_in_background(move || async move {
         gone.notified().await;
         stored.store(true, Ordering::SeqCst);
         2_u32

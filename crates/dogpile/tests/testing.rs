@@ -10,13 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use dogpile::backend::{Memory, SerializedMemory};
+use dogpile::lock::OnWaitTimeout;
 use dogpile::testing::{Fault, Faults, ManualClock, Operation, Scope};
-use dogpile::{
-    Config, Error, Local, Lookup, Mode, OnTimeout, Region, Status, cached, cached_multi, key,
-};
+use dogpile::{Config, Error, InMemory, Lookup, Region, Status, cached, cached_multi, key};
 
 static USERS: Region = Region::new("users");
-static HANDLES: Region<Local> = Region::local("handles");
+static HANDLES: Region<InMemory> = Region::in_memory("handles");
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -127,7 +126,8 @@ async fn the_clock_of_a_configuration_holds_in_a_scope_too() {
 #[tokio::test]
 async fn who_waits_for_a_creation_waits_by_the_clock() {
     let cache = Scope::new().enter();
-    let config = Config::new(Memory::new(10)).wait_limit(MINUTE).on_timeout(OnTimeout::Create);
+    let config =
+        Config::new(Memory::new(10)).wait_timeout(MINUTE).on_wait_timeout(OnWaitTimeout::Create);
     USERS.configure(config).unwrap();
     let mut holder = Box::pin(USERS.get_or_create("k", std::future::pending::<u32>));
     let mut waiter = Box::pin(USERS.get_or_create("k", async || 7));
@@ -149,14 +149,14 @@ async fn functions_of_many_keys_live_in_the_scope() {
 
 #[tokio::test]
 async fn views_invalidations_and_statistics_live_in_the_innermost_scope() {
-    let ids = USERS.of::<u32, u32>("id");
+    let ids = USERS.keyspace::<u32, u32>("id");
     let outer = Scope::new().enter();
     ids.set(&1, &10).await.unwrap();
     {
         let _inner = Scope::new().enter();
         assert_eq!(ids.get(&1).await.unwrap(), None);
         ids.set(&1, &20).await.unwrap();
-        USERS.invalidate(Mode::Hard).await.unwrap();
+        USERS.invalidate_all().await.unwrap();
         assert_eq!(ids.get(&1).await.unwrap(), None);
     }
     assert_eq!(ids.get(&1).await.unwrap(), Some(10));
@@ -262,7 +262,7 @@ async fn what_is_configured_outside_is_as_before_after_the_scope() {
     let cache = Scope::new().enter();
     assert_eq!(PRICES.get::<i32>("k").await.unwrap(), None);
     PRICES.set("k", &2).await.unwrap();
-    PRICES.invalidate(Mode::Hard).await.unwrap();
+    PRICES.invalidate_all().await.unwrap();
     PRICES.add_proxy(Faults::new()).unwrap();
     drop(cache);
     assert_eq!(PRICES.get("k").await.unwrap(), Some(1));
@@ -290,7 +290,7 @@ async fn keys_of_functions_are_made_as_the_scope_has_it_configured() {
 async fn faults_of_a_scope_reach_nobody_else() {
     let faults = Faults::new();
     let faulty = Scope::new();
-    let asks = || async { USERS.entry("k").detailed().get_or_create(async || 1).await };
+    let asks = || async { USERS.entry("k").lookup(async || 1).await };
     {
         let _cache = faulty.enter();
         USERS.add_proxy(faults.clone()).unwrap();
@@ -378,7 +378,7 @@ async fn a_future_that_panics_leaves_its_scope() {
 #[tokio::test]
 async fn nothing_expires_in_a_scope_that_does_not_say_when() {
     let cache = Scope::new().enter();
-    let ask = || async { USERS.entry("k").detailed().get_or_create(async || 1).await };
+    let ask = || async { USERS.entry("k").lookup(async || 1).await };
     ask().await;
     cache.advance(MINUTE * 60 * 24 * 365);
     let Lookup { status, age, .. } = ask().await;

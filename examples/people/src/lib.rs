@@ -11,7 +11,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use dogpile_orm::sea_orm::FromCacheExt;
 use dogpile_orm::{Related, Session};
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, IntoActiveModel, QueryOrder};
@@ -124,7 +124,7 @@ pub async fn story() -> Result<Vec<Step>, Box<dyn Error>> {
 
     let addresses = || Related::new("relationships", "person.addresses").in_session(&session);
     let one = addresses().load_many(&people, address::Entity, &db).await?;
-    dogpile_orm::region("relationships").ok_or("it is registered")?.invalidate(Mode::Hard).await?;
+    dogpile_orm::region("relationships").ok_or("it is registered")?.invalidate_all().await?;
     let two = addresses().load_many(&people, address::Entity, &db).await?;
     let same = one.iter().zip(&two).all(|(one, two)| Arc::ptr_eq(one, two));
     step("related rows that a session has stay, whatever the cache does", format!("{same}"));

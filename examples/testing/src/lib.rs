@@ -8,7 +8,7 @@ mod database;
 use std::sync::Arc;
 
 use dogpile::config::Settings;
-use dogpile::{Mode, Region, cached, cached_multi};
+use dogpile::{Region, cached, cached_multi};
 use serde::{Deserialize, Serialize};
 
 pub use database::{Database, Unreachable};
@@ -95,7 +95,7 @@ pub async fn sell(database: Arc<Database>, id: u64) -> Result<bool, Unreachable>
 ///
 /// If the cache cannot be reached.
 pub async fn import_finished() -> dogpile::Result<()> {
-    PRODUCTS.invalidate(Mode::Hard).await
+    PRODUCTS.invalidate_all().await
 }
 
 /// The same stock, for the nightly report, which is not async.

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// The load to measure.
 pub(super) struct Load {
@@ -66,7 +66,7 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Load {
-    pub(super) async fn measure(&self, show_progress: bool) -> Result<Measured, Failure> {
+    pub(super) async fn measure(&self, show_progress: bool) -> Result<Measured, CommandError> {
         let progress = if show_progress { ProgressBar::new(4) } else { ProgressBar::hidden() };
         let value = self.value();
         for number in 0..self.keys {
@@ -87,7 +87,7 @@ impl Load {
     }
 
     /// Removes what was stored.
-    pub(super) async fn clean_up(&self) -> Result<(), Failure> {
+    pub(super) async fn clean_up(&self) -> Result<(), CommandError> {
         let keys: Vec<String> = (0..self.keys).map(key).chain([COLD.to_owned()]).collect();
         for chunk in keys.chunks(1_000) {
             self.region.delete_multi(chunk.iter().map(String::as_str)).await?;
@@ -99,7 +99,7 @@ impl Load {
         "x".repeat(self.bytes as usize)
     }
 
-    async fn time(&self, name: &'static str, operation: Operation) -> Result<Timed, Failure> {
+    async fn time(&self, name: &'static str, operation: Operation) -> Result<Timed, CommandError> {
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for client in 0..self.clients {
@@ -121,7 +121,7 @@ impl Load {
                     latencies.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
                     number = (number + 1) % keys;
                 }
-                Ok::<_, Failure>(latencies)
+                Ok::<_, CommandError>(latencies)
             });
         }
         let mut latencies = histogram();
@@ -131,7 +131,7 @@ impl Load {
         Ok(Timed { name, latencies, elapsed: began.elapsed() })
     }
 
-    async fn stampede(&self) -> Result<Stampede, Failure> {
+    async fn stampede(&self) -> Result<Stampede, CommandError> {
         self.region.delete(COLD).await?;
         let created = Arc::new(AtomicU32::new(0));
         let mut tasks = JoinSet::new();

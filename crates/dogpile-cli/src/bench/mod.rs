@@ -12,7 +12,7 @@ use std::time::Duration;
 use dogpile::{Config, Region};
 
 use crate::cache;
-use crate::failure::Failure;
+use crate::error::CommandError;
 use measure::Load;
 
 /// The arguments of `dogpile bench`.
@@ -43,9 +43,9 @@ pub(crate) struct Options {
 }
 
 /// Measures and reports.
-pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(options: &Options) -> Result<ExitCode, CommandError> {
     let seconds = Duration::try_from_secs_f64(options.seconds)
-        .map_err(|error| Failure::usage(&format!("--seconds: {error}")))?;
+        .map_err(|error| CommandError::usage(&format!("--seconds: {error}")))?;
     let region = Region::new("bench");
     region.configure(Config::over(cache::open(&options.cache)?))?;
     let load = Load {

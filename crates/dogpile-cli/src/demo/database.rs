@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// A few connections for many requests: the rest queue.
 const CONNECTIONS: usize = 4;
@@ -43,7 +43,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Creates and fills the database at `path`.
-    pub(super) async fn create(path: &Path, rows: u32) -> Result<Self, Failure> {
+    pub(super) async fn create(path: &Path, rows: u32) -> Result<Self, CommandError> {
         let path = path.to_owned();
         let connections = spawn_blocking(move || -> rusqlite::Result<Vec<Connection>> {
             fill(&Connection::open(&path)?, rows)?;
@@ -57,7 +57,7 @@ impl Database {
     }
 
     /// Runs the report, on one of the connections, when one is free.
-    pub(super) async fn report(&self) -> Result<Report, Failure> {
+    pub(super) async fn report(&self) -> Result<Report, CommandError> {
         let permit = self.free.clone().acquire_owned().await?;
         self.queries.fetch_add(1, Ordering::Relaxed);
         let idle = self.idle.clone();
@@ -67,7 +67,7 @@ impl Database {
             let Some(connection) = connection else { return Err("no connection is idle".into()) };
             let rows = query(&connection);
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            Ok::<_, Failure>(rows?)
+            Ok::<_, CommandError>(rows?)
         });
         Ok(Arc::new(rows.await??))
     }
@@ -78,7 +78,7 @@ impl Database {
     }
 
     /// Returns the duration of the report when nobody else asks.
-    pub(super) async fn time_one_query(&self) -> Result<Duration, Failure> {
+    pub(super) async fn time_one_query(&self) -> Result<Duration, CommandError> {
         self.report().await?;
         let began = Instant::now();
         self.report().await?;

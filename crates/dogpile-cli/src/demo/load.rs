@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::database::Database;
 use super::ways::Way;
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// A burst of requests, the same for every way.
 pub(super) struct Load {
@@ -42,7 +42,7 @@ impl Load {
         name: &'static str,
         way: &Arc<Way>,
         database: &Database,
-    ) -> Result<Run, Failure> {
+    ) -> Result<Run, CommandError> {
         // The first request finds the cache cold in any way: what is shown is
         // what happens at expiry.
         way.answer().await?;
@@ -95,7 +95,7 @@ async fn client(
     start: Instant,
     duration: Duration,
     think: Duration,
-) -> Result<Vec<Sample>, Failure> {
+) -> Result<Vec<Sample>, CommandError> {
     let mut samples = Vec::new();
     while start.elapsed() < duration {
         let sent = start.elapsed();

@@ -24,7 +24,7 @@ use database::Database;
 use load::{Load, Run};
 use ways::{Schedule, WAYS, Way};
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// The arguments of `dogpile demo`.
 #[derive(clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 const INTERRUPTED: u8 = 130;
 
 /// Runs the demonstration.
-pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(crate) fn run(options: &Options) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
         tokio::select! {
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_ways(options: &Options) -> Result<Vec<Run>, Failure> {
+async fn all_ways(options: &Options) -> Result<Vec<Run>, CommandError> {
     let folder = tempfile::tempdir()?;
     say(options, &format!("creating a database of {} rows ...", options.rows))?;
     let database =

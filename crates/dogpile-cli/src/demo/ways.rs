@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Expiration, Local, Region};
+use dogpile::{Config, Expiration, InMemory, Region};
 
 use super::database::{Database, Report};
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// All ways, in the order in which they run.
 pub(super) const WAYS: [&str; 3] = ["none", "naive", "dogpile"];
@@ -52,7 +52,7 @@ enum Cache {
         stored: Mutex<Option<(SystemTime, Report)>>,
         schedule: Schedule,
     },
-    Dogpile(Region<Local>),
+    Dogpile(Region<InMemory>),
 }
 
 impl Way {
@@ -60,7 +60,7 @@ impl Way {
         name: &str,
         database: Arc<Database>,
         schedule: Schedule,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandError> {
         let cache = match name {
             "naive" => Cache::Naive { stored: Mutex::new(None), schedule },
             "dogpile" => Cache::Dogpile(region(schedule)?),
@@ -70,14 +70,14 @@ impl Way {
     }
 
     /// Answers one request.
-    pub(super) async fn answer(&self) -> Result<Report, Failure> {
+    pub(super) async fn answer(&self) -> Result<Report, CommandError> {
         match &self.cache {
             Cache::None => self.database.report().await,
             Cache::Naive { stored, schedule } => self.answer_naively(stored, *schedule).await,
             Cache::Dogpile(region) => {
                 let database = self.database.clone();
-                let entry = region.entry("turnover").background();
-                entry.try_get_or_create(move || async move { database.report().await }).await
+                let creator = move || async move { database.report().await };
+                region.entry("turnover").try_get_or_create_in_background(creator).await
             }
         }
     }
@@ -86,7 +86,7 @@ impl Way {
         &self,
         stored: &Mutex<Option<(SystemTime, Report)>>,
         schedule: Schedule,
-    ) -> Result<Report, Failure> {
+    ) -> Result<Report, CommandError> {
         let cached = stored.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((when, report)) = cached
             && !schedule.is_expired(when)
@@ -100,8 +100,8 @@ impl Way {
     }
 }
 
-fn region(schedule: Schedule) -> Result<Region<Local>, Failure> {
-    let region = Region::local("reports");
+fn region(schedule: Schedule) -> Result<Region<InMemory>, CommandError> {
+    let region = Region::in_memory("reports");
     let expiration = Expiration::computed(move || Some(schedule.max_age()));
     region.configure(Config::new(Memory::new(100)).expiration(expiration))?;
     Ok(region)

@@ -10,11 +10,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Options;
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// The key of an invocation: `exec:NAME`, or `exec:PROGRAM:` and a hash of
 /// command, arguments and what else was said to matter.
-pub(super) fn of(options: &Options) -> Result<String, Failure> {
+pub(super) fn of(options: &Options) -> Result<String, CommandError> {
     if let Some(name) = &options.key {
         return Ok(format!("exec:{name}"));
     }
@@ -58,7 +58,7 @@ impl Parts {
     }
 
     /// A file that is not there is as good a state as any content.
-    fn add_content(&mut self, path: &Path) -> Result<(), Failure> {
+    fn add_content(&mut self, path: &Path) -> Result<(), CommandError> {
         let mut content = Sha256::new();
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.add("absent", b""),

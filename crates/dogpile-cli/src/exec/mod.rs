@@ -35,7 +35,7 @@ use std::time::Duration;
 use clap::builder::StyledStr;
 
 use crate::arguments::{Lifetime, bytes, duration, lifetime, stale, variable};
-use crate::failure::Failure;
+use crate::error::CommandError;
 use session::Session;
 
 /// The arguments of `dogpile exec`.
@@ -133,16 +133,16 @@ const FAILED: u8 = 125;
 const WAITED: u8 = 124;
 
 /// Runs the command, or replays its last run.
-pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(crate) fn run(options: &Options) -> Result<ExitCode, CommandError> {
     execute(options).map_err(|failure| failure.with_code(FAILED))
 }
 
-fn execute(options: &Options) -> Result<ExitCode, Failure> {
+fn execute(options: &Options) -> Result<ExitCode, CommandError> {
     if options.background {
         refresh::detach();
     }
     if options.command.is_empty() && !options.invalidate {
-        return Err(Failure::usage("there is no command: give one after `--`"));
+        return Err(CommandError::usage("there is no command: give one after `--`"));
     }
     #[cfg(unix)]
     signals::withstand()?;

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 use crate::inspect::printable;
 
 /// The environment variable that tells what is being created around, without `/proc`.
@@ -55,7 +55,7 @@ impl Sign {
 
 /// Refuses to ask for the output called `identity`, of `key`, if that would wait for this
 /// very process. What is returned is to be kept while it is asked for.
-pub(super) fn ask(identity: &str, key: &str) -> Result<Option<Sign>, Failure> {
+pub(super) fn ask(identity: &str, key: &str) -> Result<Option<Sign>, CommandError> {
     let around = around();
     if around.is_empty() {
         return Ok(None);

@@ -14,7 +14,7 @@ use dogpile::lock::Lease;
 use dogpile::value::Entry;
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// Variables that speak of what the process in the background does not have: descriptors of
 /// its parent's, a service manager that waits for it.
@@ -50,7 +50,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// output's header that it does: where that cannot be written, the renewal would be in vain, and
 /// this is an error. It is one too where the process of an earlier renewal was killed: then the
 /// next one would be, and the output be served for ever.
-pub(super) fn start(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
+pub(super) fn start(backend: &AnyBackend, stored: &str) -> Result<(), CommandError> {
     // Whoever is about to begin finds the key free.
     if look(backend, stored)?.is_some_and(|begun| age(begun) < STARTS_WITHIN) {
         return Ok(());
@@ -73,7 +73,7 @@ pub(super) fn start(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
 
 /// Notes that the renewal of the output under `stored` has ended in order, if that output is
 /// still there.
-pub(super) fn end(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
+pub(super) fn end(backend: &AnyBackend, stored: &str) -> Result<(), CommandError> {
     let began = Instant::now();
     while look(backend, stored)?.is_some() && began.elapsed() < ENDS_WITHIN {
         match pollster::block_on(claim(backend, stored))? {
@@ -88,7 +88,7 @@ pub(super) fn end(backend: &AnyBackend, stored: &str) -> Result<(), Failure> {
 }
 
 /// Returns when the renewal of the output under `stored` was handed over, if it was.
-fn look(backend: &AnyBackend, stored: &str) -> Result<Option<f64>, Failure> {
+fn look(backend: &AnyBackend, stored: &str) -> Result<Option<f64>, CommandError> {
     let entry = pollster::block_on(backend.get(stored))?;
     Ok(entry.as_ref().and_then(handed_over))
 }
@@ -123,7 +123,7 @@ async fn note(
     mut entry: Entry,
     renewal: Value,
     lease: Lease,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     entry.metadata = entry.metadata.with_extra(HANDED_OVER, renewal);
     backend.commit(vec![Commit { key: stored, entry: Some(entry), lease }]).await?;
     Ok(())

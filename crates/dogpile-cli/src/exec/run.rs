@@ -11,7 +11,7 @@ use super::record::Record;
 use super::script;
 #[cfg(unix)]
 use super::signals::Signals;
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// A command on its way.
 pub(super) struct Run<'a> {
@@ -29,10 +29,10 @@ pub(super) enum Unfinished {
     /// A signal ended the command.
     Signalled(u8),
     /// It was not started, or the cache failed.
-    Other(Failure),
+    Other(CommandError),
 }
 
-impl<E: Into<Failure>> From<E> for Unfinished {
+impl<E: Into<CommandError>> From<E> for Unfinished {
     fn from(error: E) -> Self {
         Self::Other(error.into())
     }
@@ -41,7 +41,7 @@ impl<E: Into<Failure>> From<E> for Unfinished {
 impl Run<'_> {
     pub(super) fn to_its_end(&self) -> Result<Record, Unfinished> {
         let [program, arguments @ ..] = self.command else {
-            return Err(Failure::usage("there is no command: give one after `--`").into());
+            return Err(CommandError::usage("there is no command: give one after `--`").into());
         };
         let signals = Signals::catch()?;
         let child = self.spawn(program, arguments);
@@ -79,9 +79,9 @@ impl Run<'_> {
 
 /// As shells say it: 127 for a command that is not there, 126 for one that
 /// cannot be run.
-fn not_started(program: &OsStr, error: &io::Error) -> Failure {
+fn not_started(program: &OsStr, error: &io::Error) -> CommandError {
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-    Failure::from(format!("cannot run `{}`: {error}", program.display())).with_code(code)
+    CommandError::from(format!("cannot run `{}`: {error}", program.display())).with_code(code)
 }
 
 #[cfg(unix)]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use dogpile::backend::AnyBackend;
 use dogpile::codec::MessagePack;
-use dogpile::invalidation::{Invalidation, Stored as StoredMoments};
-use dogpile::{Config, Error, Failure as CreationFailure, Region, Status, Stored};
+use dogpile::invalidation::{Invalidation, SharedInvalidation};
+use dogpile::{CachedValue, Config, CreateError, Error, Region, Status};
 
 use super::explain::{Explanation, Why};
 use super::nested::{self, Sign};
@@ -20,7 +20,7 @@ use super::record::Record;
 use super::run::{Run, Unfinished};
 use super::{Options, WAITED, key, refresh};
 use crate::cache::{self, Access, Place};
-use crate::failure::Failure;
+use crate::error::CommandError;
 use crate::warnings;
 
 /// The time that locks on servers are tried to be given up before the process ends.
@@ -47,7 +47,7 @@ pub(super) struct Session<'a> {
 struct Cache {
     backend: AnyBackend,
     region: Region,
-    invalidation: Arc<StoredMoments>,
+    invalidation: Arc<SharedInvalidation>,
     /// The output's key in the backend.
     stored: String,
     /// Why nothing can be written to it, if so.
@@ -70,7 +70,7 @@ impl Served {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn open(options: &'a Options, key: String) -> Result<Self, Failure> {
+    pub(super) fn open(options: &'a Options, key: String) -> Result<Self, CommandError> {
         let place = cache::location(options.cache.as_deref(), "exec.db")?;
         let (location, identity, access) = match &place {
             Place::At(location) => {
@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
     }
 
     /// Forgets the output.
-    pub(super) fn invalidate(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn invalidate(&self) -> Result<ExitCode, CommandError> {
         let Some(cache) = &self.cache else {
             return Err("the output cannot be forgotten: the cache cannot be used".into());
         };
@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
     }
 
     /// Passes the command's output on, wherever it comes from, and says what to end with.
-    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self) -> Result<ExitCode, CommandError> {
         let served = if self.options.refresh { self.renew() } else { self.serve() };
         let (code, why, age) = match served {
             Ok(served) => {
@@ -188,16 +188,16 @@ impl<'a> Session<'a> {
     }
 
     /// Looks for an output that may be served.
-    fn look(&self, cache: &Cache) -> Result<Option<(Stored<Record>, Why)>, Error> {
+    fn look(&self, cache: &Cache) -> Result<Option<(CachedValue<Record>, Why)>, Error> {
         let entry = || cache.region.blocking().entry(&*self.key);
-        if let Some(hit) = entry().get_stored::<Record>()? {
+        if let Some(hit) = entry().get_with_metadata::<Record>()? {
             return Ok(Some((hit, Why::Hit)));
         }
-        let stale = entry().ignore_expiration().get_stored::<Record>()?;
+        let stale = entry().ignore_expiration().get_with_metadata::<Record>()?;
         Ok(stale.filter(|stale| self.may_be_served(cache, stale)).map(|stale| (stale, Why::Stale)))
     }
 
-    fn may_be_served(&self, cache: &Cache, stale: &Stored<Record>) -> bool {
+    fn may_be_served(&self, cache: &Cache, stale: &CachedValue<Record>) -> bool {
         let limit = match (self.options.expiration.0, self.options.stale) {
             (Some(expiration), Some(stale)) => expiration.saturating_add(stale),
             _ => Duration::MAX,
@@ -215,16 +215,15 @@ impl<'a> Session<'a> {
         let keeps_failures = self.keeps_failures();
         let mut entry = cache.region.blocking().entry(&*self.key);
         if let Some(limit) = self.options.wait {
-            entry = entry.wait_limit(limit);
+            entry = entry.wait_timeout(limit);
         }
         let found = entry
             .strict()
-            .detailed()
             .should_cache(move |record: &Record| record.may_be_kept(keeps_failures))
-            .try_get_or_create(|| self.run_command());
+            .try_lookup(|| self.run_command());
         let found = match found {
             Ok(found) => found,
-            Err(failure) => return self.survive(failure),
+            Err(failure) => return self.or_degrade(failure),
         };
         let why = match found.status {
             Status::Hit => Why::Hit,
@@ -253,7 +252,7 @@ impl<'a> Session<'a> {
             .try_refresh(|| self.run_command());
         match renewed {
             Ok(record) => Ok(self.served_by_run(&record)),
-            Err(failure) => self.survive(failure),
+            Err(failure) => self.or_degrade(failure),
         }
     }
 
@@ -269,7 +268,7 @@ impl<'a> Session<'a> {
         let entry = || cache.region.blocking().entry(&*self.key).ignore_expiration();
         let keeps_stale = !self.keeps_failures() && served.code != 0;
         if self.ran.load(Ordering::Relaxed) && !keeps_stale {
-            let stored = entry().get_stored::<Record>()?;
+            let stored = entry().get_with_metadata::<Record>()?;
             if stored.is_some_and(|stored| stored.age > began.elapsed()) {
                 entry().delete()?;
             }
@@ -278,15 +277,15 @@ impl<'a> Session<'a> {
     }
 
     /// Goes on after a failure of the cache.
-    fn survive(&self, failure: CreationFailure<Unfinished>) -> Result<Served, Unfinished> {
+    fn or_degrade(&self, failure: CreateError<Unfinished>) -> Result<Served, Unfinished> {
         match failure {
-            CreationFailure::Creator(unfinished) => Err(unfinished),
-            CreationFailure::Cache(Error::WaitedTooLong { limit, .. }) => {
+            CreateError::Creator(unfinished) => Err(unfinished),
+            CreateError::Cache(Error::WaitTimeout { limit, .. }) => {
                 let limit = humantime::format_duration(limit);
                 let message = format!("another process still runs the command after {limit}");
-                Err(Failure::from(message).with_code(WAITED).into())
+                Err(CommandError::from(message).with_code(WAITED).into())
             }
-            CreationFailure::Cache(error) => self.run_in_spite_of(&error),
+            CreateError::Cache(error) => self.run_in_spite_of(&error),
         }
     }
 
@@ -317,7 +316,7 @@ impl<'a> Session<'a> {
     }
 
     /// Refuses to wait for itself. Nobody waits for a process in the background.
-    fn ask(&self) -> Result<Option<Sign>, Failure> {
+    fn ask(&self) -> Result<Option<Sign>, CommandError> {
         if self.options.background {
             return Ok(None);
         }
@@ -347,9 +346,9 @@ impl Cache {
         key: &str,
         backend: AnyBackend,
         read_only: Option<String>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandError> {
         let name = cache::REGION;
-        let invalidation = Arc::new(StoredMoments::new(backend.clone(), name, Duration::ZERO));
+        let invalidation = Arc::new(SharedInvalidation::new(backend.clone(), name, Duration::ZERO));
         let region = Region::new(name);
         let mut config = Config::over(backend.clone())
             .codec(MessagePack)
@@ -357,7 +356,7 @@ impl Cache {
             .expiration(options.expiration.0)
             .invalidation(invalidation.clone());
         if let Some(limit) = options.stale {
-            config = config.stale_limit(limit);
+            config = config.stale_while_revalidate(limit);
         }
         region.configure(config)?;
         let stored = match backend.recommended_mangler() {

@@ -7,14 +7,15 @@ use std::time::Duration;
 use dogpile::backend::AnyBackend;
 use dogpile::backend::inspect::{Clear, Key};
 use dogpile::clock::{Clock, SystemClock};
-use dogpile::invalidation::{Invalidation, Stored};
+use dogpile::invalidation::Mode;
+use dogpile::invalidation::{Invalidation, SharedInvalidation};
 use dogpile::value::Entry;
-use dogpile::{Config, Mode, Region};
+use dogpile::{Config, Region};
 use serde::de::IgnoredAny;
 
 use super::{Cache, printable};
 use crate::cache;
-use crate::failure::Failure;
+use crate::error::CommandError;
 
 /// The arguments of `dogpile set`.
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ pub(crate) struct SetOptions {
 }
 
 /// Stores a value, as created now.
-pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, CommandError> {
     let given = match options.value.as_deref() {
         None | Some("-") => {
             let mut bytes = Vec::new();
@@ -51,13 +52,15 @@ pub(crate) async fn set(options: &SetOptions) -> Result<ExitCode, Failure> {
     } else {
         // Stored byte for byte: a number may have more digits than ours.
         serde_json::from_slice::<IgnoredAny>(&given).map_err(|error| {
-            Failure::usage(&format!("the value is not JSON ({error}): for a text use --string"))
+            CommandError::usage(&format!(
+                "the value is not JSON ({error}): for a text use --string"
+            ))
         })?;
         given
     };
     let backend = cache::open(&options.cache.cache)?;
     let key = Key::from_escaped(&options.key);
-    let key = key.to_str().ok_or_else(|| Failure::usage("a new key must be UTF-8"))?;
+    let key = key.to_str().ok_or_else(|| CommandError::usage("a new key must be UTF-8"))?;
     backend.set(key, Entry::bytes(payload, SystemClock.now())).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +76,7 @@ pub(crate) struct DeleteOptions {
 }
 
 /// Removes values.
-pub(crate) async fn delete(options: &DeleteOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn delete(options: &DeleteOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::open_existing(&options.cache.cache)?;
     let keys: Vec<Key> = options.keys.iter().map(|key| Key::from_escaped(key)).collect();
     match backend.inspect() {
@@ -101,10 +104,10 @@ pub(crate) struct InvalidateOptions {
 
 /// Invalidates all that was created up to now, for all processes whose
 /// regions share their invalidation. Says so where no value there bears the region's name.
-pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::open_existing(&options.cache.cache)?;
     let mode = if options.soft { Mode::Soft } else { Mode::Hard };
-    let moments = Stored::new(backend.clone(), &options.region, Duration::ZERO);
+    let moments = SharedInvalidation::new(backend.clone(), &options.region, Duration::ZERO);
     moments.invalidate(mode, SystemClock.now()).await?;
     // The outputs of `exec` have no region before their keys.
     if options.region != cache::REGION
@@ -122,7 +125,7 @@ pub(crate) async fn invalidate(options: &InvalidateOptions) -> Result<ExitCode, 
 
 /// Is anything stored under keys of the region `name`? Nothing is known where keys cannot be
 /// listed, or do not begin with the region's name.
-async fn has_values(backend: &AnyBackend, name: &str) -> Result<Option<bool>, Failure> {
+async fn has_values(backend: &AnyBackend, name: &str) -> Result<Option<bool>, CommandError> {
     let region = Region::named(name);
     region.configure(Config::over(backend.clone()).local_invalidation())?;
     // An empty key may be mangled.
@@ -161,7 +164,7 @@ pub(crate) struct ClearOptions {
 }
 
 /// Removes values, after a question.
-pub(crate) async fn clear(options: &ClearOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn clear(options: &ClearOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::open_existing(&options.cache.cache)?;
     let inspect = cache::inspect(&backend)?;
     if !options.yes && !is_wanted(options)? {
@@ -177,9 +180,9 @@ pub(crate) async fn clear(options: &ClearOptions) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_wanted(options: &ClearOptions) -> Result<bool, Failure> {
+fn is_wanted(options: &ClearOptions) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody can be asked: confirm with --yes"));
+        return Err(CommandError::usage("nobody can be asked: confirm with --yes"));
     }
     let cache = dogpile::config::Location::parse(&options.cache.cache)?;
     let what = match (options.all, options.prefix.as_str()) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Cache, json_line, printable};
 use crate::cache;
-use crate::failure::Failure;
+use crate::error::CommandError;
 use crate::show;
 
 /// The arguments of `dogpile collections`.
@@ -36,7 +36,7 @@ pub(crate) struct CollectionsOptions {
 }
 
 /// Lists collections, or removes versions of them and lists those.
-pub(crate) async fn collections(options: &CollectionsOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn collections(options: &CollectionsOptions) -> Result<ExitCode, CommandError> {
     let removes = options.keep.is_some() || !options.purge.is_empty();
     let location = &options.cache.cache;
     let backend = if removes { cache::open_existing(location)? } else { cache::look(location)? };
@@ -77,7 +77,7 @@ fn superseded(mut found: Vec<StoredCollection>, keep: usize) -> Vec<StoredCollec
     found
 }
 
-async fn remove(backend: &AnyBackend, versions: &[StoredCollection]) -> Result<(), Failure> {
+async fn remove(backend: &AnyBackend, versions: &[StoredCollection]) -> Result<(), CommandError> {
     for found in versions {
         purge(backend, &found.name, &found.version).await?;
     }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::payload::{self, Decoded};
 use super::{Cache, json_line, lines, printable};
 use crate::cache;
-use crate::failure::Failure;
+use crate::error::CommandError;
 use crate::show;
 
 /// The arguments of `dogpile get`.
@@ -37,7 +37,7 @@ pub(crate) struct GetOptions {
 const NOT_FOUND: u8 = 1;
 
 /// Shows a stored value.
-pub(crate) async fn get(options: &GetOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn get(options: &GetOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::look(&options.cache.cache)?;
     let key = Key::from_escaped(&options.key);
     let entry = match (backend.inspect(), key.to_str()) {
@@ -110,7 +110,7 @@ impl Shown {
     }
 }
 
-fn write_raw(out: &mut impl Write, entry: &Entry) -> Result<(), Failure> {
+fn write_raw(out: &mut impl Write, entry: &Entry) -> Result<(), CommandError> {
     match &entry.payload {
         Payload::Bytes(bytes) => out.write_all(bytes)?,
         Payload::Unreadable(why) => return Err(format!("it cannot be read: {why}").into()),
@@ -164,7 +164,7 @@ pub(crate) struct KeysOptions {
 const PAGE: usize = 1_000;
 
 /// Lists keys, page by page.
-pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::look(&options.cache.cache)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     each_page(&backend, &options.prefix, async |keys| {
@@ -189,8 +189,8 @@ pub(crate) async fn keys(options: &KeysOptions) -> Result<ExitCode, Failure> {
 async fn each_page(
     backend: &AnyBackend,
     prefix: &str,
-    mut work: impl AsyncFnMut(Vec<KeyInfo>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    mut work: impl AsyncFnMut(Vec<KeyInfo>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let inspect = cache::inspect(backend)?;
     let prefix = Key::from_escaped(prefix);
     let mut after: Option<Vec<u8>> = None;
@@ -215,7 +215,7 @@ pub(crate) struct InfoOptions {
 }
 
 /// Shows facts about the store.
-pub(crate) async fn info(options: &InfoOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn info(options: &InfoOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::look(&options.cache.cache)?;
     let facts = cache::inspect(&backend)?.info().await?;
     let mut out = io::stdout().lock();
@@ -260,7 +260,7 @@ pub(crate) struct StatsOptions {
 }
 
 /// Reads all values and counts them by age and size.
-pub(crate) async fn stats(options: &StatsOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn stats(options: &StatsOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::look(&options.cache.cache)?;
     let mut tally = Tally::default();
     each_page(&backend, &options.prefix, async |keys| {
@@ -353,7 +353,7 @@ pub(crate) struct LocksOptions {
 }
 
 /// Lists what is being created now.
-pub(crate) async fn locks(options: &LocksOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn locks(options: &LocksOptions) -> Result<ExitCode, CommandError> {
     let backend = cache::look(&options.cache.cache)?;
     let mut out = io::stdout().lock();
     for lock in cache::inspect(&backend)?.locks().await? {

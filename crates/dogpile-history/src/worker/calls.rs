@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use dogpile::{Lookup, Mode, Region, Status};
+use dogpile::invalidation::Mode;
+use dogpile::{Lookup, Region, Status};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::journal::{Creating, Numbers, Operation};
@@ -93,13 +94,13 @@ impl Worker {
     pub(super) async fn create(&self, key: usize, wants: Wants, takes: Duration) {
         let operation = Operation::begin(self, Kind::Create, now(), plain(&[key]));
         let name = name(key);
-        let entry = self.region.entry(&*name).detailed();
+        let entry = self.region.entry(&*name);
         let entry = match wants {
             Wants::Any => entry,
             Wants::Young(age) => entry.expiration(age),
-            Wants::OnlyYoung(age) => entry.expiration(age).stale_limit(Duration::ZERO),
+            Wants::OnlyYoung(age) => entry.expiration(age).stale_while_revalidate(Duration::ZERO),
         };
-        let lookup = entry.get_or_create(|| self.creator(operation.id, key, takes)).await;
+        let lookup = entry.lookup(|| self.creator(operation.id, key, takes)).await;
         operation.end(Ok::<_, ()>(vec![answer(key, &lookup)]));
     }
 
@@ -172,7 +173,10 @@ impl Worker {
         let versions = versions.collect::<io::Result<_>>()?;
         let kind = if mode == Mode::Hard { Kind::Hard } else { Kind::Soft };
         let operation = Operation::begin(self, kind, begin, versions);
-        let invalidated = self.region.invalidate(mode).await;
+        let invalidated = match mode {
+            Mode::Hard => self.region.invalidate_all().await,
+            Mode::Soft => self.region.expire_all().await,
+        };
         operation.end(invalidated.map(|()| Vec::new()));
         Ok(())
     }

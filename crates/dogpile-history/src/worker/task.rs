@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dogpile::Mode;
+use dogpile::invalidation::Mode;
 
 use super::calls::{Wants, Worker};
 use crate::clock::{MILLISECOND, now};

@@ -64,17 +64,17 @@ use diesel::query_builder::{AsQuery, QueryBuilder, QueryFragment};
 use diesel::query_dsl::methods::{LimitDsl, LoadQuery};
 use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
 use diesel::{Connection, RunQueryDsl};
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
-use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::options::Options;
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
+use crate::stored_result::One;
 
 pub use transaction::transaction;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use diesel::Connection;
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 
 use super::is_in_transaction;
 use crate::error::Result;

@@ -38,18 +38,18 @@ use diesel::query_dsl::methods::LimitDsl;
 use diesel::result::{Error as DieselError, OptionalExtension};
 use diesel_async::methods::LoadQuery;
 use diesel_async::{AsyncConnection, AsyncConnectionCore, RunQueryDsl, TransactionManager};
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 
 use crate::diesel::{Readable, fingerprint, keys};
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
-use crate::kept::One;
 use crate::key::{ALL, ONE};
 use crate::options::Options;
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
+use crate::stored_result::One;
 
 pub use crate::diesel::OptionalExt;
 pub use related::Loading;

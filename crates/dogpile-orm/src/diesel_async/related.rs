@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use diesel_async::AsyncConnection;
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 use tokio::sync::Mutex;
 
 use super::is_in_transaction;

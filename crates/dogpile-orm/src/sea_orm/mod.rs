@@ -61,7 +61,7 @@ mod transaction;
 use std::convert::Infallible;
 use std::future::Future;
 
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, EntityTrait, PaginatorTrait, QuerySelect, QueryTrait,
     Select, SelectTwo, SelectTwoMany, SelectTwoRequired, Selector, SelectorRaw, SelectorTrait,
@@ -70,12 +70,12 @@ use sea_orm::{
 
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
-use crate::kept::One;
 use crate::key::{ALL, COUNT, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
+use crate::stored_result::One;
 
 pub use source::Source;
 pub use transaction::Transaction;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 use sea_orm::{
     DbErr, EntityOrSelect, EntityTrait, IdenStatic, Iterable, LoaderTrait, ModelTrait,
     PrimaryKeyToColumn, Value,

@@ -1,18 +1,18 @@
 //! Queries that a closure builds: those of sqlx's macros.
 
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 use sqlx::Database;
 
 use super::macros::BuiltQuery;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
-use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
+use crate::stored_result::One;
 
 /// A query that is built once for its key, and once more to run it.
 #[derive(Debug, Clone)]

@@ -53,19 +53,19 @@ mod transaction;
 use std::convert::Infallible;
 use std::fmt::Debug;
 
-use dogpile::ShouldCache;
+use dogpile::region::ShouldCache;
 use sqlx::database::HasStatementCache;
 use sqlx::query::{QueryAs, QueryScalar};
 use sqlx::{Database, Execute, FromRow, IntoArguments, SqlStr};
 
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
-use crate::kept::One;
 use crate::key::{ALL, Fingerprint, ONE};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
 use crate::shape;
+use crate::stored_result::One;
 
 pub use built::{Built, from_cache};
 pub use macros::BuiltQuery;

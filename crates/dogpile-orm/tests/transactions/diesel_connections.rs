@@ -41,7 +41,7 @@ fn name(region: &Region, connection: &mut SqliteConnection) -> String {
 fn rename(region: &Region, connection: &mut SqliteConnection, to: &str) {
     let update = diesel::update(people::table).set(people::name.eq(to));
     diesel::RunQueryDsl::execute(update, connection).unwrap();
-    region.blocking().invalidate(dogpile::Mode::Hard).unwrap();
+    region.blocking().invalidate_all().unwrap();
 }
 
 fn sqlite() -> (SqliteFile, [SqliteConnection; 2]) {
@@ -141,7 +141,7 @@ macro_rules! on_async_connections {
             async fn rename(region: &Region, connection: &mut $connection, to: &str) {
                 let update = diesel::update(people::table).set(people::name.eq(to));
                 RunQueryDsl::execute(update, connection).await.unwrap();
-                region.invalidate(dogpile::Mode::Hard).await.unwrap();
+                region.invalidate_all().await.unwrap();
             }
 
             let (url, (region, _)) = ($url, region("people"));

@@ -109,7 +109,7 @@ async fn change(region: &dogpile::Region, db: &DatabaseConnection) {
     ] {
         db.execute_unprepared(statement).await.unwrap();
     }
-    region.invalidate(dogpile::Mode::Hard).await.unwrap();
+    region.invalidate_all().await.unwrap();
 }
 
 async fn snapshots_are_their_transactions_own(db: DatabaseConnection, options: TransactionOptions) {
@@ -131,7 +131,7 @@ async fn snapshots_are_their_transactions_own(db: DatabaseConnection, options: T
     // Its own changes are for it alone.
     let transaction = Transaction::begin(&db).await.unwrap();
     transaction.execute_unprepared("UPDATE people SET name = 'nobody'").await.unwrap();
-    region.invalidate(dogpile::Mode::Hard).await.unwrap();
+    region.invalidate_all().await.unwrap();
     assert_eq!(seen(&region, &*transaction).await.1, "nobody");
     let refresh = person::Entity::find().from_cache(&region).refresh().all(&*transaction).await;
     assert!(matches!(refresh, Err(Error::RefreshInTransaction { .. })));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Seen, Wanted};
-use dogpile::lock::{AnyMutex, Lease, Mutex};
+use dogpile::lock::{AnyMutex, KeyedLock, Lease};
 use tokio::task::JoinSet;
 
 use super::Fixture;

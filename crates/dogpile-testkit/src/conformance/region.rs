@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dogpile::value::Entry;
-use dogpile::{Config, Expiration, Mode, Region, Status};
+use dogpile::{Config, Expiration, Region, Status};
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinSet;
 
@@ -161,8 +161,8 @@ impl Refreshing {
     /// and waiting would never end, since the elected caller is held up.
     async fn others_get_the_old_value(self) {
         for _ in 0..100 {
-            let entry = self.region.entry(&self.key).detailed();
-            let lookup = entry.get_or_create(async || -> String { panic!("not elected") }).await;
+            let entry = self.region.entry(&self.key);
+            let lookup = entry.lookup(async || -> String { panic!("not elected") }).await;
             assert_eq!((lookup.value.as_str(), lookup.status), ("old", Status::Stale));
         }
         self.go.notify_one();
@@ -180,13 +180,13 @@ pub async fn an_expired_value_is_served_while_one_caller_creates(fixture: Fixtur
 
 /// Soft-invalidated: one caller creates, nobody else waits.
 pub async fn soft_invalidation_serves_the_old_value_meanwhile(fixture: Fixture) {
-    let age = async |region: &Region, _: &_| region.invalidate(Mode::Soft).await.unwrap();
+    let age = async |region: &Region, _: &_| region.expire_all().await.unwrap();
     refreshing(&fixture, age).await.others_get_the_old_value().await;
 }
 
 /// Hard-invalidated: nobody gets the old value any more.
 pub async fn hard_invalidation_makes_everyone_wait_for_the_new_value(fixture: Fixture) {
-    let age = async |region: &Region, _: &_| region.invalidate(Mode::Hard).await.unwrap();
+    let age = async |region: &Region, _: &_| region.invalidate_all().await.unwrap();
     let refreshing = refreshing(&fixture, age).await;
     let mut crowd = JoinSet::new();
     for _ in 0..20 {
@@ -374,7 +374,7 @@ pub async fn a_creation_time_far_ahead_is_not_immortal(fixture: Fixture) {
     assert_eq!(value, "new");
     let key = fixture.key("slightly ahead");
     store(&fixture, &region, &key, fixture.entry("skewed", now + 1.0)).await;
-    let found = region.get_value_metadata::<String>(&key).await.unwrap().unwrap();
+    let found = region.get_with_metadata::<String>(&key).await.unwrap().unwrap();
     assert_eq!((found.value.as_str(), found.age), ("skewed", Duration::ZERO));
 }
 
@@ -402,6 +402,6 @@ pub async fn expiration_can_be_set_and_ignored_per_call(fixture: Fixture) {
     assert_eq!(region.get::<u32>(&key).await.unwrap(), None);
     let never = region.entry(&key).expiration(Expiration::Never).get::<u32>().await.unwrap();
     assert_eq!(never, Some(1));
-    let ignored = region.entry(&key).ignore_expiration().get_stored::<u32>().await.unwrap();
+    let ignored = region.entry(&key).ignore_expiration().get_with_metadata::<u32>().await.unwrap();
     assert_eq!(ignored.unwrap().age, EXPIRATION * 3 / 2);
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use dogpile::backend::AnyBackend;
-use dogpile::lock::Mutex;
+use dogpile::lock::KeyedLock;
 use dogpile::{Config, Region};
 use dogpile_testkit::servers::{Proxy, Weather};
 

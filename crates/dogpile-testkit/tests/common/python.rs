@@ -20,11 +20,11 @@ pub(crate) fn both_read_what_the_other_writes(
 ) {
     let [ours, theirs] = ["ours", "theirs"].map(|who| format!("{}-{format}-{who}", python.backend));
     region.blocking().set(&ours, value).unwrap();
-    let stored = region.blocking().get_value_metadata::<Value>(&ours).unwrap().unwrap();
+    let stored = region.blocking().get_with_metadata::<Value>(&ours).unwrap().unwrap();
     let seen = python.json(&[format, "get", &ours]);
     assert_eq!(seen, json!({"value": value, "ct": epoch_seconds(stored.cached_time())}));
     python.text(&[format, "set", &theirs, &value.to_string()]);
-    let found = region.blocking().get_value_metadata::<Value>(&theirs).unwrap().unwrap();
+    let found = region.blocking().get_with_metadata::<Value>(&theirs).unwrap().unwrap();
     assert_eq!(found.value, *value);
     let seen = python.json(&[format, "get", &theirs]);
     assert_eq!(seen["ct"], epoch_seconds(found.cached_time()));

@@ -7,7 +7,7 @@
 //! an [`AnyBackend`].
 //!
 //! A backend knows nothing of regions, expiration or who creates; it keeps
-//! entries under keys, and may bring a [mutex](crate::lock::Mutex) that
+//! entries under keys, and may bring a [mutex](crate::lock::KeyedLock) that
 //! reaches further than this process.
 
 mod any;
@@ -40,7 +40,7 @@ use crate::lock::{AnyMutex, Lease};
 use crate::process::Owned;
 use crate::value::Entry;
 
-pub use crate::error::{BackendError, FaultKind};
+pub use crate::error::{BackendError, ErrorKind};
 pub use any::AnyBackend;
 #[cfg(feature = "collections")]
 pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revision_number};
@@ -193,7 +193,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// Do other processes see what is stored here? Then the invalidation of a
-    /// region is [shared](crate::invalidation::Stored) unless it is configured
+    /// region is [shared](crate::invalidation::SharedInvalidation) unless it is configured
     /// otherwise.
     fn is_shared(&self) -> bool {
         false
@@ -314,7 +314,7 @@ pub struct Wanted<'k> {
     pub key: &'k str,
     /// The mode of the claim.
     pub mode: ClaimMode,
-    /// The mutex of the key, where [waiting](crate::lock::Mutex::wait) has
+    /// The mutex of the key, where [waiting](crate::lock::KeyedLock::wait) has
     /// acquired it.
     pub held: Option<Lease>,
     /// The caller has looked, and knows that nothing was created in this process

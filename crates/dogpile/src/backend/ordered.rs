@@ -22,7 +22,7 @@ use super::{
 };
 use crate::finish::to_the_end;
 use crate::key::Mangler;
-use crate::lock::Mutex;
+use crate::lock::KeyedLock;
 use crate::region::background;
 use crate::token::new_token;
 use crate::value::{Entry, Payload};

@@ -53,7 +53,7 @@ pub use pickle::Pickle;
 ///     }
 /// }
 ///
-/// let config = dogpile::Config::<dogpile::Serde>::new(dogpile::backend::Null).codec(PrettyJson);
+/// let config = dogpile::Config::<dogpile::Serialized>::new(dogpile::backend::Null).codec(PrettyJson);
 /// # let _ = config;
 /// ```
 pub trait Codec: Send + Sync + 'static {

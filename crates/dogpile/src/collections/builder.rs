@@ -11,7 +11,7 @@ use super::stats::Stats;
 use super::table::Table;
 use super::{Cached, Snapshot, keeper, refuse_blocking};
 use crate::backend::{AnyBackend, BackendError};
-use crate::blocking::block_on;
+use crate::bridge::block_on;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Codec, RegionCodec};
 use crate::error::Error;
@@ -169,7 +169,7 @@ impl<D: Table> CollectionBuilder<D> {
         let (source, terms) = self.source()?;
         let first = first(&source, when_away).await?;
         let shared = Shared::new(source, terms, first).await?;
-        keeper::start(&shared).map_err(|fault| shared.source.fault("open", fault))?;
+        keeper::start(&shared).map_err(|error| shared.source.error("open", error))?;
         Ok(Cached(shared))
     }
 

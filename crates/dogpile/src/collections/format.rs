@@ -77,23 +77,23 @@ pub(crate) struct Manifest {
 
 /// Why stored data are of no use.
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(super) enum DecodeError {
     /// They were replaced while they were being read: there are newer ones.
     Superseded,
     /// Nobody here can read them, for this reason.
     Unreadable(String),
     /// The store failed.
-    Fault(BackendError),
+    Backend(BackendError),
 }
 
-impl From<CodecError> for Unusable {
+impl From<CodecError> for DecodeError {
     fn from(error: CodecError) -> Self {
         Self::Unreadable(error.to_string())
     }
 }
 
-fn unreadable(why: impl fmt::Display) -> Unusable {
-    Unusable::Unreadable(why.to_string())
+fn unreadable(why: impl fmt::Display) -> DecodeError {
+    DecodeError::Unreadable(why.to_string())
 }
 
 /// A revision to be published, once its parts are written.
@@ -123,11 +123,11 @@ impl Format {
             return Ok(Packed { data, upload: None, parts: 0, written });
         }
         let mut packing =
-            Packing { format: self, part: Vec::new(), parts: 0, bytes: 0, written: 0, fault: None };
+            Packing { format: self, part: Vec::new(), parts: 0, bytes: 0, written: 0, error: None };
         let emit = &mut |batch: &[u8]| packing.add(batch, &mut write);
         let taken = table.take_apart(&mut Parting { codec: &self.codec, emit });
-        if let Some(fault) = packing.fault.take() {
-            return Err(fault);
+        if let Some(error) = packing.error.take() {
+            return Err(error);
         }
         taken.map_err(BackendError::refused)?;
         packing.finish(table, ct, upload, write)
@@ -148,7 +148,7 @@ impl Format {
         &self,
         data: &Bytes,
         mut read: impl FnMut(&str, u32) -> Result<Option<Bytes>, BackendError>,
-    ) -> Result<(D, u64), Unusable> {
+    ) -> Result<(D, u64), DecodeError> {
         let mut bytes = data.len() as u64;
         if self.bare {
             self.check_size(bytes).map_err(unreadable)?;
@@ -172,8 +172,8 @@ impl Format {
             None => unpacking.add(&mut table, &payload)?,
             Some(upload) => {
                 for index in 0..manifest.parts {
-                    let part = read(upload, index).map_err(Unusable::Fault)?;
-                    let part = part.ok_or(Unusable::Superseded)?;
+                    let part = read(upload, index).map_err(DecodeError::Backend)?;
+                    let part = part.ok_or(DecodeError::Superseded)?;
                     if part.is_empty() {
                         return Err(unreadable("a part is empty"));
                     }
@@ -216,25 +216,25 @@ struct Packing<'f> {
     bytes: u64,
     written: u64,
     /// The error that kept a part from being written.
-    fault: Option<BackendError>,
+    error: Option<BackendError>,
 }
 
 type Write<'w> = dyn FnMut(u32, Bytes) -> Result<(), BackendError> + 'w;
 
 impl Packing<'_> {
     fn add(&mut self, batch: &[u8], write: &mut Write<'_>) -> Result<(), CodecError> {
-        let noted = |packing: &mut Self, fault| {
-            packing.fault = Some(fault);
+        let noted = |packing: &mut Self, error| {
+            packing.error = Some(error);
             CodecError::new("it was not written")
         };
         if self.part.len() + batch.len() > self.format.part_size && !self.part.is_empty() {
-            self.flush(write).map_err(|fault| noted(self, fault))?;
+            self.flush(write).map_err(|error| noted(self, error))?;
         }
         let length = u32::try_from(batch.len()).map_err(CodecError::new)?;
         self.part.extend(length.to_le_bytes());
         self.part.extend(batch);
         self.bytes += 4 + batch.len() as u64;
-        self.format.check_size(self.bytes).map_err(|fault| noted(self, fault))
+        self.format.check_size(self.bytes).map_err(|error| noted(self, error))
     }
 
     fn flush(&mut self, write: &mut Write<'_>) -> Result<(), BackendError> {
@@ -295,7 +295,7 @@ struct Unpacking<'m> {
 }
 
 impl Unpacking<'_> {
-    fn add<D: Table>(&mut self, table: &mut D, part: &Bytes) -> Result<(), Unusable> {
+    fn add<D: Table>(&mut self, table: &mut D, part: &Bytes) -> Result<(), DecodeError> {
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         let plain = match &self.manifest.compression {
             None => part.clone(),
@@ -337,7 +337,7 @@ mod tests {
         (packed.unwrap(), parts)
     }
 
-    fn unpack<D: Table>(format: &Format, packed: &Packed, parts: &Parts) -> Result<D, Unusable> {
+    fn unpack<D: Table>(format: &Format, packed: &Packed, parts: &Parts) -> Result<D, DecodeError> {
         let read = |upload: &str, index| Ok(parts.get(&(upload.to_owned(), index)).cloned());
         format.unpack(&packed.data, read).map(|(table, _)| table)
     }
@@ -370,7 +370,7 @@ mod tests {
         let (packed, mut parts) = pack(&small_parts(), &table);
         parts.pop_last();
         let unpacked = unpack::<Vec<u32>>(&small_parts(), &packed, &parts);
-        assert!(matches!(unpacked, Err(Unusable::Superseded)));
+        assert!(matches!(unpacked, Err(DecodeError::Superseded)));
     }
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -392,7 +392,7 @@ mod tests {
             let (packed, parts) = pack(&format, &list);
             assert_eq!(unpack::<Vec<Before>>(&format, &packed, &parts).unwrap(), list);
             let unpacked = unpack::<Vec<After>>(&format, &packed, &parts);
-            let Err(Unusable::Unreadable(why)) = unpacked else { panic!("{unpacked:?}") };
+            let Err(DecodeError::Unreadable(why)) = unpacked else { panic!("{unpacked:?}") };
             assert!(why.contains("other fields"), "{why}");
             let (packed, parts) = pack(&format, &map);
             assert_eq!(unpack::<HashMap<u32, Before>>(&format, &packed, &parts).unwrap(), map);
@@ -405,7 +405,7 @@ mod tests {
         let why = |format: &Format, packed: &Packed, parts: &Parts| match unpack::<Vec<u32>>(
             format, packed, parts,
         ) {
-            Err(Unusable::Unreadable(why)) => why,
+            Err(DecodeError::Unreadable(why)) => why,
             other => panic!("{other:?}"),
         };
         let (packed, mut parts) = pack(&small_parts(), &(0..5_000).collect::<Vec<u32>>());

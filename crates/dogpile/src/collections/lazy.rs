@@ -7,7 +7,7 @@ use super::builder::CollectionBuilder;
 use super::table::Table;
 use super::{Cached, refuse_blocking};
 use crate::backend::BackendError;
-use crate::blocking::block_on;
+use crate::bridge::block_on;
 use crate::error::Error;
 use crate::remote::io;
 

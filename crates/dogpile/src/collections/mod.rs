@@ -65,7 +65,7 @@
 //! `.revision` (in a cluster, `cached.{NAME.VERSION}..`), changed together. Give a
 //! file to collections alone, or make it large: what is evicted is loaded again. It
 //! must have room for two revisions of each, or else a push is refused.
-//! A backend's proxies and storage time are not for collections.
+//! A backend's proxies and retention are not for collections.
 //!
 //! Revisions are made under a lock, so that a push that began later has data that
 //! were read later. A process that loses the lock while it loads stores nothing.
@@ -116,7 +116,7 @@ pub fn read_data(data: &bytes::Bytes, part: &bytes::Bytes) -> bool {
 }
 
 use crate::backend::{AnyBackend, BackendError};
-use crate::blocking::block_on;
+use crate::bridge::block_on;
 use crate::error::Error;
 use crate::remote::io;
 use shared::Shared;
@@ -273,7 +273,7 @@ impl<D: Table> Cached<D> {
     pub async fn purge(&self, version: &str) -> Result<bool, Error> {
         let source = &self.0.source;
         let place = source.store.place(&source.name, version);
-        source.store.purge(&place).await.map_err(|fault| source.fault("purge", fault))
+        source.store.purge(&place).await.map_err(|error| source.error("purge", error))
     }
 
     /// The same calls for code that is not async.

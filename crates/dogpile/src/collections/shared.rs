@@ -64,7 +64,7 @@ impl<D: Table> Shared<D> {
                 watch: Mutex::default(),
             })
         };
-        io::run_blocking(begin).await.map_err(|fault| begun.fault("open", fault))
+        io::run_blocking(begin).await.map_err(|error| begun.error("open", error))
     }
 
     pub(super) fn current(&self) -> Guard<Arc<Revision<D>>> {
@@ -92,7 +92,7 @@ impl<D: Table> Shared<D> {
             drop(turn);
             number
         };
-        io::run_blocking(install).await.map_err(|fault| self.source.fault("pull", fault))
+        io::run_blocking(install).await.map_err(|error| self.source.error("pull", error))
     }
 
     /// Catches up with the store; true if there was something to catch up with.
@@ -144,7 +144,7 @@ impl<D: Table> Shared<D> {
             }
         }
         let message = "the lock was lost again and again before the data were stored";
-        Err(self.source.fault("push", BackendError::unavailable(message)))
+        Err(self.source.error("push", BackendError::unavailable(message)))
     }
 
     /// Before a load: takes what others have pushed, since nobody pushes during it, and

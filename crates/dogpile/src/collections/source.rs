@@ -11,15 +11,15 @@ use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::format::{Format, Unusable};
+use super::format::{DecodeError, Format};
 use super::stats::{Count, Stats};
 use super::table::Table;
 use crate::backend::{
-    BackendError, CollectionPlace, CollectionStore, FaultKind, Upload, revision_number,
+    BackendError, CollectionPlace, CollectionStore, ErrorKind, Upload, revision_number,
 };
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::lock::{Lease, Mutex as _};
+use crate::lock::{KeyedLock as _, Lease};
 use crate::log;
 use crate::remote::{io, new_token, random_share};
 use crate::sync::Mutex;
@@ -114,7 +114,7 @@ pub(super) enum Unreadable {
 const TRIES: u32 = 20;
 
 impl<D: Table> Source<D> {
-    pub(super) fn fault(&self, operation: &'static str, source: BackendError) -> Error {
+    pub(super) fn error(&self, operation: &'static str, source: BackendError) -> Error {
         self.stats.count(Count::Failures);
         Error::Collection { collection: self.name.clone(), operation, source }
     }
@@ -125,7 +125,7 @@ impl<D: Table> Source<D> {
             "the stored data cannot be read ({why}): if another shape of them has the same version, \
              change the version"
         );
-        self.fault("pull", BackendError::other(message))
+        self.error("pull", BackendError::other(message))
     }
 
     /// An error if `stored` is known to be a revision that cannot be read here.
@@ -139,7 +139,7 @@ impl<D: Table> Source<D> {
     /// The revision in the store, whatever it holds.
     pub(super) async fn revision(&self) -> Result<Option<u64>, Error> {
         self.stats.count(Count::Checks);
-        self.store.revision(&self.place).await.map_err(|fault| self.fault("check", fault))
+        self.store.revision(&self.place).await.map_err(|error| self.error("check", error))
     }
 
     /// A revision above that which readers have, whose number `known` tells: that of
@@ -193,7 +193,7 @@ impl<D: Table> Source<D> {
         let mut incomplete = None;
         for _ in 0..TRIES {
             let stored = self.store.read(&self.place).await;
-            let (number, data) = match stored.map_err(|fault| self.fault("pull", fault))? {
+            let (number, data) = match stored.map_err(|error| self.error("pull", error))? {
                 Some((number, Some(data))) if number > known => (number, data),
                 Some((number, None)) if number > known => {
                     return Ok(Fetched::Gone(number, "its data are missing"));
@@ -209,12 +209,12 @@ impl<D: Table> Source<D> {
                     return Ok(Fetched::Newer(Arrival { number, data, turn }));
                 }
                 // It is still what is there: nothing has superseded it.
-                Err(Unusable::Superseded) if incomplete == Some(number) => {
+                Err(DecodeError::Superseded) if incomplete == Some(number) => {
                     return Ok(Fetched::Gone(number, "parts of its data are missing"));
                 }
-                Err(Unusable::Superseded) => incomplete = Some(number),
-                Err(Unusable::Unreadable(why)) => return Ok(Fetched::Unreadable(number, why)),
-                Err(Unusable::Fault(fault)) => return Err(self.fault("pull", fault)),
+                Err(DecodeError::Superseded) => incomplete = Some(number),
+                Err(DecodeError::Unreadable(why)) => return Ok(Fetched::Unreadable(number, why)),
+                Err(DecodeError::Backend(error)) => return Err(self.error("pull", error)),
             }
         }
         let message = "the data are replaced faster than they can be read";
@@ -222,7 +222,7 @@ impl<D: Table> Source<D> {
     }
 
     /// The table that the store has as `data`, and how many bytes it was.
-    async fn unpack(self: &Arc<Self>, data: Bytes) -> Result<Result<(D, u64), Unusable>, Error> {
+    async fn unpack(self: &Arc<Self>, data: Bytes) -> Result<Result<(D, u64), DecodeError>, Error> {
         let source = self.clone();
         let unpack = move || {
             let part = |upload: &str, index| {
@@ -230,7 +230,7 @@ impl<D: Table> Source<D> {
             };
             source.format.unpack(&data, part)
         };
-        io::run_blocking(unpack).await.map_err(|fault| self.fault("pull", fault))
+        io::run_blocking(unpack).await.map_err(|error| self.error("pull", error))
     }
 
     /// Loads, and publishes what was loaded as a revision above `known`. `None` if
@@ -287,20 +287,20 @@ impl<D: Table> Source<D> {
             let packed = source.format.pack(&data, source.clock.now(), &upload, write);
             (packed, data)
         };
-        let fault = |fault| self.fault("push", fault);
-        let (packed, data) = io::run_blocking(pack).await.map_err(fault)?;
+        let error = |error| self.error("push", error);
+        let (packed, data) = io::run_blocking(pack).await.map_err(error)?;
         let packed = match packed {
             Ok(packed) => packed,
             Err(why) => {
                 self.unlock(lease).await;
-                return Err(fault(why));
+                return Err(error(why));
             }
         };
         let parts = packed.parts;
         let upload = packed.upload.as_deref().map(|id| Upload { id, parts });
         let above = known.max(moment(&*self.clock));
         let published = self.store.publish(&self.place, packed.data, upload, above, lease).await;
-        let Some(number) = published.map_err(fault)? else {
+        let Some(number) = published.map_err(error)? else {
             log::collection_lease_lost(&self.name);
             return Ok(None);
         };
@@ -325,7 +325,7 @@ impl<D: Table> Source<D> {
             Ok(None) => mutex.wait(&key).await,
             other => other,
         };
-        locked.map_err(|fault| self.fault("lock", fault))
+        locked.map_err(|error| self.error("lock", error))
     }
 
     /// On the way to another answer, which this one's failure must not replace.
@@ -348,7 +348,7 @@ fn moment(clock: &dyn Clock) -> u64 {
 
 /// Is it the store that failed, because it is away?
 pub(super) fn is_away(error: &Error) -> bool {
-    matches!(error, Error::Collection { source, .. } if source.kind() == FaultKind::Unavailable)
+    matches!(error, Error::Collection { source, .. } if source.kind() == ErrorKind::Unavailable)
 }
 
 /// Before another attempt at a store that is away: not all at once, and not

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{ConfigError, Scalar, Settings, coerce};
 use crate::codec::RegionCodec;
 use crate::key;
-use crate::lock::OnTimeout;
+use crate::lock::OnWaitTimeout;
 use crate::region::{Expiration, ManglerChoice};
 
 /// The arguments of a backend, as its constructor takes them.
@@ -168,9 +168,9 @@ impl FromSetting for Duration {
 }
 
 /// An expiration time: `none` and Python's -1 are never.
-pub(super) struct Lifetime(pub(super) Expiration);
+pub(super) struct Age(pub(super) Expiration);
 
-impl FromSetting for Lifetime {
+impl FromSetting for Age {
     const EXPECTED: &'static str = Duration::EXPECTED;
 
     fn from_setting(text: &str) -> Option<Self> {
@@ -219,7 +219,7 @@ impl FromSetting for InvalidationPlace {
     }
 }
 
-impl FromSetting for OnTimeout {
+impl FromSetting for OnWaitTimeout {
     const EXPECTED: &'static str = "`error`, `stale` or `create`";
 
     fn from_setting(text: &str) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::FaultKind;
+use crate::error::ErrorKind;
 
 /// Why settings could not be turned into a configuration. Values appear in
 /// messages only where their name does not look like a secret's.
@@ -67,7 +67,7 @@ pub enum ConfigError {
         /// The backend's name.
         name: String,
         /// The kind of failure: the settings may be good, and the place not there.
-        kind: FaultKind,
+        kind: ErrorKind,
         /// The message.
         message: String,
     },
@@ -108,8 +108,8 @@ impl fmt::Display for ConfigError {
 impl ConfigError {
     /// Returns what the backend called `name` says of its arguments.
     #[cfg(any(feature = "file", feature = "memcached", feature = "memory", feature = "redis"))]
-    pub(super) fn of_backend(name: &str, fault: &crate::backend::BackendError) -> Self {
-        Self::Backend { name: name.to_owned(), kind: fault.kind(), message: fault.to_string() }
+    pub(super) fn of_backend(name: &str, error: &crate::backend::BackendError) -> Self {
+        Self::Backend { name: name.to_owned(), kind: error.kind(), message: error.to_string() }
     }
 }
 

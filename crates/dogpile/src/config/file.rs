@@ -12,8 +12,8 @@ pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigErr
     if let Some(entries) = arguments.take("max_entries")? {
         builder = builder.max_entries(entries);
     }
-    if let Some(age) = arguments.take("max_age")? {
-        builder = builder.max_age(age);
+    if let Some(age) = arguments.take("retention")? {
+        builder = builder.retention(age);
     }
     if let Some(timeout) = arguments.take("busy_timeout")? {
         builder = builder.busy_timeout(timeout);
@@ -38,7 +38,7 @@ pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigErr
     // SQLite keeps readers and writers apart by itself.
     arguments.take::<Switch>("rw_lockfile")?;
     arguments.check()?;
-    let opened = builder.open().map_err(|fault| ConfigError::of_backend("file", &fault))?;
+    let opened = builder.open().map_err(|error| ConfigError::of_backend("file", &error))?;
     Ok(AnyBackend::new(opened))
 }
 

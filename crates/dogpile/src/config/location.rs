@@ -12,7 +12,7 @@ use crate::url;
 /// The place of a backend: a path (`cache.db`), or a URL whose scheme is a registered backend's
 /// name (`file:cache.db`, `memory:`).
 ///
-/// What follows a `?` in a URL are further arguments: `file:cache.db?max_bytes=1000000&max_age=7d`.
+/// What follows a `?` in a URL are further arguments: `file:cache.db?max_bytes=1000000&retention=7d`.
 /// In URLs `%20` is a blank and so on, in paths everything means itself. The rest of a URL is
 /// the argument `filename` of the file backend, and the whole of it, without the question
 /// mark's part, the argument `url` of others.

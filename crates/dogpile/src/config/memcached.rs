@@ -17,7 +17,7 @@ pub(super) const SCHEMES: [&str; 4] =
     ["memcacheds", "memcached+binary", "memcacheds+binary", "memcached+unix"];
 
 pub(super) fn backend(name: &str, arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    let wrong = |fault: BackendError| ConfigError::of_backend("memcached", &fault);
+    let wrong = |error: BackendError| ConfigError::of_backend("memcached", &error);
     let mut builder = servers(arguments).map_err(wrong)?;
     let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
     if tls {
@@ -102,7 +102,7 @@ fn values_and_locks(
     if let Some(time) = arguments.take::<Duration>("memcached_expire_time")?
         && !time.is_zero()
     {
-        builder = builder.storage_time(time);
+        builder = builder.retention(time);
     }
     if let Some(bytes) = arguments.take::<usize>("min_compress_len")?
         && bytes > 0

@@ -26,9 +26,9 @@
 //! | `codec` | `json`, `msgpack`, `pickle` |
 //! | `version` | a text that is part of the stored keys; see [`Config::version`] |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
-//! | `stale_limit` | a duration |
+//! | `stale_while_revalidate` | a duration |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
-//! | `wait_limit` | a duration |
+//! | `wait_timeout` | a duration |
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
 //! | `replace_existing_backend` | `true` or `false` |
 //!
@@ -41,7 +41,7 @@
 //! others. Built-in proxies are `logging` and
 //! `compression`; [`register_proxy`] adds others.
 //!
-//! Arguments of `file`: `filename`, `max_bytes`, `max_entries`, `max_age`,
+//! Arguments of `file`: `filename`, `max_bytes`, `max_entries`, `retention`,
 //! `busy_timeout`, `on_damage` (`move_aside` or `refuse`), `mode` (octal, as `0600`),
 //! `read_only`, `distributed_lock`
 //! (`true` unless given). Python's `dogpile_lockfile` is the path of the lock
@@ -106,17 +106,17 @@ impl Settings {
         for name in region.take_list("wrap") {
             config.backend = registry::wrap(&name, config.backend)?;
         }
-        if let Some(expiration) = region.take::<arguments::Lifetime>("expiration_time")? {
+        if let Some(expiration) = region.take::<arguments::Age>("expiration_time")? {
             config = config.expiration(expiration.0);
         }
-        if let Some(limit) = region.take("stale_limit")? {
-            config = config.stale_limit(limit);
+        if let Some(limit) = region.take("stale_while_revalidate")? {
+            config = config.stale_while_revalidate(limit);
         }
-        if let Some(retention) = region.take::<arguments::Lifetime>("retention")? {
-            config = config.retention(retention.0.max_age());
+        if let Some(retention) = region.take::<arguments::Age>("retention")? {
+            config = config.retention(retention.0.after());
         }
-        if let Some(limit) = region.take("wait_limit")? {
-            config = config.wait_limit(limit);
+        if let Some(limit) = region.take("wait_timeout")? {
+            config = config.wait_timeout(limit);
         }
         if let Some(mangler) = region.take::<arguments::ManglerName>("key_mangler")? {
             config.mangler = mangler.0;
@@ -126,7 +126,7 @@ impl Settings {
         }
         config.invalidation = invalidation(&mut region)?;
         if let Some(then) = region.take("on_wait_timeout")? {
-            config = config.on_timeout(then);
+            config = config.on_wait_timeout(then);
         }
         if let Some(codec) = region.take::<arguments::CodecName>("codec")? {
             config.codec = crate::region::KindCodec(codec.0);

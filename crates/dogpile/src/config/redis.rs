@@ -47,7 +47,7 @@ pub(super) fn backend(
     servers: Servers,
     arguments: &mut Arguments,
 ) -> Result<AnyBackend, ConfigError> {
-    let wrong = |fault: BackendError| ConfigError::of_backend("redis", &fault);
+    let wrong = |error: BackendError| ConfigError::of_backend("redis", &error);
     let url = match arguments.take::<String>("url")? {
         // The database may be named beside it, as in a URL's query.
         Some(url) => match arguments.take::<u32>("db")? {
@@ -112,7 +112,7 @@ fn connection(
     if let Some(time) = arguments.take::<Duration>("redis_expiration_time")?
         && !time.is_zero()
     {
-        builder = builder.storage_time(time);
+        builder = builder.retention(time);
     }
     if let Some(yes) = arguments.take("read_from_replicas")? {
         builder = builder.read_from_replicas(yes);
@@ -148,10 +148,10 @@ fn locks(
         builder = builder.lock_prefix(&prefix);
     }
     let blocking = arguments.take("lock_blocking")?.unwrap_or(true);
-    let patience = arguments.take::<Duration>("lock_blocking_timeout")?;
-    let patience = if blocking { patience } else { Some(Duration::ZERO) };
-    Ok(match patience {
-        Some(limit) => builder.lock_patience(limit),
+    let timeout = arguments.take::<Duration>("lock_blocking_timeout")?;
+    let timeout = if blocking { timeout } else { Some(Duration::ZERO) };
+    Ok(match timeout {
+        Some(limit) => builder.wait_timeout(limit),
         None => builder,
     })
 }

@@ -25,7 +25,7 @@ static PROXIES: Names<Wrap> = LazyLock::new(|| RwLock::new(built_in_proxies()));
 /// ```
 /// use dogpile::backend::{AnyBackend, MapBackend};
 /// use dogpile::config::{Settings, register_backend};
-/// use dogpile::{Config, Serde};
+/// use dogpile::{Config, Serialized};
 ///
 /// register_backend("unbounded", |_arguments| Ok(AnyBackend::new(MapBackend::unbounded())));
 ///
@@ -137,8 +137,8 @@ fn serialized(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
         (Some(max_bytes), None) => SerializedMemory::bounded_by_bytes(max_bytes),
         (None, max_entries) => SerializedMemory::new(max_entries.unwrap_or(DEFAULT_ENTRIES)),
         (Some(_), Some(_)) => {
-            let fault = BackendError::other("give it `max_entries` or `max_bytes`, not both");
-            return Err(ConfigError::of_backend("memory_pickle", &fault));
+            let error = BackendError::other("give it `max_entries` or `max_bytes`, not both");
+            return Err(ConfigError::of_backend("memory_pickle", &error));
         }
     }))
 }

@@ -3,10 +3,8 @@
 
 use std::marker::PhantomData;
 
-use crate::region::{
-    BackgroundEntry, Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry, Cacheable,
-    Entries, Entry, Kind, Plain, Region,
-};
+use crate::blocking;
+use crate::region::{Cacheable, Entries, Entry, Kind, Plain, Region};
 
 /// A function that can fail: only what it returns in `Ok` is cached.
 #[diagnostic::on_unimplemented(
@@ -52,7 +50,7 @@ pub trait CachedAsItIs {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in this region",
     label = "not cacheable here",
-    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<Local>`, which needs no serde; both need `Send + Sync + 'static`"
+    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<InMemory>`, which needs no serde; both need `Send + Sync + 'static`"
 )]
 pub trait CachedHere {
     type Entry;
@@ -99,20 +97,6 @@ impl<T, F, E> IsAlias for &&Values<std::result::Result<T, F>, E> {
 }
 
 macro_rules! held {
-    ($($entry:ident)*) => {
-        $(
-            impl<T: Cacheable<K>, K: Kind, C> IsHeld for &Values<T, $entry<'_, K, Plain, C>> {
-                fn way(&self) -> Held {
-                    Held
-                }
-            }
-        )*
-    };
-}
-
-held! { Entry BlockingEntry BackgroundEntry BlockingBackgroundEntry }
-
-macro_rules! held_by_many {
     ($([$($generics:tt)*] $type:ty;)*) => {
         $(
             impl<T: Cacheable<K>, K: Kind, $($generics)*> IsHeld for &Values<T, $type> {
@@ -124,11 +108,13 @@ macro_rules! held_by_many {
     };
 }
 
-held_by_many! {
+held! {
+    [C] Entry<'_, K, Plain, C>;
+    [C] blocking::Entry<'_, K, Plain, C>;
     [C] Entries<'_, K, C>;
-    [C] BlockingEntries<'_, K, C>;
+    [C] blocking::Entries<'_, K, C>;
     [] &Region<K>;
-    [] Blocking<'_, K>;
+    [] blocking::Region<'_, K>;
 }
 
 /// The region behind what stands for one.

@@ -23,7 +23,7 @@ pub use names::*;
 pub use parts::*;
 pub use several::*;
 
-use crate::error::{Error, Failure};
+use crate::error::{CreateError, Error};
 use crate::key::{FunctionKey, KeyGenerator, KeyText};
 use crate::region::{Kind, Region};
 
@@ -64,13 +64,15 @@ pub fn asked<Q: Clone>(keys: &[Q], names: &[String], asked: &[String]) -> Vec<Q>
 ///
 /// If the function returned too few or too many values, or asked for what it
 /// was creating: it has no place for an error of that kind.
-pub fn unless_cache_failed<T, E>(result: Result<T, Failure<E>>) -> Option<Result<T, E>> {
+pub fn unless_cache_failed<T, E>(result: Result<T, CreateError<E>>) -> Option<Result<T, E>> {
     match result {
         Ok(made) => Some(Ok(made)),
-        Err(Failure::Creator(error)) => Some(Err(error)),
-        Err(Failure::Cache(error @ (Error::WrongCount { .. } | Error::OwnKey { .. }))) => {
+        Err(CreateError::Creator(error)) => Some(Err(error)),
+        Err(CreateError::Cache(
+            error @ (Error::WrongCount { .. } | Error::RecursiveCreation { .. }),
+        )) => {
             panic!("{error}")
         }
-        Err(Failure::Cache(_)) => None,
+        Err(CreateError::Cache(_)) => None,
     }
 }

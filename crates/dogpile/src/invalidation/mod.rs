@@ -3,10 +3,10 @@
 //! `invalidate` does not touch the backend: it notes a moment, and values
 //! created up to then count as missing (hard) or expired (soft) from now on.
 //! Where the moment is kept is an [`Invalidation`] strategy. The default
-//! keeps it in this process; [`Stored`] keeps it in the backend and so reaches
+//! keeps it in this process; [`SharedInvalidation`] keeps it in the backend and so reaches
 //! every process.
 
-mod stored;
+mod shared;
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::backend::BackendError;
 use crate::clock::Timestamp;
 
 pub use crate::freshness::Mode;
-pub use stored::Stored;
+pub use shared::SharedInvalidation;
 
 /// The future of [`Invalidation::invalidate`].
 pub type Invalidating<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;

@@ -1,8 +1,8 @@
 //! The decision who creates, the heart of the dogpile lock, as a pure function: [`decide`] says
-//! what follows from the worth of a stored value ([`judge`](crate::lock::judge)) and the state
+//! what follows from the worth of a stored value ([`freshness`](crate::lock::freshness)) and the state
 //! of the key's mutex. It takes no lock and does no I/O, so it is tested over its whole domain.
 
-use crate::freshness::Found;
+use crate::freshness::Freshness;
 
 /// The known state of the key's mutex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +39,13 @@ pub enum Action {
 /// | fresh | return it; the mutex is never touched | the same |
 /// | stale | create, or hand to the runner and return the old value | return the old value |
 /// | nothing | create | wait |
-pub fn decide(found: Found, mutex: MutexState, runner: bool) -> Action {
+pub fn decide(found: Freshness, mutex: MutexState, runner: bool) -> Action {
     match (found, mutex) {
-        (Found::Fresh, _) | (Found::Stale, MutexState::HeldElsewhere) => Action::Return,
+        (Freshness::Fresh, _) | (Freshness::Stale, MutexState::HeldElsewhere) => Action::Return,
         (_, MutexState::Untried) => Action::TryMutex,
-        (Found::Stale, MutexState::Won) if runner => Action::CreateInBackground,
+        (Freshness::Stale, MutexState::Won) if runner => Action::CreateInBackground,
         (_, MutexState::Won) => Action::Create,
-        (Found::Nothing, MutexState::HeldElsewhere) => Action::Wait,
+        (Freshness::Missing, MutexState::HeldElsewhere) => Action::Wait,
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn the_documented_table_holds_in_every_cell() {
         use Action::{Create, CreateInBackground, Return, TryMutex, Wait};
-        use Found::{Fresh, Nothing, Stale};
+        use Freshness::{Fresh, Missing, Stale};
         use MutexState::{HeldElsewhere, Untried, Won};
 
         let table = [
@@ -66,9 +66,9 @@ mod tests {
             (Stale, Untried, TryMutex, TryMutex),
             (Stale, Won, Create, CreateInBackground),
             (Stale, HeldElsewhere, Return, Return),
-            (Nothing, Untried, TryMutex, TryMutex),
-            (Nothing, Won, Create, Create),
-            (Nothing, HeldElsewhere, Wait, Wait),
+            (Missing, Untried, TryMutex, TryMutex),
+            (Missing, Won, Create, Create),
+            (Missing, HeldElsewhere, Wait, Wait),
         ];
         for (found, mutex, alone, with_runner) in table {
             assert_eq!(decide(found, mutex, false), alone, "{found:?} {mutex:?}");

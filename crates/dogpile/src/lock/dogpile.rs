@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::creating::Creation;
 use super::drive::{
-    Claim, Foreground, LockError, OnTimeout, Patience, Reading, Site, Stop, Terms, Waited, drive,
+    Claim, Deadline, Flight, Foreground, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout,
+    Waited, drive,
 };
-use super::mutex::{Lease, Mutex};
+use super::mutex::{KeyedLock, Lease};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::freshness::{Found, judge};
+use crate::freshness::{Freshness, freshness};
 
 /// Elects one caller per key to create a value; see the
 /// [module](crate::lock).
@@ -44,40 +45,40 @@ pub struct Lock<M> {
     mutex: M,
     clock: Arc<dyn Clock>,
     expiration: Option<Duration>,
-    wait_limit: Option<Duration>,
+    wait_timeout: Option<Duration>,
 }
 
 /// Why [`Lock::get_or_create`] has no value.
 #[derive(Debug)]
-pub enum LockFailure<E> {
+pub enum CreateError<E> {
     /// The creator failed.
     Creator(E),
     /// The lock failed.
     Lock(LockError),
 }
 
-impl<E: fmt::Display> fmt::Display for LockFailure<E> {
+impl<E: fmt::Display> fmt::Display for CreateError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Creator(error) => error.fmt(f),
-            Self::Lock(fault) => fault.fmt(f),
+            Self::Lock(error) => error.fmt(f),
         }
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for LockFailure<E> {
+impl<E: std::error::Error + 'static> std::error::Error for CreateError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Creator(error) => Some(error),
-            Self::Lock(fault) => Some(fault),
+            Self::Creator(error) => error.source(),
+            Self::Lock(error) => error.source(),
         }
     }
 }
 
-impl<M: Mutex> Lock<M> {
+impl<M: KeyedLock> Lock<M> {
     /// A lock over `mutex`, whose values never expire.
     pub fn new(mutex: M) -> Self {
-        Self { mutex, clock: Arc::new(SystemClock), expiration: None, wait_limit: None }
+        Self { mutex, clock: Arc::new(SystemClock), expiration: None, wait_timeout: None }
     }
 
     /// Values older than `expiration` are created again.
@@ -90,8 +91,8 @@ impl<M: Mutex> Lock<M> {
     /// Sets the time to wait for another's creation before giving up with an
     /// error. Without a limit, as long as it takes.
     #[must_use]
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.wait_limit = Some(limit);
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.wait_timeout = Some(limit);
         self
     }
 
@@ -119,7 +120,7 @@ impl<M: Mutex> Lock<M> {
         key: &str,
         read: R,
         create: C,
-    ) -> Result<T, LockFailure<E>>
+    ) -> Result<T, CreateError<E>>
     where
         T: Clone + Send + Sync,
         E: Send,
@@ -128,8 +129,8 @@ impl<M: Mutex> Lock<M> {
         C: FnOnce() -> CF + Send,
         CF: Future<Output = Result<T, E>> + Send,
     {
-        let site = LockSite { lock: self, key, read, types: std::marker::PhantomData };
-        let first = site.look().await;
+        let flight = LockFlight { lock: self, key, read, types: std::marker::PhantomData };
+        let first = flight.look().await;
         let mut create = Some(create);
         let create = |_| {
             let create = create.take();
@@ -141,13 +142,13 @@ impl<M: Mutex> Lock<M> {
                 }
             }
         };
-        match drive(&site, vec![first], create, Foreground).await {
+        match drive(&flight, vec![first], create, Foreground).await {
             Ok(mut values) => match values.pop() {
                 Some((value, _)) => Ok(value),
-                None => Err(LockFailure::Lock(LockError::WrongCount { asked: 1, returned: 0 })),
+                None => Err(CreateError::Lock(LockError::WrongCount { asked: 1, returned: 0 })),
             },
-            Err(Stop::Creator(error)) => Err(LockFailure::Creator(error)),
-            Err(Stop::Fault(fault)) => Err(LockFailure::Lock(fault)),
+            Err(Stop::Creator(error)) => Err(CreateError::Creator(error)),
+            Err(Stop::Error(error)) => Err(CreateError::Lock(error)),
         }
     }
 
@@ -161,31 +162,31 @@ impl<M> fmt::Debug for Lock<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
             .field("expiration", &self.expiration)
-            .field("wait_limit", &self.wait_limit)
+            .field("wait_timeout", &self.wait_timeout)
             .finish_non_exhaustive()
     }
 }
 
-struct LockSite<'l, M, R, RF, T> {
+struct LockFlight<'l, M, R, RF, T> {
     lock: &'l Lock<M>,
     key: &'l str,
     read: R,
     types: std::marker::PhantomData<fn() -> (RF, T)>,
 }
 
-impl<M, R, RF, T> LockSite<'_, M, R, RF, T>
+impl<M, R, RF, T> LockFlight<'_, M, R, RF, T>
 where
-    M: Mutex,
+    M: KeyedLock,
     T: Clone + Send + Sync,
     R: Fn() -> RF + Send + Sync,
     RF: Future<Output = Option<(T, Timestamp)>> + Send,
 {
     async fn look(&self) -> Reading<Self> {
         match (self.read)().await {
-            None => Reading { found: Found::Nothing, value: None, seen: () },
+            None => Reading { found: Freshness::Missing, value: None, seen: () },
             Some((value, ct)) => {
                 let now = self.lock.clock.now();
-                let found = judge(ct, now, self.lock.expiration.into(), None);
+                let found = freshness(ct, now, self.lock.expiration.into(), None);
                 Reading { found, value: Some(value), seen: () }
             }
         }
@@ -195,7 +196,7 @@ where
     /// create.
     async fn look_again(&self, lease: Lease) -> Result<Result<Lease, Reading<Self>>, LockError> {
         let reading = self.look().await;
-        if reading.found != Found::Fresh {
+        if reading.found != Freshness::Fresh {
             return Ok(Ok(lease));
         }
         self.lock.mutex.unlock(lease).await.map_err(LockError::Mutex)?;
@@ -214,9 +215,9 @@ where
     }
 }
 
-impl<M, R, RF, T> Site for LockSite<'_, M, R, RF, T>
+impl<M, R, RF, T> Flight for LockFlight<'_, M, R, RF, T>
 where
-    M: Mutex,
+    M: KeyedLock,
     T: Clone + Send + Sync,
     R: Fn() -> RF + Send + Sync,
     RF: Future<Output = Option<(T, Timestamp)>> + Send,
@@ -225,10 +226,10 @@ where
     type Made = T;
     type Guard = Lease;
     type Seen = ();
-    type Fault = LockError;
+    type Error = LockError;
 
-    fn fault(&self, _index: usize, fault: LockError) -> LockError {
-        fault
+    fn error(&self, _index: usize, error: LockError) -> LockError {
+        error
     }
 
     fn creation(&self, indexes: &[usize]) -> Creation {
@@ -255,7 +256,7 @@ where
 
     async fn seize(&self, _indexes: &[usize]) -> Result<Vec<Lease>, LockError> {
         // Never asked for: its callers give up with an error.
-        Err(LockError::WaitedTooLong { limit: self.lock.wait_limit.unwrap_or_default() })
+        Err(LockError::WaitTimeout { limit: self.lock.wait_timeout.unwrap_or_default() })
     }
 
     async fn finish(&self, made: Vec<(usize, Lease, T)>) -> Result<Vec<T>, LockError> {
@@ -271,9 +272,9 @@ where
         }
     }
 
-    fn patience(&self) -> Option<Patience> {
-        let limit = self.lock.wait_limit.or_else(|| self.lock.mutex.patience())?;
+    fn deadline(&self) -> Option<Deadline> {
+        let limit = self.lock.wait_timeout.or_else(|| self.lock.mutex.wait_timeout())?;
         let timer = self.lock.clock.sleep(limit);
-        Some(Patience { terms: Terms { limit, then: OnTimeout::Error }, timer })
+        Some(Deadline { timeout: WaitTimeout { limit, then: OnWaitTimeout::Error }, timer })
     }
 }

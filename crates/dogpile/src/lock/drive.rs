@@ -2,7 +2,7 @@
 //! many at once, over anything that can read, claim and store.
 //!
 //! ```text
-//!             +--> settle what the reading decides
+//!             +--> resolve what the reading decides
 //!             |        |
 //!             |    claim the rest, without waiting
 //!             |        |
@@ -23,16 +23,16 @@ use std::time::Duration;
 use super::creating::{self, Creation};
 use super::decision::{Action, MutexState, decide};
 use crate::error::BackendError;
-use crate::freshness::Found;
+use crate::freshness::Freshness;
 
-/// A fault of the lock itself.
+/// An error of the lock itself.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LockError {
     /// A creator asked for the key that it is creating.
-    OwnKey,
-    /// The key was still held elsewhere when the wait limit ended.
-    WaitedTooLong {
+    RecursiveCreation,
+    /// The key was still held elsewhere when the wait timeout ended.
+    WaitTimeout {
         /// The limit.
         limit: Duration,
     },
@@ -51,8 +51,10 @@ pub enum LockError {
 impl std::fmt::Display for LockError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::OwnKey => f.write_str("a creator asked for the key that it is creating"),
-            Self::WaitedTooLong { limit } => {
+            Self::RecursiveCreation => {
+                f.write_str("a creator asked for the key that it is creating")
+            }
+            Self::WaitTimeout { limit } => {
                 write!(f, "the key was still being created elsewhere after {limit:?}")
             }
             Self::Mutex(source) => write!(f, "the mutex failed: {source}"),
@@ -66,7 +68,7 @@ impl std::fmt::Display for LockError {
 impl std::error::Error for LockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Mutex(source) => Some(source),
+            Self::Mutex(source) => source.source(),
             _ => None,
         }
     }
@@ -74,7 +76,7 @@ impl std::error::Error for LockError {
 
 /// The driver's view of some keys, by their index, in a store with a
 /// mutex.
-pub(crate) trait Site: Sync {
+pub(crate) trait Flight: Sync {
     /// A value as callers get it.
     type Value: Clone + Send;
     /// A value as creators make it.
@@ -84,11 +86,11 @@ pub(crate) trait Site: Sync {
     /// The part of the reading that a claim needs to know.
     type Seen: Send;
 
-    /// A fault, as this site's callers know them.
-    type Fault: Send;
+    /// A fault, as this flight's callers know them.
+    type Error: Send;
 
     /// Returns the callers' error for a fault of the lock at the key `index`.
-    fn fault(&self, index: usize, fault: LockError) -> Self::Fault;
+    fn error(&self, index: usize, error: LockError) -> Self::Error;
 
     /// Which lock this is, and its keys.
     fn creation(&self, indexes: &[usize]) -> Creation;
@@ -99,7 +101,7 @@ pub(crate) trait Site: Sync {
     fn claim<'s>(
         &'s self,
         keys: &[(usize, &Self::Seen)],
-    ) -> impl Future<Output = Result<Vec<Claim<'s, Self>>, Self::Fault>> + Send;
+    ) -> impl Future<Output = Result<Vec<Claim<'s, Self>>, Self::Error>> + Send;
 
     /// A creation under this guard begins.
     fn begin(&self, guard: &mut Self::Guard);
@@ -108,39 +110,39 @@ pub(crate) trait Site: Sync {
     fn seize(
         &self,
         indexes: &[usize],
-    ) -> impl Future<Output = Result<Vec<Self::Guard>, Self::Fault>> + Send;
+    ) -> impl Future<Output = Result<Vec<Self::Guard>, Self::Error>> + Send;
 
     /// Stores what was made, gives the keys up and hands the values to those
     /// who wait.
     fn finish(
         &self,
         made: Vec<(usize, Self::Guard, Self::Made)>,
-    ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Fault>> + Send;
+    ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Error>> + Send;
 
     /// Gives keys up that nothing was made for.
     fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
 
     /// Returns the time to wait for others; `None` for as long as it takes.
-    fn patience(&self) -> Option<Patience>;
+    fn deadline(&self) -> Option<Deadline>;
 }
 
 /// A limit to waiting.
-pub(crate) struct Patience {
-    pub(crate) terms: Terms,
+pub(crate) struct Deadline {
+    pub(crate) timeout: WaitTimeout,
     pub(crate) timer: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// The limit, and the action that follows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct WaitTimeout {
     pub(crate) limit: Duration,
-    pub(crate) then: OnTimeout,
+    pub(crate) then: OnWaitTimeout,
 }
 
 /// The action of a caller who has waited for another's creation as long as the
-/// wait limit allows.
+/// wait timeout allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnTimeout {
+pub enum OnWaitTimeout {
     /// Give up with an error. A plain call, which has no place for one, runs
     /// the creator uncached.
     #[default]
@@ -155,15 +157,15 @@ pub enum OnTimeout {
 }
 
 /// The result of a look into the store.
-pub(crate) struct Reading<S: Site + ?Sized> {
-    pub(crate) found: Found,
+pub(crate) struct Reading<S: Flight + ?Sized> {
+    pub(crate) found: Freshness,
     /// The value, even a hard-invalidated one.
     pub(crate) value: Option<S::Value>,
     pub(crate) seen: S::Seen,
 }
 
 /// The outcome of trying to get a key.
-pub(crate) enum Claim<'s, S: Site + ?Sized> {
+pub(crate) enum Claim<'s, S: Flight + ?Sized> {
     Won(S::Guard),
     Changed(Reading<S>),
     Held(Waiting<'s, S>),
@@ -171,11 +173,11 @@ pub(crate) enum Claim<'s, S: Site + ?Sized> {
 
 /// Waits for a key held elsewhere.
 pub(crate) type Waiting<'s, S> =
-    Pin<Box<dyn Future<Output = Result<Waited<S>, <S as Site>::Fault>> + Send + 's>>;
+    Pin<Box<dyn Future<Output = Result<Waited<S>, <S as Flight>::Error>> + Send + 's>>;
 
 /// The outcome of waiting. A key is won only after another look into the store
 /// that found nothing fresh.
-pub(crate) enum Waited<S: Site + ?Sized> {
+pub(crate) enum Waited<S: Flight + ?Sized> {
     Handed(S::Value),
     Won(S::Guard),
     Changed(Reading<S>),
@@ -201,26 +203,26 @@ pub enum Status {
 /// Why a drive ended without values.
 pub(crate) enum Stop<E, F> {
     Creator(E),
-    Fault(F),
+    Error(F),
 }
 
 impl<E, F> From<F> for Stop<E, F> {
-    fn from(fault: F) -> Self {
-        Self::Fault(fault)
+    fn from(error: F) -> Self {
+        Self::Error(error)
     }
 }
 
 /// A background for creations that leave the caller's side.
-pub(crate) trait Background<S: Site, C> {
+pub(crate) trait Background<S: Flight, C> {
     fn is_available(&self) -> bool;
     /// Takes the creation of the keys of `won` away.
-    fn start(self, site: &S, won: Vec<(usize, S::Guard)>, create: C);
+    fn start(self, flight: &S, won: Vec<(usize, S::Guard)>, create: C);
 }
 
 /// No background: the caller creates.
 pub(crate) struct Foreground;
 
-impl<S: Site, C> Background<S, C> for Foreground {
+impl<S: Flight, C> Background<S, C> for Foreground {
     fn is_available(&self) -> bool {
         false
     }
@@ -229,7 +231,7 @@ impl<S: Site, C> Background<S, C> for Foreground {
 }
 
 /// One key on its way to a value.
-struct Slot<'s, S: Site> {
+struct Slot<'s, S: Flight> {
     reading: Reading<S>,
     guard: Option<S::Guard>,
     waiting: Option<Waiting<'s, S>>,
@@ -242,26 +244,26 @@ struct Slot<'s, S: Site> {
 /// keys that this caller was elected for: once, unless a key that somebody
 /// else was creating falls to it afterwards.
 pub(crate) async fn drive<S, C, F, E, B>(
-    site: &S,
+    flight: &S,
     readings: Vec<Reading<S>>,
     mut create: C,
     background: B,
-) -> Result<Vec<(S::Value, Status)>, Stop<E, S::Fault>>
+) -> Result<Vec<(S::Value, Status)>, Stop<E, S::Error>>
 where
-    S: Site,
+    S: Flight,
     C: FnMut(Vec<usize>) -> F + Send,
     F: Future<Output = Result<Vec<S::Made>, E>> + Send,
     E: Send,
     B: Background<S, C> + Send,
 {
     let mut slots: Vec<Slot<'_, S>> = readings.into_iter().map(Slot::new).collect();
-    let mut patience = None;
+    let mut deadline = None;
     loop {
-        settle(site, &mut slots).await;
-        claim(site, &mut slots).await?;
-        settle(site, &mut slots).await;
+        resolve_ready(flight, &mut slots).await;
+        claim(flight, &mut slots).await?;
+        resolve_ready(flight, &mut slots).await;
         if ready_for_background(&slots, background.is_available()) {
-            background.start(site, take_won_as_stale(&mut slots), create);
+            background.start(flight, take_won_as_stale(&mut slots), create);
             break;
         }
         let won = take_won(&mut slots);
@@ -271,15 +273,15 @@ where
                 slot.waiting = None;
             }
             let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
-            let values = create_won(site, &mut create, won).await?;
+            let values = create_won(flight, &mut create, won).await?;
             for (index, value) in indexes.into_iter().zip(values) {
                 slots[index].outcome = Some((value, Status::Created));
             }
         } else if slots.iter().any(|slot| slot.waiting.is_some()) {
-            let patience = patience.get_or_insert_with(|| site.patience());
-            if !wait_for_any(&mut slots, patience.as_mut()).await? {
-                let terms = patience.as_ref().map(|patience| patience.terms);
-                give_up(site, &mut slots, &mut create, terms).await?;
+            let deadline = deadline.get_or_insert_with(|| flight.deadline());
+            if !wait_for_any(&mut slots, deadline.as_mut()).await? {
+                let timeout = deadline.as_ref().map(|deadline| deadline.timeout);
+                give_up(flight, &mut slots, &mut create, timeout).await?;
             }
         } else if slots.iter().all(|slot| slot.outcome.is_some()) {
             break;
@@ -288,7 +290,7 @@ where
     Ok(slots.into_iter().filter_map(|slot| slot.outcome).collect())
 }
 
-impl<S: Site> Slot<'_, S> {
+impl<S: Flight> Slot<'_, S> {
     fn new(reading: Reading<S>) -> Self {
         Self { reading, guard: None, waiting: None, outcome: None, waited: false }
     }
@@ -308,15 +310,15 @@ impl<S: Site> Slot<'_, S> {
 
     fn status(&self) -> Status {
         match self.reading.found {
-            Found::Fresh if self.waited => Status::Waited,
-            Found::Fresh => Status::Hit,
-            Found::Stale | Found::Nothing => Status::Stale,
+            Freshness::Fresh if self.waited => Status::Waited,
+            Freshness::Fresh => Status::Hit,
+            Freshness::Stale | Freshness::Missing => Status::Stale,
         }
     }
 }
 
 /// Gives their value to the slots whose decision is to return it.
-async fn settle<S: Site>(site: &S, slots: &mut [Slot<'_, S>]) {
+async fn resolve_ready<S: Flight>(flight: &S, slots: &mut [Slot<'_, S>]) {
     for slot in slots {
         if slot.action() != Some(Action::Return) {
             continue;
@@ -325,21 +327,21 @@ async fn settle<S: Site>(site: &S, slots: &mut [Slot<'_, S>]) {
         let Some(value) = slot.reading.value.clone() else { continue };
         slot.outcome = Some((value, slot.status()));
         if let Some(guard) = slot.guard.take() {
-            site.abandon(vec![guard]).await;
+            flight.abandon(vec![guard]).await;
         }
     }
 }
 
 /// Tries to get the keys whose decision asks for it.
-async fn claim<'s, S: Site>(site: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), S::Fault> {
+async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), S::Error> {
     let indexes: Vec<usize> =
         (0..slots.len()).filter(|&index| slots[index].action() == Some(Action::TryMutex)).collect();
     if indexes.is_empty() {
         return Ok(());
     }
-    refuse_own_keys(site, slots, &indexes)?;
+    refuse_own_keys(flight, slots, &indexes)?;
     let keys: Vec<_> = indexes.iter().map(|&index| (index, &slots[index].reading.seen)).collect();
-    let claims = site.claim(&keys).await?;
+    let claims = flight.claim(&keys).await?;
     for (index, claim) in indexes.into_iter().zip(claims) {
         let slot = &mut slots[index];
         match claim {
@@ -353,37 +355,37 @@ async fn claim<'s, S: Site>(site: &'s S, slots: &mut [Slot<'s, S>]) -> Result<()
 
 /// A creator that would wait for itself gets an error; one that finds an old
 /// value under its key may have it.
-fn refuse_own_keys<S: Site>(
-    site: &S,
+fn refuse_own_keys<S: Flight>(
+    flight: &S,
     slots: &[Slot<'_, S>],
     indexes: &[usize],
-) -> Result<(), S::Fault> {
-    let without_value = |index: &usize| slots[*index].reading.found == Found::Nothing;
+) -> Result<(), S::Error> {
+    let without_value = |index: &usize| slots[*index].reading.found == Freshness::Missing;
     let indexes: Vec<usize> = indexes.iter().copied().filter(without_value).collect();
-    let Creation { owner, keys } = site.creation(&indexes);
+    let Creation { owner, keys } = flight.creation(&indexes);
     match keys.iter().position(|key| creating::depth(owner, key) > 0) {
-        Some(own) => Err(site.fault(indexes[own], LockError::OwnKey)),
+        Some(own) => Err(flight.error(indexes[own], LockError::RecursiveCreation)),
         None => Ok(()),
     }
 }
 
 /// May all that is left to do be done in the background? Only if every
 /// key has an old value to return meanwhile.
-fn ready_for_background<S: Site>(slots: &[Slot<'_, S>], available: bool) -> bool {
+fn ready_for_background<S: Flight>(slots: &[Slot<'_, S>], available: bool) -> bool {
     let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
     available
         && open.peek().is_some()
         && open.all(|slot| slot.action() == Some(Action::CreateInBackground))
 }
 
-fn take_won_as_stale<S: Site>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
+fn take_won_as_stale<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
     for slot in slots.iter_mut().filter(|slot| slot.outcome.is_none()) {
         slot.outcome = slot.reading.value.clone().map(|value| (value, Status::Stale));
     }
     take_won(slots)
 }
 
-fn take_won<S: Site>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
+fn take_won<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
     let won = slots.iter_mut().enumerate();
     won.filter_map(|(index, slot)| Some((index, slot.guard.take()?))).collect()
 }
@@ -391,61 +393,61 @@ fn take_won<S: Site>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
 /// Runs the creator for the keys that were won, stores what it made and gives
 /// the keys up; whatever happens, no key stays held.
 pub(crate) async fn create_won<S, C, F, E>(
-    site: &S,
+    flight: &S,
     create: &mut C,
     mut won: Vec<(usize, S::Guard)>,
-) -> Result<Vec<S::Value>, Stop<E, S::Fault>>
+) -> Result<Vec<S::Value>, Stop<E, S::Error>>
 where
-    S: Site,
+    S: Flight,
     C: FnMut(Vec<usize>) -> F,
     F: Future<Output = Result<Vec<S::Made>, E>>,
 {
     let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
     for (_, guard) in &mut won {
-        site.begin(guard);
+        flight.begin(guard);
     }
-    let made = run_creator(site, create, indexes).await;
+    let made = run_creator(flight, create, indexes).await;
     match made {
         Ok(made) => {
             let made = won.into_iter().zip(made);
             let made = made.map(|((index, guard), made)| (index, guard, made));
-            Ok(site.finish(made.collect()).await?)
+            Ok(flight.finish(made.collect()).await?)
         }
         Err(stop) => {
-            site.abandon(won.into_iter().map(|(_, guard)| guard).collect()).await;
+            flight.abandon(won.into_iter().map(|(_, guard)| guard).collect()).await;
             Err(stop)
         }
     }
 }
 
 async fn run_creator<S, C, F, E>(
-    site: &S,
+    flight: &S,
     create: &mut C,
     indexes: Vec<usize>,
-) -> Result<Vec<S::Made>, Stop<E, S::Fault>>
+) -> Result<Vec<S::Made>, Stop<E, S::Error>>
 where
-    S: Site,
+    S: Flight,
     C: FnMut(Vec<usize>) -> F,
     F: Future<Output = Result<Vec<S::Made>, E>>,
 {
     let asked = indexes.len();
     let first = indexes.first().copied().unwrap_or_default();
-    let creation = site.creation(&indexes);
+    let creation = flight.creation(&indexes);
     // The closure itself may ask for the key too, before its future runs.
     let made = creating::inside(creation, async { create(indexes).await });
     let made = made.await.map_err(Stop::Creator)?;
     if made.len() != asked {
-        let fault = LockError::WrongCount { asked, returned: made.len() };
-        return Err(site.fault(first, fault).into());
+        let error = LockError::WrongCount { asked, returned: made.len() };
+        return Err(flight.error(first, error).into());
     }
     Ok(made)
 }
 
-/// Waits until any key moves; false if patience ended first.
-async fn wait_for_any<S: Site>(
+/// Waits until any key moves; false if deadline ended first.
+async fn wait_for_any<S: Flight>(
     slots: &mut [Slot<'_, S>],
-    mut patience: Option<&mut Patience>,
-) -> Result<bool, S::Fault> {
+    mut deadline: Option<&mut Deadline>,
+) -> Result<bool, S::Error> {
     let moved = poll_fn(|cx| {
         let mut moved = Vec::new();
         for (index, slot) in slots.iter_mut().enumerate() {
@@ -455,7 +457,7 @@ async fn wait_for_any<S: Site>(
             }
         }
         let ended = moved.is_empty()
-            && patience.as_mut().is_some_and(|p| p.timer.as_mut().poll(cx).is_ready());
+            && deadline.as_mut().is_some_and(|p| p.timer.as_mut().poll(cx).is_ready());
         if moved.is_empty() && !ended { Poll::Pending } else { Poll::Ready(moved) }
     });
     let moved = moved.await;
@@ -468,7 +470,7 @@ async fn wait_for_any<S: Site>(
     Ok(any)
 }
 
-impl<S: Site> Slot<'_, S> {
+impl<S: Flight> Slot<'_, S> {
     fn take_news(&mut self, waited: Waited<S>) {
         match waited {
             Waited::Handed(value) => self.outcome = Some((value, Status::Waited)),
@@ -478,38 +480,38 @@ impl<S: Site> Slot<'_, S> {
     }
 }
 
-/// Patience has ended: does what was asked for that case.
+/// Deadline has ended: does what was asked for that case.
 async fn give_up<S, C, F, E>(
-    site: &S,
+    flight: &S,
     slots: &mut [Slot<'_, S>],
     create: &mut C,
-    terms: Option<Terms>,
-) -> Result<(), Stop<E, S::Fault>>
+    timeout: Option<WaitTimeout>,
+) -> Result<(), Stop<E, S::Error>>
 where
-    S: Site,
+    S: Flight,
     C: FnMut(Vec<usize>) -> F,
     F: Future<Output = Result<Vec<S::Made>, E>>,
 {
-    let Some(Terms { limit, then }) = terms else { return Ok(()) };
+    let Some(WaitTimeout { limit, then }) = timeout else { return Ok(()) };
     let open = slots.iter_mut().enumerate().filter(|(_, slot)| slot.waiting.is_some());
     let mut still_open = Vec::new();
     for (index, slot) in open {
         slot.waiting = None;
         match slot.reading.value.clone() {
-            Some(value) if then == OnTimeout::Stale => {
+            Some(value) if then == OnWaitTimeout::Stale => {
                 slot.outcome = Some((value, Status::Stale));
             }
             _ => still_open.push(index),
         }
     }
     let Some(&first) = still_open.first() else { return Ok(()) };
-    if then != OnTimeout::Create {
-        let fault = LockError::WaitedTooLong { limit };
-        return Err(site.fault(first, fault).into());
+    if then != OnWaitTimeout::Create {
+        let error = LockError::WaitTimeout { limit };
+        return Err(flight.error(first, error).into());
     }
-    let guards = site.seize(&still_open).await?;
+    let guards = flight.seize(&still_open).await?;
     let won = still_open.iter().copied().zip(guards).collect();
-    let values = create_won(site, create, won).await?;
+    let values = create_won(flight, create, won).await?;
     for (index, value) in still_open.into_iter().zip(values) {
         slots[index].outcome = Some((value, Status::Created));
     }

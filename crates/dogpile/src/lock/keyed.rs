@@ -28,7 +28,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::mutex::{Lease, Mutex as DogpileMutex};
+use super::mutex::{KeyedLock, Lease};
 use crate::error::BackendError;
 use crate::process::{Rebuilt, first_number};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -284,7 +284,7 @@ impl fmt::Debug for KeyedMutex {
     }
 }
 
-impl DogpileMutex for KeyedMutex {
+impl KeyedLock for KeyedMutex {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         Ok(self.try_hold(key).map(Lease::new))
     }

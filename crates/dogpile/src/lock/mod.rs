@@ -25,14 +25,14 @@ mod reentrant;
 mod registry;
 mod rw;
 
-pub use crate::freshness::{CLOCK_SKEW, Found, Lifetime, judge};
+pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, freshness};
 pub use decision::{Action, MutexState, decide};
-pub use dogpile::{Lock, LockFailure};
-pub use drive::{LockError, OnTimeout, Status};
+pub use dogpile::{CreateError, Lock};
+pub use drive::{LockError, OnWaitTimeout, Status};
 pub use keyed::KeyedMutex;
 #[cfg(feature = "file")]
 pub(crate) use keyed::{KeyGuard, Turn};
-pub use mutex::{AnyMutex, Lease, Mutex, NullMutex};
+pub use mutex::{AnyMutex, KeyedLock, Lease, NullMutex};
 pub use reentrant::{KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex};
 pub use registry::NameRegistry;
 pub use rw::{ReadWriteGuard, ReadWriteMutex};

@@ -1,4 +1,4 @@
-//! The mutex of the dogpile lock: the [`Mutex`] trait that backends
+//! The mutex of the dogpile lock: the [`KeyedLock`] trait that backends
 //! bring wider ones by, and the [`Lease`] that stands for holding one.
 
 use std::any::Any;
@@ -16,7 +16,7 @@ use crate::process::Owned;
 ///
 /// Implementations write plain `async fn`s. Keys arrive mangled, as the
 /// backend stores them.
-pub trait Mutex: Send + Sync + 'static {
+pub trait KeyedLock: Send + Sync + 'static {
     /// Takes the mutex of `key` if it is free; `None` if somebody holds it.
     ///
     /// Cancel safe: a future dropped before it ends leaves nothing locked for
@@ -42,9 +42,9 @@ pub trait Mutex: Send + Sync + 'static {
     /// Does anybody hold the mutex of `key` now?
     fn is_locked(&self, key: &str) -> impl Future<Output = Result<bool, BackendError>> + Send;
 
-    /// The wait limit of callers who set none themselves; `None`, the default,
+    /// The wait timeout of callers who set none themselves; `None`, the default,
     /// is as long as it takes.
-    fn patience(&self) -> Option<Duration> {
+    fn wait_timeout(&self) -> Option<Duration> {
         None
     }
 }
@@ -90,13 +90,13 @@ impl fmt::Debug for Lease {
 /// The future of an erased operation.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
-/// Any [`Mutex`], behind one type.
+/// Any [`KeyedLock`], behind one type.
 #[derive(Clone)]
 pub struct AnyMutex(Arc<dyn ErasedMutex>);
 
 impl AnyMutex {
     /// Erases the type of `mutex`.
-    pub fn new(mutex: impl Mutex) -> Self {
+    pub fn new(mutex: impl KeyedLock) -> Self {
         Self(Arc::new(mutex))
     }
 
@@ -119,7 +119,7 @@ impl fmt::Debug for AnyMutex {
     }
 }
 
-impl Mutex for AnyMutex {
+impl KeyedLock for AnyMutex {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         self.0.try_lock_boxed(key).await
     }
@@ -136,7 +136,7 @@ impl Mutex for AnyMutex {
         self.0.is_locked_boxed(key).await
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn wait_timeout(&self) -> Option<Duration> {
         self.0.patience_erased()
     }
 }
@@ -149,7 +149,7 @@ trait ErasedMutex: Send + Sync {
     fn patience_erased(&self) -> Option<Duration>;
 }
 
-impl<M: Mutex> ErasedMutex for M {
+impl<M: KeyedLock> ErasedMutex for M {
     fn try_lock_boxed<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Lease>> {
         Box::pin(self.try_lock(key))
     }
@@ -167,7 +167,7 @@ impl<M: Mutex> ErasedMutex for M {
     }
 
     fn patience_erased(&self) -> Option<Duration> {
-        self.patience()
+        self.wait_timeout()
     }
 }
 
@@ -176,7 +176,7 @@ impl<M: Mutex> ErasedMutex for M {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NullMutex;
 
-impl Mutex for NullMutex {
+impl KeyedLock for NullMutex {
     async fn try_lock(&self, _key: &str) -> Result<Option<Lease>, BackendError> {
         Ok(Some(Lease::new(())))
     }

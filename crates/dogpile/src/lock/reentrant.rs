@@ -94,7 +94,7 @@ impl<E: std::error::Error + 'static> std::error::Error for ReentrantError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::AlreadyHeld => None,
-            Self::Mutex(error) => Some(error),
+            Self::Mutex(error) => error.source(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-use crate::blocking::block_on;
+use crate::bridge::block_on;
 use crate::sync::{Arc, Mutex};
 
 /// Many readers or one writer. It guards no data of its own: what it protects

@@ -11,7 +11,7 @@ use crate::backend::{
     Wanted, Watch,
 };
 use crate::key::Mangler;
-use crate::lock::{AnyMutex, Lease, Mutex};
+use crate::lock::{AnyMutex, KeyedLock, Lease};
 use crate::value::Entry;
 
 /// Changes keys and entries between a region and the backend. What it does
@@ -211,7 +211,7 @@ struct TransformedMutex<T> {
     inner: AnyMutex,
 }
 
-impl<T: Transform> Mutex for TransformedMutex<T> {
+impl<T: Transform> KeyedLock for TransformedMutex<T> {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         self.inner.try_lock(&self.transform.key(key)).await
     }
@@ -228,7 +228,7 @@ impl<T: Transform> Mutex for TransformedMutex<T> {
         self.inner.is_locked(&self.transform.key(key)).await
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.inner.patience()
+    fn wait_timeout(&self) -> Option<Duration> {
+        self.inner.wait_timeout()
     }
 }

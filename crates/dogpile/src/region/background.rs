@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::blocking::block_on;
+use crate::bridge::block_on;
 use crate::shutdown::Counted;
 
 /// Runs the creations of [background](crate::Entry::background) calls. It is only ever given one where an old value exists, which

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::{DefaultRunner, Runner};
-use super::kind::{Codec as KindCodec, Holds, Kind, Serde};
+use super::kind::{Codec as KindCodec, Holds, Kind, Serialized};
 use super::options::{Expiration, Options, Retention};
 use crate::backend::{AnyBackend, Backend};
 use crate::clock::Clock;
 use crate::codec::{Codec, RegionCodec};
-use crate::invalidation::{InProcess, Invalidation, Stored};
+use crate::invalidation::{InProcess, Invalidation, SharedInvalidation};
 use crate::key::{self, KeyGenerator, Mangler};
-use crate::lock::OnTimeout;
+use crate::lock::OnWaitTimeout;
 use crate::proxy::Layer;
 
 /// A backend and the settings of the region over it, for
@@ -33,7 +33,7 @@ use crate::proxy::Layer;
 /// # Ok::<(), dogpile::Error>(())
 /// ```
 #[must_use = "a configuration does nothing until it is given to Region::configure"]
-pub struct Config<K = Serde> {
+pub struct Config<K = Serialized> {
     pub(crate) backend: AnyBackend,
     pub(crate) codec: KindCodec,
     pub(crate) mangler: ManglerChoice,
@@ -104,7 +104,7 @@ impl InvalidationChoice {
         name: &str,
         local: &Arc<InProcess>,
     ) -> Arc<dyn Invalidation> {
-        let shared = |delay| Arc::new(Stored::new(backend.clone(), name, delay));
+        let shared = |delay| Arc::new(SharedInvalidation::new(backend.clone(), name, delay));
         match self {
             Self::Own(strategy) => strategy,
             Self::Shared(delay) => shared(delay),
@@ -159,17 +159,17 @@ impl<K: Kind> Config<K> {
     /// asked for last week answers once with last week's value. Set a limit where that must
     /// not be. (Servers drop a value some time after its expiration:
     /// [`retention`](Self::retention).)
-    pub fn stale_limit(mut self, limit: Duration) -> Self {
-        self.defaults.stale_limit = Some(limit);
+    pub fn stale_while_revalidate(mut self, limit: Duration) -> Self {
+        self.defaults.stale_while_revalidate = Some(limit);
         self
     }
 
     /// Sets the time that Redis and memcached keep values after they were stored; `None` is for ever.
     ///
-    /// By default that is ten times as long as a value's expiration and `stale_limit` say, and
+    /// By default that is ten times as long as a value's expiration and `stale_while_revalidate` say, and
     /// a day at least, so that keys that nobody asks for any more do not stay for ever, while
     /// stale values can still be served. What never expires, or has an expiration that is
-    /// computed, is kept for ever. A `storage_time` of the backend comes before this.
+    /// computed, is kept for ever. A `retention` of the backend comes before this.
     ///
     /// Other backends have bounds of their own.
     pub fn retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
@@ -280,14 +280,14 @@ impl<K: Kind> Config<K> {
 
     /// Sets the time that a caller waits for another's creation. Without a limit, which
     /// is the default, as long as it takes.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.defaults.wait_limit = Some(limit);
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.defaults.wait_timeout = Some(limit);
         self
     }
 
-    /// Sets the action of a caller whose wait limit has ended.
-    pub fn on_timeout(mut self, then: OnTimeout) -> Self {
-        self.defaults.on_timeout = Some(then);
+    /// Sets the action of a caller whose wait timeout has ended.
+    pub fn on_wait_timeout(mut self, then: OnWaitTimeout) -> Self {
+        self.defaults.on_wait_timeout = Some(then);
         self
     }
 
@@ -299,7 +299,7 @@ impl<K: Kind> Config<K> {
     }
 }
 
-impl Config<Serde> {
+impl Config<Serialized> {
     /// Serializes values with `codec` instead of JSON, where the backend
     /// keeps bytes.
     pub fn codec<C: Codec>(mut self, codec: C) -> Self {

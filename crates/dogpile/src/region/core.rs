@@ -18,7 +18,7 @@ use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
-use crate::lock::{AnyMutex, CLOCK_SKEW, Found, KeyedMutex, Lifetime, judge};
+use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness};
 use crate::log;
 use crate::stats::{Count, Stats};
 use crate::value::{Entry, Metadata, Payload, VERSION};
@@ -91,13 +91,13 @@ pub(crate) struct Core {
 
 /// A value with its creation time.
 #[derive(Clone)]
-pub(crate) struct Got<T> {
+pub(crate) struct Timestamped<T> {
     pub(crate) value: T,
     pub(crate) ct: Timestamp,
 }
 
 /// Why a payload is no `T`.
-pub(crate) enum Unopened {
+pub(crate) enum Undecodable {
     WrongType { stored: &'static str },
     Unreadable(String),
 }
@@ -209,7 +209,7 @@ impl Core {
         let looked = self.invalidation.refresh(self.clock.coarse_now()).await;
         match &looked {
             Ok(()) => self.unseen.end(),
-            Err(fault) => self.survived("refresh_invalidation", fault),
+            Err(error) => self.note_degraded("refresh_invalidation", error),
         }
         looked.is_ok()
     }
@@ -242,20 +242,27 @@ impl Core {
 
     /// Judges a stored value `now`, for a call with these options.
     #[inline]
-    pub(crate) fn judge(&self, metadata: &Metadata, options: &Options, now: Timestamp) -> Found {
+    pub(crate) fn freshness(
+        &self,
+        metadata: &Metadata,
+        options: &Options,
+        now: Timestamp,
+    ) -> Freshness {
         if metadata.v != VERSION {
-            return Found::Nothing;
+            return Freshness::Missing;
         }
         if options.ignore_expiration {
-            return Found::Fresh;
+            return Freshness::Fresh;
         }
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
-        let lifetime = Lifetime {
-            max_age: expiration.and_then(super::options::Expiration::max_age),
-            stale_limit: options.stale_limit.or(self.defaults.stale_limit),
+        let lifetime = AgeLimits {
+            expiration: expiration.and_then(super::options::Expiration::after),
+            stale_while_revalidate: options
+                .stale_while_revalidate
+                .or(self.defaults.stale_while_revalidate),
         };
         let ct = metadata.ct;
-        judge(ct, now, lifetime, self.invalidation.verdict(self.as_of(metadata)))
+        freshness(ct, now, lifetime, self.invalidation.verdict(self.as_of(metadata)))
     }
 
     /// The moment that an invalidation judges a value by.
@@ -266,28 +273,28 @@ impl Core {
 
     /// The `T` in an entry.
     #[inline]
-    pub(crate) fn open<K, T: Cacheable<K>>(&self, entry: &Entry) -> Result<T, Unopened> {
+    pub(crate) fn decode_entry<K, T: Cacheable<K>>(&self, entry: &Entry) -> Result<T, Undecodable> {
         match &entry.payload {
             Payload::Object(object) => match object.downcast_ref::<T>() {
                 Some(value) => Ok(value.clone()),
-                None => Err(Unopened::WrongType { stored: object.type_name() }),
+                None => Err(Undecodable::WrongType { stored: object.type_name() }),
             },
             Payload::Bytes(bytes) => {
                 self.stats().add(Count::BytesRead, bytes.len() as u64);
                 if let Some(what) = entry.metadata.left_undone() {
                     let why = format!("it is {what}, and the region has no proxy for that");
-                    return Err(Unopened::Unreadable(why));
+                    return Err(Undecodable::Unreadable(why));
                 }
                 let encoded = Encoded { bytes: bytes.clone(), shape: entry.metadata.shape };
                 let decoded = T::decode(&self.codec, &encoded);
-                decoded.map_err(|error| Unopened::Unreadable(error.to_string()))
+                decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
-            Payload::Unreadable(why) => Err(Unopened::Unreadable(why.to_string())),
+            Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
         }
     }
 
     /// The entry to store for `value`, by a call with all of these options.
-    pub(crate) fn close<K, T: Cacheable<K>>(
+    pub(crate) fn encode_entry<K, T: Cacheable<K>>(
         &self,
         value: &T,
         ct: Timestamp,
@@ -345,49 +352,49 @@ impl Core {
         key: &str,
         entry: Option<&Entry>,
         options: &Options,
-    ) -> (Found, Option<Got<T>>) {
+    ) -> (Freshness, Option<Timestamped<T>>) {
         let region = self.name();
         let Some(entry) = entry else {
             log::no_value(region, key);
-            return (Found::Nothing, None);
+            return (Freshness::Missing, None);
         };
         let Entry { metadata, payload } = entry;
         if metadata.v != VERSION && !matches!(payload, Payload::Unreadable(_)) {
             log::version_changed(region, key, metadata.v);
             self.stats().count(Count::Unreadable);
-            return (Found::Nothing, None);
+            return (Freshness::Missing, None);
         }
-        let found = self.judge(metadata, options, self.clock.coarse_now());
-        if found == Found::Nothing
+        let found = self.freshness(metadata, options, self.clock.coarse_now());
+        if found == Freshness::Missing
             && self.invalidation.verdict(self.as_of(metadata)) == Some(Mode::Hard)
         {
             log::hard_invalidated(region, key);
         }
-        match self.open(entry) {
-            Ok(value) => (found, Some(Got { value, ct: metadata.ct })),
+        match self.decode_entry(entry) {
+            Ok(value) => (found, Some(Timestamped { value, ct: metadata.ct })),
             Err(why) => {
-                self.note_unopened::<T>(key, &why);
-                (Found::Nothing, None)
+                self.note_undecodable::<T>(key, &why);
+                (Freshness::Missing, None)
             }
         }
     }
 
     /// Logs and counts a stored value that is no `T`.
-    pub(crate) fn note_unopened<T>(&self, key: &str, why: &Unopened) {
+    pub(crate) fn note_undecodable<T>(&self, key: &str, why: &Undecodable) {
         self.stats().count(Count::Unreadable);
         match why {
-            Unopened::WrongType { .. } => {
+            Undecodable::WrongType { .. } => {
                 if let Some(error) = self.wrong_type::<T>(key, why) {
                     log::unreadable(self.name(), key, &error);
                 }
             }
-            Unopened::Unreadable(why) => log::unreadable(self.name(), key, why),
+            Undecodable::Unreadable(why) => log::unreadable(self.name(), key, why),
         }
     }
 
     /// The error for a value of another type.
-    pub(crate) fn wrong_type<T>(&self, key: &str, why: &Unopened) -> Option<Error> {
-        let Unopened::WrongType { stored } = why else { return None };
+    pub(crate) fn wrong_type<T>(&self, key: &str, why: &Undecodable) -> Option<Error> {
+        let Undecodable::WrongType { stored } = why else { return None };
         Some(Error::WrongType {
             region: self.name().to_owned(),
             key: shown(key),
@@ -417,9 +424,9 @@ impl Core {
     }
 
     /// Counts and logs a failure of the backend that is survived.
-    pub(crate) fn survived(&self, operation: &'static str, fault: &BackendError) {
+    pub(crate) fn note_degraded(&self, operation: &'static str, error: &BackendError) {
         self.stats().count(Count::BackendErrors);
         let first = self.shared.failures.is_first_of_series(self.clock.coarse_now());
-        log::backend_failed(self.name(), operation, fault, first);
+        log::backend_failed(self.name(), operation, error, first);
     }
 }

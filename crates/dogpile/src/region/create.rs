@@ -10,13 +10,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::background::Job;
-use super::core::{Core, Got};
+use super::core::{Core, Timestamped};
+use super::flight::{FlightKey, Guard, RegionFlight};
 use super::kind::Cacheable;
 use super::lookup::Answer;
 use super::options::{Options, ShouldCache};
-use super::site::{Guard, RegionSite, SiteKey};
-use crate::error::{Error, Failure};
-use crate::lock::drive::{Background, Foreground, Site, Stop, create_won, drive};
+use crate::error::{CreateError, Error};
+use crate::lock::drive::{Background, Flight, Foreground, Stop, create_won, drive};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
@@ -30,7 +30,7 @@ pub(crate) type Creator<'a, T, E> =
 
 /// A creating call on the slow path.
 pub(crate) struct Creation<K, T, C> {
-    site: Arc<RegionSite<K, T, C>>,
+    flight: Arc<RegionFlight<K, T, C>>,
 }
 
 impl<K, T, C> Creation<K, T, C>
@@ -48,59 +48,60 @@ where
     ) -> Self {
         let stored = |asked: String| {
             let stored = core.stored_key(&asked).into_owned();
-            SiteKey { asked, stored }
+            FlightKey { asked, stored }
         };
         let keys = keys.into_iter().map(stored).collect();
         let options = options.or(&core.defaults);
         let (types, has_looked) = (PhantomData, AtomicBool::new(true));
-        let site = RegionSite { core, keys, options, should_cache, strict, has_looked, types };
-        Self { site: Arc::new(site) }
+        let flight = RegionFlight { core, keys, options, should_cache, strict, has_looked, types };
+        Self { flight: Arc::new(flight) }
     }
 
     /// The values of all keys, the creator run on the caller's side.
-    pub(crate) async fn here<'a, E: Send + 'a>(
+    pub(crate) async fn run_inline<'a, E: Send + 'a>(
         &self,
         creator: Creator<'a, T, E>,
-    ) -> Result<Vec<Answer<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, CreateError<E>>
     where
         C: 'a,
     {
-        self.run(observed(&self.site, creator, of_type), Foreground).await
+        self.run(observed(&self.flight, creator, of_type), Foreground).await
     }
 
     /// The values of all keys; where old values exist, the creator goes to
     /// the background runner, which logs what `tell` says of an error.
-    pub(crate) async fn behind<E: Send + 'static>(
+    pub(crate) async fn run_in_background<E: Send + 'static>(
         &self,
         creator: Creator<'static, T, E>,
         tell: fn(&E) -> String,
-    ) -> Result<Vec<Answer<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, CreateError<E>>
     where
         C: 'static,
     {
-        let behind = Behind { site: self.site.clone() };
-        self.run(observed(&self.site, creator, tell), behind).await
+        let background = InBackground { flight: self.flight.clone() };
+        self.run(observed(&self.flight, creator, tell), background).await
     }
 
     /// The values of all keys, created whatever is stored.
-    pub(crate) async fn anew<'a, E: Send + 'a>(
+    pub(crate) async fn refresh<'a, E: Send + 'a>(
         &self,
         creator: Creator<'a, T, E>,
-    ) -> Result<Vec<Answer<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, CreateError<E>>
     where
         C: 'a,
     {
-        let site = &*self.site;
-        site.core.refresh_invalidation().await;
-        let everything: Vec<usize> = (0..site.keys.len()).collect();
-        let guards = site.claim_refresh(&everything).await?;
-        let mut creator = observed(&self.site, creator, of_type);
+        let flight = &*self.flight;
+        flight.core.refresh_invalidation().await;
+        let everything: Vec<usize> = (0..flight.keys.len()).collect();
+        let guards = flight.claim_refresh(&everything).await?;
+        let mut creator = observed(&self.flight, creator, of_type);
         let won = everything.into_iter().zip(guards).collect();
-        let answer = |Got { value, ct }| Answer { value, status: Status::Created, ct, now: ct };
-        match create_won(site, &mut creator, won).await {
+        let answer =
+            |Timestamped { value, ct }| Answer { value, status: Status::Created, ct, now: ct };
+        match create_won(flight, &mut creator, won).await {
             Ok(values) => Ok(values.into_iter().map(answer).collect()),
-            Err(Stop::Creator(error)) => Err(Failure::Creator(error)),
-            Err(Stop::Fault(fault)) => Err(Failure::Cache(fault)),
+            Err(Stop::Creator(error)) => Err(CreateError::Creator(error)),
+            Err(Stop::Error(error)) => Err(CreateError::Cache(error)),
         }
     }
 
@@ -110,16 +111,16 @@ where
         &self,
         creator: Creator<'a, T, E>,
         background: B,
-    ) -> Result<Vec<Answer<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, CreateError<E>>
     where
         E: Send,
-        B: Background<RegionSite<K, T, C>, Creator<'a, T, E>> + Send,
+        B: Background<RegionFlight<K, T, C>, Creator<'a, T, E>> + Send,
     {
         let answers = self.look_or_create(creator, background).await;
         if let Err(failure) = &answers
-            && (self.site.strict || matches!(failure, Failure::Creator(_)))
+            && (self.flight.strict || matches!(failure, CreateError::Creator(_)))
         {
-            self.site.core.stats().add(Count::Misses, self.site.keys.len() as u64);
+            self.flight.core.stats().add(Count::Misses, self.flight.keys.len() as u64);
         }
         answers
     }
@@ -128,19 +129,19 @@ where
         &self,
         creator: Creator<'a, T, E>,
         background: B,
-    ) -> Result<Vec<Answer<T>>, Failure<E>>
+    ) -> Result<Vec<Answer<T>>, CreateError<E>>
     where
         E: Send,
-        B: Background<RegionSite<K, T, C>, Creator<'a, T, E>> + Send,
+        B: Background<RegionFlight<K, T, C>, Creator<'a, T, E>> + Send,
     {
-        let site = &*self.site;
-        let everything: Vec<usize> = (0..site.keys.len()).collect();
-        site.look_at_invalidation().await;
-        let readings = site.look(&everything).await?;
-        match drive(site, readings, creator, background).await {
-            Ok(answers) => Ok(answers.into_iter().map(|answer| site.answer(answer)).collect()),
-            Err(Stop::Creator(error)) => Err(Failure::Creator(error)),
-            Err(Stop::Fault(fault)) => Err(Failure::Cache(fault)),
+        let flight = &*self.flight;
+        let everything: Vec<usize> = (0..flight.keys.len()).collect();
+        flight.look_at_invalidation().await;
+        let readings = flight.look(&everything).await?;
+        match drive(flight, readings, creator, background).await {
+            Ok(answers) => Ok(answers.into_iter().map(|answer| flight.answer(answer)).collect()),
+            Err(Stop::Creator(error)) => Err(CreateError::Creator(error)),
+            Err(Stop::Error(error)) => Err(CreateError::Cache(error)),
         }
     }
 
@@ -149,30 +150,30 @@ where
     /// again would be for ever.
     pub(crate) async fn uncached<E>(
         &self,
-        fault: &Error,
+        error: &Error,
         creator: impl Future<Output = Result<T, E>>,
     ) -> Result<Answer<T>, E> {
-        let creation = self.site.creation(&[0]);
-        let own = creating::depth(creation.owner, &self.site.keys[0].stored);
-        assert!(own < 2, "{fault}");
-        log::running_uncached(self.site.core.name(), fault);
+        let creation = self.flight.creation(&[0]);
+        let own = creating::depth(creation.owner, &self.flight.keys[0].stored);
+        assert!(own < 2, "{error}");
+        log::running_uncached(self.flight.core.name(), error);
         let made = creating::inside(creation, creator).await;
         match &made {
-            Ok(_) => self.site.core.stats().count_uncached(),
-            Err(_) => self.site.core.stats().count(Count::Misses),
+            Ok(_) => self.flight.core.stats().count_uncached(),
+            Err(_) => self.flight.core.stats().count(Count::Misses),
         }
         made.map(Answer::uncached)
     }
 }
 
-impl<K, T, C> RegionSite<K, T, C>
+impl<K, T, C> RegionFlight<K, T, C>
 where
     K: 'static,
     T: Cacheable<K>,
     C: ShouldCache<T>,
 {
     /// Counts how a value came about, and tells the caller.
-    fn answer(&self, (got, status): (Got<T>, Status)) -> Answer<T> {
+    fn answer(&self, (got, status): (Timestamped<T>, Status)) -> Answer<T> {
         let counted = self.core.stats();
         match status {
             Status::Hit => counted.count(Count::Hits),
@@ -198,7 +199,7 @@ fn of_type<E>(_error: &E) -> String {
 
 /// `creator`, timed, counted and logged; of an error what `tell` says of it.
 fn observed<'a, K, T, C, E>(
-    site: &Arc<RegionSite<K, T, C>>,
+    flight: &Arc<RegionFlight<K, T, C>>,
     mut creator: Creator<'a, T, E>,
     tell: fn(&E) -> String,
 ) -> Creator<'a, T, E>
@@ -208,27 +209,27 @@ where
     C: ShouldCache<T> + 'a,
     E: Send + 'a,
 {
-    let site = site.clone();
+    let flight = flight.clone();
     Box::new(move |indexes| {
-        let site = site.clone();
+        let flight = flight.clone();
         let began = Instant::now();
         let work = creator(indexes.clone());
-        let work = log::in_creation_span(site.core.name(), &site.asked(&indexes), work);
+        let work = log::in_creation_span(flight.core.name(), &flight.asked(&indexes), work);
         Box::pin(async move {
             let made = work.await;
             let noted = made.as_ref().map(|_| began.elapsed());
-            site.core.note_creation(&site.asked(&indexes), noted.map_err(tell));
+            flight.core.note_creation(&flight.asked(&indexes), noted.map_err(tell));
             made
         })
     })
 }
 
 /// Takes a creation to the region's background runner.
-struct Behind<K, T, C> {
-    site: Arc<RegionSite<K, T, C>>,
+struct InBackground<K, T, C> {
+    flight: Arc<RegionFlight<K, T, C>>,
 }
 
-impl<K, T, C, E> Background<RegionSite<K, T, C>, Creator<'static, T, E>> for Behind<K, T, C>
+impl<K, T, C, E> Background<RegionFlight<K, T, C>, Creator<'static, T, E>> for InBackground<K, T, C>
 where
     K: 'static,
     T: Cacheable<K>,
@@ -241,14 +242,14 @@ where
 
     fn start(
         self,
-        _site: &RegionSite<K, T, C>,
+        _site: &RegionFlight<K, T, C>,
         won: Vec<(usize, Guard)>,
         mut creator: Creator<'static, T, E>,
     ) {
-        let Self { site } = self;
-        let core = site.core.clone();
+        let Self { flight } = self;
+        let core = flight.core.clone();
         let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
-        let keys = site.asked(&indexes).into_iter().map(str::to_owned).collect();
+        let keys = flight.asked(&indexes).into_iter().map(str::to_owned).collect();
         let parked: Vec<_> = won.into_iter().map(|(index, guard)| (index, guard.park())).collect();
         let work = Box::pin(async move {
             let resumed = |(index, parked)| Some((index, Guard::resume(parked)?));
@@ -257,8 +258,8 @@ where
                 return;
             }
             // A failing creator is told of where it ran.
-            if let Err(Stop::Fault(fault)) = create_won(&*site, &mut creator, won).await {
-                log::failed_behind(site.core.name(), &site.asked(&indexes), &fault);
+            if let Err(Stop::Error(error)) = create_won(&*flight, &mut creator, won).await {
+                log::failed_in_background(flight.core.name(), &flight.asked(&indexes), &error);
             }
         });
         let work = crate::__scope::carried(work);
@@ -306,32 +307,32 @@ where
     }
 
     /// Turns a fault of the cache into a run of the creator, in a plain call.
-    pub(crate) async fn settle<K, C>(
+    pub(crate) async fn or_uncached<K, C>(
         self,
         creation: &Creation<K, T, C>,
-        result: Result<Vec<Answer<T>>, Failure<E>>,
+        result: Result<Vec<Answer<T>>, CreateError<E>>,
         strict: bool,
-    ) -> Result<Answer<T>, Failure<E>>
+    ) -> Result<Answer<T>, CreateError<E>>
     where
         K: 'static,
         T: Cacheable<K>,
         C: ShouldCache<T>,
     {
-        let fault = match result {
+        let error = match result {
             Ok(mut answers) => match answers.pop() {
                 Some(answer) => return Ok(answer),
                 None => unreachable!("one key has one answer"),
             },
-            Err(Failure::Cache(fault)) if !strict => fault,
+            Err(CreateError::Cache(error)) if !strict => error,
             Err(failure) => return Err(failure),
         };
         let creator = self.0.lock().take();
         match creator {
             Some(creator) => {
                 let work = async move { creator().await };
-                creation.uncached(&fault, work).await.map_err(Failure::Creator)
+                creation.uncached(&error, work).await.map_err(CreateError::Creator)
             }
-            None => Err(Failure::Cache(fault)),
+            None => Err(CreateError::Cache(error)),
         }
     }
 }

@@ -7,10 +7,8 @@ use crate::lock::LockError;
 pub(super) fn of_lock(region: &str, key: &str, error: LockError) -> Error {
     let region = region.to_owned();
     match error {
-        LockError::OwnKey => Error::OwnKey { region, key: shown(key) },
-        LockError::WaitedTooLong { limit } => {
-            Error::WaitedTooLong { region, key: shown(key), limit }
-        }
+        LockError::RecursiveCreation => Error::RecursiveCreation { region, key: shown(key) },
+        LockError::WaitTimeout { limit } => Error::WaitTimeout { region, key: shown(key), limit },
         LockError::Mutex(source) => Error::Backend { region, operation: "lock", source },
         LockError::WrongCount { asked, returned } => Error::WrongCount { region, asked, returned },
     }

@@ -10,24 +10,24 @@ use crate::codec::{CodecError, RegionCodec, check};
 /// The kind of region whose values can be serialized: it works over every
 /// backend. This is the default.
 #[derive(Debug, Clone, Copy)]
-pub struct Serde;
+pub struct Serialized;
 
 /// The kind of region whose values need no serde: it works over backends that
 /// keep objects.
 #[derive(Debug, Clone, Copy)]
-pub struct Local;
+pub struct InMemory;
 
-/// [`Serde`] or [`Local`].
+/// [`Serialized`] or [`InMemory`].
 pub trait Kind: sealed::Sealed + Send + Sync + 'static {
     /// Does it need a backend that keeps objects?
     const NEEDS_OBJECTS: bool;
 }
 
-impl Kind for Serde {
+impl Kind for Serialized {
     const NEEDS_OBJECTS: bool = false;
 }
 
-impl Kind for Local {
+impl Kind for InMemory {
     const NEEDS_OBJECTS: bool = true;
 }
 
@@ -35,20 +35,20 @@ impl Kind for Local {
 /// `K`.
 #[diagnostic::on_unimplemented(
     message = "this backend keeps bytes, and a region of kind `{K}` holds types without serde",
-    note = "use a backend that keeps objects, such as `Memory`, or make the region a plain `Region` (kind `Serde`) and derive `Serialize` and `Deserialize` for its types"
+    note = "use a backend that keeps objects, such as `Memory`, or make the region a plain `Region` (kind `Serialized`) and derive `Serialize` and `Deserialize` for its types"
 )]
 pub trait Holds<K> {}
 
-impl Holds<Serde> for KeepsObjects {}
-impl Holds<Serde> for KeepsBytes {}
-impl Holds<Local> for KeepsObjects {}
+impl Holds<Serialized> for KeepsObjects {}
+impl Holds<Serialized> for KeepsBytes {}
+impl Holds<InMemory> for KeepsObjects {}
 
 /// A type that a region of kind `K` can hold: clonable, shareable and, unless
-/// the region is [`Local`], serializable. Implemented for all that are.
+/// the region is [`InMemory`], serializable. Implemented for all that are.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in a region of kind `{K}`",
     label = "not cacheable here",
-    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<Local>`, which needs no serde; both need `Send + Sync + 'static`"
+    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<InMemory>`, which needs no serde; both need `Send + Sync + 'static`"
 )]
 pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
     #[doc(hidden)]
@@ -73,7 +73,7 @@ pub struct Codec(pub(crate) RegionCodec);
 
 // The advice is that of the trait, and is given once.
 #[diagnostic::do_not_recommend]
-impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serde> for T {
+impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serialized> for T {
     fn encode(&self, codec: &Codec) -> Result<Encoded, CodecError> {
         let bytes = check::encode::<T, T>(&codec.0, self)?;
         Ok(Encoded { bytes, shape: check::shape(self) })
@@ -91,7 +91,7 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
 
 /// A local region's backend keeps objects, so these two are never reached.
 #[diagnostic::do_not_recommend]
-impl<T: Clone + Send + Sync + 'static> Cacheable<Local> for T {
+impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
     fn encode(&self, _codec: &Codec) -> Result<Encoded, CodecError> {
         Err(CodecError::new("a local region has no codec"))
     }
@@ -103,6 +103,6 @@ impl<T: Clone + Send + Sync + 'static> Cacheable<Local> for T {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::Serde {}
-    impl Sealed for super::Local {}
+    impl Sealed for super::Serialized {}
+    impl Sealed for super::InMemory {}
 }

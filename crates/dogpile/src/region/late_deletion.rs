@@ -18,8 +18,8 @@ impl Core {
     /// Deletes what is stored under `key`, now or as soon as that can be done.
     pub(crate) async fn delete_surely(self: Arc<Self>, key: String) {
         self.shared.keys.note_change(&key);
-        let Err(fault) = self.backend.delete(&key).await else { return };
-        self.survived("delete", &fault);
+        let Err(error) = self.backend.delete(&key).await else { return };
+        self.note_degraded("delete", &error);
         let mut owed = self.owed.0.lock();
         if !owed.owe(&key) {
             return log::deletion_given_up(self.name(), &key);
@@ -36,23 +36,23 @@ struct Paying {
     core: Arc<Core>,
     /// Those of the attempt that is going on.
     keys: BTreeSet<String>,
-    is_over: bool,
+    mark_released: bool,
 }
 
 impl Paying {
     fn of(core: Arc<Core>) -> Self {
-        Self { core, keys: BTreeSet::new(), is_over: false }
+        Self { core, keys: BTreeSet::new(), mark_released: false }
     }
 
     async fn pay(mut self) {
         let mut pause = FIRST_PAUSE;
-        while !self.is_over {
+        while !self.mark_released {
             self.core.clock.sleep(pause).await;
             self.core.owed.0.lock().try_all(&mut self.keys);
             pause = match self.try_to_delete().await {
                 Ok(()) => FIRST_PAUSE,
-                Err(fault) => {
-                    self.core.survived("delete", &fault);
+                Err(error) => {
+                    self.core.note_degraded("delete", &error);
                     pause.saturating_mul(2).min(LONGEST_PAUSE)
                 }
             };
@@ -67,8 +67,8 @@ impl Paying {
         self.keys.clear();
         let mut owed = self.core.owed.0.lock();
         owed.tried = 0;
-        self.is_over = owed.keys.is_empty();
-        if self.is_over {
+        self.mark_released = owed.keys.is_empty();
+        if self.mark_released {
             owed.paying = None;
         }
         Ok(())
@@ -78,7 +78,7 @@ impl Paying {
 /// The runtime may end in the middle of it; then whoever comes next goes on.
 impl Drop for Paying {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.mark_released {
             self.core.owed.0.lock().give_back(&mut self.keys);
         }
     }

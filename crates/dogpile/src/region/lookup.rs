@@ -1,40 +1,41 @@
-//! The result of a call: the value alone, or with its origin, with or
-//! without the faults of the cache.
+//! The results of calls: a value alone, with its origin, or with its metadata; with or without
+//! the errors of the cache.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Timestamp, system_time};
-use crate::error::{Error, Failure};
+use crate::error::{CreateError, Error};
 use crate::lock::Status;
 
-/// A value and how it came about.
+/// A value and its origin, as [`Entry::lookup`](crate::Entry::lookup) returns it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Lookup<T> {
     /// The value.
     pub value: T,
-    /// Whether it was a hit, stale, created and so on.
+    /// The origin: a hit, stale, created and so on.
     pub status: Status,
     /// The age when the call returned; zero if it was created.
     pub age: Duration,
 }
 
-/// A value as it is stored, with when it was made.
+/// A stored value with its creation time, as
+/// [`Region::get_with_metadata`](crate::Region::get_with_metadata) returns it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Stored<T> {
+pub struct CachedValue<T> {
     /// The value.
     pub value: T,
-    /// When its creation ended, in epoch seconds: `ct` on the wire.
+    /// The end of its creation, in epoch seconds: `ct` on the wire.
     pub ct: Timestamp,
     /// Its age at the time of the call; zero for a creation time in the
     /// future.
     pub age: Duration,
 }
 
-impl<T> Stored<T> {
-    /// When its creation ended.
+impl<T> CachedValue<T> {
+    /// Returns the end of its creation.
     pub fn cached_time(&self) -> SystemTime {
         system_time(self.ct)
     }
@@ -46,9 +47,8 @@ pub(crate) fn age(now: Timestamp, ct: Timestamp) -> Duration {
 }
 
 /// The answer of the engine; a [`Lookup`] is built from it on demand.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Answer<T> {
+#[derive(Debug, Clone)]
+pub(crate) struct Answer<T> {
     pub(crate) value: T,
     pub(crate) status: Status,
     pub(crate) ct: Timestamp,
@@ -61,7 +61,11 @@ impl<T> Answer<T> {
         Self { value, status: Status::Uncached, ct: 0.0, now: 0.0 }
     }
 
-    fn into_lookup(self) -> Lookup<T> {
+    pub(crate) fn into_value(self) -> T {
+        self.value
+    }
+
+    pub(crate) fn into_lookup(self) -> Lookup<T> {
         let age = match self.status {
             Status::Created | Status::Uncached => Duration::ZERO,
             _ => age(self.now, self.ct),
@@ -70,59 +74,41 @@ impl<T> Answer<T> {
     }
 }
 
-/// The form of the results of an [`Entry`](crate::Entry)'s creating calls. There are
-/// four shapes, chosen by [`detailed`](crate::Entry::detailed) and
-/// [`strict`](crate::Entry::strict):
+/// The results of an [`Entry`](crate::Entry)'s creating calls: with or without the errors of the
+/// cache. [`Entry::strict`](crate::Entry::strict) changes it from [`Plain`] to [`Strict`].
 ///
-/// | shape | `get_or_create` | `try_get_or_create` |
-/// |---|---|---|
-/// | [`Plain`] | `T` | `Result<T, E>` |
-/// | [`Strict`] | `Result<T, Error>` | `Result<T, Failure<E>>` |
-/// | [`Detailed`] | `Lookup<T>` | `Result<Lookup<T>, E>` |
-/// | [`StrictDetailed`] | `Result<Lookup<T>, Error>` | `Result<Lookup<T>, Failure<E>>` |
+/// | shape | `get_or_create` | `try_get_or_create` | `lookup` | `try_lookup` |
+/// |---|---|---|---|---|
+/// | [`Plain`] | `T` | `Result<T, E>` | `Lookup<T>` | `Result<Lookup<T>, E>` |
+/// | [`Strict`] | `Result<T, Error>` | `Result<T, CreateError<E>>` | `Result<Lookup<T>, Error>` | `Result<Lookup<T>, CreateError<E>>` |
 pub trait Shape: sealed::Sealed + Send + Sync + 'static {
-    /// The result of `get_or_create`.
+    /// The result of a call whose creator cannot fail.
     type One<T>;
-    /// The result of `try_get_or_create`.
+    /// The result of a call whose creator can fail.
     type Tried<T, E>;
     #[doc(hidden)]
     const STRICT: bool;
     #[doc(hidden)]
-    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Self::One<T>;
+    fn one<T>(result: Result<T, CreateError<Infallible>>) -> Self::One<T>;
     #[doc(hidden)]
-    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Self::Tried<T, E>;
+    fn tried<T, E>(result: Result<T, CreateError<E>>) -> Self::Tried<T, E>;
 }
 
-/// The value alone; a fault of the cache runs the creator.
+/// A backend error runs the creator.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain;
 
-/// The value alone; a fault of the cache is an error.
+/// A backend error is an error of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Strict;
 
-/// The value and how it came about; a fault of the cache runs the creator.
-#[derive(Debug, Clone, Copy)]
-pub struct Detailed;
-
-/// The value and how it came about; a fault of the cache is an error.
-#[derive(Debug, Clone, Copy)]
-pub struct StrictDetailed;
-
-/// The creator's side of a call that survives faults of the cache.
-fn without_faults<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<Answer<T>, E> {
+/// Returns the result of a call that has gone on in spite of backend errors.
+fn of_creator<T, E>(result: Result<T, CreateError<E>>) -> Result<T, E> {
     match result {
         Ok(answer) => Ok(answer),
-        Err(Failure::Creator(error)) => Err(error),
-        Err(Failure::Cache(_)) => unreachable!("a plain call survives the cache's faults"),
+        Err(CreateError::Creator(error)) => Err(error),
+        Err(CreateError::Cache(_)) => unreachable!("a plain call goes on without the cache"),
     }
-}
-
-/// The cache's side of a call whose creator cannot fail.
-fn without_failures<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Result<Answer<T>, Error> {
-    result.map_err(|failure| match failure {
-        Failure::Cache(error) => error,
-    })
 }
 
 impl Shape for Plain {
@@ -130,91 +116,34 @@ impl Shape for Plain {
     type Tried<T, E> = Result<T, E>;
     const STRICT: bool = false;
 
-    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> T {
-        let Ok(answer) = without_faults(result);
-        answer.value
+    fn one<T>(result: Result<T, CreateError<Infallible>>) -> T {
+        let Ok(value) = of_creator(result);
+        value
     }
 
-    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<T, E> {
-        without_faults(result).map(|answer| answer.value)
-    }
-}
-
-impl Shape for Detailed {
-    type One<T> = Lookup<T>;
-    type Tried<T, E> = Result<Lookup<T>, E>;
-    const STRICT: bool = false;
-
-    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Lookup<T> {
-        let Ok(answer) = without_faults(result);
-        answer.into_lookup()
-    }
-
-    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<Lookup<T>, E> {
-        without_faults(result).map(Answer::into_lookup)
+    fn tried<T, E>(result: Result<T, CreateError<E>>) -> Result<T, E> {
+        of_creator(result)
     }
 }
 
 impl Shape for Strict {
     type One<T> = Result<T, Error>;
-    type Tried<T, E> = Result<T, Failure<E>>;
+    type Tried<T, E> = Result<T, CreateError<E>>;
     const STRICT: bool = true;
 
-    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Result<T, Error> {
-        without_failures(result).map(|answer| answer.value)
+    fn one<T>(result: Result<T, CreateError<Infallible>>) -> Result<T, Error> {
+        result.map_err(|failure| match failure {
+            CreateError::Cache(error) => error,
+        })
     }
 
-    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<T, Failure<E>> {
-        result.map(|answer| answer.value)
+    fn tried<T, E>(result: Result<T, CreateError<E>>) -> Result<T, CreateError<E>> {
+        result
     }
-}
-
-impl Shape for StrictDetailed {
-    type One<T> = Result<Lookup<T>, Error>;
-    type Tried<T, E> = Result<Lookup<T>, Failure<E>>;
-    const STRICT: bool = true;
-
-    fn one<T>(result: Result<Answer<T>, Failure<Infallible>>) -> Result<Lookup<T>, Error> {
-        without_failures(result).map(Answer::into_lookup)
-    }
-
-    fn tried<T, E>(result: Result<Answer<T>, Failure<E>>) -> Result<Lookup<T>, Failure<E>> {
-        result.map(Answer::into_lookup)
-    }
-}
-
-/// The strict form of a shape.
-pub trait IntoStrict: Shape {
-    /// The same, with faults of the cache as errors.
-    type Strict: Shape;
-}
-
-/// The detailed form of a shape.
-pub trait IntoDetailed: Shape {
-    /// The same, with how the value came about.
-    type Detailed: Shape;
-}
-
-impl IntoStrict for Plain {
-    type Strict = Strict;
-}
-
-impl IntoStrict for Detailed {
-    type Strict = StrictDetailed;
-}
-
-impl IntoDetailed for Plain {
-    type Detailed = Detailed;
-}
-
-impl IntoDetailed for Strict {
-    type Detailed = StrictDetailed;
 }
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Plain {}
     impl Sealed for super::Strict {}
-    impl Sealed for super::Detailed {}
-    impl Sealed for super::StrictDetailed {}
 }

@@ -1,38 +1,48 @@
-//! Regions: the interface to a cache.
+//! The types behind the calls of a [`Region`]: what it can hold, what its calls return, and
+//! who runs creations in the background. The common ones are at the crate's root.
 //!
-//! ```text
-//!   mod          Region: what users call
-//!   config       what a region is configured with
-//!   options      what a region, or one call of it, can set
-//!   entry        one key and the options of a call on it
-//!   entries      the same for several keys
-//!   typed        one function's keys and type
-//!   blocking     the same calls for code that is not async
-//!   lookup       what calls return
-//!   kind         which types a region can hold
-//!   state        what a region has of its own in each scope of a test
-//!   core         a configured region: judging, opening and storing values
-//!   create       the creating calls
-//!   site         the dogpile lock's view of a region
-//!   background   runs creations in the background
-//! ```
+//! | types | about |
+//! |---|---|
+//! | [`Region`], [`Config`] | a cache, and its configuration |
+//! | [`Entry`], [`Entries`], [`Keyspace`] | one key, several keys, the keys of one type |
+//! | [`Lookup`], [`CachedValue`], [`Shape`], [`Plain`], [`Strict`] | the results of calls |
+//! | [`Kind`], [`Serialized`], [`InMemory`], [`Holds`], [`Cacheable`] | the types that a region can hold |
+//! | [`Expiration`], [`ShouldCache`], [`Always`] | options |
+//! | [`Runner`], [`DefaultRunner`], [`Job`] | creations in the background |
+
+// ```text
+//   mod          Region: what users call
+//   config       what a region is configured with
+//   options      what a region, or one call of it, can set
+//   entry        one key and the options of a call on it
+//   entries      the same for several keys
+//   keyspace     one function's keys and type
+//   blocking     the same calls for code that is not async
+//   lookup       what calls return
+//   kind         which types a region can hold
+//   state        what a region has of its own in each scope of a test
+//   core         a configured region: judging, decoding and storing values
+//   create       the front door of creating calls
+//   flight       the dogpile lock's view of a region
+//   background   runs creations in the background
+// ```
 
 pub(crate) mod background;
-mod blocking;
+pub(crate) mod blocking;
 mod config;
 mod core;
 mod create;
 mod entries;
 mod entry;
 mod fault;
+mod flight;
+mod keyspace;
 mod kind;
 mod late_deletion;
 mod lookup;
 mod options;
 mod owed;
-mod site;
 mod state;
-mod typed;
 mod unseen;
 
 use std::borrow::Cow;
@@ -47,27 +57,24 @@ use self::options::Options;
 use self::state::State;
 use self::state::{Current, Now};
 use crate::backend::AnyBackend;
-use crate::error::{Error, Failure, Result};
+use crate::error::{CreateError, Error, Result};
 use crate::invalidation::Mode;
 use crate::log;
 use crate::proxy::Layer;
 use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
-pub use blocking::{Blocking, BlockingBackgroundEntry, BlockingEntries, BlockingEntry};
 pub use config::Config;
 #[cfg(feature = "config")]
 pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use entries::Entries;
-pub use entry::{BackgroundEntry, Entry};
-pub use kind::{Cacheable, Holds, Kind, Local, Serde};
+pub use entry::Entry;
+pub use keyspace::Keyspace;
+pub use kind::{Cacheable, Holds, InMemory, Kind, Serialized};
 #[doc(hidden)]
 pub use kind::{Codec as KindCodec, Encoded};
-pub use lookup::{
-    Detailed, IntoDetailed, IntoStrict, Lookup, Plain, Shape, Stored, Strict, StrictDetailed,
-};
+pub use lookup::{CachedValue, Lookup, Plain, Shape, Strict};
 pub use options::{Always, Expiration, ShouldCache};
-pub use typed::Typed;
 
 /// A cache: one interface over any backend, with one caller elected to create
 /// a value that is missing or expired.
@@ -92,14 +99,14 @@ pub use typed::Typed;
 /// # }).unwrap();
 /// ```
 ///
-/// The kind `K` says what it can hold: [`Serde`], the default, types that can
-/// be serialized; [`Local`] any type, over backends that keep objects.
-pub struct Region<K = Serde> {
+/// The kind `K` says what it can hold: [`Serialized`], the default, types that can
+/// be serialized; [`InMemory`] any type, over backends that keep objects.
+pub struct Region<K = Serialized> {
     own: State,
     kind: PhantomData<fn() -> K>,
 }
 
-impl Region<Serde> {
+impl Region<Serialized> {
     /// A region called `name`, not configured yet.
     pub const fn new(name: &'static str) -> Self {
         Self::unconfigured(Cow::Borrowed(name))
@@ -111,16 +118,16 @@ impl Region<Serde> {
     }
 }
 
-impl Region<Local> {
+impl Region<InMemory> {
     /// A region of types that need no serde, not configured yet.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use dogpile::{Config, Local, Region, backend::Memory};
+    /// use dogpile::{Config, InMemory, Region, backend::Memory};
     ///
     /// struct Connection; // neither Clone nor Serialize
     ///
-    /// static CONNECTIONS: Region<Local> = Region::local("connections");
+    /// static CONNECTIONS: Region<InMemory> = Region::in_memory("connections");
     ///
     /// # pollster::block_on(async {
     /// CONNECTIONS.configure(Config::new(Memory::new(10)))?;
@@ -134,11 +141,11 @@ impl Region<Local> {
     /// The compiler keeps it from backends that keep bytes:
     ///
     /// ```compile_fail
-    /// use dogpile::{Config, Local, Region, backend::SerializedMemory};
-    /// let region: Region<Local> = Region::local("connections");
+    /// use dogpile::{Config, InMemory, Region, backend::SerializedMemory};
+    /// let region: Region<InMemory> = Region::in_memory("connections");
     /// region.configure(Config::new(SerializedMemory::new(10))).unwrap();
     /// ```
-    pub const fn local(name: &'static str) -> Self {
+    pub const fn in_memory(name: &'static str) -> Self {
         Self::unconfigured(Cow::Borrowed(name))
     }
 }
@@ -164,7 +171,7 @@ impl<K: Kind> Region<K> {
     ///
     /// [`Error::AlreadyConfigured`] the second time, unless the configuration
     /// [asks for replacement](Config::replace_existing);
-    /// [`Error::NeedsObjects`] if a region of kind [`Local`] gets an erased
+    /// [`Error::NeedsObjects`] if a region of kind [`InMemory`] gets an erased
     /// backend that keeps bytes.
     pub fn configure(&self, config: Config<K>) -> Result<()> {
         self.state().configure(config)
@@ -229,15 +236,15 @@ impl<K: Kind> Region<K> {
     /// # pollster::block_on(async {
     /// # let region = Region::new("r");
     /// # region.configure(Config::new(Memory::new(10)))?;
-    /// let names = region.of::<u64, String>("name");
+    /// let names = region.keyspace::<u64, String>("name");
     /// let name = names.get_or_create(&42, async || "Ada".to_owned()).await;
     /// assert_eq!(name, "Ada");
     /// assert_eq!(region.get("name:42").await?, Some("Ada".to_owned()));
     /// # Ok::<(), dogpile::Error>(())
     /// # }).unwrap();
     /// ```
-    pub const fn of<'r, Q, T>(&'r self, prefix: &'r str) -> Typed<'r, Q, T, K> {
-        Typed::new(self, prefix)
+    pub const fn keyspace<'r, Q, T>(&'r self, prefix: &'r str) -> Keyspace<'r, Q, T, K> {
+        Keyspace::new(self, prefix)
     }
 
     /// The same region for code that is not async.
@@ -248,8 +255,8 @@ impl<K: Kind> Region<K> {
     /// it waits for could never go on, waiting is refused: with
     /// [`Error::WouldDeadlock`], and where there is no place for an error by
     /// running the creator uncached.
-    pub const fn blocking(&self) -> Blocking<'_, K> {
-        Blocking::new(self)
+    pub const fn blocking(&self) -> blocking::Region<'_, K> {
+        blocking::Region::new(self)
     }
 
     /// The value under `key`; if there is none that is fresh, what `creator`
@@ -271,7 +278,7 @@ impl<K: Kind> Region<K> {
     /// A creator that asks for its own key would wait for itself; instead the
     /// inner call runs its creator uncached and logs a warning, and if that
     /// asks for the key once more it panics. The
-    /// [strict](Entry::strict) form returns [`Error::OwnKey`] at once.
+    /// [strict](Entry::strict) form returns [`Error::RecursiveCreation`] at once.
     pub async fn get_or_create<T, F, Fut>(&self, key: &str, creator: F) -> T
     where
         T: Cacheable<K>,
@@ -280,7 +287,10 @@ impl<K: Kind> Region<K> {
     {
         match self.hit_now(key, Options::NONE) {
             Some(hit) => hit.value,
-            None => Plain::one(Box::pin(self.entry(key).create_infallibly(creator)).await),
+            None => {
+                let created = Box::pin(self.entry(key).create_infallibly(creator)).await;
+                Plain::one(created.map(Answer::into_value))
+            }
         }
     }
 
@@ -296,7 +306,10 @@ impl<K: Kind> Region<K> {
     {
         match self.hit_now(key, Options::NONE) {
             Some(hit) => Ok(hit.value),
-            None => Plain::tried(Box::pin(self.entry(key).create(creator)).await),
+            None => {
+                let created = Box::pin(self.entry(key).create(creator)).await;
+                Plain::tried(created.map(Answer::into_value))
+            }
         }
     }
 
@@ -310,7 +323,7 @@ impl<K: Kind> Region<K> {
     /// not block each other: nothing is waited for while a key is held.
     ///
     /// [`Error::WrongCount`] if it returns too few or too many values,
-    /// [`Error::OwnKey`] if it asks for what it is creating; nothing is
+    /// [`Error::RecursiveCreation`] if it asks for what it is creating; nothing is
     /// stored then.
     pub async fn get_or_create_multi<T, I, F, Fut>(&self, keys: I, creator: F) -> Result<Vec<T>>
     where
@@ -330,7 +343,7 @@ impl<K: Kind> Region<K> {
         &self,
         keys: I,
         creator: F,
-    ) -> Result<Vec<T>, Failure<E>>
+    ) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
         E: Send,
@@ -353,11 +366,11 @@ impl<K: Kind> Region<K> {
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
-    pub async fn get_value_metadata<T: Cacheable<K>>(
+    pub async fn get_with_metadata<T: Cacheable<K>>(
         &self,
         key: &str,
-    ) -> Result<Option<Stored<T>>> {
-        self.entry(key).get_stored().await
+    ) -> Result<Option<CachedValue<T>>> {
+        self.entry(key).get_with_metadata().await
     }
 
     /// The values under `keys`, in their order.
@@ -383,28 +396,13 @@ impl<K: Kind> Region<K> {
         I: IntoIterator<Item = (Q, &'v T)>,
         Q: AsRef<str>,
     {
-        let core = self.configured()?;
-        let stamp = core.stamp();
-        let mut entries = Vec::new();
-        for (key, value) in values {
-            let key = key.as_ref();
-            let entry = core.entry_for(key, value, stamp, &core.defaults)?;
-            let key = core.stored_key(key).into_owned();
-            core.shared.keys.note_change(&key);
-            entries.push((key, entry));
-        }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
-        let stored = core.backend.set_multi(&entries).await;
-        stored.map_err(|fault| core.failed("set_multi", fault))
+        self.store_multi(values, Options::default()).await
     }
 
     /// Removes the value under `key`; that there is none is fine.
     ///
     /// An error means that the stale value may still be there. Where that must not fail the
-    /// caller, after a commit say, there is [`BackgroundEntry::delete`].
+    /// caller, after a commit say, there is [`Entry::delete_in_background`].
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.entry(key).delete().await
     }
@@ -425,19 +423,66 @@ impl<K: Kind> Region<K> {
         self.entry(key).is_locked().await
     }
 
-    /// Invalidates all values created up to now, and those that are being created; see
-    /// [`Mode`].
+    /// Invalidates all values created up to now, and those that are being created: they count as
+    /// missing, and callers wait for new ones (a hard invalidation).
     ///
     /// The values stay where they are and are overwritten one by one. Over a backend
     /// that processes share it reaches all of them, by default within a second; see
     /// [`Config::shared_invalidation`].
-    pub async fn invalidate(&self, mode: Mode) -> Result<()> {
+    ///
+    /// ```
+    /// # use dogpile::{Config, Region, backend::Memory};
+    /// # pollster::block_on(async {
+    /// # let users = Region::new("users");
+    /// # users.configure(Config::new(Memory::new(10)))?;
+    /// users.set("42", &"Ada".to_owned()).await?;
+    /// users.invalidate_all().await?;
+    /// assert_eq!(users.get::<String>("42").await?, None);
+    /// # Ok::<(), dogpile::Error>(()) }).unwrap();
+    /// ```
+    pub async fn invalidate_all(&self) -> Result<()> {
+        self.invalidate(Mode::Hard).await
+    }
+
+    /// Expires all values created up to now, and those that are being created: stale values are
+    /// served while each is created again (a soft invalidation). Otherwise as
+    /// [`invalidate_all`](Self::invalidate_all).
+    pub async fn expire_all(&self) -> Result<()> {
+        self.invalidate(Mode::Soft).await
+    }
+
+    async fn invalidate(&self, mode: Mode) -> Result<()> {
         let core = self.configured()?;
         if core.invalidates_alone() {
             log::invalidates_alone(core.name());
         }
         let invalidated = core.invalidation.invalidate(mode, core.stamp().order).await;
-        invalidated.map_err(|fault| core.failed("invalidate", fault))
+        invalidated.map_err(|error| core.failed("invalidate", error))
+    }
+
+    async fn store_multi<'v, T, I, Q>(&self, values: I, options: Options) -> Result<()>
+    where
+        T: Cacheable<K>,
+        I: IntoIterator<Item = (Q, &'v T)>,
+        Q: AsRef<str>,
+    {
+        let core = self.configured()?;
+        let stamp = core.stamp();
+        let options = options.or(&core.defaults);
+        let mut entries = Vec::new();
+        for (key, value) in values {
+            let key = key.as_ref();
+            let entry = core.entry_for(key, value, stamp, &options)?;
+            let key = core.stored_key(key).into_owned();
+            core.shared.keys.note_change(&key);
+            entries.push((key, entry));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
+        let stored = core.backend.set_multi(&entries).await;
+        stored.map_err(|error| core.failed("set_multi", error))
     }
 
     /// The hit path: a fresh value that the backend has at hand, without a

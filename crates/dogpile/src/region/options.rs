@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lock::OnTimeout;
+use crate::lock::OnWaitTimeout;
 
 /// The lifetime (TTL) of values. It is judged when a value is read, by its creation time;
-/// it is no storage time-out.
+/// it is no retention-out.
 #[derive(Clone, Default)]
 pub enum Expiration {
     /// For ever.
@@ -36,15 +36,15 @@ impl Expiration {
     /// });
     /// # let _ = daily;
     /// ```
-    pub fn computed(max_age: impl Fn() -> Option<Duration> + Send + Sync + 'static) -> Self {
-        Self::Computed(Arc::new(max_age))
+    pub fn computed(expiration: impl Fn() -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self::Computed(Arc::new(expiration))
     }
 
-    pub(crate) fn max_age(&self) -> Option<Duration> {
+    pub(crate) fn after(&self) -> Option<Duration> {
         match self {
             Self::Never => None,
             Self::After(duration) => Some(*duration),
-            Self::Computed(max_age) => max_age(),
+            Self::Computed(expiration) => expiration(),
         }
     }
 }
@@ -74,7 +74,8 @@ impl Retention {
             Self::After(time) => Some(time),
             Self::Usual => match options.expiration {
                 Some(Expiration::After(expiration)) => {
-                    let used = expiration.saturating_add(options.stale_limit.unwrap_or_default());
+                    let used = expiration
+                        .saturating_add(options.stale_while_revalidate.unwrap_or_default());
                     Some(used.saturating_mul(Self::FACTOR).max(Self::SHORTEST))
                 }
                 Some(Expiration::Never | Expiration::Computed(_)) | None => None,
@@ -109,28 +110,29 @@ impl fmt::Debug for Expiration {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) expiration: Option<Expiration>,
-    pub(crate) stale_limit: Option<Duration>,
+    pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) ignore_expiration: bool,
-    pub(crate) wait_limit: Option<Duration>,
-    pub(crate) on_timeout: Option<OnTimeout>,
+    pub(crate) wait_timeout: Option<Duration>,
+    pub(crate) on_wait_timeout: Option<OnWaitTimeout>,
 }
 
 impl Options {
     /// Nothing but the region's defaults.
     pub(crate) const NONE: &Self = &Self {
         expiration: None,
-        stale_limit: None,
+        stale_while_revalidate: None,
         ignore_expiration: false,
-        wait_limit: None,
-        on_timeout: None,
+        wait_timeout: None,
+        on_wait_timeout: None,
     };
 
     /// `self` where it says something, `defaults` elsewhere.
     pub(crate) fn or(mut self, defaults: &Self) -> Self {
         self.expiration = self.expiration.or_else(|| defaults.expiration.clone());
-        self.stale_limit = self.stale_limit.or(defaults.stale_limit);
-        self.wait_limit = self.wait_limit.or(defaults.wait_limit);
-        self.on_timeout = self.on_timeout.or(defaults.on_timeout);
+        self.stale_while_revalidate =
+            self.stale_while_revalidate.or(defaults.stale_while_revalidate);
+        self.wait_timeout = self.wait_timeout.or(defaults.wait_timeout);
+        self.on_wait_timeout = self.on_wait_timeout.or(defaults.on_wait_timeout);
         self
     }
 }
@@ -157,38 +159,39 @@ impl<T, F: Fn(&T) -> bool + Send + Sync> ShouldCache<T> for F {
     }
 }
 
-/// The setters that calls on one key and on several have in common.
+/// The setters that calls on one key and on several have in common, async and blocking; the
+/// argument is the way to their options.
 macro_rules! call_options {
-    () => {
+    ($($options:ident).+) => {
         /// Sets the greatest age of a value for this call. [`Expiration::Never`] takes a
         /// value of any age.
         pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
-            self.options.expiration = Some(expiration.into());
+            self.$($options).+.expiration = Some(expiration.into());
             self
         }
 
         /// Sets the time for which an expired value may still be served while it is created
         /// again. One that is older counts as missing, and callers wait.
-        pub fn stale_limit(mut self, limit: Duration) -> Self {
-            self.options.stale_limit = Some(limit);
+        pub fn stale_while_revalidate(mut self, limit: Duration) -> Self {
+            self.$($options).+.stale_while_revalidate = Some(limit);
             self
         }
 
         /// Takes whatever is stored, expired or invalidated as it may be.
         pub fn ignore_expiration(mut self) -> Self {
-            self.options.ignore_expiration = true;
+            self.$($options).+.ignore_expiration = true;
             self
         }
 
         /// Sets the time to wait for another caller's creation.
-        pub fn wait_limit(mut self, limit: Duration) -> Self {
-            self.options.wait_limit = Some(limit);
+        pub fn wait_timeout(mut self, limit: Duration) -> Self {
+            self.$($options).+.wait_timeout = Some(limit);
             self
         }
 
-        /// Sets the action when the wait limit ends.
-        pub fn on_timeout(mut self, then: OnTimeout) -> Self {
-            self.options.on_timeout = Some(then);
+        /// Sets the action when the wait timeout ends.
+        pub fn on_wait_timeout(mut self, then: OnWaitTimeout) -> Self {
+            self.$($options).+.on_wait_timeout = Some(then);
             self
         }
     };

@@ -13,7 +13,7 @@ use super::lookup::Answer;
 use super::options::Options;
 use crate::clock::Timeline;
 use crate::error::{Error, Result};
-use crate::lock::{Found, KeyedMutex, Status};
+use crate::lock::{Freshness, KeyedMutex, Status};
 use crate::stats::{Count, Stats};
 
 /// A region's configuration, once it has one, and what it keeps through others.
@@ -163,10 +163,10 @@ impl State {
             Some(Err(_)) | None => return Now::Unclear,
         };
         let now = core.clock.coarse_now();
-        if core.judge(&entry.metadata, options, now) != Found::Fresh {
+        if core.freshness(&entry.metadata, options, now) != Freshness::Fresh {
             return Now::Unclear;
         }
-        let Ok(value) = core.open(entry) else { return Now::Unclear };
+        let Ok(value) = core.decode_entry(entry) else { return Now::Unclear };
         core.stats().count(Count::Hits);
         Now::Hit(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
     }

@@ -15,30 +15,30 @@ use crate::backend::BackendError;
 /// A lock that was taken.
 pub(crate) struct Held<L: Leases> {
     leases: Arc<L>,
-    pub(crate) grip: Arc<L::Grip>,
+    pub(crate) token: Arc<L::LockToken>,
     /// Its place in the ledger, if it has one.
     number: Option<u64>,
 }
 
 impl<L: Leases> Held<L> {
     /// Renews the lease of the lock that was just taken from now on.
-    pub(crate) fn new(leases: &Arc<L>, grip: L::Grip) -> Self {
-        Self::renewed_for(leases.terms().longest_creation, leases, grip)
+    pub(crate) fn new(leases: &Arc<L>, token: L::LockToken) -> Self {
+        Self::renewed_for(leases.terms().longest_creation, leases, token)
     }
 
     /// The same, for as long as `longest`.
-    pub(crate) fn renewed_for(longest: Duration, leases: &Arc<L>, grip: L::Grip) -> Self {
-        let grip = Arc::new(grip);
-        let renewal = io::spawn(renew(leases.clone(), grip.clone(), longest));
-        let number = leases.ledger().enter(grip.clone(), renewal.ok().map(AbortOnDrop));
+    pub(crate) fn renewed_for(longest: Duration, leases: &Arc<L>, token: L::LockToken) -> Self {
+        let token = Arc::new(token);
+        let renewal = io::spawn(renew(leases.clone(), token.clone(), longest));
+        let number = leases.ledger().enter(token.clone(), renewal.ok().map(AbortOnDrop));
         if number.is_none() {
-            release(leases, grip.clone());
+            release(leases, token.clone());
         }
-        Self { leases: leases.clone(), grip, number }
+        Self { leases: leases.clone(), token, number }
     }
 
     /// It is given up, or known to be lost.
-    pub(crate) fn is_over(&self) {
+    pub(crate) fn mark_released(&self) {
         self.strike_out();
     }
 
@@ -51,15 +51,15 @@ impl<L: Leases> Held<L> {
 impl<L: Leases> Drop for Held<L> {
     fn drop(&mut self) {
         if self.strike_out() {
-            release(&self.leases, self.grip.clone());
+            release(&self.leases, self.token.clone());
         }
     }
 }
 
 /// The answer to a claim was lost: what it may have locked is released.
-pub(crate) fn give_up<L: Leases>(leases: &Arc<L>, grips: impl Iterator<Item = L::Grip>) {
-    for grip in grips {
-        release(leases, Arc::new(grip));
+pub(crate) fn give_up<L: Leases>(leases: &Arc<L>, grips: impl Iterator<Item = L::LockToken>) {
+    for token in grips {
+        release(leases, Arc::new(token));
     }
 }
 
@@ -84,13 +84,13 @@ pub(crate) async fn claiming<L: Leases, T: Send + 'static>(
 
 /// Extends the lease each third of it, as long as it is ours and not for longer than
 /// `longest`, which is what a creation may take.
-async fn renew<L: Leases>(leases: Arc<L>, grip: Arc<L::Grip>, longest: Duration) {
+async fn renew<L: Leases>(leases: Arc<L>, token: Arc<L::LockToken>, longest: Duration) {
     let lease = leases.terms().lease;
     let turns = longest.as_secs_f64() / (lease.as_secs_f64() / 3.0);
     let mut turn = 1.0;
     while turn < turns {
         tokio::time::sleep(lease / 3).await;
-        if matches!(leases.extend(&grip).await, Ok(false)) {
+        if matches!(leases.extend(&token).await, Ok(false)) {
             return;
         }
         turn += 1.0;

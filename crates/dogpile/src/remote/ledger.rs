@@ -36,13 +36,13 @@ struct State<G> {
 
 /// A lock that is held, and renewed until this is dropped.
 struct Entered<G> {
-    grip: Arc<G>,
+    token: Arc<G>,
     _renewal: Option<AbortOnDrop<()>>,
 }
 
 /// A lock to be released.
 pub(super) struct Release<G> {
-    pub(super) grip: Arc<G>,
+    pub(super) token: Arc<G>,
     /// Its lease has certainly ended by then.
     pub(super) until: Instant,
 }
@@ -68,14 +68,14 @@ impl<G> Ledger<G> {
     }
 
     /// Enters a lock that was taken; `None` once the books are closed.
-    pub(super) fn enter(&self, grip: Arc<G>, renewal: Option<AbortOnDrop<()>>) -> Option<u64> {
+    pub(super) fn enter(&self, token: Arc<G>, renewal: Option<AbortOnDrop<()>>) -> Option<u64> {
         let mut state = self.state.lock();
         if state.is_closed {
             return None;
         }
         state.entered += 1;
         let number = state.entered;
-        state.held.insert(number, Entered { grip, _renewal: renewal });
+        state.held.insert(number, Entered { token, _renewal: renewal });
         Some(number)
     }
 
@@ -89,7 +89,7 @@ impl<G> Ledger<G> {
     pub(super) fn close(&self) -> Vec<Arc<G>> {
         let mut state = self.state.lock();
         state.is_closed = true;
-        state.held.drain().map(|(_, entered)| entered.grip).collect()
+        state.held.drain().map(|(_, entered)| entered.token).collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -98,7 +98,7 @@ enum State<W: ?Sized> {
     /// For the first time, or after a connection that worked: worth waiting.
     Connecting,
     Up {
-        wire: Arc<W>,
+        connection: Arc<W>,
         number: u64,
     },
     /// The last attempt failed; the next one is under way or planned.
@@ -115,20 +115,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Lost {
     /// Its connection ended. Another may be better.
     Dropped(BackendError),
-    Fault(BackendError),
+    Error(BackendError),
 }
 
 impl Lost {
     fn into_fault(self) -> BackendError {
         match self {
-            Self::Dropped(fault) | Self::Fault(fault) => fault,
+            Self::Dropped(error) | Self::Error(error) => error,
         }
     }
 }
 
 impl From<BackendError> for Lost {
-    fn from(fault: BackendError) -> Self {
-        Self::Fault(fault)
+    fn from(error: BackendError) -> Self {
+        Self::Error(error)
     }
 }
 
@@ -179,11 +179,11 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         F: Future<Output = Result<T, Lost>>,
     {
         let started = self.started()?;
-        let (wire, number) = self.wire(started).await?;
-        let Some(answer) = self.answer(limit, &*wire, send(wire.clone())).await? else {
+        let (connection, number) = self.connection(started).await?;
+        let Some(answer) = self.answer(limit, &*connection, send(connection.clone())).await? else {
             started.lose(Loss { number, is_silent: true });
             let message = format!("{} did not answer within {limit:?}", self.0.name);
-            return Err(Lost::Fault(BackendError::unavailable(message)));
+            return Err(Lost::Error(BackendError::unavailable(message)));
         };
         if matches!(answer, Err(Lost::Dropped(_))) {
             started.lose(Loss { number, is_silent: false });
@@ -195,7 +195,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
     async fn answer<T>(
         &self,
         limit: Duration,
-        wire: &W,
+        connection: &W,
         sent: impl Future<Output = Result<T, Lost>>,
     ) -> Result<Option<Result<T, Lost>>, BackendError> {
         let mut sent = pin!(sent);
@@ -203,7 +203,8 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         if let Some(answer) = timer::within(soon, &mut sent).await? {
             return Ok(Some(answer));
         }
-        let answered = timer::within(limit.saturating_sub(soon), select(sent, wire.lost())).await?;
+        let answered =
+            timer::within(limit.saturating_sub(soon), select(sent, connection.lost())).await?;
         Ok(answered.map(|answered| match answered {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => {
@@ -214,13 +215,13 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
     }
 
     /// The connection, waiting for it where that is promising.
-    async fn wire(&self, started: &Started<W>) -> Result<(Arc<W>, u64), Lost> {
+    async fn connection(&self, started: &Started<W>) -> Result<(Arc<W>, u64), Lost> {
         let lost = started.lost.borrow().number;
         // Mostly there is one.
-        if let State::Up { wire, number } = &*started.state.borrow()
+        if let State::Up { connection, number } = &*started.state.borrow()
             && *number > lost
         {
-            return Ok((wire.clone(), *number));
+            return Ok((connection.clone(), *number));
         }
         let mut state = started.state.clone();
         let settled = state.wait_for(|state| match state {
@@ -234,14 +235,14 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         let limit = self.0.limits.connect.saturating_mul(2);
         let settled = timer::within(limit, settled).await?;
         match settled.and_then(Result::ok).as_deref() {
-            Some(State::Up { wire, number }) => Ok((wire.clone(), *number)),
+            Some(State::Up { connection, number }) => Ok((connection.clone(), *number)),
             Some(State::Down(why)) => {
                 let message = format!("{} is down: {why}", self.0.name);
-                Err(Lost::Fault(BackendError::unavailable(message)))
+                Err(Lost::Error(BackendError::unavailable(message)))
             }
             Some(State::Connecting) | None => {
                 let message = format!("{} cannot be connected to", self.0.name);
-                Err(Lost::Fault(BackendError::unavailable(message)))
+                Err(Lost::Error(BackendError::unavailable(message)))
             }
         }
     }
@@ -299,12 +300,12 @@ async fn keep_alive<W: ?Sized + Probe + 'static>(
                 home = None;
                 continue;
             }
-            Some(Ok(wire)) => {
+            Some(Ok(connection)) => {
                 if failures > 0 {
                     log::server_found(&name, failures);
                 }
                 (number, failures) = (number + 1, 0);
-                state.send_replace(State::Up { wire, number });
+                state.send_replace(State::Up { connection, number });
                 let lost = losses.wait_for(|lost| lost.number >= number).await.map(|lost| *lost);
                 let Ok(Loss { is_silent, .. }) = lost else { return };
                 state.send_replace(if is_silent {
@@ -401,8 +402,8 @@ mod tests {
         };
         let limits = Limits { response: Duration::from_secs(3_600), ..Limits::default() };
         let link = Link::new("test".to_owned(), limits, Driver::Caller, Box::new(connect));
-        let ask = |wire: Arc<Swallows>| async move {
-            if wire.0 { std::future::pending().await } else { Ok(7) }
+        let ask = |connection: Arc<Swallows>| async move {
+            if connection.0 { std::future::pending().await } else { Ok(7) }
         };
         assert_eq!(pollster::block_on(link.request(ask)).unwrap(), 7);
     }

@@ -31,10 +31,10 @@ impl<L: Leases> Drop for UnderWay<L> {
 }
 
 /// Releases a lock in the background.
-pub(super) fn release<L: Leases>(leases: &Arc<L>, grip: Arc<L::Grip>) {
+pub(super) fn release<L: Leases>(leases: &Arc<L>, token: Arc<L::LockToken>) {
     let until = Instant::now().checked_add(leases.terms().lease);
     let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3_600));
-    let nobody_works = leases.ledger().queue(Release { grip, until });
+    let nobody_works = leases.ledger().queue(Release { token, until });
     if nobody_works && io::spawn(work_off(leases.clone())).is_err() {
         leases.ledger().clear();
     }
@@ -58,7 +58,7 @@ async fn work_off<L: Leases>(leases: Arc<L>) {
             }
             Next::Batch(batch) => {
                 let count = batch.len();
-                let released = join_all(batch.iter().map(|one| leases.release(&one.grip))).await;
+                let released = join_all(batch.iter().map(|one| leases.release(&one.token))).await;
                 let failed = still_held(batch, released);
                 let done = count - failed.len();
                 ledger.note_failed(failed);
@@ -82,8 +82,8 @@ fn still_held<G>(
 /// A backend's part in the end of the process: it gives up the locks that it holds.
 impl<L: Leases> Part for L {
     fn close(self: Arc<Self>) {
-        for grip in self.ledger().close() {
-            release(&self, grip);
+        for token in self.ledger().close() {
+            release(&self, token);
         }
     }
 
@@ -115,7 +115,7 @@ mod tests {
     }
 
     impl Leases for Servers {
-        type Grip = u32;
+        type LockToken = u32;
 
         fn terms(&self) -> Terms {
             Terms { lease: self.lease, ..Terms::default() }
@@ -129,11 +129,11 @@ mod tests {
             Ok(true)
         }
 
-        async fn release(&self, grip: &u32) -> Result<(), BackendError> {
-            if grip % 2 == 1 && self.is_away.load(Ordering::SeqCst) {
+        async fn release(&self, token: &u32) -> Result<(), BackendError> {
+            if token % 2 == 1 && self.is_away.load(Ordering::SeqCst) {
                 return Err(BackendError::unavailable("it is away"));
             }
-            self.released.lock().push(*grip);
+            self.released.lock().push(*token);
             Ok(())
         }
     }
@@ -193,7 +193,7 @@ mod tests {
     async fn closed_books_give_up_what_was_held_and_take_nothing() {
         let servers = servers(Duration::from_secs(3_600));
         let (held, over) = (Held::new(&servers, 2), Held::new(&servers, 4));
-        over.is_over();
+        over.mark_released();
         servers.clone().close();
         servers.clone().closed().await;
         assert_eq!(*servers.released.lock(), [2]);

@@ -50,16 +50,22 @@ pub(crate) fn check(prefix: &str, terms: Terms, limits: Limits) -> Result<(), Ba
 /// creator may block every thread of its own runtime.
 pub(crate) trait Leases: Send + Sync + 'static {
     /// The owner's knowledge of a lock.
-    type Grip: Send + Sync + 'static;
+    type LockToken: Send + Sync + 'static;
 
     fn terms(&self) -> Terms;
 
     /// The locks that are held, and those that are being released in the background.
-    fn ledger(&self) -> &Ledger<Self::Grip>;
+    fn ledger(&self) -> &Ledger<Self::LockToken>;
 
     /// Begins the lease again; false if the lock is not the owner's any more.
-    fn extend(&self, grip: &Self::Grip) -> impl Future<Output = Result<bool, BackendError>> + Send;
+    fn extend(
+        &self,
+        token: &Self::LockToken,
+    ) -> impl Future<Output = Result<bool, BackendError>> + Send;
 
     /// Frees the lock, if it is still the owner's.
-    fn release(&self, grip: &Self::Grip) -> impl Future<Output = Result<(), BackendError>> + Send;
+    fn release(
+        &self,
+        token: &Self::LockToken,
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
 }

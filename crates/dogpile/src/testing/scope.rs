@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::{ManualClock, used};
-use crate::blocking::block_on;
+use crate::bridge::block_on;
 use crate::clock::Clock;
 use crate::tally::Tally;
 
@@ -164,7 +164,7 @@ impl Scope {
     ///
     /// async fn visits(now: u32) -> u32 {
     ///     let entry = USERS.entry("visits").expiration(Duration::from_secs(60));
-    ///     entry.background().get_or_create(async move || now).await
+    ///     entry.get_or_create_in_background(async move || now).await
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]

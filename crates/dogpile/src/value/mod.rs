@@ -54,7 +54,7 @@ pub struct Metadata {
     pub shape: Option<u32>,
     /// Stays in its backend for longer than values do: no time to live and no bound on sizes
     /// ends it there. `keep` in the header, where it is true. The moments of
-    /// [shared invalidations](crate::invalidation::Stored) are kept, since they must outlive
+    /// [shared invalidations](crate::invalidation::SharedInvalidation) are kept, since they must outlive
     /// the creations that they are about.
     pub kept: bool,
     /// Further keys of the header, kept as they were found.

@@ -11,10 +11,10 @@ use rusqlite::Connection;
 use super::File;
 use super::creations::{self, Claim, Token, Won};
 use super::database::Mark;
+use super::error::FileError;
 use super::joint::{Change, Step};
-use super::trouble::Trouble;
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Wanted};
-use crate::lock::{Lease, Mutex};
+use crate::lock::{KeyedLock, Lease};
 use crate::token::new_token;
 use crate::value::Entry;
 
@@ -52,7 +52,7 @@ struct Attempt {
 impl Step for Claiming {
     type Done = Vec<Claimed>;
 
-    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble> {
+    fn apply(&mut self, connection: &Connection) -> Result<(), FileError> {
         for asked in &mut self.0 {
             if let Asked::Key(Attempt { key, mode, token, claim, .. }) = asked {
                 *claim = Some(creations::claim(connection, key, token, *mode)?);
@@ -105,7 +105,7 @@ impl Step for Committing {
     /// Which changes were made.
     type Done = Vec<bool>;
 
-    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble> {
+    fn apply(&mut self, connection: &Connection) -> Result<(), FileError> {
         for Ending { held, change, is_made } in &mut self.0 {
             let Held { key, token, is_alone, replaces, mode, .. } = held;
             let frame = match change {
@@ -188,8 +188,8 @@ impl File {
                 Some(Ok(Change::Put { frame, .. })) => Storing::Put(frame),
                 Some(Ok(Change::Delete { .. })) | None => Storing::Remove,
                 // The others are stored all the same.
-                Some(Err(fault)) => {
-                    refused = Some(fault);
+                Some(Err(error)) => {
+                    refused = Some(error);
                     Storing::Nothing
                 }
             };
@@ -197,7 +197,7 @@ impl File {
         }
         let made = self.shared()?.writer.join(Committing(endings)).await?;
         match refused {
-            Some(fault) => Err(fault),
+            Some(error) => Err(error),
             None => Ok(made),
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::database;
-use super::trouble::Trouble;
+use super::error::FileError;
 use super::worker::keep_within;
 use super::{Change, File, FileLocks, Options};
 use crate::backend::{
@@ -51,14 +51,14 @@ fn number(entry: &Entry) -> Option<u64> {
     }
 }
 
-fn number_entry(number: u64, ct: Timestamp, upload: Option<&str>) -> Result<Bytes, Trouble> {
+fn number_entry(number: u64, ct: Timestamp, upload: Option<&str>) -> Result<Bytes, FileError> {
     let mut entry = Entry::bytes(number.to_string(), ct);
     if let Some(upload) = upload {
         entry.metadata = entry.metadata.with_extra(UPLOAD, upload.into());
     }
     let frame = entry.to_frame();
     frame.ok_or_else(|| {
-        Trouble::Fault(BackendError::other("a number cannot be stored as a live object"))
+        FileError::Backend(BackendError::other("a number cannot be stored as a live object"))
     })
 }
 
@@ -69,7 +69,7 @@ fn make_room(
     options: &Options,
     keys: &Keys,
     coming: Option<&str>,
-) -> Result<(), Trouble> {
+) -> Result<(), FileError> {
     let present = database::get(connection, &keys.revision)?.and_then(|number| {
         let upload = number.metadata.extra(UPLOAD)?.as_str()?;
         Some(keys.parts_of(upload))
@@ -86,19 +86,19 @@ fn make_room(
         return Ok(());
     }
     let most = options.max_bytes;
-    Err(Trouble::Fault(BackendError::refused(format!(
+    Err(FileError::Backend(BackendError::refused(format!(
         "two revisions of the collection, the new one and the one before, do not fit into the \
          cache file: raise its `max_bytes`, which is {most}, or its `max_entries`"
     ))))
 }
 
 /// Are all parts of an upload there, whose keys begin with `prefix`?
-fn check_parts(connection: &Connection, prefix: &str, parts: u32) -> Result<(), Trouble> {
+fn check_parts(connection: &Connection, prefix: &str, parts: u32) -> Result<(), FileError> {
     let there = database::list(connection, prefix.as_bytes(), None, usize::MAX)?.len();
     if there == parts as usize {
         return Ok(());
     }
-    Err(Trouble::Fault(BackendError::other(format!(
+    Err(FileError::Backend(BackendError::other(format!(
         "{there} of the {parts} parts of the collection are left: other entries pushed them out of \
          the cache file (raise its `max_bytes`), or the file was replaced"
     ))))
@@ -109,10 +109,10 @@ fn check_parts(connection: &Connection, prefix: &str, parts: u32) -> Result<(), 
 fn or_remove<T>(
     connection: &Connection,
     upload: Option<&str>,
-    work: impl FnOnce(&Connection) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
+    work: impl FnOnce(&Connection) -> Result<T, FileError>,
+) -> Result<T, FileError> {
     let done = database::transaction(connection, work);
-    if let (Err(Trouble::Fault(_)), Some(upload)) = (&done, upload) {
+    if let (Err(FileError::Backend(_)), Some(upload)) = (&done, upload) {
         // The first fault is the one to be told of.
         let _ = database::transaction(connection, |connection| remove(connection, upload, None));
     }
@@ -120,7 +120,7 @@ fn or_remove<T>(
 }
 
 /// Removes what begins with `prefix`, except what begins with `kept`.
-fn remove(connection: &Connection, prefix: &str, kept: Option<&str>) -> Result<(), Trouble> {
+fn remove(connection: &Connection, prefix: &str, kept: Option<&str>) -> Result<(), FileError> {
     for found in database::list(connection, prefix.as_bytes(), None, usize::MAX)? {
         let key = String::from_utf8_lossy(&found.key);
         if !kept.is_some_and(|kept| key.starts_with(kept)) {

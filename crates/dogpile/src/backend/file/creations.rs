@@ -9,7 +9,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::database::{self, Mark};
-use super::trouble::Trouble;
+use super::error::FileError;
 use crate::backend::ClaimMode;
 use crate::value::Entry;
 
@@ -50,7 +50,7 @@ pub(super) fn claim(
     key: &str,
     token: &[u8],
     mode: ClaimMode,
-) -> Result<Claim, Trouble> {
+) -> Result<Claim, FileError> {
     if mode.is_settled_by(database::head(connection, key)?.as_ref())
         && let Some(entry) = database::get(connection, key)?
     {
@@ -74,7 +74,7 @@ pub(super) fn commit(
     key: &str,
     token: &[u8],
     frame: Option<&[u8]>,
-) -> Result<bool, Trouble> {
+) -> Result<bool, FileError> {
     if token_of(connection, key)?.as_deref() != Some(token) {
         return Ok(false);
     }
@@ -92,7 +92,7 @@ pub(super) fn remove_replaced(
     connection: &Connection,
     key: &str,
     replaced: &Mark,
-) -> Result<(), Trouble> {
+) -> Result<(), FileError> {
     if database::mark(connection, key)?.as_ref() != Some(replaced) {
         return Ok(());
     }
@@ -105,33 +105,33 @@ pub(super) fn remove_replaced(
 }
 
 /// Gives up the claim with `token`.
-pub(super) fn unmark(connection: &Connection, key: &str, token: &[u8]) -> Result<(), Trouble> {
+pub(super) fn unmark(connection: &Connection, key: &str, token: &[u8]) -> Result<(), FileError> {
     let sql = "DELETE FROM dogpile_creations WHERE key = ?1 AND token = ?2";
     connection.prepare_cached(sql)?.execute(params![key.as_bytes(), token])?;
     Ok(())
 }
 
 /// Ends whatever claim there is to `key`.
-pub(super) fn end(connection: &Connection, key: &str) -> Result<(), Trouble> {
+pub(super) fn end(connection: &Connection, key: &str) -> Result<(), FileError> {
     let sql = "DELETE FROM dogpile_creations WHERE key = ?1";
     connection.prepare_cached(sql)?.execute([key.as_bytes()])?;
     Ok(())
 }
 
-fn token_of(connection: &Connection, key: &str) -> Result<Option<Token>, Trouble> {
+fn token_of(connection: &Connection, key: &str) -> Result<Option<Token>, FileError> {
     let sql = "SELECT CAST(token AS BLOB) FROM dogpile_creations WHERE key = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row([key.as_bytes()], |row| row.get(0)).optional()?)
 }
 
-fn put_token(connection: &Connection, key: &str, token: &[u8]) -> Result<(), Trouble> {
+fn put_token(connection: &Connection, key: &str, token: &[u8]) -> Result<(), FileError> {
     let sql = "REPLACE INTO dogpile_creations (key, token) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![key.as_bytes(), token])?;
     Ok(())
 }
 
 /// The order of claims is that of the rows.
-fn forget_oldest(connection: &Connection) -> Result<(), Trouble> {
+fn forget_oldest(connection: &Connection) -> Result<(), FileError> {
     let sql = "DELETE FROM dogpile_creations
         WHERE rowid <= (SELECT max(rowid) FROM dogpile_creations) - ?1";
     connection.prepare_cached(sql)?.execute([MOST_TOKENS])?;

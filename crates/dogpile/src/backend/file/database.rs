@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::trouble::Trouble;
+use super::error::FileError;
 use crate::clock::Timestamp;
 use crate::value::{Entry, MAX_HEADER, Metadata};
 
@@ -27,21 +27,21 @@ pub(super) struct Size {
 pub(super) fn pragma<T: rusqlite::types::FromSql>(
     connection: &Connection,
     name: &str,
-) -> Result<T, Trouble> {
+) -> Result<T, FileError> {
     Ok(connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
 }
 
 /// Runs `work` as one transaction that may write.
 pub(super) fn transaction<T>(
     connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
+    work: impl FnOnce(&Connection) -> Result<T, FileError>,
+) -> Result<T, FileError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     end(connection, work(connection))
 }
 
 /// Commits if all went well, or takes everything back.
-fn end<T>(connection: &Connection, worked: Result<T, Trouble>) -> Result<T, Trouble> {
+fn end<T>(connection: &Connection, worked: Result<T, FileError>) -> Result<T, FileError> {
     let committed = worked.and_then(|value| {
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(value)
@@ -56,7 +56,7 @@ fn end<T>(connection: &Connection, worked: Result<T, Trouble>) -> Result<T, Trou
 pub(super) fn get(
     connection: &Connection,
     key: impl AsRef<[u8]>,
-) -> Result<Option<Entry>, Trouble> {
+) -> Result<Option<Entry>, FileError> {
     let mut statement = connection.prepare_cached("SELECT value FROM Dict WHERE key = ?1")?;
     let mut rows = statement.query([key.as_ref()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -68,7 +68,7 @@ pub(super) fn get(
 }
 
 /// Returns the entry stored under `key`, as far as its header goes.
-pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
+pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, FileError> {
     let sql = "SELECT CAST(substr(value, 1, ?2) AS BLOB) FROM Dict WHERE key = ?1";
     let most = i64::try_from(HEAD).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
@@ -81,7 +81,7 @@ pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, 
 /// its header, since a row's number can come back after the last one was deleted.
 pub(super) type Mark = (i64, Vec<u8>);
 
-pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, Trouble> {
+pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, FileError> {
     let sql = "SELECT rowid, CAST(substr(value, 1, 64) AS BLOB) FROM Dict WHERE key = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mark = statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -89,12 +89,12 @@ pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, T
 }
 
 /// From here on, all that is read is as it was at one moment.
-pub(super) fn begin_reading(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn begin_reading(connection: &Connection) -> Result<(), FileError> {
     connection.prepare_cached("BEGIN")?.execute([])?;
     Ok(())
 }
 
-pub(super) fn end_reading(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn end_reading(connection: &Connection) -> Result<(), FileError> {
     end(connection, Ok(()))
 }
 
@@ -102,31 +102,31 @@ pub(super) fn end_reading(connection: &Connection) -> Result<(), Trouble> {
 pub(super) fn get_all(
     connection: &Connection,
     keys: &[String],
-) -> Result<Vec<Option<Entry>>, Trouble> {
+) -> Result<Vec<Option<Entry>>, FileError> {
     begin_reading(connection)?;
     end(connection, keys.iter().map(|key| get(connection, key)).collect())
 }
 
-pub(super) fn put(connection: &Connection, key: &str, frame: &[u8]) -> Result<(), Trouble> {
+pub(super) fn put(connection: &Connection, key: &str, frame: &[u8]) -> Result<(), FileError> {
     let sql = "REPLACE INTO Dict (key, value) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![key.as_bytes(), frame])?;
     Ok(())
 }
 
-pub(super) fn delete(connection: &Connection, key: &str) -> Result<(), Trouble> {
+pub(super) fn delete(connection: &Connection, key: &str) -> Result<(), FileError> {
     connection.prepare_cached("DELETE FROM Dict WHERE key = ?1")?.execute([key.as_bytes()])?;
     Ok(())
 }
 
 /// Deletes a key of any bytes, and ends the creation of it.
-pub(super) fn delete_of(connection: &Connection, key: &[u8]) -> Result<(), Trouble> {
+pub(super) fn delete_of(connection: &Connection, key: &[u8]) -> Result<(), FileError> {
     connection.execute("DELETE FROM Dict WHERE key = ?1", [key])?;
     connection.execute("DELETE FROM dogpile_creations WHERE key = ?1", [key])?;
     Ok(())
 }
 
 /// The same for all keys that begin with `prefix`.
-pub(super) fn clear_of(connection: &Connection, prefix: &[u8]) -> Result<(), Trouble> {
+pub(super) fn clear_of(connection: &Connection, prefix: &[u8]) -> Result<(), FileError> {
     for table in ["Dict", "dogpile_creations"] {
         let sql = format!(
             "DELETE FROM {table} WHERE substr(CAST(key AS BLOB), 1, length(?1)) = CAST(?1 AS BLOB)"
@@ -136,7 +136,7 @@ pub(super) fn clear_of(connection: &Connection, prefix: &[u8]) -> Result<(), Tro
     Ok(())
 }
 
-pub(super) fn clear(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn clear(connection: &Connection) -> Result<(), FileError> {
     connection.execute_batch(
         "DELETE FROM Dict; DELETE FROM dogpile_creations;
          UPDATE dogpile_size SET entries = 0, bytes = 0 WHERE id = 1;",
@@ -144,7 +144,7 @@ pub(super) fn clear(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-pub(super) fn size(connection: &Connection) -> Result<Size, Trouble> {
+pub(super) fn size(connection: &Connection) -> Result<Size, FileError> {
     let mut statement = connection.prepare_cached("SELECT entries, bytes FROM dogpile_size")?;
     let counted = statement.query_row([], |row| {
         let (entries, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -162,7 +162,7 @@ pub(super) fn evict(
     connection: &Connection,
     count: u64,
     spared: &dyn Fn(&[u8]) -> bool,
-) -> Result<usize, Trouble> {
+) -> Result<usize, FileError> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let mut oldest: Vec<i64> = Vec::new();
     {
@@ -182,7 +182,7 @@ pub(super) fn evict(
     Ok(oldest.len())
 }
 
-fn remove_rows(connection: &Connection, rows: &[i64]) -> Result<(), Trouble> {
+fn remove_rows(connection: &Connection, rows: &[i64]) -> Result<(), FileError> {
     let mut statement = connection.prepare_cached("DELETE FROM Dict WHERE rowid = ?1")?;
     for row in rows {
         statement.execute([row])?;
@@ -201,7 +201,7 @@ pub(super) fn purge(
     connection: &Connection,
     before: Timestamp,
     most: usize,
-) -> Result<usize, Trouble> {
+) -> Result<usize, FileError> {
     let mut old: Vec<i64> = Vec::new();
     {
         let sql = format!("SELECT rowid, substr(value, 1, {HEAD}) FROM Dict ORDER BY rowid");
@@ -227,7 +227,7 @@ pub(super) fn purge(
 
 /// Gives free pages back to the file system, once there are many, a few at a
 /// time.
-pub(super) fn shrink(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn shrink(connection: &Connection) -> Result<(), FileError> {
     const MANY: i64 = 64;
     const AT_ONCE: c_int = 256;
     let free: i64 = pragma(connection, "freelist_count")?;
@@ -247,7 +247,7 @@ pub(super) fn list(
     prefix: &[u8],
     after: Option<&[u8]>,
     limit: usize,
-) -> Result<Vec<Listed>, Trouble> {
+) -> Result<Vec<Listed>, FileError> {
     let sql = "SELECT key, length(value) FROM Dict
         WHERE key >= ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
@@ -266,7 +266,7 @@ pub(super) fn list(
 }
 
 /// When the oldest entry was created; `None` if there is none.
-pub(super) fn oldest(connection: &Connection) -> Result<Option<Timestamp>, Trouble> {
+pub(super) fn oldest(connection: &Connection) -> Result<Option<Timestamp>, FileError> {
     let sql = "SELECT value FROM Dict ORDER BY rowid LIMIT 1";
     let frame: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
     Ok(frame.map(|frame| Entry::from_frame(&frame.into()).metadata.ct))

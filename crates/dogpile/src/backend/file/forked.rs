@@ -63,8 +63,8 @@ mod locks {
     use nix::libc;
 
     use crate::backend::BackendError;
+    use crate::backend::file::error::FileError;
     use crate::backend::file::place::{Identity, identity, with_suffix};
-    use crate::backend::file::trouble::Trouble;
     use crate::process::{PerProcess, is_forked};
     use crate::sync::Mutex;
 
@@ -79,7 +79,7 @@ mod locks {
 
     /// Takes the locks that SQLite believes to hold on the database at `path`, where it may
     /// believe so.
-    pub(in crate::backend::file) fn adopt(path: &Path) -> Result<(), Trouble> {
+    pub(in crate::backend::file) fn adopt(path: &Path) -> Result<(), FileError> {
         let Some(database) = identity(path).filter(|_| is_forked()) else { return Ok(()) };
         let mut adopted = ADOPTED.get_or_init(Mutex::default).lock();
         if let Entry::Vacant(place) = adopted.entry(database) {
@@ -88,15 +88,15 @@ mod locks {
         Ok(())
     }
 
-    fn take(path: &Path) -> Result<[Option<File>; 2], Trouble> {
+    fn take(path: &Path) -> Result<[Option<File>; 2], FileError> {
         let failed = |error: io::Error| {
             let path = path.display();
-            Trouble::Fault(BackendError::unavailable(format!("`{path}` after a fork: {error}")))
+            FileError::Backend(BackendError::unavailable(format!("`{path}` after a fork: {error}")))
         };
         let database = lock(path, SHARED)?;
         // From now on nobody removes the log and its index.
         if is_index_gone(path).map_err(failed)? {
-            return Err(Trouble::Fault(BackendError::unavailable(format!(
+            return Err(FileError::Backend(BackendError::unavailable(format!(
                 "`{}` was closed by all others since the process was forked, and cannot be used in it",
                 path.display()
             ))));
@@ -106,11 +106,11 @@ mod locks {
 
     /// Locks some bytes of the file at `path`, if there is one, shared with others.
     #[expect(clippy::cast_possible_truncation, reason = "the kinds of lock are 0, 1 and 2")]
-    fn lock(path: &Path, (l_start, l_len): (i64, i64)) -> Result<Option<File>, Trouble> {
-        let fault = |error: io::Error| Trouble::Fault(BackendError::unavailable(error));
+    fn lock(path: &Path, (l_start, l_len): (i64, i64)) -> Result<Option<File>, FileError> {
+        let unavailable = |error: io::Error| FileError::Backend(BackendError::unavailable(error));
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(fault)?,
+            opened => opened.map_err(unavailable)?,
         };
         let range = libc::flock {
             l_type: libc::F_RDLCK as libc::c_short,
@@ -121,8 +121,8 @@ mod locks {
         };
         match fcntl(&file, FcntlArg::F_SETLK(&range)) {
             Ok(_) => Ok(Some(file)),
-            Err(Errno::EAGAIN | Errno::EACCES) => Err(Trouble::Busy),
-            Err(error) => Err(fault(error.into())),
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(FileError::Busy),
+            Err(error) => Err(unavailable(error.into())),
         }
     }
 
@@ -142,11 +142,11 @@ mod locks {
     use std::path::Path;
 
     use crate::backend::BackendError;
-    use crate::backend::file::trouble::Trouble;
+    use crate::backend::file::error::FileError;
 
-    pub(in crate::backend::file) fn adopt(_path: &Path) -> Result<(), Trouble> {
+    pub(in crate::backend::file) fn adopt(_path: &Path) -> Result<(), FileError> {
         if crate::process::is_forked() {
-            return Err(Trouble::Fault(BackendError::unavailable(
+            return Err(FileError::Backend(BackendError::unavailable(
                 "on this system cache files cannot be used in a process that was forked",
             )));
         }

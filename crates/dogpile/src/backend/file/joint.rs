@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::creations;
 use super::database;
-use super::trouble::Trouble;
+use super::error::FileError;
 use crate::backend::BackendError;
 
 /// A caller's step, carried out together with those of others.
@@ -16,7 +16,7 @@ pub(super) trait Step: Send + 'static {
 
     /// Does its part of the transaction. It may be called again, when the transaction was
     /// rolled back.
-    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble>;
+    fn apply(&mut self, connection: &Connection) -> Result<(), FileError>;
 
     /// Returns what came of it, once the transaction is committed.
     fn done(self) -> Self::Done;
@@ -25,7 +25,7 @@ pub(super) trait Step: Send + 'static {
 /// A step of any kind, and the way to its caller.
 pub(super) trait Joint: Send {
     /// See [`Step::apply`].
-    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble>;
+    fn apply(&mut self, connection: &Connection) -> Result<(), FileError>;
 
     /// Tells the caller.
     fn settle(self: Box<Self>, outcome: Result<(), BackendError>);
@@ -46,7 +46,7 @@ pub(super) fn ask<S: Step>(step: S) -> (Box<dyn Joint>, Answer<S>) {
 }
 
 impl<S: Step> Joint for Asked<S> {
-    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble> {
+    fn apply(&mut self, connection: &Connection) -> Result<(), FileError> {
         self.step.apply(connection)
     }
 
@@ -54,10 +54,10 @@ impl<S: Step> Joint for Asked<S> {
         let Self { step, done } = *self;
         let answer = match outcome {
             Ok(()) => Ok(step.done()),
-            Err(fault) => {
+            Err(error) => {
                 // What it holds, a lock maybe, is free before its caller goes on.
                 drop(step);
-                Err(fault)
+                Err(error)
             }
         };
         // Whoever asked may be gone.
@@ -75,7 +75,7 @@ pub(super) enum Change {
 impl Step for Vec<Change> {
     type Done = ();
 
-    fn apply(&mut self, connection: &Connection) -> Result<(), Trouble> {
+    fn apply(&mut self, connection: &Connection) -> Result<(), FileError> {
         for change in self {
             match change {
                 // Storing ends claims by a trigger.

@@ -19,6 +19,7 @@ mod claims;
 mod collections;
 mod creations;
 mod database;
+mod error;
 mod forked;
 mod joint;
 mod locks;
@@ -26,7 +27,6 @@ mod ours;
 mod place;
 mod readers;
 mod schema;
-mod trouble;
 mod watcher;
 mod worker;
 mod writer;
@@ -41,15 +41,15 @@ use serde_json::Value;
 use super::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::clock::{Clock, SystemClock};
-use crate::lock::{AnyMutex, Lease, Mutex};
+use crate::lock::{AnyMutex, KeyedLock, Lease};
 use crate::process::PerProcess;
 use crate::value::Entry;
+use error::FileError;
 use forked::Working;
 use joint::Change;
 use locks::Locks;
 use place::{Place, with_suffix};
 use readers::Readers;
-use trouble::Trouble;
 use watcher::Watcher;
 use writer::Writer;
 
@@ -70,7 +70,7 @@ use writer::Writer;
 /// The creation lock reaches all processes of the machine, key by key; the
 /// kernel owns it, so that a killed creator frees it at once. A creator that
 /// hangs holds it until its process ends: bound that with a
-/// [wait limit](crate::Config::wait_limit).
+/// [wait timeout](crate::Config::wait_timeout).
 ///
 /// A **change** of a key ends the creation that is going on, in whichever process: what it
 /// creates is not stored. That holds for changes by other programs too (Python, `sqlite3`),
@@ -137,7 +137,7 @@ pub enum Damage {
 struct Options {
     max_bytes: u64,
     max_entries: Option<u64>,
-    max_age: Option<Duration>,
+    retention: Option<Duration>,
     busy_timeout: Duration,
     on_damage: Damage,
     creation_locks: bool,
@@ -195,7 +195,7 @@ impl File {
             options: Options {
                 max_bytes: DEFAULT_MAX_BYTES,
                 max_entries: None,
-                max_age: None,
+                retention: None,
                 busy_timeout: DEFAULT_BUSY_TIMEOUT,
                 on_damage: Damage::default(),
                 creation_locks: true,
@@ -239,8 +239,8 @@ impl FileBuilder {
     /// it or a minute, whenever something is written; never by default. It
     /// should be longer than any expiration time, or stale values cannot be
     /// served.
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.options.max_age = Some(age);
+    pub fn retention(mut self, age: Duration) -> Self {
+        self.options.retention = Some(age);
         self
     }
 
@@ -378,7 +378,7 @@ impl File {
 /// The locks of a file, in whichever process.
 struct FileLocks(File);
 
-impl Mutex for FileLocks {
+impl KeyedLock for FileLocks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         self.0.shared()?.locks.try_lock(key).await
     }
@@ -403,7 +403,7 @@ impl Backend for File {
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
         match self.shared()?.readers.get(key) {
             Ok(entry) => Ok(entry),
-            Err(Trouble::Fault(fault)) => Err(fault),
+            Err(FileError::Backend(error)) => Err(error),
             // The writer can wait, repair and open again.
             Err(_) => {
                 let key = key.to_owned();
@@ -431,11 +431,11 @@ impl Backend for File {
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
         let read = match self.shared()?.readers.borrow() {
             Ok(reader) => reader.get_all(keys).await,
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         };
         match read {
             Ok(entries) => Ok(entries),
-            Err(Trouble::Fault(fault)) => Err(fault),
+            Err(FileError::Backend(error)) => Err(error),
             Err(_) => {
                 let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
                 self.shared()?

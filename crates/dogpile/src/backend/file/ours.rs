@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::error::FileError;
 use super::place::{self, with_suffix};
-use super::trouble::Trouble;
 use super::{forked, schema};
 use crate::backend::BackendError;
 
@@ -37,9 +37,9 @@ fn examine(path: &Path) -> Result<Found, BackendError> {
     let examined =
         connect(path, "immutable=1").and_then(|connection| schema::check_ours(&connection));
     match examined {
-        Ok(()) | Err(Trouble::Busy | Trouble::Replaced) => Ok(Found::Cache),
-        Err(Trouble::Damaged(why)) => Ok(Found::Junk(why)),
-        Err(Trouble::Fault(fault)) => Err(fault),
+        Ok(()) | Err(FileError::Busy | FileError::Replaced) => Ok(Found::Cache),
+        Err(FileError::Damaged(why)) => Ok(Found::Junk(why)),
+        Err(FileError::Backend(error)) => Err(error),
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn refuse_others(
 /// Opens the database at `path` to read it; `how` are parameters of SQLite's.
 ///
 /// Only SQLite opens the file, also to look at it: it knows which locks this process holds.
-fn connect(path: &Path, how: &str) -> Result<Connection, Trouble> {
+fn connect(path: &Path, how: &str) -> Result<Connection, FileError> {
     forked::adopt(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -79,7 +79,7 @@ const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection that only looks: it creates no file, changes none, and needs no permission to.
-pub(super) fn look(path: &Path) -> Result<Connection, Trouble> {
+pub(super) fn look(path: &Path) -> Result<Connection, FileError> {
     let mut tries = TRIES;
     loop {
         let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|found| found.len() > 0);

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::trouble::Trouble;
+use super::error::FileError;
 use crate::sync::Mutex;
 
 /// A file's identity, whatever it is called.
@@ -40,22 +40,22 @@ impl Place {
     /// is therefore opened a second time.
     pub(super) fn open<T>(
         &self,
-        mut open: impl FnMut(&Path) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        mut open: impl FnMut(&Path) -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
         // Held until the file is opened again: SQLite clears up after its last connection.
         let mut made = None;
         let found = if let Some(found) = identity(&self.path) {
             found
         } else {
             made = Some(open(&self.path)?);
-            identity(&self.path).ok_or(Trouble::Replaced)?
+            identity(&self.path).ok_or(FileError::Replaced)?
         };
         let opened = open(&self.path);
         drop(made);
         match opened {
-            Ok(_) if identity(&self.path) != Some(found) => Err(Trouble::Replaced),
+            Ok(_) if identity(&self.path) != Some(found) => Err(FileError::Replaced),
             // Who is to move a damaged file aside must know which one it is.
-            Ok(_) | Err(Trouble::Damaged(_)) => {
+            Ok(_) | Err(FileError::Damaged(_)) => {
                 *self.opened.lock() = Some(found);
                 self.generation.fetch_add(1, Ordering::AcqRel);
                 opened
@@ -213,7 +213,7 @@ mod tests {
             replace(path);
             Ok(())
         });
-        assert!(matches!(opened, Err(Trouble::Replaced)), "{opened:?}");
+        assert!(matches!(opened, Err(FileError::Replaced)), "{opened:?}");
         assert!(!place.is_current());
         place.open(|_| Ok(())).unwrap();
         assert!(place.is_current());
@@ -244,9 +244,9 @@ mod tests {
         place.open(|_| Ok(())).unwrap();
         let generation = place.generation();
         replace(&place.path);
-        place.open(|_| Err::<(), _>(Trouble::Busy)).unwrap_err();
+        place.open(|_| Err::<(), _>(FileError::Busy)).unwrap_err();
         assert!(!place.is_current(), "what was opened before is not at the path any more");
-        place.open(|_| Err::<(), _>(Trouble::Damaged("so".to_owned()))).unwrap_err();
+        place.open(|_| Err::<(), _>(FileError::Damaged("so".to_owned()))).unwrap_err();
         assert!(place.is_current(), "the damaged one may be moved aside");
         assert!(place.generation() > generation);
     }

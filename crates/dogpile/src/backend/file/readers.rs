@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 
 use super::database;
+use super::error::FileError;
 use super::forked::Working;
 use super::place::Place;
-use super::trouble::Trouble;
 use super::{ours, schema};
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
@@ -62,23 +62,23 @@ impl Readers {
                 self.idle.lock().push((self.place.generation(), connection));
                 Ok(true)
             }
-            Err(Trouble::Fault(fault)) => Err(fault),
+            Err(FileError::Backend(error)) => Err(error),
             Ok(None) | Err(_) => Ok(false),
         }
     }
 
     /// Returns the entry stored under `key`.
-    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, Trouble> {
+    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, FileError> {
         self.borrow()?.with(|connection| database::get(connection, key))
     }
 
-    pub(super) fn borrow(&self) -> Result<Reader<'_>, Trouble> {
-        let working = Working::begin().map_err(Trouble::Fault)?;
+    pub(super) fn borrow(&self) -> Result<Reader<'_>, FileError> {
+        let working = Working::begin().map_err(FileError::Backend)?;
         let now = SystemClock.coarse_now();
         let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
         if !(checked..checked + CHECK_SECONDS).contains(&now) {
             if !self.place.is_current() {
-                return Err(Trouble::Replaced);
+                return Err(FileError::Replaced);
             }
             self.checked.store(now.to_bits(), Ordering::Relaxed);
         }
@@ -99,11 +99,11 @@ impl Readers {
 }
 
 impl Readers {
-    fn open(&self) -> Result<Connection, Trouble> {
+    fn open(&self) -> Result<Connection, FileError> {
         let path = &self.place.path;
         let opened = if self.only_looks { ours::look(path) } else { schema::open_reader(path) };
         // It may be another file than the writer's, or none.
-        if self.place.is_current() { opened } else { Err(Trouble::Replaced) }
+        if self.place.is_current() { opened } else { Err(FileError::Replaced) }
     }
 }
 
@@ -111,9 +111,9 @@ impl Reader<'_> {
     /// Reads. A connection that failed is not used again.
     pub(super) fn with<T>(
         &mut self,
-        read: impl FnOnce(&Connection) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
-        let connection = self.connection.take().ok_or(Trouble::Replaced)?;
+        read: impl FnOnce(&Connection) -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
+        let connection = self.connection.take().ok_or(FileError::Replaced)?;
         let answer = read(&connection)?;
         self.connection = Some(connection);
         Ok(answer)
@@ -121,7 +121,7 @@ impl Reader<'_> {
 
     /// Each of `keys`, all as they were at one moment; between two chunks
     /// other tasks get their turn.
-    pub(super) async fn get_all(mut self, keys: &[&str]) -> Result<Vec<Option<Entry>>, Trouble> {
+    pub(super) async fn get_all(mut self, keys: &[&str]) -> Result<Vec<Option<Entry>>, FileError> {
         let mut entries = Vec::with_capacity(keys.len());
         self.with(database::begin_reading)?;
         for chunk in keys.chunks(CHUNK) {

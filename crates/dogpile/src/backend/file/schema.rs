@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::{pragma, transaction};
-use super::trouble::Trouble;
+use super::error::FileError;
 use super::{forked, place};
 use crate::backend::BackendError;
 
@@ -96,7 +96,7 @@ const RECOUNT: &str = concat!(
 );
 
 /// Counts again: numbers that anybody can write to are believed only so far.
-pub(super) fn recount(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn recount(connection: &Connection) -> Result<(), FileError> {
     connection.execute(RECOUNT, [])?;
     Ok(())
 }
@@ -119,10 +119,10 @@ pub(super) fn open(
     path: &Path,
     busy_timeout: Duration,
     mode: Option<u32>,
-) -> Result<Connection, Trouble> {
-    check_path(path).map_err(Trouble::Fault)?;
+) -> Result<Connection, FileError> {
+    check_path(path).map_err(FileError::Backend)?;
     place::create(path, mode).map_err(|error| {
-        Trouble::Fault(BackendError::unavailable(format!("`{}`: {error}", path.display())))
+        FileError::Backend(BackendError::unavailable(format!("`{}`: {error}", path.display())))
     })?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(busy_timeout)?;
@@ -130,7 +130,7 @@ pub(super) fn open(
     loop {
         match set_up(&connection) {
             // Switching to WAL does not wait by itself; the rest does.
-            Err(Trouble::Busy) if began.elapsed() < busy_timeout.max(SETUP_LIMIT) => {
+            Err(FileError::Busy) if began.elapsed() < busy_timeout.max(SETUP_LIMIT) => {
                 std::thread::sleep(SETUP_PAUSE);
             }
             other => return other.map(|()| connection),
@@ -140,14 +140,14 @@ pub(super) fn open(
 
 /// A connection for reading. It never waits: what is busy is asked of the
 /// writer.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, Trouble> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection, FileError> {
     let connection = connect(path, OpenFlags::empty())?;
     connection.busy_timeout(Duration::ZERO)?;
     Ok(connection)
 }
 
 /// A reading connection to a file that needs no set-up; `None` if it does.
-pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, Trouble> {
+pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, FileError> {
     if is_empty(path)? {
         return Ok(None);
     }
@@ -155,7 +155,7 @@ pub(super) fn open_ready(path: &Path) -> Result<Option<Connection>, Trouble> {
     Ok(is_set_up(&connection)?.then_some(connection))
 }
 
-fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Trouble> {
+fn connect(path: &Path, more: OpenFlags) -> Result<Connection, FileError> {
     forked::adopt(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -188,14 +188,14 @@ pub(super) fn check_path(path: &Path) -> Result<(), BackendError> {
 /// Is there nothing in the file yet, or no file? Only its metadata are asked: whoever
 /// opens and closes a database's file outside SQLite drops all locks that the process
 /// holds on it, and the next peer to close takes itself for the last one.
-fn is_empty(path: &Path) -> Result<bool, Trouble> {
-    check_path(path).map_err(Trouble::Fault)?;
+fn is_empty(path: &Path) -> Result<bool, FileError> {
+    check_path(path).map_err(FileError::Backend)?;
     Ok(fs::metadata(path).map_or(true, |found| found.len() == 0))
 }
 
 /// Prepares a connection that only looks, at a file that may have none of our tables, or only
 /// Python's: what is missing is there for this connection, and empty or computed.
-pub(super) fn stand_in(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn stand_in(connection: &Connection) -> Result<(), FileError> {
     if is_set_up(connection)? {
         return Ok(());
     }
@@ -208,7 +208,7 @@ pub(super) fn stand_in(connection: &Connection) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn set_up(connection: &Connection) -> Result<(), Trouble> {
+fn set_up(connection: &Connection) -> Result<(), FileError> {
     let ready = is_set_up(connection)?;
     if !ready {
         refuse_foreign(connection)?;
@@ -234,20 +234,20 @@ fn set_up(connection: &Connection) -> Result<(), Trouble> {
 }
 
 /// Are our tables there, as this version makes them?
-fn is_set_up(connection: &Connection) -> Result<bool, Trouble> {
+fn is_set_up(connection: &Connection) -> Result<bool, FileError> {
     if pragma::<i32>(connection, "application_id")? != APPLICATION_ID {
         return Ok(false);
     }
     let version: i32 = pragma(connection, "user_version")?;
     if version > SCHEMA_VERSION {
         let message = "the cache file was made by a newer version of dogpile";
-        return Err(Trouble::Fault(BackendError::other(message)));
+        return Err(FileError::Backend(BackendError::other(message)));
     }
     Ok(version == SCHEMA_VERSION)
 }
 
 /// Refuses the database of another program. One of ours may have whatever was added to it.
-pub(super) fn check_ours(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn check_ours(connection: &Connection) -> Result<(), FileError> {
     if pragma::<i32>(connection, "application_id")? == APPLICATION_ID {
         return Ok(());
     }
@@ -255,13 +255,13 @@ pub(super) fn check_ours(connection: &Connection) -> Result<(), Trouble> {
 }
 
 /// A database of another program's is left alone.
-fn refuse_foreign(connection: &Connection) -> Result<(), Trouble> {
+fn refuse_foreign(connection: &Connection) -> Result<(), FileError> {
     let application_id: i32 = pragma(connection, "application_id")?;
     let refuse = |what: String| {
         let message = format!(
             "the file is another program's SQLite database ({what}): give the cache a file of its own"
         );
-        Err(Trouble::Fault(BackendError::other(message)))
+        Err(FileError::Backend(BackendError::other(message)))
     };
     if application_id != 0 && application_id != APPLICATION_ID {
         return refuse(format!("its application id is {application_id}"));

@@ -8,11 +8,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::database;
+use super::error::FileError;
 use super::forked::Working;
 use super::joint::Joint;
 use super::locks::Locks;
 use super::place::Place;
-use super::trouble::Trouble;
 use super::{Damage, Options, ours, schema};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
@@ -28,10 +28,10 @@ pub(super) enum Request {
 }
 
 /// Why work was not done.
-pub(super) enum Failure {
+pub(super) enum WriteError {
     /// Another process has the file locked, and waiting did not help.
     Locked,
-    Fault(BackendError),
+    Backend(BackendError),
 }
 
 pub(super) fn panicked() -> BackendError {
@@ -115,13 +115,13 @@ impl Worker {
     /// is everybody's failure: waiting for it once is enough.
     fn write(&mut self, mut steps: Vec<Box<dyn Joint>>) {
         let mut done = self.apply(&mut steps);
-        let each = steps.len() > 1 && matches!(done, Err(Failure::Fault(_)));
+        let each = steps.len() > 1 && matches!(done, Err(WriteError::Backend(_)));
         for mut step in steps {
-            if each && !matches!(done, Err(Failure::Locked)) {
+            if each && !matches!(done, Err(WriteError::Locked)) {
                 done = self.apply(std::slice::from_mut(&mut step));
             }
             let outcome = match done {
-                Err(Failure::Locked) => Err(Failure::Locked),
+                Err(WriteError::Locked) => Err(WriteError::Locked),
                 _ => std::mem::replace(&mut done, Ok(())),
             };
             step.settle(outcome.map_err(|failure| self.fault(failure)));
@@ -131,7 +131,7 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, steps: &mut [Box<dyn Joint>]) -> Result<(), Failure> {
+    fn apply(&mut self, steps: &mut [Box<dyn Joint>]) -> Result<(), WriteError> {
         let options = self.options.clone();
         self.attempt(|connection| {
             database::transaction(connection, |connection| {
@@ -145,7 +145,7 @@ impl Worker {
 
     pub(super) fn run<T>(
         &mut self,
-        work: impl FnMut(&Connection) -> Result<T, Trouble>,
+        work: impl FnMut(&Connection) -> Result<T, FileError>,
     ) -> Result<T, BackendError> {
         self.attempt(work).map_err(|failure| self.fault(failure))
     }
@@ -154,42 +154,42 @@ impl Worker {
     /// turns out to be damaged or another.
     fn attempt<T>(
         &mut self,
-        mut work: impl FnMut(&Connection) -> Result<T, Trouble>,
-    ) -> Result<T, Failure> {
+        mut work: impl FnMut(&Connection) -> Result<T, FileError>,
+    ) -> Result<T, WriteError> {
         // Ended before anybody is answered, who may fork then.
-        let _working = Working::begin().map_err(Failure::Fault)?;
+        let _working = Working::begin().map_err(WriteError::Backend)?;
         let mut last = String::new();
         for _ in 0..TRIES {
             let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
-            match tried.unwrap_or_else(|| Err(Trouble::Fault(panicked()))) {
+            match tried.unwrap_or_else(|| Err(FileError::Backend(panicked()))) {
                 Ok(done) => return Ok(done),
-                Err(Trouble::Damaged(why)) => {
-                    self.recover(&why).map_err(Failure::Fault)?;
+                Err(FileError::Damaged(why)) => {
+                    self.recover(&why).map_err(WriteError::Backend)?;
                     last = why;
                 }
-                Err(Trouble::Replaced) => {
+                Err(FileError::Replaced) => {
                     self.connection = None;
                     "another file was put in its place".clone_into(&mut last);
                 }
-                Err(Trouble::Busy) => return Err(Failure::Locked),
-                Err(Trouble::Fault(fault)) => return Err(Failure::Fault(fault)),
+                Err(FileError::Busy) => return Err(WriteError::Locked),
+                Err(FileError::Backend(fault)) => return Err(WriteError::Backend(fault)),
             }
         }
         let path = self.place.path.display();
         let message = format!("`{path}` failed {TRIES} times in a row: {last}");
-        Err(Failure::Fault(BackendError::unavailable(message)))
+        Err(WriteError::Backend(BackendError::unavailable(message)))
     }
 
-    fn fault(&self, failure: Failure) -> BackendError {
+    fn fault(&self, failure: WriteError) -> BackendError {
         let (path, limit) = (self.place.path.display(), self.options.busy_timeout);
         let locked = || format!("`{path}` was locked by another process for {limit:?}");
         match failure {
-            Failure::Locked => BackendError::unavailable(locked()),
-            Failure::Fault(fault) => fault,
+            WriteError::Locked => BackendError::unavailable(locked()),
+            WriteError::Backend(fault) => fault,
         }
     }
 
-    fn connection(&mut self) -> Result<&Connection, Trouble> {
+    fn connection(&mut self) -> Result<&Connection, FileError> {
         if self.connection.is_some() && !self.place.is_current() {
             self.connection = None;
         }
@@ -198,7 +198,7 @@ impl Worker {
             let only_looks = self.options.read_only;
             if !only_looks {
                 ours::refuse_others(&self.place.path, |number| Ok(self.locks.are_of(number)))
-                    .map_err(Trouble::Fault)?;
+                    .map_err(FileError::Backend)?;
             }
             self.connection = Some(self.place.open(|path| {
                 if only_looks { ours::look(path) } else { schema::open(path, timeout, mode) }
@@ -207,7 +207,7 @@ impl Worker {
                 self.locks.note_database(self.place.number());
             }
         }
-        self.connection.as_ref().ok_or(Trouble::Replaced)
+        self.connection.as_ref().ok_or(FileError::Replaced)
     }
 
     /// Makes room for a new file, unless another process did so already.
@@ -242,7 +242,7 @@ impl Worker {
         const AT_ONCE: usize = 1_000;
         self.is_untidy = false;
         let now = self.options.clock.coarse_now();
-        let due = self.options.max_age.filter(|age| {
+        let due = self.options.retention.filter(|age| {
             let interval = (age.as_secs_f64() / 16.0).min(60.0);
             !(self.purged..self.purged + interval).contains(&now)
         });
@@ -266,7 +266,7 @@ pub(super) fn keep_within(
     connection: &Connection,
     options: &Options,
     spared: &dyn Fn(&[u8]) -> bool,
-) -> Result<bool, Trouble> {
+) -> Result<bool, FileError> {
     let mut counted = false;
     loop {
         let size = database::size(connection)?;

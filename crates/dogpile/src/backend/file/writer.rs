@@ -10,10 +10,10 @@ use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::Options;
+use super::error::FileError;
 use super::joint::{self, Step};
 use super::locks::Locks;
 use super::place::Place;
-use super::trouble::Trouble;
 use super::worker::{Outcome, Request, Worker, panicked};
 use crate::backend::BackendError;
 use crate::sync::Mutex;
@@ -78,7 +78,7 @@ impl Writer {
     /// Does `work` on the writer's connection.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, BackendError> {
         self.ask_and(work, |_| {}).await
     }
@@ -88,7 +88,7 @@ impl Writer {
     #[cfg(feature = "collections")]
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, BackendError> {
         self.ask_and(work, Worker::tidy_later).await
     }
@@ -96,7 +96,7 @@ impl Writer {
     /// Does `work`, and `then` something that nobody waits for.
     async fn ask_and<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Trouble> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T, FileError> + Send + 'static,
         then: impl FnOnce(&mut Worker) + Send + 'static,
     ) -> Result<T, BackendError> {
         let (done, answer) = oneshot::channel();
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{Backend, ClaimMode, Claimed, Commit, File, Seen, Wanted};
-    use crate::lock::{Lease, Mutex as _};
+    use crate::lock::{KeyedLock as _, Lease};
     use crate::value::Entry;
 
     fn file() -> (tempfile::TempDir, File) {
@@ -139,8 +139,8 @@ mod tests {
             connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM Dict")?;
             if connection.is_autocommit() { Ok(()) } else { panic!("on purpose") }
         });
-        let fault = broken.await.unwrap_err();
-        assert!(fault.to_string().contains("panicked"), "{fault}");
+        let error = broken.await.unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
         file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
         assert!(is_stored(&file, "k").await);
         // After the answer, too.
@@ -172,8 +172,8 @@ mod tests {
     impl Step for Refused {
         type Done = ();
 
-        fn apply(&mut self, _connection: &Connection) -> Result<(), Trouble> {
-            Err(Trouble::Fault(BackendError::refused("no")))
+        fn apply(&mut self, _connection: &Connection) -> Result<(), FileError> {
+            Err(FileError::Backend(BackendError::refused("no")))
         }
 
         fn done(self) {}
@@ -246,8 +246,8 @@ mod tests {
             let (entry, lease) = (Entry::bytes("x".repeat(length), 1.0), claimed(&file, key).await);
             changes.push(Commit { key, entry: Some(entry), lease });
         }
-        let fault = file.commit(changes).await.unwrap_err();
-        assert!(fault.to_string().contains("max_bytes"), "{fault}");
+        let error = file.commit(changes).await.unwrap_err();
+        assert!(error.to_string().contains("max_bytes"), "{error}");
         assert!(is_stored(&file, "small").await && !is_stored(&file, "large").await);
         assert!(!file.mutex().unwrap().is_locked("large").await.unwrap());
     }
@@ -272,8 +272,8 @@ mod tests {
         };
         let written = in_one_batch(&file, (0..40).map(write).collect()).await;
         for outcome in written {
-            let fault = outcome.unwrap_err();
-            assert!(fault.to_string().contains("locked by another"), "{fault}");
+            let error = outcome.unwrap_err();
+            assert!(error.to_string().contains("locked by another"), "{error}");
         }
         file.set("after", Entry::bytes("v", 1.0)).await.unwrap();
     }
@@ -283,8 +283,8 @@ mod tests {
         let (_directory, file) = file();
         // More than there is of the address space.
         let impossible = thread::Builder::new().stack_size(1 << 60);
-        let fault = file.shared().unwrap().writer.start(impossible).unwrap_err();
-        assert!(fault.to_string().contains("cannot be started"), "{fault}");
+        let error = file.shared().unwrap().writer.start(impossible).unwrap_err();
+        assert!(error.to_string().contains("cannot be started"), "{error}");
         file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
         assert!(is_stored(&file, "k").await);
     }

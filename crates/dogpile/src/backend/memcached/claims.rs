@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::marks::Mark;
-use super::mutex::{Grip, Held};
+use super::mutex::{Held, LockToken};
 use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, changed, item, strange};
@@ -98,8 +98,8 @@ impl<'k> Asked<'k> {
         Request::Examine { key: self.key }
     }
 
-    pub(super) fn grip(&self) -> Grip {
-        Grip::new(self.lock.clone(), self.token.clone())
+    pub(super) fn token(&self) -> LockToken {
+        LockToken::new(self.lock.clone(), self.token.clone())
     }
 }
 
@@ -173,7 +173,7 @@ impl Shared {
         asked: &'a [Asked<'k>],
     ) -> Vec<Attempt<'a, 'k>> {
         let locked = if self.options.locks { asked } else { &[] };
-        let grips: Vec<Grip> = locked.iter().map(Asked::grip).collect();
+        let grips: Vec<LockToken> = locked.iter().map(Asked::token).collect();
         let mut requests = self.takings(&grips);
         let (count, are_one) = (requests.len(), self.servers.are_one());
         for asked in asked {
@@ -271,27 +271,31 @@ impl Shared {
 
     /// Takes each lock, and asks whose it is: which says it, also if the first
     /// was sent twice.
-    pub(super) fn takings<'g>(&self, grips: &'g [Grip]) -> Vec<Request<'g>> {
+    pub(super) fn takings<'g>(&self, grips: &'g [LockToken]) -> Vec<Request<'g>> {
         let lease = self.options.terms.lease;
-        let both = |grip: &'g Grip| [grip.taking(lease, Only::IfAbsent), grip.looking()];
+        let both = |token: &'g LockToken| [token.taking(lease, Only::IfAbsent), token.looking()];
         grips.iter().flat_map(both).collect()
     }
 
     /// Returns what the answers to [`takings`](Self::takings) say: the lock, or who holds it.
-    pub(super) fn taken(self: &Arc<Self>, grips: Vec<Grip>, answers: Vec<Answer>) -> Vec<Taken> {
+    pub(super) fn taken(
+        self: &Arc<Self>,
+        grips: Vec<LockToken>,
+        answers: Vec<Answer>,
+    ) -> Vec<Taken> {
         let looks = answers.into_iter().skip(1).step_by(2);
-        let taken = grips.into_iter().zip(looks).map(|(grip, look)| match look {
-            Ok(reply) => Ok(match grip.is_in(&reply) {
+        let taken = grips.into_iter().zip(looks).map(|(token, look)| match look {
+            Ok(reply) => Ok(match token.is_in(&reply) {
                 Some(number) => {
-                    grip.confirm(number);
-                    Ok(Held::new(self, grip))
+                    token.confirm(number);
+                    Ok(Held::new(self, token))
                 }
                 None => Err(reply),
             }),
-            Err(fault) => {
+            Err(error) => {
                 // It may have been taken all the same.
-                lease::give_up(self, std::iter::once(grip));
-                Err(fault)
+                lease::give_up(self, std::iter::once(token));
+                Err(error)
             }
         });
         taken.collect()
@@ -317,16 +321,16 @@ impl<'a, 'k> Attempt<'a, 'k> {
         self.outcome.is_none()
     }
 
-    pub(super) fn fail(&mut self, fault: BackendError) {
+    pub(super) fn fail(&mut self, error: BackendError) {
         if self.is_going() {
-            self.outcome = Some(Claimed::Failed(fault));
+            self.outcome = Some(Claimed::Failed(error));
         }
     }
 
     fn look(&mut self, beside: Beside) {
         let (mark, value) = match beside {
             Ok(beside) => beside,
-            Err(fault) => return self.fail(fault),
+            Err(error) => return self.fail(error),
         };
         if let Reply::Item { number, value, .. } = mark {
             self.is_marked = value == self.asked.token;
@@ -348,7 +352,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
                 self.outcome = Some(Claimed::Changed(entry));
             }
             Ok(found) => self.found = found,
-            Err(fault) => self.fail(fault),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -377,7 +381,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
         };
         let mark = Mark { key: self.asked.mark.clone(), number, token };
         if let Some(held) = &self.held {
-            held.grip.marks(mark.clone());
+            held.token.marks(mark.clone());
         }
         let seen = Seen::of(self.found.as_ref().map(|found| &found.entry));
         let life = self.found.as_ref().map(|found| found.life).unwrap_or_default();
@@ -390,9 +394,9 @@ impl<'a, 'k> Attempt<'a, 'k> {
 /// A backend none of whose servers answers has failed as a whole.
 fn fail_together(mut claims: Vec<Claimed>) -> Result<Vec<Claimed>, BackendError> {
     if claims.iter().all(|claim| matches!(claim, Claimed::Failed(_)))
-        && let Some(Claimed::Failed(fault)) = claims.pop()
+        && let Some(Claimed::Failed(error)) = claims.pop()
     {
-        return Err(fault);
+        return Err(error);
     }
     Ok(claims)
 }

@@ -108,7 +108,7 @@ impl Shared {
             async move {
                 let outcome = match (stored, looked) {
                     (Ok(stored), Ok(looked)) => self.outcome(bound, stored, looked).await,
-                    (Err(fault), _) | (_, Err(fault)) => Err(fault),
+                    (Err(error), _) | (_, Err(error)) => Err(error),
                 };
                 // It may have been stored all the same, or may not be withdrawn.
                 if outcome.is_err() {
@@ -126,7 +126,7 @@ impl Shared {
     /// The short time to live.
     pub(super) fn unconfirmed(&self) -> Duration {
         let lease = self.options.terms.lease.max(Duration::from_secs(2));
-        self.options.storage_time.map_or(lease, |time| time.min(lease))
+        self.options.retention.map_or(lease, |time| time.min(lease))
     }
 
     /// The time to live of `item` until the mark was looked at. What is kept must not end
@@ -339,12 +339,12 @@ impl Shared {
             let is_free = match (unmarked, unlocked) {
                 (Err(_), _) | (_, Err(_)) => false,
                 (Ok(Reply::Refused), _) | (_, Ok(Reply::Refused)) => {
-                    self.unlock(&held.grip).await.is_ok()
+                    self.unlock(&held.token).await.is_ok()
                 }
                 (Ok(_), Ok(unlocked)) => matches!(unlocked, Reply::Done { .. } | Reply::Missing),
             };
             if is_free {
-                held.is_over();
+                held.mark_released();
             }
         }
     }
@@ -371,7 +371,7 @@ fn holdings<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> Vec<Holding<'c>>
 /// Waits for renewals that are under way: each gives a lock another number.
 async fn end_renewals(holdings: &[Holding<'_>]) {
     for held in holdings.iter().filter_map(|holding| holding.held) {
-        held.grip.ends().await;
+        held.token.ends().await;
     }
 }
 
@@ -380,7 +380,7 @@ fn giving_up<'c>(holdings: &[Holding<'c>]) -> Vec<Request<'c>> {
     let mut requests = Vec::with_capacity(2 * holdings.len());
     for Holding { held, mark } in holdings {
         requests.extend(mark.map(Mark::removing));
-        requests.extend(held.map(|held| held.grip.removing()));
+        requests.extend(held.map(|held| held.token.removing()));
     }
     requests
 }

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::protocol::{Broken, Protocol};
-use super::wire::{Stream, Wire};
+use super::connection::{Connection, Stream};
+use super::protocol::{Protocol, ProtocolError};
 use crate::remote::tls::Tls;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,12 +49,12 @@ impl fmt::Debug for Target {
 impl Target {
     /// A new connection to one of the servers, which has answered: one that
     /// only takes connections, as what stands before a dead server may, is down.
-    pub(super) async fn connect(&self, address: &Address) -> Result<Wire, String> {
+    pub(super) async fn connect(&self, address: &Address) -> Result<Connection, String> {
         let mut stream = self.open(address).await?;
         let protocol = self.protocol;
         exchange(&mut stream, &protocol.probe(), |answer| Ok(protocol.read(answer)?.is_some()))
             .await?;
-        Ok(Wire::new(stream, protocol))
+        Ok(Connection::new(stream, protocol))
     }
 
     /// The same as a bare stream.
@@ -96,7 +96,7 @@ impl Target {
 async fn exchange(
     stream: &mut Box<dyn Stream>,
     request: &[u8],
-    is_answered: impl Fn(&mut BytesMut) -> Result<bool, Broken>,
+    is_answered: impl Fn(&mut BytesMut) -> Result<bool, ProtocolError>,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     stream.write_all(request).await.map_err(failed)?;
@@ -109,7 +109,7 @@ async fn exchange(
         match is_answered(&mut answer) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(Broken(why)) => return Err(why),
+            Err(ProtocolError(why)) => return Err(why),
         }
     }
 }

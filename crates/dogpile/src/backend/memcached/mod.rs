@@ -1,7 +1,7 @@
 //! The memcached backend: values and creation locks for a whole fleet.
 //!
 //! - `location`, `endpoint`: where the servers are, connecting;
-//! - `protocol`, `wire`: what is said, and a connection that says it;
+//! - `protocol`, `connection`: what is said, and a connection that says it;
 //! - `placement`, `servers`: which server has a key, asking several;
 //! - `keys`, `item`: under which keys something is stored, and what for an entry;
 //! - `mutex`: locks; `marks`, `claims`, `takeover`, `commits`: what keeps a creation from being
@@ -10,19 +10,19 @@
 
 mod claims;
 mod commits;
+mod connection;
 mod doubts;
 mod endpoint;
+mod inspect;
 mod item;
 mod keys;
 mod location;
-mod look;
 mod marks;
 mod mutex;
 mod placement;
 mod protocol;
 mod servers;
 mod takeover;
-mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -45,7 +45,7 @@ use crate::value::Entry;
 use doubts::Doubts;
 use endpoint::Target;
 use item::Item;
-use mutex::{Grip, Locks};
+use mutex::{LockToken, Locks};
 pub use placement::{Place, Placement};
 use protocol::{Only, Protocol, Reply, Request};
 use servers::{Answer, Servers};
@@ -116,13 +116,13 @@ struct Shared {
     servers: Servers,
     /// The servers as seen by renewals, and by releases in the background.
     leases: Servers,
-    ledger: Ledger<Grip>,
+    ledger: Ledger<LockToken>,
     doubts: Doubts,
 }
 
 #[derive(Debug, Clone)]
 struct Options {
-    storage_time: Option<Duration>,
+    retention: Option<Duration>,
     min_compress: Option<usize>,
     largest_item: usize,
     placement: Placement,
@@ -139,7 +139,7 @@ struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            storage_time: None,
+            retention: None,
             min_compress: None,
             largest_item: 1 << 20,
             placement: Placement::default(),
@@ -242,8 +242,8 @@ impl MemcachedBuilder {
     /// cannot be served. Without it, which is the default, they stay until their
     /// room is needed, as do the moments of shared invalidations in any case. (Times above thirty days, which the server would take for
     /// moments, are passed on as the moments that they end at.)
-    pub fn storage_time(mut self, time: Duration) -> Self {
-        self.options.storage_time = Some(time);
+    pub fn retention(mut self, time: Duration) -> Self {
+        self.options.retention = Some(time);
         self
     }
 
@@ -371,7 +371,7 @@ impl Shared {
             )));
         }
         let is_kept = entry.metadata.kept;
-        let retention = self.options.storage_time.or(entry.metadata.retention());
+        let retention = self.options.retention.or(entry.metadata.retention());
         let ttl = item::ttl(retention.filter(|_| !is_kept));
         Ok(Item { flags, value, ttl, is_kept })
     }
@@ -407,9 +407,9 @@ impl Backend for Memcached {
         let requests = keys.iter().map(|key| Request::Get { key, value: true });
         let mut answers = self.0.servers.ask_all(requests.collect()).await;
         if answers.iter().all(Result::is_err)
-            && let Some(Err(fault)) = answers.pop()
+            && let Some(Err(error)) = answers.pop()
         {
-            return Err(fault);
+            return Err(error);
         }
         Ok(answers.into_iter().map(|answer| found(answer).unwrap_or_default()).collect())
     }
@@ -423,7 +423,7 @@ impl Backend for Memcached {
         for (key, (_, entry)) in keys.iter().zip(entries) {
             match self.0.pack(key, entry) {
                 Ok(item) => requests.push(item.storing(key, item.ttl, Only::Always)),
-                Err(fault) => refused = Err(fault),
+                Err(error) => refused = Err(error),
             }
         }
         self.0.change(requests).await.and(refused)

@@ -16,7 +16,7 @@ use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Servers;
 use super::{Shared, strange};
 use crate::backend::BackendError;
-use crate::lock::{Lease, Mutex};
+use crate::lock::{KeyedLock, Lease};
 use crate::process::Rebuilt;
 use crate::remote::lease;
 use crate::remote::ledger::Ledger;
@@ -31,7 +31,7 @@ pub(super) struct Locks(pub(super) Rebuilt<Arc<Shared>>);
 pub(super) type Held = lease::Held<Shared>;
 
 /// The token of a lock that was taken.
-pub(super) struct Grip {
+pub(super) struct LockToken {
     pub(super) lock: String,
     pub(super) token: Bytes,
     state: sync::Mutex<State>,
@@ -50,7 +50,7 @@ struct State {
     mark: Option<Mark>,
 }
 
-impl Grip {
+impl LockToken {
     /// A lock that is about to be taken.
     pub(super) fn new(lock: String, token: Bytes) -> Self {
         let is_ending = tokio::sync::Mutex::new(false);
@@ -104,40 +104,40 @@ impl Grip {
 }
 
 impl Leases for Shared {
-    type Grip = Grip;
+    type LockToken = LockToken;
 
     fn terms(&self) -> Terms {
         self.options.terms
     }
 
-    fn ledger(&self) -> &Ledger<Grip> {
+    fn ledger(&self) -> &Ledger<LockToken> {
         &self.ledger
     }
 
-    async fn extend(&self, grip: &Grip) -> Result<bool, BackendError> {
+    async fn extend(&self, token: &LockToken) -> Result<bool, BackendError> {
         let lease = self.options.terms.lease;
-        let is_ending = grip.is_ending.lock().await;
+        let is_ending = token.is_ending.lock().await;
         if *is_ending {
             return Ok(false);
         }
         // The second time with the number that the first one found.
         for _ in 0..2 {
-            let only = grip.number().map_or(Only::IfAbsent, Only::IfUnchanged);
-            let reply = self.leases.ask(grip.taking(lease, only)).await?;
+            let only = token.number().map_or(Only::IfAbsent, Only::IfUnchanged);
+            let reply = self.leases.ask(token.taking(lease, only)).await?;
             match reply {
                 Reply::Done { number } => {
-                    grip.confirm(number);
+                    token.confirm(number);
                     return Ok(true);
                 }
                 // It was evicted. Nobody has taken it yet, or it is lost.
-                Reply::Missing => grip.state.lock().number = None,
+                Reply::Missing => token.state.lock().number = None,
                 Reply::Refused => {
-                    let looked = self.leases.ask(grip.looking()).await?;
-                    let number = grip.is_in(&looked);
+                    let looked = self.leases.ask(token.looking()).await?;
+                    let number = token.is_in(&looked);
                     if number.is_none() && looked != Reply::Missing {
                         break;
                     }
-                    grip.state.lock().number = number;
+                    token.state.lock().number = number;
                 }
                 other => return Err(strange(&other)),
             }
@@ -145,23 +145,23 @@ impl Leases for Shared {
         Ok(false)
     }
 
-    async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
-        self.release_over(&self.leases, grip).await
+    async fn release(&self, token: &LockToken) -> Result<(), BackendError> {
+        self.release_over(&self.leases, token).await
     }
 }
 
 impl Shared {
     /// Frees a lock, if it is still its owner's, for somebody who waits for that.
-    pub(super) async fn unlock(&self, grip: &Grip) -> Result<(), BackendError> {
-        self.release_over(&self.servers, grip).await
+    pub(super) async fn unlock(&self, token: &LockToken) -> Result<(), BackendError> {
+        self.release_over(&self.servers, token).await
     }
 
-    async fn release_over(&self, servers: &Servers, grip: &Grip) -> Result<(), BackendError> {
-        grip.ends().await;
-        let mark = grip.state.lock().mark.clone();
+    async fn release_over(&self, servers: &Servers, token: &LockToken) -> Result<(), BackendError> {
+        token.ends().await;
+        let mark = token.state.lock().mark.clone();
         // The mark goes first: who takes the lock next is to find none.
         let mut requests: Vec<Request<'_>> = mark.iter().map(Mark::removing).collect();
-        requests.push(grip.removing());
+        requests.push(token.removing());
         let mut answers = servers.ask_all(requests).await;
         let mut released = answers.pop().unwrap_or(Ok(Reply::Missing))?;
         let unmarked = match (&mark, answers.pop()) {
@@ -175,9 +175,9 @@ impl Shared {
                 Reply::Refused => {}
                 other => return Err(strange(&other)),
             }
-            let Some(number) = grip.is_in(&servers.ask(grip.looking()).await?) else { break };
-            grip.confirm(number);
-            released = servers.ask(grip.removing()).await?;
+            let Some(number) = token.is_in(&servers.ask(token.looking()).await?) else { break };
+            token.confirm(number);
+            released = servers.ask(token.removing()).await?;
         }
         unmarked
     }
@@ -188,10 +188,10 @@ impl Shared {
     }
 }
 
-impl Mutex for Locks {
+impl KeyedLock for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        let grip = Grip::new(self.0.lock_key(&self.0.stored(key)?)?, new_token().into());
-        let (shared, grips) = (Arc::clone(&self.0), vec![grip]);
+        let token = LockToken::new(self.0.lock_key(&self.0.stored(key)?)?, new_token().into());
+        let (shared, grips) = (Arc::clone(&self.0), vec![token]);
         let take = async move {
             let answers = shared.servers.ask_all(shared.takings(&grips)).await;
             shared.taken(grips, answers).pop()
@@ -211,8 +211,8 @@ impl Mutex for Locks {
         let Some(held) = lease.get::<Held>() else {
             return Err(BackendError::other("lease belongs to a different backend"));
         };
-        self.0.unlock(&held.grip).await?;
-        held.is_over();
+        self.0.unlock(&held.token).await?;
+        held.mark_released();
         Ok(())
     }
 

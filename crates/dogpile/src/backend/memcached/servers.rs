@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::join_all;
 
 use super::Options;
+use super::connection::Connection;
 use super::endpoint::{Address, Target};
 use super::keys::without_mark;
 use super::placement::Placement;
-use super::protocol::{Broken, Reply, Request};
-use super::wire::Wire;
+use super::protocol::{ProtocolError, Reply, Request};
 use crate::backend::BackendError;
 use crate::remote::link::{Driver, Limits, Link, Lost};
 use crate::remote::prefix::KeyPrefix;
@@ -28,7 +28,7 @@ pub(super) struct Servers {
 
 /// A server with its connections, which take turns.
 struct Server {
-    links: Vec<Link<Wire>>,
+    links: Vec<Link<Connection>>,
     turn: AtomicUsize,
 }
 
@@ -94,10 +94,10 @@ impl Servers {
                         answers[index] = Some(Ok(reply));
                     }
                 }
-                Err(fault) => {
+                Err(error) => {
                     for &index in indexes {
                         answers[index] =
-                            Some(Err(BackendError::new(fault.kind(), fault.to_string())));
+                            Some(Err(BackendError::new(error.kind(), error.to_string())));
                     }
                 }
             }
@@ -110,8 +110,8 @@ impl Servers {
 impl Server {
     async fn send(&self, requests: &[Request<'_>]) -> Result<Vec<Reply>, BackendError> {
         let link = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len()];
-        let sent = |wire: Arc<Wire>| async move {
-            wire.send(requests).await.map_err(|Broken(why)| {
+        let sent = |connection: Arc<Connection>| async move {
+            connection.send(requests).await.map_err(|ProtocolError(why)| {
                 let message = format!("{}: {why}", link.name());
                 Lost::Dropped(BackendError::unavailable(message))
             })
@@ -120,7 +120,7 @@ impl Server {
     }
 }
 
-fn link(target: &Target, address: &Address, limits: Limits, driver: Driver) -> Link<Wire> {
+fn link(target: &Target, address: &Address, limits: Limits, driver: Driver) -> Link<Connection> {
     let (target, name, address) = (target.clone(), address.to_string(), address.clone());
     let connect = move || {
         let (target, address) = (target.clone(), address.clone());

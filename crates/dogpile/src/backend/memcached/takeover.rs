@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::claims::{Attempt, Taken};
-use super::mutex::Grip;
+use super::mutex::LockToken;
 use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Answer;
 use super::{Shared, strange};
@@ -26,7 +26,7 @@ impl Shared {
                 if attempt.is_going()
                     && let Some(only) = attempt.holder.as_ref().and_then(taken_from)
                 {
-                    taking.push((index, attempt.asked.grip(), only));
+                    taking.push((index, attempt.asked.token(), only));
                 }
             }
             if taking.is_empty() {
@@ -50,15 +50,18 @@ impl Shared {
         }
     }
 
-    async fn take_all(self: &Arc<Self>, taking: Vec<(usize, Grip, Only)>) -> Vec<(usize, Taken)> {
+    async fn take_all(
+        self: &Arc<Self>,
+        taking: Vec<(usize, LockToken, Only)>,
+    ) -> Vec<(usize, Taken)> {
         let lease = self.options.terms.lease;
         let mut requests = Vec::with_capacity(2 * taking.len());
-        for (_, grip, only) in &taking {
-            requests.extend([grip.taking(lease, *only), grip.looking()]);
+        for (_, token, only) in &taking {
+            requests.extend([token.taking(lease, *only), token.looking()]);
         }
         let answers = self.servers.ask_all(requests).await;
         let indexes: Vec<usize> = taking.iter().map(|(index, ..)| *index).collect();
-        let grips = taking.into_iter().map(|(_, grip, _)| grip).collect();
+        let grips = taking.into_iter().map(|(_, token, _)| token).collect();
         indexes.into_iter().zip(self.taken(grips, answers)).collect()
     }
 
@@ -85,17 +88,17 @@ impl Shared {
                     attempt.overtakes = true;
                     attempt.read(&value);
                 }
-                Err(fault) => attempt.fail(fault),
+                Err(error) => attempt.fail(error),
             }
         }
     }
 
     /// Gives the values of keys that were taken over another number.
     pub(super) async fn renumber(&self, attempts: &mut [Attempt<'_, '_>]) {
-        let is_over = |attempt: &Attempt<'_, '_>| {
+        let mark_released = |attempt: &Attempt<'_, '_>| {
             !attempt.is_going() || !attempt.overtakes || !attempt.asked.mode.takes_over()
         };
-        let mut done: Vec<bool> = attempts.iter().map(is_over).collect();
+        let mut done: Vec<bool> = attempts.iter().map(mark_released).collect();
         for _ in 0..TRIES {
             let mut requests = Vec::new();
             let mut asked = Vec::new();
@@ -140,8 +143,8 @@ impl Attempt<'_, '_> {
                 self.fail(strange(&other));
                 true
             }
-            (Err(fault), _) | (_, Err(fault)) => {
-                self.fail(fault);
+            (Err(error), _) | (_, Err(error)) => {
+                self.fail(error);
                 true
             }
         }
@@ -166,6 +169,6 @@ fn number_and_value(
     match (next(), next()) {
         (Ok(Reply::Done { number }), Ok(value)) => Ok((number, value)),
         (Ok(other), Ok(_)) => Err(strange(&other)),
-        (Err(fault), _) | (_, Err(fault)) => Err(fault),
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::mutex::{Before, Claim, Grip, Held, get};
+use super::connection::Batch;
+use super::mutex::{Before, Claim, Held, LockToken, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
-use super::wire::Batch;
 use super::{Frame, Shared, slot};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, own_mark_key};
 use crate::lock::Lease;
@@ -44,7 +44,7 @@ pub(super) struct Bound {
     pub(super) frame: Option<Frame>,
     pub(super) claim: Claim,
     /// The end of the process was ordered: the claim is as good as broken.
-    pub(super) is_over: bool,
+    pub(super) mark_released: bool,
 }
 
 /// A key on its way to be claimed.
@@ -162,7 +162,7 @@ impl Shared {
         let unused = (0..asked.len())
             .filter(|&index| locked[index] && matches!(claims[index], Claimed::Changed(_)));
         let unused: Vec<Call> =
-            unused.map(|index| asked[index].grip(true).releasing_lock()).collect();
+            unused.map(|index| asked[index].token(true).releasing_lock()).collect();
         if !unused.is_empty() {
             self.run(unused).await?;
         }
@@ -286,14 +286,14 @@ impl Shared {
         self: &Arc<Self>,
         changes: Vec<Commit<'_>>,
     ) -> Result<Vec<bool>, BackendError> {
-        let is_over = self.ledger.is_closed();
+        let mark_released = self.ledger.is_closed();
         let mut bound = Vec::with_capacity(changes.len());
         for Commit { key, entry, lease } in changes {
             let claim = lease.into_inner::<Claim>();
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             let frame = entry.as_ref().map(|entry| self.frame(entry)).transpose()?;
-            bound.push(Bound { key: key.to_owned(), frame, claim, is_over });
+            bound.push(Bound { key: key.to_owned(), frame, claim, mark_released });
         }
         // Where that takes several steps, what was stored is looked after also when the
         // caller has gone.
@@ -308,24 +308,24 @@ impl Shared {
         };
         let mut apart = Vec::new();
         for Bound { key, claim, .. } in &bound {
-            let grip = &claim.held.grip;
-            if !self.are_together(key, &grip.lock) {
-                apart.push(grip.releasing_lock());
+            let token = &claim.held.token;
+            if !self.are_together(key, &token.lock) {
+                apart.push(token.releasing_lock());
             }
         }
         // Only now: a waiter must find the value.
         if !apart.is_empty() {
             self.run(apart).await?;
         }
-        bound.iter().for_each(|bound| bound.claim.held.is_over());
+        bound.iter().for_each(|bound| bound.claim.held.mark_released());
         Ok(answers.into_iter().map(|answer| answer == Value::Int(1)).collect())
     }
 
     fn committing(&self, bound: &Bound) -> Call {
-        let Bound { key, frame, claim, is_over } = bound;
-        let Grip { lock, token, .. } = &*claim.held.grip;
+        let Bound { key, frame, claim, mark_released } = bound;
+        let LockToken { lock, value: token, .. } = &*claim.held.token;
         // No mark has an empty one.
-        let token = if *is_over { "" } else { token };
+        let token = if *mark_released { "" } else { token };
         let removes = match claim.mode {
             ClaimMode::Refresh => "remove",
             _ if claim.may_find_nothing() => "anyway",
@@ -354,8 +354,8 @@ impl Shared {
                 },
             };
             // Dropped, it is released in the background.
-            if self.unlock(&held.grip).await.is_ok() {
-                held.is_over();
+            if self.unlock(&held.token).await.is_ok() {
+                held.mark_released();
             }
         }
     }
@@ -384,7 +384,7 @@ impl Attempt<'_, '_> {
 /// Only on the way to no answer: [`ended`](Attempt::ended) forgets it.
 impl Drop for Attempt<'_, '_> {
     fn drop(&mut self) {
-        lease::give_up(self.shared, self.asked.iter().map(|asked| asked.grip(true)));
+        lease::give_up(self.shared, self.asked.iter().map(|asked| asked.token(true)));
     }
 }
 
@@ -402,12 +402,12 @@ impl<'k> Asked<'k> {
         self.mode == ClaimMode::TakeOver
     }
 
-    pub(super) fn grip(&self, has_lock: bool) -> Grip {
-        let (token, is_shared) = (self.token.clone(), self.is_shared);
+    pub(super) fn token(&self, has_lock: bool) -> LockToken {
+        let (value, is_shared) = (self.token.clone(), self.is_shared);
         if has_lock {
-            Grip { lock: self.lock.clone(), token, mark: Some(self.mark.clone()), is_shared }
+            LockToken { lock: self.lock.clone(), value, mark: Some(self.mark.clone()), is_shared }
         } else {
-            Grip { lock: self.mark.clone(), token, mark: None, is_shared }
+            LockToken { lock: self.mark.clone(), value, mark: None, is_shared }
         }
     }
 
@@ -419,7 +419,7 @@ impl<'k> Asked<'k> {
         token: String,
         before: Before,
     ) -> Claimed {
-        let held = Held::new(shared, Grip { token, ..self.grip(has_lock) });
+        let held = Held::new(shared, LockToken { value: token, ..self.token(has_lock) });
         let claim = Claim { held, mark: self.mark.clone(), mode: self.mode, before };
         Claimed::Won(Lease::new(claim))
     }

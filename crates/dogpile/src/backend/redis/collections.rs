@@ -14,9 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
+use super::connection::Batch;
 use super::mutex::{Held, Locks, get, is_held_by};
 use super::scripts::{Call, PUBLISH, has_code};
-use super::wire::Batch;
 use super::{Redis, Shared};
 use crate::backend::{
     BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
@@ -84,7 +84,7 @@ impl Shared {
         let (data_key, revision_key) = (place.data(), place.revision());
         let Parts { current, before } = Parts::of(place);
         let uploaded = upload.map(|upload| upload_key(place, upload.id)).unwrap_or_default();
-        let (lock, token) = held.map_or(("", ""), |held| (&held.grip.lock, &held.grip.token));
+        let (lock, token) = held.map_or(("", ""), |held| (&held.token.lock, &held.token.value));
         // Every key must be in the slot of the others, also one that is not used.
         let or_data = |key| if str::is_empty(key) { &*data_key } else { key };
         let keys =
@@ -103,13 +103,13 @@ impl Shared {
             };
         }
         if let Some(held) = held
-            && !is_held_by(&self.link, &held.grip.lock, &held.grip.token).await?
+            && !is_held_by(&self.link, &held.token.lock, &held.token.value).await?
         {
             return Ok(None);
         }
         let number = self.publish_plainly(place, data, upload, above).await?;
         if let Some(held) = held {
-            self.unlock(&held.grip).await?;
+            self.unlock(&held.token).await?;
         }
         Ok(Some(number))
     }
@@ -130,7 +130,7 @@ impl Shared {
         if self.refuses_scripts.is_in(&answer) {
             return Ok(None);
         }
-        answer.map(Some).map_err(|error| self.bulk.fault(&error))
+        answer.map(Some).map_err(|error| self.bulk.backend_error(&error))
     }
 
     /// Returns the length in the answer to `command`; none if it is of
@@ -162,7 +162,9 @@ impl Shared {
         let next = stored.unwrap_or(0).max(above) + 1;
         // By itself: said again after the other step, it would move the new parts.
         match self.link.ask(cmd("RENAME").arg(&current).arg(&before)).await? {
-            Err(error) if error.code() != Some("ERR") => return Err(self.link.fault(&error)),
+            Err(error) if error.code() != Some("ERR") => {
+                return Err(self.link.backend_error(&error));
+            }
             // There may be none.
             _ => {}
         }
@@ -178,7 +180,7 @@ impl Shared {
         steps.add(&data_key, cmd("EXEC"));
         match self.bulk.send_all_of(&steps, data.len()).await?.pop() {
             Some(Ok(Value::Array(done))) if done.ends_with(&[Value::Okay, Value::Okay]) => Ok(next),
-            Some(Err(error)) => Err(self.bulk.fault(&error)),
+            Some(Err(error)) => Err(self.bulk.backend_error(&error)),
             _ => Err(BackendError::other("the transaction came to nothing")),
         }
     }
@@ -200,7 +202,7 @@ impl CollectionStore for Redis {
             match self.0.link.ask(&get).await? {
                 Ok(value) => Ok(number(&value)),
                 Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
-                Err(error) => Err(self.0.link.fault(&error)),
+                Err(error) => Err(self.0.link.backend_error(&error)),
             }
         })
     }
@@ -213,7 +215,7 @@ impl CollectionStore for Redis {
             let answers = match self.0.bulk.ask_for(&both, bytes).await? {
                 Ok(Value::Array(answers)) => answers,
                 Ok(_) => return Err(BackendError::other("MGET is not answered by a list")),
-                Err(error) => return Err(self.0.bulk.fault(&error)),
+                Err(error) => return Err(self.0.bulk.backend_error(&error)),
             };
             let mut answers = answers.into_iter();
             let number = answers.next().as_ref().and_then(number);
@@ -240,7 +242,9 @@ impl CollectionStore for Redis {
                     continue;
                 }
                 let found = self.0.bulk.ask_for(cmd("HGET").arg(key).arg(&field), bytes).await?;
-                if let Value::BulkString(part) = found.map_err(|error| self.0.bulk.fault(&error))? {
+                if let Value::BulkString(part) =
+                    found.map_err(|error| self.0.bulk.backend_error(&error))?
+                {
                     return Ok(Some(part.into()));
                 }
             }
@@ -262,7 +266,7 @@ impl CollectionStore for Redis {
             write.add(&key, cmd("EXPIRE").arg(&key).arg(UPLOAD.as_secs()).take());
             let written = self.0.bulk.send_all_of(&write, part.len()).await?;
             let failed = written.into_iter().find_map(Result::err);
-            failed.map_or(Ok(()), |error| Err(self.0.bulk.fault(&error)))
+            failed.map_or(Ok(()), |error| Err(self.0.bulk.backend_error(&error)))
         })
     }
 
@@ -278,7 +282,7 @@ impl CollectionStore for Redis {
             let (held, place) = (lease.into_inner::<Held>().ok(), self.0.on_server(place));
             let published = self.0.publish(&place, &data, upload, above, held.as_ref()).await;
             if let (Some(held), Ok(_)) = (&held, &published) {
-                held.is_over();
+                held.mark_released();
             }
             // Of a failure nobody knows what became of the lock: dropping it releases it.
             published

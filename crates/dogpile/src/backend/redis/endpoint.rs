@@ -16,7 +16,7 @@ use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 #[cfg(feature = "tls")]
 use tokio::net::TcpStream;
 
-use super::wire::{Clustered, Multiplexed, Wire};
+use super::connection::{Clustered, Connection, Multiplexed};
 #[cfg(feature = "tls")]
 use crate::log;
 use crate::process;
@@ -38,7 +38,7 @@ pub(super) enum Endpoint {
     },
     /// The application's own connection, of the process of this generation.
     Existing {
-        wire: Arc<dyn Wire>,
+        connection: Arc<dyn Connection>,
         generation: u32,
     },
 }
@@ -111,15 +111,15 @@ impl Target {
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self) -> RedisResult<Arc<dyn Wire>> {
+    pub(super) async fn connect(&self) -> RedisResult<Arc<dyn Connection>> {
         #[cfg(feature = "tls")]
         self.choose_cryptography();
         match &self.endpoint {
-            Endpoint::Existing { wire, generation } => {
+            Endpoint::Existing { connection, generation } => {
                 let elsewhere = "it belongs to the process that this one was forked from";
                 let error = (redis::ErrorKind::InvalidClientConfig, elsewhere);
                 let is_ours = *generation == process::generation();
-                if is_ours { Ok(wire.clone()) } else { Err(error.into()) }
+                if is_ours { Ok(connection.clone()) } else { Err(error.into()) }
             }
             Endpoint::Cluster { read_from_replicas } => {
                 let client = self.cluster(*read_from_replicas)?;
@@ -135,7 +135,10 @@ impl Target {
 
     /// A new connection on which `on_push` hears of the keys that it read and
     /// that change afterwards.
-    pub(super) async fn connect_tracking(&self, on_push: OnPush) -> RedisResult<Arc<dyn Wire>> {
+    pub(super) async fn connect_tracking(
+        &self,
+        on_push: OnPush,
+    ) -> RedisResult<Arc<dyn Connection>> {
         #[cfg(feature = "tls")]
         self.choose_cryptography();
         let hear = move |push| {

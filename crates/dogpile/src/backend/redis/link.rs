@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use redis::{Cmd, RedisError, RedisResult, Value};
 
-use super::wire::{Answer, Batch, Wire};
+use super::connection::{Answer, Batch, Connection};
 use crate::backend::BackendError;
 use crate::remote::link::{self, Driver, Limits, Lost};
 
 /// A connection to one server, or to a cluster. Every command of this backend
 /// can be sent twice.
-pub(super) type Link = link::Link<dyn Wire>;
+pub(super) type Link = link::Link<dyn Connection>;
 
 /// A link called `name` whose connections `connect` makes.
 pub(super) fn open<F>(
@@ -22,7 +22,7 @@ pub(super) fn open<F>(
     connect: impl Fn() -> F + Send + Sync + 'static,
 ) -> Link
 where
-    F: Future<Output = RedisResult<Arc<dyn Wire>>> + Send + 'static,
+    F: Future<Output = RedisResult<Arc<dyn Connection>>> + Send + 'static,
 {
     let connect = move || {
         let connecting = connect();
@@ -34,8 +34,8 @@ where
 
 impl Link {
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, BackendError> {
-        let sent = |wire: Arc<dyn Wire>| async move {
-            wire.send(command).await.map_err(|error| self.lost(&error))
+        let sent = |connection: Arc<dyn Connection>| async move {
+            connection.send(command).await.map_err(|error| self.lost(&error))
         };
         self.request(sent).await
     }
@@ -51,8 +51,8 @@ impl Link {
         command: &Cmd,
         bytes: usize,
     ) -> Result<Answer, BackendError> {
-        let asked = |wire: Arc<dyn Wire>| async move {
-            match wire.send(command).await {
+        let asked = |connection: Arc<dyn Connection>| async move {
+            match connection.send(command).await {
                 Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
                 answer => Ok(answer),
             }
@@ -71,8 +71,8 @@ impl Link {
         batch: &Batch,
         bytes: usize,
     ) -> Result<Vec<Answer>, BackendError> {
-        let sent = |wire: Arc<dyn Wire>| async move {
-            let answers = wire.send_all(batch).await.map_err(|error| self.lost(&error))?;
+        let sent = |connection: Arc<dyn Connection>| async move {
+            let answers = connection.send_all(batch).await.map_err(|error| self.lost(&error))?;
             let demoted = answers.iter().filter_map(|answer| answer.as_ref().err());
             match demoted.into_iter().find(|error| is_of_a_replica(error)) {
                 Some(error) => Err(self.lost(error)),
@@ -88,8 +88,8 @@ impl Link {
         &self,
         batch: &Batch,
     ) -> Result<Option<Vec<Value>>, BackendError> {
-        let sent = |wire: Arc<dyn Wire>| async move {
-            wire.send_transaction(batch).await.map_err(|error| self.lost(&error))
+        let sent = |connection: Arc<dyn Connection>| async move {
+            connection.send_transaction(batch).await.map_err(|error| self.lost(&error))
         };
         self.request(sent).await
     }
@@ -97,11 +97,14 @@ impl Link {
     /// Returns the answers to the commands of a batch, if all went well.
     pub(super) async fn send_all_or_fail(&self, batch: &Batch) -> Result<Vec<Value>, BackendError> {
         let answers = self.send_all(batch).await?;
-        answers.into_iter().map(|answer| answer.map_err(|error| self.fault(&error))).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.map_err(|error| self.backend_error(&error)))
+            .collect()
     }
 
     /// Returns the backend error for a failed command.
-    pub(super) fn fault(&self, error: &RedisError) -> BackendError {
+    pub(super) fn backend_error(&self, error: &RedisError) -> BackendError {
         let message = format!("{}: {error}", self.name());
         match error.code() {
             Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "TRYAGAIN") | None => {
@@ -112,8 +115,8 @@ impl Link {
     }
 
     fn lost(&self, error: &RedisError) -> Lost {
-        let fault = self.fault(error);
-        if is_end_of_connection(error) { Lost::Dropped(fault) } else { Lost::Fault(fault) }
+        let lost = self.backend_error(error);
+        if is_end_of_connection(error) { Lost::Dropped(lost) } else { Lost::Error(lost) }
     }
 }
 

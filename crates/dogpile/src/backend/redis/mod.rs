@@ -1,6 +1,6 @@
 //! The Redis and Valkey backend: values and creation locks for a whole fleet.
 //!
-//! - `location`, `endpoint`, `wire`: where the servers are, connecting, sending;
+//! - `location`, `endpoint`, `connection`: where the servers are, connecting, sending;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `nodes`: the servers of a cluster one by one;
 //! - `mutex`, `tracking`: locks, and waking who waits for them;
@@ -13,10 +13,11 @@
 mod claims;
 #[cfg(feature = "collections")]
 mod collections;
+mod connection;
 mod endpoint;
+mod inspect;
 mod link;
 mod location;
-mod look;
 mod mutex;
 mod nodes;
 mod plain;
@@ -24,7 +25,6 @@ mod refusal;
 mod scripts;
 mod slot;
 mod tracking;
-mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -49,13 +49,13 @@ use crate::remote::tls::{self, Tls};
 use crate::remote::{ends, server_options};
 use crate::value::{Entry, Malformed};
 use claims::Change;
+use connection::{Batch, Multiplexed};
 use endpoint::{Credentials, Endpoint, Target};
 use link::Link;
-use mutex::{Grip, Locks};
+use mutex::{LockToken, Locks};
 use nodes::Nodes;
 use refusal::Refusal;
 use tracking::Tracker;
-use wire::{Batch, Multiplexed};
 
 /// A Redis or Valkey server, the master that sentinels name, or a cluster.
 /// Clones share it.
@@ -121,7 +121,7 @@ struct Shared {
     refuses_scripts: Refusal,
     /// The servers as seen by renewals, and by releases in the background.
     leases: Link,
-    ledger: Ledger<Grip>,
+    ledger: Ledger<LockToken>,
     /// For the data of collections: nothing else waits behind them, or is lost with
     /// their connection.
     #[cfg(feature = "collections")]
@@ -133,14 +133,14 @@ struct Shared {
 
 #[derive(Debug, Clone)]
 struct Options {
-    storage_time: Option<Duration>,
+    retention: Option<Duration>,
     locks: bool,
     key_prefix: KeyPrefix,
     /// With the key prefix before it, once the backend is open.
     lock_prefix: String,
     terms: Terms,
     longest_poll: Duration,
-    patience: Option<Duration>,
+    wait_timeout: Option<Duration>,
     read_from_replicas: bool,
     limits: Limits,
 }
@@ -148,13 +148,13 @@ struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            storage_time: None,
+            retention: None,
             locks: true,
             key_prefix: KeyPrefix::default(),
             lock_prefix: "_lock".to_owned(),
             terms: Terms::default(),
             longest_poll: Duration::from_millis(100),
-            patience: None,
+            wait_timeout: None,
             read_from_replicas: false,
             limits: Limits::default(),
         }
@@ -199,7 +199,7 @@ impl Redis {
     {
         let target = Target {
             endpoint: Endpoint::Existing {
-                wire: Arc::new(wire::Existing(Multiplexed(connection))),
+                connection: Arc::new(connection::Existing(Multiplexed(connection))),
                 generation: generation(),
             },
             addresses: Vec::new(),
@@ -261,8 +261,8 @@ impl RedisBuilder {
     /// of shared invalidations stay.
     /// Without it, which is the default, that is up to the region: see
     /// [`Config::retention`](crate::Config::retention).
-    pub fn storage_time(mut self, time: Duration) -> Self {
-        self.options.storage_time = Some(time);
+    pub fn retention(mut self, time: Duration) -> Self {
+        self.options.retention = Some(time);
         self
     }
 
@@ -273,10 +273,10 @@ impl RedisBuilder {
         self
     }
 
-    /// The [wait limit](crate::Config::wait_limit) of regions that set none.
+    /// The [wait timeout](crate::Config::wait_timeout) of regions that set none.
     /// It is for Python's `lock_blocking_timeout`.
-    pub fn lock_patience(mut self, limit: Duration) -> Self {
-        self.options.patience = Some(limit);
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.options.wait_timeout = Some(limit);
         self
     }
 
@@ -348,11 +348,11 @@ impl Frame {
 }
 
 /// Returns the entry that a read has found. An error may be about the kind of the key.
-fn entry_of(link: &Link, answer: wire::Answer) -> Result<Option<Entry>, BackendError> {
+fn entry_of(link: &Link, answer: connection::Answer) -> Result<Option<Entry>, BackendError> {
     match answer {
         Ok(answer) => Ok(entry(answer)),
         Err(error) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
-        Err(error) => Err(link.fault(&error)),
+        Err(error) => Err(link.backend_error(&error)),
     }
 }
 
@@ -422,7 +422,7 @@ impl Shared {
         let bytes = entry.to_frame().ok_or_else(refused)?;
         let retention = self
             .options
-            .storage_time
+            .retention
             .or(entry.metadata.retention())
             .filter(|_| !entry.metadata.kept)
             .map(|time| {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 
 use super::Shared;
+use super::connection::Batch;
 use super::link::Link;
 use super::scripts::{Call, EXTEND, RELEASE};
-use super::wire::Batch;
 use crate::backend::{BackendError, ClaimMode};
-use crate::lock::{Lease, Mutex};
+use crate::lock::{KeyedLock, Lease};
 use crate::process::Rebuilt;
 use crate::remote::lease;
 use crate::remote::ledger::Ledger;
@@ -55,71 +55,74 @@ pub(super) struct Before {
 }
 
 /// A lock's key and the token that makes it ours.
-pub(super) struct Grip {
+pub(super) struct LockToken {
     pub(super) lock: String,
-    pub(super) token: String,
+    pub(super) value: String,
     /// The mark that is given up together with the lock.
     pub(super) mark: Option<String>,
     /// Other creations may share it: then it is not given up, and ends by itself.
     pub(super) is_shared: bool,
 }
 
-impl Grip {
+impl LockToken {
     /// Releases the lock without the mark.
     pub(super) fn releasing_lock(&self) -> Call {
-        Call::new(&RELEASE, &[&self.lock], &[self.token.as_bytes()])
+        Call::new(&RELEASE, &[&self.lock], &[self.value.as_bytes()])
     }
 }
 
 impl Leases for Shared {
-    type Grip = Grip;
+    type LockToken = LockToken;
 
     fn terms(&self) -> Terms {
         self.options.terms
     }
 
-    fn ledger(&self) -> &Ledger<Grip> {
+    fn ledger(&self) -> &Ledger<LockToken> {
         &self.ledger
     }
 
-    async fn extend(&self, Grip { lock, token, .. }: &Grip) -> Result<bool, BackendError> {
+    async fn extend(
+        &self,
+        LockToken { lock, value, .. }: &LockToken,
+    ) -> Result<bool, BackendError> {
         let lease = self.lease_milliseconds();
-        let arguments = [token.as_bytes(), lease.to_string().as_bytes()].map(<[u8]>::to_vec);
+        let arguments = [value.as_bytes(), lease.to_string().as_bytes()].map(<[u8]>::to_vec);
         let call = Call::new(&EXTEND, &[lock], &[&arguments[0], &arguments[1]]);
         if let Some(answers) = self.run_over(&self.leases, vec![call]).await? {
             return Ok(matches!(answers[..], [Value::Int(1)]));
         }
-        let held = is_held_by(&self.leases, lock, token).await?;
+        let held = is_held_by(&self.leases, lock, value).await?;
         if held {
             self.leases.send(cmd("PEXPIRE").arg(lock).arg(lease)).await?;
         }
         Ok(held)
     }
 
-    async fn release(&self, grip: &Grip) -> Result<(), BackendError> {
-        self.release_over(&self.leases, grip).await
+    async fn release(&self, token: &LockToken) -> Result<(), BackendError> {
+        self.release_over(&self.leases, token).await
     }
 }
 
 impl Shared {
     /// Frees a lock, if it is still its owner's, for somebody who waits for that.
-    pub(super) async fn unlock(&self, grip: &Grip) -> Result<(), BackendError> {
-        self.release_over(&self.link, grip).await
+    pub(super) async fn unlock(&self, token: &LockToken) -> Result<(), BackendError> {
+        self.release_over(&self.link, token).await
     }
 
-    async fn release_over(&self, link: &Link, grip: &Grip) -> Result<(), BackendError> {
-        if grip.is_shared {
+    async fn release_over(&self, link: &Link, token: &LockToken) -> Result<(), BackendError> {
+        if token.is_shared {
             return Ok(());
         }
-        let mut calls = vec![grip.releasing_lock()];
-        if let Some(mark) = &grip.mark {
-            calls.push(Call::new(&RELEASE, &[mark], &[grip.token.as_bytes()]));
+        let mut calls = vec![token.releasing_lock()];
+        if let Some(mark) = &token.mark {
+            calls.push(Call::new(&RELEASE, &[mark], &[token.value.as_bytes()]));
         }
         if self.run_over(link, calls).await?.is_some() {
             return Ok(());
         }
-        for key in [Some(&grip.lock), grip.mark.as_ref()].into_iter().flatten() {
-            if is_held_by(link, key, &grip.token).await? {
+        for key in [Some(&token.lock), token.mark.as_ref()].into_iter().flatten() {
+            if is_held_by(link, key, &token.value).await? {
                 link.send(cmd("DEL").arg(key)).await?;
             }
         }
@@ -136,19 +139,19 @@ impl Shared {
         lock: String,
         longest: Duration,
     ) -> Result<Option<Held>, BackendError> {
-        let grip = Grip { lock, token: new_token(), mark: None, is_shared: false };
+        let token = LockToken { lock, value: new_token(), mark: None, is_shared: false };
         let mut take = Batch::new();
-        self.add_taking(&mut take, &grip.lock, &grip.token);
+        self.add_taking(&mut take, &token.lock, &token.value);
         match self.link.send_all_or_fail(&take).await {
             Ok(answers) => {
                 // The second one says it, also if the first was sent twice.
-                let ours = matches!(answers.get(1), Some(Value::BulkString(held)) if held == grip.token.as_bytes());
-                Ok(ours.then(|| Held::renewed_for(longest, self, grip)))
+                let ours = matches!(answers.get(1), Some(Value::BulkString(held)) if held == token.value.as_bytes());
+                Ok(ours.then(|| Held::renewed_for(longest, self, token)))
             }
             // It may be taken all the same: only the answer was lost.
-            Err(fault) => {
-                lease::give_up(self, std::iter::once(grip));
-                Err(fault)
+            Err(error) => {
+                lease::give_up(self, std::iter::once(token));
+                Err(error)
             }
         }
     }
@@ -170,7 +173,7 @@ pub(super) fn get(key: &str) -> Cmd {
     cmd("GET").arg(key).take()
 }
 
-impl Mutex for Locks {
+impl KeyedLock for Locks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         let (shared, longest) = (Arc::clone(&self.shared), self.longest);
         let lock = self.shared.lock_key(&self.shared.stored(key));
@@ -200,8 +203,8 @@ impl Mutex for Locks {
         let Some(held) = lease.get::<Held>().or_else(claim) else {
             return Err(BackendError::other("lease belongs to a different backend"));
         };
-        self.shared.unlock(&held.grip).await?;
-        held.is_over();
+        self.shared.unlock(&held.token).await?;
+        held.mark_released();
         Ok(())
     }
 
@@ -210,7 +213,7 @@ impl Mutex for Locks {
         Ok(self.shared.link.send(cmd("EXISTS").arg(lock)).await? == Value::Int(1))
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.shared.options.patience
+    fn wait_timeout(&self) -> Option<Duration> {
+        self.shared.options.wait_timeout
     }
 }

@@ -185,9 +185,9 @@ mod tests {
     use redis::{Cmd, RedisResult};
 
     use super::*;
+    use crate::backend::redis::connection::{Answer, Batch, Connection};
     use crate::backend::redis::endpoint::{Credentials, Endpoint};
     use crate::backend::redis::link;
-    use crate::backend::redis::wire::{Answer, Batch, Wire};
     use crate::remote::link::{Driver, Limits, Probe};
 
     /// A cluster of two servers, a piece of which changes its server each time.
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    impl Wire for Cluster {
+    impl Connection for Cluster {
         fn send<'a>(
             &'a self,
             _command: &'a Cmd,
@@ -243,8 +243,8 @@ mod tests {
         let [asked, opened] = [0; 2].map(|none| Arc::new(AtomicUsize::new(none)));
         let counted = asked.clone();
         let connect = move || {
-            let wire: Arc<dyn Wire> = Arc::new(Cluster(counted.clone()));
-            async move { Ok(wire) }
+            let connection: Arc<dyn Connection> = Arc::new(Cluster(counted.clone()));
+            async move { Ok(connection) }
         };
         let open =
             move || link::open("a".into(), Limits::default(), Driver::Caller, connect.clone());

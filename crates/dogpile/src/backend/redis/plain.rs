@@ -16,8 +16,8 @@ use std::sync::Arc;
 use redis::{Value, cmd};
 
 use super::claims::{Asked, Bound, Change, in_words, life_of};
-use super::mutex::{Before, Grip, Held, get, is_held_by};
-use super::wire::Batch;
+use super::connection::Batch;
+use super::mutex::{Before, Held, LockToken, get, is_held_by};
 use super::{Frame, Shared};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 
@@ -84,7 +84,7 @@ impl Shared {
                 _ => {
                     let has_lock = held.is_some();
                     if let Some(held) = held {
-                        held.is_over();
+                        held.mark_released();
                     }
                     // One that has gone at once is whole for nobody.
                     let token = token.filter(|_| asked.shares);
@@ -145,7 +145,7 @@ impl Shared {
             take.arg(&asked.lock).arg(&asked.token).arg("PX").arg(self.lease_milliseconds());
             self.link.send(&take).await?;
         }
-        Ok(Some(Held::new(self, asked.grip(true))))
+        Ok(Some(Held::new(self, asked.token(true))))
     }
 
     /// Looks whether lock and mark are there, stores by a transaction that needs the
@@ -158,9 +158,9 @@ impl Shared {
         for bound in bound {
             let outcome = self.commit_one_plainly(&bound).await;
             // Waiters of its own are woken by the release.
-            let released = self.unlock(&bound.claim.held.grip);
+            let released = self.unlock(&bound.claim.held.token);
             if released.await.is_ok() {
-                bound.claim.held.is_over();
+                bound.claim.held.mark_released();
             }
             made.push(outcome);
         }
@@ -168,18 +168,18 @@ impl Shared {
     }
 
     async fn commit_one_plainly(&self, bound: &Bound) -> Result<bool, BackendError> {
-        let Bound { key, frame, claim, is_over } = bound;
-        let grip = &claim.held.grip;
+        let Bound { key, frame, claim, mark_released } = bound;
+        let token = &claim.held.token;
         let mut look = Batch::new();
-        look.add(key, get(key)).add(key, get(&claim.mark)).add(&grip.lock, get(&grip.lock));
+        look.add(key, get(key)).add(key, get(&claim.mark)).add(&token.lock, get(&token.lock));
         let mut answers = self.link.send_all(&look).await?.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
         let state = in_words(Seen::of(super::entry_of(&self.link, next())?.as_ref()));
-        let is_token = |answer: Result<Value, redis::RedisError>| matches!(answer, Ok(Value::BulkString(held)) if held == grip.token.as_bytes());
+        let is_token = |answer: Result<Value, redis::RedisError>| matches!(answer, Ok(Value::BulkString(held)) if held == token.value.as_bytes());
         let (is_marked, is_locked) = (is_token(next()), is_token(next()));
         let is_unchanged = state == claim.before.state;
         let may_follow = is_unchanged || (claim.may_find_nothing() && state == "nothing");
-        if *is_over || !(is_marked && is_locked && may_follow) {
+        if *mark_released || !(is_marked && is_locked && may_follow) {
             if claim.mode == ClaimMode::Refresh && is_unchanged && state != "nothing" {
                 self.link.send(cmd("DEL").arg(key)).await?;
             }
@@ -189,8 +189,8 @@ impl Shared {
             self.change_plainly(&[Change { key, frame: None }]).await?;
             return Ok(true);
         };
-        if grip.lock == claim.mark {
-            return self.store_and_look(key, frame, grip).await;
+        if token.lock == claim.mark {
+            return self.store_and_look(key, frame, token).await;
         }
         let store = frame.storing(&claim.mark).arg("XX").take();
         let rename = cmd("RENAME").arg(&claim.mark).arg(key).take();
@@ -200,8 +200,8 @@ impl Shared {
             return Ok(false);
         };
         // A creation that needs no lock may have put its own mark meanwhile.
-        let is_own = matches!(answers.first(), Some(Value::BulkString(held)) if held == grip.token.as_bytes());
-        if is_own && is_held_by(&self.link, &grip.lock, &grip.token).await? {
+        let is_own = matches!(answers.first(), Some(Value::BulkString(held)) if held == token.value.as_bytes());
+        if is_own && is_held_by(&self.link, &token.lock, &token.value).await? {
             return Ok(true);
         }
         self.link.send(cmd("DEL").arg(key)).await?;
@@ -213,12 +213,12 @@ impl Shared {
         &self,
         key: &str,
         frame: &Frame,
-        Grip { lock: mark, token, .. }: &Grip,
+        LockToken { lock: mark, value, .. }: &LockToken,
     ) -> Result<bool, BackendError> {
         let mut store = Batch::new();
         store.add(key, frame.storing(key)).add(key, get(mark));
         let looked = self.link.send_all_or_fail(&store).await?.pop();
-        let is_whole = matches!(looked, Some(Value::BulkString(held)) if held == token.as_bytes());
+        let is_whole = matches!(looked, Some(Value::BulkString(held)) if held == value.as_bytes());
         let over = if is_whole { mark } else { key };
         self.link.send(cmd("DEL").arg(over)).await?;
         Ok(is_whole)

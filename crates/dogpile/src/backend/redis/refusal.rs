@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::wire::Answer;
+use super::connection::Answer;
 use crate::sync::Mutex;
 
 /// Knows whether a rule of access forbids scripts.

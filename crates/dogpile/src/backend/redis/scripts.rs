@@ -8,8 +8,8 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::Shared;
+use super::connection::{Answer, Batch};
 use super::link::Link;
-use super::wire::{Answer, Batch};
 use crate::backend::BackendError;
 
 /// The state of a key, as [`Seen`](crate::backend::Seen) has it: `nothing`,
@@ -348,7 +348,7 @@ impl Shared {
                 answers[index] = answer;
             }
         }
-        let checked = answers.into_iter().map(|answer| answer.map_err(|e| link.fault(&e)));
+        let checked = answers.into_iter().map(|answer| answer.map_err(|e| link.backend_error(&e)));
         checked.collect::<Result<_, _>>().map(Some)
     }
 }

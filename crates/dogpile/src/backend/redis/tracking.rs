@@ -126,7 +126,7 @@ impl Tracker {
             Ok((Value::Int(-2), _)) => return Ok(()),
             Ok((Value::Int(milliseconds), _)) => u64::try_from(milliseconds).ok(),
             Ok(_) => return Err(BackendError::other("the server tells nothing of the lock")),
-            Err(fault) => return Err(fault),
+            Err(error) => return Err(error),
         };
         // A lease that ends is told of when the server comes upon it.
         let limit = left.map_or(SAFETY_NET, |left| Duration::from_millis(left + 1));
@@ -188,12 +188,12 @@ fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
         let watched = heard.clone();
         let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
         async move {
-            let wire = target.connect_tracking(on_push).await?;
+            let connection = target.connect_tracking(on_push).await?;
             // Of what was read over another connection this one tells nothing.
             if !is_first.swap(false, Ordering::Relaxed) {
                 watched.wake_all();
             }
-            Ok(wire)
+            Ok(connection)
         }
     })
 }

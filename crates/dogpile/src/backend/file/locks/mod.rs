@@ -25,7 +25,7 @@ use futures_channel::oneshot;
 use crate::backend::BackendError;
 use crate::backend::file::place::create_file;
 use crate::backend::inspect::HeldLock;
-use crate::lock::{KeyGuard, KeyedMutex, Lease, Mutex, Turn};
+use crate::lock::{KeyGuard, KeyedLock, KeyedMutex, Lease, Turn};
 use crate::process::PerProcess;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -119,7 +119,7 @@ impl<K: Kernel> Locks<K> {
 
     /// Opens the lock file at `path` to look at it: nothing can be locked.
     pub(super) fn look(path: &Path) -> Result<Self, BackendError> {
-        Ok(Self::over(K::look(path).map_err(fault)?))
+        Ok(Self::over(K::look(path).map_err(io_error)?))
     }
 
     fn over(kernel: K) -> Self {
@@ -161,7 +161,7 @@ impl<K: Kernel> Locks<K> {
         hash: Hash,
         local: KeyGuard,
     ) -> Result<Result<Held<K>, KeyGuard>, BackendError> {
-        if !self.0.kernel.try_lock(hash).map_err(fault)? {
+        if !self.0.kernel.try_lock(hash).map_err(io_error)? {
             return Ok(Err(local));
         }
         if let Some(file) = self.0.kernel.notes() {
@@ -177,7 +177,7 @@ impl<K: Kernel> Locks<K> {
             if let Some(_held) = self.try_hold(KEY)? {
                 return Ok(work());
             }
-            self.0.kernel.wait(Hash::of(KEY)).map_err(fault)?;
+            self.0.kernel.wait(Hash::of(KEY)).map_err(io_error)?;
         }
     }
 
@@ -185,7 +185,7 @@ impl<K: Kernel> Locks<K> {
     pub(super) fn held(&self) -> Result<Vec<HeldLock>, BackendError> {
         let Some(file) = self.0.kernel.notes() else { return Ok(Vec::new()) };
         let mut held = Vec::new();
-        for (hash, lock) in notes::read(&file).map_err(fault)? {
+        for (hash, lock) in notes::read(&file).map_err(io_error)? {
             if self.is_held(hash)? {
                 held.push(lock);
             }
@@ -197,7 +197,7 @@ impl<K: Kernel> Locks<K> {
         if self.0.local.is_held(&local_name(key)) {
             return Ok(true);
         }
-        self.0.kernel.is_locked_elsewhere(key).map_err(fault)
+        self.0.kernel.is_locked_elsewhere(key).map_err(io_error)
     }
 
     /// Sleeps in the kernel on a thread of its own. A thread whose waiter is
@@ -215,13 +215,13 @@ impl<K: Kernel> Locks<K> {
             return look_again_later().await;
         }
         match woken.await {
-            Ok(waited) => waited.map_err(fault),
+            Ok(waited) => waited.map_err(io_error),
             Err(oneshot::Canceled) => look_again_later().await,
         }
     }
 }
 
-impl<K: Kernel> Mutex for Locks<K> {
+impl<K: Kernel> KeyedLock for Locks<K> {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
         Ok(self.try_hold(key)?.map(Lease::new))
     }
@@ -281,7 +281,7 @@ fn local_name(key: Hash) -> String {
     format!("{:016x}", key.0)
 }
 
-fn fault(error: io::Error) -> BackendError {
+fn io_error(error: io::Error) -> BackendError {
     BackendError::unavailable(error)
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{Broken, LARGEST, Number, Only, Reply, Request, shown};
+use super::{LARGEST, Number, Only, ProtocolError, Reply, Request, shown};
 
 const HEAD: usize = 24;
 const REQUEST: u8 = 0x80;
@@ -60,9 +60,11 @@ fn packet(into: &mut Vec<u8>, operation: u8, number: u64, extras: &[u8], key: &[
     }
 }
 
-pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
+pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, ProtocolError> {
     if from.first().is_some_and(|&magic| magic != RESPONSE) {
-        return Err(Broken("the server does not speak memcached's binary protocol".to_owned()));
+        return Err(ProtocolError(
+            "the server does not speak memcached's binary protocol".to_owned(),
+        ));
     }
     let Some(mut head) = from.get(..HEAD) else { return Ok(None) };
     head.advance(1);
@@ -75,7 +77,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
     head.advance(4);
     let number = Number::of(head.get_u64());
     if body > LARGEST + HEAD || key + extras > body {
-        return Err(Broken("the head of a packet contradicts itself".to_owned()));
+        return Err(ProtocolError("the head of a packet contradicts itself".to_owned()));
     }
     if from.len() < HEAD + body {
         return Ok(None);

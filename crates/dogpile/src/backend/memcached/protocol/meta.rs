@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Broken, LARGEST, Number, Only, Reply, Request, shown};
+use super::{LARGEST, Number, Only, ProtocolError, Reply, Request, shown};
 
 /// A line is not longer: a key, and some flags.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -36,7 +36,7 @@ pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
+pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, ProtocolError> {
     let searched = &from[..from.len().min(LONGEST_LINE)];
     let Some(end) = searched.iter().position(|&byte| byte == b'\n') else {
         let endless = from.len() > LONGEST_LINE;
@@ -54,7 +54,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
         // A server from before 1.6, or one that has lost the thread.
         Some(b"ERROR" | b"CLIENT_ERROR") => {
             let hint = "the meta commands need memcached 1.6 or later";
-            return Err(Broken(format!("the server answers `{}` ({hint})", shown(line))));
+            return Err(ProtocolError(format!("the server answers `{}` ({hint})", shown(line))));
         }
         _ => return Err(strange(line)),
     };
@@ -63,7 +63,7 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
 }
 
 /// An item whose head is the first `head` bytes.
-fn read_item(from: &mut BytesMut, head: usize) -> Result<Option<Reply>, Broken> {
+fn read_item(from: &mut BytesMut, head: usize) -> Result<Option<Reply>, ProtocolError> {
     let line = from[..head].trim_ascii_end();
     let mut words = line.split(|&byte| byte == b' ').skip(1);
     let length = words.next().and_then(number).and_then(|length| usize::try_from(length).ok());
@@ -77,7 +77,7 @@ fn read_item(from: &mut BytesMut, head: usize) -> Result<Option<Reply>, Broken> 
     from.advance(head);
     let value: Bytes = from.split_to(length).freeze();
     if !from.starts_with(b"\r\n") {
-        return Err(Broken("an item does not end where it should".to_owned()));
+        return Err(ProtocolError("an item does not end where it should".to_owned()));
     }
     from.advance(2);
     Ok(Some(Reply::Item { flags: flags.unwrap_or(0), number, value, left }))
@@ -92,8 +92,8 @@ fn number(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn strange(line: &[u8]) -> Broken {
-    Broken(format!("memcached protocol error: unexpected response `{}`", shown(line)))
+fn strange(line: &[u8]) -> ProtocolError {
+    ProtocolError(format!("memcached protocol error: unexpected response `{}`", shown(line)))
 }
 
 /// The text protocol has a `set` of any key for that.

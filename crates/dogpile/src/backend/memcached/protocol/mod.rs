@@ -133,7 +133,7 @@ impl Eq for Number {}
 
 /// What comes from the server is none of its protocol, or ends the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Broken(pub(super) String);
+pub(super) struct ProtocolError(pub(super) String);
 
 /// The protocol of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Protocol {
     }
 
     /// Takes the next answer off `from`; `None` if not all of it has come.
-    pub(super) fn read(self, from: &mut BytesMut) -> Result<Option<Reply>, Broken> {
+    pub(super) fn read(self, from: &mut BytesMut) -> Result<Option<Reply>, ProtocolError> {
         match self {
             Self::Meta => meta::read(from),
             Self::Binary => binary::read(from),
@@ -180,8 +180,8 @@ impl Protocol {
     }
 
     /// Has the answer to the login come, and was it a good one?
-    pub(super) fn welcome(self, from: &mut BytesMut) -> Result<bool, Broken> {
-        let refused = || Broken("the server refuses the user name and password".to_owned());
+    pub(super) fn welcome(self, from: &mut BytesMut) -> Result<bool, ProtocolError> {
+        let refused = || ProtocolError("the server refuses the user name and password".to_owned());
         match self {
             Self::Meta if !from.contains(&b'\n') => Ok(false),
             Self::Meta => from.starts_with(b"STORED").then_some(true).ok_or_else(refused),
@@ -208,7 +208,7 @@ mod tests {
 
     const BOTH: [Protocol; 2] = [Protocol::Meta, Protocol::Binary];
 
-    fn replies(protocol: Protocol, bytes: &[u8]) -> Result<Vec<Reply>, Broken> {
+    fn replies(protocol: Protocol, bytes: &[u8]) -> Result<Vec<Reply>, ProtocolError> {
         let mut from = BytesMut::from(bytes);
         let mut replies = Vec::new();
         while let Some(reply) = protocol.read(&mut from)? {

@@ -39,7 +39,7 @@ impl Batch {
 }
 
 /// Sends commands; many at a time over one connection.
-pub(super) trait Wire: Probe {
+pub(super) trait Connection: Probe {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value>;
 
     /// The answers in the order of the commands. Those of one key are carried
@@ -73,7 +73,7 @@ async fn in_transaction<C: ConnectionLike>(
 /// A connection whose clones share it.
 pub(super) struct Multiplexed<C>(pub(super) C);
 
-impl<C> Wire for Multiplexed<C>
+impl<C> Connection for Multiplexed<C>
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
 {
@@ -118,7 +118,7 @@ where
     }
 }
 
-impl<C> Wire for Existing<C>
+impl<C> Connection for Existing<C>
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
 {
@@ -145,7 +145,7 @@ impl Probe for Clustered {
     }
 }
 
-impl Wire for Clustered {
+impl Connection for Clustered {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
         let mut connection = self.0.clone();
         Box::pin(async move { checked(connection.req_packed_command(command).await?) })

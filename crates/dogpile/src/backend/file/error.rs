@@ -6,7 +6,7 @@ use crate::backend::BackendError;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum FileError {
     /// The file is damaged, or no SQLite database at all.
     Damaged(String),
     /// Somebody else has it locked.
@@ -14,10 +14,10 @@ pub(super) enum Trouble {
     /// It is another file by now: moved aside, or deleted.
     Replaced,
     /// Anything else, fit for the caller.
-    Fault(BackendError),
+    Backend(BackendError),
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> Self {
         let fault = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -34,6 +34,6 @@ impl From<rusqlite::Error> for Trouble {
             ) => BackendError::unavailable(error),
             _ => BackendError::other(error),
         };
-        Self::Fault(fault)
+        Self::Backend(fault)
     }
 }

@@ -13,7 +13,7 @@ use super::{InProcess, Invalidating, Invalidation, Mode};
 use crate::backend::{AnyBackend, BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, Watch};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::key;
-use crate::lock::{CLOCK_SKEW, KeyedMutex, Lease, Mutex};
+use crate::lock::{CLOCK_SKEW, KeyedLock, KeyedMutex, Lease};
 use crate::log;
 use crate::value::{Entry, Payload};
 
@@ -24,17 +24,18 @@ use crate::value::{Entry, Payload};
 /// use std::sync::Arc;
 /// use std::time::Duration;
 /// use dogpile::backend::{AnyBackend, SerializedMemory};
-/// use dogpile::invalidation::Stored;
-/// use dogpile::{Config, Mode, Region};
+/// use dogpile::invalidation::SharedInvalidation;
+/// use dogpile::{Config, Region};
+/// use dogpile::invalidation::Mode;
 ///
 /// # pollster::block_on(async {
 /// let backend = AnyBackend::new(SerializedMemory::new(100));
-/// let strategy = Stored::new(backend.clone(), "users", Duration::from_secs(1));
+/// let strategy = SharedInvalidation::new(backend.clone(), "users", Duration::from_secs(1));
 /// let region = Region::new("users");
 /// region.configure(Config::over(backend).invalidation(Arc::new(strategy)))?;
 ///
 /// region.set("ada", &1).await?;
-/// region.invalidate(Mode::Hard).await?;
+/// region.invalidate_all().await?;
 /// assert_eq!(region.get::<i32>("ada").await?, None);
 /// # Ok::<(), dogpile::Error>(())
 /// # }).unwrap();
@@ -55,7 +56,7 @@ use crate::value::{Entry, Payload};
 /// Machines' clocks are compared: what one with a clock ahead began to create
 /// shortly before counts as begun after. A moment that lies further ahead than
 /// [`CLOCK_SKEW`] is ignored, with a warning. The backend must keep bytes.
-pub struct Stored {
+pub struct SharedInvalidation {
     backend: AnyBackend,
     key: String,
     delay: Duration,
@@ -88,7 +89,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The number of tries to change the moments where others come before.
 const TRIES: usize = 100;
 
-impl Stored {
+impl SharedInvalidation {
     /// A strategy whose moments lie in `backend`, under the name of the region
     /// or regions that share them. Processes look at them at most every
     /// `delay`; zero is before every read.
@@ -192,7 +193,7 @@ impl Stored {
                     entry = Some(changed);
                     continue;
                 }
-                Some(Claimed::Failed(fault)) => return Err(fault),
+                Some(Claimed::Failed(error)) => return Err(error),
                 Some(Claimed::Held) | None => self.wait().await?,
             }
             entry = self.backend.get(&self.key).await?;
@@ -268,9 +269,9 @@ impl Moments {
     }
 }
 
-impl std::fmt::Debug for Stored {
+impl std::fmt::Debug for SharedInvalidation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stored")
+        f.debug_struct("SharedInvalidation")
             .field("key", &self.key)
             .field("delay", &self.delay)
             .field("known", &self.known)
@@ -278,7 +279,7 @@ impl std::fmt::Debug for Stored {
     }
 }
 
-impl Invalidation for Stored {
+impl Invalidation for SharedInvalidation {
     fn invalidate(&self, mode: Mode, at: Timestamp) -> Invalidating<'_> {
         Box::pin(self.write(mode, at))
     }

@@ -12,24 +12,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
-use super::core::{Core, Got};
+use super::core::{Core, Timestamped};
 use super::kind::Cacheable;
 use super::options::{Options, ShouldCache};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
-use crate::lock::drive::{Claim, OnTimeout, Patience, Reading, Site, Terms, Waited};
+use crate::lock::drive::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout, Waited};
 use crate::lock::keyed::{Cut, Handed, KeyGuard, Parked, Ticket, Turn};
-use crate::lock::{Found, Lease, LockError, Mutex};
+use crate::lock::{Freshness, KeyedLock, Lease, LockError};
 use crate::log;
 use crate::stats::Count;
 use crate::value::Entry;
 
 /// One creating call: some keys of a region, and how to treat them.
-pub(crate) struct RegionSite<K, T, C> {
+pub(crate) struct RegionFlight<K, T, C> {
     pub(crate) core: Arc<Core>,
-    pub(crate) keys: Vec<SiteKey>,
+    pub(crate) keys: Vec<FlightKey>,
     pub(crate) options: Options,
     pub(crate) should_cache: C,
     /// Faults of the cache are errors; otherwise they are survived.
@@ -40,7 +40,7 @@ pub(crate) struct RegionSite<K, T, C> {
 }
 
 /// A key as the caller gave it and as it is stored.
-pub(crate) struct SiteKey {
+pub(crate) struct FlightKey {
     pub(crate) asked: String,
     pub(crate) stored: String,
 }
@@ -75,7 +75,7 @@ impl Guard {
 
 /// A reading: the entry, and the moment before it was read.
 #[derive(Clone, Copy)]
-pub(crate) struct Sight {
+pub(crate) struct ReadSnapshot {
     seen: Seen,
     ticket: Ticket,
     /// Those who asked before may have what was read.
@@ -89,7 +89,7 @@ struct Before {
     cut: Cut,
 }
 
-impl<K, T, C> RegionSite<K, T, C>
+impl<K, T, C> RegionFlight<K, T, C>
 where
     K: 'static,
     T: Cacheable<K>,
@@ -116,7 +116,7 @@ where
             _ => ("get_multi", backend.get_multi(&keys).await),
         };
         let entries = self.judged(entries).await;
-        let entries = self.survive(operation, entries, || vec![None; keys.len()])?;
+        let entries = self.or_degrade(operation, entries, || vec![None; keys.len()])?;
         let readings = indexes.iter().zip(entries);
         Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
     }
@@ -125,7 +125,7 @@ where
         let before = self.before();
         let entry = self.core.backend.get(&self.keys[index].stored).await;
         let entry = self.judged(entry).await;
-        let entry = self.survive("get", entry, || None)?;
+        let entry = self.or_degrade("get", entry, || None)?;
         Ok(self.reading(index, entry.as_ref(), before))
     }
 
@@ -137,11 +137,11 @@ where
     fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
         let (found, value) = self.core.examine(&self.keys[index].asked, entry, &self.options);
         let Before { ticket, cut } = before;
-        Reading { found, value, seen: Sight { seen: Seen::of(entry), ticket, cut } }
+        Reading { found, value, seen: ReadSnapshot { seen: Seen::of(entry), ticket, cut } }
     }
 
     /// In a strict call the error; in a plain one what to go on with.
-    fn survive<R>(
+    fn or_degrade<R>(
         &self,
         operation: &'static str,
         result: Result<R, BackendError>,
@@ -149,9 +149,9 @@ where
     ) -> Result<R, Error> {
         match result {
             Ok(result) => Ok(result),
-            Err(fault) if self.strict => Err(self.core.failed(operation, fault)),
-            Err(fault) => {
-                self.core.survived(operation, &fault);
+            Err(error) if self.strict => Err(self.core.failed(operation, error)),
+            Err(error) => {
+                self.core.note_degraded(operation, &error);
                 Ok(instead())
             }
         }
@@ -159,7 +159,7 @@ where
 
     /// Claims keys in the backend; no outcome for those that could not be claimed, which
     /// in a strict call is an error.
-    async fn claim_or_survive(
+    async fn claim_or_degrade(
         &self,
         wanted: Vec<Wanted<'_>>,
     ) -> Result<Vec<Option<Claimed>>, Error> {
@@ -168,9 +168,9 @@ where
         let claims = claims.map(|claims| claims.into_iter().map(Some).collect::<Vec<_>>());
         let none = || std::iter::repeat_with(|| None).take(count).collect();
         let mut settled = Vec::with_capacity(count);
-        for claim in self.survive("claim", claims, none)? {
+        for claim in self.or_degrade("claim", claims, none)? {
             settled.push(match claim {
-                Some(Claimed::Failed(fault)) => self.survive("claim", Err(fault), || None)?,
+                Some(Claimed::Failed(error)) => self.or_degrade("claim", Err(error), || None)?,
                 other => other,
             });
         }
@@ -180,7 +180,7 @@ where
     /// Claims one key.
     async fn claim_one(&self, wanted: Wanted<'_>) -> Result<Option<Claimed>, BackendError> {
         match self.core.backend.claim(vec![wanted]).await?.pop() {
-            Some(Claimed::Failed(fault)) => Err(fault),
+            Some(Claimed::Failed(error)) => Err(error),
             claimed => Ok(claimed),
         }
     }
@@ -188,23 +188,23 @@ where
     /// Claims keys in the backend that are held in this process.
     async fn claim_there(
         &self,
-        held: Vec<(usize, KeyGuard, Sight)>,
+        held: Vec<(usize, KeyGuard, ReadSnapshot)>,
     ) -> Result<Vec<(usize, Claim<'_, Self>)>, Error> {
         let before = self.before();
-        let wanted = held.iter().map(|(index, local, sight)| {
+        let wanted = held.iter().map(|(index, local, snapshot)| {
             let key = self.keys[*index].stored.as_str();
-            let is_current = !local.overtaken_since(sight.ticket);
-            Wanted { is_current, ..Wanted::new(key, ClaimMode::Create(sight.seen)) }
+            let is_current = !local.overtaken_since(snapshot.ticket);
+            Wanted { is_current, ..Wanted::new(key, ClaimMode::Create(snapshot.seen)) }
         });
         // A backend out of order must not keep anybody from the value: one caller
         // of this process goes ahead.
-        let claims = self.claim_or_survive(wanted.collect()).await?;
-        let claims = held.into_iter().zip(claims).map(|((index, local, sight), claim)| {
+        let claims = self.claim_or_degrade(wanted.collect()).await?;
+        let claims = held.into_iter().zip(claims).map(|((index, local, snapshot), claim)| {
             let claim = match claim {
                 Some(Claimed::Failed(_)) | None => Claim::Won(Guard::new(local, None)),
                 Some(Claimed::Won(lease)) => Claim::Won(Guard::new(local, Some(lease))),
                 Some(Claimed::Held) => {
-                    Claim::Held(Box::pin(self.wait_remotely(index, local, sight)))
+                    Claim::Held(Box::pin(self.wait_remotely(index, local, snapshot)))
                 }
                 Some(Claimed::Changed(entry)) => {
                     let reading = self.reading(index, Some(&entry), before);
@@ -242,20 +242,20 @@ where
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
         let locals: Vec<_> = keys.iter().map(|key| self.core.shared.keys.take_over(key)).collect();
         let wanted = keys.iter().map(|key| Wanted::new(key, mode)).collect();
-        let claims = self.claim_or_survive(wanted).await?;
+        let claims = self.claim_or_degrade(wanted).await?;
         Ok(locals.into_iter().zip(claims).collect())
     }
 
-    /// Waits for another program's lock, within the wait limit.
+    /// Waits for another program's lock, within the wait timeout.
     async fn wait_to_refresh(&self, index: usize) -> Result<Option<Lease>, Error> {
         let key = self.keys[index].stored.as_str();
         let claimed = self.claim_until_won(key, ClaimMode::Refresh);
-        let Some(Patience { terms: Terms { limit, .. }, timer }) = self.patience() else {
+        let Some(Deadline { timeout: WaitTimeout { limit, .. }, timer }) = self.deadline() else {
             return claimed.await;
         };
         match first_of(claimed, timer).await {
             Some(claimed) => claimed,
-            None if self.strict => Err(self.fault(index, LockError::WaitedTooLong { limit })),
+            None if self.strict => Err(self.error(index, LockError::WaitTimeout { limit })),
             None => Ok(None),
         }
     }
@@ -265,14 +265,14 @@ where
         loop {
             let wanted = Wanted { held, ..Wanted::new(key, mode) };
             let claimed = self.claim_one(wanted).await;
-            match self.survive("claim", claimed, || None)? {
+            match self.or_degrade("claim", claimed, || None)? {
                 Some(Claimed::Won(lease)) => return Ok(Some(lease)),
                 Some(Claimed::Held) => {}
                 Some(Claimed::Changed(_) | Claimed::Failed(_)) | None => return Ok(None),
             }
             let Some(mutex) = &self.core.mutex else { return Ok(None) };
             let waited = mutex.wait(key).await.map(Some);
-            match self.survive("lock", waited, || None)? {
+            match self.or_degrade("lock", waited, || None)? {
                 Some(lease) => held = lease,
                 None => return Ok(None),
             }
@@ -280,17 +280,17 @@ where
     }
 
     /// Waits for another caller of this process.
-    async fn wait_here(&self, index: usize, sight: Sight) -> Result<Waited<Self>, Error> {
+    async fn wait_here(&self, index: usize, snapshot: ReadSnapshot) -> Result<Waited<Self>, Error> {
         let began = Instant::now();
         let turn = self.core.shared.keys.hold(&self.keys[index].stored).await;
         self.core.stats().waited(began.elapsed());
         match turn {
-            Turn::Handed(value) => match value.downcast_ref::<Got<T>>() {
+            Turn::Handed(value) => match value.downcast_ref::<Timestamped<T>>() {
                 Some(got) => Ok(Waited::Handed(got.clone())),
                 // The other caller made something of another type.
                 None => Ok(Waited::Changed(self.look_at(index).await?)),
             },
-            Turn::Won(local) => self.after_waiting(index, local, sight).await,
+            Turn::Won(local) => self.after_waiting(index, local, snapshot).await,
         }
     }
 
@@ -299,12 +299,12 @@ where
         &self,
         index: usize,
         mut local: KeyGuard,
-        sight: Sight,
+        snapshot: ReadSnapshot,
     ) -> Result<Waited<Self>, Error> {
         if let Some(lease) = local.inherited() {
             self.core.backend.release(vec![lease]).await;
         }
-        let claims = self.claim_there(vec![(index, local, sight)]).await?;
+        let claims = self.claim_there(vec![(index, local, snapshot)]).await?;
         match claims.into_iter().next() {
             Some((_, Claim::Held(waiting))) => waiting.await,
             Some((_, Claim::Won(guard))) => Ok(Waited::Won(guard)),
@@ -318,10 +318,10 @@ where
         &self,
         index: usize,
         local: KeyGuard,
-        sight: Sight,
+        snapshot: ReadSnapshot,
     ) -> Result<Waited<Self>, Error> {
         let began = Instant::now();
-        let waited = self.contend(index, local, sight).await;
+        let waited = self.contend(index, local, snapshot).await;
         self.core.stats().waited(began.elapsed());
         waited
     }
@@ -330,13 +330,13 @@ where
         &self,
         index: usize,
         local: KeyGuard,
-        sight: Sight,
+        snapshot: ReadSnapshot,
     ) -> Result<Waited<Self>, Error> {
         let key = self.keys[index].stored.as_str();
         let Some(mutex) = &self.core.mutex else {
             return Ok(Waited::Won(Guard::new(local, None)));
         };
-        let mode = ClaimMode::Create(sight.seen);
+        let mode = ClaimMode::Create(snapshot.seen);
         loop {
             let waited = mutex.wait(key).await;
             let before = self.before();
@@ -346,9 +346,9 @@ where
                     let wanted = Wanted { held, ..Wanted::new(key, mode) };
                     self.claim_one(wanted).await
                 }
-                Err(fault) => Err(fault),
+                Err(error) => Err(error),
             };
-            let lease = match self.survive("lock", claimed, || None)? {
+            let lease = match self.or_degrade("lock", claimed, || None)? {
                 Some(Claimed::Held) => continue,
                 Some(Claimed::Changed(entry)) => {
                     let reading = self.reading(index, Some(&entry), before);
@@ -375,12 +375,17 @@ where
 
     /// The entry to store for a created value; none for one that is not to be
     /// stored.
-    fn to_store(&self, index: usize, guard: &Guard, got: &Got<T>) -> Result<Option<Entry>, Error> {
+    fn to_store(
+        &self,
+        index: usize,
+        guard: &Guard,
+        got: &Timestamped<T>,
+    ) -> Result<Option<Entry>, Error> {
         if !self.should_cache.should_cache(&got.value) {
             self.core.stats().count(Count::Vetoed);
             return Ok(None);
         }
-        let source = match self.core.close(&got.value, got.ct, &self.options) {
+        let source = match self.core.encode_entry(&got.value, got.ct, &self.options) {
             Ok(mut entry) => {
                 entry.metadata.begun = guard.begun.unwrap_or(got.ct);
                 return Ok(Some(entry));
@@ -406,7 +411,7 @@ where
         ct: Timestamp,
     ) -> (Finished<'_, T>, Ending<'_>, Option<Error>) {
         let key = self.keys[index].stored.as_str();
-        let got = Got { value, ct };
+        let got = Timestamped { value, ct };
         // Before anything else: who comes later may have been told of a change that
         // is not known here.
         let cut = guard.local.cut();
@@ -457,7 +462,7 @@ where
             self.core.stats().add(Count::NotStored, positions.len() as u64);
         }
         let failed = vec![false; positions.len()];
-        let made = self.survive("commit", made, || failed.clone());
+        let made = self.or_degrade("commit", made, || failed.clone());
         // What became of a commit that failed is not known.
         let answers = made.as_ref().unwrap_or(&failed);
         for (position, made) in positions.into_iter().zip(answers) {
@@ -478,13 +483,13 @@ where
     /// stored: it is removed.
     async fn remove_refreshed(&self, finished: &[Finished<'_, T>]) -> Result<(), Error> {
         for one in finished.iter().filter(|one| one.is_refresh && !one.is_settled) {
-            self.survive("delete", self.core.backend.delete(one.key).await, || ())?;
+            self.or_degrade("delete", self.core.backend.delete(one.key).await, || ())?;
         }
         Ok(())
     }
 }
 
-fn handed<T: Clone + Send + Sync + 'static>(got: &Got<T>) -> Handed {
+fn handed<T: Clone + Send + Sync + 'static>(got: &Timestamped<T>) -> Handed {
     Arc::new(got.clone())
 }
 
@@ -492,14 +497,14 @@ fn handed<T: Clone + Send + Sync + 'static>(got: &Got<T>) -> Handed {
 /// wait behind it get that, if it is fresh.
 fn pass_on_if_fresh<K, T, C>(
     local: KeyGuard,
-    reading: Reading<RegionSite<K, T, C>>,
-) -> Reading<RegionSite<K, T, C>>
+    reading: Reading<RegionFlight<K, T, C>>,
+) -> Reading<RegionFlight<K, T, C>>
 where
     K: 'static,
     T: Cacheable<K>,
     C: ShouldCache<T>,
 {
-    if let (Found::Fresh, Some(got)) = (reading.found, &reading.value) {
+    if let (Freshness::Fresh, Some(got)) = (reading.found, &reading.value) {
         local.finish(&handed(got), reading.seen.cut);
     }
     reading
@@ -508,7 +513,7 @@ where
 /// A value on its way into the store, and to its waiters.
 struct Finished<'k, T> {
     key: &'k str,
-    got: Got<T>,
+    got: Timestamped<T>,
     local: KeyGuard,
     /// Those who asked before this may have the value.
     audience: Cut,
@@ -524,20 +529,20 @@ enum Ending<'k> {
     Nothing,
 }
 
-impl<K, T, C> Site for RegionSite<K, T, C>
+impl<K, T, C> Flight for RegionFlight<K, T, C>
 where
     K: 'static,
     T: Cacheable<K>,
     C: ShouldCache<T>,
 {
-    type Value = Got<T>;
+    type Value = Timestamped<T>;
     type Made = T;
     type Guard = Guard;
-    type Seen = Sight;
-    type Fault = Error;
+    type Seen = ReadSnapshot;
+    type Error = Error;
 
-    fn fault(&self, index: usize, fault: LockError) -> Error {
-        super::fault::of_lock(self.core.name(), &self.keys[index].asked, fault)
+    fn error(&self, index: usize, error: LockError) -> Error {
+        super::fault::of_lock(self.core.name(), &self.keys[index].asked, error)
     }
 
     fn creation(&self, indexes: &[usize]) -> Creation {
@@ -545,19 +550,22 @@ where
         Creation { owner: Arc::as_ptr(&self.core.shared).addr(), keys }
     }
 
-    async fn claim<'s>(&'s self, keys: &[(usize, &Sight)]) -> Result<Vec<Claim<'s, Self>>, Error> {
+    async fn claim<'s>(
+        &'s self,
+        keys: &[(usize, &ReadSnapshot)],
+    ) -> Result<Vec<Claim<'s, Self>>, Error> {
         let mut held = Vec::with_capacity(keys.len());
-        for &(index, sight) in keys {
+        for &(index, snapshot) in keys {
             if let Some(local) = self.core.shared.keys.try_hold(&self.keys[index].stored) {
-                held.push((index, local, *sight));
+                held.push((index, local, *snapshot));
             }
         }
         let completed = if held.is_empty() { Vec::new() } else { self.claim_there(held).await? };
         let mut completed = completed.into_iter().peekable();
-        let claims = keys.iter().map(|&(index, sight)| {
+        let claims = keys.iter().map(|&(index, snapshot)| {
             match completed.next_if(|(completed, _)| *completed == index) {
                 Some((_, claim)) => claim,
-                None => Claim::Held(Box::pin(self.wait_here(index, *sight))),
+                None => Claim::Held(Box::pin(self.wait_here(index, *snapshot))),
             }
         });
         Ok(claims.collect())
@@ -579,7 +587,7 @@ where
         Ok(guards.collect())
     }
 
-    async fn finish(&self, made: Vec<(usize, Guard, T)>) -> Result<Vec<Got<T>>, Error> {
+    async fn finish(&self, made: Vec<(usize, Guard, T)>) -> Result<Vec<Timestamped<T>>, Error> {
         let ct = self.core.stamp().ct;
         let mut finished = Vec::with_capacity(made.len());
         let (mut commits, mut unused) = (Vec::new(), Vec::new());
@@ -618,16 +626,16 @@ where
         drop(locals);
     }
 
-    fn patience(&self) -> Option<Patience> {
-        let of_mutex = || self.core.mutex.as_ref().and_then(Mutex::patience);
-        let limit = self.options.wait_limit.or_else(of_mutex)?;
-        let then = self.options.on_timeout.unwrap_or(OnTimeout::Error);
-        Some(Patience { terms: Terms { limit, then }, timer: self.core.clock.sleep(limit) })
+    fn deadline(&self) -> Option<Deadline> {
+        let of_mutex = || self.core.mutex.as_ref().and_then(KeyedLock::wait_timeout);
+        let limit = self.options.wait_timeout.or_else(of_mutex)?;
+        let then = self.options.on_wait_timeout.unwrap_or(OnWaitTimeout::Error);
+        Some(Deadline { timeout: WaitTimeout { limit, then }, timer: self.core.clock.sleep(limit) })
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Finished<'_, T> {
-    fn hand_over(self) -> Got<T> {
+    fn hand_over(self) -> Timestamped<T> {
         self.local.finish(&handed(&self.got), self.audience);
         self.got
     }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::protocol::{Broken, Number, Protocol, Reply, Request};
+use super::protocol::{Number, Protocol, ProtocolError, Reply, Request};
 use crate::remote::link::Probe;
 
 /// A stream of bytes to a server.
@@ -23,7 +23,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// A connection.
-pub(super) struct Wire {
+pub(super) struct Connection {
     protocol: Protocol,
     /// It was made as the so many'th.
     number: u64,
@@ -44,16 +44,16 @@ struct Job {
 struct Answer {
     missing: usize,
     replies: Vec<Reply>,
-    to: oneshot::Sender<Result<Vec<Reply>, Broken>>,
+    to: oneshot::Sender<Result<Vec<Reply>, ProtocolError>>,
 }
 
-impl Drop for Wire {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-impl Wire {
+impl Connection {
     /// Drives `stream`, which is logged in, from the runtime that this is called
     /// on.
     pub(super) fn new(stream: Box<dyn Stream>, protocol: Protocol) -> Self {
@@ -68,7 +68,7 @@ impl Wire {
 
     /// The answers to `requests`, in their order; an error if the connection
     /// has ended. Those about a number that is not [good](Number::is_good_for) here are refused.
-    pub(super) async fn send(&self, requests: &[Request<'_>]) -> Result<Vec<Reply>, Broken> {
+    pub(super) async fn send(&self, requests: &[Request<'_>]) -> Result<Vec<Reply>, ProtocolError> {
         let connections = CONNECTIONS.load(Ordering::SeqCst);
         let is_good = |number: Number| number.is_good_for(self.number);
         let is_sent = |request: &Request<'_>| request.number().is_none_or(is_good);
@@ -84,16 +84,16 @@ impl Wire {
     }
 
     /// The `missing` answers to what is written in `bytes`.
-    async fn exchange(&self, bytes: Vec<u8>, missing: usize) -> Result<Vec<Reply>, Broken> {
+    async fn exchange(&self, bytes: Vec<u8>, missing: usize) -> Result<Vec<Reply>, ProtocolError> {
         let (to, answered) = oneshot::channel();
         let answer = Answer { missing, replies: Vec::with_capacity(missing), to };
-        let ended = || Broken("the connection has ended".to_owned());
+        let ended = || ProtocolError("the connection has ended".to_owned());
         self.jobs.send(Job { bytes, answer }).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
-impl Probe for Wire {
+impl Probe for Connection {
     fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.jobs.closed())
     }
@@ -139,9 +139,9 @@ async fn read(
     let why = loop {
         buffer.reserve(4 * 1024);
         match input.read_buf(&mut buffer).await {
-            Ok(0) => break Broken("the server has closed the connection".to_owned()),
+            Ok(0) => break ProtocolError("the server has closed the connection".to_owned()),
             Ok(_) => {}
-            Err(error) => break Broken(error.to_string()),
+            Err(error) => break ProtocolError(error.to_string()),
         }
         while let Ok(answer) = answers.try_recv() {
             waiting.push_back(answer);
@@ -164,10 +164,11 @@ fn answer(
     buffer: &mut BytesMut,
     waiting: &mut VecDeque<Answer>,
     protocol: Protocol,
-) -> Result<(), Broken> {
+) -> Result<(), ProtocolError> {
     while let Some(reply) = protocol.read(buffer)? {
         let first = waiting.front_mut();
-        let first = first.ok_or_else(|| Broken("an answer that nobody asked for".to_owned()))?;
+        let first =
+            first.ok_or_else(|| ProtocolError("an answer that nobody asked for".to_owned()))?;
         first.replies.push(reply);
         if first.replies.len() == first.missing
             && let Some(done) = waiting.pop_front()

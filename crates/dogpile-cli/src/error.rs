@@ -10,7 +10,7 @@ use crate::inspect::lines;
 
 /// Any failure of a command.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     source: Box<dyn Error + Send + Sync>,
     code: Option<u8>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Failure {
 /// The exit code after a usage error, as clap has it.
 const USAGE: u8 = 2;
 
-impl Failure {
+impl CommandError {
     /// The command was called wrongly.
     pub(crate) fn usage(message: &str) -> Self {
         Self::from(message.to_owned()).with_code(USAGE)
@@ -48,13 +48,13 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for CommandError {
     fn from(error: E) -> Self {
         Self { source: error.into(), code: None }
     }

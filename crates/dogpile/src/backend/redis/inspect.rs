@@ -3,7 +3,7 @@
 use redis::{Value, cmd};
 
 use super::claims::MARK;
-use super::wire::{Answer, Batch};
+use super::connection::{Answer, Batch};
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use crate::backend::{Backend, BackendError};
@@ -100,7 +100,7 @@ impl Shared {
             Ok(Value::BulkString(bytes)) => Ok(Some(bytes)),
             Ok(_) => Ok(None),
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
-            Err(error) => Err(self.link.fault(&error)),
+            Err(error) => Err(self.link.backend_error(&error)),
         };
         self.link.send_all(batch).await?.into_iter().map(string).collect()
     }

@@ -9,17 +9,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::row::Row;
-use crate::{shape, written};
+use crate::{schema, shape};
 
 /// The stored form of a query's result.
-pub(crate) trait Kept: Row {
+pub(crate) trait StoredResult: Row {
     /// A row of it.
     type Sample: Row;
 
     fn sample(&self) -> Option<&Self::Sample>;
 }
 
-impl<T: Row> Kept for Vec<T> {
+impl<T: Row> StoredResult for Vec<T> {
     type Sample = T;
 
     fn sample(&self) -> Option<&T> {
@@ -28,7 +28,7 @@ impl<T: Row> Kept for Vec<T> {
 }
 
 /// A count.
-impl Kept for u64 {
+impl StoredResult for u64 {
     type Sample = Self;
 
     fn sample(&self) -> Option<&Self> {
@@ -57,7 +57,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for One<T> {
     }
 }
 
-impl<T: Row> Kept for One<T> {
+impl<T: Row> StoredResult for One<T> {
     type Sample = T;
 
     fn sample(&self) -> Option<&T> {
@@ -87,7 +87,7 @@ impl<'de, T: Row> Deserialize<'de> for Shaped<T> {
     }
 }
 
-impl<T: Row> Kept for Shaped<T> {
+impl<T: Row> StoredResult for Shaped<T> {
     type Sample = T;
 
     fn sample(&self) -> Option<&T> {
@@ -123,7 +123,7 @@ pub(crate) fn lost_field<T: Row>(row: &T) -> Option<String> {
 /// A field that is read and never written. One that is another name of a written one
 /// (`#[serde(alias)]`) is found out by giving both: that is refused.
 fn unwritten<T: Row>(row: &T, written: &Value) -> Option<String> {
-    let (names, read) = (written::fields(row)?, shape::fields::<T>()?);
+    let (names, read) = (schema::fields(row)?, shape::fields::<T>()?);
     let is_alias = |alias: &str| {
         let both = |name: &&str| with_both(written, name, alias);
         let refused = |text: String| serde_json::from_str::<T>(&text).err();

@@ -4,34 +4,34 @@ use std::fmt::{self, Display, Write};
 use std::future::Future;
 use std::marker::PhantomData;
 
-use super::kind::{Cacheable, Kind, Serde};
-use super::lookup::{Plain, Shape, Stored};
+use super::kind::{Cacheable, Kind, Serialized};
+use super::lookup::{Answer, CachedValue, Plain, Shape};
 use super::options::Options;
 use super::{Entries, Entry, Region};
-use crate::error::{Failure, Result};
+use crate::error::{CreateError, Result};
 use crate::key::KeyBuffer;
 
 /// The keys of a region that begin with one prefix and hold values of one
-/// type `T`, each named by a `Q`. Made by [`Region::of`](crate::Region::of);
+/// type `T`, each named by a `Q`. Made by [`Region::keyspace`](crate::Region::keyspace);
 /// cheap to make and to copy.
 ///
 /// The key of `q` is `prefix:q`, with `q` as its `Display` shows it: two
 /// different `Q`s must not look the same, or they share an entry. A colon or a backslash
-/// within the prefix has a backslash before it, so that `of("a:b")` with `c` and `of("a")`
+/// within the prefix has a backslash before it, so that `keyspace("a:b")` with `c` and `keyspace("a")`
 /// with `b:c` have different keys.
-pub struct Typed<'r, Q, T, K = Serde> {
+pub struct Keyspace<'r, Q, T, K = Serialized> {
     region: &'r Region<K>,
     prefix: &'r str,
     types: PhantomData<fn(Q) -> T>,
 }
 
-impl<'r, Q, T, K> Typed<'r, Q, T, K> {
+impl<'r, Q, T, K> Keyspace<'r, Q, T, K> {
     pub(super) const fn new(region: &'r Region<K>, prefix: &'r str) -> Self {
         Self { region, prefix, types: PhantomData }
     }
 }
 
-impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
+impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     /// Returns the region's key for `key`.
     ///
     /// # Panics
@@ -89,7 +89,10 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
     {
         match self.hit_now(key) {
             Some(hit) => hit,
-            None => Plain::one(Box::pin(self.entry(key).create_infallibly(creator)).await),
+            None => {
+                let created = Box::pin(self.entry(key).create_infallibly(creator)).await;
+                Plain::one(created.map(Answer::into_value))
+            }
         }
     }
 
@@ -102,7 +105,10 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
     {
         match self.hit_now(key) {
             Some(hit) => Ok(hit),
-            None => Plain::tried(Box::pin(self.entry(key).create(creator)).await),
+            None => {
+                let created = Box::pin(self.entry(key).create(creator)).await;
+                Plain::tried(created.map(Answer::into_value))
+            }
         }
     }
 
@@ -124,7 +130,7 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
         &self,
         keys: &[Q],
         mut creator: F,
-    ) -> Result<Vec<T>, Failure<E>>
+    ) -> Result<Vec<T>, CreateError<E>>
     where
         Q: Clone + Send + Sync,
         E: Send,
@@ -152,9 +158,9 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
         }
     }
 
-    /// See [`Region::get_value_metadata`](crate::Region::get_value_metadata).
-    pub async fn get_value_metadata(&self, key: &Q) -> Result<Option<Stored<T>>> {
-        self.entry(key).get_stored().await
+    /// See [`Region::get_with_metadata`](crate::Region::get_with_metadata).
+    pub async fn get_with_metadata(&self, key: &Q) -> Result<Option<CachedValue<T>>> {
+        self.entry(key).get_with_metadata().await
     }
 
     /// See [`Region::set`](crate::Region::set).
@@ -168,16 +174,19 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Typed<'r, Q, T, K> {
     }
 }
 
-impl<Q, T, K> Clone for Typed<'_, Q, T, K> {
+impl<Q, T, K> Clone for Keyspace<'_, Q, T, K> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<Q, T, K> Copy for Typed<'_, Q, T, K> {}
+impl<Q, T, K> Copy for Keyspace<'_, Q, T, K> {}
 
-impl<Q, T, K> fmt::Debug for Typed<'_, Q, T, K> {
+impl<Q, T, K> fmt::Debug for Keyspace<'_, Q, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Typed").field("region", &self.region).field("prefix", &self.prefix).finish()
+        f.debug_struct("Keyspace")
+            .field("region", &self.region)
+            .field("prefix", &self.prefix)
+            .finish()
     }
 }

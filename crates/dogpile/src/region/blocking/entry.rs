@@ -1,0 +1,269 @@
+//! One key, for code that is not async.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::background::spawn;
+use super::super::entry::Entry as AsyncEntry;
+use super::super::kind::{Cacheable, Kind, Serialized};
+use super::super::lookup::{Answer, CachedValue, Lookup, Plain, Shape, Strict};
+use super::super::options::{Always, Expiration, ShouldCache, call_options};
+use super::starvable::Starvable;
+use super::wait;
+use crate::bridge::{Starved, block_on};
+use crate::error::{CreateError, Result};
+use crate::lock::OnWaitTimeout;
+
+/// An [`Entry`](crate::Entry) for code that is not async.
+#[derive(Debug)]
+#[must_use = "an entry does nothing until one of its operations is called"]
+pub struct Entry<'r, K = Serialized, S = Plain, C = Always> {
+    inner: AsyncEntry<'r, K, S, C>,
+}
+
+impl<'r, K: Kind> Entry<'r, K> {
+    pub(super) fn new(inner: AsyncEntry<'r, K>) -> Self {
+        Self { inner }
+    }
+}
+
+impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+    call_options!(inner.options);
+
+    /// See [`Entry::should_cache`](crate::Entry::should_cache).
+    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F> {
+        Entry { inner: self.inner.should_cache(should_cache) }
+    }
+
+    /// See [`Entry::strict`](crate::Entry::strict).
+    pub fn strict(self) -> Entry<'r, K, Strict, C> {
+        Entry { inner: self.inner.strict() }
+    }
+
+    /// See [`Entry::get_or_create`](crate::Entry::get_or_create).
+    pub fn get_or_create<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let answer = self.answer(|| Ok::<_, Infallible>(creator()));
+        S::one(answer.map(Answer::into_value))
+    }
+
+    /// See [`Entry::try_get_or_create`](crate::Entry::try_get_or_create).
+    pub fn try_get_or_create<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        S::tried(self.answer(creator).map(Answer::into_value))
+    }
+
+    /// See [`Entry::lookup`](crate::Entry::lookup).
+    pub fn lookup<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<Lookup<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let answer = self.answer(|| Ok::<_, Infallible>(creator()));
+        S::one(answer.map(Answer::into_lookup))
+    }
+
+    /// See [`Entry::try_lookup`](crate::Entry::try_lookup).
+    pub fn try_lookup<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send,
+    ) -> S::Tried<Lookup<T>, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        S::tried(self.answer(creator).map(Answer::into_lookup))
+    }
+
+    /// See [`Entry::refresh`](crate::Entry::refresh).
+    pub fn refresh<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let refreshed = self.create_anew(|| Ok::<_, Infallible>(creator()));
+        S::one(refreshed.map(Answer::into_value))
+    }
+
+    /// See [`Entry::try_refresh`](crate::Entry::try_refresh).
+    pub fn try_refresh<T, E>(self, creator: impl FnOnce() -> Result<T, E> + Send) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        S::tried(self.create_anew(creator).map(Answer::into_value))
+    }
+
+    fn answer<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        match self.inner.hit_now() {
+            Some(hit) => Ok(hit),
+            None => self.create(creator),
+        }
+    }
+
+    fn create_anew<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        let region = self.inner.region;
+        let creator = Starvable::new(creator);
+        match block_on(self.inner.create_anew(|| ready(creator.run()))) {
+            Ok(result) => result,
+            Err(Starved) => creator.rescue(region, S::STRICT),
+        }
+    }
+
+    fn create<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+    {
+        let region = self.inner.region;
+        let creator = Starvable::new(creator);
+        let call = self.inner.create(|| ready(creator.run()));
+        match block_on(call) {
+            Ok(result) => result,
+            Err(Starved) => creator.rescue(region, S::STRICT),
+        }
+    }
+
+    /// See [`Entry::get`](crate::Entry::get).
+    pub fn get<T: Cacheable<K>>(self) -> Result<Option<T>> {
+        wait(self.inner.region, self.inner.get())
+    }
+
+    /// See [`Entry::get_with_metadata`](crate::Entry::get_with_metadata).
+    pub fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>> {
+        wait(self.inner.region, self.inner.get_with_metadata())
+    }
+
+    /// See [`Entry::set`](crate::Entry::set).
+    pub fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
+        wait(self.inner.region, self.inner.set(value))
+    }
+
+    /// See [`Entry::delete`](crate::Entry::delete).
+    pub fn delete(self) -> Result<()> {
+        wait(self.inner.region, self.inner.delete())
+    }
+
+    /// See [`Entry::is_locked`](crate::Entry::is_locked).
+    pub fn is_locked(self) -> Result<bool> {
+        wait(self.inner.region, self.inner.is_locked())
+    }
+}
+
+impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
+    /// See [`Entry::get_or_create_in_background`](crate::Entry::get_or_create_in_background).
+    ///
+    /// The creator runs on the region's [`Runner`](crate::region::Runner): by default on
+    /// the runtime the call came from, and outside of one on a thread of its own.
+    pub fn get_or_create_in_background<T>(
+        self,
+        creator: impl FnOnce() -> T + Send + 'static,
+    ) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let creator = || Ok::<_, Infallible>(creator());
+        let answer = self.answer_in_background(creator, Infallible::to_string);
+        S::one(answer.map(Answer::into_value))
+    }
+
+    /// See
+    /// [`Entry::try_get_or_create_in_background`](crate::Entry::try_get_or_create_in_background).
+    pub fn try_get_or_create_in_background<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Display + Send + 'static,
+    {
+        self.try_get_or_create_telling(creator, E::to_string)
+    }
+
+    /// Creates in the background, for any error, with the text to log of it.
+    #[doc(hidden)]
+    pub fn try_get_or_create_telling<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+    {
+        S::tried(self.answer_in_background(creator, tell).map(Answer::into_value))
+    }
+
+    fn answer_in_background<T, E>(
+        self,
+        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+    {
+        if let Some(hit) = self.inner.hit_now() {
+            return Ok(hit);
+        }
+        let region = self.inner.region;
+        let creator = Arc::new(Starvable::new(creator));
+        let for_call = creator.clone();
+        let call = self.inner.create_in_background(move || async move { for_call.run() }, tell);
+        match block_on(call) {
+            Ok(result) => result,
+            Err(Starved) => creator.rescue(region, S::STRICT),
+        }
+    }
+}
+
+impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
+    /// See [`Entry::delete_in_background`](crate::Entry::delete_in_background). Where waiting is
+    /// refused, on a current-thread runtime, it is done in the background alone.
+    pub fn delete_in_background(self) {
+        let Some(core) = self.inner.region.core() else { return };
+        let key = core.stored_key(&self.inner.key).into_owned();
+        if let Err(Starved) = block_on(core.clone().delete_surely(key.clone())) {
+            spawn("dogpile-deletion", core.delete_surely(key));
+        }
+    }
+}

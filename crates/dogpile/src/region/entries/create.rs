@@ -1,0 +1,285 @@
+//! The creating calls on several keys.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::Future;
+
+use super::super::Region;
+use super::super::create::{Creation, Creator};
+use super::super::kind::{Cacheable, Kind};
+use super::super::lookup::{Answer, Lookup};
+use super::super::options::ShouldCache;
+use super::Entries;
+use crate::error::{CreateError, Error, Result};
+
+/// Gives a creator that cannot fail the form of one that can.
+macro_rules! fallible {
+    ($creator:ident) => {{
+        let mut creator = $creator;
+        move |keys| {
+            let values = creator(keys);
+            async move { Ok::<_, Infallible>(values.await) }
+        }
+    }};
+}
+
+impl<K: Kind, C> Entries<'_, K, C> {
+    /// Returns the values, those that are missing created by `creator`. See
+    /// [`Region::get_or_create_multi`](crate::Region::get_or_create_multi).
+    pub async fn get_or_create<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Vec<T>> + Send,
+    {
+        infallibly(self.try_get_or_create(fallible!(creator)).await)
+    }
+
+    /// Returns the values, those that are missing created by `creator`; its error if it
+    /// fails, and then nothing is stored. See
+    /// [`Region::get_or_create_multi`](crate::Region::get_or_create_multi).
+    pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> Result<Vec<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        Ok(values(self.create(creator).await?))
+    }
+
+    /// Returns the values as [`get_or_create`](Self::get_or_create) does, with their origins and
+    /// ages.
+    pub async fn lookup<T, F, Fut>(self, creator: F) -> Result<Vec<Lookup<T>>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Vec<T>> + Send,
+    {
+        infallibly(self.try_lookup(fallible!(creator)).await)
+    }
+
+    /// Returns the values as [`try_get_or_create`](Self::try_get_or_create) does, with their
+    /// origins and ages.
+    pub async fn try_lookup<T, E, F, Fut>(
+        self,
+        creator: F,
+    ) -> Result<Vec<Lookup<T>>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        let answers = self.create(creator).await?;
+        Ok(answers.into_iter().map(Answer::into_lookup).collect())
+    }
+
+    /// Returns the values; where all that are not fresh are stale, at once, and runs the creator on
+    /// the region's [`Runner`](crate::region::Runner). See
+    /// [`Entry::get_or_create_in_background`](crate::Entry::get_or_create_in_background).
+    pub async fn get_or_create_in_background<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T> + 'static,
+        F: FnMut(Vec<String>) -> Fut + Send + 'static,
+        Fut: Future<Output = Vec<T>> + Send + 'static,
+    {
+        infallibly(self.try_get_or_create_in_background(fallible!(creator)).await)
+    }
+
+    /// Creates in the background as
+    /// [`get_or_create_in_background`](Self::get_or_create_in_background) does, by a creator that
+    /// can fail. An error of a creator that ran in the background is counted and logged.
+    pub async fn try_get_or_create_in_background<T, E, F, Fut>(
+        self,
+        creator: F,
+    ) -> Result<Vec<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T> + 'static,
+        E: Display + Send + 'static,
+        F: FnMut(Vec<String>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send + 'static,
+    {
+        let call = match self.prepared() {
+            Ok(call) => call,
+            Err(uncached) => return Ok(values(uncached.run(creator).await?)),
+        };
+        let creator = call.by_index(creator);
+        let created = Box::pin(call.creation.run_in_background(creator, E::to_string)).await?;
+        Ok(values(call.in_order(created)))
+    }
+
+    /// Creates all values, whatever is stored, and stores them in one write.
+    ///
+    /// See [`Entry::refresh`](crate::Entry::refresh).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongCount`] if `creator` returns another number of values than it was asked
+    /// for; backend errors if the call is [strict](Self::strict).
+    pub async fn refresh<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Vec<T>> + Send,
+    {
+        infallibly(self.try_refresh(fallible!(creator)).await)
+    }
+
+    /// Creates all values, whatever is stored, and stores them in one write.
+    ///
+    /// See [`Entry::try_refresh`](crate::Entry::try_refresh). Where `should_cache` refuses a
+    /// value, or it cannot be encoded, the stored one is removed: it is known to be out of date.
+    ///
+    /// # Errors
+    ///
+    /// The creator's error, and then everything stays as it was; otherwise as of
+    /// [`refresh`](Self::refresh).
+    pub async fn try_refresh<T, E, F, Fut>(self, creator: F) -> Result<Vec<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        let call = match self.prepared() {
+            Ok(call) => call,
+            Err(uncached) => return Ok(values(uncached.run(creator).await?)),
+        };
+        let refreshed = Box::pin(call.creation.refresh(call.by_index(creator))).await?;
+        Ok(values(call.in_order(refreshed)))
+    }
+
+    async fn create<T, E, F, Fut>(self, creator: F) -> Result<Vec<Answer<T>>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnMut(Vec<String>) -> Fut + Send,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    {
+        let call = match self.prepared() {
+            Ok(call) => call,
+            Err(uncached) => return uncached.run(creator).await,
+        };
+        let created = Box::pin(call.creation.run_inline(call.by_index(creator))).await?;
+        Ok(call.in_order(created))
+    }
+}
+
+/// A call on keys of which none is twice.
+struct Call<K, T, C> {
+    creation: Creation<K, T, C>,
+    keys: Vec<String>,
+    /// For each key that was asked for, its index among `keys`.
+    order: Vec<usize>,
+}
+
+/// A call that needs no cache, or has none.
+struct Uncached<'r, K> {
+    region: &'r Region<K>,
+    strict: bool,
+    keys: Vec<String>,
+    order: Vec<usize>,
+}
+
+impl<'r, K: Kind, C> Entries<'r, K, C> {
+    fn prepared<T>(self) -> Result<Call<K, T, C>, Uncached<'r, K>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        let Self { region, options, should_cache, strict, .. } = self;
+        let (keys, order) = without_duplicates(self.keys);
+        match region.core() {
+            Some(core) if !keys.is_empty() => {
+                let creation = Creation::new(core, keys.clone(), options, should_cache, strict);
+                Ok(Call { creation, keys, order })
+            }
+            _ => Err(Uncached { region, strict, keys, order }),
+        }
+    }
+}
+
+impl<K, T: Clone, C> Call<K, T, C> {
+    /// Returns the creator in the form that takes indexes of keys.
+    fn by_index<'a, E, F, Fut>(&self, mut creator: F) -> Creator<'a, T, E>
+    where
+        F: FnMut(Vec<String>) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<Vec<T>, E>> + Send + 'a,
+    {
+        let keys = self.keys.clone();
+        Box::new(move |indexes: Vec<usize>| {
+            Box::pin(creator(indexes.iter().map(|&index| keys[index].clone()).collect()))
+        })
+    }
+
+    fn in_order(&self, answers: Vec<Answer<T>>) -> Vec<Answer<T>> {
+        in_order(&self.order, &answers)
+    }
+}
+
+impl<K: Kind> Uncached<'_, K> {
+    async fn run<T, E, F, Fut>(self, mut creator: F) -> Result<Vec<Answer<T>>, CreateError<E>>
+    where
+        T: Clone,
+        F: FnMut(Vec<String>) -> Fut,
+        Fut: Future<Output = Result<Vec<T>, E>>,
+    {
+        let Self { region, strict, keys, order } = self;
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        if strict {
+            return Err(region.not_configured().into());
+        }
+        region.note_uncached_use();
+        let asked = keys.len();
+        let values = creator(keys).await.map_err(CreateError::Creator)?;
+        if values.len() != asked {
+            let region = region.name().to_owned();
+            return Err(Error::WrongCount { region, asked, returned: values.len() }.into());
+        }
+        let answers: Vec<_> = values.into_iter().map(Answer::uncached).collect();
+        Ok(in_order(&order, &answers))
+    }
+}
+
+fn in_order<T: Clone>(order: &[usize], answers: &[Answer<T>]) -> Vec<Answer<T>> {
+    order.iter().map(|&index| answers[index].clone()).collect()
+}
+
+fn values<T>(answers: Vec<Answer<T>>) -> Vec<T> {
+    answers.into_iter().map(Answer::into_value).collect()
+}
+
+fn infallibly<T>(result: Result<T, CreateError<Infallible>>) -> Result<T> {
+    result.map_err(|failure| match failure {
+        CreateError::Cache(error) => error,
+    })
+}
+
+/// Returns each key once, and for each key asked for its index among them.
+fn without_duplicates(keys: Vec<String>) -> (Vec<String>, Vec<usize>) {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(keys.len());
+    let mut unique = Vec::with_capacity(keys.len());
+    let order = keys
+        .into_iter()
+        .map(|key| {
+            *places.entry(key).or_insert_with_key(|key| {
+                unique.push(key.clone());
+                unique.len() - 1
+            })
+        })
+        .collect();
+    (unique, order)
+}

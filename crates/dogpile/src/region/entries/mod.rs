@@ -1,0 +1,63 @@
+//! Several keys of a region and the options of a call on them.
+//!
+//! - `create`: their creating calls, here or in the background;
+//! - `stored`: reading, storing and deleting.
+
+mod create;
+mod stored;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Region;
+use super::kind::{Kind, Serialized};
+use super::options::{Always, Expiration, Options, call_options};
+use crate::lock::OnWaitTimeout;
+
+/// Keys of a region, and how this call treats them. Made by
+/// [`Region::entries`](crate::Region::entries).
+///
+/// Results come in the order of the keys, duplicates included; no key at all
+/// is no call of anything.
+#[must_use = "entries do nothing until one of their operations is called"]
+pub struct Entries<'r, K = Serialized, C = Always> {
+    pub(super) region: &'r Region<K>,
+    pub(super) keys: Vec<String>,
+    pub(super) options: Options,
+    pub(super) should_cache: C,
+    pub(super) strict: bool,
+}
+
+impl<'r, K: Kind> Entries<'r, K> {
+    pub(super) fn new(region: &'r Region<K>, keys: Vec<String>) -> Self {
+        let options = Options::default();
+        Self { region, keys, options, should_cache: Always, strict: false }
+    }
+}
+
+impl<'r, K: Kind, C> Entries<'r, K, C> {
+    call_options!(options);
+
+    /// Stores of the created values those that `should_cache` accepts; the
+    /// caller gets all.
+    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F> {
+        let Self { region, keys, options, strict, .. } = self;
+        Entries { region, keys, options, should_cache, strict }
+    }
+
+    /// Returns backend errors, where the creator would run otherwise.
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+}
+
+impl<K, C> fmt::Debug for Entries<'_, K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries")
+            .field("region", &self.region)
+            .field("keys", &self.keys.len())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading, storing and deleting several keys.
+
+use super::super::core::Core;
+use super::super::kind::{Cacheable, Kind};
+use super::super::lookup::CachedValue;
+use super::Entries;
+use crate::error::{Error, Result};
+use crate::stats::Count;
+
+impl<K: Kind, C> Entries<'_, K, C> {
+    /// Stores `values`, one for each key, in one write, as created now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongCount`] if there are more or fewer values than keys.
+    pub async fn set<T: Cacheable<K>>(self, values: &[T]) -> Result<()> {
+        if values.len() != self.keys.len() {
+            let region = self.region.name().to_owned();
+            return Err(Error::WrongCount {
+                region,
+                asked: self.keys.len(),
+                returned: values.len(),
+            });
+        }
+        let options = self.options;
+        self.region.store_multi(self.keys.iter().zip(values), options).await
+    }
+
+    /// The values that are present, not expired and not invalidated.
+    pub async fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>> {
+        let stored = self.get_with_metadata().await?;
+        Ok(stored.into_iter().map(|stored| stored.map(|stored| stored.value)).collect())
+    }
+
+    /// As [`get`](Self::get), with the values' creation times and ages.
+    pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Vec<Option<CachedValue<T>>>> {
+        let core = self.region.configured()?;
+        if self.keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored_keys: Vec<_> = self.keys.iter().map(|key| core.stored_key(key)).collect();
+        let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
+        let looked = core.refresh_invalidation().await;
+        let entries = core.backend.get_multi(&stored_keys).await;
+        let entries = match core.judged(looked, entries).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                core.stats().add(Count::Misses, self.keys.len() as u64);
+                return Err(core.failed("get_multi", error));
+            }
+        };
+        let read = self.keys.iter().zip(entries);
+        read.map(|(key, entry)| core.read(key, Ok(entry), &self.options)).collect()
+    }
+
+    /// Removes the values; absent ones are fine.
+    pub async fn delete(self) -> Result<()> {
+        let core = self.region.configured()?;
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let stored_keys: Vec<_> = self.keys.iter().map(|key| core.stored_key(key)).collect();
+        let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
+        stored_keys.iter().for_each(|key| core.shared.keys.note_change(key));
+        let deleted = core.backend.delete_multi(&stored_keys).await;
+        deleted.map_err(|error| core.failed("delete_multi", error))
+    }
+}
+
+impl<K: Kind, C> Entries<'_, K, C> {
+    /// Removes the values, now or as soon as that can be done, one after the other. See
+    /// [`Entry::delete_in_background`](crate::Entry::delete_in_background).
+    pub async fn delete_in_background(self) {
+        let Some(core) = self.region.core() else { return };
+        for key in self.stored_keys(&core) {
+            core.clone().delete_surely(key).await;
+        }
+    }
+
+    pub(in crate::region) fn stored_keys(&self, core: &Core) -> Vec<String> {
+        self.keys.iter().map(|key| core.stored_key(key).into_owned()).collect()
+    }
+}

@@ -1,0 +1,221 @@
+//! The creating calls on one key.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use super::super::Region;
+use super::super::create::{Creation, OneCreator};
+use super::super::kind::{Cacheable, Kind};
+use super::super::lookup::{Answer, Lookup, Shape};
+use super::super::options::ShouldCache;
+use super::Entry;
+use crate::error::{CreateError, Result};
+
+impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+    /// Returns the value, created by `creator` if there is none that is fresh. See
+    /// [`Region::get_or_create`](crate::Region::get_or_create).
+    pub async fn get_or_create<T, F, Fut>(self, creator: F) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        if let Some(hit) = self.hit_now() {
+            return S::one(Ok(hit.into_value()));
+        }
+        let created = Box::pin(self.create_infallibly(creator)).await;
+        S::one(created.map(Answer::into_value))
+    }
+
+    /// Returns the value, created by `creator` if there is none that is fresh; the
+    /// creator's error if it fails. See
+    /// [`Region::try_get_or_create`](crate::Region::try_get_or_create).
+    pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        if let Some(hit) = self.hit_now() {
+            return S::tried(Ok(hit.into_value()));
+        }
+        let created = Box::pin(self.create(creator)).await;
+        S::tried(created.map(Answer::into_value))
+    }
+
+    /// Returns the value as [`get_or_create`](Self::get_or_create) does, with its origin and age.
+    ///
+    /// ```
+    /// use dogpile::{Config, Region, Status, backend::Memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let region = Region::new("prices");
+    /// region.configure(Config::new(Memory::new(100)))?;
+    /// let first = region.entry("gold").lookup(async || 4_062_u32).await;
+    /// let second = region.entry("gold").lookup(async || 4_063).await;
+    /// assert_eq!((first.value, first.status), (4_062, Status::Created));
+    /// assert_eq!((second.value, second.status), (4_062, Status::Hit));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn lookup<T, F, Fut>(self, creator: F) -> S::One<Lookup<T>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        if let Some(hit) = self.hit_now() {
+            return S::one(Ok(hit.into_lookup()));
+        }
+        let created = Box::pin(self.create_infallibly(creator)).await;
+        S::one(created.map(Answer::into_lookup))
+    }
+
+    /// Returns the value as [`try_get_or_create`](Self::try_get_or_create) does, with its origin
+    /// and age.
+    pub async fn try_lookup<T, E, F, Fut>(self, creator: F) -> S::Tried<Lookup<T>, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        if let Some(hit) = self.hit_now() {
+            return S::tried(Ok(hit.into_lookup()));
+        }
+        let created = Box::pin(self.create(creator)).await;
+        S::tried(created.map(Answer::into_lookup))
+    }
+
+    /// Creates the value, whatever is stored, and stores it.
+    ///
+    /// It takes the key from a creation that is going on, anywhere: of that, the
+    /// value goes to those who asked before it began, and is not stored. Of two
+    /// refreshes the one that began later is stored. Callers of `get_or_create` get
+    /// the stored value meanwhile, or wait for this one. A key that a Python process
+    /// has locked is waited for, at most for the wait timeout.
+    ///
+    /// A value that is not stored, because `should_cache` or the codec refuses it,
+    /// leaves nothing: what was stored is out of date. When the cache fails, the
+    /// caller gets the value all the same.
+    pub async fn refresh<T, F, Fut>(self, creator: F) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        let refreshed = self.create_anew(|| async { Ok::<_, Infallible>(creator().await) }).await;
+        S::one(refreshed.map(Answer::into_value))
+    }
+
+    /// As [`refresh`](Self::refresh), for a creator that can fail; then nothing
+    /// is stored, and what was stays.
+    pub async fn try_refresh<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        S::tried(self.create_anew(creator).await.map(Answer::into_value))
+    }
+
+    pub(in crate::region) async fn create_anew<T, E, F, Fut>(
+        self,
+        creator: F,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let creation = match self.creation() {
+            Ok(creation) => creation,
+            Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
+        };
+        let creator = OneCreator::new(creator);
+        let result = creation.refresh(creator.for_lock()).await;
+        creator.or_uncached(&creation, result, S::STRICT).await
+    }
+
+    pub(in crate::region) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
+        self.region.hit_now(&self.key, &self.options)
+    }
+
+    pub(in crate::region) async fn create_infallibly<T, F, Fut>(
+        self,
+        creator: F,
+    ) -> Result<Answer<T>, CreateError<Infallible>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = T> + Send,
+    {
+        self.create(|| async { Ok(creator().await) }).await
+    }
+
+    pub(in crate::region) async fn create<T, E, F, Fut>(
+        self,
+        creator: F,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+        E: Send,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let creation = match self.creation() {
+            Ok(creation) => creation,
+            Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
+        };
+        let creator = OneCreator::new(creator);
+        let result = creation.run_inline(creator.for_lock()).await;
+        creator.or_uncached(&creation, result, S::STRICT).await
+    }
+
+    pub(super) fn creation<T>(self) -> Result<Creation<K, T, C>, Unconfigured<'r, K>>
+    where
+        T: Cacheable<K>,
+        C: ShouldCache<T>,
+    {
+        match self.region.core() {
+            None => Err(Unconfigured(self.region)),
+            Some(core) => {
+                let keys = vec![self.key.into_owned()];
+                Ok(Creation::new(core, keys, self.options, self.should_cache, S::STRICT))
+            }
+        }
+    }
+}
+
+/// A creating call of a region that has no backend.
+pub(in crate::region) struct Unconfigured<'r, K>(&'r Region<K>);
+
+impl<K: Kind> Unconfigured<'_, K> {
+    pub(super) async fn run<T, E, F, Fut>(
+        self,
+        strict: bool,
+        creator: F,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if strict {
+            return Err(self.0.not_configured().into());
+        }
+        self.0.note_uncached_use();
+        creator().await.map(Answer::uncached).map_err(CreateError::Creator)
+    }
+}

@@ -1,0 +1,85 @@
+//! One key of a region and the options of a call on it.
+//!
+//! - `create`: its creating calls;
+//! - `background`: the same, and deletions, in the background;
+//! - `stored`: reading, storing and deleting.
+
+mod background;
+mod create;
+mod stored;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::Region;
+use super::kind::{Kind, Serialized};
+use super::lookup::{Plain, Shape, Strict};
+use super::options::{Always, Expiration, Options, call_options};
+use crate::lock::OnWaitTimeout;
+
+/// A key of a region, and how this call treats it. Made by
+/// [`Region::entry`](crate::Region::entry); what is not set here is as the
+/// region was configured.
+///
+/// ```
+/// use std::time::Duration;
+/// use dogpile::{Config, Region, backend::Memory};
+///
+/// # pollster::block_on(async {
+/// let region = Region::new("prices");
+/// region.configure(Config::new(Memory::new(100)).expiration(Duration::from_secs(60)))?;
+///
+/// let price: u64 = region
+///     .entry("gold")
+///     .expiration(Duration::from_secs(5))
+///     .should_cache(|price: &u64| *price > 0)
+///     .get_or_create(async || 4_062)
+///     .await;
+/// assert_eq!(price, 4_062);
+/// # Ok::<(), dogpile::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "an entry does nothing until one of its operations is called"]
+pub struct Entry<'r, K = Serialized, S = Plain, C = Always> {
+    pub(super) region: &'r Region<K>,
+    pub(super) key: Cow<'r, str>,
+    pub(super) options: Options,
+    pub(super) should_cache: C,
+    shape: PhantomData<fn() -> S>,
+}
+
+impl<'r, K: Kind> Entry<'r, K> {
+    pub(super) fn new(region: &'r Region<K>, key: Cow<'r, str>) -> Self {
+        let options = Options::default();
+        Self { region, key, options, should_cache: Always, shape: PhantomData }
+    }
+}
+
+impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+    call_options!(options);
+
+    /// Stores a created value only if `should_cache` says so; the caller gets
+    /// it in any case.
+    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F> {
+        let Self { region, key, options, .. } = self;
+        Entry { region, key, options, should_cache, shape: PhantomData }
+    }
+
+    /// Returns backend errors, where a plain call would run the creator; see [`Shape`].
+    pub fn strict(self) -> Entry<'r, K, Strict, C> {
+        let Self { region, key, options, should_cache, .. } = self;
+        Entry { region, key, options, should_cache, shape: PhantomData }
+    }
+}
+
+impl<K, S, C> fmt::Debug for Entry<'_, K, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("region", &self.region)
+            .field("key", &crate::error::shown(&self.key))
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! Reading, storing and deleting one key.
+
+use super::super::core::Core;
+use super::super::kind::{Cacheable, Kind};
+use super::super::lookup::{CachedValue, Shape, age};
+use super::super::options::Options;
+use super::Entry;
+use crate::backend::BackendError;
+use crate::clock::{Stamp, Timestamp};
+use crate::error::{Error, Result};
+use crate::lock::{Freshness, KeyedLock};
+use crate::stats::Count;
+use crate::value::Entry as StoredEntry;
+
+impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
+    /// The value, if it is present, not expired and not invalidated.
+    ///
+    /// What cannot be read counts as absent (and is logged and counted);
+    /// [`Error::WrongType`] if a live object of another type is there.
+    pub async fn get<T: Cacheable<K>>(self) -> Result<Option<T>> {
+        match self.region.get_now(&self.key, &self.options) {
+            Some(found) => Ok(found),
+            None => self.get_slowly().await,
+        }
+    }
+
+    pub(in crate::region) async fn get_slowly<T: Cacheable<K>>(self) -> Result<Option<T>> {
+        Ok(self.get_with_metadata().await?.map(|stored| stored.value))
+    }
+
+    /// As [`get`](Self::get), with the value's creation time and age.
+    pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>> {
+        let core = self.region.configured()?;
+        let looked = core.refresh_invalidation().await;
+        let entry = core.backend.get(&core.stored_key(&self.key)).await;
+        let entry = core.judged(looked, entry).await;
+        core.read(&self.key, entry, &self.options)
+    }
+
+    /// Stores `value` as created now.
+    ///
+    /// A creation of the key that is going on, anywhere, is not stored over it.
+    pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
+        let core = self.region.configured()?;
+        core.keep(&self.key, value, core.stamp(), self.options).await
+    }
+
+    /// Removes the value; that there is none is fine.
+    ///
+    /// A creation of the key that is going on, anywhere, is not stored after it: it may
+    /// have begun before what the deletion is about.
+    pub async fn delete(self) -> Result<()> {
+        let core = self.region.configured()?;
+        let key = core.stored_key(&self.key);
+        core.shared.keys.note_change(&key);
+        let deleted = core.backend.delete(&key).await;
+        deleted.map_err(|error| core.failed("delete", error))
+    }
+
+    /// Is the value being created right now, anywhere that the mutex reaches?
+    pub async fn is_locked(self) -> Result<bool> {
+        let core = self.region.configured()?;
+        let key = core.stored_key(&self.key);
+        if core.shared.keys.is_held(&key) {
+            return Ok(true);
+        }
+        match &core.mutex {
+            None => Ok(false),
+            Some(mutex) => {
+                mutex.is_locked(&key).await.map_err(|error| core.failed("is_locked", error))
+            }
+        }
+    }
+}
+
+impl Core {
+    /// A `get`'s answer from what the backend said.
+    #[inline]
+    pub(in crate::region) fn read<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        found: Result<Option<StoredEntry>, BackendError>,
+        options: &Options,
+    ) -> Result<Option<CachedValue<T>>> {
+        let now = self.clock.coarse_now();
+        if let Ok(Some(entry)) = &found
+            && self.freshness(&entry.metadata, options, now) == Freshness::Fresh
+        {
+            return self.read_fresh(key, entry, now);
+        }
+        self.stats().count(Count::Misses);
+        match found {
+            Ok(_) => Ok(None),
+            Err(error) => Err(self.failed("get", error)),
+        }
+    }
+
+    #[inline]
+    fn read_fresh<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        entry: &StoredEntry,
+        now: Timestamp,
+    ) -> Result<Option<CachedValue<T>>> {
+        let ct = entry.metadata.ct;
+        let why = match self.decode_entry(entry) {
+            Ok(value) => {
+                self.stats().count(Count::Hits);
+                return Ok(Some(CachedValue { value, ct, age: age(now, ct) }));
+            }
+            Err(why) => why,
+        };
+        self.stats().count(Count::Misses);
+        if let Some(error) = self.wrong_type::<T>(key, &why) {
+            return Err(error);
+        }
+        self.note_undecodable::<T>(key, &why);
+        Ok(None)
+    }
+
+    /// Stores a value.
+    pub(in crate::region) async fn keep<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        value: &T,
+        stamp: Stamp,
+        options: Options,
+    ) -> Result<()> {
+        let options = options.or(&self.defaults);
+        let (entry, key) = (self.entry_for(key, value, stamp, &options)?, self.stored_key(key));
+        self.shared.keys.note_change(&key);
+        let stored = self.backend.set(&key, entry).await;
+        stored.map_err(|error| self.failed("set", error))
+    }
+
+    /// The entry to store for an explicit `set`.
+    pub(in crate::region) fn entry_for<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        value: &T,
+        Stamp { ct, order }: Stamp,
+        options: &Options,
+    ) -> Result<StoredEntry> {
+        let mut entry = self.encode_entry(value, ct, options).map_err(|source| {
+            self.stats().count(Count::NotStored);
+            Error::Encode { region: self.name().to_owned(), key: crate::error::shown(key), source }
+        })?;
+        entry.metadata.begun = order;
+        Ok(entry)
+    }
+}
