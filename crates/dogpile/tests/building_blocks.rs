@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dogpile::clock::Clock;
 use dogpile::lock::{
-    CreateError, KeyReentrantMutex, KeyedMutex, Lock, LockError, Mutex, NameRegistry, NullMutex,
+    CreateError, KeyReentrantMutex, KeyedMutex, Lock, LockError, KeyedLock, NameRegistry, NullMutex,
     ReadWriteMutex, ReentrantError, ThreadMutex,
 };
 use dogpile_testkit::ManualClock;

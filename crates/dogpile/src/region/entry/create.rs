@@ -55,7 +55,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     /// let region = Region::new("prices");
     /// region.configure(Config::new(Memory::new(100)))?;
     /// let first = region.entry("gold").lookup(async || 4_062_u32).await;
-    /// let second = region.entry("gold").lookup(async || 4_063).await;
+    /// let second = region.entry("gold").lookup(async || 4_063_u32).await;
     /// assert_eq!((first.value, first.status), (4_062, Status::Created));
     /// assert_eq!((second.value, second.status), (4_062, Status::Hit));
     /// # Ok::<(), dogpile::Error>(())
