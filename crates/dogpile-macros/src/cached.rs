@@ -420,7 +420,7 @@ impl Code {
         }
     }
 
-    /// Companions have an argument more than their function, which is no fault of the user's.
+    /// Companions have an argument more than their function, which is not a mistake of the user's.
     fn many_arguments(&self) -> Tokens {
         if self.function.arguments.len() < 7 {
             return Tokens::new();

@@ -57,8 +57,8 @@
 //! # When things go wrong
 //!
 //! A creator's error goes to its caller, unchanged and uncached, and one of
-//! the waiters takes over; so does a panic, or dropping the future. A fault
-//! of the cache runs the creator in plain calls and is an [`Error`] in
+//! the waiters takes over; so does a panic, or dropping the future. A backend
+//! error runs the creator in plain calls and is an [`Error`] in
 //! [strict](Entry::strict) ones. A stored value that cannot be read is a miss.
 //!
 //! # When the process ends

@@ -43,7 +43,7 @@ pub(crate) fn generated(region: &str, keys: &[&str], took: Duration) {
     );
 }
 
-/// A creator returned an error. In the background nobody else is told of it.
+/// A creator returned an error. In the background nobody else learns of it.
 pub(crate) fn creator_failed(region: &str, keys: &[&str], why: &str) {
     event!(WARN, region, why, "the creator failed for {}", KeyList(keys));
 }

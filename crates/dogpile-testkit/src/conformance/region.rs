@@ -122,7 +122,7 @@ pub async fn a_cancelled_creator_is_followed_by_one_waiter(fixture: Fixture) {
     taken_over(fixture, || End::Hang).await;
 }
 
-/// A region with an old value under the key, and one caller creating the new
+/// A region with a stale value under the key, and one caller creating the new
 /// one until it is told to finish.
 struct Refreshing {
     region: Arc<Region>,
@@ -157,7 +157,7 @@ async fn refreshing(
 }
 
 impl Refreshing {
-    /// Everybody else gets the old value at once: their creators would panic,
+    /// Everybody else gets the stale value at once: their creators would panic,
     /// and waiting would never end, since the elected caller is held up.
     async fn others_get_the_old_value(self) {
         for _ in 0..100 {
@@ -184,7 +184,7 @@ pub async fn soft_invalidation_serves_the_old_value_meanwhile(fixture: Fixture) 
     refreshing(&fixture, age).await.others_get_the_old_value().await;
 }
 
-/// Hard-invalidated: nobody gets the old value any more.
+/// Hard-invalidated: nobody gets the stale value any more.
 pub async fn hard_invalidation_makes_everyone_wait_for_the_new_value(fixture: Fixture) {
     let age = async |region: &Region, _: &_| region.invalidate_all().await.unwrap();
     let refreshing = refreshing(&fixture, age).await;

@@ -121,7 +121,7 @@ impl Codec for Json {
 }
 
 /// `MessagePack`, with structs as maps, so that a field can come or go without
-/// an old value being read as something else.
+/// a stale value being read as something else.
 #[cfg(feature = "msgpack")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MessagePack;

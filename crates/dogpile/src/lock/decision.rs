@@ -24,7 +24,7 @@ pub enum Action {
     TryMutex,
     /// Run the creator, store its value and return it.
     Create,
-    /// Hand the creation to the background runner, and return the old value.
+    /// Hand the creation to the background runner, and return the stale value.
     CreateInBackground,
     /// Wait until the mutex is free or its holder hands a value over, then
     /// look again.
@@ -37,7 +37,7 @@ pub enum Action {
 /// | found | mutex free (won) | mutex held elsewhere |
 /// |---|---|---|
 /// | fresh | return it; the mutex is never touched | the same |
-/// | stale | create, or hand to the runner and return the old value | return the old value |
+/// | stale | create, or hand to the runner and return the stale value | return the stale value |
 /// | nothing | create | wait |
 pub fn decide(found: Freshness, mutex: MutexState, runner: bool) -> Action {
     match (found, mutex) {

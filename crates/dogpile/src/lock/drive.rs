@@ -86,10 +86,10 @@ pub(crate) trait Flight: Sync {
     /// The part of the reading that a claim needs to know.
     type Seen: Send;
 
-    /// A fault, as this flight's callers know them.
+    /// An error, as this flight's callers know them.
     type Error: Send;
 
-    /// Returns the callers' error for a fault of the lock at the key `index`.
+    /// Returns the callers' error for an error of the lock at the key `index`.
     fn error(&self, index: usize, error: LockError) -> Self::Error;
 
     /// Which lock this is, and its keys.
@@ -147,7 +147,7 @@ pub enum OnWaitTimeout {
     /// the creator uncached.
     #[default]
     Error,
-    /// Take an old value if there is any, even a hard-invalidated one; else
+    /// Take a stale value if there is any, even a hard-invalidated one; else
     /// as [`Error`](Self::Error).
     Stale,
     /// Take the key over and create. The creation that was waited for is not stored
@@ -189,7 +189,7 @@ pub(crate) enum Waited<S: Flight + ?Sized> {
 pub enum Status {
     /// A fresh value was in the cache.
     Hit,
-    /// An old value, while somebody makes the new one.
+    /// A stale value, while somebody creates the new one.
     Stale,
     /// This caller created it.
     Created,
@@ -370,7 +370,7 @@ fn refuse_own_keys<S: Flight>(
 }
 
 /// May all that is left to do be done in the background? Only if every
-/// key has an old value to return meanwhile.
+/// key has a stale value to return meanwhile.
 fn ready_for_background<S: Flight>(slots: &[Slot<'_, S>], available: bool) -> bool {
     let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
     available

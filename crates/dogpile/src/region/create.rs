@@ -68,7 +68,7 @@ where
         self.run(observed(&self.flight, creator, of_type), Foreground).await
     }
 
-    /// The values of all keys; where old values exist, the creator goes to
+    /// The values of all keys; where stale values exist, the creator goes to
     /// the background runner, which logs what `tell` says of an error.
     pub(crate) async fn run_in_background<E: Send + 'static>(
         &self,
@@ -257,7 +257,7 @@ where
             if won.is_empty() {
                 return;
             }
-            // A failing creator is told of where it ran.
+            // The error of a creator is logged where it ran.
             if let Err(Stop::Error(error)) = create_won(&*flight, &mut creator, won).await {
                 log::failed_in_background(flight.core.name(), &flight.asked(&indexes), &error);
             }
@@ -306,7 +306,7 @@ where
         })
     }
 
-    /// Turns a fault of the cache into a run of the creator, in a plain call.
+    /// Turns an error of the cache into a run of the creator, in a plain call.
     pub(crate) async fn or_uncached<K, C>(
         self,
         creation: &Creation<K, T, C>,

@@ -412,7 +412,7 @@ where
     ) -> (Finished<'_, T>, Ending<'_>, Option<Error>) {
         let key = self.keys[index].stored.as_str();
         let got = Timestamped { value, ct };
-        // Before anything else: who comes later may have been told of a change that
+        // Before anything else: a later caller may know of a change that
         // is not known here.
         let cut = guard.local.cut();
         let is_outdated = self.is_outdated(index, &guard);

@@ -1,4 +1,4 @@
-//! Deletes what a backend could not be told of at once.
+//! Retries deletions that a backend has refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

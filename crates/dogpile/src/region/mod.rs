@@ -263,7 +263,7 @@ impl<K: Kind> Region<K> {
     /// makes.
     ///
     /// Of all callers of a key one is elected to run its creator. While it
-    /// runs, the others get the old value, if there is one, and wait for the
+    /// runs, the others get the stale value, if there is one, and wait for the
     /// new one if not. The value is stored with the time at which
     /// its creation ended. When the cache fails, the creator runs all the
     /// same: at most one per process and key at a time.

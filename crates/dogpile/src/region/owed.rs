@@ -1,4 +1,4 @@
-//! Deletions that a backend could not be told of: they are made again until it can.
+//! Deletions that a backend has refused: they are retried until it takes them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The metrics: their names, and what a recorder is told of them.
+//! The metrics: their names, and what a recorder gets of them.
 
 use metrics::{Recorder, Unit};
 
@@ -36,7 +36,7 @@ macro_rules! metrics {
 metrics! {
     /// Keys answered with a fresh value.
     HITS: Counter of Count = "dogpile_hits_total";
-    /// Keys answered with an old value.
+    /// Keys answered with a stale value.
     STALE: Counter of Count = "dogpile_stale_total";
     /// Keys for which there was nothing.
     MISSES: Counter of Count = "dogpile_misses_total";

@@ -32,7 +32,7 @@ pub(crate) use histogram::Recorder;
 pub struct Statistics {
     /// Keys answered with a fresh value from the cache.
     pub hits: u64,
-    /// Keys answered with an old value, while somebody made the new one.
+    /// Keys answered with a stale value, while somebody created the new one.
     pub stale: u64,
     /// Keys that the cache had no answer for: absent to a `get`, created by
     /// their caller (from nothing, or because it was elected to renew an

@@ -113,7 +113,7 @@ fn or_remove<T>(
 ) -> Result<T, FileError> {
     let done = database::transaction(connection, work);
     if let (Err(FileError::Backend(_)), Some(upload)) = (&done, upload) {
-        // The first fault is the one to be told of.
+        // The first error is the one to return.
         let _ = database::transaction(connection, |connection| remove(connection, upload, None));
     }
     done

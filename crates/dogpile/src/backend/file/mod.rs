@@ -10,7 +10,7 @@
 //! - `joint`: what shares a transaction of that thread's;
 //! - `creations`, `claims`: keys that are being created, until somebody changes them;
 //! - `forked`: a process that was forked from one with open files;
-//! - `watcher`: being told of changes by other processes;
+//! - `watcher`: notifications of changes by other processes;
 //! - `collections`: whole tables, in parts;
 //! - `locks`: the creation locks between processes.
 

@@ -1,4 +1,4 @@
-//! Being told of changes by other processes: the kernel says that the file or its
+//! Notifications of changes by other processes: the kernel says that the file or its
 //! log was written to, and a thread looks which of the watched keys that was about.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -124,7 +124,7 @@ impl Worker {
                 Err(WriteError::Locked) => Err(WriteError::Locked),
                 _ => std::mem::replace(&mut done, Ok(())),
             };
-            step.settle(outcome.map_err(|failure| self.fault(failure)));
+            step.settle(outcome.map_err(|failure| self.backend_error(failure)));
         }
         if done.is_ok() {
             self.tidy_later();
@@ -147,7 +147,7 @@ impl Worker {
         &mut self,
         work: impl FnMut(&Connection) -> Result<T, FileError>,
     ) -> Result<T, BackendError> {
-        self.attempt(work).map_err(|failure| self.fault(failure))
+        self.attempt(work).map_err(|failure| self.backend_error(failure))
     }
 
     /// Does `work`; opens the file before if need be, and once more where it
@@ -172,7 +172,7 @@ impl Worker {
                     "another file was put in its place".clone_into(&mut last);
                 }
                 Err(FileError::Busy) => return Err(WriteError::Locked),
-                Err(FileError::Backend(fault)) => return Err(WriteError::Backend(fault)),
+                Err(FileError::Backend(error)) => return Err(WriteError::Backend(error)),
             }
         }
         let path = self.place.path.display();
@@ -180,12 +180,12 @@ impl Worker {
         Err(WriteError::Backend(BackendError::unavailable(message)))
     }
 
-    fn fault(&self, failure: WriteError) -> BackendError {
+    fn backend_error(&self, failure: WriteError) -> BackendError {
         let (path, limit) = (self.place.path.display(), self.options.busy_timeout);
         let locked = || format!("`{path}` was locked by another process for {limit:?}");
         match failure {
             WriteError::Locked => BackendError::unavailable(locked()),
-            WriteError::Backend(fault) => fault,
+            WriteError::Backend(error) => error,
         }
     }
 

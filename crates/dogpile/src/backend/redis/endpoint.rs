@@ -99,7 +99,7 @@ impl Target {
         matches!(self.endpoint, Endpoint::Cluster { .. })
     }
 
-    /// Can connections be made that are told of changed keys?
+    /// Can connections be opened that get notifications of changed keys?
     pub(super) fn can_track(&self) -> bool {
         !matches!(self.endpoint, Endpoint::Existing { .. })
     }

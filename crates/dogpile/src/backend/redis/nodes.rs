@@ -1,5 +1,5 @@
 //! The servers one by one: where a single connection that knows its way about
-//! a cluster is not enough, as for being told of changed keys and for listing
+//! a cluster is not enough, as for notifications of changed keys and for listing
 //! them.
 
 use std::sync::Arc;

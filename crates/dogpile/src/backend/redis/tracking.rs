@@ -1,4 +1,4 @@
-//! Being told of changed keys: a second connection to each server, on which it
+//! Notifications of changed keys: a second connection to each server, on which it
 //! tracks what was read and says when that changes, whoever changed it. A
 //! waiter is so woken at once, by Python's release as well as by ours.
 
