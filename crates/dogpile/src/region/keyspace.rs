@@ -6,10 +6,30 @@ use std::marker::PhantomData;
 
 use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
-use super::options::Options;
+use super::options::{Always, Options};
 use super::{Entries, Entry, Region};
 use crate::error::{CreateError, Result};
 use crate::key::KeyBuffer;
+
+/// Calls that are about values of type `T`: those of [`AnyValue`], or of [`Only<T>`](Only).
+pub trait Takes<T>: sealed::Sealed {}
+
+/// Values of any type, chosen by the call.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyValue;
+
+/// Values of the type `T`.
+#[derive(Debug, Clone, Copy)]
+pub struct Only<T>(PhantomData<fn() -> T>);
+
+impl<T> Takes<T> for AnyValue {}
+impl<T> Takes<T> for Only<T> {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::AnyValue {}
+    impl<T> Sealed for super::Only<T> {}
+}
 
 /// The keys of a region that begin with one prefix and hold values of one
 /// type `T`, each named by a `Q`. Made by [`Region::keyspace`](crate::Region::keyspace);
@@ -61,16 +81,25 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     /// One key, for a call with options of its own.
-    pub fn entry(&self, key: &Q) -> Entry<'r, K> {
-        self.region.entry(self.key(key))
+    ///
+    /// ```compile_fail
+    /// # let region = dogpile::Region::new("r");
+    /// let names = region.keyspace::<u64, String>("name");
+    /// let number = names.entry(&42).get_or_create(async || 42_u32);
+    /// ```
+    pub fn entry(&self, key: &Q) -> Entry<'r, K, Plain, Always, Only<T>> {
+        Entry::new(self.region, self.key(key).into())
     }
 
     /// Several keys, for a call with options of its own.
-    pub fn entries<'q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Entries<'r, K>
+    pub fn entries<'q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Entries<'r, K, Always, Only<T>>
     where
         Q: 'q,
     {
-        self.region.entries(keys.into_iter().map(|key| self.key(key)))
+        Entries::new(self.region, keys.into_iter().map(|key| self.key(key)).collect())
     }
 
     /// The hit path, without a key on the heap.

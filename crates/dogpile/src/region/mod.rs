@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`Region`], [`Config`] | a cache, and its configuration |
 //! | [`Entry`], [`Entries`], [`Keyspace`] | one key, several keys, the keys of one type |
+//! | [`AnyValue`], [`Only`], [`Takes`] | the values that an entry is about |
 //! | [`Lookup`], [`CachedValue`], [`Shape`], [`Plain`], [`Strict`] | the results of calls |
 //! | [`Kind`], [`Serialized`], [`InMemory`], [`Holds`], [`Cacheable`] | the types that a region can hold |
 //! | [`Expiration`], [`ShouldCache`], [`Always`] | options |
@@ -69,7 +70,7 @@ pub use config::Config;
 pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use entries::Entries;
 pub use entry::Entry;
-pub use keyspace::Keyspace;
+pub use keyspace::{AnyValue, Keyspace, Only, Takes};
 pub use kind::{Cacheable, Holds, InMemory, Kind, Serialized};
 #[doc(hidden)]
 pub use kind::{Codec as KindCodec, Encoded};

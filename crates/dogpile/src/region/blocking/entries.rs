@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::Region;
 use super::super::background::spawn;
 use super::super::entries::Entries as AsyncEntries;
+use super::super::keyspace::{AnyValue, Takes};
 use super::super::kind::{Cacheable, Kind, Serialized};
 use super::super::lookup::{CachedValue, Lookup};
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
@@ -18,9 +19,9 @@ use crate::lock::OnWaitTimeout;
 /// [`Entries`](crate::Entries) for code that is not async.
 #[derive(Debug)]
 #[must_use = "entries do nothing until one of their operations is called"]
-pub struct Entries<'r, K = Serialized, C = Always> {
+pub struct Entries<'r, K = Serialized, C = Always, V = AnyValue> {
     region: &'r Region<K>,
-    inner: AsyncEntries<'r, K, C>,
+    inner: AsyncEntries<'r, K, C, V>,
 }
 
 impl<'r, K: Kind> Entries<'r, K> {
@@ -29,11 +30,11 @@ impl<'r, K: Kind> Entries<'r, K> {
     }
 }
 
-impl<'r, K: Kind, C> Entries<'r, K, C> {
+impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
     call_options!(inner.options);
 
     /// See [`Entries::should_cache`](crate::Entries::should_cache).
-    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F> {
+    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V> {
         Entries { region: self.region, inner: self.inner.should_cache(should_cache) }
     }
 
@@ -49,6 +50,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         wait(self.region, self.inner.get_or_create(|keys| ready(creator(keys))))
@@ -61,6 +63,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -75,6 +78,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<Lookup<T>>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         wait(self.region, self.inner.lookup(|keys| ready(creator(keys))))
@@ -87,6 +91,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<Lookup<T>>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -101,6 +106,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T> + 'static,
     {
         let creator = move |keys| ready(creator(keys));
@@ -115,6 +121,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T> + 'static,
         E: Display + Send + 'static,
     {
@@ -126,6 +133,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     pub fn refresh<T>(self, mut creator: impl FnMut(Vec<String>) -> Vec<T> + Send) -> Result<Vec<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         wait(self.region, self.inner.refresh(|keys| ready(creator(keys))))
@@ -138,6 +146,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     ) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -146,17 +155,26 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     }
 
     /// See [`Entries::get`](crate::Entries::get).
-    pub fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>> {
+    pub fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>>
+    where
+        V: Takes<T>,
+    {
         wait(self.region, self.inner.get())
     }
 
     /// See [`Entries::get_with_metadata`](crate::Entries::get_with_metadata).
-    pub fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Vec<Option<CachedValue<T>>>> {
+    pub fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Vec<Option<CachedValue<T>>>>
+    where
+        V: Takes<T>,
+    {
         wait(self.region, self.inner.get_with_metadata())
     }
 
     /// See [`Entries::set`](crate::Entries::set).
-    pub fn set<T: Cacheable<K>>(self, values: &[T]) -> Result<()> {
+    pub fn set<T: Cacheable<K>>(self, values: &[T]) -> Result<()>
+    where
+        V: Takes<T>,
+    {
         wait(self.region, self.inner.set(values))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::background::spawn;
 use super::super::entry::Entry as AsyncEntry;
+use super::super::keyspace::{AnyValue, Takes};
 use super::super::kind::{Cacheable, Kind, Serialized};
 use super::super::lookup::{Answer, CachedValue, Lookup, Plain, Shape, Strict};
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
@@ -20,8 +21,8 @@ use crate::lock::OnWaitTimeout;
 /// An [`Entry`](crate::Entry) for code that is not async.
 #[derive(Debug)]
 #[must_use = "an entry does nothing until one of its operations is called"]
-pub struct Entry<'r, K = Serialized, S = Plain, C = Always> {
-    inner: AsyncEntry<'r, K, S, C>,
+pub struct Entry<'r, K = Serialized, S = Plain, C = Always, V = AnyValue> {
+    inner: AsyncEntry<'r, K, S, C, V>,
 }
 
 impl<'r, K: Kind> Entry<'r, K> {
@@ -30,16 +31,16 @@ impl<'r, K: Kind> Entry<'r, K> {
     }
 }
 
-impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     call_options!(inner.options);
 
     /// See [`Entry::should_cache`](crate::Entry::should_cache).
-    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F> {
+    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F, V> {
         Entry { inner: self.inner.should_cache(should_cache) }
     }
 
     /// See [`Entry::strict`](crate::Entry::strict).
-    pub fn strict(self) -> Entry<'r, K, Strict, C> {
+    pub fn strict(self) -> Entry<'r, K, Strict, C, V> {
         Entry { inner: self.inner.strict() }
     }
 
@@ -47,6 +48,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub fn get_or_create<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<T>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         let answer = self.answer(|| Ok::<_, Infallible>(creator()));
@@ -60,6 +62,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -70,6 +73,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub fn lookup<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<Lookup<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         let answer = self.answer(|| Ok::<_, Infallible>(creator()));
@@ -83,6 +87,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> S::Tried<Lookup<T>, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -93,6 +98,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub fn refresh<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<T>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         let refreshed = self.create_anew(|| Ok::<_, Infallible>(creator()));
@@ -103,6 +109,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub fn try_refresh<T, E>(self, creator: impl FnOnce() -> Result<T, E> + Send) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -115,6 +122,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -130,6 +138,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -147,6 +156,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
     {
@@ -160,17 +170,26 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     }
 
     /// See [`Entry::get`](crate::Entry::get).
-    pub fn get<T: Cacheable<K>>(self) -> Result<Option<T>> {
+    pub fn get<T: Cacheable<K>>(self) -> Result<Option<T>>
+    where
+        V: Takes<T>,
+    {
         wait(self.inner.region, self.inner.get())
     }
 
     /// See [`Entry::get_with_metadata`](crate::Entry::get_with_metadata).
-    pub fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>> {
+    pub fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>>
+    where
+        V: Takes<T>,
+    {
         wait(self.inner.region, self.inner.get_with_metadata())
     }
 
     /// See [`Entry::set`](crate::Entry::set).
-    pub fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
+    pub fn set<T: Cacheable<K>>(self, value: &T) -> Result<()>
+    where
+        V: Takes<T>,
+    {
         wait(self.inner.region, self.inner.set(value))
     }
 
@@ -185,7 +204,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     }
 }
 
-impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
+impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
     /// See [`Entry::get_or_create_in_background`](crate::Entry::get_or_create_in_background).
     ///
     /// The creator runs on the region's [`Runner`](crate::region::Runner): by default on
@@ -196,6 +215,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     ) -> S::One<T>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         let creator = || Ok::<_, Infallible>(creator());
@@ -211,6 +231,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     ) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Display + Send + 'static,
     {
@@ -226,6 +247,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     ) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
     {
@@ -239,6 +261,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
     {
@@ -256,7 +279,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     }
 }
 
-impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
+impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// See [`Entry::delete_in_background`](crate::Entry::delete_in_background). Where waiting is
     /// refused, on a current-thread runtime, it is done in the background alone.
     pub fn delete_in_background(self) {

@@ -7,6 +7,7 @@ use std::future::Future;
 
 use super::super::Region;
 use super::super::create::{Creation, Creator};
+use super::super::keyspace::Takes;
 use super::super::kind::{Cacheable, Kind};
 use super::super::lookup::{Answer, Lookup};
 use super::super::options::ShouldCache;
@@ -24,12 +25,13 @@ macro_rules! fallible {
     }};
 }
 
-impl<K: Kind, C> Entries<'_, K, C> {
+impl<K: Kind, C, V> Entries<'_, K, C, V> {
     /// Returns the values, those that are missing created by `creator`. See
     /// [`Region::get_or_create_multi`](crate::Region::get_or_create_multi).
     pub async fn get_or_create<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Vec<T>> + Send,
@@ -43,6 +45,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnMut(Vec<String>) -> Fut + Send,
@@ -56,6 +59,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     pub async fn lookup<T, F, Fut>(self, creator: F) -> Result<Vec<Lookup<T>>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Vec<T>> + Send,
@@ -71,6 +75,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     ) -> Result<Vec<Lookup<T>>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnMut(Vec<String>) -> Fut + Send,
@@ -86,6 +91,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     pub async fn get_or_create_in_background<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T> + 'static,
         F: FnMut(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Vec<T>> + Send + 'static,
@@ -102,6 +108,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     ) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T> + 'static,
         E: Display + Send + 'static,
         F: FnMut(Vec<String>) -> Fut + Send + 'static,
@@ -127,6 +134,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     pub async fn refresh<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Vec<T>> + Send,
@@ -146,6 +154,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     pub async fn try_refresh<T, E, F, Fut>(self, creator: F) -> Result<Vec<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnMut(Vec<String>) -> Fut + Send,
@@ -162,6 +171,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     async fn create<T, E, F, Fut>(self, creator: F) -> Result<Vec<Answer<T>>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnMut(Vec<String>) -> Fut + Send,
@@ -192,10 +202,11 @@ struct Uncached<'r, K> {
     order: Vec<usize>,
 }
 
-impl<'r, K: Kind, C> Entries<'r, K, C> {
+impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
     fn prepared<T>(self) -> Result<Call<K, T, C>, Uncached<'r, K>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         let Self { region, options, should_cache, strict, .. } = self;

@@ -7,9 +7,11 @@ mod create;
 mod stored;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::Region;
+use super::keyspace::AnyValue;
 use super::kind::{Kind, Serialized};
 use super::options::{Always, Expiration, Options, call_options};
 use crate::lock::OnWaitTimeout;
@@ -20,29 +22,30 @@ use crate::lock::OnWaitTimeout;
 /// Results come in the order of the keys, duplicates included; no key at all
 /// is no call of anything.
 #[must_use = "entries do nothing until one of their operations is called"]
-pub struct Entries<'r, K = Serialized, C = Always> {
+pub struct Entries<'r, K = Serialized, C = Always, V = AnyValue> {
     pub(super) region: &'r Region<K>,
     pub(super) keys: Vec<String>,
     pub(super) options: Options,
     pub(super) should_cache: C,
     pub(super) strict: bool,
+    value: PhantomData<fn() -> V>,
 }
 
-impl<'r, K: Kind> Entries<'r, K> {
+impl<'r, K: Kind, V> Entries<'r, K, Always, V> {
     pub(super) fn new(region: &'r Region<K>, keys: Vec<String>) -> Self {
         let options = Options::default();
-        Self { region, keys, options, should_cache: Always, strict: false }
+        Self { region, keys, options, should_cache: Always, strict: false, value: PhantomData }
     }
 }
 
-impl<'r, K: Kind, C> Entries<'r, K, C> {
+impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
     call_options!(options);
 
     /// Stores of the created values those that `should_cache` accepts; the
     /// caller gets all.
-    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F> {
+    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V> {
         let Self { region, keys, options, strict, .. } = self;
-        Entries { region, keys, options, should_cache, strict }
+        Entries { region, keys, options, should_cache, strict, value: PhantomData }
     }
 
     /// Returns backend errors, where the creator would run otherwise.
@@ -52,7 +55,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
     }
 }
 
-impl<K, C> fmt::Debug for Entries<'_, K, C> {
+impl<K, C, V> fmt::Debug for Entries<'_, K, C, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entries")
             .field("region", &self.region)

@@ -1,19 +1,23 @@
 //! Reading, storing and deleting several keys.
 
 use super::super::core::Core;
+use super::super::keyspace::Takes;
 use super::super::kind::{Cacheable, Kind};
 use super::super::lookup::CachedValue;
 use super::Entries;
 use crate::error::{Error, Result};
 use crate::stats::Count;
 
-impl<K: Kind, C> Entries<'_, K, C> {
+impl<K: Kind, C, V> Entries<'_, K, C, V> {
     /// Stores `values`, one for each key, in one write, as created now.
     ///
     /// # Errors
     ///
     /// [`Error::WrongCount`] if there are more or fewer values than keys.
-    pub async fn set<T: Cacheable<K>>(self, values: &[T]) -> Result<()> {
+    pub async fn set<T: Cacheable<K>>(self, values: &[T]) -> Result<()>
+    where
+        V: Takes<T>,
+    {
         if values.len() != self.keys.len() {
             let region = self.region.name().to_owned();
             return Err(Error::WrongCount {
@@ -27,13 +31,19 @@ impl<K: Kind, C> Entries<'_, K, C> {
     }
 
     /// The values that are present, not expired and not invalidated.
-    pub async fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>> {
+    pub async fn get<T: Cacheable<K>>(self) -> Result<Vec<Option<T>>>
+    where
+        V: Takes<T>,
+    {
         let stored = self.get_with_metadata().await?;
         Ok(stored.into_iter().map(|stored| stored.map(|stored| stored.value)).collect())
     }
 
     /// As [`get`](Self::get), with the values' creation times and ages.
-    pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Vec<Option<CachedValue<T>>>> {
+    pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Vec<Option<CachedValue<T>>>>
+    where
+        V: Takes<T>,
+    {
         let core = self.region.configured()?;
         if self.keys.is_empty() {
             return Ok(Vec::new());
@@ -67,7 +77,7 @@ impl<K: Kind, C> Entries<'_, K, C> {
     }
 }
 
-impl<K: Kind, C> Entries<'_, K, C> {
+impl<K: Kind, C, V> Entries<'_, K, C, V> {
     /// Removes the values, now or as soon as that can be done, one after the other. See
     /// [`Entry::delete_in_background`](crate::Entry::delete_in_background).
     pub async fn delete_in_background(self) {

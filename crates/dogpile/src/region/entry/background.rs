@@ -5,13 +5,14 @@ use std::fmt::Display;
 use std::future::Future;
 
 use super::super::create::OneCreator;
+use super::super::keyspace::Takes;
 use super::super::kind::{Cacheable, Kind};
 use super::super::lookup::{Answer, Shape};
 use super::super::options::ShouldCache;
 use super::Entry;
 use crate::error::{CreateError, Result};
 
-impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
+impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
     /// Returns a stale value at once where there is one, also to the elected caller, and runs
     /// the creator on the region's [`Runner`](crate::region::Runner).
     ///
@@ -20,6 +21,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     pub async fn get_or_create_in_background<T, F, Fut>(self, creator: F) -> S::One<T>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
@@ -39,6 +41,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     pub async fn try_get_or_create_in_background<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Display + Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
@@ -56,6 +59,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     ) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
@@ -75,6 +79,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
@@ -90,7 +95,7 @@ impl<K: Kind, S: Shape, C: 'static> Entry<'_, K, S, C> {
     }
 }
 
-impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
+impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// Removes the value, now or as soon as that can be done: for callers that must not fail
     /// because of the cache, such as one whose transaction is committed.
     ///

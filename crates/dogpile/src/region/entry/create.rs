@@ -5,18 +5,20 @@ use std::future::Future;
 
 use super::super::Region;
 use super::super::create::{Creation, OneCreator};
+use super::super::keyspace::Takes;
 use super::super::kind::{Cacheable, Kind};
 use super::super::lookup::{Answer, Lookup, Shape};
 use super::super::options::ShouldCache;
 use super::Entry;
 use crate::error::{CreateError, Result};
 
-impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// Returns the value, created by `creator` if there is none that is fresh. See
     /// [`Region::get_or_create`](crate::Region::get_or_create).
     pub async fn get_or_create<T, F, Fut>(self, creator: F) -> S::One<T>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
@@ -34,6 +36,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnOnce() -> Fut + Send,
@@ -64,6 +67,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub async fn lookup<T, F, Fut>(self, creator: F) -> S::One<Lookup<T>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
@@ -80,6 +84,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub async fn try_lookup<T, E, F, Fut>(self, creator: F) -> S::Tried<Lookup<T>, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnOnce() -> Fut + Send,
@@ -106,6 +111,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub async fn refresh<T, F, Fut>(self, creator: F) -> S::One<T>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
@@ -119,6 +125,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub async fn try_refresh<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnOnce() -> Fut + Send,
@@ -133,6 +140,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnOnce() -> Fut + Send,
@@ -157,6 +165,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> Result<Answer<T>, CreateError<Infallible>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
@@ -170,6 +179,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     ) -> Result<Answer<T>, CreateError<E>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
         F: FnOnce() -> Fut + Send,
@@ -187,6 +197,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
     pub(super) fn creation<T>(self) -> Result<Creation<K, T, C>, Unconfigured<'r, K>>
     where
         T: Cacheable<K>,
+        V: Takes<T>,
         C: ShouldCache<T>,
     {
         match self.region.core() {

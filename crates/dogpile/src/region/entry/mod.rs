@@ -14,14 +14,16 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::Region;
+use super::keyspace::AnyValue;
 use super::kind::{Kind, Serialized};
 use super::lookup::{Plain, Shape, Strict};
 use super::options::{Always, Expiration, Options, call_options};
 use crate::lock::OnWaitTimeout;
 
 /// A key of a region, and how this call treats it. Made by
-/// [`Region::entry`](crate::Region::entry); what is not set here is as the
-/// region was configured.
+/// [`Region::entry`](crate::Region::entry), for values of any type, and by
+/// [`Keyspace::entry`](crate::Keyspace::entry), for those of its type. What is not set here is as
+/// the region was configured.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,39 +44,39 @@ use crate::lock::OnWaitTimeout;
 /// # }).unwrap();
 /// ```
 #[must_use = "an entry does nothing until one of its operations is called"]
-pub struct Entry<'r, K = Serialized, S = Plain, C = Always> {
+pub struct Entry<'r, K = Serialized, S = Plain, C = Always, V = AnyValue> {
     pub(super) region: &'r Region<K>,
     pub(super) key: Cow<'r, str>,
     pub(super) options: Options,
     pub(super) should_cache: C,
-    shape: PhantomData<fn() -> S>,
+    types: PhantomData<fn() -> (S, V)>,
 }
 
-impl<'r, K: Kind> Entry<'r, K> {
+impl<'r, K: Kind, V> Entry<'r, K, Plain, Always, V> {
     pub(super) fn new(region: &'r Region<K>, key: Cow<'r, str>) -> Self {
         let options = Options::default();
-        Self { region, key, options, should_cache: Always, shape: PhantomData }
+        Self { region, key, options, should_cache: Always, types: PhantomData }
     }
 }
 
-impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
+impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     call_options!(options);
 
     /// Stores a created value only if `should_cache` says so; the caller gets
     /// it in any case.
-    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F> {
+    pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F, V> {
         let Self { region, key, options, .. } = self;
-        Entry { region, key, options, should_cache, shape: PhantomData }
+        Entry { region, key, options, should_cache, types: PhantomData }
     }
 
     /// Returns backend errors, where a plain call would run the creator; see [`Shape`].
-    pub fn strict(self) -> Entry<'r, K, Strict, C> {
+    pub fn strict(self) -> Entry<'r, K, Strict, C, V> {
         let Self { region, key, options, should_cache, .. } = self;
-        Entry { region, key, options, should_cache, shape: PhantomData }
+        Entry { region, key, options, should_cache, types: PhantomData }
     }
 }
 
-impl<K, S, C> fmt::Debug for Entry<'_, K, S, C> {
+impl<K, S, C, V> fmt::Debug for Entry<'_, K, S, C, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
             .field("region", &self.region)

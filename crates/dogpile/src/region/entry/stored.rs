@@ -1,6 +1,7 @@
 //! Reading, storing and deleting one key.
 
 use super::super::core::Core;
+use super::super::keyspace::Takes;
 use super::super::kind::{Cacheable, Kind};
 use super::super::lookup::{CachedValue, Shape, age};
 use super::super::options::Options;
@@ -12,24 +13,33 @@ use crate::lock::{Freshness, KeyedLock};
 use crate::stats::Count;
 use crate::value::Entry as StoredEntry;
 
-impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
+impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// The value, if it is present, not expired and not invalidated.
     ///
     /// What cannot be read counts as absent (and is logged and counted);
     /// [`Error::WrongType`] if a live object of another type is there.
-    pub async fn get<T: Cacheable<K>>(self) -> Result<Option<T>> {
+    pub async fn get<T: Cacheable<K>>(self) -> Result<Option<T>>
+    where
+        V: Takes<T>,
+    {
         match self.region.get_now(&self.key, &self.options) {
             Some(found) => Ok(found),
             None => self.get_slowly().await,
         }
     }
 
-    pub(in crate::region) async fn get_slowly<T: Cacheable<K>>(self) -> Result<Option<T>> {
+    pub(in crate::region) async fn get_slowly<T: Cacheable<K>>(self) -> Result<Option<T>>
+    where
+        V: Takes<T>,
+    {
         Ok(self.get_with_metadata().await?.map(|stored| stored.value))
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
-    pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>> {
+    pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>>
+    where
+        V: Takes<T>,
+    {
         let core = self.region.configured()?;
         let looked = core.refresh_invalidation().await;
         let entry = core.backend.get(&core.stored_key(&self.key)).await;
@@ -40,7 +50,10 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// Stores `value` as created now.
     ///
     /// A creation of the key that is going on, anywhere, is not stored over it.
-    pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
+    pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()>
+    where
+        V: Takes<T>,
+    {
         let core = self.region.configured()?;
         core.keep(&self.key, value, core.stamp(), self.options).await
     }
