@@ -40,6 +40,7 @@ impl<'r, K: Kind, C> Entries<'r, K, C> {
 
     /// Stores of the created values those that `should_cache` accepts; the
     /// caller gets all.
+    #[doc(alias = "should_cache_fn")]
     pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F> {
         let Self { region, keys, options, strict, .. } = self;
         Entries { region, keys, options, should_cache, strict }

@@ -62,6 +62,7 @@ impl<'r, K: Kind, S: Shape, C> Entry<'r, K, S, C> {
 
     /// Stores a created value only if `should_cache` says so; the caller gets
     /// it in any case.
+    #[doc(alias = "should_cache_fn")]
     pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F> {
         let Self { region, key, options, .. } = self;
         Entry { region, key, options, should_cache, shape: PhantomData }

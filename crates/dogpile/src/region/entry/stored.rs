@@ -29,6 +29,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
+    #[doc(alias = "get_value_metadata")]
     pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>> {
         let core = self.region.configured()?;
         let looked = core.refresh_invalidation().await;
@@ -40,6 +41,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     /// Stores `value` as created now.
     ///
     /// A creation of the key that is going on, anywhere, is not stored over it.
+    #[doc(alias = "insert")]
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()> {
         let core = self.region.configured()?;
         core.keep(&self.key, value, core.stamp(), self.options).await
@@ -49,6 +51,7 @@ impl<K: Kind, S: Shape, C> Entry<'_, K, S, C> {
     ///
     /// A creation of the key that is going on, anywhere, is not stored after it: it may
     /// have begun before what the deletion is about.
+    #[doc(alias("invalidate", "remove"))]
     pub async fn delete(self) -> Result<()> {
         let core = self.region.configured()?;
         let key = core.stored_key(&self.key);
