@@ -26,8 +26,8 @@
 //! - A [`Region`] is a cache: usually a `static`, given its backend and
 //!   settings by [`configure`](Region::configure) with a [`Config`]. Its calls
 //!   are async; [`blocking`](Region::blocking) has the same for other code.
-//! - The attribute `cached` (with the feature `macros`) puts a function behind a
-//!   region, `cached_multi` one of many keys.
+//! - The attribute `cached` (with the feature `macros`) caches what a function returns;
+//!   `cached_multi` is for functions of many keys.
 //! - [`get_or_create`](Region::get_or_create) is the call to know;
 //!   [`try_get_or_create`](Region::try_get_or_create) takes creators that can
 //!   fail, [`get_or_create_multi`](Region::get_or_create_multi) many keys.
@@ -43,8 +43,13 @@
 //!   process, in step.
 //! - `testing` (with the feature of that name, for tests only) gives each test a cache of its
 //!   own, and a clock that it moves.
-//! - The [`guide`] has a chapter for each subject.
 //! - [`lock`] is the dogpile lock itself, for use without a cache.
+//!
+//! The [`guide`] has a chapter for each subject. To begin with:
+//! [getting started](guide::getting_started), [keys and values](guide::keys),
+//! [expiry and invalidation](guide::expiry), [cached functions](guide::functions),
+//! [errors and outages](guide::errors), [settings](guide::settings), and
+//! [testing a service](guide::testing).
 //!
 //! # Which types
 //!
@@ -57,21 +62,21 @@
 //! # When things go wrong
 //!
 //! A creator's error goes to its caller, unchanged and uncached, and one of
-//! the waiters takes over; so does a panic, or dropping the future. A backend
-//! error runs the creator in plain calls and is an [`Error`] in
-//! [strict](Entry::strict) ones. A stored value that cannot be read is a miss.
+//! the waiters takes over. The same happens after a panic, or when the future is dropped. On a
+//! backend error plain calls run the creator, and [strict](Entry::strict) ones return an
+//! [`Error`]. A stored value that cannot be read is a miss.
 //!
 //! # When the process ends
 //!
-//! Locks on servers have leases, which others wait for when a process ends while it is
-//! creating. An orderly end calls [`shutdown`] and leaves nothing to wait for.
+//! Locks on servers have leases. When a process ends while it is creating, the waiters wait for
+//! the end of its lease. A process that calls [`shutdown`] at its end delays nobody.
 //!
 //! # After a fork
 //!
-//! A process that was forked from one that has used the cache starts afresh: it has threads,
-//! connections and file handles of its own, nobody in it waits for what its parent was doing,
-//! and its parent's locks stand. Values in memory are there. What is left of a call in the middle
-//! of which the process was forked stores nothing. Three things remain:
+//! A process that was forked from one that has used the cache starts afresh. It has threads,
+//! connections and file handles of its own. No caller in it waits for creations of its parent,
+//! and its parent's locks stand. Values in memory are there. A call that was interrupted by the
+//! fork stores nothing in the child. Three limits remain:
 //!
 //! - A cache file: see `backend::File` (with the feature `file`).
 //! - A tokio runtime of the parent's has no threads, and a connection that the application has
@@ -81,13 +86,23 @@
 //!
 //! # Features
 //!
-//! `macros` (default): the attributes. `rc` (default): `Arc` and `Rc` in plain regions. `memory` (default): the bounded backends in memory. `tokio` (default): the
-//! default background runner, blocking calls inside a runtime. `file`: the
-//! backend that keeps values in a file shared by processes. `redis`: the one
-//! that keeps them on Redis or Valkey servers. `memcached`: on memcached
-//! servers. `tls`: TLS to them. `collections`: whole tables kept in every process. `pickle`: values as Python writes them by default.
-//! `testing`: what tests of a service need. `msgpack`, `sha1`, `config`, `toml`, `compression`,
-//! `encryption`, `metrics`, `tracing`: what their names say.
+//! | feature | |
+//! |---|---|
+//! | `macros` (default) | the attributes `cached` and `cached_multi`, the derive macro `KeyPart` |
+//! | `memory` (default) | the bounded backends in memory |
+//! | `rc` (default) | `Arc` and `Rc` in plain regions |
+//! | `tokio` (default) | the default background runner, blocking calls inside of a runtime |
+//! | `file` | values in a file that processes share |
+//! | `redis` | values on Redis or Valkey servers |
+//! | `memcached` | values on memcached servers |
+//! | `tls` | TLS to these servers |
+//! | `collections` | whole tables kept in every process |
+//! | `config`, `toml` | settings from text maps and the environment; from TOML |
+//! | `msgpack`, `pickle` | the codecs `MessagePack` and `Pickle` |
+//! | `sha1` | the key mangler `sha1` |
+//! | `compression`, `encryption` | the proxies `Compression` and `Encryption` |
+//! | `metrics`, `tracing` | counters and events for these crates |
+//! | `testing` | for tests: a cache of its own for each, a clock to move, faults |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -113,7 +128,16 @@ mod finish;
 mod freshness;
 #[cfg(any(
     doc,
-    all(doctest, feature = "file", feature = "redis", feature = "testing", feature = "toml")
+    all(
+        doctest,
+        feature = "collections",
+        feature = "file",
+        feature = "memcached",
+        feature = "msgpack",
+        feature = "redis",
+        feature = "testing",
+        feature = "toml",
+    )
 ))]
 pub mod guide;
 pub mod invalidation;

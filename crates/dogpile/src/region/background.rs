@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use crate::bridge::block_on;
 use crate::shutdown::Counted;
 
-/// Runs the creations of [background](crate::Entry::get_or_create_in_background) calls. It is only ever given one where a stale value exists, which
-/// the caller has already.
+/// Runs the creations of [background](crate::Entry::get_or_create_in_background) calls. It is only
+/// ever given one where a stale value exists, which the caller has already.
 ///
 /// Any `Fn(Job)` is one.
 pub trait Runner: Send + Sync + 'static {

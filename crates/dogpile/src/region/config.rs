@@ -148,6 +148,7 @@ impl<K: Kind> Config<K> {
     }
 
     /// Sets the expiration (TTL) of values: a `Duration`, or an [`Expiration`].
+    #[doc(alias("expiration_time", "time_to_live", "ttl"))]
     pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
         self.defaults.expiration = Some(expiration.into());
         self
@@ -172,12 +173,14 @@ impl<K: Kind> Config<K> {
     /// computed, is kept for ever. A `retention` of the backend comes before this.
     ///
     /// Other backends have bounds of their own.
+    #[doc(alias("memcached_expire_time", "redis_expiration_time", "ttl"))]
     pub fn retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
         self.retention = retention.into().map_or(Retention::Forever, Retention::After);
         self
     }
 
     /// Puts `proxy` around the backend and the proxies added before.
+    #[doc(alias = "wrap")]
     pub fn proxy(mut self, proxy: impl Layer) -> Self {
         self.backend = proxy.layer(self.backend);
         self
@@ -234,6 +237,7 @@ impl<K: Kind> Config<K> {
 
     /// Sets the generator by which the keys of functions with the attribute [`cached`](crate::cached) are
     /// made that name no other way: [`key::escaped`] by default.
+    #[doc(alias = "function_key_generator")]
     pub fn key_generator(mut self, generator: KeyGenerator) -> Self {
         self.key_generator = generator;
         self
@@ -252,6 +256,7 @@ impl<K: Kind> Config<K> {
     }
 
     /// Keeps invalidation moments in `strategy`. Regions may share one.
+    #[doc(alias = "region_invalidator")]
     pub fn invalidation(mut self, strategy: Arc<dyn Invalidation>) -> Self {
         self.invalidation = InvalidationChoice::Own(strategy);
         self
@@ -273,6 +278,7 @@ impl<K: Kind> Config<K> {
     }
 
     /// Runs the creations of background calls; see [`Runner`].
+    #[doc(alias = "async_creation_runner")]
     pub fn runner(mut self, runner: impl Runner) -> Self {
         self.runner = Arc::new(runner);
         self
@@ -280,6 +286,7 @@ impl<K: Kind> Config<K> {
 
     /// Sets the time that a caller waits for another's creation. Without a limit, which
     /// is the default, as long as it takes.
+    #[doc(alias = "lock_blocking_timeout")]
     pub fn wait_timeout(mut self, limit: Duration) -> Self {
         self.defaults.wait_timeout = Some(limit);
         self
@@ -293,6 +300,7 @@ impl<K: Kind> Config<K> {
 
     /// Replaces the configuration of a region that has one. Values in the old
     /// backend stay there; creations that are going on end there.
+    #[doc(alias = "replace_existing_backend")]
     pub fn replace_existing(mut self) -> Self {
         self.replace_existing = true;
         self
@@ -302,6 +310,7 @@ impl<K: Kind> Config<K> {
 impl Config<Serialized> {
     /// Serializes values with `codec` instead of JSON, where the backend
     /// keeps bytes.
+    #[doc(alias("deserializer", "serializer"))]
     pub fn codec<C: Codec>(mut self, codec: C) -> Self {
         self.codec = KindCodec(RegionCodec::of(codec));
         self

@@ -111,6 +111,7 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     /// See [`Region::get_or_create`](crate::Region::get_or_create).
+    #[doc(alias = "get_with")]
     pub async fn get_or_create<F, Fut>(&self, key: &Q, creator: F) -> T
     where
         F: FnOnce() -> Fut + Send,
@@ -126,6 +127,7 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     /// See [`Region::try_get_or_create`](crate::Region::try_get_or_create).
+    #[doc(alias = "try_get_with")]
     pub async fn try_get_or_create<E, F, Fut>(&self, key: &Q, creator: F) -> Result<T, E>
     where
         E: Send,
@@ -188,16 +190,19 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     /// See [`Region::get_with_metadata`](crate::Region::get_with_metadata).
+    #[doc(alias = "get_value_metadata")]
     pub async fn get_with_metadata(&self, key: &Q) -> Result<Option<CachedValue<T>>> {
         self.entry(key).get_with_metadata().await
     }
 
     /// See [`Region::set`](crate::Region::set).
+    #[doc(alias = "insert")]
     pub async fn set(&self, key: &Q, value: &T) -> Result<()> {
         self.entry(key).set(value).await
     }
 
     /// See [`Region::delete`](crate::Region::delete).
+    #[doc(alias("invalidate", "remove"))]
     pub async fn delete(&self, key: &Q) -> Result<()> {
         self.entry(key).delete().await
     }

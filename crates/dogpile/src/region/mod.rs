@@ -109,6 +109,7 @@ pub struct Region<K = Serialized> {
 
 impl Region<Serialized> {
     /// A region called `name`, not configured yet.
+    #[doc(alias = "make_region")]
     pub const fn new(name: &'static str) -> Self {
         Self::unconfigured(Cow::Borrowed(name))
     }
@@ -179,6 +180,7 @@ impl<K: Kind> Region<K> {
     }
 
     /// Puts `proxy` around the backend and the proxies it has already. Creations that are going on end without it.
+    #[doc(alias = "wrap")]
     pub fn add_proxy(&self, proxy: impl Layer) -> Result<()> {
         self.state().change(|core| core.with_backend(proxy.layer(core.backend.clone())))
     }
@@ -200,6 +202,7 @@ impl<K: Kind> Region<K> {
     }
 
     /// Returns the counts of the region up to now.
+    #[doc(alias = "stats")]
     pub fn statistics(&self) -> Statistics {
         self.state().shared().stats.snapshot()
     }
@@ -256,6 +259,7 @@ impl<K: Kind> Region<K> {
     /// it waits for could never go on, waiting is refused: with
     /// [`Error::WouldDeadlock`], and where there is no place for an error by
     /// running the creator uncached.
+    #[doc(alias = "sync")]
     pub const fn blocking(&self) -> blocking::Region<'_, K> {
         blocking::Region::new(self)
     }
@@ -280,6 +284,7 @@ impl<K: Kind> Region<K> {
     /// inner call runs its creator uncached and logs a warning, and if that
     /// asks for the key once more it panics. The
     /// [strict](Entry::strict) form returns [`Error::RecursiveCreation`] at once.
+    #[doc(alias("get_or_insert_with", "get_with"))]
     pub async fn get_or_create<T, F, Fut>(&self, key: &str, creator: F) -> T
     where
         T: Cacheable<K>,
@@ -298,6 +303,7 @@ impl<K: Kind> Region<K> {
     /// As [`get_or_create`](Self::get_or_create), for a creator that can
     /// fail. Its error goes to its caller alone and unchanged; nothing is
     /// stored, and a waiter takes over with its own creator.
+    #[doc(alias("get_or_try_insert_with", "try_get_with"))]
     pub async fn try_get_or_create<T, E, F, Fut>(&self, key: &str, creator: F) -> Result<T, E>
     where
         T: Cacheable<K>,
@@ -367,6 +373,7 @@ impl<K: Kind> Region<K> {
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
+    #[doc(alias = "get_value_metadata")]
     pub async fn get_with_metadata<T: Cacheable<K>>(
         &self,
         key: &str,
@@ -386,6 +393,7 @@ impl<K: Kind> Region<K> {
     }
 
     /// Stores `value` under `key`, as created now.
+    #[doc(alias = "insert")]
     pub async fn set<T: Cacheable<K>>(&self, key: &str, value: &T) -> Result<()> {
         self.entry(key).set(value).await
     }
@@ -404,6 +412,7 @@ impl<K: Kind> Region<K> {
     ///
     /// An error means that the stale value may still be there. Where that must not fail the
     /// caller, after a commit say, there is [`Entry::delete_in_background`].
+    #[doc(alias("invalidate", "remove"))]
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.entry(key).delete().await
     }
@@ -441,6 +450,7 @@ impl<K: Kind> Region<K> {
     /// assert_eq!(users.get::<String>("42").await?, None);
     /// # Ok::<(), dogpile::Error>(()) }).unwrap();
     /// ```
+    #[doc(alias = "invalidate")]
     pub async fn invalidate_all(&self) -> Result<()> {
         self.invalidate(Mode::Hard).await
     }
@@ -448,6 +458,7 @@ impl<K: Kind> Region<K> {
     /// Expires all values created up to now, and those that are being created: stale values are
     /// served while each is created again (a soft invalidation). Otherwise as
     /// [`invalidate_all`](Self::invalidate_all).
+    #[doc(alias = "invalidate")]
     pub async fn expire_all(&self) -> Result<()> {
         self.invalidate(Mode::Soft).await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::lock::OnWaitTimeout;
 
 /// The lifetime (TTL) of values. It is judged when a value is read, by its creation time;
-/// it is no retention-out.
+/// it is not the [retention](crate::Config::retention).
 #[derive(Clone, Default)]
 pub enum Expiration {
     /// For ever.
@@ -165,6 +165,7 @@ macro_rules! call_options {
     ($($options:ident).+) => {
         /// Sets the greatest age of a value for this call. [`Expiration::Never`] takes a
         /// value of any age.
+        #[doc(alias("expiration_time", "time_to_live", "ttl"))]
         pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
             self.$($options).+.expiration = Some(expiration.into());
             self
@@ -178,6 +179,7 @@ macro_rules! call_options {
         }
 
         /// Takes whatever is stored, expired or invalidated as it may be.
+        #[doc(alias = "cache_only")]
         pub fn ignore_expiration(mut self) -> Self {
             self.$($options).+.ignore_expiration = true;
             self

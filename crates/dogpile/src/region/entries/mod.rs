@@ -43,6 +43,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
 
     /// Stores of the created values those that `should_cache` accepts; the
     /// caller gets all.
+    #[doc(alias = "should_cache_fn")]
     pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V> {
         let Self { region, keys, options, strict, .. } = self;
         Entries { region, keys, options, should_cache, strict, value: PhantomData }

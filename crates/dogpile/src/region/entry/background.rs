@@ -18,6 +18,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
     ///
     /// The creator is owned, since it may outlive the call. Where there is no stale value,
     /// callers wait for the creation, and it runs on the caller's side.
+    #[doc(alias = "async_creation_runner")]
     pub async fn get_or_create_in_background<T, F, Fut>(self, creator: F) -> S::One<T>
     where
         T: Cacheable<K>,

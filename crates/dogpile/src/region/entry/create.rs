@@ -15,6 +15,7 @@ use crate::error::{CreateError, Result};
 impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// Returns the value, created by `creator` if there is none that is fresh. See
     /// [`Region::get_or_create`](crate::Region::get_or_create).
+    #[doc(alias("get_with", "or_insert_with"))]
     pub async fn get_or_create<T, F, Fut>(self, creator: F) -> S::One<T>
     where
         T: Cacheable<K>,
@@ -33,6 +34,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// Returns the value, created by `creator` if there is none that is fresh; the
     /// creator's error if it fails. See
     /// [`Region::try_get_or_create`](crate::Region::try_get_or_create).
+    #[doc(alias("or_try_insert_with", "try_get_with"))]
     pub async fn try_get_or_create<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
     where
         T: Cacheable<K>,
@@ -64,6 +66,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// # Ok::<(), dogpile::Error>(())
     /// # }).unwrap();
     /// ```
+    #[doc(alias = "is_fresh")]
     pub async fn lookup<T, F, Fut>(self, creator: F) -> S::One<Lookup<T>>
     where
         T: Cacheable<K>,

@@ -64,6 +64,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
 
     /// Stores a created value only if `should_cache` says so; the caller gets
     /// it in any case.
+    #[doc(alias = "should_cache_fn")]
     pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F, V> {
         let Self { region, key, options, .. } = self;
         Entry { region, key, options, should_cache, types: PhantomData }

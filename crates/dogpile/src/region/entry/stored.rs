@@ -36,6 +36,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
+    #[doc(alias = "get_value_metadata")]
     pub async fn get_with_metadata<T: Cacheable<K>>(self) -> Result<Option<CachedValue<T>>>
     where
         V: Takes<T>,
@@ -50,6 +51,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// Stores `value` as created now.
     ///
     /// A creation of the key that is going on, anywhere, is not stored over it.
+    #[doc(alias = "insert")]
     pub async fn set<T: Cacheable<K>>(self, value: &T) -> Result<()>
     where
         V: Takes<T>,
@@ -62,6 +64,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     ///
     /// A creation of the key that is going on, anywhere, is not stored after it: it may
     /// have begun before what the deletion is about.
+    #[doc(alias("invalidate", "remove"))]
     pub async fn delete(self) -> Result<()> {
         let core = self.region.configured()?;
         let key = core.stored_key(&self.key);
