@@ -43,8 +43,10 @@ impl Clock for SystemClock {
 
     #[cfg(target_os = "linux")]
     fn coarse_now(&self) -> Timestamp {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+        match nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE) {
+            Ok(now) => now.tv_sec() as f64 + now.tv_nsec() as f64 * 1e-9,
+            Err(_) => self.now(),
+        }
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -11,8 +11,8 @@
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
-use serde::ser::{self, Serialize, Serializer};
+use serde_core::de::DeserializeOwned;
+use serde_core::ser::{self, Serialize, Serializer};
 
 use super::{CodecError, RegionCodec};
 

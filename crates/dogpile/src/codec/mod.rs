@@ -20,8 +20,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _};
-use serde::{Deserializer, Serialize};
+use serde_core::de::{DeserializeOwned, DeserializeSeed, Error as _};
+use serde_core::{Deserializer, Serialize};
 
 #[cfg(feature = "pickle")]
 pub use pickle::Pickle;

@@ -1,8 +1,8 @@
 //! Which types a region can hold, checked by the compiler.
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_core::Serialize;
+use serde_core::de::DeserializeOwned;
 
 use crate::backend::{KeepsBytes, KeepsObjects};
 use crate::codec::{CodecError, RegionCodec, check};

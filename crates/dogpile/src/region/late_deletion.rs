@@ -1,6 +1,6 @@
 //! Retries deletions that a backend has refused.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,13 +35,13 @@ impl Core {
 struct Paying {
     core: Arc<Core>,
     /// Those of the attempt that is going on.
-    keys: BTreeSet<String>,
+    keys: HashSet<String>,
     mark_released: bool,
 }
 
 impl Paying {
     fn of(core: Arc<Core>) -> Self {
-        Self { core, keys: BTreeSet::new(), mark_released: false }
+        Self { core, keys: HashSet::new(), mark_released: false }
     }
 
     async fn pay(mut self) {

@@ -1,6 +1,6 @@
 //! Deletions that a backend has refused: they are retried until it takes them.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use crate::sync::Mutex;
 
@@ -10,7 +10,7 @@ pub(crate) struct Owed(pub(super) Mutex<Deletions>);
 
 #[derive(Default)]
 pub(super) struct Deletions {
-    pub(super) keys: BTreeSet<String>,
+    pub(super) keys: HashSet<String>,
     /// The number of keys in the attempt that is going on: they count as remembered.
     pub(super) tried: usize,
     /// The process in which somebody is at it.
@@ -31,14 +31,14 @@ impl Deletions {
     }
 
     /// Moves all keys into the attempt `tried`.
-    pub(super) fn try_all(&mut self, tried: &mut BTreeSet<String>) {
-        tried.append(&mut self.keys);
+    pub(super) fn try_all(&mut self, tried: &mut HashSet<String>) {
+        tried.extend(self.keys.drain());
         self.tried = tried.len();
     }
 
     /// Takes back the keys of an attempt that will not go on.
-    pub(super) fn give_back(&mut self, tried: &mut BTreeSet<String>) {
-        self.keys.append(tried);
+    pub(super) fn give_back(&mut self, tried: &mut HashSet<String>) {
+        self.keys.extend(tried.drain());
         self.tried = 0;
         self.paying = None;
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn keys_of_an_attempt_count_as_remembered() {
-        let (mut owed, mut tried) = (Deletions::default(), BTreeSet::new());
+        let (mut owed, mut tried) = (Deletions::default(), HashSet::new());
         assert!((0..MOST).all(|key| owed.owe(&key.to_string())));
         assert!(!owed.owe("one more") && owed.owe("0"));
         owed.try_all(&mut tried);

@@ -11,8 +11,8 @@
 mod machine;
 mod value;
 
-use serde::Serialize;
-use serde::de::DeserializeSeed;
+use serde_core::Serialize;
+use serde_core::de::DeserializeSeed;
 
 use super::{Codec, CodecError};
 
@@ -65,7 +65,7 @@ impl Codec for Pickle {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
     use serde::de::DeserializeOwned;
 
     use super::*;

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use serde::de::value::{
+use serde_core::de::value::{
     BorrowedStrDeserializer, Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer,
 };
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, Visitor};
-use serde::forward_to_deserialize_any;
+use serde_core::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, Visitor};
+use serde_core::forward_to_deserialize_any;
 
 use super::machine::{Built, Id, Node};
 
