@@ -100,6 +100,7 @@ pub mod __macro;
 pub mod __scope;
 pub mod backend;
 pub mod blocking;
+mod blocks;
 mod bridge;
 pub mod clock;
 pub mod codec;
