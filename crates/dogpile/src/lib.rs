@@ -126,6 +126,8 @@ pub mod proxy;
 pub mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]
 mod remote;
+#[cfg(feature = "config")]
+mod settings;
 mod shutdown;
 pub mod stats;
 mod sync;

@@ -15,18 +15,18 @@ mod any;
 mod collections;
 mod erased;
 #[cfg(feature = "file")]
-mod file;
+pub(crate) mod file;
 pub mod inspect;
 mod map;
 mod marks;
 #[cfg(feature = "memcached")]
-mod memcached;
+pub(crate) mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 mod null;
 mod ordered;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 #[cfg(feature = "memory")]
 mod serialized;
 

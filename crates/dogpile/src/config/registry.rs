@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use super::{Arguments, ConfigError, Settings};
 use crate::backend::{AnyBackend, Null};
 use crate::proxy::{Layer, Logging};
+use crate::settings::{Arguments, ConfigError, Settings};
 
 type Make = dyn Fn(&mut Arguments) -> Result<AnyBackend, ConfigError> + Send + Sync;
 type Wrap = dyn Fn(AnyBackend) -> AnyBackend + Send + Sync;
@@ -91,12 +91,12 @@ fn built_in_backends() -> BTreeMap<String, Arc<Make>> {
     }
     #[cfg(feature = "file")]
     {
-        names.insert("file".into(), Arc::new(super::file::backend));
-        names.insert("dbm".into(), Arc::new(super::file::backend));
+        names.insert("file".into(), Arc::new(crate::backend::file::settings::backend));
+        names.insert("dbm".into(), Arc::new(crate::backend::file::settings::backend));
     }
     #[cfg(feature = "memcached")]
     {
-        use super::memcached;
+        use crate::backend::memcached::settings as memcached;
         for name in memcached::NAMES.into_iter().chain(memcached::SCHEMES) {
             let make = move |arguments: &mut _| memcached::backend(name, arguments);
             names.insert(name.to_owned(), Arc::new(make));
@@ -104,7 +104,7 @@ fn built_in_backends() -> BTreeMap<String, Arc<Make>> {
     }
     #[cfg(feature = "redis")]
     {
-        use super::redis;
+        use crate::backend::redis::settings as redis;
         for (name, servers) in redis::NAMES {
             let make = move |arguments: &mut _| redis::backend(servers, arguments);
             names.insert(name.to_owned(), Arc::new(make));

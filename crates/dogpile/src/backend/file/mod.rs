@@ -27,6 +27,8 @@ mod ours;
 mod place;
 mod readers;
 mod schema;
+#[cfg(feature = "config")]
+pub(crate) mod settings;
 mod watcher;
 mod worker;
 mod writer;

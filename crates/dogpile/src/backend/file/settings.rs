@@ -1,9 +1,10 @@
 //! The arguments of the file backend, Python's `dbm` ones among them.
 
-use super::{Arguments, ConfigError, FromSetting, Scalar, coerce};
-use crate::backend::{AnyBackend, Damage, File};
+use super::{Damage, File};
+use crate::backend::AnyBackend;
+use crate::settings::{Arguments, ConfigError, FromSetting, Scalar, coerce};
 
-pub(super) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
+pub(crate) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
     let filename: String = arguments.require("filename")?;
     let mut builder = File::builder(filename);
     if let Some(bytes) = arguments.take("max_bytes")? {

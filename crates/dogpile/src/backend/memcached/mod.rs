@@ -22,6 +22,8 @@ mod mutex;
 mod placement;
 mod protocol;
 mod servers;
+#[cfg(feature = "config")]
+pub(crate) mod settings;
 mod takeover;
 
 use std::borrow::Cow;

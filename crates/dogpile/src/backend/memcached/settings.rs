@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use super::arguments::FileContent;
-use super::{Arguments, ConfigError, FromSetting};
-use crate::backend::{AnyBackend, BackendError, Memcached, MemcachedBuilder, Placement};
+use super::{Memcached, MemcachedBuilder, Placement};
+use crate::backend::{AnyBackend, BackendError};
+use crate::settings::{Arguments, ConfigError, FileContent, FromSetting};
 use crate::url;
 
 /// The names of dogpile.cache's backends, each for a client library. Several
 /// servers share the keys as with that one.
-pub(super) const NAMES: [&str; 4] = ["memcached", "pymemcache", "pylibmc", "bmemcached"];
+pub(crate) const NAMES: [&str; 4] = ["memcached", "pymemcache", "pylibmc", "bmemcached"];
 
 /// The schemes of URLs that name such servers.
-pub(super) const SCHEMES: [&str; 4] =
+pub(crate) const SCHEMES: [&str; 4] =
     ["memcacheds", "memcached+binary", "memcacheds+binary", "memcached+unix"];
 
-pub(super) fn backend(name: &str, arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
+pub(crate) fn backend(name: &str, arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
     let wrong = |error: BackendError| ConfigError::of_backend("memcached", &error);
     let mut builder = servers(arguments).map_err(wrong)?;
     let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
@@ -148,7 +148,7 @@ impl FromSetting for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::settings::Settings;
 
     #[test]
     fn the_path_of_a_socket_means_itself_wherever_it_stands() {

@@ -23,6 +23,8 @@ mod nodes;
 mod plain;
 mod refusal;
 mod scripts;
+#[cfg(feature = "config")]
+pub(crate) mod settings;
 mod slot;
 mod tracking;
 

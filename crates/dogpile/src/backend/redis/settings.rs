@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use super::arguments::FileContent;
-use super::{Arguments, ConfigError};
-use crate::backend::{AnyBackend, BackendError, Redis, RedisBuilder};
+use super::{Redis, RedisBuilder};
+use crate::backend::{AnyBackend, BackendError};
+use crate::settings::{Arguments, ConfigError, FileContent};
 
 /// Which servers a backend's name stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Servers {
+pub(crate) enum Servers {
     Single,
     Sentinel,
     Cluster,
 }
 
 /// The names of the backends, with what they stand for.
-pub(super) const NAMES: [(&str, Servers); 6] = [
+pub(crate) const NAMES: [(&str, Servers); 6] = [
     ("redis", Servers::Single),
     ("redis_sentinel", Servers::Sentinel),
     ("redis_cluster", Servers::Cluster),
@@ -25,7 +25,7 @@ pub(super) const NAMES: [(&str, Servers); 6] = [
 ];
 
 /// The schemes of URLs that name such servers.
-pub(super) const SCHEMES: [&str; 15] = [
+pub(crate) const SCHEMES: [&str; 15] = [
     "redis",
     "rediss",
     "valkey",
@@ -43,7 +43,7 @@ pub(super) const SCHEMES: [&str; 15] = [
     "valkeys+cluster",
 ];
 
-pub(super) fn backend(
+pub(crate) fn backend(
     servers: Servers,
     arguments: &mut Arguments,
 ) -> Result<AnyBackend, ConfigError> {
