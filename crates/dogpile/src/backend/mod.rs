@@ -15,18 +15,20 @@ mod any;
 mod collections;
 mod erased;
 #[cfg(feature = "file")]
-pub(crate) mod file;
+mod file;
 pub mod inspect;
 mod map;
 mod marks;
 #[cfg(feature = "memcached")]
-pub(crate) mod memcached;
+mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "config")]
+mod named;
 mod null;
 mod ordered;
 #[cfg(feature = "redis")]
-pub(crate) mod redis;
+mod redis;
 #[cfg(feature = "memory")]
 mod serialized;
 
@@ -56,6 +58,8 @@ pub use memcached::read_answers;
 pub use memcached::{Memcached, MemcachedBuilder, Place, Placement};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
+#[cfg(feature = "config")]
+pub(crate) use named::Named;
 pub use null::Null;
 pub(crate) use ordered::Ordered;
 #[cfg(feature = "redis")]

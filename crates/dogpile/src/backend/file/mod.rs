@@ -28,7 +28,7 @@ mod place;
 mod readers;
 mod schema;
 #[cfg(feature = "config")]
-pub(crate) mod settings;
+mod settings;
 mod watcher;
 mod worker;
 mod writer;

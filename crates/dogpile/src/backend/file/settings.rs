@@ -1,46 +1,49 @@
 //! The arguments of the file backend, Python's `dbm` ones among them.
 
 use super::{Damage, File};
-use crate::backend::AnyBackend;
+use crate::backend::Named;
 use crate::settings::{Arguments, ConfigError, FromSetting, Scalar, coerce};
 
-pub(crate) fn backend(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    let filename: String = arguments.require("filename")?;
-    let mut builder = File::builder(filename);
-    if let Some(bytes) = arguments.take("max_bytes")? {
-        builder = builder.max_bytes(bytes);
+impl Named for File {
+    const NAMES: &'static [&'static str] = &["file", "dbm"];
+
+    fn from_arguments(_name: &str, arguments: &mut Arguments) -> Result<Self, ConfigError> {
+        let filename: String = arguments.require("filename")?;
+        let mut builder = Self::builder(filename);
+        if let Some(bytes) = arguments.take("max_bytes")? {
+            builder = builder.max_bytes(bytes);
+        }
+        if let Some(entries) = arguments.take("max_entries")? {
+            builder = builder.max_entries(entries);
+        }
+        if let Some(age) = arguments.take("retention")? {
+            builder = builder.retention(age);
+        }
+        if let Some(timeout) = arguments.take("busy_timeout")? {
+            builder = builder.busy_timeout(timeout);
+        }
+        if let Some(on_damage) = arguments.take::<Damage>("on_damage")? {
+            builder = builder.on_damage(on_damage);
+        }
+        if let Some(Mode(mode)) = arguments.take("mode")? {
+            builder = builder.mode(mode);
+        }
+        if let Some(yes) = arguments.take("read_only")? {
+            builder = builder.read_only(yes);
+        }
+        if let Some(yes) = arguments.take("distributed_lock")? {
+            builder = builder.creation_locks(yes);
+        }
+        match arguments.take::<Switch>("dogpile_lockfile")? {
+            Some(Switch::Off) => builder = builder.creation_locks(false),
+            Some(Switch::Path(path)) => builder = builder.lock_file(path),
+            Some(Switch::On) | None => {}
+        }
+        // SQLite keeps readers and writers apart by itself.
+        arguments.take::<Switch>("rw_lockfile")?;
+        arguments.check()?;
+        builder.open().map_err(|error| ConfigError::of_backend("file", &error))
     }
-    if let Some(entries) = arguments.take("max_entries")? {
-        builder = builder.max_entries(entries);
-    }
-    if let Some(age) = arguments.take("retention")? {
-        builder = builder.retention(age);
-    }
-    if let Some(timeout) = arguments.take("busy_timeout")? {
-        builder = builder.busy_timeout(timeout);
-    }
-    if let Some(on_damage) = arguments.take::<Damage>("on_damage")? {
-        builder = builder.on_damage(on_damage);
-    }
-    if let Some(Mode(mode)) = arguments.take("mode")? {
-        builder = builder.mode(mode);
-    }
-    if let Some(yes) = arguments.take("read_only")? {
-        builder = builder.read_only(yes);
-    }
-    if let Some(yes) = arguments.take("distributed_lock")? {
-        builder = builder.creation_locks(yes);
-    }
-    match arguments.take::<Switch>("dogpile_lockfile")? {
-        Some(Switch::Off) => builder = builder.creation_locks(false),
-        Some(Switch::Path(path)) => builder = builder.lock_file(path),
-        Some(Switch::On) | None => {}
-    }
-    // SQLite keeps readers and writers apart by itself.
-    arguments.take::<Switch>("rw_lockfile")?;
-    arguments.check()?;
-    let opened = builder.open().map_err(|error| ConfigError::of_backend("file", &error))?;
-    Ok(AnyBackend::new(opened))
 }
 
 /// The permissions of a file.

@@ -23,7 +23,7 @@ mod placement;
 mod protocol;
 mod servers;
 #[cfg(feature = "config")]
-pub(crate) mod settings;
+mod settings;
 mod takeover;
 
 use std::borrow::Cow;

@@ -24,7 +24,7 @@ mod plain;
 mod refusal;
 mod scripts;
 #[cfg(feature = "config")]
-pub(crate) mod settings;
+mod settings;
 mod slot;
 mod tracking;
 
