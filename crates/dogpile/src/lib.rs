@@ -115,6 +115,7 @@ pub mod __macro;
 pub mod __scope;
 pub mod backend;
 pub mod blocking;
+mod blocks;
 mod bridge;
 pub mod clock;
 pub mod codec;
@@ -149,6 +150,8 @@ pub mod proxy;
 pub mod region;
 #[cfg(any(feature = "collections", feature = "redis", feature = "memcached"))]
 mod remote;
+#[cfg(feature = "config")]
+mod settings;
 mod shutdown;
 pub mod stats;
 mod sync;

@@ -131,3 +131,19 @@ impl Memory {
         Some(Entry { metadata, payload: Payload::Object(object) })
     }
 }
+
+/// A bound that suits a process which was given none: far from nothing, far from all memory.
+#[cfg(feature = "config")]
+pub(super) const DEFAULT_ENTRIES: usize = 10_000;
+
+#[cfg(feature = "config")]
+impl super::Named for Memory {
+    const NAMES: &'static [&'static str] = &["memory"];
+
+    fn from_arguments(
+        _name: &str,
+        arguments: &mut crate::settings::Arguments,
+    ) -> Result<Self, crate::settings::ConfigError> {
+        Ok(Self::new(arguments.take("max_entries")?.unwrap_or(DEFAULT_ENTRIES)))
+    }
+}

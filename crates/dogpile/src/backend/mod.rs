@@ -23,6 +23,8 @@ mod marks;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "config")]
+mod named;
 mod null;
 mod ordered;
 #[cfg(feature = "redis")]
@@ -56,6 +58,8 @@ pub use memcached::read_answers;
 pub use memcached::{Memcached, MemcachedBuilder, Place, Placement};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
+#[cfg(feature = "config")]
+pub(crate) use named::Named;
 pub use null::Null;
 pub(crate) use ordered::Ordered;
 #[cfg(feature = "redis")]

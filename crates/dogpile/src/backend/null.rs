@@ -30,3 +30,15 @@ impl Backend for Null {
         Ok(())
     }
 }
+
+#[cfg(feature = "config")]
+impl super::Named for Null {
+    const NAMES: &'static [&'static str] = &["null"];
+
+    fn from_arguments(
+        _name: &str,
+        _arguments: &mut crate::settings::Arguments,
+    ) -> Result<Self, crate::settings::ConfigError> {
+        Ok(Self)
+    }
+}

@@ -81,3 +81,25 @@ impl Backend for SerializedMemory {
         Ok(())
     }
 }
+
+#[cfg(feature = "config")]
+impl super::Named for SerializedMemory {
+    const NAMES: &'static [&'static str] = &["memory_pickle"];
+
+    fn from_arguments(
+        name: &str,
+        arguments: &mut crate::settings::Arguments,
+    ) -> Result<Self, crate::settings::ConfigError> {
+        let max_entries = arguments.take("max_entries")?;
+        match (arguments.take("max_bytes")?, max_entries) {
+            (Some(max_bytes), None) => Ok(Self::bounded_by_bytes(max_bytes)),
+            (None, max_entries) => {
+                Ok(Self::new(max_entries.unwrap_or(super::memory::DEFAULT_ENTRIES)))
+            }
+            (Some(_), Some(_)) => {
+                let error = BackendError::other("give it `max_entries` or `max_bytes`, not both");
+                Err(crate::settings::ConfigError::of_backend(name, &error))
+            }
+        }
+    }
+}

@@ -4,9 +4,9 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use super::arguments::may_be_secret;
-use super::{ConfigError, Settings, registry};
+use super::registry;
 use crate::backend::AnyBackend;
+use crate::settings::{ConfigError, Settings, may_be_secret};
 use crate::url;
 
 /// The place of a backend: a path (`cache.db`), or a URL whose scheme is a registered backend's

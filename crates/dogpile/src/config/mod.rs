@@ -71,25 +71,13 @@
 //! `connect_timeout`, `dead_retry` or `hashclient_dead_timeout`, `connections`
 //! or `max_pool_size`.
 
-mod arguments;
-mod coerce;
-mod error;
-#[cfg(feature = "file")]
-mod file;
 mod location;
-#[cfg(feature = "memcached")]
-mod memcached;
-#[cfg(feature = "redis")]
-mod redis;
+mod names;
 mod registry;
-mod settings;
 
-pub use arguments::{Arguments, FromSetting};
-pub use coerce::{Scalar, coerce};
-pub use error::ConfigError;
+pub use crate::settings::{Arguments, ConfigError, FromSetting, Scalar, Settings, coerce};
 pub use location::{Location, backend_at};
 pub use registry::{register_backend, register_proxy};
-pub use settings::Settings;
 
 use crate::region::{Config, InvalidationChoice, Kind};
 
@@ -106,19 +94,19 @@ impl Settings {
         for name in region.take_list("wrap") {
             config.backend = registry::wrap(&name, config.backend)?;
         }
-        if let Some(expiration) = region.take::<arguments::Age>("expiration_time")? {
+        if let Some(expiration) = region.take::<names::Age>("expiration_time")? {
             config = config.expiration(expiration.0);
         }
         if let Some(limit) = region.take("stale_while_revalidate")? {
             config = config.stale_while_revalidate(limit);
         }
-        if let Some(retention) = region.take::<arguments::Age>("retention")? {
+        if let Some(retention) = region.take::<names::Age>("retention")? {
             config = config.retention(retention.0.after());
         }
         if let Some(limit) = region.take("wait_timeout")? {
             config = config.wait_timeout(limit);
         }
-        if let Some(mangler) = region.take::<arguments::ManglerName>("key_mangler")? {
+        if let Some(mangler) = region.take::<names::ManglerName>("key_mangler")? {
             config.mangler = mangler.0;
         }
         if region.take("region_prefix")? == Some(false) {
@@ -128,7 +116,7 @@ impl Settings {
         if let Some(then) = region.take("on_wait_timeout")? {
             config = config.on_wait_timeout(then);
         }
-        if let Some(codec) = region.take::<arguments::CodecName>("codec")? {
+        if let Some(codec) = region.take::<names::CodecName>("codec")? {
             config.codec = crate::region::KindCodec(codec.0);
         }
         if let Some(version) = region.take::<String>("version")? {
@@ -144,7 +132,7 @@ impl Settings {
 
 /// Reads the place of the moments of invalidations, and the delay of the others.
 fn invalidation(region: &mut Arguments) -> Result<InvalidationChoice, ConfigError> {
-    use arguments::InvalidationPlace::{Local, Shared};
+    use names::InvalidationPlace::{Local, Shared};
 
     let place = region.take("invalidation")?;
     let delay = region.take("invalidation_delay")?;

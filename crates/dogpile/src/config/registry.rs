@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use super::{Arguments, ConfigError, Settings};
-use crate::backend::{AnyBackend, Null};
+use crate::backend::{AnyBackend, Named, Null};
 use crate::proxy::{Layer, Logging};
+use crate::settings::{Arguments, ConfigError, Settings};
 
 type Make = dyn Fn(&mut Arguments) -> Result<AnyBackend, ConfigError> + Send + Sync;
 type Wrap = dyn Fn(AnyBackend) -> AnyBackend + Send + Sync;
@@ -82,65 +82,29 @@ pub(super) fn wrap(name: &str, backend: AnyBackend) -> Result<AnyBackend, Config
 }
 
 fn built_in_backends() -> BTreeMap<String, Arc<Make>> {
-    let mut names: BTreeMap<String, Arc<Make>> = BTreeMap::new();
-    names.insert("null".into(), Arc::new(|_: &mut _| Ok(AnyBackend::new(Null))));
+    let mut names = BTreeMap::new();
+    add::<Null>(&mut names);
     #[cfg(feature = "memory")]
-    {
-        names.insert("memory".into(), Arc::new(memory));
-        names.insert("memory_pickle".into(), Arc::new(serialized));
-    }
+    add::<crate::backend::Memory>(&mut names);
+    #[cfg(feature = "memory")]
+    add::<crate::backend::SerializedMemory>(&mut names);
     #[cfg(feature = "file")]
-    {
-        names.insert("file".into(), Arc::new(super::file::backend));
-        names.insert("dbm".into(), Arc::new(super::file::backend));
-    }
+    add::<crate::backend::File>(&mut names);
     #[cfg(feature = "memcached")]
-    {
-        use super::memcached;
-        for name in memcached::NAMES.into_iter().chain(memcached::SCHEMES) {
-            let make = move |arguments: &mut _| memcached::backend(name, arguments);
-            names.insert(name.to_owned(), Arc::new(make));
-        }
-    }
+    add::<crate::backend::Memcached>(&mut names);
     #[cfg(feature = "redis")]
-    {
-        use super::redis;
-        for (name, servers) in redis::NAMES {
-            let make = move |arguments: &mut _| redis::backend(servers, arguments);
-            names.insert(name.to_owned(), Arc::new(make));
-        }
-        for scheme in redis::SCHEMES {
-            let make = |arguments: &mut _| redis::backend(redis::Servers::Single, arguments);
-            names.entry(scheme.to_owned()).or_insert(Arc::new(make));
-        }
-    }
+    add::<crate::backend::Redis>(&mut names);
     names
 }
 
-/// A bound that suits a process which was given none: far from nothing, far
-/// from all memory.
-#[cfg(feature = "memory")]
-const DEFAULT_ENTRIES: usize = 10_000;
-
-#[cfg(feature = "memory")]
-fn memory(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    let max_entries = arguments.take("max_entries")?.unwrap_or(DEFAULT_ENTRIES);
-    Ok(AnyBackend::new(crate::backend::Memory::new(max_entries)))
-}
-
-#[cfg(feature = "memory")]
-fn serialized(arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    use crate::backend::{BackendError, SerializedMemory};
-
-    let max_entries = arguments.take("max_entries")?;
-    Ok(AnyBackend::new(match (arguments.take("max_bytes")?, max_entries) {
-        (Some(max_bytes), None) => SerializedMemory::bounded_by_bytes(max_bytes),
-        (None, max_entries) => SerializedMemory::new(max_entries.unwrap_or(DEFAULT_ENTRIES)),
-        (Some(_), Some(_)) => {
-            let error = BackendError::other("give it `max_entries` or `max_bytes`, not both");
-            return Err(ConfigError::of_backend("memory_pickle", &error));
-        }
-    }))
+/// Adds a backend under all its names.
+fn add<B: Named>(names: &mut BTreeMap<String, Arc<Make>>) {
+    for name in B::NAMES {
+        let make = move |arguments: &mut Arguments| {
+            B::from_arguments(name, arguments).map(AnyBackend::new)
+        };
+        names.insert((*name).to_owned(), Arc::new(make));
+    }
 }
 
 fn built_in_proxies() -> BTreeMap<String, Arc<Wrap>> {

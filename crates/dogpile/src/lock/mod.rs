@@ -8,12 +8,12 @@
 //!   mutex      what a wider mutex must offer
 //!   creating   notices a creator that asks for its own key
 //!   dogpile    the lock for use without a cache
-//!   rw         a read/write mutex
-//!   reentrant  a mutex that a thread can take for several keys
-//!   registry   one live object per name
 //! ```
 //!
 //! A region runs the same driver over its backend and both layers of mutexes.
+//!
+//! Beside it are blocks for code that has its own use for them: a [`ReadWriteMutex`], a
+//! [`KeyReentrantMutex`] and a [`NameRegistry`].
 
 pub(crate) mod creating;
 mod decision;
@@ -21,10 +21,11 @@ mod dogpile;
 pub(crate) mod drive;
 pub(crate) mod keyed;
 mod mutex;
-mod reentrant;
-mod registry;
-mod rw;
 
+pub use crate::blocks::{
+    KeyReentrantGuard, KeyReentrantMutex, NameRegistry, RawMutex, ReadWriteGuard, ReadWriteMutex,
+    ReentrantError, ThreadMutex,
+};
 pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, freshness};
 pub use decision::{Action, MutexState, decide};
 pub use dogpile::{CreateError, Lock};
@@ -33,6 +34,3 @@ pub use keyed::KeyedMutex;
 #[cfg(feature = "file")]
 pub(crate) use keyed::{KeyGuard, Turn};
 pub use mutex::{AnyMutex, KeyedLock, Lease, NullMutex};
-pub use reentrant::{KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex};
-pub use registry::NameRegistry;
-pub use rw::{ReadWriteGuard, ReadWriteMutex};

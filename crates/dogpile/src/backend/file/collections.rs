@@ -6,10 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::Connection;
 
+use super::File;
+use super::builder::Options;
 use super::database;
 use super::error::FileError;
+use super::joint::Change;
+use super::lock::FileLocks;
 use super::worker::keep_within;
-use super::{Change, File, FileLocks, Options};
 use crate::backend::{
     Backend, BackendError, Changed, CollectionPlace, CollectionStore, Storing, Upload, Watch,
     revision_number,

@@ -1,32 +1,46 @@
 //! The file backend: values in one SQLite file, shared by the processes of a
 //! machine, no server (Python's `dbm`).
 //!
-//! - `schema`: how the SQLite database is opened and checked, and its tables;
-//! - `database`: what is asked of it;
-//! - `ours`: whether a file is a cache, before anything is done with it;
-//! - `place`: the path, and whether its file is still the one opened;
-//! - `readers`: the connections for reading;
-//! - `writer`, `worker`: the way to the thread that writes, and what that does;
-//! - `joint`: what shares a transaction of that thread's;
-//! - `creations`, `claims`: keys that are being created, until somebody changes them;
-//! - `forked`: a process that was forked from one with open files;
+//! The plan is that of the backends on servers, as far as a file has such parts:
+//!
+//! - `builder`, `settings`: what it is given: options, and settings by name (a path is no address, so
+//!   there is nothing to parse);
+//! - `connect`: opening the file, by way of `place` (the path, and whether its file is still the one
+//!   opened), `ours` (whether it is a cache, before anything is done with it) and `schema` (how the
+//!   SQLite database is opened and checked, and its tables);
+//! - `database`, in place of `connection`: what is asked of SQLite, by `readers` on the caller's
+//!   thread; by `writer` and `worker`, the way to the thread that writes, and what that does; `joint`
+//!   is what shares one of its transactions;
+//! - `lock`, `lock_file`: the creation locks between processes, which the kernel owns;
+//! - `claim`, with `creations`: keys that are being created, until somebody changes them, in one
+//!   transaction each;
 //! - `watcher`: notifications of changes by other processes;
 //! - `collections`: whole tables, in parts;
-//! - `locks`: the creation locks between processes.
+//! - `inspect`: looking into it from outside;
+//! - `forked`: a process that was forked from one with open files; `error`: what SQLite says.
+//!
+//! There is no connection to keep alive, and no address to find it at. What is open belongs to a
+//! process; a forked one opens it for itself.
 
-mod claims;
+mod builder;
+mod claim;
 #[cfg(feature = "collections")]
 mod collections;
+mod connect;
 mod creations;
 mod database;
 mod error;
 mod forked;
+mod inspect;
 mod joint;
-mod locks;
+mod lock;
+mod lock_file;
 mod ours;
 mod place;
 mod readers;
 mod schema;
+#[cfg(feature = "config")]
+mod settings;
 mod watcher;
 mod worker;
 mod writer;
@@ -34,21 +48,19 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::Value;
-
-use super::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
+use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
-use crate::clock::{Clock, SystemClock};
-use crate::lock::{AnyMutex, KeyedLock, Lease};
+use crate::lock::{AnyMutex, Lease};
 use crate::process::PerProcess;
 use crate::value::Entry;
+use builder::Options;
+pub use builder::{Damage, FileBuilder};
 use error::FileError;
-use forked::Working;
 use joint::Change;
-use locks::Locks;
-use place::{Place, with_suffix};
+use lock::FileLocks;
+use lock_file::Locks;
+use place::Place;
 use readers::Readers;
 use watcher::Watcher;
 use writer::Writer;
@@ -121,59 +133,6 @@ struct Shared {
     watcher: Watcher,
 }
 
-/// The treatment of a file that turns out to be damaged, or not to be an SQLite
-/// database at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Damage {
-    /// Rename it to `….damaged-1` (and so on, ten at most), say so in the log,
-    /// and begin an empty one.
-    #[default]
-    MoveAside,
-    /// Fail until somebody has removed it.
-    Refuse,
-}
-
-#[derive(Debug)]
-struct Options {
-    max_bytes: u64,
-    max_entries: Option<u64>,
-    retention: Option<Duration>,
-    busy_timeout: Duration,
-    on_damage: Damage,
-    creation_locks: bool,
-    mode: Option<u32>,
-    read_only: bool,
-    clock: AnyClock,
-}
-
-struct AnyClock(Arc<dyn Clock>);
-
-impl fmt::Debug for AnyClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
-
-impl std::ops::Deref for AnyClock {
-    type Target = dyn Clock;
-
-    fn deref(&self) -> &Self::Target {
-        &*self.0
-    }
-}
-
-/// A builder of [`File`]s.
-#[derive(Debug)]
-#[must_use = "nothing is opened before `open`"]
-pub struct FileBuilder {
-    path: PathBuf,
-    lock_file: Option<PathBuf>,
-    options: Options,
-}
-
-const DEFAULT_MAX_BYTES: u64 = 1 << 30;
-const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
 impl File {
     /// Opens the cache file at `path`, or makes it. Blocks for that, some
     /// milliseconds usually.
@@ -189,21 +148,7 @@ impl File {
 
     /// A file with other options than the default ones.
     pub fn builder(path: impl AsRef<Path>) -> FileBuilder {
-        FileBuilder {
-            path: path.as_ref().to_owned(),
-            lock_file: None,
-            options: Options {
-                max_bytes: DEFAULT_MAX_BYTES,
-                max_entries: None,
-                retention: None,
-                busy_timeout: DEFAULT_BUSY_TIMEOUT,
-                on_damage: Damage::default(),
-                creation_locks: true,
-                mode: None,
-                read_only: false,
-                clock: AnyClock(Arc::new(SystemClock)),
-            },
-        }
+        FileBuilder::new(path.as_ref())
     }
 
     /// Returns the path of the file.
@@ -218,138 +163,6 @@ impl File {
             opened.inherited().for_each(|parents| parents.locks.leave());
             Shared::open(path, lock_file, options).map(Arc::new)
         })
-    }
-}
-
-impl FileBuilder {
-    /// The size of all entries together, in bytes; 1 GiB by default. An entry
-    /// larger than this is refused.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.options.max_bytes = bytes;
-        self
-    }
-
-    /// The number of entries; not bounded by default.
-    pub fn max_entries(mut self, entries: u64) -> Self {
-        self.options.max_entries = Some(entries);
-        self
-    }
-
-    /// Entries created longer ago than this are removed, within a sixteenth of
-    /// it or a minute, whenever something is written; never by default. It
-    /// should be longer than any expiration time, or stale values cannot be
-    /// served.
-    pub fn retention(mut self, age: Duration) -> Self {
-        self.options.retention = Some(age);
-        self
-    }
-
-    /// Sets how long a write goes on trying while another process writes; 5 seconds
-    /// by default.
-    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.options.busy_timeout = timeout;
-        self
-    }
-
-    /// Sets the treatment of a damaged file.
-    pub fn on_damage(mut self, damage: Damage) -> Self {
-        self.options.on_damage = damage;
-        self
-    }
-
-    /// Sets the place of the lock file: the path of the cache with `.lock` after it by
-    /// default. All who share the cache must name the same. It cannot be the cache itself.
-    pub fn lock_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.lock_file = Some(path.as_ref().to_owned());
-        self
-    }
-
-    /// Sets whether creation is locked between processes; it is by default. Without,
-    /// each process makes its own.
-    pub fn creation_locks(mut self, yes: bool) -> Self {
-        self.options.creation_locks = yes;
-        self
-    }
-
-    /// The clock that entries' ages are judged by.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.options.clock = AnyClock(Arc::new(clock));
-        self
-    }
-
-    /// The permissions of the files that are created, as `0o600`: the database, SQLite's
-    /// files beside it, and the lock file all have the same. By default the umask decides.
-    /// Files that are there already keep theirs.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.options.mode = Some(mode & 0o666);
-        self
-    }
-
-    /// Only looks: nothing is created, locked or changed, not even beside the file, and
-    /// permission to read it is enough. Storing is an error. A file that is not there is an
-    /// error of [`open`](Self::open).
-    ///
-    /// What is seen may lag behind what others write meanwhile. Where another process was
-    /// killed and its log has lost its index (`-shm`), opening is an error.
-    pub fn read_only(mut self, yes: bool) -> Self {
-        self.options.read_only = yes;
-        self
-    }
-
-    /// Opens the file; see [`File::open`].
-    pub fn open(self) -> Result<File, BackendError> {
-        let Self { path, lock_file, options } = self;
-        let lock_file = lock_file.unwrap_or_else(|| with_suffix(&path, ".lock"));
-        let file = File(Arc::new(Cache {
-            path,
-            lock_file,
-            options: Arc::new(options),
-            opened: PerProcess::new(),
-            #[cfg(feature = "collections")]
-            local_locks: crate::lock::KeyedMutex::new(),
-        }));
-        file.shared()?;
-        Ok(file)
-    }
-}
-
-impl Options {
-    /// Refuses what is not a cache, and leaves it as it is.
-    fn check(&self, path: &Path, lock_file: &Path) -> Result<(), BackendError> {
-        schema::check_path(path)?;
-        ours::refuse_others(path, |number| {
-            Ok(Locks::<locks::System>::look(lock_file)?.are_of(number))
-        })?;
-        if self.read_only {
-            let missing = || BackendError::other(format!("there is no file `{}`", path.display()));
-            return if path.exists() { Ok(()) } else { Err(missing()) };
-        }
-        ours::check_beside(path)
-    }
-}
-
-impl Shared {
-    fn open(path: &Path, lock_file: &Path, options: &Arc<Options>) -> Result<Self, BackendError> {
-        let _working = Working::begin()?;
-        options.check(path, lock_file)?;
-        let place = Arc::new(Place::new(path));
-        if place.is_sqlites(lock_file) {
-            let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
-            return Err(BackendError::unavailable(message));
-        }
-        let locks = if options.read_only {
-            Locks::look(lock_file)?
-        } else {
-            Locks::open(lock_file, options.mode.or_else(|| place::mode_of(&place.path)))?
-        };
-        let writer = Writer::new(options.clone(), place.clone(), locks.clone());
-        let readers = Readers::new(place.clone(), options.read_only);
-        if !readers.find_ready()? {
-            writer.open_now()?;
-        } else if !options.read_only {
-            locks.note_database(place.number());
-        }
-        Ok(Self { place, readers, writer, locks, watcher: Watcher::default() })
     }
 }
 
@@ -372,28 +185,6 @@ impl File {
             )));
         }
         Ok(Change::Put { key: key.into(), frame })
-    }
-}
-
-/// The locks of a file, in whichever process.
-struct FileLocks(File);
-
-impl KeyedLock for FileLocks {
-    async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        self.0.shared()?.locks.try_lock(key).await
-    }
-
-    async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        self.0.shared()?.locks.wait(key).await
-    }
-
-    async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
-        drop(lease);
-        Ok(())
-    }
-
-    async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
-        self.0.shared()?.locks.is_locked(key).await
     }
 }
 
@@ -494,89 +285,5 @@ impl Backend for File {
 
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {
         Some(Arc::new(self.clone()))
-    }
-}
-
-impl Inspect for File {
-    fn keys<'a>(
-        &'a self,
-        prefix: &'a [u8],
-        after: Option<&'a [u8]>,
-        limit: usize,
-    ) -> Inspecting<'a, KeyPage> {
-        let prefix = prefix.to_vec();
-        let after = after.map(<[u8]>::to_vec);
-        Box::pin(async move {
-            let list = move |c: &_| database::list(c, &prefix, after.as_deref(), limit);
-            let listed = self.shared()?.writer.ask(list).await?;
-            let more = limit > 0 && listed.len() == limit;
-            let next = listed.last().filter(|_| more).map(|last| last.key.clone());
-            let keys = listed.into_iter().map(|found| KeyInfo {
-                key: found.key.into(),
-                value_bytes: Some(found.value_bytes),
-            });
-            Ok(KeyPage { keys: keys.collect(), next })
-        })
-    }
-
-    fn locks(&self) -> Inspecting<'_, Vec<HeldLock>> {
-        Box::pin(async {
-            let locks = &self.shared()?.locks;
-            locks.held()
-        })
-    }
-
-    fn info(&self) -> Inspecting<'_, Vec<(&'static str, Value)>> {
-        Box::pin(async {
-            let options = self.0.options.clone();
-            let path = self.0.path.clone();
-            let now = options.clock.now();
-            let read = |c: &_| Ok((database::size(c)?, database::oldest(c)?));
-            let (size, oldest) = self.shared()?.writer.ask(read).await?;
-            let on_disk = |suffix: &str| {
-                std::fs::metadata(with_suffix(&path, suffix)).map_or(0, |found| found.len())
-            };
-            Ok(vec![
-                ("backend", "file".into()),
-                ("path", path.display().to_string().into()),
-                ("entries", size.entries.into()),
-                ("bytes", size.bytes.into()),
-                ("max_bytes", options.max_bytes.into()),
-                ("max_entries", options.max_entries.into()),
-                ("oldest_age_seconds", oldest.map(|ct| (now - ct).max(0.0)).into()),
-                ("file_bytes", on_disk("").into()),
-                ("wal_bytes", on_disk("-wal").into()),
-                ("sqlite", rusqlite::version().into()),
-            ])
-        })
-    }
-
-    fn entry<'a>(&'a self, key: &'a Key) -> Inspecting<'a, Option<Entry>> {
-        let key = key.as_bytes().to_vec();
-        Box::pin(async move {
-            self.shared()?.writer.ask(move |connection| database::get(connection, &key)).await
-        })
-    }
-
-    fn delete<'a>(&'a self, keys: &'a [Key]) -> Inspecting<'a, ()> {
-        let keys = keys.to_vec();
-        let delete = move |connection: &_| {
-            keys.iter().try_for_each(|key| database::delete_of(connection, key.as_bytes()))
-        };
-        let ask = move |connection: &_| database::transaction(connection, &delete);
-        Box::pin(async move { self.shared()?.writer.ask(ask).await })
-    }
-
-    fn clear<'a>(&'a self, what: Clear<'a>) -> Inspecting<'a, u64> {
-        let prefix = what.prefix.to_vec();
-        let clear = move |connection: &_| {
-            if prefix.is_empty() {
-                database::clear(connection)
-            } else {
-                database::clear_of(connection, &prefix)
-            }
-        };
-        let ask = move |connection: &_| database::transaction(connection, &clear).map(|()| 0);
-        Box::pin(async move { self.shared()?.writer.ask(ask).await })
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::builder::{Damage, Options};
 use super::database;
 use super::error::FileError;
 use super::forked::Working;
 use super::joint::Joint;
-use super::locks::Locks;
+use super::lock_file::Locks;
 use super::place::Place;
-use super::{Damage, Options, ours, schema};
+use super::{ours, schema};
 use crate::backend::BackendError;
 use crate::clock::Timestamp;
 use crate::log;

@@ -9,10 +9,10 @@ use std::thread;
 use futures_channel::oneshot;
 use rusqlite::Connection;
 
-use super::Options;
+use super::builder::Options;
 use super::error::FileError;
 use super::joint::{self, Step};
-use super::locks::Locks;
+use super::lock_file::Locks;
 use super::place::Place;
 use super::worker::{Outcome, Request, Worker, panicked};
 use crate::backend::BackendError;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Shared;
+use super::answer::Answer;
 use super::protocol::{Number, Reply, Request};
-use super::servers::Answer;
 use crate::backend::BackendError;
 use crate::remote::io;
 use crate::sync::Mutex;

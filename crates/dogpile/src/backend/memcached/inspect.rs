@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::endpoint::{Address, Target};
+use super::connect::{Address, Target};
 use super::keys::without_mark;
 use super::protocol::{Reply, Request};
 use super::{Memcached, Shared};
@@ -91,7 +91,7 @@ impl Shared {
     /// Is it an entry of a cache? Its header says so.
     async fn is_entry(&self, key: &Key) -> Result<bool, BackendError> {
         let Some(key) = key.to_str() else { return Ok(false) };
-        let read = super::found(self.servers.ask(Request::Get { key, value: true }).await)?;
+        let read = super::answer::found(self.servers.ask(Request::Get { key, value: true }).await)?;
         Ok(read.is_some_and(|entry| !matches!(entry.payload, Payload::Unreadable(_))))
     }
 }

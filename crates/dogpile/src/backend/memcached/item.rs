@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::{ZlibDecoder, ZlibEncoder};
 
+use super::Shared;
 use super::protocol::{Only, Request};
 use crate::backend::BackendError;
 use crate::value::{Entry, Malformed};
@@ -36,11 +37,28 @@ impl Item {
     }
 }
 
+impl Shared {
+    /// Returns the item for `entry`, if it is not too large.
+    pub(super) fn pack(&self, key: &str, entry: &Entry) -> Result<Item, BackendError> {
+        self.check_key(key)?;
+        let (flags, value) = pack(entry, self.options.min_compress)?;
+        // The server's own head of an item, with its number.
+        const HEAD: usize = 60;
+        let (size, largest) = (value.len() + key.len() + HEAD, self.options.largest_item);
+        if size > largest {
+            return Err(BackendError::refused(format!(
+                "the value makes an item of {size} bytes, and {largest} are allowed: what was stored stays (see `max_item_bytes`)"
+            )));
+        }
+        let is_kept = entry.metadata.kept;
+        let retention = self.options.retention.or(entry.metadata.retention());
+        let ttl = ttl(retention.filter(|_| !is_kept));
+        Ok(Item { flags, value, ttl, is_kept })
+    }
+}
+
 /// Flags and bytes for `entry`.
-pub(super) fn pack(
-    entry: &Entry,
-    min_compress: Option<usize>,
-) -> Result<(u32, Bytes), BackendError> {
+fn pack(entry: &Entry, min_compress: Option<usize>) -> Result<(u32, Bytes), BackendError> {
     let refused = || BackendError::refused("memcached keeps bytes, not objects");
     let frame = entry.to_frame().ok_or_else(refused)?;
     if min_compress.is_none_or(|min| frame.len() < min) {

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::Shared;
+use super::answer::Answer;
 use super::protocol::{Number, Reply, Request};
-use super::servers::{Answer, Servers};
+use super::servers::Servers;
 
 /// A mark that was put, here or by another creation that shares it.
 #[derive(Clone)]

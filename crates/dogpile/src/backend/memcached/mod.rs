@@ -1,54 +1,66 @@
 //! The memcached backend: values and creation locks for a whole fleet.
 //!
-//! - `location`, `endpoint`: where the servers are, connecting;
-//! - `protocol`, `connection`: what is said, and a connection that says it;
-//! - `placement`, `servers`: which server has a key, asking several;
-//! - `keys`, `item`: under which keys something is stored, and what for an entry;
-//! - `mutex`: locks; `marks`, `claims`, `takeover`, `commits`: what keeps a creation from being
-//!   stored over a later change; `doubts`: what may have been stored in spite of that;
-//! - `look`: looking into it from outside.
+//! The plan is that of the Redis backend, where the same names have the same part:
+//!
+//! - `builder`, `url`, `settings`: what it is given: options, an address, settings by name;
+//! - `connect`, `connection`, `protocol`: making a connection, what is said over it, and how, in two
+//!   protocols;
+//! - `servers`, `placement`, `answer`: asking several, which one has a key, what answers mean;
+//! - `item`, `keys`: what is stored for an entry, and under which keys;
+//! - `lock`: locks, which are polled, since the servers tell nobody of changes;
+//! - `claim`, `takeover`, `commit`, with `marks` and `doubts`: claiming and committing, which here
+//!   takes several requests; what keeps a creation from being stored over a later change, and what may
+//!   have been stored in spite of that;
+//! - `inspect`: looking into it from outside.
+//!
+//! It keeps no `collections`. Here are the type itself, what it shares between clones, and the trait,
+//! by way of these.
 
-mod claims;
-mod commits;
+mod answer;
+mod builder;
+mod claim;
+mod commit;
+mod connect;
 mod connection;
 mod doubts;
-mod endpoint;
 mod inspect;
 mod item;
 mod keys;
-mod location;
+mod lock;
 mod marks;
-mod mutex;
 mod placement;
 mod protocol;
 mod servers;
+#[cfg(feature = "config")]
+mod settings;
 mod takeover;
+mod url;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::process::Rebuilt;
-use crate::remote::lease;
 use crate::remote::ledger::Ledger;
-use crate::remote::link::{Driver, Limits};
-use crate::remote::prefix::{KeyPrefix, borrowed};
-use crate::remote::terms::{self, Terms};
-use crate::remote::tls::{self, Tls};
-use crate::remote::{ends, server_options};
+use crate::remote::link::Driver;
+use crate::remote::prefix::borrowed;
+use crate::remote::{ends, lease};
 use crate::value::Entry;
+use answer::found;
+pub use builder::MemcachedBuilder;
+use builder::Options;
+use connect::Target;
 use doubts::Doubts;
-use endpoint::Target;
-use item::Item;
-use mutex::{LockToken, Locks};
+use lock::{LockToken, Locks};
 pub use placement::{Place, Placement};
-use protocol::{Only, Protocol, Reply, Request};
-use servers::{Answer, Servers};
+#[cfg(fuzzing)]
+use protocol::Reply;
+use protocol::{Only, Protocol, Request};
+use servers::Servers;
 
 /// A memcached server, or several that share the keys. Clones share it.
 ///
@@ -120,40 +132,6 @@ struct Shared {
     doubts: Doubts,
 }
 
-#[derive(Debug, Clone)]
-struct Options {
-    retention: Option<Duration>,
-    min_compress: Option<usize>,
-    largest_item: usize,
-    placement: Placement,
-    connections: usize,
-    locks: bool,
-    key_prefix: KeyPrefix,
-    /// With the key prefix before it, once the backend is open.
-    lock_prefix: String,
-    terms: Terms,
-    longest_poll: Duration,
-    limits: Limits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            retention: None,
-            min_compress: None,
-            largest_item: 1 << 20,
-            placement: Placement::default(),
-            connections: 1,
-            locks: true,
-            key_prefix: KeyPrefix::default(),
-            lock_prefix: "_lock".to_owned(),
-            terms: Terms::default(),
-            longest_poll: Duration::from_millis(40),
-            limits: Limits::default(),
-        }
-    }
-}
-
 impl Memcached {
     /// The servers that `url` names:
     /// `memcached://[user:password@]host[:port],host[:port]`, `memcacheds://` for
@@ -168,131 +146,14 @@ impl Memcached {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<MemcachedBuilder, BackendError> {
-        let (target, key_prefix) = location::parse(url)?;
-        let options = Options { key_prefix, ..Options::default() };
-        Ok(MemcachedBuilder { target, certificates: None, options })
+        let (target, key_prefix) = url::parse(url)?;
+        Ok(MemcachedBuilder::new(target, key_prefix))
     }
 }
 
 impl fmt::Debug for Memcached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Memcached").field(&self.0.target).finish()
-    }
-}
-
-/// A builder of [`Memcached`] backends.
-#[derive(Debug)]
-#[must_use = "nothing is made before `open`"]
-pub struct MemcachedBuilder {
-    target: Target,
-    certificates: Option<Tls>,
-    options: Options,
-}
-
-impl MemcachedBuilder {
-    server_options!();
-
-    /// One more server: `host`, `host:port` or the path of a socket.
-    pub fn server(mut self, place: &str) -> Result<Self, BackendError> {
-        self.target.addresses.push(location::address(place)?);
-        Ok(self)
-    }
-
-    /// The user to log in as: by SASL in the binary protocol, by the server's
-    /// `--auth-file` in the other.
-    pub fn username(mut self, username: &str) -> Self {
-        self.target.username = Some(username.to_owned());
-        self
-    }
-
-    /// The password to log in with.
-    pub fn password(mut self, password: &str) -> Self {
-        self.target.password = Some(password.to_owned());
-        self
-    }
-
-    /// Speaks the binary protocol: for SASL, and for servers before 1.6.
-    pub fn binary_protocol(mut self) -> Self {
-        self.target.protocol = Protocol::Binary;
-        self
-    }
-
-    /// Switches TLS on, as `memcacheds://` does.
-    pub fn tls(mut self) -> Self {
-        self.target.tls.get_or_insert_default();
-        self
-    }
-
-    /// Sets the distribution of keys over several servers;
-    /// [rendezvous](Placement::Rendezvous) by default.
-    pub fn placement(mut self, placement: Placement) -> Self {
-        self.options.placement = placement;
-        self
-    }
-
-    /// Sets the number of connections to each server; 1 by default, which serves
-    /// many calls at a time.
-    pub fn connections(mut self, number: usize) -> Self {
-        self.options.connections = number;
-        self
-    }
-
-    /// Has the servers drop values this long after they were stored, to the
-    /// second. It should be longer than any expiration time, or stale values
-    /// cannot be served. Without it, which is the default, they stay until their
-    /// room is needed, as do the moments of shared invalidations in any case. (Times above thirty days, which the server would take for
-    /// moments, are passed on as the moments that they end at.)
-    pub fn retention(mut self, time: Duration) -> Self {
-        self.options.retention = Some(time);
-        self
-    }
-
-    /// Compresses values of at least so many bytes by zlib, as the Python clients
-    /// do. Without it, which is the default, none are; compressed ones are read
-    /// in any case.
-    pub fn min_compress_bytes(mut self, bytes: usize) -> Self {
-        self.options.min_compress = Some(bytes);
-        self
-    }
-
-    /// Sets the bytes that an item may have, its key and some 60 bytes of the server's
-    /// included; 1 MiB by default, which is the servers' `--max-item-size`.
-    ///
-    /// A larger value is refused here, with an error, and what was stored stays.
-    /// (A server that is sent one refuses it too, but drops what was stored.)
-    pub fn max_item_bytes(mut self, bytes: usize) -> Self {
-        self.options.largest_item = bytes;
-        self
-    }
-
-    /// The longest pause between two looks at a lock that is waited for; 40 ms by
-    /// default.
-    pub fn longest_poll(mut self, pause: Duration) -> Self {
-        self.options.longest_poll = pause;
-        self
-    }
-
-    /// The longest pause between two attempts to connect to a server that is
-    /// down; 2 seconds by default.
-    pub fn dead_retry(mut self, pause: Duration) -> Self {
-        self.options.limits.retry = pause;
-        self
-    }
-
-    /// Makes the backend; nothing is connected yet.
-    ///
-    /// # Errors
-    ///
-    /// If a prefix or a time is out of its bounds, if certificates are given
-    /// without TLS, or if TLS is asked for without the feature `tls`.
-    pub fn open(self) -> Result<Memcached, BackendError> {
-        let Self { mut target, certificates, mut options } = self;
-        let how = "write `memcacheds` in place of `memcached` in its URL, or call `tls`";
-        target.tls = tls::settle(target.tls, certificates, how)?;
-        terms::check(&options.lock_prefix, options.terms, options.limits)?;
-        options.key_prefix.check()?;
-        options.lock_prefix.insert_str(0, options.key_prefix.as_str());
-        Ok(Memcached(Rebuilt::new(move || Shared::new(target.clone(), options.clone()))))
     }
 }
 
@@ -307,33 +168,6 @@ pub fn read_answers(is_binary: bool, bytes: &[u8]) -> usize {
             _ => {}
         })
         .count()
-}
-
-/// An answer that says that something went wrong, or nothing sensible.
-fn strange(reply: &Reply) -> BackendError {
-    match reply {
-        Reply::Failed(why) if why.to_lowercase().contains("too large") => BackendError::refused(
-            format!("the server refuses the value: {why} (what was stored under the key is gone)"),
-        ),
-        Reply::Failed(why) => BackendError::other(format!("the server refuses: {why}")),
-        _ => BackendError::other("the server's answer does not fit the request"),
-    }
-}
-
-/// Returns the entry that a read has found.
-fn found(answer: Answer) -> Result<Option<Entry>, BackendError> {
-    match answer? {
-        Reply::Item { flags, value, .. } => Ok(Some(item::unpack(flags, &value))),
-        Reply::Missing => Ok(None),
-        other => Err(strange(&other)),
-    }
-}
-
-fn changed(answer: Answer) -> Result<(), BackendError> {
-    match answer? {
-        Reply::Done { .. } | Reply::Missing => Ok(()),
-        other => Err(strange(&other)),
-    }
 }
 
 impl Shared {
@@ -356,24 +190,6 @@ impl Shared {
 
     fn all_stored<'k>(&self, keys: &[&'k str]) -> Result<Vec<Cow<'k, str>>, BackendError> {
         keys.iter().map(|key| self.stored(key)).collect()
-    }
-
-    /// Returns the item for `entry`, if it is not too large.
-    fn pack(&self, key: &str, entry: &Entry) -> Result<Item, BackendError> {
-        self.check_key(key)?;
-        let (flags, value) = item::pack(entry, self.options.min_compress)?;
-        // The server's own head of an item, with its number.
-        const HEAD: usize = 60;
-        let (size, largest) = (value.len() + key.len() + HEAD, self.options.largest_item);
-        if size > largest {
-            return Err(BackendError::refused(format!(
-                "the value makes an item of {size} bytes, and {largest} are allowed: what was stored stays (see `max_item_bytes`)"
-            )));
-        }
-        let is_kept = entry.metadata.kept;
-        let retention = self.options.retention.or(entry.metadata.retention());
-        let ttl = item::ttl(retention.filter(|_| !is_kept));
-        Ok(Item { flags, value, ttl, is_kept })
     }
 }
 

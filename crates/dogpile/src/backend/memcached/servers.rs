@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
-use super::Options;
+use super::answer::Answer;
+use super::builder::Options;
+use super::connect::{Address, Target};
 use super::connection::Connection;
-use super::endpoint::{Address, Target};
 use super::keys::without_mark;
 use super::placement::Placement;
 use super::protocol::{ProtocolError, Reply, Request};
@@ -31,9 +32,6 @@ struct Server {
     links: Vec<Link<Connection>>,
     turn: AtomicUsize,
 }
-
-/// The answer to a request.
-pub(super) type Answer = Result<Reply, BackendError>;
 
 impl Servers {
     pub(super) fn new(

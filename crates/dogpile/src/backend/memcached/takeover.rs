@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use super::claims::{Attempt, Taken};
-use super::mutex::LockToken;
+use super::Shared;
+use super::answer::{Answer, strange};
+use super::claim::{Attempt, Taken};
+use super::lock::LockToken;
 use super::protocol::{Number, Only, Reply, Request};
-use super::servers::Answer;
-use super::{Shared, strange};
 use crate::backend::{BackendError, ClaimMode, Claimed};
 
 /// The number of tries to be faster than others who change the same item.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
 use super::connection::Batch;
-use super::mutex::{Held, Locks, get, is_held_by};
+use super::lock::{Held, Locks, get, is_held_by};
 use super::scripts::{Call, PUBLISH, has_code};
 use super::{Redis, Shared};
 use crate::backend::{

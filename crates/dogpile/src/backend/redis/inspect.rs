@@ -2,7 +2,7 @@
 
 use redis::{Value, cmd};
 
-use super::claims::MARK;
+use super::claim::MARK;
 use super::connection::{Answer, Batch};
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, RedisError, RedisResult, Value};
 
+use super::connect::Target;
 use super::connection::{Answer, Batch, Connection};
 use crate::backend::BackendError;
 use crate::remote::link::{self, Driver, Limits, Lost};
@@ -30,6 +31,15 @@ where
         Box::pin(connecting) as Pin<Box<_>>
     };
     Link::new(name, limits, driver, Box::new(connect))
+}
+
+/// A link to the servers of `target`.
+pub(super) fn to(target: &Target, limits: Limits, driver: Driver) -> Link {
+    let (name, target) = (target.describe(), target.clone());
+    open(name, limits, driver, move || {
+        let target = target.clone();
+        async move { target.connect().await }
+    })
 }
 
 impl Link {

@@ -1,58 +1,63 @@
 //! The Redis and Valkey backend: values and creation locks for a whole fleet.
 //!
-//! - `location`, `endpoint`, `connection`: where the servers are, connecting, sending;
-//! - `link`: a connection that is kept alive, and known to be down while it is;
-//! - `nodes`: the servers of a cluster one by one;
-//! - `mutex`, `tracking`: locks, and waking who waits for them;
-//! - `claims`, `scripts`, `slot`: claiming, committing and changing in one step each;
-//! - `plain`: the same where scripts are refused;
-//! - `refusal`: whether a server forbids scripts;
+//! The plan, which the other backends on servers follow:
+//!
+//! - `builder`, `url`, `settings`: what it is given: options, an address, settings by name;
+//! - `connect`, `connection`, `link`: making a connection, what is said over it, keeping it alive and
+//!   knowing that it is down while it is;
+//! - `frame`: what is stored for an entry;
+//! - `lock`, `tracking`: locks, and waking those who wait for them;
+//! - `claim`, with `scripts` and `slot`: claiming, committing and changing in one step each; `plain`,
+//!   `refusal`: the same where the server refuses scripts, and whether it does;
 //! - `collections`: whole tables, in parts;
-//! - `look`: looking into it from outside.
+//! - `inspect`: looking into it from outside; `nodes`: the servers of a cluster one by one, for that
+//!   and for tracking.
+//!
+//! Here are the type itself, what it shares between clones, and the trait, by way of these.
 
-mod claims;
+mod builder;
+mod claim;
 #[cfg(feature = "collections")]
 mod collections;
+mod connect;
 mod connection;
-mod endpoint;
+mod frame;
 mod inspect;
 mod link;
-mod location;
-mod mutex;
+mod lock;
 mod nodes;
 mod plain;
 mod refusal;
 mod scripts;
+#[cfg(feature = "config")]
+mod settings;
 mod slot;
 mod tracking;
+mod url;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis as client;
-use bytes::Bytes;
-use client::aio::ConnectionLike;
-use client::{Cmd, Value};
+use ::redis::aio::ConnectionLike;
 
 use super::inspect::Inspect;
 use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
 use crate::lock::{AnyMutex, Lease};
 use crate::process::{Rebuilt, generation};
-use crate::remote::lease;
 use crate::remote::ledger::Ledger;
-use crate::remote::link::{Driver, Limits};
+use crate::remote::link::Driver;
 use crate::remote::prefix::{KeyPrefix, borrowed};
-use crate::remote::terms::{self, Terms};
-use crate::remote::tls::{self, Tls};
-use crate::remote::{ends, server_options};
-use crate::value::{Entry, Malformed};
-use claims::Change;
+use crate::remote::{ends, lease};
+use crate::value::Entry;
+use builder::Options;
+pub use builder::RedisBuilder;
+use claim::Change;
+use connect::{Credentials, Endpoint, Target};
 use connection::{Batch, Multiplexed};
-use endpoint::{Credentials, Endpoint, Target};
 use link::Link;
-use mutex::{LockToken, Locks};
+use lock::{LockToken, Locks};
 use nodes::Nodes;
 use refusal::Refusal;
 use tracking::Tracker;
@@ -131,36 +136,6 @@ struct Shared {
     local_locks: crate::lock::KeyedMutex,
 }
 
-#[derive(Debug, Clone)]
-struct Options {
-    retention: Option<Duration>,
-    locks: bool,
-    key_prefix: KeyPrefix,
-    /// With the key prefix before it, once the backend is open.
-    lock_prefix: String,
-    terms: Terms,
-    longest_poll: Duration,
-    wait_timeout: Option<Duration>,
-    read_from_replicas: bool,
-    limits: Limits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            retention: None,
-            locks: true,
-            key_prefix: KeyPrefix::default(),
-            lock_prefix: "_lock".to_owned(),
-            terms: Terms::default(),
-            longest_poll: Duration::from_millis(100),
-            wait_timeout: None,
-            read_from_replicas: false,
-            limits: Limits::default(),
-        }
-    }
-}
-
 impl Redis {
     /// The server or servers that `url` names:
     /// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS,
@@ -181,9 +156,8 @@ impl Redis {
 
     /// The same with options.
     pub fn builder(url: &str) -> Result<RedisBuilder, BackendError> {
-        let (target, key_prefix) = location::parse(url)?;
-        let options = Options { key_prefix, ..Options::default() };
-        Ok(RedisBuilder { target, certificates: None, options })
+        let (target, key_prefix) = url::parse(url)?;
+        Ok(RedisBuilder::new(target, key_prefix))
     }
 
     /// A connection that the application has, of redis-rs 1: multiplexed,
@@ -207,7 +181,7 @@ impl Redis {
             db: 0,
             tls: None,
         };
-        RedisBuilder { target, certificates: None, options: Options::default() }
+        RedisBuilder::new(target, KeyPrefix::default())
     }
 }
 
@@ -217,173 +191,24 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// A builder of [`Redis`] backends.
-#[derive(Debug)]
-#[must_use = "nothing is made before `open`"]
-pub struct RedisBuilder {
-    target: Target,
-    certificates: Option<Tls>,
-    options: Options,
-}
-
-impl RedisBuilder {
-    server_options!();
-
-    /// The user to log in as (Redis 6 and later).
-    pub fn username(mut self, username: &str) -> Self {
-        self.target.credentials.username = Some(username.to_owned());
-        self
-    }
-
-    /// The password to log in with.
-    pub fn password(mut self, password: &str) -> Self {
-        self.target.credentials.password = Some(password.to_owned());
-        self
-    }
-
-    /// The user and password of the sentinels, where they have their own.
-    pub fn sentinel_credentials(mut self, username: Option<&str>, password: &str) -> Self {
-        if let Endpoint::Sentinel { sentinels, .. } = &mut self.target.endpoint {
-            sentinels.username = username.map(str::to_owned);
-            sentinels.password = Some(password.to_owned());
-        }
-        self
-    }
-
-    /// The number of the database.
-    pub fn db(mut self, db: i64) -> Self {
-        self.target.db = db;
-        self
-    }
-
-    /// Has the server drop values this long after they were stored. It should
-    /// be longer than any expiration time, or stale values cannot be served. The moments
-    /// of shared invalidations stay.
-    /// Without it, which is the default, that is up to the region: see
-    /// [`Config::retention`](crate::Config::retention).
-    pub fn retention(mut self, time: Duration) -> Self {
-        self.options.retention = Some(time);
-        self
-    }
-
-    /// The longest pause between two looks where waiting is polling; 100 ms by
-    /// default.
-    pub fn longest_poll(mut self, pause: Duration) -> Self {
-        self.options.longest_poll = pause;
-        self
-    }
-
-    /// The [wait timeout](crate::Config::wait_timeout) of regions that set none.
-    /// It is for Python's `lock_blocking_timeout`.
-    pub fn wait_timeout(mut self, limit: Duration) -> Self {
-        self.options.wait_timeout = Some(limit);
-        self
-    }
-
-    /// Reads values from replicas, which may be a little behind. For sentinels
-    /// and clusters. Locks and collections are read from masters all the same.
-    pub fn read_from_replicas(mut self, yes: bool) -> Self {
-        self.options.read_from_replicas = yes;
-        self
-    }
-
-    /// Makes the backend; nothing is connected yet.
-    ///
-    /// # Errors
-    ///
-    /// If a prefix or a time is out of its bounds, if certificates are given
-    /// for an address without TLS, or if TLS is asked for without the feature `tls`.
-    pub fn open(self) -> Result<Redis, BackendError> {
-        let Self { mut target, certificates, mut options } = self;
-        terms::check(&options.lock_prefix, options.terms, options.limits)?;
-        options.key_prefix.check()?;
-        options.lock_prefix.insert_str(0, options.key_prefix.as_str());
-        let how = "write `rediss` in place of `redis` in its URL";
-        target.tls = tls::settle(target.tls, certificates, how)?;
-        Ok(Redis(Rebuilt::new(move || Shared::new(target.clone(), options.clone()))))
-    }
-}
-
-/// The same servers, but replicas.
-fn reading(target: &Target) -> Option<Target> {
-    let mut target = target.clone();
-    match &mut target.endpoint {
-        Endpoint::Sentinel { replica: reads, .. }
-        | Endpoint::Cluster { read_from_replicas: reads } => *reads = true,
-        Endpoint::Single | Endpoint::Existing { .. } => return None,
-    }
-    Some(target)
-}
-
-fn link_to(target: &Target, limits: Limits, driver: Driver) -> Link {
-    let (name, target) = (target.describe(), target.clone());
-    link::open(name, limits, driver, move || {
-        let target = target.clone();
-        async move { target.connect().await }
-    })
-}
-
-/// The stored form of an entry.
-struct Frame {
-    bytes: Bytes,
-    /// Its time to live, in milliseconds; none for one that ends by a change only.
-    retention: Option<u64>,
-}
-
-impl Frame {
-    /// The retention as the scripts have it.
-    fn retention(&self) -> Bytes {
-        self.retention.unwrap_or(0).to_string().into()
-    }
-
-    /// The command that stores it under `key`.
-    fn storing(&self, key: &str) -> Cmd {
-        let mut set = client::cmd("SET");
-        set.arg(key).arg(&self.bytes[..]);
-        if let Some(milliseconds) = self.retention {
-            set.arg("PX").arg(milliseconds);
-        }
-        set
-    }
-}
-
-/// Returns the entry that a read has found. An error may be about the kind of the key.
-fn entry_of(link: &Link, answer: connection::Answer) -> Result<Option<Entry>, BackendError> {
-    match answer {
-        Ok(answer) => Ok(entry(answer)),
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(entry(Value::Okay)),
-        Err(error) => Err(link.backend_error(&error)),
-    }
-}
-
-/// Returns the entry that a read has found. A key of another kind is a value that cannot be
-/// read.
-fn entry(answer: Value) -> Option<Entry> {
-    match answer {
-        Value::Nil => None,
-        Value::BulkString(frame) => Some(Entry::from_frame(&frame.into())),
-        _ => Some(Entry::unreadable(Malformed::new("the key holds no string"))),
-    }
-}
-
 impl Shared {
     /// For this process. Nothing is connected yet.
     fn new(target: Target, options: Options) -> Arc<Self> {
         let limits = options.limits;
-        let link = link_to(&target, limits, Driver::Caller);
-        let reads = match reading(&target).filter(|_| options.read_from_replicas) {
-            Some(replica) => link_to(&replica, limits, Driver::Caller),
+        let link = link::to(&target, limits, Driver::Caller);
+        let reads = match target.reading().filter(|_| options.read_from_replicas) {
+            Some(replica) => link::to(&replica, limits, Driver::Caller),
             None => link.clone(),
         };
-        let leases = link_to(&target, limits, Driver::IoThread);
+        let leases = link::to(&target, limits, Driver::IoThread);
         let tracker = target.can_track().then(|| Tracker::new(&target, link.clone(), limits));
         let (own, is_cluster) = (link.clone(), target.is_cluster());
         let open = move |server: &Target| {
-            if is_cluster { link_to(server, limits, Driver::Caller) } else { own.clone() }
+            if is_cluster { link::to(server, limits, Driver::Caller) } else { own.clone() }
         };
         let nodes = Nodes::new(&target, link.clone(), open);
         #[cfg(feature = "collections")]
-        let bulk = link_to(&target, limits, Driver::Caller);
+        let bulk = link::to(&target, limits, Driver::Caller);
         let shared = Arc::new(Self {
             target,
             options,
@@ -416,41 +241,11 @@ impl Shared {
         u64::try_from(self.options.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Returns the stored form of `entry`.
-    fn frame(&self, entry: &Entry) -> Result<Frame, BackendError> {
-        let refused = || BackendError::refused("Redis keeps bytes, not objects");
-        let bytes = entry.to_frame().ok_or_else(refused)?;
-        let retention = self
-            .options
-            .retention
-            .or(entry.metadata.retention())
-            .filter(|_| !entry.metadata.kept)
-            .map(|time| {
-                let milliseconds = time.as_millis().max(1);
-                u64::try_from(milliseconds).unwrap_or(u64::MAX)
-            });
-        Ok(Frame { bytes, retention })
-    }
-
     async fn send_changes(&self, changes: Batch) -> Result<(), BackendError> {
         if changes.is_empty() {
             return Ok(());
         }
         self.link.send_all_or_fail(&changes).await.map(drop)
-    }
-}
-
-async fn get_multi(link: &Link, keys: &[Cow<'_, str>]) -> Result<Vec<Option<Entry>>, BackendError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut get = client::cmd("MGET");
-    for key in keys {
-        get.arg(&**key);
-    }
-    match link.send(&get).await? {
-        Value::Array(answers) => Ok(answers.into_iter().map(entry).collect()),
-        _ => Err(BackendError::other("MGET is not answered by a list")),
     }
 }
 
@@ -464,7 +259,7 @@ impl Backend for Redis {
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
         let key = self.0.stored(key);
-        entry_of(&self.0.reads, self.0.reads.ask(&mutex::get(&key)).await?)
+        frame::entry_of(&self.0.reads, self.0.reads.ask(&lock::get(&key)).await?)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
@@ -478,7 +273,7 @@ impl Backend for Redis {
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        get_multi(&self.0.reads, &self.0.all_stored(keys)).await
+        frame::get_multi(&self.0.reads, &self.0.all_stored(keys)).await
     }
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use redis::{Value, cmd};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::endpoint::Target;
+use super::connect::Target;
 use super::link::Link;
 use super::slot;
 use crate::backend::BackendError;
@@ -185,8 +185,8 @@ mod tests {
     use redis::{Cmd, RedisResult};
 
     use super::*;
+    use crate::backend::redis::connect::{Credentials, Endpoint};
     use crate::backend::redis::connection::{Answer, Batch, Connection};
-    use crate::backend::redis::endpoint::{Credentials, Endpoint};
     use crate::backend::redis::link;
     use crate::remote::link::{Driver, Limits, Probe};
 

@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use redis::{Value, cmd};
 
-use super::claims::{Asked, Bound, Change, in_words, life_of};
+use super::Shared;
+use super::claim::{Asked, Bound, Change, in_words, life_of};
 use super::connection::Batch;
-use super::mutex::{Before, Held, LockToken, get, is_held_by};
-use super::{Frame, Shared};
+use super::frame::{Frame, entry_of};
+use super::lock::{Before, Held, LockToken, get, is_held_by};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 
 impl Shared {
@@ -65,7 +66,7 @@ impl Shared {
             {
                 let token = mark.ok().and_then(|token| redis::from_redis_value(token).ok());
                 let left = if let Ok(Value::Int(left)) = left { left } else { -1 };
-                looked.push((token, life_of(left), super::entry_of(&self.link, value)?));
+                looked.push((token, life_of(left), entry_of(&self.link, value)?));
                 answers.by_ref().take(2).for_each(drop);
             }
         }
@@ -174,7 +175,7 @@ impl Shared {
         look.add(key, get(key)).add(key, get(&claim.mark)).add(&token.lock, get(&token.lock));
         let mut answers = self.link.send_all(&look).await?.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
-        let state = in_words(Seen::of(super::entry_of(&self.link, next())?.as_ref()));
+        let state = in_words(Seen::of(entry_of(&self.link, next())?.as_ref()));
         let is_token = |answer: Result<Value, redis::RedisError>| matches!(answer, Ok(Value::BulkString(held)) if held == token.value.as_bytes());
         let (is_marked, is_locked) = (is_token(next()), is_token(next()));
         let is_unchanged = state == claim.before.state;

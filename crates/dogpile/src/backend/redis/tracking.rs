@@ -12,7 +12,7 @@ use redis::{Cmd, PushInfo, PushKind, Value, cmd};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::endpoint::{OnPush, Target};
+use super::connect::{OnPush, Target};
 use super::link::{self, Link};
 use super::nodes::Nodes;
 use crate::backend::{BackendError, Changed, Watch};

@@ -65,8 +65,8 @@ impl Codec for Pickle {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use serde::{Deserialize, Serialize};
     use serde::de::DeserializeOwned;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
 

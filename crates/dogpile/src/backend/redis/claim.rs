@@ -16,9 +16,10 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::connection::Batch;
-use super::mutex::{Before, Claim, Held, LockToken, get};
+use super::frame::{Frame, entry_of};
+use super::lock::{Before, Claim, Held, LockToken, get};
 use super::scripts::{CHANGE, CLAIM, COMMIT, Call, TAKE};
-use super::{Frame, Shared, slot};
+use super::{Shared, slot};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Seen, Wanted, own_mark_key};
 use crate::lock::Lease;
 use crate::remote::finish::to_the_end;
@@ -183,7 +184,7 @@ impl Shared {
         let values = self.link.send_all(&look).await?;
         let mut claims = Vec::with_capacity(wanted.len());
         for (wanted, value) in wanted.iter().zip(values) {
-            let entry = super::entry_of(&self.link, value)?;
+            let entry = entry_of(&self.link, value)?;
             let seen = Seen::of(entry.as_ref());
             claims.push(match entry {
                 Some(entry) if wanted.mode.is_settled_by(Some(&entry)) => Claimed::Changed(entry),

@@ -7,7 +7,7 @@
 //! | `memcached+binary://...`, `memcacheds+binary://...` | the same, by the binary protocol |
 //! | `memcached+unix:///path` | a server by its socket |
 
-use super::endpoint::{Address, Target};
+use super::connect::{Address, Target};
 use super::protocol::Protocol;
 use crate::backend::BackendError;
 use crate::remote::prefix::KeyPrefix;

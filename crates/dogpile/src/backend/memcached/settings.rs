@@ -3,35 +3,42 @@
 
 use std::time::Duration;
 
-use super::arguments::FileContent;
-use super::{Arguments, ConfigError, FromSetting};
-use crate::backend::{AnyBackend, BackendError, Memcached, MemcachedBuilder, Placement};
+use super::{Memcached, MemcachedBuilder, Placement};
+use crate::backend::{BackendError, Named};
+use crate::settings::{Arguments, ConfigError, FileContent, FromSetting};
 use crate::url;
 
-/// The names of dogpile.cache's backends, each for a client library. Several
-/// servers share the keys as with that one.
-pub(super) const NAMES: [&str; 4] = ["memcached", "pymemcache", "pylibmc", "bmemcached"];
+impl Named for Memcached {
+    /// First those of dogpile.cache, each for a client library: several servers share the keys as
+    /// with that one.
+    const NAMES: &'static [&'static str] = &[
+        "memcached",
+        "pymemcache",
+        "pylibmc",
+        "bmemcached",
+        "memcacheds",
+        "memcached+binary",
+        "memcacheds+binary",
+        "memcached+unix",
+    ];
 
-/// The schemes of URLs that name such servers.
-pub(super) const SCHEMES: [&str; 4] =
-    ["memcacheds", "memcached+binary", "memcacheds+binary", "memcached+unix"];
-
-pub(super) fn backend(name: &str, arguments: &mut Arguments) -> Result<AnyBackend, ConfigError> {
-    let wrong = |error: BackendError| ConfigError::of_backend("memcached", &error);
-    let mut builder = servers(arguments).map_err(wrong)?;
-    let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
-    if tls {
-        builder = builder.tls();
+    fn from_arguments(name: &str, arguments: &mut Arguments) -> Result<Self, ConfigError> {
+        let wrong = |error: BackendError| ConfigError::of_backend("memcached", &error);
+        let mut builder = servers(arguments).map_err(wrong)?;
+        let tls = arguments.take::<bool>("ssl")?.unwrap_or(false);
+        if tls {
+            builder = builder.tls();
+        }
+        let binary = arguments.take::<bool>("binary")?.unwrap_or(name == "bmemcached");
+        if binary {
+            builder = builder.binary_protocol();
+        }
+        let default = if name == "pylibmc" { Placement::Modulo } else { Placement::Rendezvous };
+        builder = builder.placement(arguments.take("placement")?.unwrap_or(default));
+        let builder = connection(builder, arguments)?;
+        let builder = values_and_locks(builder, arguments)?;
+        builder.open().map_err(wrong)
     }
-    let binary = arguments.take::<bool>("binary")?.unwrap_or(name == "bmemcached");
-    if binary {
-        builder = builder.binary_protocol();
-    }
-    let default = if name == "pylibmc" { Placement::Modulo } else { Placement::Rendezvous };
-    builder = builder.placement(arguments.take("placement")?.unwrap_or(default));
-    let builder = connection(builder, arguments)?;
-    let builder = values_and_locks(builder, arguments)?;
-    Ok(AnyBackend::new(builder.open().map_err(wrong)?))
 }
 
 /// One URL, or places as Python has them: `host:port`, several of them, sockets.
@@ -148,14 +155,14 @@ impl FromSetting for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::settings::Settings;
 
     #[test]
     fn the_path_of_a_socket_means_itself_wherever_it_stands() {
         for url in ["/run/a%20b@1?.sock", "/run/a%20b@1?.sock, host"] {
             let mut arguments = Arguments::new("memcached", Settings::from_iter([("url", url)]));
-            let backend = backend("memcached", &mut arguments).unwrap();
-            let shown = format!("{:?}", backend.actual::<Memcached>().unwrap());
+            let backend = Memcached::from_arguments("memcached", &mut arguments).unwrap();
+            let shown = format!("{backend:?}");
             assert!(shown.contains(r#"["/run/a%20b@1?.sock""#), "{shown}");
         }
     }

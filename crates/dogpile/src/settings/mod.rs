@@ -1,10 +1,20 @@
-//! Settings: a flat map from dotted names to texts, wherever it came from.
+//! Settings: a flat map from dotted names to texts, wherever it came from, and how what it holds
+//! is taken from it. What the names are is the business of those who take them: `config` for a
+//! region, the `settings` of each backend for that.
+
+mod arguments;
+mod coerce;
+mod error;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-#[cfg(feature = "toml")]
-use super::ConfigError;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) use arguments::FileContent;
+pub(crate) use arguments::may_be_secret;
+pub use arguments::{Arguments, FromSetting};
+pub use coerce::{Scalar, coerce};
+pub use error::ConfigError;
 
 /// A flat map of settings. Names match regardless of case, and a hyphen is an underscore:
 /// `[Users]` in a file and `DOGPILE__USERS__EXPIRATION_TIME` in the environment mean one region.
@@ -164,7 +174,7 @@ impl Settings {
         self.0.is_empty()
     }
 
-    pub(super) fn remove(&mut self, name: &str) -> Option<String> {
+    fn remove(&mut self, name: &str) -> Option<String> {
         self.0.remove(&compared(name)).map(|setting| setting.value)
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Shared;
+use super::answer::strange;
 use super::item::ttl;
 use super::marks::Mark;
 use super::protocol::{Number, Only, Reply, Request};
 use super::servers::Servers;
-use super::{Shared, strange};
 use crate::backend::BackendError;
 use crate::lock::{KeyedLock, Lease};
 use crate::process::Rebuilt;

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::claims::{Claim, Found, Holding, entry_of};
+use super::Shared;
+use super::answer::{Answer, strange};
+use super::claim::{Claim, Found, Holding, entry_of};
 use super::item::{self, Item};
+use super::lock::Held;
 use super::marks::Mark;
-use super::mutex::Held;
 use super::protocol::{Number, Only, Reply, Request};
-use super::servers::Answer;
-use super::{Shared, strange};
 use crate::backend::{BackendError, ClaimMode, Commit, Seen};
 use crate::lock::Lease;
 use crate::remote::finish::to_the_end;

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::answer::{Answer, changed, strange};
+use super::lock::{Held, LockToken};
 use super::marks::Mark;
-use super::mutex::{Held, LockToken};
 use super::protocol::{Number, Only, Reply, Request};
-use super::servers::Answer;
-use super::{Shared, changed, item, strange};
+use super::{Shared, item};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted};
 use crate::lock::Lease;
 use crate::remote::life::Life;

@@ -5,20 +5,22 @@
 //! there can be no struct: methods `load_entry`, `load_key`, `load_refresh` and
 //! `load_original` stand beside it. In a trait's `impl` there can be nothing beside it.
 //!
+//! `keys` writes the key of a call, `companions` what stands beside a function; here is the call itself.
+//!
 //! Everything that is made here counts as written by a macro (`own`), so that the lints of
 //! the user's crate, also those that it forbids to allow, are about the user's code alone.
 
-use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::ext::IdentExt;
+mod companions;
+mod keys;
+
+use proc_macro2::TokenStream as Tokens;
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, GenericParam, Ident, ItemFn, Pat, Result, Signature, Type};
+use syn::{Error, Expr, Ident, ItemFn, Pat, Result, Signature};
 
 use crate::function::{Function, mentions_self, refuse_borrowed};
-use crate::generics::turbofish;
-use crate::hygiene::{at, hygienic, own, own_ident, own_span};
+use crate::hygiene::{at, hygienic, own_ident};
 use crate::options::Options;
-use crate::part::Parts;
 use crate::surroundings::is_in_trait_impl;
 
 pub(crate) fn expand(options: Options, item: ItemFn) -> Result<Tokens> {
@@ -101,118 +103,6 @@ impl Code {
 
     pub(crate) fn dogpile(&self) -> &Tokens {
         &self.options.dogpile
-    }
-
-    /// The key, where the arguments' names are references to them. `name` is an expression
-    /// of a `&str`.
-    fn key(&self, name: &Tokens) -> Tokens {
-        let dogpile = self.dogpile();
-        let Options { region, key, .. } = &self.options;
-        let (namespace, generator) = self.namespace_and_generator();
-        let mut parts: Vec<Tokens> = Vec::new();
-        if let Some(key) = key {
-            for expression in key {
-                let text = quote!(#expression).to_string();
-                let part = self.part(None, &quote!(&(#expression)), expression.span());
-                parts.push(quote!((#text, &#part)));
-            }
-        } else {
-            for argument in self.function.keyed() {
-                let text = argument.name.unraw().to_string();
-                let ident = own_ident(&argument.name);
-                let part = self.part(Some(&argument.ty), &quote!(#ident), argument.name.span());
-                parts.push(quote!((#text, &#part)));
-            }
-        }
-        for param in self.function.generics_of_key() {
-            match param {
-                GenericParam::Type(param) => {
-                    let (ident, text) = (&param.ident, param.ident.to_string());
-                    parts.push(quote!((#text, &#dogpile::__macro::type_part::<#ident>())));
-                }
-                GenericParam::Const(param) => {
-                    let (ident, text) = (&param.ident, param.ident.to_string());
-                    parts.push(quote!((#text, &#ident)));
-                }
-                GenericParam::Lifetime(_) => {}
-            }
-        }
-        quote! {
-            {
-                use #dogpile::__macro::{
-                    HasDisplay as _, HasElements as _, HasKeyPart as _, HasNothing as _,
-                };
-                #dogpile::__macro::key(
-                    &#region,
-                    &#dogpile::key::FunctionKey::new(#name, #namespace, &[#(#parts),*]),
-                    #generator,
-                )
-            }
-        }
-    }
-
-    pub(crate) fn namespace_and_generator(&self) -> (Tokens, Tokens) {
-        let option = |value: &Option<Expr>| {
-            let some = value.as_ref().map(|value| quote!(::core::option::Option::Some(#value)));
-            some.unwrap_or_else(|| quote!(::core::option::Option::None))
-        };
-        (option(&self.options.namespace), option(&self.options.key_generator))
-    }
-
-    /// The part of a key for a reference to an argument, whose type may be known.
-    pub(crate) fn part(&self, ty: Option<&Type>, value: &Tokens, span: Span) -> Tokens {
-        let dogpile = self.dogpile();
-        let parts = Parts { dogpile, span: own_span(span) };
-        match (&self.options.to_str, ty) {
-            (Some(to_str), _) => quote!(#dogpile::__macro::to_str(#value, #to_str)),
-            (None, Some(ty)) => parts.part(ty, value),
-            (None, None) => parts.whole(value),
-        }
-    }
-
-    /// The name in the key, for a function that is not in an `impl` block, `by` a type that is
-    /// beside it or inside.
-    pub(crate) fn free_name(&self, by: &Tokens) -> Tokens {
-        let dogpile = self.dogpile();
-        if let Some(name) = &self.options.name {
-            return quote!(#name);
-        }
-        let (text, place) = (self.function.name().unraw().to_string(), self.place());
-        quote! {
-            {
-                static NAME: #dogpile::__macro::FunctionName = #dogpile::__macro::FunctionName::new(
-                    ::core::module_path!(),
-                    #text,
-                    ::core::concat!(::core::module_path!(), ":", #text),
-                    #place,
-                );
-                NAME.#by()
-            }
-        }
-    }
-
-    /// The position of a function that a block may hide. A macro may write several at one
-    /// line: the text of each is part of it.
-    fn place(&self) -> Tokens {
-        let digest = format!("{:08x}", self.function.digest);
-        quote!(::core::concat!(::core::line!(), ":", ::core::column!(), ":", #digest))
-    }
-
-    fn method_name(&self) -> Tokens {
-        let dogpile = self.dogpile();
-        let own = quote!(#dogpile::__macro::MethodName);
-        let text = self.function.name().unraw().to_string();
-        let place = self.place();
-        let usual = || quote!(#own::of::<Self, Here>(#text, ::core::module_path!(), #place));
-        let given = |name| quote!(#own::given::<Self, Here>(#name));
-        let name = self.options.name.as_ref().map_or_else(usual, given);
-        quote! {
-            {
-                struct Here;
-                #name
-            }
-            .as_str()
-        }
     }
 
     /// The region's entry for `key`, with the options about time.
@@ -406,209 +296,8 @@ impl Code {
         quote!(#body #turbofish(#(#all),*) #waiting)
     }
 
-    /// Returns what companions are made of: their arguments and what they are generic in.
-    fn keyed(&self) -> Keyed {
-        let generics = self.function.keyed_generics();
-        let (params, clause) = (&generics.params, &generics.where_clause);
-        let arguments: Vec<_> = self.function.keyed().collect();
-        Keyed {
-            params: own(params.to_token_stream()),
-            clause: own(clause.to_token_stream()),
-            turbofish: turbofish(&generics),
-            names: arguments.iter().map(|argument| own_ident(&argument.name)).collect(),
-            types: arguments.iter().map(|argument| own(argument.ty.to_token_stream())).collect(),
-        }
-    }
-
-    /// Companions have an argument more than their function, which is not a mistake of the user's.
-    fn many_arguments(&self) -> Tokens {
-        if self.function.arguments.len() < 7 {
-            return Tokens::new();
-        }
-        quote!(#[allow(clippy::too_many_arguments)])
-    }
-
     fn all_names(&self) -> Vec<Ident> {
         self.function.names().into_iter().map(own_ident).collect()
-    }
-
-    /// The code for a function that stands for itself.
-    fn free(&self) -> Tokens {
-        let function = &self.function;
-        let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, conditions) = (function.attributes(), function.conditions());
-        let (value, asyncness, own_name) = (self.value(), self.asyncness(), own_ident(name));
-        let Keyed { params, clause, turbofish, names, types } = self.keyed();
-        let (all, turbofish_all) = (self.all_names(), function.turbofish());
-        let original = self.creator(&quote!(#own_name::_original #turbofish_all(#(#all),*)));
-        let [local, given] = ["key", "value"].map(hygienic);
-        let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
-        let name_of_key = self.free_name(&quote!(of::<#own_name>));
-        let (key, key_str) = (self.key(&name_of_key), quote!(#local.as_str()));
-        let (call, refresh) =
-            (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
-        let (entry, waiting) = (self.entry(&key_str), self.waiting());
-        let typed = self.typed(&entry);
-        let signature = self.signature(name);
-        let body = self.body(&own_ident(&format_ident!("_original", span = name.span())));
-        let call_body = self.call_body(&quote!(Self::_original));
-        let passing = own(self.signature(&format_ident!("original")).to_token_stream());
-        let refreshing = own(self.signature(&format_ident!("refresh")).to_token_stream());
-        let about = format!("The cache of [`{name}()`](fn@{name}).");
-        let own_vis = own(vis.to_token_stream());
-        let many_arguments = self.many_arguments();
-        let span = function.returned.span();
-        let (placed, borrowed) = (at(span, dogpile), quote_spanned!(span=> &#value));
-        let found = quote_spanned!(span=> #placed::Result<::core::option::Option<#value>>);
-        // Where the value's type may not exist, that is said of the user's place alone.
-        let found = if self.options.fallible { found } else { own(found) };
-        quote! {
-            #(#attrs)*
-            #vis #signature {
-                #make_key
-                #call
-            }
-
-            #(#conditions)*
-            #[doc = #about]
-            #own_vis struct #own_name {}
-
-            #(#conditions)*
-            impl #own_name {
-                #body
-            }
-
-            #(#conditions)*
-            #many_arguments
-            impl #own_name {
-                /// Runs the function itself, past the cache.
-                #own_vis #passing {
-                    #call_body
-                }
-
-                /// Creates the value, whatever is stored, and stores it.
-                #own_vis #refreshing {
-                    #make_key
-                    #refresh
-                }
-
-                /// Returns the stored value, if it is fresh.
-                #own_vis #asyncness fn get<#params>(#(#names: #types),*)
-                    -> #found #clause
-                {
-                    #make_key
-                    #typed.get::<#value>() #waiting
-                }
-
-                /// Stores a value.
-                #own_vis #asyncness fn set<#params>(#given: #borrowed, #(#names: #types),*)
-                    -> #dogpile::Result<()> #clause
-                {
-                    #make_key
-                    #typed.set::<#value>(#given) #waiting
-                }
-
-                /// Removes the stored value.
-                #own_vis #asyncness fn invalidate<#params>(#(#names: #types),*)
-                    -> #dogpile::Result<()> #clause
-                {
-                    #make_key
-                    #entry.delete() #waiting
-                }
-
-                /// Returns the key of a call with these arguments.
-                #own_vis fn key<#params>(#(#names: #types),*) -> ::std::string::String #clause {
-                    #make_key
-                    #key_str.into()
-                }
-
-                fn make_key<#params>(#(#names: &#types),*) -> #dogpile::__macro::Key #clause
-                    #key
-            }
-        }
-    }
-
-    /// The code for a function in an `impl` block.
-    fn method(&self) -> Tokens {
-        let function = &self.function;
-        let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
-        let (attrs, conditions) = (function.attributes(), function.conditions());
-        let Keyed { params, clause, turbofish, names, types } = self.keyed();
-        let (all, turbofish_all) = (self.all_names(), function.turbofish());
-        let bare = name.unraw();
-        let [original_name, refresh_name, entry_name, key_name] =
-            ["original", "refresh", "entry", "key"]
-                .map(|what| own_ident(&format_ident!("{bare}_{what}", span = name.span())));
-        let body_name = own_ident(&format_ident!("__dogpile_{bare}_original", span = name.span()));
-        let make_name = own_ident(&format_ident!("__dogpile_{bare}_key", span = name.span()));
-        let receiving = function.receiver.as_ref();
-        let (receiver, owner, lifetime) = match receiving {
-            Some(_) => (quote!(&self,), quote!(self.), quote!('_)),
-            None => (Tokens::new(), quote!(Self::), quote!('static)),
-        };
-        let original = self.creator(&quote!(#owner #body_name #turbofish_all(#(#all),*)));
-        let local = hygienic("key");
-        let make_key = quote!(let #local = #owner #make_name #turbofish(#(&#names),*););
-        let (key, key_str) = (self.key(&self.method_name()), quote!(#local.as_str()));
-        let (call, refresh) =
-            (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
-        let kind = if self.options.in_memory { quote!(InMemory) } else { quote!(Serialized) };
-        let entry_type = if function.is_async() { quote!(Entry) } else { quote!(blocking::Entry) };
-        let entry = self.entry(&quote!(::std::string::String::from(#key_str)));
-        let signature = self.signature(name);
-        let body = self.body(&body_name);
-        let call_body = self.call_body(&quote!(#owner #body_name));
-        let passing = own(self.signature(&original_name).to_token_stream());
-        let refreshing = own(self.signature(&refresh_name).to_token_stream());
-        let about = format!("Returns the entry of [`{name}`](Self::{name}) for these arguments.");
-        let own_vis = own(vis.to_token_stream());
-        let many_arguments = self.many_arguments();
-        let about_key = format!("Returns the key of [`{name}`](Self::{name}) for these arguments.");
-        quote! {
-            #(#attrs)*
-            #vis #signature {
-                #make_key
-                #call
-            }
-
-            #body
-
-            /// Runs the function itself, past the cache.
-            #(#conditions)* #many_arguments
-            #own_vis #passing {
-                #call_body
-            }
-
-            /// Creates the value, whatever is stored, and stores it.
-            #(#conditions)* #many_arguments
-            #own_vis #refreshing {
-                #make_key
-                #refresh
-            }
-
-            #(#conditions)* #many_arguments
-            #[doc = #about]
-            #own_vis fn #entry_name<#params>(#receiver #(#names: #types),*)
-                -> #dogpile::#entry_type<#lifetime, #dogpile::#kind> #clause
-            {
-                #make_key
-                #entry
-            }
-
-            #(#conditions)* #many_arguments
-            #[doc = #about_key]
-            #own_vis fn #key_name<#params>(#receiver #(#names: #types),*)
-                -> ::std::string::String #clause
-            {
-                #make_key
-                #key_str.into()
-            }
-
-            #(#conditions)* #many_arguments
-            #[doc(hidden)]
-            fn #make_name<#params>(#receiver #(#names: &#types),*) -> #dogpile::__macro::Key #clause
-                #key
-        }
     }
 
     /// The code for a function with nothing beside it: all of it is inside.
@@ -679,13 +368,4 @@ fn with_argument(function: &Expr, value: &Tokens) -> Expr {
         *argument = Pat::Verbatim(quote!(#argument: &#value));
     }
     function
-}
-
-/// The arguments of companions.
-struct Keyed {
-    params: Tokens,
-    clause: Tokens,
-    turbofish: Tokens,
-    names: Vec<Ident>,
-    types: Vec<Tokens>,
 }

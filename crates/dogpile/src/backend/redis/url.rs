@@ -11,7 +11,7 @@
 
 use redis::ConnectionAddr;
 
-use super::endpoint::{Credentials, Endpoint, Target, address_of};
+use super::connect::{Credentials, Endpoint, Target, address_of};
 use crate::backend::BackendError;
 use crate::remote::prefix::KeyPrefix;
 use crate::remote::tls::Tls;

@@ -104,6 +104,17 @@ impl Target {
         !matches!(self.endpoint, Endpoint::Existing { .. })
     }
 
+    /// The same servers, but replicas.
+    pub(super) fn reading(&self) -> Option<Self> {
+        let mut target = self.clone();
+        match &mut target.endpoint {
+            Endpoint::Sentinel { replica: reads, .. }
+            | Endpoint::Cluster { read_from_replicas: reads } => *reads = true,
+            Endpoint::Single | Endpoint::Existing { .. } => return None,
+        }
+        Some(target)
+    }
+
     /// One server of this cluster by itself.
     pub(super) fn server_of_cluster(&self, host: &str, port: u16) -> Self {
         let address = address_of(host, port, self.tls.is_some());

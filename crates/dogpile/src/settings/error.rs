@@ -108,7 +108,7 @@ impl fmt::Display for ConfigError {
 impl ConfigError {
     /// Returns what the backend called `name` says of its arguments.
     #[cfg(any(feature = "file", feature = "memcached", feature = "memory", feature = "redis"))]
-    pub(super) fn of_backend(name: &str, error: &crate::backend::BackendError) -> Self {
+    pub(crate) fn of_backend(name: &str, error: &crate::error::BackendError) -> Self {
         Self::Backend { name: name.to_owned(), kind: error.kind(), message: error.to_string() }
     }
 }

@@ -5,10 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{ConfigError, Scalar, Settings, coerce};
-use crate::codec::RegionCodec;
-use crate::key;
-use crate::lock::OnWaitTimeout;
-use crate::region::{Expiration, ManglerChoice};
 
 /// The arguments of a backend, as its constructor takes them.
 pub struct Arguments {
@@ -68,7 +64,7 @@ impl Arguments {
     }
 
     /// The arguments whose names begin with `prefix`, without it.
-    pub(super) fn take_group(&mut self, prefix: &str) -> Settings {
+    pub(crate) fn take_group(&mut self, prefix: &str) -> Settings {
         self.asked.push(format!("{prefix}*"));
         let group = self.settings.with_prefix(prefix);
         for (name, _) in group.iter() {
@@ -107,7 +103,7 @@ impl fmt::Debug for Arguments {
     }
 }
 
-pub(super) fn may_be_secret(name: &str) -> bool {
+pub(crate) fn may_be_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     ["password", "secret", "token", "key", "url", "auth", "user"].iter().any(|s| name.contains(s))
 }
@@ -167,98 +163,16 @@ impl FromSetting for Duration {
     }
 }
 
-/// An expiration time: `none` and Python's -1 are never.
-pub(super) struct Age(pub(super) Expiration);
-
-impl FromSetting for Age {
-    const EXPECTED: &'static str = Duration::EXPECTED;
-
-    fn from_setting(text: &str) -> Option<Self> {
-        match coerce(text) {
-            Scalar::None | Scalar::Int(-1) => Some(Self(Expiration::Never)),
-            _ => Duration::from_setting(text).map(|lifetime| Self(lifetime.into())),
-        }
-    }
-}
-
-pub(super) struct ManglerName(pub(super) ManglerChoice);
-
-impl FromSetting for ManglerName {
-    const EXPECTED: &'static str =
-        "`sha1` (with the feature of that name), `none` or `prefix:TEXT`";
-
-    fn from_setting(text: &str) -> Option<Self> {
-        match text.trim() {
-            "none" | "None" => Some(Self(ManglerChoice::None)),
-            #[cfg(feature = "sha1")]
-            "sha1" => Some(Self(ManglerChoice::Own(key::sha1()))),
-            text => {
-                let prefix = text.strip_prefix("prefix:")?;
-                Some(Self(ManglerChoice::Own(key::prefix(prefix))))
-            }
-        }
-    }
-}
-
-/// The place of the moments of a region's invalidations.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum InvalidationPlace {
-    Local,
-    Shared,
-}
-
-impl FromSetting for InvalidationPlace {
-    const EXPECTED: &'static str = "`local` or `shared`";
-
-    fn from_setting(text: &str) -> Option<Self> {
-        match text.trim() {
-            "local" => Some(Self::Local),
-            "shared" => Some(Self::Shared),
-            _ => None,
-        }
-    }
-}
-
-impl FromSetting for OnWaitTimeout {
-    const EXPECTED: &'static str = "`error`, `stale` or `create`";
-
-    fn from_setting(text: &str) -> Option<Self> {
-        match text.trim() {
-            "error" => Some(Self::Error),
-            "stale" => Some(Self::Stale),
-            "create" => Some(Self::Create),
-            _ => None,
-        }
-    }
-}
-
-pub(super) struct CodecName(pub(super) RegionCodec);
-
-impl FromSetting for CodecName {
-    const EXPECTED: &'static str = "`json`, or with the feature of that name `msgpack` or `pickle`";
-
-    fn from_setting(text: &str) -> Option<Self> {
-        match text.trim() {
-            "json" => Some(Self(RegionCodec::Json)),
-            #[cfg(feature = "msgpack")]
-            "msgpack" => Some(Self(RegionCodec::MessagePack)),
-            #[cfg(feature = "pickle")]
-            "pickle" => Some(Self(RegionCodec::Own(std::sync::Arc::new(crate::codec::Pickle)))),
-            _ => None,
-        }
-    }
-}
-
 /// The content of a file.
 #[cfg(any(feature = "redis", feature = "memcached"))]
-pub(super) struct FileContent(pub(super) Vec<u8>);
+pub(crate) struct FileContent(pub(crate) Vec<u8>);
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 impl FromSetting for FileContent {
     const EXPECTED: &'static str = "the path of a file that can be read";
 
     fn from_setting(text: &str) -> Option<Self> {
-        if super::coerce(text) == super::Scalar::None {
+        if coerce(text) == Scalar::None {
             return None;
         }
         std::fs::read(text.trim()).ok().map(Self)

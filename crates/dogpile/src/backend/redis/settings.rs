@@ -2,64 +2,67 @@
 
 use std::time::Duration;
 
-use super::arguments::FileContent;
-use super::{Arguments, ConfigError};
-use crate::backend::{AnyBackend, BackendError, Redis, RedisBuilder};
+use super::{Redis, RedisBuilder};
+use crate::backend::{BackendError, Named};
+use crate::settings::{Arguments, ConfigError, FileContent};
 
 /// Which servers a backend's name stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Servers {
+enum Servers {
+    /// Those of its URL, or else one.
     Single,
     Sentinel,
     Cluster,
 }
 
-/// The names of the backends, with what they stand for.
-pub(super) const NAMES: [(&str, Servers); 6] = [
-    ("redis", Servers::Single),
-    ("redis_sentinel", Servers::Sentinel),
-    ("redis_cluster", Servers::Cluster),
-    ("valkey", Servers::Single),
-    ("valkey_sentinel", Servers::Sentinel),
-    ("valkey_cluster", Servers::Cluster),
-];
+impl Servers {
+    fn of_name(name: &str) -> Self {
+        match name {
+            "redis_sentinel" | "valkey_sentinel" => Self::Sentinel,
+            "redis_cluster" | "valkey_cluster" => Self::Cluster,
+            _ => Self::Single,
+        }
+    }
+}
 
-/// The schemes of URLs that name such servers.
-pub(super) const SCHEMES: [&str; 15] = [
-    "redis",
-    "rediss",
-    "valkey",
-    "valkeys",
-    "unix",
-    "redis+unix",
-    "valkey+unix",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "valkey+sentinel",
-    "valkeys+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-    "valkey+cluster",
-    "valkeys+cluster",
-];
+impl Named for Redis {
+    const NAMES: &'static [&'static str] = &[
+        "redis",
+        "redis_sentinel",
+        "redis_cluster",
+        "valkey",
+        "valkey_sentinel",
+        "valkey_cluster",
+        "rediss",
+        "valkeys",
+        "unix",
+        "redis+unix",
+        "valkey+unix",
+        "redis+sentinel",
+        "rediss+sentinel",
+        "valkey+sentinel",
+        "valkeys+sentinel",
+        "redis+cluster",
+        "rediss+cluster",
+        "valkey+cluster",
+        "valkeys+cluster",
+    ];
 
-pub(super) fn backend(
-    servers: Servers,
-    arguments: &mut Arguments,
-) -> Result<AnyBackend, ConfigError> {
-    let wrong = |error: BackendError| ConfigError::of_backend("redis", &error);
-    let url = match arguments.take::<String>("url")? {
-        // The database may be named beside it, as in a URL's query.
-        Some(url) => match arguments.take::<u32>("db")? {
-            Some(db) => format!("{url}{}db={db}", if url.contains('?') { '&' } else { '?' }),
-            None => url,
-        },
-        None => url_of(servers, arguments)?,
-    };
-    let builder = Redis::builder(&url).map_err(wrong)?;
-    let builder = connection(builder, arguments)?;
-    let builder = locks(builder, arguments)?;
-    Ok(AnyBackend::new(builder.open().map_err(wrong)?))
+    fn from_arguments(name: &str, arguments: &mut Arguments) -> Result<Self, ConfigError> {
+        let wrong = |error: BackendError| ConfigError::of_backend("redis", &error);
+        let url = match arguments.take::<String>("url")? {
+            // The database may be named beside it, as in a URL's query.
+            Some(url) => match arguments.take::<u32>("db")? {
+                Some(db) => format!("{url}{}db={db}", if url.contains('?') { '&' } else { '?' }),
+                None => url,
+            },
+            None => url_of(Servers::of_name(name), arguments)?,
+        };
+        let builder = Self::builder(&url).map_err(wrong)?;
+        let builder = connection(builder, arguments)?;
+        let builder = locks(builder, arguments)?;
+        builder.open().map_err(wrong)
+    }
 }
 
 /// The URL that Python's separate arguments say.

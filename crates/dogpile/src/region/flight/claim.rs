@@ -1,0 +1,262 @@
+//! Claiming keys, first in this process and then in the backend, and waiting for those that others hold.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Instant;
+
+use super::super::core::Timestamped;
+use super::super::kind::Cacheable;
+use super::super::options::ShouldCache;
+use super::store::handed;
+use super::{Guard, ReadSnapshot, RegionFlight};
+use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
+use crate::error::Error;
+use crate::lock::drive::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
+use crate::lock::keyed::{KeyGuard, Turn};
+use crate::lock::{Freshness, KeyedLock as _, Lease, LockError};
+
+impl<K, T, C> RegionFlight<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    /// Claims keys in the backend; no outcome for those that could not be claimed, which
+    /// in a strict call is an error.
+    async fn claim_or_degrade(
+        &self,
+        wanted: Vec<Wanted<'_>>,
+    ) -> Result<Vec<Option<Claimed>>, Error> {
+        let count = wanted.len();
+        let claims = self.core.backend.claim(wanted).await;
+        let claims = claims.map(|claims| claims.into_iter().map(Some).collect::<Vec<_>>());
+        let none = || std::iter::repeat_with(|| None).take(count).collect();
+        let mut settled = Vec::with_capacity(count);
+        for claim in self.or_degrade("claim", claims, none)? {
+            settled.push(match claim {
+                Some(Claimed::Failed(error)) => self.or_degrade("claim", Err(error), || None)?,
+                other => other,
+            });
+        }
+        Ok(settled)
+    }
+
+    /// Claims one key.
+    async fn claim_one(&self, wanted: Wanted<'_>) -> Result<Option<Claimed>, BackendError> {
+        match self.core.backend.claim(vec![wanted]).await?.pop() {
+            Some(Claimed::Failed(error)) => Err(error),
+            claimed => Ok(claimed),
+        }
+    }
+
+    /// Claims keys in the backend that are held in this process.
+    pub(super) async fn claim_there(
+        &self,
+        held: Vec<(usize, KeyGuard, ReadSnapshot)>,
+    ) -> Result<Vec<(usize, Claim<'_, Self>)>, Error> {
+        let before = self.before();
+        let wanted = held.iter().map(|(index, local, snapshot)| {
+            let key = self.keys[*index].stored.as_str();
+            let is_current = !local.overtaken_since(snapshot.ticket);
+            Wanted { is_current, ..Wanted::new(key, ClaimMode::Create(snapshot.seen)) }
+        });
+        // A backend out of order must not keep anybody from the value: one caller
+        // of this process goes ahead.
+        let claims = self.claim_or_degrade(wanted.collect()).await?;
+        let claims = held.into_iter().zip(claims).map(|((index, local, snapshot), claim)| {
+            let claim = match claim {
+                Some(Claimed::Failed(_)) | None => Claim::Won(Guard::new(local, None)),
+                Some(Claimed::Won(lease)) => Claim::Won(Guard::new(local, Some(lease))),
+                Some(Claimed::Held) => {
+                    Claim::Held(Box::pin(self.wait_remotely(index, local, snapshot)))
+                }
+                Some(Claimed::Changed(entry)) => {
+                    let reading = self.reading(index, Some(&entry), before);
+                    Claim::Changed(pass_on_if_fresh(local, reading))
+                }
+            };
+            (index, claim)
+        });
+        Ok(claims.collect())
+    }
+
+    /// Takes keys over, to refresh what is stored under them. Waits only for other
+    /// programs' locks.
+    pub(crate) async fn claim_refresh(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
+        let guards = self.seize_as(ClaimMode::Refresh, indexes).await?;
+        let mut claimed = Vec::with_capacity(guards.len());
+        for (&index, (local, claim)) in indexes.iter().zip(guards) {
+            let lease = match claim {
+                Some(Claimed::Won(lease)) => Some(lease),
+                Some(Claimed::Held) => self.wait_to_refresh(index).await?,
+                Some(Claimed::Changed(_) | Claimed::Failed(_)) | None => None,
+            };
+            claimed.push(Guard { is_refresh: true, ..Guard::new(local, lease) });
+        }
+        Ok(claimed)
+    }
+
+    /// Takes keys over in this process, and tries to in the backend; no outcome where
+    /// that failed.
+    pub(super) async fn seize_as(
+        &self,
+        mode: ClaimMode,
+        indexes: &[usize],
+    ) -> Result<Vec<(KeyGuard, Option<Claimed>)>, Error> {
+        let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
+        let locals: Vec<_> = keys.iter().map(|key| self.core.shared.keys.take_over(key)).collect();
+        let wanted = keys.iter().map(|key| Wanted::new(key, mode)).collect();
+        let claims = self.claim_or_degrade(wanted).await?;
+        Ok(locals.into_iter().zip(claims).collect())
+    }
+
+    /// Waits for another program's lock, within the wait timeout.
+    async fn wait_to_refresh(&self, index: usize) -> Result<Option<Lease>, Error> {
+        let key = self.keys[index].stored.as_str();
+        let claimed = self.claim_until_won(key, ClaimMode::Refresh);
+        let Some(Deadline { timeout: WaitTimeout { limit, .. }, timer }) = self.deadline() else {
+            return claimed.await;
+        };
+        match first_of(claimed, timer).await {
+            Some(claimed) => claimed,
+            None if self.strict => Err(self.error(index, LockError::WaitTimeout { limit })),
+            None => Ok(None),
+        }
+    }
+
+    async fn claim_until_won(&self, key: &str, mode: ClaimMode) -> Result<Option<Lease>, Error> {
+        let mut held = None;
+        loop {
+            let wanted = Wanted { held, ..Wanted::new(key, mode) };
+            let claimed = self.claim_one(wanted).await;
+            match self.or_degrade("claim", claimed, || None)? {
+                Some(Claimed::Won(lease)) => return Ok(Some(lease)),
+                Some(Claimed::Held) => {}
+                Some(Claimed::Changed(_) | Claimed::Failed(_)) | None => return Ok(None),
+            }
+            let Some(mutex) = &self.core.mutex else { return Ok(None) };
+            let waited = mutex.wait(key).await.map(Some);
+            match self.or_degrade("lock", waited, || None)? {
+                Some(lease) => held = lease,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for another caller of this process.
+    pub(super) async fn wait_here(
+        &self,
+        index: usize,
+        snapshot: ReadSnapshot,
+    ) -> Result<Waited<Self>, Error> {
+        let began = Instant::now();
+        let turn = self.core.shared.keys.hold(&self.keys[index].stored).await;
+        self.core.stats().waited(began.elapsed());
+        match turn {
+            Turn::Handed(value) => match value.downcast_ref::<Timestamped<T>>() {
+                Some(got) => Ok(Waited::Handed(got.clone())),
+                // The other caller made something of another type.
+                None => Ok(Waited::Changed(self.look_at(index).await?)),
+            },
+            Turn::Won(local) => self.after_waiting(index, local, snapshot).await,
+        }
+    }
+
+    /// The key has come to this caller: looks again before it counts as won.
+    async fn after_waiting(
+        &self,
+        index: usize,
+        mut local: KeyGuard,
+        snapshot: ReadSnapshot,
+    ) -> Result<Waited<Self>, Error> {
+        if let Some(lease) = local.inherited() {
+            self.core.backend.release(vec![lease]).await;
+        }
+        let claims = self.claim_there(vec![(index, local, snapshot)]).await?;
+        match claims.into_iter().next() {
+            Some((_, Claim::Held(waiting))) => waiting.await,
+            Some((_, Claim::Won(guard))) => Ok(Waited::Won(guard)),
+            Some((_, Claim::Changed(reading))) => Ok(Waited::Changed(reading)),
+            None => Ok(Waited::Changed(self.look_at(index).await?)),
+        }
+    }
+
+    /// Waits for a holder in another process, as this process's contender.
+    async fn wait_remotely(
+        &self,
+        index: usize,
+        local: KeyGuard,
+        snapshot: ReadSnapshot,
+    ) -> Result<Waited<Self>, Error> {
+        let began = Instant::now();
+        let waited = self.contend(index, local, snapshot).await;
+        self.core.stats().waited(began.elapsed());
+        waited
+    }
+
+    async fn contend(
+        &self,
+        index: usize,
+        local: KeyGuard,
+        snapshot: ReadSnapshot,
+    ) -> Result<Waited<Self>, Error> {
+        let key = self.keys[index].stored.as_str();
+        let Some(mutex) = &self.core.mutex else {
+            return Ok(Waited::Won(Guard::new(local, None)));
+        };
+        let mode = ClaimMode::Create(snapshot.seen);
+        loop {
+            let waited = mutex.wait(key).await;
+            let before = self.before();
+            let claimed = match waited {
+                // Waiting may have acquired the mutex.
+                Ok(held) => {
+                    let wanted = Wanted { held, ..Wanted::new(key, mode) };
+                    self.claim_one(wanted).await
+                }
+                Err(error) => Err(error),
+            };
+            let lease = match self.or_degrade("lock", claimed, || None)? {
+                Some(Claimed::Held) => continue,
+                Some(Claimed::Changed(entry)) => {
+                    let reading = self.reading(index, Some(&entry), before);
+                    return Ok(Waited::Changed(pass_on_if_fresh(local, reading)));
+                }
+                Some(Claimed::Won(lease)) => Some(lease),
+                Some(Claimed::Failed(_)) | None => None,
+            };
+            return Ok(Waited::Won(Guard::new(local, lease)));
+        }
+    }
+}
+
+/// Another value was found where this caller was about to create: those who
+/// wait behind it get that, if it is fresh.
+fn pass_on_if_fresh<K, T, C>(
+    local: KeyGuard,
+    reading: Reading<RegionFlight<K, T, C>>,
+) -> Reading<RegionFlight<K, T, C>>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    if let (Freshness::Fresh, Some(got)) = (reading.found, &reading.value) {
+        local.finish(&handed(got), reading.seen.cut);
+    }
+    reading
+}
+
+/// Awaits `work`, unless `limit` ends first.
+async fn first_of<W: Future>(
+    work: W,
+    mut limit: impl Future<Output = ()> + Unpin,
+) -> Option<W::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| None),
+    })
+    .await
+}

@@ -1,0 +1,241 @@
+//! The dogpile lock's view of a region: how its driver reads, claims and
+//! stores, over the backend and both layers of mutexes.
+//!
+//! The mutex of this process comes first, the backend's second, so that a
+//! process sends one contender per key to a server. Waiters of this process
+//! get the value handed to them; only the one contender looks at the server.
+//!
+//! Here is what the driver calls, in its order: a look, a claim, the beginning and the end of a
+//! creation. `claim` has the claims and waits within that, `store` what is stored in the end.
+
+mod claim;
+mod store;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::core::{Core, Timestamped};
+use super::kind::Cacheable;
+use super::options::{Options, ShouldCache};
+use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::lock::creating::Creation;
+use crate::lock::drive::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
+use crate::lock::keyed::{Cut, KeyGuard, Parked, Ticket};
+use crate::lock::{KeyedLock, Lease, LockError};
+use crate::value::Entry;
+
+/// One creating call: some keys of a region, and how to treat them.
+pub(crate) struct RegionFlight<K, T, C> {
+    pub(crate) core: Arc<Core>,
+    pub(crate) keys: Vec<FlightKey>,
+    pub(crate) options: Options,
+    pub(crate) should_cache: C,
+    /// Faults of the cache are errors; otherwise they are survived.
+    pub(crate) strict: bool,
+    /// False where the look at the invalidation's moments failed, and was not made up for.
+    pub(crate) has_looked: AtomicBool,
+    pub(crate) types: std::marker::PhantomData<fn() -> (K, T)>,
+}
+
+/// A key as the caller gave it and as it is stored.
+pub(crate) struct FlightKey {
+    pub(crate) asked: String,
+    pub(crate) stored: String,
+}
+
+/// Holding a key: always in this process, and in the backend unless claiming it
+/// there failed.
+pub(crate) struct Guard {
+    local: KeyGuard,
+    lease: Option<Lease>,
+    /// The stored value is out of date, whatever becomes of the creation.
+    is_refresh: bool,
+    /// When its creation began, in the order of events.
+    begun: Option<Timestamp>,
+}
+
+impl Guard {
+    fn new(local: KeyGuard, lease: Option<Lease>) -> Self {
+        Self { local, lease, is_refresh: false, begun: None }
+    }
+
+    /// Leaves the key to a creation that waits for its runner.
+    pub(crate) fn park(self) -> Parked {
+        self.local.park(self.lease)
+    }
+
+    /// The key again, if it is still there for a creation that can begin now.
+    pub(crate) fn resume(parked: Parked) -> Option<Self> {
+        let (local, lease) = parked.resume()?;
+        Some(Self::new(local, lease))
+    }
+}
+
+/// A reading: the entry, and the moment before it was read.
+#[derive(Clone, Copy)]
+pub(crate) struct ReadSnapshot {
+    seen: Seen,
+    ticket: Ticket,
+    /// Those who asked before may have what was read.
+    cut: Cut,
+}
+
+/// The moment before a look.
+#[derive(Clone, Copy)]
+struct Before {
+    ticket: Ticket,
+    cut: Cut,
+}
+
+impl<K, T, C> RegionFlight<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    /// Looks whether the region was invalidated.
+    pub(crate) async fn look_at_invalidation(&self) {
+        self.has_looked.store(self.core.refresh_invalidation().await, Ordering::Relaxed);
+    }
+
+    /// Judges what was read; see [`Core::judged`].
+    async fn judged<R>(&self, read: Result<R, BackendError>) -> Result<R, BackendError> {
+        let looked = self.has_looked.swap(true, Ordering::Relaxed);
+        self.core.judged(looked, read).await
+    }
+
+    /// Looks at the keys `indexes` in the backend.
+    pub(crate) async fn look(&self, indexes: &[usize]) -> Result<Vec<Reading<Self>>, Error> {
+        let before = self.before();
+        let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
+        let backend = &self.core.backend;
+        let (operation, entries) = match keys[..] {
+            [key] => ("get", backend.get(key).await.map(|entry| vec![entry])),
+            _ => ("get_multi", backend.get_multi(&keys).await),
+        };
+        let entries = self.judged(entries).await;
+        let entries = self.or_degrade(operation, entries, || vec![None; keys.len()])?;
+        let readings = indexes.iter().zip(entries);
+        Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
+    }
+
+    async fn look_at(&self, index: usize) -> Result<Reading<Self>, Error> {
+        let before = self.before();
+        let entry = self.core.backend.get(&self.keys[index].stored).await;
+        let entry = self.judged(entry).await;
+        let entry = self.or_degrade("get", entry, || None)?;
+        Ok(self.reading(index, entry.as_ref(), before))
+    }
+
+    fn before(&self) -> Before {
+        let keys = &self.core.shared.keys;
+        Before { ticket: keys.ticket(), cut: keys.cut() }
+    }
+
+    fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
+        let (found, value) = self.core.examine(&self.keys[index].asked, entry, &self.options);
+        let Before { ticket, cut } = before;
+        Reading { found, value, seen: ReadSnapshot { seen: Seen::of(entry), ticket, cut } }
+    }
+
+    /// In a strict call the error; in a plain one what to go on with.
+    fn or_degrade<R>(
+        &self,
+        operation: &'static str,
+        result: Result<R, BackendError>,
+        instead: impl FnOnce() -> R,
+    ) -> Result<R, Error> {
+        match result {
+            Ok(result) => Ok(result),
+            Err(error) if self.strict => Err(self.core.failed(operation, error)),
+            Err(error) => {
+                self.core.note_degraded(operation, &error);
+                Ok(instead())
+            }
+        }
+    }
+}
+
+impl<K, T, C> Flight for RegionFlight<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    type Value = Timestamped<T>;
+    type Made = T;
+    type Guard = Guard;
+    type Seen = ReadSnapshot;
+    type Error = Error;
+
+    fn creation(&self, indexes: &[usize]) -> Creation {
+        let keys = indexes.iter().map(|&index| self.keys[index].stored.clone()).collect();
+        Creation { owner: Arc::as_ptr(&self.core.shared).addr(), keys }
+    }
+
+    async fn claim<'s>(
+        &'s self,
+        keys: &[(usize, &ReadSnapshot)],
+    ) -> Result<Vec<Claim<'s, Self>>, Error> {
+        let mut held = Vec::with_capacity(keys.len());
+        for &(index, snapshot) in keys {
+            if let Some(local) = self.core.shared.keys.try_hold(&self.keys[index].stored) {
+                held.push((index, local, *snapshot));
+            }
+        }
+        let completed = if held.is_empty() { Vec::new() } else { self.claim_there(held).await? };
+        let mut completed = completed.into_iter().peekable();
+        let claims = keys.iter().map(|&(index, snapshot)| {
+            match completed.next_if(|(completed, _)| *completed == index) {
+                Some((_, claim)) => claim,
+                None => Claim::Held(Box::pin(self.wait_here(index, *snapshot))),
+            }
+        });
+        Ok(claims.collect())
+    }
+
+    fn begin(&self, guard: &mut Guard) {
+        guard.local.begin();
+        guard.begun = Some(self.core.moment().order);
+    }
+
+    async fn finish(&self, made: Vec<(usize, Guard, T)>) -> Result<Vec<Timestamped<T>>, Error> {
+        self.store(made).await
+    }
+
+    async fn abandon(&self, guards: Vec<Guard>) {
+        // First the server's waiters, then ours: a key that passes to a
+        // waiter here must be free there.
+        let (locals, leases): (Vec<_>, Vec<_>) =
+            guards.into_iter().map(|guard| (guard.local, guard.lease)).unzip();
+        let leases: Vec<Lease> = leases.into_iter().flatten().collect();
+        if !leases.is_empty() {
+            self.core.backend.release(leases).await;
+        }
+        drop(locals);
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let of_mutex = || self.core.mutex.as_ref().and_then(KeyedLock::wait_timeout);
+        let limit = self.options.wait_timeout.or_else(of_mutex)?;
+        let then = self.options.on_wait_timeout.unwrap_or(OnWaitTimeout::Error);
+        Some(Deadline { timeout: WaitTimeout { limit, then }, timer: self.core.clock.sleep(limit) })
+    }
+
+    async fn seize(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
+        let seized = self.seize_as(ClaimMode::TakeOver, indexes).await?;
+        let guards = seized.into_iter().map(|(local, claim)| match claim {
+            Some(Claimed::Won(lease)) => Guard::new(local, Some(lease)),
+            Some(Claimed::Changed(_) | Claimed::Held | Claimed::Failed(_)) | None => {
+                Guard::new(local, None)
+            }
+        });
+        Ok(guards.collect())
+    }
+
+    fn error(&self, index: usize, error: LockError) -> Error {
+        super::fault::of_lock(self.core.name(), &self.keys[index].asked, error)
+    }
+}

@@ -1,0 +1,213 @@
+//! The end of creations: what is stored of the created values, the commit, and which waiters receive
+//! them.
+
+use std::sync::Arc;
+
+use super::super::core::Timestamped;
+use super::super::kind::Cacheable;
+use super::super::options::ShouldCache;
+use super::{Guard, RegionFlight};
+use crate::backend::Commit;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::lock::Lease;
+use crate::lock::keyed::{Cut, Handed, KeyGuard};
+use crate::log;
+use crate::stats::Count;
+use crate::value::Entry;
+
+/// A value on its way into the store, and to its waiters.
+struct Finished<'k, T> {
+    key: &'k str,
+    got: Timestamped<T>,
+    local: KeyGuard,
+    /// Those who asked before this may have the value.
+    audience: Cut,
+    is_refresh: bool,
+    /// It is known what became of it in the backend.
+    is_settled: bool,
+}
+
+/// The end of a creation in the backend.
+enum Ending<'k> {
+    Commit(Commit<'k>),
+    Release(Lease),
+    Nothing,
+}
+
+impl<T: Clone + Send + Sync + 'static> Finished<'_, T> {
+    fn hand_over(self) -> Timestamped<T> {
+        self.local.finish(&handed(&self.got), self.audience);
+        self.got
+    }
+}
+
+impl<K, T, C> RegionFlight<K, T, C>
+where
+    K: 'static,
+    T: Cacheable<K>,
+    C: ShouldCache<T>,
+{
+    /// Stores what was created, as far as it is to be, and hands it to its waiters.
+    pub(super) async fn store(
+        &self,
+        made: Vec<(usize, Guard, T)>,
+    ) -> Result<Vec<Timestamped<T>>, Error> {
+        let ct = self.core.stamp().ct;
+        let mut finished = Vec::with_capacity(made.len());
+        let (mut commits, mut unused) = (Vec::new(), Vec::new());
+        let mut failure = None;
+        for (index, guard, value) in made {
+            let (one, ending, error) = self.ending(index, value, guard, ct);
+            match ending {
+                Ending::Commit(change) => commits.push((finished.len(), change)),
+                Ending::Release(lease) => unused.push(lease),
+                Ending::Nothing => {}
+            }
+            finished.push(one);
+            failure = failure.or(error);
+        }
+        if !unused.is_empty() {
+            self.core.backend.release(unused).await;
+        }
+        let stored = self.commit(commits, &mut finished).await;
+        let stored = stored.and(self.remove_refreshed(&finished).await);
+        let values = finished.into_iter().map(Finished::hand_over).collect();
+        match failure {
+            Some(error) => Err(error),
+            None => stored.map(|()| values),
+        }
+    }
+
+    /// Was the key changed by somebody else, or the region invalidated, after the creation
+    /// began? Then the value may be of before, and must not outlive that.
+    fn is_outdated(&self, index: usize, guard: &Guard) -> bool {
+        let invalidated = |begun| self.core.invalidation.is_invalidated(begun);
+        let outdated = guard.local.is_outdated() || guard.begun.is_some_and(invalidated);
+        if outdated {
+            self.core.stats().count(Count::Outdated);
+            log::outdated(self.core.name(), &self.keys[index].asked);
+        }
+        outdated
+    }
+
+    /// The entry to store for a created value; none for one that is not to be
+    /// stored.
+    fn to_store(
+        &self,
+        index: usize,
+        guard: &Guard,
+        got: &Timestamped<T>,
+    ) -> Result<Option<Entry>, Error> {
+        if !self.should_cache.should_cache(&got.value) {
+            self.core.stats().count(Count::Vetoed);
+            return Ok(None);
+        }
+        let source = match self.core.encode_entry(&got.value, got.ct, &self.options) {
+            Ok(mut entry) => {
+                entry.metadata.begun = guard.begun.unwrap_or(got.ct);
+                return Ok(Some(entry));
+            }
+            Err(source) => source,
+        };
+        let key = &self.keys[index].asked;
+        self.core.stats().count(Count::NotStored);
+        log::not_stored(self.core.name(), key, &source);
+        let region = self.core.name().to_owned();
+        if self.strict {
+            return Err(Error::Encode { region, key: crate::error::shown(key), source });
+        }
+        Ok(None)
+    }
+
+    /// Decides how a creation ends in the backend.
+    fn ending(
+        &self,
+        index: usize,
+        value: T,
+        mut guard: Guard,
+        ct: Timestamp,
+    ) -> (Finished<'_, T>, Ending<'_>, Option<Error>) {
+        let key = self.keys[index].stored.as_str();
+        let got = Timestamped { value, ct };
+        // Before anything else: a later caller may know of a change that
+        // is not known here.
+        let cut = guard.local.cut();
+        let is_outdated = self.is_outdated(index, &guard);
+        let stored = if is_outdated && !guard.is_refresh {
+            Ok(None)
+        } else {
+            self.to_store(index, &guard, &got)
+        };
+        let (entry, failure) = match stored {
+            Ok(entry) => (entry, None),
+            Err(error) => (None, Some(error)),
+        };
+        // Without a claim, nobody tells of changes by other processes either.
+        let is_exclusive = is_outdated || entry.is_none() || guard.lease.is_none();
+        let audience = if is_exclusive { guard.local.begun() } else { cut };
+        let ending = match (entry, guard.lease.take()) {
+            (entry, Some(lease)) if entry.is_some() || guard.is_refresh => {
+                Ending::Commit(Commit { key, entry, lease })
+            }
+            (_, Some(lease)) => Ending::Release(lease),
+            (entry, None) => {
+                if entry.is_some() {
+                    self.core.stats().count(Count::NotStored);
+                }
+                Ending::Nothing
+            }
+        };
+        let is_settled = false;
+        let is_refresh = guard.is_refresh;
+        let finished = Finished { key, got, local: guard.local, audience, is_refresh, is_settled };
+        (finished, ending, failure)
+    }
+
+    /// Makes the changes of some creations.
+    async fn commit(
+        &self,
+        commits: Vec<(usize, Commit<'_>)>,
+        finished: &mut [Finished<'_, T>],
+    ) -> Result<(), Error> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let (positions, changes): (Vec<usize>, Vec<_>) = commits.into_iter().unzip();
+        let made = self.core.backend.commit(changes).await;
+        let is_known = made.is_ok();
+        if !is_known {
+            self.core.stats().add(Count::NotStored, positions.len() as u64);
+        }
+        let failed = vec![false; positions.len()];
+        let made = self.or_degrade("commit", made, || failed.clone());
+        // What became of a commit that failed is not known.
+        let answers = made.as_ref().unwrap_or(&failed);
+        for (position, made) in positions.into_iter().zip(answers) {
+            let one = &mut finished[position];
+            one.is_settled = is_known;
+            if !made {
+                one.audience = one.local.begun();
+            }
+            if is_known && !made && !one.local.is_outdated() {
+                self.core.stats().count(Count::LeasesLost);
+                log::lease_lost(self.core.name(), one.key);
+            }
+        }
+        made.map(drop)
+    }
+
+    /// Marks the value that a refresh replaces as out of date, even where its own value could not be
+    /// stored: it is removed.
+    async fn remove_refreshed(&self, finished: &[Finished<'_, T>]) -> Result<(), Error> {
+        for one in finished.iter().filter(|one| one.is_refresh && !one.is_settled) {
+            self.or_degrade("delete", self.core.backend.delete(one.key).await, || ())?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns a created value in the form in which waiters are handed it.
+pub(super) fn handed<T: Clone + Send + Sync + 'static>(got: &Timestamped<T>) -> Handed {
+    Arc::new(got.clone())
+}
