@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use dogpile::backend::{AnyBackend, File, Redis};
+use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer};
 use dogpile_testkit::collections_conformance;
 use dogpile_testkit::conformance::Fixture;
-use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 use tempfile::TempDir;
 
 static SINGLE: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);

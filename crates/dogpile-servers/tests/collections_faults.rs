@@ -18,7 +18,7 @@ use dogpile::codec::MessagePack;
 use dogpile::collections::{
     CachedMapping, CachedSequence, CollectionBuilder, LazyCached, WhenAway,
 };
-use dogpile_testkit::servers::RedisServer;
+use dogpile_servers::RedisServer;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use dogpile::clock::{Clock, SystemClock};
-use dogpile_testkit::fleet::{Keeping, Seen, Worker, check};
-use dogpile_testkit::servers::RedisServer;
+use dogpile_servers::RedisServer;
+use dogpile_servers::fleet::{Keeping, Seen, Worker, check};
 use tempfile::TempDir;
 
 static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);

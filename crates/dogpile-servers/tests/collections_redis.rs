@@ -13,7 +13,8 @@ use dogpile::collections::CachedSequence;
 use dogpile::lock::{KeyedLock, Lease};
 use dogpile::value::Entry;
 use dogpile::{Config, Error, Region};
-use dogpile_testkit::servers::{Proxy, RedisCluster, RedisServer, Weather};
+use dogpile_servers::{RedisCluster, RedisServer};
+use dogpile_testkit::tcp::{Proxy, Weather};
 use tokio::sync::Notify;
 
 /// A lease longer than any test waits.

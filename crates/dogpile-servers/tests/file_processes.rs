@@ -8,7 +8,7 @@ use std::time::Duration;
 use dogpile::backend::File;
 use dogpile::clock::epoch_seconds;
 use dogpile::{Config, Region};
-use dogpile_testkit::fleet::{self, Fleet, Race, Worker};
+use dogpile_servers::fleet::{self, Fleet, Race, Worker};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;

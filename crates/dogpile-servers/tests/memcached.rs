@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::LazyLock;
 
 use dogpile::backend::{AnyBackend, Memcached, MemcachedBuilder};
+use dogpile_servers::{MemcachedServer, MemcachedSocket, Tls};
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
-use dogpile_testkit::servers::{MemcachedServer, MemcachedSocket, Tls};
 
 static ONE: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 static OTHER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);

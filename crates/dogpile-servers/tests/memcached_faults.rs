@@ -10,7 +10,8 @@ use std::time::Duration;
 use common::faults::{self, LIMIT, eventually, load, region};
 use dogpile::Config;
 use dogpile::backend::{Memcached, MemcachedBuilder};
-use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
+use dogpile_servers::MemcachedServer;
+use dogpile_testkit::tcp::{Proxy, Weather};
 use tokio::task::JoinSet;
 
 fn builder(places: &str) -> MemcachedBuilder {

@@ -10,8 +10,9 @@ use common::{Python, print_lateness, wait_for_async};
 use dogpile::backend::{AnyBackend, Memcached, Placement};
 use dogpile::clock::epoch_seconds;
 use dogpile::{Config, Region};
-use dogpile_testkit::fleet::{self, Fleet};
-use dogpile_testkit::servers::{MemcachedServer, Proxy};
+use dogpile_servers::MemcachedServer;
+use dogpile_servers::fleet::{self, Fleet};
+use dogpile_testkit::tcp::Proxy;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::leases::{self, LONG};
 use dogpile::backend::{AnyBackend, Memcached};
-use dogpile_testkit::fleet::{self, Fleet};
-use dogpile_testkit::servers::MemcachedServer;
+use dogpile_servers::MemcachedServer;
+use dogpile_servers::fleet::{self, Fleet};
 use tempfile::TempDir;
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);

@@ -15,7 +15,8 @@ use dogpile::backend::{
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
+use dogpile_servers::MemcachedServer;
+use dogpile_testkit::tcp::{Proxy, Weather};
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 

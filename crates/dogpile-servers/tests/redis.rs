@@ -14,9 +14,9 @@ use dogpile::lock::{AnyMutex, KeyedLock, KeyedMutex, Lease};
 use dogpile::proxy::{Layer, Proxy, Transform, Transforming};
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
+use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer, Tls, free_port};
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
-use dogpile_testkit::servers::{RedisCluster, RedisSentinels, RedisServer, Tls, free_port};
 use dogpile_testkit::{Fault, Faults, Operation};
 
 static SINGLE: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);

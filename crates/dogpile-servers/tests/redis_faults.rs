@@ -12,7 +12,8 @@ use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Redis, Seen, Want
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{Proxy, RedisCluster, RedisSentinels, RedisServer, Weather};
+use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer};
+use dogpile_testkit::tcp::{Proxy, Weather};
 use tokio::task::JoinHandle;
 
 fn at(url: &str) -> Config {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use common::leases::{self, LONG};
 use dogpile::backend::{AnyBackend, Redis};
 use dogpile::lock::KeyedLock;
-use dogpile_testkit::fleet::{self, Fleet};
-use dogpile_testkit::servers::{RedisCluster, RedisServer};
+use dogpile_servers::fleet::{self, Fleet};
+use dogpile_servers::{RedisCluster, RedisServer};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dogpile::backend::{AnyBackend, Memcached, Redis};
 use dogpile::config::Settings;
 use dogpile::{Config, Expiration, Region};
-use dogpile_testkit::servers::{MemcachedServer, RedisCluster, RedisServer};
+use dogpile_servers::{MemcachedServer, RedisCluster, RedisServer};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: u64 = 24 * 3_600;

@@ -11,7 +11,7 @@ use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Memcached, Redis,
 use dogpile::lock::{KeyedLock, Lease};
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{MemcachedServer, RedisServer};
+use dogpile_servers::{MemcachedServer, RedisServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_on_after_a_shutdown_stores_nothing_and_locks_nothing() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dogpile::backend::{Backend, Redis};
 use dogpile::value::Entry;
-use dogpile_testkit::servers::{RedisServer, Tls, free_port};
+use dogpile_servers::{RedisServer, Tls, free_port};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom, ring};
 
 /// The application's source of random bytes, which counts who asks.

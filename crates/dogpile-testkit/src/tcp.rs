@@ -1,4 +1,14 @@
-//! A TCP proxy that gives a connection the troubles of a network.
+//! A TCP proxy that injects the faults of a network between a backend and its server.
+//!
+//! ```
+//! # let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+//! # let port = server.local_addr().unwrap().port();
+//! use dogpile_testkit::tcp::{Proxy, Weather};
+//!
+//! let proxy = Proxy::to(port);
+//! // Open the backend on `proxy.port()`, and store something. Then:
+//! proxy.set(Weather::Cut);
+//! ```
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,16 +17,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The treatment of bytes on their way.
+/// The treatment of bytes on their way through a [`Proxy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
-    /// They pass.
+    /// Bytes pass.
     Fair,
-    /// Each bundle comes so much later.
+    /// Each bundle of bytes comes so much later.
     Slow(Duration),
-    /// They are held back until the weather changes: a partition.
+    /// Bytes are held back until the weather changes: a partition.
     Held,
-    /// One byte of each bundle from the server is another.
+    /// One byte of each bundle from the server is changed.
     Corrupt,
     /// Connections end, and new ones end at once.
     Cut,
@@ -27,7 +37,9 @@ pub enum Weather {
     AnswerLost(&'static [u8]),
 }
 
-/// A proxy before a server on this machine. Its threads end with the program.
+/// A proxy before a server on this machine. Clones share connections and weather.
+///
+/// Its threads end with the program.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     port: u16,
@@ -49,7 +61,11 @@ struct Line {
 }
 
 impl Proxy {
-    /// A proxy to `port` on 127.0.0.1.
+    /// Starts a proxy to `port` on 127.0.0.1, in fair weather.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
         let own = listener.local_addr().expect("it is bound").port();
@@ -70,12 +86,12 @@ impl Proxy {
         proxy
     }
 
-    /// The port to connect to.
+    /// Returns the port to connect to, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Returns the number of times that something came from a client: a request, or several at once.
+    /// Returns the number of times that bytes came from a client: a request, or several at once.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -90,8 +106,8 @@ impl Proxy {
         }
     }
 
-    /// From now on nothing passes over the connections that are open, and nobody is told
-    /// that they have ended, as when a machine dies. New ones are good.
+    /// Drops everything that is sent over the connections that are open. Neither side is told
+    /// that they have ended, as when a machine dies. New connections are good.
     pub fn abandon(&self) {
         self.abandoned.fetch_add(1, Ordering::Relaxed);
     }

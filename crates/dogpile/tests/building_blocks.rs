@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dogpile::clock::Clock;
 use dogpile::lock::{
-    CreateError, KeyReentrantMutex, KeyedMutex, Lock, LockError, KeyedLock, NameRegistry, NullMutex,
-    ReadWriteMutex, ReentrantError, ThreadMutex,
+    CreateError, KeyReentrantMutex, KeyedLock, KeyedMutex, Lock, LockError, NameRegistry,
+    NullMutex, ReadWriteMutex, ReentrantError, ThreadMutex,
 };
 use dogpile_testkit::ManualClock;
 

@@ -1,6 +1,6 @@
-//! A process that keeps a [collection](dogpile_testkit::fleet::Keeping), over any
+//! A process that keeps a [collection](dogpile_servers::fleet::Keeping), over any
 //! built-in backend.
 
 fn main() {
-    dogpile_testkit::fleet::collection_worker();
+    dogpile_servers::fleet::collection_worker();
 }

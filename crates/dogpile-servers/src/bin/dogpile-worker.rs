@@ -1,5 +1,5 @@
-//! A process of a [fleet](dogpile_testkit::fleet), over any built-in backend.
+//! A process of a [fleet](dogpile_servers::fleet), over any built-in backend.
 
 fn main() {
-    dogpile_testkit::fleet::worker();
+    dogpile_servers::fleet::worker();
 }

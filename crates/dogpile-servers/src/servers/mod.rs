@@ -10,7 +10,6 @@ mod memcached;
 mod ports;
 mod postgres;
 mod process;
-mod proxy;
 mod redis;
 
 pub use mariadb::MariaDbServer;
@@ -18,5 +17,4 @@ pub use memcached::{MemcachedServer, MemcachedSocket};
 pub use ports::free_port;
 pub use postgres::PostgresServer;
 pub use process::Server;
-pub use proxy::{Proxy, Weather};
 pub use redis::{RedisCluster, RedisSentinels, RedisServer, Tls};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::ports::free_port;
 use super::process::{Server, scratch, wait_until};
-use super::proxy::Proxy;
+use dogpile_testkit::tcp::Proxy;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()

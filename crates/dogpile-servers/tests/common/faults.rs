@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dogpile::proxy::{Encryption, EncryptionKey};
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{Proxy, Weather};
+use dogpile_testkit::tcp::{Proxy, Weather};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dogpile::backend::AnyBackend;
 use dogpile::lock::KeyedLock;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{Proxy, Weather};
+use dogpile_testkit::tcp::{Proxy, Weather};
 
 use super::faults::eventually;
 

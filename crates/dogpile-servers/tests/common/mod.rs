@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dogpile_testkit::fleet::Answer;
+use dogpile_servers::fleet::Answer;
 use serde_json::Value;
 
 /// The Python that `cargo xtask python` installs.

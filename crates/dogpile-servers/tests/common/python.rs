@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dogpile::Region;
 use dogpile::clock::epoch_seconds;
-use dogpile_testkit::fleet::{Answer, Fleet, Race, Worker};
+use dogpile_servers::fleet::{Answer, Fleet, Race, Worker};
 use serde_json::{Value, json};
 
 use super::{Python, print_lateness, wait_for_async};
