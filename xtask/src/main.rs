@@ -3,6 +3,7 @@
 mod circles;
 mod compile_time;
 mod licences;
+mod package;
 mod python;
 mod run;
 mod servers;
@@ -90,6 +91,7 @@ fn test() -> Result<(), Error> {
     cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;
+    package::check()?;
     model_checks().run()?;
     licences::check()
 }
