@@ -2,7 +2,6 @@
 
 mod circles;
 mod compile_time;
-mod licences;
 mod package;
 mod python;
 mod run;
@@ -92,8 +91,7 @@ fn test() -> Result<(), Error> {
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;
     package::check()?;
-    model_checks().run()?;
-    licences::check()
+    model_checks().run()
 }
 
 fn on_valkey() -> Result<(), Error> {
