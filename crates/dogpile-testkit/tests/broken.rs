@@ -27,7 +27,7 @@ struct Broken {
 }
 
 impl Broken {
-    fn new(rule: Rule) -> Fixture {
+    fn fixture(rule: Rule) -> Fixture {
         AnyBackend::new(Self { rule, entries: Arc::default() }).into()
     }
 
@@ -77,8 +77,8 @@ where
     C: Fn(Fixture) -> D,
     D: Future<Output = ()>,
 {
-    conformance::run(async || Broken::new(Rule::None), &check);
-    let broken = || conformance::run(async || Broken::new(rule), &check);
+    conformance::run(async || Broken::fixture(Rule::None), &check);
+    let broken = || conformance::run(async || Broken::fixture(rule), &check);
     let ended = catch_unwind(AssertUnwindSafe(broken));
     assert!(ended.is_err(), "a backend that breaks {rule:?} passes");
 }
