@@ -60,5 +60,5 @@ elif command == "delete":
 elif how == "table":
     print(json.dumps(get_by_table(filename, key)))
 else:
-    found = region(filename).get_with_metadata(key)
+    found = region(filename).get_value_metadata(key)
     print(json.dumps({"value": found.payload, "ct": found.cached_time}))

@@ -81,7 +81,7 @@ def storm(tasks, notes, seconds):
 
 
 if command == "get":
-    found = region.get_with_metadata(key)
+    found = region.get_value_metadata(key)
     if found is NO_VALUE or found is None:
         print("null")
     else:
