@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use dogpile::backend::Redis;
 use dogpile::collections::CachedMapping;
-use dogpile_testkit::servers::RedisServer;
+use dogpile_servers::RedisServer;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dogpile::backend::{AnyBackend, Memcached, Redis};
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{MemcachedServer, RedisServer};
+use dogpile_servers::{MemcachedServer, RedisServer};
 use memcache::exp::AsyncMetaClient;
 use tokio::runtime::Runtime;
 

@@ -14,8 +14,14 @@ use syn::{Attribute, Item, ItemUse, UseTree};
 use crate::run::Error;
 
 /// The crates that are checked.
-const CRATES: [&str; 5] =
-    ["dogpile", "dogpile-macros", "dogpile-orm", "dogpile-cli", "dogpile-testkit"];
+const CRATES: [&str; 6] = [
+    "dogpile",
+    "dogpile-macros",
+    "dogpile-orm",
+    "dogpile-cli",
+    "dogpile-testkit",
+    "dogpile-servers",
+];
 
 pub(crate) fn check() -> Result<(), Error> {
     let mut found = Vec::new();

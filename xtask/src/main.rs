@@ -2,7 +2,7 @@
 
 mod circles;
 mod compile_time;
-mod licences;
+mod package;
 mod python;
 mod run;
 mod servers;
@@ -18,6 +18,7 @@ const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
 cargo xtask python          what the tests need of Python, into `target/python`
 cargo xtask valkey          the tests of the Redis backend on Valkey servers
+cargo xtask package         packages what is published, without building it, and looks what is in it
 cargo xtask servers         installs the servers that the tests start (Debian packages)
 cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
 cargo xtask compile-time    what the smallest program and many decorated functions take to compile, beside others
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["test"] => test(),
+        ["package"] => package::check(),
         ["servers"] => servers::install(),
         ["python"] => python::install(),
         ["valkey"] => on_valkey(),
@@ -90,8 +92,8 @@ fn test() -> Result<(), Error> {
     cargo(["run", "--quiet", "--", "--version"]).named("the command").run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     cargo(doc).env("RUSTDOCFLAGS", "-Dwarnings").named("documentation").run()?;
-    model_checks().run()?;
-    licences::check()
+    package::check()?;
+    model_checks().run()
 }
 
 fn on_valkey() -> Result<(), Error> {

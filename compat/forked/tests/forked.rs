@@ -5,7 +5,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dogpile_testkit::servers::{MemcachedServer, RedisServer};
+use dogpile_servers::{MemcachedServer, RedisServer};
 
 /// Far longer than it takes; what hangs is ended then.
 const LIMIT: Duration = Duration::from_mins(1);

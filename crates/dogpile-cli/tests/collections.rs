@@ -5,7 +5,7 @@ use std::process::Command;
 
 use dogpile::collections::CachedMapping;
 use dogpile::config::backend_at;
-use dogpile_testkit::servers::RedisServer;
+use dogpile_servers::RedisServer;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-use dogpile_testkit::servers::{MemcachedServer, RedisCluster, RedisServer};
+use dogpile_servers::{MemcachedServer, RedisCluster, RedisServer};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,7 +4,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dogpile_testkit::servers::{MemcachedServer, Proxy, Weather};
+use dogpile_servers::MemcachedServer;
+use dogpile_testkit::tcp::{Proxy, Weather};
 
 use crate::check::Disturbance;
 use crate::clock::{Moment, now};

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use dogpile_testkit::servers::{
-    MemcachedServer, Proxy, RedisCluster, RedisSentinels, RedisServer, Weather,
-};
+use dogpile_servers::{MemcachedServer, RedisCluster, RedisSentinels, RedisServer};
+use dogpile_testkit::tcp::{Proxy, Weather};
 
 use crate::plan::{Backend, Place, Plan};
 

@@ -104,8 +104,8 @@ async fn a_session_asks_nobody_twice() {
 #[tokio::test]
 async fn without_the_cache_a_query_of_a_table_runs_one_at_a_time() {
     use dogpile::backend::SerializedMemory;
+    use dogpile::testing::Faults;
     use dogpile::{Config, Region};
-    use dogpile_testkit::Faults;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     let (faults, region) = (Faults::new(), Region::named("away"));

@@ -1,5 +1,4 @@
-//! Tests for backends of the [`dogpile`] cache, and what tests of code over a
-//! cache need.
+//! Tests for authors of backends of the [`dogpile`] cache.
 //!
 //! - [`mod@conformance`]: what every backend must do. An author of a backend runs all of it with one line:
 //!
@@ -11,18 +10,11 @@
 //!   ```
 //!
 //! - [`collections_conformance!`]: the same for collections.
-//! - [`fleet`]: races between processes.
-//! - [`servers`]: real servers on free ports.
+//! - [`tcp`]: a proxy before a server that injects the faults of a network.
 //! - [`ManualClock`] and [`Faults`]: from [`dogpile::testing`], where a
 //!   [`Scope`](dogpile::testing::Scope) gives each test a cache of its own.
-//! - `lockers`: which processes hold a lock on a file.
 
 pub mod conformance;
-pub mod fleet;
-#[cfg(target_os = "linux")]
-mod lockers;
-pub mod servers;
+pub mod tcp;
 
 pub use dogpile::testing::{Fault, Faults, ManualClock, Operation};
-#[cfg(target_os = "linux")]
-pub use lockers::lockers;

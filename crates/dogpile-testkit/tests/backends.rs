@@ -1,11 +1,10 @@
-//! The conformance suite on every backend that needs no server, alone and
-//! within proxies, and on an example of each kind of mutex.
+//! The conformance suite on the backends in memory, alone and within proxies, and on an
+//! example of each kind of mutex.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use dogpile::backend::{
-    AnyBackend, Backend, BackendError, File, KeepsBytes, MapBackend, Memory, SerializedMemory,
+    AnyBackend, Backend, BackendError, KeepsBytes, MapBackend, Memory, SerializedMemory,
 };
 use dogpile::key::Mangler;
 use dogpile::lock::{AnyMutex, KeyedMutex};
@@ -28,14 +27,6 @@ conformance!(within_proxies, async || {
     let backend = AnyBackend::new(SerializedMemory::bounded_by_bytes(1 << 30));
     let backend = KeyPrefix::new("prefix:").layer(backend);
     Operations::default().layer(Logging.layer(backend)).into()
-});
-
-conformance!(compressed_and_encrypted, async || {
-    use dogpile::proxy::{Algorithm, Compression, Encryption, EncryptionKey};
-    let backend = AnyBackend::new(SerializedMemory::new(100_000));
-    let backend = Encryption::new(EncryptionKey::new("test", &[7; 32])).layer(backend);
-    let backend = KeyPrefix::new("inner:").layer(backend);
-    Compression::new(Algorithm::Zstd(3)).min_size(0).layer(backend).into()
 });
 
 /// A bytes backend that brings a mutex, as remote ones do: every operation
@@ -88,18 +79,4 @@ conformance!(with_a_mutex_within_proxies, async || {
     let remote = Remote::new();
     let wrap = |remote| KeyPrefix::new("p:").layer(Logging.layer(AnyBackend::new(remote)));
     Fixture::from(wrap(remote.clone())).with_peer(wrap(remote))
-});
-
-// Two handles on one file, each with connections and locks of its own, as two
-// processes have them.
-conformance!(file, async || {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance.db");
-    let open = || AnyBackend::new(File::open(&path).unwrap());
-    Fixture::from(open()).with_peer(open())
-});
-
-conformance!(file_without_locks, async || {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance-without-locks.db");
-    let file = || File::builder(&path).creation_locks(false).open().unwrap();
-    Fixture::from(AnyBackend::new(file())).with_peer(AnyBackend::new(file()))
 });

@@ -1,5 +1,5 @@
 //! The file backend in one process: bounds, bad files, and being looked into.
-//! Races between processes are in the testkit's tests.
+//! Races between processes are in the tests of `dogpile-servers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -330,7 +330,7 @@ async fn a_file_in_use_is_locked_whatever_else_is_opened() {
     wait_until(|| !index.exists());
     let assert_locked = |when: &str| {
         for file in [&path, &index] {
-            let lockers = dogpile_testkit::lockers(file);
+            let lockers = dogpile_servers::lockers(file);
             assert!(lockers.contains(&std::process::id()), "{when}: {}", file.display());
         }
     };

@@ -20,7 +20,7 @@ mod shop;
 use std::error::Error;
 use std::time::Instant;
 
-use dogpile_testkit::servers::{PostgresServer, RedisServer};
+use dogpile_servers::{PostgresServer, RedisServer};
 
 use database::Database;
 

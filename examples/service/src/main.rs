@@ -21,7 +21,7 @@ mod service;
 
 use dogpile::backend::Redis;
 use dogpile::{Config, Region};
-use dogpile_testkit::servers::{PostgresServer, RedisServer};
+use dogpile_servers::{PostgresServer, RedisServer};
 use std::time::Duration;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

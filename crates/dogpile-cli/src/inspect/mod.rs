@@ -14,6 +14,7 @@ mod payload;
 
 use std::fmt::Write;
 
+use dogpile::backend::inspect::steers;
 use serde::Serialize;
 
 pub(crate) use change::{ClearOptions, DeleteOptions, InvalidateOptions, SetOptions};
@@ -21,14 +22,6 @@ pub(crate) use change::{clear, delete, invalidate, set};
 pub(crate) use collections::{CollectionsOptions, collections};
 pub(crate) use look::{GetOptions, InfoOptions, KeysOptions, LocksOptions, StatsOptions};
 pub(crate) use look::{get, info, keys, locks, stats};
-
-/// Does it steer a terminal, or turn the order of what stands around it? Control characters
-/// do, ends of lines, and marks of direction.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// Keys come from anybody: nothing of them may steer the terminal.
 pub(crate) fn printable(key: &str) -> String {

@@ -5,11 +5,10 @@ use std::marker::PhantomData;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dogpile::backend::inspect::steers;
 use dogpile::codec::{Codec, Pickle};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-
-use super::steers;
 
 /// A payload, as far as it was understood.
 pub(super) struct Decoded {

@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use dogpile::backend::SerializedMemory;
+use dogpile::testing::ManualClock;
 use dogpile::{Config, Region};
-use dogpile_testkit::ManualClock;
-use dogpile_testkit::servers::{MariaDbServer, PostgresServer};
+use dogpile_servers::{MariaDbServer, PostgresServer};
 
 static POSTGRES: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
 

@@ -127,9 +127,10 @@ fn unescape(text: &str, into: &mut Vec<u8>) -> Option<usize> {
     Some(length)
 }
 
-/// Does it steer a terminal, or turn the order of what stands around it? Control characters
-/// do, ends of lines, and marks of direction.
-fn steers(c: char) -> bool {
+/// Returns whether `c` steers a terminal, or turns the order of the text around it. Control
+/// characters do, ends of lines, and marks of direction.
+#[doc(hidden)]
+pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

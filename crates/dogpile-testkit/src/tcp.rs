@@ -1,0 +1,177 @@
+//! A TCP proxy that injects the faults of a network between a backend and its server.
+//!
+//! ```
+//! # let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+//! # let port = server.local_addr().unwrap().port();
+//! use dogpile_testkit::tcp::{Proxy, Weather};
+//!
+//! let proxy = Proxy::to(port);
+//! // Open the backend on `proxy.port()`, and store something. Then:
+//! proxy.set(Weather::Cut);
+//! ```
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// The treatment of bytes on their way through a [`Proxy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// Bytes pass.
+    Fair,
+    /// Each bundle of bytes comes so much later.
+    Slow(Duration),
+    /// Bytes are held back until the weather changes: a partition.
+    Held,
+    /// One byte of each bundle from the server is changed.
+    Corrupt,
+    /// Connections end, and new ones end at once.
+    Cut,
+    /// Connections end in the middle of an answer.
+    CutShort,
+    /// The next request with these bytes in it passes, but its connection ends before
+    /// the answer comes; then it is fair again.
+    AnswerLost(&'static [u8]),
+}
+
+/// A proxy before a server on this machine. Clones share connections and weather.
+///
+/// Its threads end with the program.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    port: u16,
+    weather: Arc<Mutex<Weather>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    requests: Arc<AtomicU64>,
+    /// The number of times that all connections were abandoned.
+    abandoned: Arc<AtomicU64>,
+}
+
+/// One connection through the proxy.
+#[derive(Clone)]
+struct Line {
+    proxy: Proxy,
+    /// Older than that, and nothing passes any more.
+    since: u64,
+    /// The next answer is lost.
+    loses: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// Starts a proxy to `port` on 127.0.0.1, in fair weather.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub fn to(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
+        let own = listener.local_addr().expect("it is bound").port();
+        let weather = Arc::new(Mutex::new(Weather::Fair));
+        let proxy = Self {
+            port: own,
+            weather,
+            open: Arc::default(),
+            requests: Arc::default(),
+            abandoned: Arc::default(),
+        };
+        let accepting = proxy.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                accepting.connect(client, port);
+            }
+        });
+        proxy
+    }
+
+    /// Returns the port to connect to, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the number of times that bytes came from a client: a request, or several at once.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Changes the weather, for open connections as well.
+    pub fn set(&self, weather: Weather) {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+        if weather == Weather::Cut {
+            for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// Drops everything that is sent over the connections that are open. Neither side is told
+    /// that they have ended, as when a machine dies. New connections are good.
+    pub fn abandon(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn weather(&self) -> Weather {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self, client: TcpStream, port: u16) {
+        if self.weather() == Weather::Cut {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+        let both = || Some([client.try_clone().ok()?, server.try_clone().ok()?]);
+        let (Some(one), Some(other)) = (both(), both()) else { return };
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, server]);
+        let [from_client, to_server] = one;
+        let [to_client, from_server] = other;
+        let since = self.abandoned.load(Ordering::Relaxed);
+        let there = Line { proxy: self.clone(), since, loses: Arc::default() };
+        let back = there.clone();
+        thread::spawn(move || there.carry(from_client, to_server, false));
+        thread::spawn(move || back.carry(from_server, to_client, true));
+    }
+}
+
+impl Line {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let bytes = &mut buffer[..length];
+            while self.proxy.weather() == Weather::Held {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if self.proxy.abandoned.load(Ordering::Relaxed) > self.since {
+                continue;
+            }
+            match self.proxy.weather() {
+                Weather::Slow(delay) => thread::sleep(delay),
+                Weather::Corrupt if is_answer => bytes[length / 2] ^= 0x15,
+                Weather::Cut => break,
+                Weather::AnswerLost(asked) if !is_answer && has(bytes, asked) => {
+                    self.loses.store(true, Ordering::Relaxed);
+                    self.proxy.set(Weather::Fair);
+                }
+                _ => {}
+            }
+            if is_answer && self.loses.load(Ordering::Relaxed) {
+                break;
+            }
+            let short = is_answer && self.proxy.weather() == Weather::CutShort;
+            let passing = if short { &bytes[..length / 2] } else { bytes };
+            if !is_answer {
+                self.proxy.requests.fetch_add(1, Ordering::Relaxed);
+            }
+            if to.write_all(passing).is_err() || short {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
+
+fn has(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|found| found == wanted)
+}
