@@ -57,15 +57,15 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
         self
     }
 
-    /// FetchPolicy the cache only, however old its answer: the database is never asked, and
-    /// a miss is [`Error::NotCached`](crate::Error::NotCached) (Python's
+    /// Answers from the cache only, ignoring expiry. The database is never queried, and a miss is
+    /// [`Error::NotCached`](crate::Error::NotCached) (Python's
     /// `ignore_expiration`).
     pub fn cache_only(mut self) -> Self {
-        self.options.asks = FetchPolicy::CacheOnly;
+        self.options.policy = FetchPolicy::CacheOnly;
         self
     }
 
-    /// FetchPolicy the database in any case, and stores what it says, for calls like this one:
+    /// Queries the database in any case, and stores its answer for calls like this one:
     /// all rows and one row of a query are results of their own. A creation that
     /// began before is not stored over that, if it is this process's (with Redis and memcached,
     /// anybody's).
@@ -73,7 +73,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
     /// Within a transaction it is an [error](crate::Error::RefreshInTransaction), without asking:
     /// register it for [after the commit](crate::AfterCommit), on a connection of its own.
     pub fn refresh(mut self) -> Self {
-        self.options.asks = FetchPolicy::Database;
+        self.options.policy = FetchPolicy::Database;
         self
     }
 
@@ -111,7 +111,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
         FromCache { query: self.query, options }
     }
 
-    /// FetchPolicy `session` before the region. The result comes as an `Arc`, the same one
+    /// Asks `session` before the region. The result comes as an `Arc`, the same one
     /// as long as the session has it. Within a transaction it is an `Arc` of this call's alone.
     pub fn in_session(self, session: &'r Session) -> FromCache<'r, Q, C, InSession<'r>> {
         let options = self.options.with(|should_cache| should_cache, |_| InSession(session));
@@ -124,7 +124,7 @@ impl<Q, C, S> fmt::Debug for FromCache<'_, Q, C, S> {
         f.debug_struct("FromCache")
             .field("region", &self.options.region)
             .field("key_part", &self.options.key_part)
-            .field("asks", &self.options.asks)
+            .field("policy", &self.options.policy)
             .finish_non_exhaustive()
     }
 }

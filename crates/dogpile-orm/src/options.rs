@@ -34,7 +34,7 @@ pub(crate) struct Options<'r, C, S> {
     pub(crate) region: InRegion<'r>,
     pub(crate) key_part: Option<String>,
     pub(crate) expiration: Option<Expiration>,
-    pub(crate) asks: FetchPolicy,
+    pub(crate) policy: FetchPolicy,
     /// The query runs within a transaction, or may.
     pub(crate) in_transaction: bool,
     pub(crate) should_cache: C,
@@ -49,7 +49,7 @@ impl<'r> Options<'r, dogpile::region::Always, Owned> {
             region,
             key_part: None,
             expiration: None,
-            asks: FetchPolicy::CacheFirst,
+            policy: FetchPolicy::CacheFirst,
             in_transaction: false,
             should_cache: dogpile::region::Always,
             form: Owned,
@@ -69,9 +69,9 @@ impl<'r, C, S> Options<'r, C, S> {
         should_cache: impl FnOnce(C) -> D,
         form: impl FnOnce(S) -> N,
     ) -> Options<'r, D, N> {
-        let Self { region, key_part, expiration, asks, in_transaction, tables, .. } = self;
+        let Self { region, key_part, expiration, policy, in_transaction, tables, .. } = self;
         let (should_cache, form) = (should_cache(self.should_cache), form(self.form));
-        Options { region, key_part, expiration, asks, in_transaction, should_cache, form, tables }
+        Options { region, key_part, expiration, policy, in_transaction, should_cache, form, tables }
     }
 
     /// The same for a query on a connection that may be within a transaction, or is not.
@@ -83,7 +83,7 @@ impl<'r, C, S> Options<'r, C, S> {
     /// A transaction reads a snapshot that others have changed since, or changes of its own that
     /// nobody else may see. Both are right for it alone.
     pub(crate) fn way<E>(&self, region: &Region) -> Result<Way, Error<E>> {
-        match (self.asks, self.in_transaction) {
+        match (self.policy, self.in_transaction) {
             (FetchPolicy::CacheOnly, _) => Ok(Way::CacheOnly),
             (FetchPolicy::CacheFirst, false) => Ok(Way::Through),
             (FetchPolicy::CacheFirst, true) => Ok(Way::Past),
@@ -145,7 +145,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     where
         V: Clone + Send + Sync + 'static,
     {
-        self.form.keep(region.name(), key, value, self.asks == FetchPolicy::Database)
+        self.form.keep(region.name(), key, value, self.policy == FetchPolicy::Database)
     }
 
     /// Returns the value of `key`, created by `run` if need be, in the `form` that it comes in.

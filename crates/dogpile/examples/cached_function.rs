@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p dogpile --example cached_function`
 
+use std::time::Duration;
+
 use dogpile::backend::Memory;
 use dogpile::{Config, Region, cached};
 
@@ -16,6 +18,7 @@ struct User {
 #[cached(region = USERS, expiration = "5m")]
 async fn load_user(id: u64, lang: &str) -> Result<User, std::io::Error> {
     println!("  the database is asked for {id} in {lang}");
+    tokio::time::sleep(Duration::from_millis(20)).await;
     Ok(User { id, name: format!("user {id}") })
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p dogpile --example many_keys`
 
+use std::time::Duration;
+
 use dogpile::backend::Memory;
 use dogpile::{Config, Region, cached_multi};
 
@@ -9,6 +11,7 @@ static PRICES: Region = Region::new("prices");
 
 #[cached_multi(region = PRICES, expiration = "1m")]
 async fn load_prices(ids: &[u32]) -> Result<Vec<f64>, std::io::Error> {
+    tokio::time::sleep(Duration::from_millis(20)).await;
     println!("  SELECT .. WHERE id IN {ids:?}");
     Ok(ids.iter().map(|id| f64::from(*id) * 1.5).collect())
 }

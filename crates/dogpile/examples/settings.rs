@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p dogpile --features toml --example settings`
 
+use std::time::Duration;
+
 use dogpile::config::Settings;
 use dogpile::{Region, cached};
 
@@ -16,6 +18,7 @@ arguments.max_entries = 10_000
 
 #[cached(region = USERS)]
 async fn load_user(id: u64) -> String {
+    tokio::time::sleep(Duration::from_millis(20)).await;
     format!("user {id}")
 }
 

@@ -117,13 +117,11 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
     {
-        match self.hit_now(key) {
-            Some(hit) => hit,
-            None => {
-                let created = Box::pin(self.entry(key).create_infallibly(creator)).await;
-                Plain::one(created.map(Answer::into_value))
-            }
+        if let Some(hit) = self.hit_now(key) {
+            return hit;
         }
+        let created = Box::pin(self.entry(key).create_infallibly(creator)).await;
+        Plain::one(created.map(Answer::into_value))
     }
 
     /// See [`Region::try_get_or_create`](crate::Region::try_get_or_create).
@@ -134,13 +132,11 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        match self.hit_now(key) {
-            Some(hit) => Ok(hit),
-            None => {
-                let created = Box::pin(self.entry(key).create(creator)).await;
-                Plain::tried(created.map(Answer::into_value))
-            }
+        if let Some(hit) = self.hit_now(key) {
+            return Ok(hit);
         }
+        let created = Box::pin(self.entry(key).create(creator)).await;
+        Plain::tried(created.map(Answer::into_value))
     }
 
     /// See [`Region::get_or_create_multi`](crate::Region::get_or_create_multi);

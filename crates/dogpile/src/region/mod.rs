@@ -291,13 +291,11 @@ impl<K: Kind> Region<K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = T> + Send,
     {
-        match self.hit_now(key, Options::NONE) {
-            Some(hit) => hit.value,
-            None => {
-                let created = Box::pin(self.entry(key).create_infallibly(creator)).await;
-                Plain::one(created.map(Answer::into_value))
-            }
+        if let Some(hit) = self.hit_now(key, Options::NONE) {
+            return hit.value;
         }
+        let created = Box::pin(self.entry(key).create_infallibly(creator)).await;
+        Plain::one(created.map(Answer::into_value))
     }
 
     /// As [`get_or_create`](Self::get_or_create), for a creator that can
@@ -311,13 +309,11 @@ impl<K: Kind> Region<K> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        match self.hit_now(key, Options::NONE) {
-            Some(hit) => Ok(hit.value),
-            None => {
-                let created = Box::pin(self.entry(key).create(creator)).await;
-                Plain::tried(created.map(Answer::into_value))
-            }
+        if let Some(hit) = self.hit_now(key, Options::NONE) {
+            return Ok(hit.value);
         }
+        let created = Box::pin(self.entry(key).create(creator)).await;
+        Plain::tried(created.map(Answer::into_value))
     }
 
     /// The values under `keys`, in their order; those that are missing or

@@ -120,7 +120,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         };
         let creator = call.by_index(creator);
         let created = Box::pin(call.creation.run_in_background(creator, E::to_string)).await?;
-        Ok(values(call.in_order(created)))
+        Ok(values(call.in_order(&created)))
     }
 
     /// Creates all values, whatever is stored, and stores them in one write.
@@ -165,7 +165,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
         let refreshed = Box::pin(call.creation.refresh(call.by_index(creator))).await?;
-        Ok(values(call.in_order(refreshed)))
+        Ok(values(call.in_order(&refreshed)))
     }
 
     async fn create<T, E, F, Fut>(self, creator: F) -> Result<Vec<Answer<T>>, CreateError<E>>
@@ -182,7 +182,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
             Err(uncached) => return uncached.run(creator).await,
         };
         let created = Box::pin(call.creation.run_inline(call.by_index(creator))).await?;
-        Ok(call.in_order(created))
+        Ok(call.in_order(&created))
     }
 }
 
@@ -234,8 +234,8 @@ impl<K, T: Clone, C> Call<K, T, C> {
         })
     }
 
-    fn in_order(&self, answers: Vec<Answer<T>>) -> Vec<Answer<T>> {
-        in_order(&self.order, &answers)
+    fn in_order(&self, answers: &[Answer<T>]) -> Vec<Answer<T>> {
+        in_order(&self.order, answers)
     }
 }
 
