@@ -137,7 +137,7 @@ fn examples() -> Result<(), Error> {
 /// replaced.
 fn model_checks() -> Step {
     let models = ["--test", "model", "--test", "model_server"];
-    let test = ["test", "-p", "dogpile", "--all-features", "--release"];
+    let test = ["test", "-p", "dogpile", "--features", "testing", "--release"];
     cargo(test.into_iter().chain(models))
         .env("RUSTFLAGS", "--cfg shuttle")
         .target_dir("target-model")
