@@ -8,7 +8,7 @@ use dogpile::backend::{
 };
 use dogpile::key::Mangler;
 use dogpile::lock::{AnyMutex, KeyedMutex};
-use dogpile::proxy::{KeyPrefix, Layer, Logging, Operations};
+use dogpile::proxy::{KeyPrefix, Layer, Logging};
 use dogpile::value::Entry;
 use dogpile_testkit::conformance;
 use dogpile_testkit::conformance::Fixture;
@@ -26,7 +26,7 @@ conformance!(serialized, async || AnyBackend::new(SerializedMemory::new(100_000)
 conformance!(within_proxies, async || {
     let backend = AnyBackend::new(SerializedMemory::bounded_by_bytes(1 << 30));
     let backend = KeyPrefix::new("prefix:").layer(backend);
-    Operations::default().layer(Logging.layer(backend)).into()
+    Logging.layer(backend).into()
 });
 
 /// A bytes backend that brings a mutex, as remote ones do: every operation

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dogpile::clock::Clock;
 use dogpile::lock::{
-    CreateError, KeyReentrantMutex, KeyedLock, KeyedMutex, Lock, LockError, NameRegistry,
-    NullMutex, ReadWriteMutex, ReentrantError, ThreadMutex,
+    AlreadyHeld, CreateError, KeyReentrantMutex, KeyedLock, KeyedMutex, Lock, LockError,
+    NameRegistry, NullMutex, ReadWriteMutex,
 };
 use dogpile_testkit::ManualClock;
 
@@ -181,10 +181,10 @@ async fn a_waiting_writer_keeps_new_readers_out_until_it_gives_up() {
 
 #[test]
 fn a_thread_may_hold_many_keys_of_a_reentrant_mutex_but_none_twice() {
-    let mutex = KeyReentrantMutex::new(ThreadMutex::default());
+    let mutex = KeyReentrantMutex::new();
     let a = mutex.lock("a").unwrap();
     let b = mutex.try_lock("b").unwrap().unwrap();
-    assert!(matches!(mutex.lock("a"), Err(ReentrantError::AlreadyHeld)));
+    assert!(matches!(mutex.lock("a"), Err(AlreadyHeld)));
     let other_thread_gets = |key: &str| {
         let (mutex, key) = (&mutex, key.to_owned());
         std::thread::scope(|scope| {

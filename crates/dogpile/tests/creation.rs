@@ -1,6 +1,8 @@
 //! The dogpile lock as callers of a region see it.
 
 mod common;
+#[path = "common/operations.rs"]
+mod operations;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -403,7 +405,7 @@ async fn a_failed_multi_creator_stores_nothing_and_frees_all_keys() {
 
 #[tokio::test]
 async fn one_multi_call_is_one_read_one_creation_and_one_write() {
-    let operations = dogpile::proxy::Operations::default();
+    let operations = operations::Operations::default();
     let region = Region::new("counted");
     let config = Config::new(SerializedMemory::new(1_000)).proxy(operations.clone());
     region.configure(config).unwrap();

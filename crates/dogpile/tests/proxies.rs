@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dogpile::backend::{AnyBackend, Backend, BackendError, Memory, SerializedMemory};
 use dogpile::codec::{Codec, CodecError};
-use dogpile::proxy::{
-    Algorithm, Compression, Encryption, EncryptionKey, KeyPrefix, Layer, Operations, Proxy,
-};
+use dogpile::proxy::{Algorithm, Compression, Encryption, EncryptionKey, KeyPrefix, Layer, Proxy};
 use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Region};
 use serde::Serialize;
@@ -276,22 +274,6 @@ async fn an_overridden_get_is_never_bypassed() {
     region.get::<i32>("k").await.unwrap();
     assert_eq!(after_miss, 2, "it looks, and claims");
     assert_eq!(watched.load(Ordering::SeqCst), 4);
-}
-
-#[tokio::test]
-async fn operations_are_counted_failures_too() {
-    let operations = Operations::default();
-    let faults = dogpile_testkit::Faults::new();
-    let backend = faults.clone().layer(AnyBackend::new(Memory::new(10)));
-    let region = over(operations.clone().layer(backend));
-    region.set("k", &1).await.unwrap();
-    region.get::<i32>("k").await.unwrap();
-    region.delete("k").await.unwrap();
-    faults.down();
-    assert!(region.get_multi::<i32, _>(["k"]).await.is_err());
-    let counts = operations.counts();
-    assert_eq!((counts.set, counts.get, counts.delete, counts.get_multi), (1, 1, 1, 1));
-    assert_eq!(counts.failed, 1);
 }
 
 /// A creation of `k` under way in `region`, and the end of its creator.

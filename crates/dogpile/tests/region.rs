@@ -1,5 +1,8 @@
 //! Regions: configuration, plain operations, errors.
 
+#[path = "common/operations.rs"]
+mod operations;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -207,7 +210,7 @@ async fn when_the_backend_is_down_creations_go_on_and_strict_ones_say_so() {
 /// One creation for all keys; of a value that may not be stored, the stored one goes.
 #[tokio::test]
 async fn several_keys_are_refreshed_by_one_creation() {
-    let operations = dogpile::proxy::Operations::default();
+    let operations = operations::Operations::default();
     let region = Region::new("refreshed");
     let config = Config::new(SerializedMemory::new(100)).proxy(operations.clone());
     region.configure(config).unwrap();

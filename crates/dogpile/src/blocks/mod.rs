@@ -11,6 +11,6 @@ mod reentrant;
 mod registry;
 mod rw;
 
-pub use reentrant::{KeyReentrantGuard, KeyReentrantMutex, RawMutex, ReentrantError, ThreadMutex};
+pub use reentrant::{AlreadyHeld, KeyReentrantGuard, KeyReentrantMutex};
 pub use registry::NameRegistry;
 pub use rw::{ReadWriteGuard, ReadWriteMutex};

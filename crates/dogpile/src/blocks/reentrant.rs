@@ -5,155 +5,93 @@
 //! released with the last of them. That is how one lock file serves a call
 //! for many keys.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// The mutex under a [`KeyReentrantMutex`]. It may be locked by one thread
-/// and must be unlocked by the same.
-pub trait RawMutex {
-    /// The error type.
-    type Error;
-
-    /// Waits until it is free, and takes it.
-    fn lock(&self) -> Result<(), Self::Error>;
-
-    /// Takes it if it is free; false if it is not.
-    fn try_lock(&self) -> Result<bool, Self::Error>;
-
-    /// Gives it up. There is nobody to take an error.
-    fn unlock(&self);
-}
-
-/// A [`RawMutex`] within this process.
-#[derive(Debug, Default)]
-pub struct ThreadMutex {
-    held: Mutex<bool>,
-    freed: Condvar,
-}
-
-impl RawMutex for ThreadMutex {
-    type Error = std::convert::Infallible;
-
-    fn lock(&self) -> Result<(), Self::Error> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.freed.wait_while(held, |held| *held);
-        *free.unwrap_or_else(PoisonError::into_inner) = true;
-        Ok(())
-    }
-
-    fn try_lock(&self) -> Result<bool, Self::Error> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(!std::mem::replace(&mut *held, true))
-    }
-
-    fn unlock(&self) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.freed.notify_one();
-    }
-}
-
 /// Lets a thread hold one mutex for several keys at once.
 ///
 /// ```
-/// use dogpile::lock::{KeyReentrantMutex, ThreadMutex};
+/// use dogpile::lock::KeyReentrantMutex;
 ///
-/// let mutex = KeyReentrantMutex::new(ThreadMutex::default());
+/// let mutex = KeyReentrantMutex::new();
 /// let a = mutex.lock("a")?;
 /// let b = mutex.lock("b")?; // does not wait for itself
 /// assert!(mutex.lock("a").is_err()); // would, and says so
 /// # drop((a, b));
-/// # Ok::<(), dogpile::lock::ReentrantError<std::convert::Infallible>>(())
+/// # Ok::<(), dogpile::lock::AlreadyHeld>(())
 /// ```
-pub struct KeyReentrantMutex<M> {
-    mutex: M,
-    holders: Mutex<HashMap<ThreadId, BTreeSet<String>>>,
+#[derive(Default)]
+pub struct KeyReentrantMutex {
+    /// Whether some thread has a key.
+    is_held: Mutex<bool>,
+    freed: Condvar,
+    holders: Mutex<HashMap<ThreadId, HashSet<String>>>,
 }
 
-/// Why a key could not be taken.
-#[derive(Debug)]
-pub enum ReentrantError<E> {
-    /// This thread holds this very key already; waiting would never end.
-    AlreadyHeld,
-    /// The underlying mutex failed.
-    Mutex(E),
-}
+/// The error of a thread that asks for a key which it holds already: waiting would never end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlreadyHeld;
 
-impl<E: fmt::Display> fmt::Display for ReentrantError<E> {
+impl fmt::Display for AlreadyHeld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AlreadyHeld => f.write_str("this thread holds this key already"),
-            Self::Mutex(error) => error.fmt(f),
-        }
+        f.write_str("this thread holds this key already")
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for ReentrantError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::AlreadyHeld => None,
-            Self::Mutex(error) => error.source(),
-        }
-    }
-}
+impl std::error::Error for AlreadyHeld {}
 
-impl<M: RawMutex> KeyReentrantMutex<M> {
-    /// Makes `mutex` reentrant for different keys.
-    pub fn new(mutex: M) -> Self {
-        Self { mutex, holders: Mutex::default() }
+impl KeyReentrantMutex {
+    /// Creates a mutex that nobody holds.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Takes `key`, waiting for other threads' keys but never for one of its
     /// own.
-    pub fn lock(&self, key: &str) -> Result<KeyReentrantGuard<'_, M>, ReentrantError<M::Error>> {
+    pub fn lock(&self, key: &str) -> Result<KeyReentrantGuard<'_>, AlreadyHeld> {
         if let Some(guard) = self.take_further(key)? {
             return Ok(guard);
         }
-        self.mutex.lock().map_err(ReentrantError::Mutex)?;
+        let held = self.is_held.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.freed.wait_while(held, |held| *held);
+        *free.unwrap_or_else(PoisonError::into_inner) = true;
         Ok(self.take_first(key))
     }
 
     /// Takes `key` if the mutex is free or this thread's; `None` if another
     /// thread has it.
-    pub fn try_lock(
-        &self,
-        key: &str,
-    ) -> Result<Option<KeyReentrantGuard<'_, M>>, ReentrantError<M::Error>> {
+    pub fn try_lock(&self, key: &str) -> Result<Option<KeyReentrantGuard<'_>>, AlreadyHeld> {
         if let Some(guard) = self.take_further(key)? {
             return Ok(Some(guard));
         }
-        let locked = self.mutex.try_lock().map_err(ReentrantError::Mutex)?;
-        Ok(locked.then(|| self.take_first(key)))
+        let mut held = self.is_held.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_held = std::mem::replace(&mut *held, true);
+        drop(held);
+        Ok((!was_held).then(|| self.take_first(key)))
     }
 
     /// Adds `key` to those of this thread, if it has any.
-    fn take_further(
-        &self,
-        key: &str,
-    ) -> Result<Option<KeyReentrantGuard<'_, M>>, ReentrantError<M::Error>> {
+    fn take_further(&self, key: &str) -> Result<Option<KeyReentrantGuard<'_>>, AlreadyHeld> {
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(keys) = holders.get_mut(&thread::current().id()) else { return Ok(None) };
-        if keys.insert(key.to_owned()) {
-            Ok(Some(self.guard(key)))
-        } else {
-            Err(ReentrantError::AlreadyHeld)
-        }
+        if keys.insert(key.to_owned()) { Ok(Some(self.guard(key))) } else { Err(AlreadyHeld) }
     }
 
-    fn take_first(&self, key: &str) -> KeyReentrantGuard<'_, M> {
+    fn take_first(&self, key: &str) -> KeyReentrantGuard<'_> {
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
-        holders.insert(thread::current().id(), BTreeSet::from([key.to_owned()]));
+        holders.insert(thread::current().id(), HashSet::from([key.to_owned()]));
         self.guard(key)
     }
 
-    fn guard(&self, key: &str) -> KeyReentrantGuard<'_, M> {
+    fn guard(&self, key: &str) -> KeyReentrantGuard<'_> {
         KeyReentrantGuard { mutex: self, key: key.to_owned(), thread: PhantomData }
     }
 }
 
-impl<M> fmt::Debug for KeyReentrantMutex<M> {
+impl fmt::Debug for KeyReentrantMutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyReentrantMutex").finish_non_exhaustive()
     }
@@ -162,13 +100,13 @@ impl<M> fmt::Debug for KeyReentrantMutex<M> {
 /// Holding a key. It stays on the thread that took it, because the mutex is
 /// that thread's: the compiler refuses to send it to another.
 #[must_use = "the key is given up when the guard is dropped"]
-pub struct KeyReentrantGuard<'m, M: RawMutex> {
-    mutex: &'m KeyReentrantMutex<M>,
+pub struct KeyReentrantGuard<'m> {
+    mutex: &'m KeyReentrantMutex,
     key: String,
     thread: PhantomData<*const ()>,
 }
 
-impl<M: RawMutex> Drop for KeyReentrantGuard<'_, M> {
+impl Drop for KeyReentrantGuard<'_> {
     fn drop(&mut self) {
         let mut holders = self.mutex.holders.lock().unwrap_or_else(PoisonError::into_inner);
         let this = thread::current().id();
@@ -177,12 +115,13 @@ impl<M: RawMutex> Drop for KeyReentrantGuard<'_, M> {
         if keys.is_empty() {
             holders.remove(&this);
             drop(holders);
-            self.mutex.mutex.unlock();
+            *self.mutex.is_held.lock().unwrap_or_else(PoisonError::into_inner) = false;
+            self.mutex.freed.notify_one();
         }
     }
 }
 
-impl<M: RawMutex> fmt::Debug for KeyReentrantGuard<'_, M> {
+impl fmt::Debug for KeyReentrantGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyReentrantGuard").field("key", &self.key).finish_non_exhaustive()
     }

@@ -23,8 +23,7 @@ pub(crate) mod keyed;
 mod mutex;
 
 pub use crate::blocks::{
-    KeyReentrantGuard, KeyReentrantMutex, NameRegistry, RawMutex, ReadWriteGuard, ReadWriteMutex,
-    ReentrantError, ThreadMutex,
+    AlreadyHeld, KeyReentrantGuard, KeyReentrantMutex, NameRegistry, ReadWriteGuard, ReadWriteMutex,
 };
 pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, freshness};
 pub use decision::{Action, MutexState, decide};

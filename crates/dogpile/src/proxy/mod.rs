@@ -18,7 +18,6 @@ mod encryption;
 mod logging;
 mod prefix;
 mod proxied;
-mod statistics;
 mod transform;
 
 use std::future::Future;
@@ -35,7 +34,6 @@ pub use compression::{Algorithm, Compression};
 pub use encryption::{Encryption, EncryptionKey};
 pub use logging::Logging;
 pub use prefix::KeyPrefix;
-pub use statistics::{OperationCounts, Operations};
 pub use transform::{Transform, Transforming};
 
 /// Something that can be put around a backend.
