@@ -447,7 +447,7 @@ os.execvp(sys.argv[1], sys.argv[1:])" $RUN sh -c "$COUNTED""#,
     ),
     (
         "a daemon left behind",
-        r#"$RUN sh -c "(until [ -e $PWD/end ]; do sleep 0.01; done) & $COUNTED" >$LOG.1 2>$LOG.2
+        r#"$RUN sh -c "(until [ -e $PWD/end ] || ! [ -d $PWD ]; do sleep 0.01; done) & $COUNTED" >$LOG.1 2>$LOG.2
             code=$?; cat $LOG.1; cat $LOG.2 >&2; exit $code"#,
         true,
     ),
