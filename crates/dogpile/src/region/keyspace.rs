@@ -4,32 +4,12 @@ use std::fmt::{self, Display, Write};
 use std::future::Future;
 use std::marker::PhantomData;
 
-use super::kind::{Cacheable, Kind, Serialized};
+use super::kind::{Cacheable, Kind, Only, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
 use super::options::{Always, Options};
 use super::{Entries, Entry, Region};
 use crate::error::{CreateError, Result};
 use crate::key::KeyBuffer;
-
-/// Calls that are about values of type `T`: those of [`AnyValue`], or of [`Only<T>`](Only).
-pub trait Takes<T>: sealed::Sealed {}
-
-/// Values of any type, chosen by the call.
-#[derive(Debug, Clone, Copy)]
-pub struct AnyValue;
-
-/// Values of the type `T`.
-#[derive(Debug, Clone, Copy)]
-pub struct Only<T>(PhantomData<fn() -> T>);
-
-impl<T> Takes<T> for AnyValue {}
-impl<T> Takes<T> for Only<T> {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::AnyValue {}
-    impl<T> Sealed for super::Only<T> {}
-}
 
 /// The keys of a region that begin with one prefix and hold values of one
 /// type `T`, each named by a `Q`. Made by [`Region::keyspace`](crate::Region::keyspace);

@@ -1,4 +1,6 @@
-//! Which types a region can hold, checked by the compiler.
+//! The types that a region can hold, and those that a call is about, checked by the compiler.
+
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use serde_core::Serialize;
@@ -101,8 +103,24 @@ impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
     }
 }
 
+/// Calls that are about values of type `T`: those of [`AnyValue`], or of [`Only<T>`](Only).
+pub trait Takes<T>: sealed::Sealed {}
+
+/// Values of any type, chosen by the call.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyValue;
+
+/// Values of the type `T`.
+#[derive(Debug, Clone, Copy)]
+pub struct Only<T>(PhantomData<fn() -> T>);
+
+impl<T> Takes<T> for AnyValue {}
+impl<T> Takes<T> for Only<T> {}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Serialized {}
     impl Sealed for super::InMemory {}
+    impl Sealed for super::AnyValue {}
+    impl<T> Sealed for super::Only<T> {}
 }

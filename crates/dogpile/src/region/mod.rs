@@ -70,8 +70,8 @@ pub use config::Config;
 pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use entries::Entries;
 pub use entry::Entry;
-pub use keyspace::{AnyValue, Keyspace, Only, Takes};
-pub use kind::{Cacheable, Holds, InMemory, Kind, Serialized};
+pub use keyspace::Keyspace;
+pub use kind::{AnyValue, Cacheable, Holds, InMemory, Kind, Only, Serialized, Takes};
 #[doc(hidden)]
 pub use kind::{Codec as KindCodec, Encoded};
 pub use lookup::{CachedValue, Lookup, Plain, Shape, Strict};

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use super::super::background::spawn;
 use super::super::entry::Entry as AsyncEntry;
-use super::super::keyspace::{AnyValue, Takes};
-use super::super::kind::{Cacheable, Kind, Serialized};
+use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{Answer, CachedValue, Lookup, Plain, Shape, Strict};
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
 use super::starvable::Starvable;

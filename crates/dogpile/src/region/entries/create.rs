@@ -7,8 +7,7 @@ use std::future::Future;
 
 use super::super::Region;
 use super::super::create::{Creation, Creator};
-use super::super::keyspace::Takes;
-use super::super::kind::{Cacheable, Kind};
+use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, Lookup};
 use super::super::options::ShouldCache;
 use super::Entries;

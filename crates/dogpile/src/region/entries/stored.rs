@@ -1,8 +1,7 @@
 //! Reading, storing and deleting several keys.
 
 use super::super::core::Core;
-use super::super::keyspace::Takes;
-use super::super::kind::{Cacheable, Kind};
+use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::CachedValue;
 use super::Entries;
 use crate::error::{Error, Result};

@@ -5,8 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 
 use super::super::create::OneCreator;
-use super::super::keyspace::Takes;
-use super::super::kind::{Cacheable, Kind};
+use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, Shape};
 use super::super::options::ShouldCache;
 use super::Entry;

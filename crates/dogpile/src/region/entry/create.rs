@@ -5,8 +5,7 @@ use std::future::Future;
 
 use super::super::Region;
 use super::super::create::{Creation, OneCreator};
-use super::super::keyspace::Takes;
-use super::super::kind::{Cacheable, Kind};
+use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, Lookup, Shape};
 use super::super::options::ShouldCache;
 use super::Entry;

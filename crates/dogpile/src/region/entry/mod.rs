@@ -14,8 +14,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::Region;
-use super::keyspace::AnyValue;
-use super::kind::{Kind, Serialized};
+use super::kind::{AnyValue, Kind, Serialized};
 use super::lookup::{Plain, Shape, Strict};
 use super::options::{Always, Expiration, Options, call_options};
 use crate::lock::OnWaitTimeout;

@@ -1,8 +1,7 @@
 //! Reading, storing and deleting one key.
 
 use super::super::core::Core;
-use super::super::keyspace::Takes;
-use super::super::kind::{Cacheable, Kind};
+use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{CachedValue, Shape, age};
 use super::super::options::Options;
 use super::Entry;
