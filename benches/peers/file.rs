@@ -27,7 +27,7 @@ impl Contest {
         let directory = TempDir::new().expect("a temporary directory");
         let region = Region::new("file");
         let file = File::open(directory.path().join("cache.db")).expect("a new file");
-        let never = Config::new(file).expiration(Duration::from_secs(3_600));
+        let never = Config::new(file).shared_keys().expiration(Duration::from_secs(3_600));
         region.configure(never).expect("a new region");
         let keys: Vec<String> = (0..KEYS).map(|n| format!("user:{n}")).collect();
         let value = "x".repeat(VALUE_BYTES);

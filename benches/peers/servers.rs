@@ -27,7 +27,7 @@ impl Contest {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be started");
         let region = Region::named(backend.name());
-        region.configure(Config::over(backend)).expect("it is the only time");
+        region.configure(Config::over(backend).shared_keys()).expect("it is the only time");
         runtime.block_on(async {
             let value = "x".repeat(200);
             for n in 0..100 {
