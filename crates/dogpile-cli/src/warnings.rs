@@ -14,11 +14,10 @@ struct Said {
     /// The library's first warning.
     kept: Vec<u8>,
     /// What the library says from now on is not kept.
-    mark_released: bool,
+    is_over: bool,
 }
 
-static SAID: Mutex<Said> =
-    Mutex::new(Said { is_told: false, kept: Vec::new(), mark_released: false });
+static SAID: Mutex<Said> = Mutex::new(Said { is_told: false, kept: Vec::new(), is_over: false });
 
 fn said() -> MutexGuard<'static, Said> {
     SAID.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,7 +43,7 @@ pub(crate) fn show(once: bool) {
 /// Keeps no further warning of the library's. What becomes of a command that did not come to its
 /// end is said by this command's exit code and its own messages.
 pub(crate) fn no_more() {
-    said().mark_released = true;
+    said().is_over = true;
 }
 
 /// Shows what the library said, if nothing else was.
@@ -83,7 +82,7 @@ impl<'a> MakeWriter<'a> for OneLine {
         said.is_told = event.target() != "dogpile";
         if said.is_told {
             Line::Shown
-        } else if said.kept.is_empty() && !said.mark_released {
+        } else if said.kept.is_empty() && !said.is_over {
             Line::Kept
         } else {
             Line::Dropped

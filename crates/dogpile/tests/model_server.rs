@@ -106,8 +106,8 @@ impl State {
 
     fn commit(&mut self, key: &str, entry: Option<Entry>, held: &Held) -> bool {
         let now = self.seen(key);
-        let mark_released = now == Seen::Nothing && self.has_ended(held.seen);
-        let may_follow = mark_released || held.mode.may_follow(held.seen, now);
+        let is_over = now == Seen::Nothing && self.has_ended(held.seen);
+        let may_follow = is_over || held.mode.may_follow(held.seen, now);
         let is_whole = self.unmark(key, held.token);
         self.unlock(key, held.token);
         if is_whole && may_follow {
@@ -394,7 +394,7 @@ impl World {
     }
 
     /// Everything has ended: nothing old is left, and nothing is held.
-    fn mark_released(&self) {
+    fn is_over(&self) {
         let told = self.told.load(Ordering::SeqCst);
         let left = block_on(self.processes[0].get::<usize>("k")).unwrap();
         assert!(left.is_none_or(|left| left >= told), "{left:?} stays after {told} was told of");
@@ -419,7 +419,7 @@ fn check(
         for call in scenario(&world) {
             block_on(call).unwrap();
         }
-        world.mark_released();
+        world.is_over();
     };
     shuttle::check_random(run.clone(), 10_000);
     shuttle::check_pct(run, 10_000, 3);

@@ -68,24 +68,24 @@ pub(super) fn follow(
     let kept = || Kept { bytes: Vec::new(), is_cut: false, budget: &budget };
     let (mut out, mut err) = (kept(), kept());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mark_released = platform::End::new()?;
+    let is_over = platform::End::new()?;
     let status = std::thread::scope(|scope| {
         let reading = [
             scope.spawn(|| {
-                mark_released.read(stdout, |bytes| {
+                is_over.read(stdout, |bytes| {
                     out.add(bytes);
                     output.inspect(|output| output.out(bytes));
                 })
             }),
             scope.spawn(|| {
-                mark_released.read(stderr, |bytes| {
+                is_over.read(stderr, |bytes| {
                     err.add(bytes);
                     output.inspect(|output| output.err(bytes));
                 })
             }),
         ];
         let status = platform::wait(child, ended);
-        mark_released.tell();
+        is_over.tell();
         for stream in reading {
             stream.join().unwrap_or_else(|_| Err(io::Error::other("a reader panicked")))?;
         }

@@ -91,15 +91,15 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
     }
 }
 
-/// A local region's backend keeps objects, so these two are never reached.
+/// An in-memory region's backend keeps objects, so these two are never reached.
 #[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
     fn encode(&self, _codec: &Codec) -> Result<Encoded, CodecError> {
-        Err(CodecError::new("a local region has no codec"))
+        Err(CodecError::new("an in-memory region has no codec"))
     }
 
     fn decode(_codec: &Codec, _encoded: &Encoded) -> Result<Self, CodecError> {
-        Err(CodecError::new("a local region has no codec"))
+        Err(CodecError::new("an in-memory region has no codec"))
     }
 }
 

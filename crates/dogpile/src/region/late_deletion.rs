@@ -36,17 +36,17 @@ struct Paying {
     core: Arc<Core>,
     /// Those of the attempt that is going on.
     keys: HashSet<String>,
-    mark_released: bool,
+    is_over: bool,
 }
 
 impl Paying {
     fn of(core: Arc<Core>) -> Self {
-        Self { core, keys: HashSet::new(), mark_released: false }
+        Self { core, keys: HashSet::new(), is_over: false }
     }
 
     async fn pay(mut self) {
         let mut pause = FIRST_PAUSE;
-        while !self.mark_released {
+        while !self.is_over {
             self.core.clock.sleep(pause).await;
             self.core.owed.0.lock().try_all(&mut self.keys);
             pause = match self.try_to_delete().await {
@@ -67,8 +67,8 @@ impl Paying {
         self.keys.clear();
         let mut owed = self.core.owed.0.lock();
         owed.tried = 0;
-        self.mark_released = owed.keys.is_empty();
-        if self.mark_released {
+        self.is_over = owed.keys.is_empty();
+        if self.is_over {
             owed.paying = None;
         }
         Ok(())
@@ -78,7 +78,7 @@ impl Paying {
 /// The runtime may end in the middle of it; then whoever comes next goes on.
 impl Drop for Paying {
     fn drop(&mut self) {
-        if !self.mark_released {
+        if !self.is_over {
             self.core.owed.0.lock().give_back(&mut self.keys);
         }
     }

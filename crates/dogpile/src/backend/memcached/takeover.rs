@@ -95,10 +95,10 @@ impl Shared {
 
     /// Gives the values of keys that were taken over another number.
     pub(super) async fn renumber(&self, attempts: &mut [Attempt<'_, '_>]) {
-        let mark_released = |attempt: &Attempt<'_, '_>| {
+        let is_over = |attempt: &Attempt<'_, '_>| {
             !attempt.is_going() || !attempt.overtakes || !attempt.asked.mode.takes_over()
         };
-        let mut done: Vec<bool> = attempts.iter().map(mark_released).collect();
+        let mut done: Vec<bool> = attempts.iter().map(is_over).collect();
         for _ in 0..TRIES {
             let mut requests = Vec::new();
             let mut asked = Vec::new();

@@ -45,7 +45,7 @@ pub(super) struct Bound {
     pub(super) frame: Option<Frame>,
     pub(super) claim: Claim,
     /// The end of the process was ordered: the claim is as good as broken.
-    pub(super) mark_released: bool,
+    pub(super) is_over: bool,
 }
 
 /// A key on its way to be claimed.
@@ -287,14 +287,14 @@ impl Shared {
         self: &Arc<Self>,
         changes: Vec<Commit<'_>>,
     ) -> Result<Vec<bool>, BackendError> {
-        let mark_released = self.ledger.is_closed();
+        let is_over = self.ledger.is_closed();
         let mut bound = Vec::with_capacity(changes.len());
         for Commit { key, entry, lease } in changes {
             let claim = lease.into_inner::<Claim>();
             let claim =
                 claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
             let frame = entry.as_ref().map(|entry| self.frame(entry)).transpose()?;
-            bound.push(Bound { key: key.to_owned(), frame, claim, mark_released });
+            bound.push(Bound { key: key.to_owned(), frame, claim, is_over });
         }
         // Where that takes several steps, what was stored is looked after also when the
         // caller has gone.
@@ -323,10 +323,10 @@ impl Shared {
     }
 
     fn committing(&self, bound: &Bound) -> Call {
-        let Bound { key, frame, claim, mark_released } = bound;
+        let Bound { key, frame, claim, is_over } = bound;
         let LockToken { lock, value: token, .. } = &*claim.held.token;
         // No mark has an empty one.
-        let token = if *mark_released { "" } else { token };
+        let token = if *is_over { "" } else { token };
         let removes = match claim.mode {
             ClaimMode::Refresh => "remove",
             _ if claim.may_find_nothing() => "anyway",

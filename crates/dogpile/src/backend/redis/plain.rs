@@ -169,7 +169,7 @@ impl Shared {
     }
 
     async fn commit_one_plainly(&self, bound: &Bound) -> Result<bool, BackendError> {
-        let Bound { key, frame, claim, mark_released } = bound;
+        let Bound { key, frame, claim, is_over } = bound;
         let token = &claim.held.token;
         let mut look = Batch::new();
         look.add(key, get(key)).add(key, get(&claim.mark)).add(&token.lock, get(&token.lock));
@@ -180,7 +180,7 @@ impl Shared {
         let (is_marked, is_locked) = (is_token(next()), is_token(next()));
         let is_unchanged = state == claim.before.state;
         let may_follow = is_unchanged || (claim.may_find_nothing() && state == "nothing");
-        if *mark_released || !(is_marked && is_locked && may_follow) {
+        if *is_over || !(is_marked && is_locked && may_follow) {
             if claim.mode == ClaimMode::Refresh && is_unchanged && state != "nothing" {
                 self.link.send(cmd("DEL").arg(key)).await?;
             }
