@@ -43,8 +43,9 @@ impl AfterCommit {
     /// Has `work` done after the commit. It may borrow nothing of the transaction: it
     /// needs a connection of its own. What it comes to is dropped; of an error, or a
     /// panic, the consequence is that old rows live until they expire. (A refresh that
-    /// fails is logged and counted by its region. A deletion that is to be made as soon as the
-    /// cache can be reached is [`BackgroundEntry::delete`](dogpile::BackgroundEntry::delete).)
+    /// fails is logged and counted by its region. A deletion that is to be done as soon as the
+    /// cache can be reached is
+    /// [`Entry::delete_in_background`](dogpile::region::Entry::delete_in_background).)
     pub fn add<F>(&mut self, work: F)
     where
         F: Future<Output: Send> + Send + 'static,
