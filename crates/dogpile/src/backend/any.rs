@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 #[cfg(feature = "collections")]
 use super::CollectionStore;
-use super::erased::ErasedBackend;
+use super::erased::{Erased, ErasedBackend};
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Changed, Claimed, Commit, Ordered, Wanted, Watch};
+use super::{Backend, BackendError, Changed, Claimed, Commit, Keeps, Ordered, Wanted, Watch};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
@@ -37,8 +37,11 @@ impl AnyBackend {
         let inspect = actual.inspect();
         #[cfg(feature = "collections")]
         let collections = actual.collections();
+        let erased = Erased { backend: actual.clone(), keeps_objects: B::Keeps::OBJECTS };
+        let outermost: Arc<dyn ErasedBackend> = Arc::new(erased);
+        let orders_changes = actual.orders_changes();
         Self {
-            outermost: Arc::new(Ordered::new(actual.clone())),
+            outermost: if orders_changes { outermost } else { Arc::new(Ordered::new(outermost)) },
             actual,
             inspect,
             #[cfg(feature = "collections")]

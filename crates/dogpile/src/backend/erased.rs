@@ -3,8 +3,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use super::{BackendError, Changed, Claimed, Commit, Wanted, Watch};
+use super::{Backend, BackendError, Changed, Claimed, Commit, Wanted, Watch};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
@@ -12,7 +13,7 @@ use crate::value::Entry;
 /// The future of an erased operation.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
-/// The object-safe form of a backend whose changes are ordered.
+/// The object-safe form of a backend.
 pub(crate) trait ErasedBackend: Send + Sync {
     fn name(&self) -> String;
     fn keeps_objects(&self) -> bool;
@@ -30,4 +31,77 @@ pub(crate) trait ErasedBackend: Send + Sync {
     fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch>;
     fn recommended_mangler(&self) -> Option<Mangler>;
+}
+
+/// A backend of a known type, behind the trait.
+pub(crate) struct Erased<B> {
+    pub(crate) backend: Arc<B>,
+    pub(crate) keeps_objects: bool,
+}
+
+impl<B: Backend> ErasedBackend for Erased<B> {
+    fn name(&self) -> String {
+        self.backend.name().to_owned()
+    }
+
+    fn keeps_objects(&self) -> bool {
+        self.keeps_objects
+    }
+
+    fn is_shared(&self) -> bool {
+        self.backend.is_shared()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(self.backend.get(key))
+    }
+
+    #[inline]
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        self.backend.get_now(key)
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(self.backend.set(key, entry))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(self.backend.delete(key))
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(self.backend.get_multi(keys))
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(self.backend.set_multi(entries))
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(self.backend.delete_multi(keys))
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.backend.mutex()
+    }
+
+    fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(self.backend.claim(keys))
+    }
+
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(self.backend.commit(changes))
+    }
+
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.backend.release(leases))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.backend.watch(key, changed)
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.backend.recommended_mangler()
+    }
 }

@@ -46,7 +46,7 @@ pub use crate::error::{BackendError, ErrorKind};
 pub use any::AnyBackend;
 #[cfg(feature = "collections")]
 pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revision_number};
-pub(crate) use erased::{Boxed, ErasedBackend};
+pub(crate) use erased::{Boxed, Erased, ErasedBackend};
 #[cfg(feature = "file")]
 pub use file::{Damage, File, FileBuilder};
 use inspect::Inspect;

@@ -1,11 +1,11 @@
 //! The order of changes over any backend: a creation claims its key, a change of
 //! the key ends the claim, and a commit stores only under a claim that is whole.
 //!
-//! A backend that [orders changes](Backend::orders_changes) by itself is passed
-//! through. Others get it from here:
+//! A backend that [orders changes](super::Backend::orders_changes) by itself needs none of
+//! this. Others get it from here:
 //!
 //! - within this process by [marks](super::marks), exactly;
-//! - between processes that share a [mutex](Backend::mutex), by a mark beside the
+//! - between processes that share a [mutex](super::Backend::mutex), by a mark beside the
 //!   value, made of the plain operations. A change removes the mark first and then
 //!   does its work. A commit looks whether its mark is there, stores, and looks
 //!   again: if the mark has gone meanwhile, it removes what it has stored. So a
@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use super::marks::{Mark, Marks};
 use super::{
-    AnyMutex, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend,
-    Keeps, Lease, Seen, Wanted, Watch, mark_key,
+    AnyMutex, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Lease, Seen,
+    Wanted, Watch, mark_key,
 };
 use crate::finish::to_the_end;
 use crate::key::Mangler;
@@ -28,10 +28,9 @@ use crate::token::new_token;
 use crate::value::{Entry, Payload};
 
 /// A backend whose changes are ordered.
-pub(crate) struct Ordered<B> {
-    backend: Arc<B>,
-    keeps_objects: bool,
-    by_itself: bool,
+#[derive(Clone)]
+pub(crate) struct Ordered {
+    backend: Arc<dyn ErasedBackend>,
     mutex: Option<AnyMutex>,
     marks: Marks,
 }
@@ -71,39 +70,14 @@ fn bound(changes: Vec<Commit<'_>>) -> Result<Vec<Bound>, BackendError> {
     taken.collect()
 }
 
-impl<B> Clone for Ordered<B> {
-    fn clone(&self) -> Self {
-        Self {
-            backend: self.backend.clone(),
-            keeps_objects: self.keeps_objects,
-            by_itself: self.by_itself,
-            mutex: self.mutex.clone(),
-            marks: self.marks.clone(),
-        }
-    }
-}
-
-impl<B: Backend> Ordered<B> {
-    pub(crate) fn new(backend: Arc<B>) -> Self {
-        let by_itself = backend.orders_changes();
-        Self::of(backend, by_itself, B::Keeps::OBJECTS)
-    }
-
-    /// The same for a backend that says only at run time what it keeps.
-    pub(crate) fn keeping(backend: Arc<B>, keeps_objects: bool) -> Self {
-        Self::of(backend, false, keeps_objects)
-    }
-
-    fn of(backend: Arc<B>, by_itself: bool, keeps_objects: bool) -> Self {
+impl Ordered {
+    pub(crate) fn new(backend: Arc<dyn ErasedBackend>) -> Self {
         let mutex = backend.mutex();
-        Self { backend, keeps_objects, by_itself, mutex, marks: Marks::new() }
+        Self { backend, mutex, marks: Marks::new() }
     }
 
     /// Ends the claims to `keys`, before they are changed.
     async fn break_claims(&self, keys: &[&str]) -> Result<(), BackendError> {
-        if self.by_itself {
-            return Ok(());
-        }
         for key in keys {
             self.marks.change(key).await;
         }
@@ -179,7 +153,7 @@ impl<B: Backend> Ordered<B> {
     }
 
     fn mark_entry(&self, token: &str) -> Entry {
-        if self.keeps_objects {
+        if self.backend.keeps_objects() {
             Entry::object(token.to_owned(), 0.0)
         } else {
             Entry::bytes(token.to_owned(), 0.0)
@@ -308,13 +282,13 @@ impl<B: Backend> Ordered<B> {
     }
 }
 
-impl<B: Backend> ErasedBackend for Ordered<B> {
+impl ErasedBackend for Ordered {
     fn name(&self) -> String {
-        self.backend.name().to_owned()
+        self.backend.name()
     }
 
     fn keeps_objects(&self) -> bool {
-        self.keeps_objects
+        self.backend.keeps_objects()
     }
 
     fn is_shared(&self) -> bool {
@@ -322,7 +296,7 @@ impl<B: Backend> ErasedBackend for Ordered<B> {
     }
 
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
-        Box::pin(self.backend.get(key))
+        self.backend.get(key)
     }
 
     #[inline]
@@ -345,7 +319,7 @@ impl<B: Backend> ErasedBackend for Ordered<B> {
     }
 
     fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
-        Box::pin(self.backend.get_multi(keys))
+        self.backend.get_multi(keys)
     }
 
     fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
@@ -369,9 +343,6 @@ impl<B: Backend> ErasedBackend for Ordered<B> {
 
     fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
         Box::pin(async move {
-            if self.by_itself {
-                return self.backend.claim(keys).await;
-            }
             let Some(mutex) = &self.mutex else { return self.claim_here(keys).await };
             let mut claims = Vec::with_capacity(keys.len());
             for wanted in keys {
@@ -383,9 +354,6 @@ impl<B: Backend> ErasedBackend for Ordered<B> {
 
     fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
         Box::pin(async move {
-            if self.by_itself {
-                return self.backend.commit(changes).await;
-            }
             let changes = bound(changes)?;
             if self.mutex.is_none() {
                 return self.commit_together(changes).await;
@@ -399,9 +367,6 @@ impl<B: Backend> ErasedBackend for Ordered<B> {
 
     fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            if self.by_itself {
-                return self.backend.release(leases).await;
-            }
             for lease in leases {
                 match lease.into_inner::<Claim>() {
                     Ok(claim) => self.give_up(claim).await,

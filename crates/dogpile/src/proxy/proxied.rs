@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::Proxy;
 use crate::backend::{
-    AnyBackend, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend,
-    KeepsBytes, Ordered, Seen, Wanted, Watch,
+    AnyBackend, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, Erased,
+    ErasedBackend, KeepsBytes, Ordered, Seen, Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, NullMutex};
@@ -28,7 +28,8 @@ pub(super) fn layer<P: Proxy>(proxy: P, inner: AnyBackend) -> AnyBackend {
     let inner = if proxy.only_observes() { inner } else { inner.without_collections(proxy.name()) };
     let proxied = Proxied { proxy, next: inner.clone() };
     if proxied.has_own_mutex() {
-        inner.within(Ordered::keeping(Arc::new(proxied), keeps_objects))
+        let proxied = Erased { backend: Arc::new(proxied), keeps_objects };
+        inner.within(Ordered::new(Arc::new(proxied)))
     } else {
         inner.within(Through(proxied))
     }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::background::Runner;
 use super::config::Config;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
 use super::unseen::Unseen;
+use super::values::{Failed, Values};
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -21,7 +24,7 @@ use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness};
 use crate::log;
 use crate::stats::{Count, Stats};
-use crate::value::{Entry, Metadata, Payload, VERSION};
+use crate::value::{Entry, Metadata, Object, Payload, VERSION};
 
 /// The state of a region that lasts through reconfigurations.
 pub(crate) struct Shared {
@@ -91,8 +94,8 @@ pub(crate) struct Core {
 
 /// A value with its creation time.
 #[derive(Clone)]
-pub(crate) struct Timestamped<T> {
-    pub(crate) value: T,
+pub(crate) struct Timestamped {
+    pub(crate) value: Object,
     pub(crate) ct: Timestamp,
 }
 
@@ -280,17 +283,36 @@ impl Core {
                 None => Err(Undecodable::WrongType { stored: object.type_name() }),
             },
             Payload::Bytes(bytes) => {
-                self.stats().add(Count::BytesRead, bytes.len() as u64);
-                if let Some(what) = entry.metadata.left_undone() {
-                    let why = format!("it is {what}, and the region has no proxy for that");
-                    return Err(Undecodable::Unreadable(why));
-                }
-                let encoded = Encoded { bytes: bytes.clone(), shape: entry.metadata.shape };
+                let encoded = self.encoded(entry, bytes)?;
                 let decoded = T::decode(&self.codec, &encoded);
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
         }
+    }
+
+    /// Returns the value in an entry, for a call about `values`.
+    fn open(&self, entry: &Entry, values: &dyn Values) -> Result<Object, Undecodable> {
+        match &entry.payload {
+            Payload::Object(object) if values.has(object) => Ok(object.clone()),
+            Payload::Object(object) => Err(Undecodable::WrongType { stored: object.type_name() }),
+            Payload::Bytes(bytes) => {
+                let encoded = self.encoded(entry, bytes)?;
+                let decoded = values.decode(&self.codec, &encoded);
+                decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
+            }
+            Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
+        }
+    }
+
+    /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
+    fn encoded(&self, entry: &Entry, bytes: &Bytes) -> Result<Encoded, Undecodable> {
+        self.stats().add(Count::BytesRead, bytes.len() as u64);
+        if let Some(what) = entry.metadata.left_undone() {
+            let why = format!("it is {what}, and the region has no proxy for that");
+            return Err(Undecodable::Unreadable(why));
+        }
+        Ok(Encoded { bytes: bytes.clone(), shape: entry.metadata.shape })
     }
 
     /// The entry to store for `value`, by a call with all of these options.
@@ -303,12 +325,30 @@ impl Core {
         if self.objects {
             return Ok(Entry::object(value.clone(), ct));
         }
-        let Encoded { bytes, shape } = value.encode(&self.codec)?;
+        Ok(self.entry_of(value.encode(&self.codec)?, ct, options))
+    }
+
+    /// Returns the entry to store for a created value.
+    pub(crate) fn entry_for_created(
+        &self,
+        created: &Timestamped,
+        values: &dyn Values,
+        options: &Options,
+    ) -> Result<Entry, CodecError> {
+        let Timestamped { value, ct } = created;
+        if self.objects {
+            return Ok(Entry::sharing(value.clone(), *ct));
+        }
+        Ok(self.entry_of(values.encode(value, &self.codec)?, *ct, options))
+    }
+
+    fn entry_of(&self, encoded: Encoded, ct: Timestamp, options: &Options) -> Entry {
+        let Encoded { bytes, shape } = encoded;
         self.stats().add(Count::BytesWritten, bytes.len() as u64);
         let mut entry = Entry::bytes(bytes, ct);
         entry.metadata.shape = shape;
         entry.metadata = entry.metadata.with_retention(self.retention.of(options));
-        Ok(entry)
+        entry
     }
 
     /// The stamp of what is created, or invalidated, now.
@@ -347,12 +387,13 @@ impl Core {
     /// Judges and opens what was found under `key` on the slow path, with log
     /// lines and counts. The value comes along even where it
     /// counts for nothing, if it is readable.
-    pub(crate) fn examine<K, T: Cacheable<K>>(
+    pub(crate) fn examine(
         &self,
         key: &str,
         entry: Option<&Entry>,
         options: &Options,
-    ) -> (Freshness, Option<Timestamped<T>>) {
+        values: &dyn Values,
+    ) -> (Freshness, Option<Timestamped>) {
         let region = self.name();
         let Some(entry) = entry else {
             log::no_value(region, key);
@@ -370,21 +411,21 @@ impl Core {
         {
             log::hard_invalidated(region, key);
         }
-        match self.decode_entry(entry) {
+        match self.open(entry, values) {
             Ok(value) => (found, Some(Timestamped { value, ct: metadata.ct })),
             Err(why) => {
-                self.note_undecodable::<T>(key, &why);
+                self.note_undecodable(key, &why, values.type_name());
                 (Freshness::Missing, None)
             }
         }
     }
 
-    /// Logs and counts a stored value that is no `T`.
-    pub(crate) fn note_undecodable<T>(&self, key: &str, why: &Undecodable) {
+    /// Logs and counts a stored value that is not of the type `asked`.
+    pub(crate) fn note_undecodable(&self, key: &str, why: &Undecodable, asked: &'static str) {
         self.stats().count(Count::Unreadable);
         match why {
             Undecodable::WrongType { .. } => {
-                if let Some(error) = self.wrong_type::<T>(key, why) {
+                if let Some(error) = self.wrong_type(key, why, asked) {
                     log::unreadable(self.name(), key, &error);
                 }
             }
@@ -393,14 +434,14 @@ impl Core {
     }
 
     /// The error for a value of another type.
-    pub(crate) fn wrong_type<T>(&self, key: &str, why: &Undecodable) -> Option<Error> {
+    pub(crate) fn wrong_type(
+        &self,
+        key: &str,
+        why: &Undecodable,
+        asked: &'static str,
+    ) -> Option<Error> {
         let Undecodable::WrongType { stored } = why else { return None };
-        Some(Error::WrongType {
-            region: self.name().to_owned(),
-            key: shown(key),
-            stored,
-            asked: std::any::type_name::<T>(),
-        })
+        Some(Error::WrongType { region: self.name().to_owned(), key: shown(key), stored, asked })
     }
 
     /// Counts a failure of the backend and makes it an error of the region.
@@ -410,11 +451,11 @@ impl Core {
     }
 
     /// Counts and logs a creation, or one that failed.
-    pub(crate) fn note_creation(&self, keys: &[&str], made: Result<Duration, String>) {
+    pub(crate) fn note_creation(&self, keys: &[&str], made: Result<Duration, &Failed>) {
         let took = match made {
             Ok(took) => took,
-            Err(why) => {
-                log::creator_failed(self.name(), keys, &why);
+            Err(Failed(why)) => {
+                log::creator_failed(self.name(), keys, why);
                 return self.stats().count(Count::CreatorFailures);
             }
         };

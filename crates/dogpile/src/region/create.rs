@@ -3,8 +3,6 @@
 //! caller's side or behind it.
 
 use std::future::Future;
-use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -15,106 +13,90 @@ use super::flight::{FlightKey, Guard, RegionFlight};
 use super::kind::Cacheable;
 use super::lookup::Answer;
 use super::options::{Options, ShouldCache};
+use super::values::{self, BoxFuture, Creator, Failed, OneCreator};
 use crate::error::{CreateError, Error};
 use crate::lock::drive::{Background, Flight, Foreground, Stop, create_won, drive};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
 use crate::sync::Mutex;
+use crate::value::Object;
 
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Any creator in one form: given indexes of keys, it makes their values.
-pub(crate) type Creator<'a, T, E> =
-    Box<dyn FnMut(Vec<usize>) -> BoxFuture<'a, Result<Vec<T>, E>> + Send + 'a>;
+/// The end of a call for one key.
+type Outcome = Result<Answer<Object>, CreateError<Failed>>;
+/// The end of a call, with the answers in the order of its keys.
+type Outcomes = Result<Vec<Answer<Object>>, CreateError<Failed>>;
 
 /// A creating call on the slow path.
-pub(crate) struct Creation<K, T, C> {
-    flight: Arc<RegionFlight<K, T, C>>,
+pub(crate) struct Creation<'v> {
+    flight: Arc<RegionFlight<'v>>,
 }
 
-impl<K, T, C> Creation<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
-    pub(crate) fn new(
+impl<'v> Creation<'v> {
+    pub(crate) fn new<K, T, C>(
         core: Arc<Core>,
         keys: Vec<String>,
         options: Options,
         should_cache: C,
         strict: bool,
-    ) -> Self {
-        let stored = |asked: String| {
-            let stored = core.stored_key(&asked).into_owned();
-            FlightKey { asked, stored }
-        };
-        let keys = keys.into_iter().map(stored).collect();
-        let options = options.or(&core.defaults);
-        let (types, has_looked) = (PhantomData, AtomicBool::new(true));
-        let flight = RegionFlight { core, keys, options, should_cache, strict, has_looked, types };
+    ) -> Self
+    where
+        K: 'static,
+        T: Cacheable<K>,
+        C: ShouldCache<T> + 'v,
+    {
+        let values = values::typed::<K, T, C>(should_cache);
+        let flight = RegionFlight::new(core, keys, options, values, strict);
         Self { flight: Arc::new(flight) }
     }
 
     /// The values of all keys, the creator run on the caller's side.
-    pub(crate) async fn run_inline<'a, E: Send + 'a>(
-        &self,
-        creator: Creator<'a, T, E>,
-    ) -> Result<Vec<Answer<T>>, CreateError<E>>
-    where
-        C: 'a,
-    {
-        self.run(observed(&self.flight, creator, of_type), Foreground).await
-    }
-
-    /// The values of all keys; where stale values exist, the creator goes to
-    /// the background runner, which logs what `tell` says of an error.
-    pub(crate) async fn run_in_background<E: Send + 'static>(
-        &self,
-        creator: Creator<'static, T, E>,
-        tell: fn(&E) -> String,
-    ) -> Result<Vec<Answer<T>>, CreateError<E>>
-    where
-        C: 'static,
-    {
-        let background = InBackground { flight: self.flight.clone() };
-        self.run(observed(&self.flight, creator, tell), background).await
+    pub(crate) fn run_inline<'s>(&'s self, creator: Creator<'s>) -> BoxFuture<'s, Outcomes> {
+        Box::pin(self.run(observed(&self.flight, creator), Foreground))
     }
 
     /// The values of all keys, created whatever is stored.
-    pub(crate) async fn refresh<'a, E: Send + 'a>(
-        &self,
-        creator: Creator<'a, T, E>,
-    ) -> Result<Vec<Answer<T>>, CreateError<E>>
-    where
-        C: 'a,
-    {
+    pub(crate) fn refresh<'s>(&'s self, creator: Creator<'s>) -> BoxFuture<'s, Outcomes> {
+        Box::pin(self.create_all(observed(&self.flight, creator)))
+    }
+
+    /// The value of the only key, as [`run_inline`](Self::run_inline).
+    pub(crate) fn run_one_inline<'s>(&'s self, creator: OneCreator<'s>) -> BoxFuture<'s, Outcome> {
+        Box::pin(async move {
+            let creator = Once::new(creator);
+            let outcomes = self.run_inline(creator.for_lock()).await;
+            creator.or_uncached(self, outcomes).await
+        })
+    }
+
+    /// The value of the only key, created whatever is stored.
+    pub(crate) fn refresh_one<'s>(&'s self, creator: OneCreator<'s>) -> BoxFuture<'s, Outcome> {
+        Box::pin(async move {
+            let creator = Once::new(creator);
+            let outcomes = self.refresh(creator.for_lock()).await;
+            creator.or_uncached(self, outcomes).await
+        })
+    }
+
+    async fn create_all(&self, mut creator: Creator<'_>) -> Outcomes {
         let flight = &*self.flight;
         flight.core.refresh_invalidation().await;
         let everything: Vec<usize> = (0..flight.keys.len()).collect();
         let guards = flight.claim_refresh(&everything).await?;
-        let mut creator = observed(&self.flight, creator, of_type);
         let won = everything.into_iter().zip(guards).collect();
         let answer =
             |Timestamped { value, ct }| Answer { value, status: Status::Created, ct, now: ct };
         match create_won(flight, &mut creator, won).await {
             Ok(values) => Ok(values.into_iter().map(answer).collect()),
-            Err(Stop::Creator(error)) => Err(CreateError::Creator(error)),
-            Err(Stop::Error(error)) => Err(CreateError::Cache(error)),
+            Err(stop) => Err(stop.into()),
         }
     }
 
     /// Every call is counted, also one that ends in an error; not where the creator is then
     /// run alone, which counts.
-    async fn run<'a, E, B>(
-        &self,
-        creator: Creator<'a, T, E>,
-        background: B,
-    ) -> Result<Vec<Answer<T>>, CreateError<E>>
+    async fn run<'a, B>(&self, creator: Creator<'a>, background: B) -> Outcomes
     where
-        E: Send,
-        B: Background<RegionFlight<K, T, C>, Creator<'a, T, E>> + Send,
+        B: Background<RegionFlight<'v>, Creator<'a>> + Send,
     {
         let answers = self.look_or_create(creator, background).await;
         if let Err(failure) = &answers
@@ -125,14 +107,9 @@ where
         answers
     }
 
-    async fn look_or_create<'a, E, B>(
-        &self,
-        creator: Creator<'a, T, E>,
-        background: B,
-    ) -> Result<Vec<Answer<T>>, CreateError<E>>
+    async fn look_or_create<'a, B>(&self, creator: Creator<'a>, background: B) -> Outcomes
     where
-        E: Send,
-        B: Background<RegionFlight<K, T, C>, Creator<'a, T, E>> + Send,
+        B: Background<RegionFlight<'v>, Creator<'a>> + Send,
     {
         let flight = &*self.flight;
         let everything: Vec<usize> = (0..flight.keys.len()).collect();
@@ -140,19 +117,18 @@ where
         let readings = flight.look(&everything).await?;
         match drive(flight, readings, creator, background).await {
             Ok(answers) => Ok(answers.into_iter().map(|answer| flight.answer(answer)).collect()),
-            Err(Stop::Creator(error)) => Err(CreateError::Creator(error)),
-            Err(Stop::Error(error)) => Err(CreateError::Cache(error)),
+            Err(stop) => Err(stop.into()),
         }
     }
 
     /// Runs the creator alone, where the cache cannot help a plain call.
     /// A creator that came here by asking for its own key may do so once;
     /// again would be for ever.
-    pub(crate) async fn uncached<E>(
+    async fn uncached(
         &self,
         error: &Error,
-        creator: impl Future<Output = Result<T, E>>,
-    ) -> Result<Answer<T>, E> {
+        creator: impl Future<Output = Result<Object, Failed>>,
+    ) -> Result<Answer<Object>, Failed> {
         let creation = self.flight.creation(&[0]);
         let own = creating::depth(creation.owner, &self.flight.keys[0].stored);
         assert!(own < 2, "{error}");
@@ -166,14 +142,55 @@ where
     }
 }
 
-impl<K, T, C> RegionFlight<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
+impl Creation<'static> {
+    /// The values of all keys; where stale values exist, the creator goes to
+    /// the background runner.
+    pub(crate) fn run_in_background(&self, creator: Creator<'static>) -> BoxFuture<'_, Outcomes> {
+        let background = InBackground { flight: self.flight.clone() };
+        Box::pin(self.run(observed(&self.flight, creator), background))
+    }
+
+    /// The value of the only key, as [`run_in_background`](Self::run_in_background).
+    pub(crate) fn run_one_in_background(
+        &self,
+        creator: OneCreator<'static>,
+    ) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            let creator = Once::new(creator);
+            let outcomes = self.run_in_background(creator.for_lock()).await;
+            creator.or_uncached(self, outcomes).await
+        })
+    }
+}
+
+impl From<Stop<Failed, Error>> for CreateError<Failed> {
+    fn from(stop: Stop<Failed, Error>) -> Self {
+        match stop {
+            Stop::Creator(failed) => Self::Creator(failed),
+            Stop::Error(error) => Self::Cache(error),
+        }
+    }
+}
+
+impl<'v> RegionFlight<'v> {
+    fn new(
+        core: Arc<Core>,
+        keys: Vec<String>,
+        options: Options,
+        values: Box<dyn values::Values + 'v>,
+        strict: bool,
+    ) -> Self {
+        let stored = |asked: String| {
+            let stored = core.stored_key(&asked).into_owned();
+            FlightKey { asked, stored }
+        };
+        let keys = keys.into_iter().map(stored).collect();
+        let options = options.or(&core.defaults);
+        Self { core, keys, options, values, strict, has_looked: AtomicBool::new(true) }
+    }
+
     /// Counts how a value came about, and tells the caller.
-    fn answer(&self, (got, status): (Timestamped<T>, Status)) -> Answer<T> {
+    fn answer(&self, (got, status): (Timestamped, Status)) -> Answer<Object> {
         let counted = self.core.stats();
         match status {
             Status::Hit => counted.count(Count::Hits),
@@ -192,23 +209,8 @@ where
     }
 }
 
-/// Returns a description of an error of any type.
-fn of_type<E>(_error: &E) -> String {
-    format!("an error of the type `{}`", std::any::type_name::<E>())
-}
-
-/// `creator`, timed, counted and logged; of an error what `tell` says of it.
-fn observed<'a, K, T, C, E>(
-    flight: &Arc<RegionFlight<K, T, C>>,
-    mut creator: Creator<'a, T, E>,
-    tell: fn(&E) -> String,
-) -> Creator<'a, T, E>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T> + 'a,
-    E: Send + 'a,
-{
+/// `creator`, timed, counted and logged.
+fn observed<'a, 'v: 'a>(flight: &Arc<RegionFlight<'v>>, mut creator: Creator<'a>) -> Creator<'a> {
     let flight = flight.clone();
     Box::new(move |indexes| {
         let flight = flight.clone();
@@ -218,33 +220,27 @@ where
         Box::pin(async move {
             let made = work.await;
             let noted = made.as_ref().map(|_| began.elapsed());
-            flight.core.note_creation(&flight.asked(&indexes), noted.map_err(tell));
+            flight.core.note_creation(&flight.asked(&indexes), noted);
             made
         })
     })
 }
 
 /// Takes a creation to the region's background runner.
-struct InBackground<K, T, C> {
-    flight: Arc<RegionFlight<K, T, C>>,
+struct InBackground {
+    flight: Arc<RegionFlight<'static>>,
 }
 
-impl<K, T, C, E> Background<RegionFlight<K, T, C>, Creator<'static, T, E>> for InBackground<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T> + 'static,
-    E: Send + 'static,
-{
+impl Background<RegionFlight<'static>, Creator<'static>> for InBackground {
     fn is_available(&self) -> bool {
         true
     }
 
     fn start(
         self,
-        _site: &RegionFlight<K, T, C>,
+        _site: &RegionFlight<'static>,
         won: Vec<(usize, Guard)>,
-        mut creator: Creator<'static, T, E>,
+        mut creator: Creator<'static>,
     ) {
         let Self { flight } = self;
         let core = flight.core.clone();
@@ -271,29 +267,17 @@ where
 
 /// A creator of one value, which can be taken once: by the lock, or by the
 /// call itself when the cache fails.
-pub(crate) struct OneCreator<F>(Arc<Mutex<Option<F>>>);
+struct Once<'a>(Arc<Mutex<Option<OneCreator<'a>>>>);
 
-impl<F, Fut, T, E> OneCreator<F>
-where
-    F: FnOnce() -> Fut + Send,
-    Fut: Future<Output = Result<T, E>> + Send,
-    T: Send,
-    E: Send,
-{
-    pub(crate) fn new(creator: F) -> Self {
+impl<'a> Once<'a> {
+    fn new(creator: OneCreator<'a>) -> Self {
         Self(Arc::new(Mutex::new(Some(creator))))
     }
 
     /// The form that the lock takes it in. One key is won once, so the
     /// creator is there; a second time it would be refused for making
     /// nothing.
-    pub(crate) fn for_lock<'a>(&self) -> Creator<'a, T, E>
-    where
-        F: 'a,
-        Fut: 'a,
-        T: 'a,
-        E: 'a,
-    {
+    fn for_lock(&self) -> Creator<'a> {
         let slot = self.0.clone();
         Box::new(move |_| {
             let creator = slot.lock().take();
@@ -307,23 +291,13 @@ where
     }
 
     /// Turns an error of the cache into a run of the creator, in a plain call.
-    pub(crate) async fn or_uncached<K, C>(
-        self,
-        creation: &Creation<K, T, C>,
-        result: Result<Vec<Answer<T>>, CreateError<E>>,
-        strict: bool,
-    ) -> Result<Answer<T>, CreateError<E>>
-    where
-        K: 'static,
-        T: Cacheable<K>,
-        C: ShouldCache<T>,
-    {
-        let error = match result {
+    async fn or_uncached(self, creation: &Creation<'_>, outcomes: Outcomes) -> Outcome {
+        let error = match outcomes {
             Ok(mut answers) => match answers.pop() {
                 Some(answer) => return Ok(answer),
                 None => unreachable!("one key has one answer"),
             },
-            Err(CreateError::Cache(error)) if !strict => error,
+            Err(CreateError::Cache(error)) if !creation.flight.strict => error,
             Err(failure) => return Err(failure),
         };
         let creator = self.0.lock().take();

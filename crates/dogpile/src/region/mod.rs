@@ -25,6 +25,7 @@
 //   core         a configured region: judging, decoding and storing values
 //   create       the front door of creating calls
 //   flight       the dogpile lock's view of a region
+//   values       the way of values past the engine, which does not know their type
 //   background   runs creations in the background
 // ```
 
@@ -45,6 +46,7 @@ mod options;
 mod owed;
 mod state;
 mod unseen;
+mod values;
 
 use std::borrow::Cow;
 use std::fmt;

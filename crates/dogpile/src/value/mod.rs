@@ -191,7 +191,12 @@ impl Entry {
 
     /// An entry holding a live object, created at `ct` (epoch seconds).
     pub fn object<T: Send + Sync + 'static>(object: T, ct: Timestamp) -> Self {
-        Self { metadata: Metadata::created_at(ct), payload: Payload::Object(Object::new(object)) }
+        Self::sharing(Object::new(object), ct)
+    }
+
+    /// Returns an entry holding an object that others may hold too.
+    pub(crate) fn sharing(object: Object, ct: Timestamp) -> Self {
+        Self { metadata: Metadata::created_at(ct), payload: Payload::Object(object) }
     }
 
     /// Returns the entry for stored bytes whose header cannot be read: not even the

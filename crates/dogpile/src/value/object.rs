@@ -21,6 +21,12 @@ impl Object {
         erased.downcast_ref()
     }
 
+    /// Returns a `T` of one's own, if it is a `T`: the object itself where nobody else has it.
+    pub(crate) fn into_value<T: Clone + Send + Sync + 'static>(self) -> Option<T> {
+        let any: Arc<dyn Any + Send + Sync> = self.0;
+        any.downcast().ok().map(Arc::unwrap_or_clone)
+    }
+
     /// The name of its type, for messages.
     pub fn type_name(&self) -> &'static str {
         // Not of the `Arc`, which is an `Erased` like any other type.

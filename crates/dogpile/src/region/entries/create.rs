@@ -6,12 +6,14 @@ use std::fmt::Display;
 use std::future::Future;
 
 use super::super::Region;
-use super::super::create::{Creation, Creator};
+use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, Lookup};
 use super::super::options::ShouldCache;
+use super::super::values::ErrorSlot;
 use super::Entries;
 use crate::error::{CreateError, Error, Result};
+use crate::value::Object;
 
 /// Gives a creator that cannot fail the form of one that can.
 macro_rules! fallible {
@@ -113,12 +115,14 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         F: FnMut(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Vec<T>, E>> + Send + 'static,
     {
-        let call = match self.prepared() {
+        let call = match self.prepared::<T>() {
             Ok(call) => call,
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
-        let creator = call.by_index(creator);
-        let created = Box::pin(call.creation.run_in_background(creator, E::to_string)).await?;
+        let slot = ErrorSlot::new(E::to_string);
+        let creator = slot.several(call.by_index(creator));
+        let created = call.creation.run_in_background(creator).await;
+        let created = created.map_err(|failure| slot.typed_error(failure))?;
         Ok(values(call.in_order(&created)))
     }
 
@@ -159,11 +163,13 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let call = match self.prepared() {
+        let call = match self.prepared::<T>() {
             Ok(call) => call,
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
-        let refreshed = Box::pin(call.creation.refresh(call.by_index(creator))).await?;
+        let slot = ErrorSlot::of_any();
+        let refreshed = call.creation.refresh(slot.several(call.by_index(creator))).await;
+        let refreshed = refreshed.map_err(|failure| slot.typed_error(failure))?;
         Ok(values(call.in_order(&refreshed)))
     }
 
@@ -176,18 +182,20 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let call = match self.prepared() {
+        let call = match self.prepared::<T>() {
             Ok(call) => call,
             Err(uncached) => return uncached.run(creator).await,
         };
-        let created = Box::pin(call.creation.run_inline(call.by_index(creator))).await?;
+        let slot = ErrorSlot::of_any();
+        let created = call.creation.run_inline(slot.several(call.by_index(creator))).await;
+        let created = created.map_err(|failure| slot.typed_error(failure))?;
         Ok(call.in_order(&created))
     }
 }
 
 /// A call on keys of which none is twice.
-struct Call<K, T, C> {
-    creation: Creation<K, T, C>,
+struct Call<'v> {
+    creation: Creation<'v>,
     keys: Vec<String>,
     /// For each key that was asked for, its index among `keys`.
     order: Vec<usize>,
@@ -202,17 +210,18 @@ struct Uncached<'r, K> {
 }
 
 impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
-    fn prepared<T>(self) -> Result<Call<K, T, C>, Uncached<'r, K>>
+    fn prepared<'v, T>(self) -> Result<Call<'v>, Uncached<'r, K>>
     where
         T: Cacheable<K>,
         V: Takes<T>,
-        C: ShouldCache<T>,
+        C: ShouldCache<T> + 'v,
     {
         let Self { region, options, should_cache, strict, .. } = self;
         let (keys, order) = without_duplicates(self.keys);
         match region.core() {
             Some(core) if !keys.is_empty() => {
-                let creation = Creation::new(core, keys.clone(), options, should_cache, strict);
+                let asked = keys.clone();
+                let creation = Creation::new::<K, T, C>(core, asked, options, should_cache, strict);
                 Ok(Call { creation, keys, order })
             }
             _ => Err(Uncached { region, strict, keys, order }),
@@ -220,21 +229,21 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
     }
 }
 
-impl<K, T: Clone, C> Call<K, T, C> {
+impl Call<'_> {
     /// Returns the creator in the form that takes indexes of keys.
-    fn by_index<'a, E, F, Fut>(&self, mut creator: F) -> Creator<'a, T, E>
+    fn by_index<F, Fut>(&self, mut creator: F) -> impl FnMut(Vec<usize>) -> Fut + use<F, Fut>
     where
-        F: FnMut(Vec<String>) -> Fut + Send + 'a,
-        Fut: Future<Output = Result<Vec<T>, E>> + Send + 'a,
+        F: FnMut(Vec<String>) -> Fut,
     {
         let keys = self.keys.clone();
-        Box::new(move |indexes: Vec<usize>| {
-            Box::pin(creator(indexes.iter().map(|&index| keys[index].clone()).collect()))
-        })
+        move |indexes| creator(indexes.iter().map(|&index| keys[index].clone()).collect())
     }
 
-    fn in_order(&self, answers: &[Answer<T>]) -> Vec<Answer<T>> {
-        in_order(&self.order, answers)
+    fn in_order<T>(&self, answers: &[Answer<Object>]) -> Vec<Answer<T>>
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        in_order(&self.order, answers).into_iter().map(Answer::typed).collect()
     }
 }
 

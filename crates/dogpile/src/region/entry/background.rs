@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::Future;
 
-use super::super::create::OneCreator;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, Shape};
 use super::super::options::ShouldCache;
+use super::super::values::ErrorSlot;
 use super::Entry;
 use crate::error::{CreateError, Result};
 
@@ -85,13 +85,12 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let creation = match self.creation() {
+        let creation = match self.creation::<T>() {
             Ok(creation) => creation,
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let creator = OneCreator::new(creator);
-        let result = creation.run_in_background(creator.for_lock(), tell).await;
-        creator.or_uncached(&creation, result, S::STRICT).await
+        let slot = ErrorSlot::new(tell);
+        slot.typed(creation.run_one_in_background(slot.one(creator)).await)
     }
 }
 

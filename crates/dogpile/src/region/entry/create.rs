@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::future::Future;
 
 use super::super::Region;
-use super::super::create::{Creation, OneCreator};
+use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, Lookup, Shape};
 use super::super::options::ShouldCache;
+use super::super::values::ErrorSlot;
 use super::Entry;
 use crate::error::{CreateError, Result};
 
@@ -148,13 +149,12 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let creation = match self.creation() {
+        let creation = match self.creation::<T>() {
             Ok(creation) => creation,
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let creator = OneCreator::new(creator);
-        let result = creation.refresh(creator.for_lock()).await;
-        creator.or_uncached(&creation, result, S::STRICT).await
+        let slot = ErrorSlot::of_any();
+        slot.typed(creation.refresh_one(slot.one(creator)).await)
     }
 
     pub(in crate::region) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
@@ -187,28 +187,24 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let creation = match self.creation() {
+        let creation = match self.creation::<T>() {
             Ok(creation) => creation,
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let creator = OneCreator::new(creator);
-        let result = creation.run_inline(creator.for_lock()).await;
-        creator.or_uncached(&creation, result, S::STRICT).await
+        let slot = ErrorSlot::of_any();
+        slot.typed(creation.run_one_inline(slot.one(creator)).await)
     }
 
-    pub(super) fn creation<T>(self) -> Result<Creation<K, T, C>, Unconfigured<'r, K>>
+    pub(super) fn creation<'v, T>(self) -> Result<Creation<'v>, Unconfigured<'r, K>>
     where
         T: Cacheable<K>,
         V: Takes<T>,
-        C: ShouldCache<T>,
+        C: ShouldCache<T> + 'v,
     {
-        match self.region.core() {
-            None => Err(Unconfigured(self.region)),
-            Some(core) => {
-                let keys = vec![self.key.into_owned()];
-                Ok(Creation::new(core, keys, self.options, self.should_cache, S::STRICT))
-            }
-        }
+        let Self { region, key, options, should_cache, .. } = self;
+        let Some(core) = region.core() else { return Err(Unconfigured(region)) };
+        let keys = vec![key.into_owned()];
+        Ok(Creation::new::<K, T, C>(core, keys, options, should_cache, S::STRICT))
     }
 }
 

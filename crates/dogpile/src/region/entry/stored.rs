@@ -126,10 +126,11 @@ impl Core {
             Err(why) => why,
         };
         self.stats().count(Count::Misses);
-        if let Some(error) = self.wrong_type::<T>(key, &why) {
+        let asked = std::any::type_name::<T>();
+        if let Some(error) = self.wrong_type(key, &why, asked) {
             return Err(error);
         }
-        self.note_undecodable::<T>(key, &why);
+        self.note_undecodable(key, &why, asked);
         Ok(None)
     }
 

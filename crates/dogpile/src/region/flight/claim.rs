@@ -6,8 +6,6 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::super::core::Timestamped;
-use super::super::kind::Cacheable;
-use super::super::options::ShouldCache;
 use super::store::handed;
 use super::{Guard, ReadSnapshot, RegionFlight};
 use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
@@ -16,12 +14,7 @@ use crate::lock::drive::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
 use crate::lock::keyed::{KeyGuard, Turn};
 use crate::lock::{Freshness, KeyedLock as _, Lease, LockError};
 
-impl<K, T, C> RegionFlight<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
+impl RegionFlight<'_> {
     /// Claims keys in the backend; no outcome for those that could not be claimed, which
     /// in a strict call is an error.
     async fn claim_or_degrade(
@@ -154,10 +147,10 @@ where
         let turn = self.core.shared.keys.hold(&self.keys[index].stored).await;
         self.core.stats().waited(began.elapsed());
         match turn {
-            Turn::Handed(value) => match value.downcast_ref::<Timestamped<T>>() {
-                Some(got) => Ok(Waited::Handed(got.clone())),
-                // The other caller made something of another type.
-                None => Ok(Waited::Changed(self.look_at(index).await?)),
+            Turn::Handed(value) => match value.downcast_ref::<Timestamped>() {
+                Some(got) if self.values.has(&got.value) => Ok(Waited::Handed(got.clone())),
+                // The other caller created something of another type.
+                _ => Ok(Waited::Changed(self.look_at(index).await?)),
             },
             Turn::Won(local) => self.after_waiting(index, local, snapshot).await,
         }
@@ -233,15 +226,10 @@ where
 
 /// Another value was found where this caller was about to create: those who
 /// wait behind it get that, if it is fresh.
-fn pass_on_if_fresh<K, T, C>(
+fn pass_on_if_fresh<'v>(
     local: KeyGuard,
-    reading: Reading<RegionFlight<K, T, C>>,
-) -> Reading<RegionFlight<K, T, C>>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
+    reading: Reading<RegionFlight<'v>>,
+) -> Reading<RegionFlight<'v>> {
     if let (Freshness::Fresh, Some(got)) = (reading.found, &reading.value) {
         local.finish(&handed(got), reading.seen.cut);
     }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::{Core, Timestamped};
-use super::kind::Cacheable;
-use super::options::{Options, ShouldCache};
+use super::options::Options;
+use super::values::Values;
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -24,19 +24,18 @@ use crate::lock::creating::Creation;
 use crate::lock::drive::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
 use crate::lock::keyed::{Cut, KeyGuard, Parked, Ticket};
 use crate::lock::{KeyedLock, Lease, LockError};
-use crate::value::Entry;
+use crate::value::{Entry, Object};
 
 /// One creating call: some keys of a region, and how to treat them.
-pub(crate) struct RegionFlight<K, T, C> {
+pub(crate) struct RegionFlight<'v> {
     pub(crate) core: Arc<Core>,
     pub(crate) keys: Vec<FlightKey>,
     pub(crate) options: Options,
-    pub(crate) should_cache: C,
+    pub(crate) values: Box<dyn Values + 'v>,
     /// Faults of the cache are errors; otherwise they are survived.
     pub(crate) strict: bool,
     /// False where the look at the invalidation's moments failed, and was not made up for.
     pub(crate) has_looked: AtomicBool,
-    pub(crate) types: std::marker::PhantomData<fn() -> (K, T)>,
 }
 
 /// A key as the caller gave it and as it is stored.
@@ -89,12 +88,7 @@ struct Before {
     cut: Cut,
 }
 
-impl<K, T, C> RegionFlight<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
+impl RegionFlight<'_> {
     /// Looks whether the region was invalidated.
     pub(crate) async fn look_at_invalidation(&self) {
         self.has_looked.store(self.core.refresh_invalidation().await, Ordering::Relaxed);
@@ -135,7 +129,8 @@ where
     }
 
     fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
-        let (found, value) = self.core.examine(&self.keys[index].asked, entry, &self.options);
+        let asked = &self.keys[index].asked;
+        let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);
         let Before { ticket, cut } = before;
         Reading { found, value, seen: ReadSnapshot { seen: Seen::of(entry), ticket, cut } }
     }
@@ -158,14 +153,9 @@ where
     }
 }
 
-impl<K, T, C> Flight for RegionFlight<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
-    type Value = Timestamped<T>;
-    type Made = T;
+impl Flight for RegionFlight<'_> {
+    type Value = Timestamped;
+    type Made = Object;
     type Guard = Guard;
     type Seen = ReadSnapshot;
     type Error = Error;
@@ -201,7 +191,7 @@ where
         guard.begun = Some(self.core.moment().order);
     }
 
-    async fn finish(&self, made: Vec<(usize, Guard, T)>) -> Result<Vec<Timestamped<T>>, Error> {
+    async fn finish(&self, made: Vec<(usize, Guard, Object)>) -> Result<Vec<Timestamped>, Error> {
         self.store(made).await
     }
 

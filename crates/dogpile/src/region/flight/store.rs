@@ -4,8 +4,6 @@
 use std::sync::Arc;
 
 use super::super::core::Timestamped;
-use super::super::kind::Cacheable;
-use super::super::options::ShouldCache;
 use super::{Guard, RegionFlight};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
@@ -14,12 +12,12 @@ use crate::lock::Lease;
 use crate::lock::keyed::{Cut, Handed, KeyGuard};
 use crate::log;
 use crate::stats::Count;
-use crate::value::Entry;
+use crate::value::{Entry, Object};
 
 /// A value on its way into the store, and to its waiters.
-struct Finished<'k, T> {
+struct Finished<'k> {
     key: &'k str,
-    got: Timestamped<T>,
+    got: Timestamped,
     local: KeyGuard,
     /// Those who asked before this may have the value.
     audience: Cut,
@@ -35,24 +33,19 @@ enum Ending<'k> {
     Nothing,
 }
 
-impl<T: Clone + Send + Sync + 'static> Finished<'_, T> {
-    fn hand_over(self) -> Timestamped<T> {
+impl Finished<'_> {
+    fn hand_over(self) -> Timestamped {
         self.local.finish(&handed(&self.got), self.audience);
         self.got
     }
 }
 
-impl<K, T, C> RegionFlight<K, T, C>
-where
-    K: 'static,
-    T: Cacheable<K>,
-    C: ShouldCache<T>,
-{
+impl RegionFlight<'_> {
     /// Stores what was created, as far as it is to be, and hands it to its waiters.
     pub(super) async fn store(
         &self,
-        made: Vec<(usize, Guard, T)>,
-    ) -> Result<Vec<Timestamped<T>>, Error> {
+        made: Vec<(usize, Guard, Object)>,
+    ) -> Result<Vec<Timestamped>, Error> {
         let ct = self.core.stamp().ct;
         let mut finished = Vec::with_capacity(made.len());
         let (mut commits, mut unused) = (Vec::new(), Vec::new());
@@ -97,13 +90,13 @@ where
         &self,
         index: usize,
         guard: &Guard,
-        got: &Timestamped<T>,
+        got: &Timestamped,
     ) -> Result<Option<Entry>, Error> {
-        if !self.should_cache.should_cache(&got.value) {
+        if !self.values.are_cached(&got.value) {
             self.core.stats().count(Count::Vetoed);
             return Ok(None);
         }
-        let source = match self.core.encode_entry(&got.value, got.ct, &self.options) {
+        let source = match self.core.entry_for_created(got, &*self.values, &self.options) {
             Ok(mut entry) => {
                 entry.metadata.begun = guard.begun.unwrap_or(got.ct);
                 return Ok(Some(entry));
@@ -124,10 +117,10 @@ where
     fn ending(
         &self,
         index: usize,
-        value: T,
+        value: Object,
         mut guard: Guard,
         ct: Timestamp,
-    ) -> (Finished<'_, T>, Ending<'_>, Option<Error>) {
+    ) -> (Finished<'_>, Ending<'_>, Option<Error>) {
         let key = self.keys[index].stored.as_str();
         let got = Timestamped { value, ct };
         // Before anything else: a later caller may know of a change that
@@ -168,7 +161,7 @@ where
     async fn commit(
         &self,
         commits: Vec<(usize, Commit<'_>)>,
-        finished: &mut [Finished<'_, T>],
+        finished: &mut [Finished<'_>],
     ) -> Result<(), Error> {
         if commits.is_empty() {
             return Ok(());
@@ -199,7 +192,7 @@ where
 
     /// Marks the value that a refresh replaces as out of date, even where its own value could not be
     /// stored: it is removed.
-    async fn remove_refreshed(&self, finished: &[Finished<'_, T>]) -> Result<(), Error> {
+    async fn remove_refreshed(&self, finished: &[Finished<'_>]) -> Result<(), Error> {
         for one in finished.iter().filter(|one| one.is_refresh && !one.is_settled) {
             self.or_degrade("delete", self.core.backend.delete(one.key).await, || ())?;
         }
@@ -208,6 +201,6 @@ where
 }
 
 /// Returns a created value in the form in which waiters are handed it.
-pub(super) fn handed<T: Clone + Send + Sync + 'static>(got: &Timestamped<T>) -> Handed {
+pub(super) fn handed(got: &Timestamped) -> Handed {
     Arc::new(got.clone())
 }
