@@ -24,6 +24,7 @@ cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--js
 cargo xtask compile-time    what the smallest program and many decorated functions take to compile, beside others
 cargo xtask history [ARGS]  the history checker (`--help` says what it checks, and what can be chosen)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
+cargo xtask miri            the tests of `unsafe` code under Miri (needs a nightly toolchain with it)
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ["bench", ref rest @ ..] => bench(rest),
         ["history", ref rest @ ..] => history(rest),
         ["compile-time"] => smallest_program::run().and_then(|()| compile_time::run()),
+        ["miri"] => miri().run(),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] => fuzz(seconds),
         _ => {
@@ -158,6 +160,12 @@ fn history(arguments: &[&str]) -> Result<(), Error> {
     let run = ["run", "--quiet", "--release", "-p", "dogpile-history", "--"];
     let run = cargo(run.iter().chain(arguments).copied());
     run.run().map_err(|_| Error("history: a promise was broken, or a run failed".to_owned()))
+}
+
+fn miri() -> Step {
+    let test = ["+nightly", "miri", "test", "-p", "dogpile", "--lib", "clock::coarse"];
+    // The time is the machine's.
+    cargo(test).env("MIRIFLAGS", "-Zmiri-disable-isolation").target_dir("target-miri").named("Miri")
 }
 
 fn fuzz(seconds: &str) -> Result<(), Error> {

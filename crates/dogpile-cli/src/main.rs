@@ -7,6 +7,8 @@
 //!   demo      what dogpile does for a database
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod arguments;
 mod bench;
 mod cache;

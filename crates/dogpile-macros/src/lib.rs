@@ -9,6 +9,8 @@
 //! - `part`: the code that writes a value into a key;
 //! - `derive`: the derive macro for types that can.
 
+#![forbid(unsafe_code)]
+
 mod cached;
 mod derive;
 mod function;

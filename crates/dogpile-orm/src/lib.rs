@@ -67,6 +67,7 @@
 //! Errors; and rows that are streamed, since nobody has all of them: `fetch` and
 //! `stream` are not offered here.
 
+#![forbid(unsafe_code)]
 // Without a library there are relationships, sessions and work after commits, but no
 // queries.
 #![cfg_attr(not(any(feature = "diesel", feature = "sea-orm", feature = "sqlx")), allow(dead_code))]

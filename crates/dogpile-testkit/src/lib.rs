@@ -14,6 +14,8 @@
 //! - [`ManualClock`] and [`Faults`]: from [`dogpile::testing`], where a
 //!   [`Scope`](dogpile::testing::Scope) gives each test a cache of its own.
 
+#![forbid(unsafe_code)]
+
 pub mod conformance;
 pub mod tcp;
 

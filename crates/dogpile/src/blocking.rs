@@ -21,5 +21,7 @@ pub use crate::region::blocking::{Entries, Entry, Region};
 /// assert!(everything, "locks of this process may outlive it");
 /// ```
 pub fn shutdown(limit: Duration) -> bool {
-    park_until_done(pin!(crate::shutdown(limit)))
+    let mut is_done = false;
+    park_until_done(pin!(async { is_done = crate::shutdown(limit).await }));
+    is_done
 }

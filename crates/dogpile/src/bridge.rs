@@ -21,21 +21,24 @@ pub(crate) struct Starved;
 /// `LocalSet`) nothing could move on, so there waiting is refused.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Starved> {
     let mut future = pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => wait_for(future),
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return Ok(output);
     }
+    let mut output = None;
+    wait_for(pin!(async { output = Some(future.await) }))?;
+    output.ok_or(Starved)
 }
 
 #[cfg(feature = "tokio")]
-fn wait_for<F: Future>(future: Pin<&mut F>) -> Result<F::Output, Starved> {
+fn wait_for(future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Starved> {
     if tokio::runtime::Handle::try_current().is_err() {
-        return Ok(park_until_done(future));
-    }
-    if !blocking_is_allowed() {
+        park_until_done(future);
+    } else if blocking_is_allowed() {
+        tokio::task::block_in_place(|| park_until_done(future));
+    } else {
         return Err(Starved);
     }
-    Ok(tokio::task::block_in_place(|| park_until_done(future)))
+    Ok(())
 }
 
 /// `block_in_place` cannot be asked whether it would go well. It can only be tried:
@@ -57,8 +60,9 @@ pub(crate) fn blocking_is_allowed() -> bool {
 
 #[cfg(not(feature = "tokio"))]
 #[expect(clippy::unnecessary_wraps, reason = "with a runtime it can be refused")]
-fn wait_for<F: Future>(future: Pin<&mut F>) -> Result<F::Output, Starved> {
-    Ok(park_until_done(future))
+fn wait_for(future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Starved> {
+    park_until_done(future);
+    Ok(())
 }
 
 #[cfg(not(feature = "tokio"))]
@@ -82,13 +86,13 @@ impl Wake for Alarm {
     }
 }
 
-pub(crate) fn park_until_done<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+pub(crate) fn park_until_done(mut future: Pin<&mut dyn Future<Output = ()>>) {
     let alarm = Arc::new(Alarm { thread: thread::current(), rung: AtomicBool::new(false) });
     let waker = Waker::from(alarm.clone());
     let mut context = Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+        if future.as_mut().poll(&mut context).is_ready() {
+            return;
         }
         while !alarm.rung.swap(false, Ordering::Acquire) {
             thread::park();

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::creating::Creation;
 use super::drive::{
-    Claim, Deadline, Flight, Foreground, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout,
-    Waited, drive,
+    Claim, Deadline, Flight, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout, Waited, drive,
 };
 use super::mutex::{KeyedLock, Lease};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -142,7 +141,7 @@ impl<M: KeyedLock> Lock<M> {
                 }
             }
         };
-        match drive(&flight, vec![first], create, Foreground).await {
+        match drive(&flight, vec![first], create, None).await {
             Ok(mut values) => match values.pop() {
                 Some((value, _)) => Ok(value),
                 None => Err(CreateError::Lock(LockError::WrongCount { asked: 1, returned: 0 })),

@@ -212,23 +212,10 @@ impl<E, F> From<F> for Stop<E, F> {
     }
 }
 
-/// A background for creations that leave the caller's side.
-pub(crate) trait Background<S: Flight, C> {
-    fn is_available(&self) -> bool;
-    /// Takes the creation of the keys of `won` away.
-    fn start(self, flight: &S, won: Vec<(usize, S::Guard)>, create: C);
-}
-
-/// No background: the caller creates.
-pub(crate) struct Foreground;
-
-impl<S: Flight, C> Background<S, C> for Foreground {
-    fn is_available(&self) -> bool {
-        false
-    }
-
-    fn start(self, _site: &S, _won: Vec<(usize, S::Guard)>, _create: C) {}
-}
+/// A background for creations that leave the caller's side: takes the creation of the keys
+/// that were won away.
+pub(crate) type Background<'b, S, C> =
+    Box<dyn FnOnce(Vec<(usize, <S as Flight>::Guard)>, C) + Send + 'b>;
 
 /// One key on its way to a value.
 struct Slot<'s, S: Flight> {
@@ -243,18 +230,17 @@ struct Slot<'s, S: Flight> {
 /// Brings every key to a value. `create` is called with the indexes of the
 /// keys that this caller was elected for: once, unless a key that somebody
 /// else was creating falls to it afterwards.
-pub(crate) async fn drive<S, C, F, E, B>(
+pub(crate) async fn drive<S, C, F, E>(
     flight: &S,
     readings: Vec<Reading<S>>,
     mut create: C,
-    background: B,
+    mut background: Option<Background<'_, S, C>>,
 ) -> Result<Vec<(S::Value, Status)>, Stop<E, S::Error>>
 where
     S: Flight,
     C: FnMut(Vec<usize>) -> F + Send,
     F: Future<Output = Result<Vec<S::Made>, E>> + Send,
     E: Send,
-    B: Background<S, C> + Send,
 {
     let mut slots: Vec<Slot<'_, S>> = readings.into_iter().map(Slot::new).collect();
     let mut deadline = None;
@@ -262,8 +248,8 @@ where
         resolve_ready(flight, &mut slots).await;
         claim(flight, &mut slots).await?;
         resolve_ready(flight, &mut slots).await;
-        if ready_for_background(&slots, background.is_available()) {
-            background.start(flight, take_won_as_stale(&mut slots), create);
+        if let Some(start) = background.take_if(|_| ready_for_background(&slots)) {
+            start(take_won_as_stale(&mut slots), create);
             break;
         }
         let won = take_won(&mut slots);
@@ -371,11 +357,9 @@ fn refuse_own_keys<S: Flight>(
 
 /// May all that is left to do be done in the background? Only if every
 /// key has a stale value to return meanwhile.
-fn ready_for_background<S: Flight>(slots: &[Slot<'_, S>], available: bool) -> bool {
+fn ready_for_background<S: Flight>(slots: &[Slot<'_, S>]) -> bool {
     let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
-    available
-        && open.peek().is_some()
-        && open.all(|slot| slot.action() == Some(Action::CreateInBackground))
+    open.peek().is_some() && open.all(|slot| slot.action() == Some(Action::CreateInBackground))
 }
 
 fn take_won_as_stale<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {

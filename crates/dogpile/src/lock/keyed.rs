@@ -21,7 +21,7 @@
 //! runner comes to it, there is nothing left to create.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -29,6 +29,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::mutex::{KeyedLock, Lease};
+use super::queue::Queue;
 use crate::error::BackendError;
 use crate::process::{Rebuilt, first_number};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -60,15 +61,14 @@ pub(crate) enum Turn {
     Handed(Handed),
 }
 
-/// In the order of their coming, since their numbers grow.
-type Queue = BTreeMap<u64, Arc<Seat>>;
+type Waiters = Queue<Arc<Seat>>;
 
 #[derive(Default)]
 struct Shard {
     flights: HashMap<Arc<str>, Flight>,
     /// Of creations that a change has outdated, by the number of their holder:
     /// the waiters that were there before they began.
-    outdated: HashMap<u64, Queue>,
+    outdated: HashMap<u64, Waiters>,
 }
 
 struct Table {
@@ -85,7 +85,7 @@ struct Flight {
     key: Arc<str>,
     holder: u64,
     stage: Stage,
-    waiters: Queue,
+    waiters: Waiters,
 }
 
 /// The progress of a holder.
@@ -107,7 +107,7 @@ struct Elected {
 }
 
 impl Flight {
-    fn new(key: Arc<str>, holder: u64, waiters: Queue) -> Self {
+    fn new(key: Arc<str>, holder: u64, waiters: Waiters) -> Self {
         Self { key, holder, stage: Stage::Claimed, waiters }
     }
 
@@ -133,9 +133,8 @@ impl Flight {
     }
 
     /// The waiters that joined before `cut`, taken out.
-    fn take_before(&mut self, Cut(cut): Cut) -> Queue {
-        let later = self.waiters.split_off(&cut);
-        std::mem::replace(&mut self.waiters, later)
+    fn take_before(&mut self, Cut(cut): Cut) -> Waiters {
+        self.waiters.take_before(cut)
     }
 }
 
@@ -192,7 +191,7 @@ impl KeyedMutex {
         if shard.flights.contains_key(key) {
             return None;
         }
-        Some(self.open_flight(&mut shard, key, Queue::new()))
+        Some(self.open_flight(&mut shard, key, Waiters::new()))
     }
 
     /// Takes `key` from whoever holds it. A creation that has begun is outdated
@@ -201,7 +200,7 @@ impl KeyedMutex {
         let mut shard = self.0.shard(key).lock();
         let (waiters, lease) = match shard.flights.remove(key) {
             Some(flight) => shard.detach(flight),
-            None => (Queue::new(), None),
+            None => (Waiters::new(), None),
         };
         self.open_flight(&mut shard, key, waiters).inheriting(lease)
     }
@@ -237,7 +236,7 @@ impl KeyedMutex {
     fn join(&self, key: &str) -> Result<KeyGuard, Waiter> {
         let mut shard = self.0.shard(key).lock();
         let Some(flight) = shard.flights.get_mut(key) else {
-            return Ok(self.open_flight(&mut shard, key, Queue::new()));
+            return Ok(self.open_flight(&mut shard, key, Waiters::new()));
         };
         let number = self.0.number();
         if let Some(inherited) = flight.unpark() {
@@ -246,11 +245,11 @@ impl KeyedMutex {
             return Ok(guard.inheriting(inherited));
         }
         let seat = Arc::new(Seat { state: Mutex::new(SeatState::Waiting(None)) });
-        flight.waiters.insert(number, seat.clone());
+        flight.waiters.push(number, seat.clone());
         Err(Waiter { table: self.0.clone(), key: flight.key.clone(), number, seat })
     }
 
-    fn open_flight(&self, shard: &mut Shard, key: &str, waiters: Queue) -> KeyGuard {
+    fn open_flight(&self, shard: &mut Shard, key: &str, waiters: Waiters) -> KeyGuard {
         let (key, holder): (Arc<str>, u64) = (key.into(), self.0.number());
         shard.flights.insert(key.clone(), Flight::new(key.clone(), holder, waiters));
         KeyGuard::of(self.0.clone(), key, holder)
@@ -261,7 +260,7 @@ impl Shard {
     /// Parts a flight from its holder. A creation that has begun keeps the
     /// waiters from before; the others are the answer, with the lease of one that was
     /// parked.
-    fn detach(&mut self, mut flight: Flight) -> (Queue, Option<Lease>) {
+    fn detach(&mut self, mut flight: Flight) -> (Waiters, Option<Lease>) {
         if let Stage::Begun(begun) = flight.stage {
             let early = flight.take_before(begun);
             self.outdated.insert(flight.holder, early);
@@ -322,13 +321,13 @@ impl Table {
 
     /// Puts waiters that nobody serves any more into the queue of `key`. If it
     /// is free, or its creation is parked, the longest waiter gets it.
-    fn requeue(&self, key: &Arc<str>, mut waiters: Queue) {
+    fn requeue(&self, key: &Arc<str>, waiters: Waiters) {
         if waiters.is_empty() {
             return;
         }
         let mut shard = self.shard(key).lock();
         let elected = if let Some(flight) = shard.flights.get_mut(key) {
-            flight.waiters.append(&mut waiters);
+            flight.waiters.merge(waiters);
             if matches!(flight.stage, Stage::Parked(_)) { flight.elect() } else { None }
         } else {
             // Its first holder is one of the waiters.
@@ -500,7 +499,7 @@ impl KeyGuard {
             _ => shard.outdated.remove(&self.holder).unwrap_or_default(),
         };
         drop(shard);
-        for seat in served.values() {
+        for seat in served.into_values() {
             seat.deliver(SeatState::Handed(value.clone()));
         }
         // Dropping it passes the key on.
@@ -558,10 +557,10 @@ impl Drop for Waiter {
                 // are safe from this.
                 let mut shard = self.table.shard(&self.key).lock();
                 if let Some(flight) = shard.flights.get_mut(&self.key) {
-                    flight.waiters.remove(&self.number);
+                    flight.waiters.remove(self.number);
                 }
                 for early in shard.outdated.values_mut() {
-                    early.remove(&self.number);
+                    early.remove(self.number);
                 }
             }
             SeatState::Handed(_) | SeatState::Gone => {}

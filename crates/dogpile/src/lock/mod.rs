@@ -21,6 +21,7 @@ mod dogpile;
 pub(crate) mod drive;
 pub(crate) mod keyed;
 mod mutex;
+mod queue;
 
 pub use crate::blocks::{
     AlreadyHeld, KeyReentrantGuard, KeyReentrantMutex, NameRegistry, ReadWriteGuard, ReadWriteMutex,

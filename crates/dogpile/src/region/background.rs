@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::bridge::block_on;
+use crate::finish::Orphan;
 use crate::shutdown::Counted;
 
 /// Runs the creations of [background](crate::Entry::get_or_create_in_background) calls. It is only
@@ -78,13 +79,13 @@ pub struct DefaultRunner;
 impl Runner for DefaultRunner {
     fn run(&self, job: Job) {
         // Without a thread the job is dropped, and the next caller creates.
-        spawn("dogpile-creation", job);
+        spawn("dogpile-creation", Box::pin(job));
     }
 }
 
 /// Runs `work` as a task of the tokio runtime that this is called from, or else on a thread
 /// of that name. Without a thread it is dropped.
-pub(crate) fn spawn(thread: &str, work: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn spawn(thread: &str, work: Orphan) {
     #[cfg(feature = "tokio")]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(work);

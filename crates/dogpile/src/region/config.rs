@@ -299,7 +299,8 @@ impl<K: Kind> Config<K> {
     }
 
     /// Replaces the configuration of a region that has one. Values in the old
-    /// backend stay there; creations that are going on end there.
+    /// backend stay there; creations that are going on end there. A region's first
+    /// configuration, with its backend, stays in memory as long as the region does.
     #[doc(alias = "replace_existing_backend")]
     pub fn replace_existing(mut self) -> Self {
         self.replace_existing = true;

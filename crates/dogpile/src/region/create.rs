@@ -15,7 +15,7 @@ use super::lookup::Answer;
 use super::options::{Options, ShouldCache};
 use super::values::{self, BoxFuture, Creator, Failed, OneCreator};
 use crate::error::{CreateError, Error};
-use crate::lock::drive::{Background, Flight, Foreground, Stop, create_won, drive};
+use crate::lock::drive::{Background, Flight, Stop, create_won, drive};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
@@ -52,7 +52,7 @@ impl<'v> Creation<'v> {
 
     /// The values of all keys, the creator run on the caller's side.
     pub(crate) fn run_inline<'s>(&'s self, creator: Creator<'s>) -> BoxFuture<'s, Outcomes> {
-        Box::pin(self.run(observed(&self.flight, creator), Foreground))
+        Box::pin(self.run(observed(&self.flight, creator), None))
     }
 
     /// The values of all keys, created whatever is stored.
@@ -94,10 +94,11 @@ impl<'v> Creation<'v> {
 
     /// Every call is counted, also one that ends in an error; not where the creator is then
     /// run alone, which counts.
-    async fn run<'a, B>(&self, creator: Creator<'a>, background: B) -> Outcomes
-    where
-        B: Background<RegionFlight<'v>, Creator<'a>> + Send,
-    {
+    async fn run<'a>(
+        &self,
+        creator: Creator<'a>,
+        background: Option<Background<'_, RegionFlight<'v>, Creator<'a>>>,
+    ) -> Outcomes {
         let answers = self.look_or_create(creator, background).await;
         if let Err(failure) = &answers
             && (self.flight.strict || matches!(failure, CreateError::Creator(_)))
@@ -107,10 +108,11 @@ impl<'v> Creation<'v> {
         answers
     }
 
-    async fn look_or_create<'a, B>(&self, creator: Creator<'a>, background: B) -> Outcomes
-    where
-        B: Background<RegionFlight<'v>, Creator<'a>> + Send,
-    {
+    async fn look_or_create<'a>(
+        &self,
+        creator: Creator<'a>,
+        background: Option<Background<'_, RegionFlight<'v>, Creator<'a>>>,
+    ) -> Outcomes {
         let flight = &*self.flight;
         let everything: Vec<usize> = (0..flight.keys.len()).collect();
         flight.look_at_invalidation().await;
@@ -146,8 +148,10 @@ impl Creation<'static> {
     /// The values of all keys; where stale values exist, the creator goes to
     /// the background runner.
     pub(crate) fn run_in_background(&self, creator: Creator<'static>) -> BoxFuture<'_, Outcomes> {
-        let background = InBackground { flight: self.flight.clone() };
-        Box::pin(self.run(observed(&self.flight, creator), background))
+        let flight = self.flight.clone();
+        let background: Background<'_, RegionFlight<'static>, _> =
+            Box::new(|won, creator| start_in_background(flight, won, creator));
+        Box::pin(self.run(observed(&self.flight, creator), Some(background)))
     }
 
     /// The value of the only key, as [`run_in_background`](Self::run_in_background).
@@ -227,42 +231,30 @@ fn observed<'a, 'v: 'a>(flight: &Arc<RegionFlight<'v>>, mut creator: Creator<'a>
 }
 
 /// Takes a creation to the region's background runner.
-struct InBackground {
+fn start_in_background(
     flight: Arc<RegionFlight<'static>>,
-}
-
-impl Background<RegionFlight<'static>, Creator<'static>> for InBackground {
-    fn is_available(&self) -> bool {
-        true
-    }
-
-    fn start(
-        self,
-        _site: &RegionFlight<'static>,
-        won: Vec<(usize, Guard)>,
-        mut creator: Creator<'static>,
-    ) {
-        let Self { flight } = self;
-        let core = flight.core.clone();
-        let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
-        let keys = flight.asked(&indexes).into_iter().map(str::to_owned).collect();
-        let parked: Vec<_> = won.into_iter().map(|(index, guard)| (index, guard.park())).collect();
-        let work = Box::pin(async move {
-            let resumed = |(index, parked)| Some((index, Guard::resume(parked)?));
-            let won: Vec<_> = parked.into_iter().filter_map(resumed).collect();
-            if won.is_empty() {
-                return;
-            }
-            // The error of a creator is logged where it ran.
-            if let Err(Stop::Error(error)) = create_won(&*flight, &mut creator, won).await {
-                log::failed_in_background(flight.core.name(), &flight.asked(&indexes), &error);
-            }
-        });
-        let work = crate::__scope::carried(work);
-        core.stats().count(Count::Background);
-        let counted = crate::shutdown::Counted::new();
-        core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
-    }
+    won: Vec<(usize, Guard)>,
+    mut creator: Creator<'static>,
+) {
+    let core = flight.core.clone();
+    let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
+    let keys = flight.asked(&indexes).into_iter().map(str::to_owned).collect();
+    let parked: Vec<_> = won.into_iter().map(|(index, guard)| (index, guard.park())).collect();
+    let work = Box::pin(async move {
+        let resumed = |(index, parked)| Some((index, Guard::resume(parked)?));
+        let won: Vec<_> = parked.into_iter().filter_map(resumed).collect();
+        if won.is_empty() {
+            return;
+        }
+        // The error of a creator is logged where it ran.
+        if let Err(Stop::Error(error)) = create_won(&*flight, &mut creator, won).await {
+            log::failed_in_background(flight.core.name(), &flight.asked(&indexes), &error);
+        }
+    });
+    let work = crate::__scope::carried(work);
+    core.stats().count(Count::Background);
+    let counted = crate::shutdown::Counted::new();
+    core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
 }
 
 /// A creator of one value, which can be taken once: by the lock, or by the

@@ -26,7 +26,7 @@ impl Core {
         }
         if owed.paying.replace(generation()) != Some(generation()) {
             drop(owed);
-            spawn("dogpile-deletion", Paying::of(self.clone()).pay());
+            spawn("dogpile-deletion", Box::pin(Paying::of(self.clone()).pay()));
         }
     }
 }

@@ -12,26 +12,28 @@
 //! | [`Runner`], [`DefaultRunner`], [`Job`] | creations in the background |
 
 // ```text
-//   mod          Region: what users call
-//   config       what a region is configured with
-//   options      what a region, or one call of it, can set
-//   entry        one key and the options of a call on it
-//   entries      the same for several keys
-//   keyspace     one function's keys and type
-//   blocking     the same calls for code that is not async
-//   lookup       what calls return
-//   kind         which types a region can hold
-//   state        what a region has of its own in each scope of a test
-//   core         a configured region: judging, decoding and storing values
-//   create       the front door of creating calls
-//   flight       the dogpile lock's view of a region
-//   values       the way of values past the engine, which does not know their type
-//   background   runs creations in the background
+//   mod            Region: what users call
+//   config         what a region is configured with
+//   configuration  the one that it has now
+//   options        what a region, or one call of it, can set
+//   entry          one key and the options of a call on it
+//   entries        the same for several keys
+//   keyspace       one function's keys and type
+//   blocking       the same calls for code that is not async
+//   lookup         what calls return
+//   kind           which types a region can hold
+//   state          what a region has of its own in each scope of a test
+//   core           a configured region: judging, decoding and storing values
+//   create         the front door of creating calls
+//   flight         the dogpile lock's view of a region
+//   values         the way of values past the engine, which does not know their type
+//   background     runs creations in the background
 // ```
 
 pub(crate) mod background;
 pub(crate) mod blocking;
 mod config;
+mod configuration;
 mod core;
 mod create;
 mod entries;

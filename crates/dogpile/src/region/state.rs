@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
-
 use super::config::Config;
+use super::configuration::{Configuration, InForce};
 use super::core::{Core, FailureSeries, Shared};
 use super::kind::{Cacheable, Kind};
 use super::lookup::Answer;
@@ -20,7 +19,7 @@ use crate::stats::{Count, Stats};
 pub(crate) struct State {
     name: Cow<'static, str>,
     shared: OnceLock<Arc<Shared>>,
-    core: ArcSwapOption<Core>,
+    core: Configuration,
     /// The configuration has a key generator other than the usual one.
     #[cfg(feature = "macros")]
     makes_own_keys: std::sync::atomic::AtomicBool,
@@ -51,7 +50,7 @@ impl State {
         Self {
             name,
             shared: OnceLock::new(),
-            core: ArcSwapOption::const_empty(),
+            core: Configuration::none(),
             #[cfg(feature = "macros")]
             makes_own_keys: std::sync::atomic::AtomicBool::new(false),
             #[cfg(feature = "testing")]
@@ -80,7 +79,7 @@ impl State {
 
     /// The configuration, if there is one.
     pub(super) fn core(&self) -> Option<Arc<Core>> {
-        self.core.load_full()
+        self.core.load().map(InForce::into_owned)
     }
 
     pub(super) fn configured(&self) -> Result<Arc<Core>> {
@@ -111,7 +110,7 @@ impl State {
         if self.is_configured() && !replace {
             return Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() });
         }
-        self.core.store(Some(core));
+        self.core.store(core);
         #[cfg(feature = "macros")]
         self.makes_own_keys.store(makes_own_keys, std::sync::atomic::Ordering::Relaxed);
         #[cfg(feature = "testing")]
@@ -134,7 +133,7 @@ impl State {
     pub(super) fn change(&self, change: impl FnOnce(&Core) -> Core) -> Result<()> {
         let _changing = self.shared().changing.lock();
         let core = self.configured()?;
-        self.core.store(Some(Arc::new(change(&core))));
+        self.core.store(Arc::new(change(&core)));
         Ok(())
     }
 
@@ -143,14 +142,13 @@ impl State {
         if !self.makes_own_keys.load(std::sync::atomic::Ordering::Relaxed) {
             return None;
         }
-        self.core.load().as_ref().map(|core| core.key_generator)
+        self.core.load().map(|core| core.key_generator)
     }
 
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
     pub(super) fn look_now<K, T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
-        let core = self.core.load();
-        let Some(core) = core.as_ref() else { return Now::Unclear };
+        let Some(core) = self.core.load() else { return Now::Unclear };
         if core.invalidation_is_due() {
             return Now::Unclear;
         }
@@ -183,7 +181,9 @@ impl State {
         let state = Self { scoped, ..Self::unconfigured(self.name.clone()) };
         // It keeps objects, which fit regions of every kind.
         let assumed: Config = Config::new(MapBackend::unbounded());
-        state.core.store(state.core_of(assumed).ok().map(Arc::new));
+        if let Ok(core) = state.core_of(assumed) {
+            state.core.store(Arc::new(core));
+        }
         state
     }
 }

@@ -188,7 +188,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
         let Some(core) = self.region.core() else { return };
         for key in self.inner.stored_keys(&core) {
             if let Err(Starved) = block_on(core.clone().delete_surely(key.clone())) {
-                spawn("dogpile-deletion", core.clone().delete_surely(key));
+                spawn("dogpile-deletion", Box::pin(core.clone().delete_surely(key)));
             }
         }
     }

@@ -285,7 +285,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
         let Some(core) = self.inner.region.core() else { return };
         let key = core.stored_key(&self.inner.key).into_owned();
         if let Err(Starved) = block_on(core.clone().delete_surely(key.clone())) {
-            spawn("dogpile-deletion", core.delete_surely(key));
+            spawn("dogpile-deletion", Box::pin(core.delete_surely(key)));
         }
     }
 }

@@ -226,10 +226,10 @@ impl RegionFlight<'_> {
 
 /// Another value was found where this caller was about to create: those who
 /// wait behind it get that, if it is fresh.
-fn pass_on_if_fresh<'v>(
+fn pass_on_if_fresh(
     local: KeyGuard,
-    reading: Reading<RegionFlight<'v>>,
-) -> Reading<RegionFlight<'v>> {
+    reading: Reading<RegionFlight<'_>>,
+) -> Reading<RegionFlight<'_>> {
     if let (Freshness::Fresh, Some(got)) = (reading.found, &reading.value) {
         local.finish(&handed(got), reading.seen.cut);
     }
