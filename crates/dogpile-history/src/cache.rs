@@ -10,7 +10,7 @@ use dogpile::invalidation::SharedInvalidation;
 use dogpile::proxy::Logging;
 use dogpile::{Config, Region};
 
-use crate::plan::{Around, Change, Job, LEASE, Place};
+use crate::plan::{Around, Job, LEASE, Place};
 
 /// More than there ever are.
 const CAPACITY: usize = 1_000;
@@ -20,8 +20,7 @@ pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
     let backend = backend(&job.place, job.time_out)?;
     let mut config = Config::over(backend.clone());
     let is_shared = !matches!(job.place, Place::Memory | Place::Serialized);
-    let invalidates = !matches!(job.change, Change::Delete | Change::Set | Change::Refresh);
-    if is_shared && invalidates {
+    if is_shared && job.change.is_of_the_region() {
         let strategy = SharedInvalidation::new(backend, "history", job.change.delay());
         config = config.invalidation(Arc::new(strategy));
     }

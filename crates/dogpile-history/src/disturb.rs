@@ -10,7 +10,7 @@ use dogpile_testkit::tcp::{Proxy, Weather};
 use crate::check::Disturbance;
 use crate::clock::{Moment, now};
 use crate::fleet::Fleet;
-use crate::plan::{Change, Disturb, KEYS, LATENCY, LEASE, Plan};
+use crate::plan::{Disturb, KEYS, LATENCY, LEASE, Plan};
 use crate::random::Random;
 use crate::servers::{Servers, Stage};
 
@@ -134,10 +134,12 @@ impl<'p> Disturber<'p> {
             }
             Servers::Memcached(servers) => {
                 // The moment of an invalidation lies on one server only.
-                let invalidates =
-                    !matches!(self.plan.change, Change::Delete | Change::Set | Change::Refresh);
                 let one = self.random.index(servers.len());
-                let chosen = if invalidates { 0..servers.len() } else { one..one + 1 };
+                let chosen = if self.plan.change.is_of_the_region() {
+                    0..servers.len()
+                } else {
+                    one..one + 1
+                };
                 servers[chosen.clone()].iter_mut().for_each(MemcachedServer::kill);
                 thread::sleep(lasts);
                 servers[chosen].iter_mut().for_each(MemcachedServer::restart);

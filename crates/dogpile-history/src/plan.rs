@@ -61,13 +61,16 @@ pub enum Change {
     Set,
     /// Values created once more.
     Refresh,
+    /// Values expired before their time: older ones are stale.
+    Expire,
     /// Hard invalidation of the region, which every read looks for.
     Invalidate,
     /// Hard invalidation of the region, which processes look for each second.
     InvalidateDelayed,
     /// Soft invalidation of the region: older values are stale.
     InvalidateSoft,
-    /// Any of the first four.
+    /// Any of those that take an older value away: a deletion, a value set, one created once
+    /// more, a hard invalidation.
     Mixed,
 }
 
@@ -197,6 +200,11 @@ impl Change {
     /// Returns its name on the command line.
     pub fn name(self) -> String {
         name(&self)
+    }
+
+    /// Returns whether the region is invalidated, and not its keys alone changed.
+    pub fn is_of_the_region(self) -> bool {
+        !matches!(self, Self::Delete | Self::Set | Self::Refresh | Self::Expire)
     }
 
     /// Returns how long processes may go without looking for an invalidation.

@@ -42,6 +42,7 @@ fn memory_keeps_its_promises() {
     promises_are_kept([
         plan(Backend::Memory, Change::Mixed),
         plan(Backend::Memory, Change::Refresh),
+        plan(Backend::Memory, Change::Expire),
         logged(disturbed(Backend::Memory, Change::Mixed, Disturb::Cancel)),
     ]);
 }
@@ -60,6 +61,7 @@ fn a_file_keeps_its_promises() {
         plan(Backend::File, Change::Delete),
         plan(Backend::File, Change::Set),
         plan(Backend::File, Change::Refresh),
+        plan(Backend::File, Change::Expire),
         plan(Backend::File, Change::InvalidateDelayed),
         logged(disturbed(Backend::File, Change::Mixed, Disturb::Cancel)),
         disturbed(Backend::File, Change::Mixed, Disturb::Kill),
@@ -71,6 +73,7 @@ fn redis_keeps_its_promises() {
     promises_are_kept([
         plan(Backend::Redis, Change::Delete),
         plan(Backend::Redis, Change::Refresh),
+        plan(Backend::Redis, Change::Expire),
         plan(Backend::Redis, Change::InvalidateDelayed),
         plan(Backend::Redis, Change::InvalidateSoft),
         logged(plan(Backend::Redis, Change::Mixed)),
@@ -117,6 +120,7 @@ fn redis_under_sentinels_keeps_its_promises() {
 fn memcached_keeps_its_promises() {
     promises_are_kept([
         long(plan(Backend::Memcached, Change::Delete)),
+        plan(Backend::Memcached, Change::Expire),
         plan(Backend::Memcached, Change::Invalidate),
         disturbed(Backend::Memcached, Change::Mixed, Disturb::Cancel),
         disturbed(Backend::Memcached, Change::Refresh, Disturb::Cut),

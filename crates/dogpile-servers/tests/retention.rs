@@ -57,6 +57,8 @@ async fn redis_keeps_a_value_ten_times_as_long_as_it_is_good_for() {
     assert!(is_about(left_in_redis(&server, "served"), 70 * 3_600));
     region.entry("own").expiration(20 * HOUR).set(&1).await.unwrap();
     assert!(is_about(left_in_redis(&server, "own"), 260 * 3_600));
+    region.entry("own").expiration(20 * HOUR).expire().await.unwrap();
+    assert!(is_about(left_in_redis(&server, "own"), 260 * 3_600), "what is expired, too");
     region.entry("own").expiration(Expiration::Never).set(&1).await.unwrap();
     assert_eq!(left_in_redis(&server, "own"), None, "it is -1");
 }

@@ -96,6 +96,39 @@ async fn a_creation_does_not_outlive_an_invalidation() {
     }
 }
 
+/// Nor does it outlive that its key was expired: its callers get it, and the value of before
+/// is stale.
+#[tokio::test]
+async fn a_creation_is_not_stored_over_what_was_expired_meanwhile() {
+    let (region, clock) = region_and_clock();
+    region.set("k", &1_u32).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let creating = tokio::spawn({
+        let (region, started, go) = (region.clone(), started.clone(), go.clone());
+        async move {
+            let entry = region.entry("k").expiration(Duration::from_millis(1));
+            let creator = async || {
+                started.notify_one();
+                go.notified().await;
+                2_u32
+            };
+            entry.get_or_create(creator).await
+        }
+    });
+    started.notified().await;
+    region.expire("k").await.unwrap();
+    assert!(!region.key_is_locked("k").await.unwrap(), "the next caller may create");
+    go.notify_one();
+    assert_eq!(creating.await.unwrap(), 2);
+    outdated(&region, 1).await;
+    assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+    let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+    assert_eq!(stale, Some(1));
+    assert_eq!(region.get_or_create("k", async || 3_u32).await, 3);
+    assert_eq!(region.get::<u32>("k").await.unwrap(), Some(3));
+}
+
 /// Waits until so many creations have ended as outdated.
 async fn outdated(region: &Region, count: u64) {
     while region.statistics().outdated < count {

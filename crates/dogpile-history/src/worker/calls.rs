@@ -165,6 +165,17 @@ impl Worker {
         Ok(())
     }
 
+    pub(super) async fn expire(&self, keys: Keys<'_>) -> io::Result<()> {
+        let (begin, bumped) = (now(), self.bump(keys)?);
+        let operation = Operation::begin(self, Kind::Soft, begin, bumped);
+        let expired = match keys {
+            [key] => self.region.expire(&name(*key)).await,
+            _ => self.region.entries(names(keys)).expire().await,
+        };
+        operation.end(expired.map(|()| Vec::new()));
+        Ok(())
+    }
+
     /// Bumps `keys` and invalidates the region, and with it what is known of all keys.
     pub(super) async fn invalidate(&self, keys: Keys<'_>, mode: Mode) -> io::Result<()> {
         let begin = now();

@@ -105,7 +105,8 @@ async fn change(
     }
     let own: Vec<usize> = (0..KEYS).filter(|key| worker.owns(*key)).collect();
     let Some(&key) = own.get(random.index(own.len().max(1))) else { return Ok(()) };
-    let both = matches!(change, Change::Delete | Change::Set) && random.percent(25);
+    let both =
+        matches!(change, Change::Delete | Change::Set | Change::Expire) && random.percent(25);
     let keys = if both { own } else { vec![key] };
     let rights: Option<Vec<_>> = keys.iter().map(|key| worker.try_changing(*key)).collect();
     let Some(_rights) = rights else { return Ok(()) };
@@ -113,6 +114,7 @@ async fn change(
         Change::Delete => worker.delete(&keys).await,
         Change::Set => worker.set(&keys).await,
         Change::Refresh => worker.refresh(key, takes).await,
+        Change::Expire => worker.expire(&keys).await,
         Change::InvalidateSoft => worker.invalidate(&keys, Mode::Soft).await,
         _ => worker.invalidate(&keys, Mode::Hard).await,
     }?;

@@ -88,6 +88,7 @@ macro_rules! conformance {
                 a_panicking_creator_is_followed_by_one_waiter
                 a_cancelled_creator_is_followed_by_one_waiter
                 an_expired_value_is_served_while_one_caller_creates
+                an_expired_key_serves_the_old_value_meanwhile
                 soft_invalidation_serves_the_old_value_meanwhile
                 hard_invalidation_makes_everyone_wait_for_the_new_value
                 overlapping_multi_calls_finish_and_create_each_key_once

@@ -178,6 +178,23 @@ pub async fn an_expired_value_is_served_while_one_caller_creates(fixture: Fixtur
     refreshing(&fixture, age).await.others_get_the_old_value().await;
 }
 
+/// A key expired before its time: one caller creates, nobody else waits.
+pub async fn an_expired_key_serves_the_old_value_meanwhile(fixture: Fixture) {
+    let key = fixture.key("refreshed");
+    let age = async |region: &Region, _: &_| region.expire(&key).await.unwrap();
+    refreshing(&fixture, age).await.others_get_the_old_value().await;
+    let (region, _) = fixture.region();
+    let keys = ["one", "two", "absent"].map(|name| fixture.key(name));
+    region.set_multi(keys[..2].iter().map(|key| (key, &1))).await.unwrap();
+    let twice = [&keys[..], &keys[..1]].concat();
+    region.entries(twice).expire().await.unwrap();
+    assert_eq!(region.get_multi::<i32, _>(&keys).await.unwrap(), [None; 3]);
+    let stale = region.entries(&keys).ignore_expiration().get::<i32>().await.unwrap();
+    assert_eq!(stale, [Some(1), Some(1), None]);
+    region.set(&keys[0], &2).await.unwrap();
+    assert_eq!(region.get::<i32>(&keys[0]).await.unwrap(), Some(2), "it is another value");
+}
+
 /// Soft-invalidated: one caller creates, nobody else waits.
 pub async fn soft_invalidation_serves_the_old_value_meanwhile(fixture: Fixture) {
     let age = async |region: &Region, _: &_| region.expire_all().await.unwrap();

@@ -265,7 +265,9 @@ impl Core {
                 .or(self.defaults.stale_while_revalidate),
         };
         let ct = metadata.ct;
-        freshness(ct, now, lifetime, self.invalidation.verdict(self.as_of(metadata)))
+        let verdict = self.invalidation.verdict(self.as_of(metadata));
+        let verdict = verdict.or(metadata.expired.then_some(Mode::Soft));
+        freshness(ct, now, lifetime, verdict)
     }
 
     /// The moment that an invalidation judges a value by.
@@ -349,6 +351,14 @@ impl Core {
         entry.metadata.shape = shape;
         entry.metadata = entry.metadata.with_retention(self.retention.of(options));
         entry
+    }
+
+    /// Returns the metadata of a value that is stored again as it is, for a call with all of these
+    /// options: a store keeps it for what is left of its time.
+    pub(crate) fn kept_for_the_rest(&self, metadata: Metadata, options: &Options) -> Metadata {
+        let age = super::lookup::age(self.clock.now(), metadata.ct);
+        let left = self.retention.of(options).map(|time| time.saturating_sub(age));
+        metadata.with_retention(left)
     }
 
     /// The stamp of what is created, or invalidated, now.

@@ -13,7 +13,7 @@ use super::flight::{FlightKey, Guard, RegionFlight};
 use super::kind::Cacheable;
 use super::lookup::Answer;
 use super::options::{Options, ShouldCache};
-use super::values::{self, BoxFuture, Creator, Failed, OneCreator};
+use super::values::{self, BoxFuture, Creator, Failed, NoValues, OneCreator};
 use crate::error::{CreateError, Error};
 use crate::lock::drive::{Background, Flight, Stop, create_won, drive};
 use crate::lock::{Status, creating};
@@ -48,6 +48,17 @@ impl<'v> Creation<'v> {
         let values = values::typed::<K, T, C>(should_cache);
         let flight = RegionFlight::new(core, keys, options, values, strict);
         Self { flight: Arc::new(flight) }
+    }
+
+    /// Returns a call that is about keys alone.
+    pub(crate) fn of_keys(core: Arc<Core>, keys: Vec<String>, options: Options) -> Self {
+        let flight = RegionFlight::new(core, keys, options, Box::new(NoValues), true);
+        Self { flight: Arc::new(flight) }
+    }
+
+    /// Marks the values of all keys as expired.
+    pub(crate) fn expire(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.flight.expire())
     }
 
     /// The values of all keys, the creator run on the caller's side.

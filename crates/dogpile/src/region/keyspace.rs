@@ -182,6 +182,11 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     pub async fn delete(&self, key: &Q) -> Result<()> {
         self.entry(key).delete().await
     }
+
+    /// See [`Region::expire`](crate::Region::expire).
+    pub async fn expire(&self, key: &Q) -> Result<()> {
+        self.entry(key).expire().await
+    }
 }
 
 impl<Q, T, K> Clone for Keyspace<'_, Q, T, K> {

@@ -417,6 +417,12 @@ impl<K: Kind> Region<K> {
         self.entry(key).delete().await
     }
 
+    /// Expires the value under `key`: it is stale from now on, and created again by the next
+    /// caller. See [`Entry::expire`].
+    pub async fn expire(&self, key: &str) -> Result<()> {
+        self.entry(key).expire().await
+    }
+
     /// Removes the values under `keys`.
     pub async fn delete_multi<I>(&self, keys: I) -> Result<()>
     where

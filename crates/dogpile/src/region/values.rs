@@ -86,6 +86,31 @@ impl<K, T: Cacheable<K>, C: ShouldCache<T>> Values for Typed<K, T, C> {
     }
 }
 
+/// No values: those of a call that looks into none.
+pub(super) struct NoValues;
+
+impl Values for NoValues {
+    fn type_name(&self) -> &'static str {
+        "no type"
+    }
+
+    fn has(&self, _value: &Object) -> bool {
+        false
+    }
+
+    fn are_cached(&self, _value: &Object) -> bool {
+        false
+    }
+
+    fn encode(&self, _value: &Object, _codec: &Codec) -> Result<Encoded, CodecError> {
+        Err(CodecError::new("the call is about no values"))
+    }
+
+    fn decode(&self, _codec: &Codec, _encoded: &Encoded) -> Result<Object, CodecError> {
+        Err(CodecError::new("the call is about no values"))
+    }
+}
+
 /// The error of a call's creator, on its way past the engine.
 pub(crate) struct ErrorSlot<E> {
     error: Arc<Mutex<Option<E>>>,

@@ -57,6 +57,9 @@ pub struct Metadata {
     /// [shared invalidations](crate::invalidation::SharedInvalidation) are kept, since they must outlive
     /// the creations that they are about.
     pub kept: bool,
+    /// Was [expired](crate::Entry::expire) before its time: stale, whatever its age. `x` in the
+    /// header, where it is true.
+    pub expired: bool,
     /// Further keys of the header, kept as they were found.
     pub extra: Option<Arc<Extra>>,
     /// For how many seconds a store is to keep it: not written anywhere.
@@ -66,7 +69,16 @@ pub struct Metadata {
 impl Metadata {
     /// Metadata of a value created at `ct` (epoch seconds).
     pub fn created_at(ct: Timestamp) -> Self {
-        Self { ct, begun: ct, v: VERSION, shape: None, kept: false, extra: None, retention: None }
+        Self {
+            ct,
+            begun: ct,
+            v: VERSION,
+            shape: None,
+            kept: false,
+            expired: false,
+            extra: None,
+            retention: None,
+        }
     }
 
     /// The same metadata of a value whose creation began at `begun` (epoch

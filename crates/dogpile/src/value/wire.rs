@@ -46,6 +46,7 @@ struct HeaderIn {
     b: Option<Value>,
     s: Option<Value>,
     keep: Option<Value>,
+    x: Option<Value>,
     v: Number,
     extra: Extra,
 }
@@ -55,8 +56,8 @@ impl HeaderIn {
         let mut extra: Extra = serde_json::from_slice(header).ok()?;
         let ct = extra.remove("ct")?.as_f64()?;
         let Value::Number(v) = extra.remove("v")? else { return None };
-        let [b, s, keep] = ["b", "s", "keep"].map(|name| extra.remove(name));
-        Some(Self { ct, b, s, keep, v, extra })
+        let [b, s, keep, x] = ["b", "s", "keep", "x"].map(|name| extra.remove(name));
+        Some(Self { ct, b, s, keep, x, v, extra })
     }
 }
 
@@ -78,6 +79,9 @@ impl Serialize for HeaderOut<'_> {
         }
         if self.metadata.kept {
             header.serialize_entry("keep", &true)?;
+        }
+        if self.metadata.expired {
+            header.serialize_entry("x", &true)?;
         }
         for (name, value) in self.metadata.extra.iter().flat_map(|extra| extra.iter()) {
             header.serialize_entry(name, value)?;
@@ -142,6 +146,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
         shape: header.s.as_ref().and_then(shape),
         v: version(&header.v),
         kept: header.keep == Some(true.into()),
+        expired: header.x == Some(true.into()),
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
         ..Metadata::created_at(header.ct)
     };
@@ -294,16 +299,23 @@ mod tests {
     }
 
     #[test]
-    fn that_an_entry_is_kept_is_written_and_read_back() {
+    fn that_an_entry_is_kept_or_expired_is_written_and_read_back() {
         let mut entry = Entry::bytes("x", 5.0);
         entry.metadata = entry.metadata.with_keeping().with_extra("who", "x".into());
         let frame = entry.to_frame().unwrap();
         assert_eq!(frame, br#"{"ct":5.0,"v":2,"keep":true,"who":"x"}|x"#[..]);
         assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
-        for odd in ["false", "null", "1", r#""true""#] {
-            let frame = format!(r#"{{"ct": 5.0, "keep": {odd}, "v": 2}}|x"#);
-            let metadata = Entry::from_frame(&frame.into_bytes().into()).metadata;
-            assert_eq!(metadata, Metadata::created_at(5.0), "{odd}");
+        let mut entry = Entry::bytes("x", 5.0);
+        entry.metadata.expired = true;
+        let frame = entry.to_frame().unwrap();
+        assert_eq!(frame, br#"{"ct":5.0,"v":2,"x":true}|x"#[..]);
+        assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
+        for name in ["keep", "x"] {
+            for odd in ["false", "null", "1", r#""true""#] {
+                let frame = format!(r#"{{"ct": 5.0, "{name}": {odd}, "v": 2}}|x"#);
+                let metadata = Entry::from_frame(&frame.into_bytes().into()).metadata;
+                assert_eq!(metadata, Metadata::created_at(5.0), "{name} {odd}");
+            }
         }
     }
 

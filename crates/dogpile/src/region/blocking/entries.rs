@@ -182,6 +182,11 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
         wait(self.region, self.inner.delete())
     }
 
+    /// See [`Entries::expire`](crate::Entries::expire).
+    pub fn expire(self) -> Result<()> {
+        wait(self.region, self.inner.expire())
+    }
+
     /// See [`Entries::delete_in_background`](crate::Entries::delete_in_background). Where waiting
     /// is refused, on a current-thread runtime, it is done in the background alone.
     pub fn delete_in_background(self) {

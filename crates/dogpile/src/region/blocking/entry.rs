@@ -197,6 +197,11 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         wait(self.inner.region, self.inner.delete())
     }
 
+    /// See [`Entry::expire`](crate::Entry::expire).
+    pub fn expire(self) -> Result<()> {
+        wait(self.inner.region, self.inner.expire())
+    }
+
     /// See [`Entry::is_locked`](crate::Entry::is_locked).
     pub fn is_locked(self) -> Result<bool> {
         wait(self.inner.region, self.inner.is_locked())

@@ -165,6 +165,11 @@ impl<'r, K: Kind> Region<'r, K> {
         wait(self.region, self.region.delete(key))
     }
 
+    /// See [`Region::expire`](crate::Region::expire).
+    pub fn expire(self, key: &str) -> Result<()> {
+        wait(self.region, self.region.expire(key))
+    }
+
     /// See [`Region::delete_multi`](crate::Region::delete_multi).
     pub fn delete_multi<I>(self, keys: I) -> Result<()>
     where

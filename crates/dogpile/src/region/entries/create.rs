@@ -288,7 +288,7 @@ fn infallibly<T>(result: Result<T, CreateError<Infallible>>) -> Result<T> {
 }
 
 /// Returns each key once, and for each key asked for its index among them.
-fn without_duplicates(keys: Vec<String>) -> (Vec<String>, Vec<usize>) {
+pub(super) fn without_duplicates(keys: Vec<String>) -> (Vec<String>, Vec<usize>) {
     let mut places: HashMap<String, usize> = HashMap::with_capacity(keys.len());
     let mut unique = Vec::with_capacity(keys.len());
     let order = keys

@@ -1,9 +1,11 @@
 //! Reading, storing and deleting several keys.
 
 use super::super::core::Core;
+use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::CachedValue;
 use super::Entries;
+use super::create::without_duplicates;
 use crate::error::{Error, Result};
 use crate::stats::Count;
 
@@ -77,6 +79,20 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
 }
 
 impl<K: Kind, C, V> Entries<'_, K, C, V> {
+    /// Expires the values: each is stale from now on. See [`Entry::expire`](crate::Entry::expire).
+    ///
+    /// # Errors
+    ///
+    /// As of [`Entry::expire`](crate::Entry::expire). Then some of them may be fresh still.
+    pub async fn expire(self) -> Result<()> {
+        let core = self.region.configured()?;
+        let keys = without_duplicates(self.keys).0;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        Creation::of_keys(core, keys, self.options).expire().await
+    }
+
     /// Removes the values, now or as soon as that can be done, one after the other. See
     /// [`Entry::delete_in_background`](crate::Entry::delete_in_background).
     pub async fn delete_in_background(self) {

@@ -1,6 +1,7 @@
 //! Reading, storing and deleting one key.
 
 use super::super::core::Core;
+use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{CachedValue, Shape, age};
 use super::super::options::Options;
@@ -70,6 +71,39 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
         core.shared.keys.note_change(&key);
         let deleted = core.backend.delete(&key).await;
         deleted.map_err(|error| core.failed("delete", error))
+    }
+
+    /// Expires the value: it is stale from now on, whatever its age, and served as that while the
+    /// next caller creates it again. That there is none is fine.
+    ///
+    /// It is a soft change, as [`Region::expire_all`](crate::Region::expire_all) is for all keys.
+    /// A creation of the key that is going on, anywhere, is not stored after it; who waits for
+    /// it gets its value. A key that a Python process has locked is waited for, at most for the
+    /// wait timeout. Python reads the value by its age alone.
+    ///
+    /// ```
+    /// use dogpile::{Config, Region, Status, backend::Memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let prices = Region::new("prices");
+    /// prices.configure(Config::new(Memory::new(100)))?;
+    /// prices.set("gold", &4_062_u32).await?;
+    /// prices.entry("gold").expire().await?;
+    /// assert_eq!(prices.get::<u32>("gold").await?, None);
+    /// let created = prices.entry("gold").lookup(async || 4_063_u32).await;
+    /// assert_eq!((created.value, created.status), (4_063, Status::Created));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend, and [`Error::WaitTimeout`] for Python's lock. Then the value may
+    /// still be fresh.
+    #[doc(alias("invalidate", "soft"))]
+    pub async fn expire(self) -> Result<()> {
+        let core = self.region.configured()?;
+        Creation::of_keys(core, vec![self.key.into_owned()], self.options).expire().await
     }
 
     /// Is the value being created right now, anywhere that the mutex reaches?

@@ -6,9 +6,11 @@
 //! get the value handed to them; only the one contender looks at the server.
 //!
 //! Here is what the driver calls, in its order: a look, a claim, the beginning and the end of a
-//! creation. `claim` has the claims and waits within that, `store` what is stored in the end.
+//! creation. `claim` has the claims and waits within that, `store` what is stored in the end;
+//! `expire` stores again what is there.
 
 mod claim;
+mod expire;
 mod store;
 
 use std::sync::Arc;
