@@ -32,6 +32,20 @@ struct Slot {
     begun: f64,
 }
 
+/// An entry whose metadata say something rare, in the place of its object: so all others are
+/// the smaller.
+struct Whole(Entry);
+
+impl Whole {
+    /// Returns the object that a slot is for.
+    fn object_of(slot: &Slot) -> &Object {
+        match slot.object.downcast_ref::<Self>().map(|whole| &whole.0.payload) {
+            Some(Payload::Object(object)) => object,
+            _ => &slot.object,
+        }
+    }
+}
+
 type Weigh = dyn Fn(&str, &Object) -> u64 + Send + Sync;
 
 #[derive(Clone)]
@@ -40,7 +54,7 @@ struct Weigher(Option<Arc<Weigh>>);
 impl Weighter<Box<str>, Slot> for Weigher {
     fn weight(&self, key: &Box<str>, slot: &Slot) -> u64 {
         // What weighs nothing would never be evicted, and the cache would grow without end.
-        self.0.as_ref().map_or(1, |weigh| weigh(key, &slot.object).max(1))
+        self.0.as_ref().map_or(1, |weigh| weigh(key, Whole::object_of(slot)).max(1))
     }
 }
 
@@ -109,10 +123,11 @@ impl Backend for Memory {
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let Payload::Object(object) = entry.payload else {
+        let Payload::Object(object) = &entry.payload else {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
-        let Metadata { ct, begun, .. } = entry.metadata;
+        let Metadata { ct, begun, expired, .. } = entry.metadata;
+        let object = if expired { Object::new(Whole(entry)) } else { object.clone() };
         self.cache.insert(key.into(), Slot { object, ct, begun });
         Ok(())
     }
@@ -127,6 +142,9 @@ impl Memory {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
         let Slot { object, ct, begun } = self.cache.get(key)?;
+        if let Some(Whole(entry)) = object.downcast_ref() {
+            return Some(entry.clone());
+        }
         let metadata = Metadata::created_at(ct).with_begin(begun);
         Some(Entry { metadata, payload: Payload::Object(object) })
     }
