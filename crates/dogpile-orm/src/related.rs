@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 
 use dogpile::region::{Always, ShouldCache};
 use dogpile::{CreateError, Region};
 
 use crate::error::Error;
 use crate::from_cache::FromCache;
-use crate::options::{Options, Way, not_cached};
+use crate::options::{Options, Way, blocking, not_cached};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::{Form, Owned};
@@ -167,38 +167,8 @@ impl<C, S: Form> Related<'_, C, S> {
         C: ShouldCache<T>,
         E: Send,
     {
-        let Self { query: relationship, options } = self;
-        let region = options.find()?;
-        let way = options.way(&region)?;
-        let mut parents = Parents::new(relationship, &options, &region, way, parents);
-        if parents.is_complete() {
-            return Ok(parents.found());
-        }
-        if way == Way::Past {
-            let rows = query(parents.open_ones());
-            return parents.answered_by(rows, &region, S::of);
-        }
-        let versions = Versions::of_blocking(&region, &options.tables);
-        let keys = parents.stored_under(&versions);
-        let may =
-            |kept: &Shaped<T>| versions.are_known() && options.should_cache.should_cache(&kept.0);
-        let mut entries = region.blocking().entries(&keys);
-        if let Some(expiration) = &options.expiration {
-            entries = entries.expiration(expiration.clone());
-        }
-        let find = |missing: Vec<String>| {
-            shaped(query(parents.at(&keys, &missing)), &region, missing.len())
-        };
-        let values = match way {
-            Way::CacheOnly => {
-                let found = entries.ignore_expiration().get();
-                all_known(found, &region, &parents.open)?
-            }
-            Way::Refresh => entries.should_cache(may).try_refresh(find).map_err(failed)?,
-            _ => entries.should_cache(may).try_get_or_create(find).map_err(failed)?,
-        };
-        parents.keep(&options, &region, values);
-        Ok(parents.found())
+        let region = self.options.find()?;
+        blocking(&region, self.load(parents, |missing| ready(query(missing))))
     }
 
     /// Forgets what is cached for these parents.
@@ -223,8 +193,8 @@ impl<C, S: Form> Related<'_, C, S> {
         self,
         parents: impl IntoIterator<Item = P>,
     ) -> Result<(), Error<std::convert::Infallible>> {
-        let keys = self.keys(parents);
-        self.options.forget_blocking(&keys)
+        let region = self.options.find()?;
+        blocking(&region, self.invalidate(parents))
     }
 
     fn keys<P: fmt::Display>(&self, parents: impl IntoIterator<Item = P>) -> Vec<String> {

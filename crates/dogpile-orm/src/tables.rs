@@ -9,6 +9,7 @@ use dogpile::Region;
 
 use crate::error::Error;
 use crate::error::forgotten;
+use crate::options::blocking;
 use crate::regions::InRegion;
 
 fn key(table: &str) -> String {
@@ -46,16 +47,6 @@ impl Versions {
         let make = async |missing: Vec<String>| new_versions(&missing);
         let entries = region.entries(tables.iter().map(|table| key(table)));
         Self::found(entries.ignore_expiration().strict().get_or_create(make).await)
-    }
-
-    /// The same for code that blocks.
-    pub(crate) fn of_blocking(region: &Region, tables: &BTreeSet<String>) -> Self {
-        if tables.is_empty() {
-            return Self::None;
-        }
-        let make = |missing: Vec<String>| new_versions(&missing);
-        let entries = region.blocking().entries(tables.iter().map(|table| key(table)));
-        Self::found(entries.ignore_expiration().strict().get_or_create(make))
     }
 
     fn found(versions: dogpile::Result<Vec<String>>) -> Self {
@@ -126,8 +117,7 @@ pub fn invalidate_tables_blocking<'r, T: fmt::Display>(
     region: impl Into<InRegion<'r>>,
     tables: impl IntoIterator<Item = T>,
 ) -> Result<(), Error<Infallible>> {
-    let versions = replaced(tables);
-    let region = region.into().find()?;
-    let versions = versions.iter().map(|(key, version)| (key, version));
-    forgotten(region.blocking().set_multi(versions))
+    let region = region.into();
+    let found = region.find()?;
+    blocking(&found, invalidate_tables(region, tables))
 }

@@ -69,7 +69,7 @@ use dogpile::region::ShouldCache;
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
 use crate::key::{ALL, Fingerprint, ONE};
-use crate::options::Options;
+use crate::options::{Options, blocking};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
@@ -307,6 +307,7 @@ impl<Q, C, S: Form> FromCache<'_, Diesel<Q>, C, S> {
         Q: QueryFragment<Conn::Backend>,
     {
         let keys = keys::<Conn::Backend, Q, U>(&self.query.0, self.options.key_part())?;
-        self.options.forget_blocking(&keys)
+        let region = self.options.find()?;
+        blocking(&region, self.options.forget(&keys))
     }
 }

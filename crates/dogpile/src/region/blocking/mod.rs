@@ -63,6 +63,31 @@ fn would_deadlock<K: Kind>(region: &super::Region<K>) -> Error {
 }
 
 impl<'r, K: Kind> Region<'r, K> {
+    /// Runs a future on this thread, as the calls here do: for crates with async calls that use the
+    /// region and have blocking forms.
+    ///
+    /// ```
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// async fn greeting(region: &Region, id: u64) -> String {
+    ///     let name = region.get_or_create(&id.to_string(), async || "Ada".to_owned()).await;
+    ///     format!("Hello, {name}")
+    /// }
+    ///
+    /// let users = Region::new("users");
+    /// users.configure(Config::new(Memory::new(10)))?;
+    /// assert_eq!(users.blocking().block_on(greeting(&users, 42))?, "Hello, Ada");
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WouldDeadlock`] if it has to wait, on the only thread of a runtime. Then it
+    /// was dropped.
+    pub fn block_on<F: Future>(self, future: F) -> Result<F::Output> {
+        wait(self.region, async { Ok(future.await) })
+    }
+
     /// One key, for a call with options of its own.
     pub fn entry(self, key: impl Into<Cow<'r, str>>) -> Entry<'r, K> {
         Entry::new(self.region.entry(key))
