@@ -1,7 +1,8 @@
 //! Waiting for a moment on any executor, or none: one thread of the process's wakes those
 //! who wait. It starts with the first of them.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,16 +17,13 @@ use crate::process::{PerProcess, first_number};
 pub(crate) struct Delay {
     /// None if that is further away than moments can be.
     until: Option<Instant>,
-    /// Its place among waiters, if it has one.
-    place: Option<Place>,
+    /// Its number among waiters, if it has one: no other has it in this process or its parent.
+    number: Option<u64>,
 }
-
-/// A moment, and a number that no other has in this process or its parent.
-type Place = (Instant, u64);
 
 impl Delay {
     pub(crate) fn new(time: Duration) -> Self {
-        Self { until: Instant::now().checked_add(time), place: None }
+        Self { until: Instant::now().checked_add(time), number: None }
     }
 }
 
@@ -37,8 +35,8 @@ impl Future for Delay {
         if until <= Instant::now() {
             return Poll::Ready(());
         }
-        match Timer::of_this_process().enter(until, self.place, cx.waker()) {
-            Some(place) => self.place = Some(place),
+        match Timer::of_this_process().enter(until, self.number, cx.waker()) {
+            Some(number) => self.number = Some(number),
             // There is no thread to be had: its caller looks again and again.
             None => cx.waker().wake_by_ref(),
         }
@@ -48,9 +46,9 @@ impl Future for Delay {
 
 impl Drop for Delay {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
+        if let Some(number) = self.number {
             // Its waker is dropped after the lock.
-            let _waker = Timer::of_this_process().lock().waiting.remove(&place);
+            let _waker = Timer::of_this_process().lock().leave(number);
         }
     }
 }
@@ -63,9 +61,37 @@ struct Timer {
 }
 
 struct State {
-    waiting: BTreeMap<Place, Waker>,
+    waiting: HashMap<u64, Waker>,
+    /// The moments of those that wait, and of some that have left.
+    moments: BinaryHeap<Reverse<(Instant, u64)>>,
     next: u64,
     has_thread: bool,
+}
+
+impl State {
+    fn leave(&mut self, number: u64) -> Option<Waker> {
+        const FEW: usize = 1_000;
+        let left = self.waiting.remove(&number);
+        if self.moments.len() > FEW + 2 * self.waiting.len() {
+            let Self { waiting, moments, .. } = self;
+            moments.retain(|Reverse((_, number))| waiting.contains_key(number));
+        }
+        left
+    }
+
+    /// Takes out the waker of somebody whose moment has come, or returns the next moment.
+    fn take_due(&mut self, now: Instant) -> Result<Waker, Option<Instant>> {
+        while let Some(&Reverse((until, number))) = self.moments.peek() {
+            if until > now && self.waiting.contains_key(&number) {
+                return Err(Some(until));
+            }
+            self.moments.pop();
+            if let Some(waker) = self.waiting.remove(&number) {
+                return Ok(waker);
+            }
+        }
+        Err(None)
+    }
 }
 
 static TIMER: PerProcess<Timer> = PerProcess::new();
@@ -74,7 +100,8 @@ impl Timer {
     fn of_this_process() -> &'static Self {
         TIMER.get_or_init(|| Self {
             state: Mutex::new(State {
-                waiting: BTreeMap::new(),
+                waiting: HashMap::new(),
+                moments: BinaryHeap::new(),
                 next: first_number(),
                 has_thread: false,
             }),
@@ -86,42 +113,46 @@ impl Timer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `waker` woken at `until`, in place of what was at its `place`. `None` if there is
-    /// nobody to do that.
-    fn enter(&'static self, until: Instant, place: Option<Place>, waker: &Waker) -> Option<Place> {
+    /// Has `waker` woken at `until`, in place of the one that had its `number`. `None` if there
+    /// is nobody to do that.
+    fn enter(&'static self, until: Instant, number: Option<u64>, waker: &Waker) -> Option<u64> {
         let mut state = self.lock();
         if !state.has_thread {
             let thread = thread::Builder::new().name("dogpile-timer".into());
             thread.spawn(|| self.serve()).ok()?;
             state.has_thread = true;
         }
-        let place = place.unwrap_or_else(|| {
+        let number = number.unwrap_or_else(|| {
             state.next += 1;
-            (until, state.next)
+            state.next
         });
-        let replaced = state.waiting.insert(place, waker.clone());
-        let is_first = state.waiting.first_key_value().is_some_and(|(first, _)| *first == place);
+        let replaced = state.waiting.insert(number, waker.clone());
+        if replaced.is_none() {
+            state.moments.push(Reverse((until, number)));
+        }
+        let first = state.moments.peek();
+        let is_first = first.is_some_and(|Reverse((_, first))| *first == number);
         drop(state);
         if is_first {
             self.news.notify_one();
         }
         drop(replaced);
-        Some(place)
+        Some(number)
     }
 
     fn serve(&self) {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let later = state.waiting.split_off(&(now, u64::MAX));
-            let due = std::mem::replace(&mut state.waiting, later);
-            if !due.is_empty() {
-                drop(state);
-                due.into_values().for_each(Waker::wake);
-                state = self.lock();
-                continue;
-            }
-            let next = state.waiting.first_key_value().map(|((until, _), _)| *until);
+            let next = match state.take_due(now) {
+                Ok(waker) => {
+                    drop(state);
+                    waker.wake();
+                    state = self.lock();
+                    continue;
+                }
+                Err(next) => next,
+            };
             state = match next.map(|next| next.saturating_duration_since(now)) {
                 Some(left) => {
                     let waited = self.news.wait_timeout(state, left);
@@ -154,10 +185,23 @@ mod tests {
     fn a_delay_that_is_dropped_leaves_nothing() {
         let mut long = Delay::new(LONG);
         let _ = Pin::new(&mut long).poll(&mut Context::from_waker(Waker::noop()));
-        let place = long.place.unwrap();
-        let is_waiting = || Timer::of_this_process().lock().waiting.contains_key(&place);
+        let number = long.number.unwrap();
+        let is_waiting = || Timer::of_this_process().lock().waiting.contains_key(&number);
         assert!(is_waiting());
         drop(long);
         assert!(!is_waiting());
+    }
+
+    #[test]
+    fn moments_of_those_that_left_are_cleared_away() {
+        let poll = |delay: &mut Delay| {
+            Pin::new(delay).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        };
+        for _ in 0..20 {
+            let mut long: Vec<Delay> = (0..1_000).map(|_| Delay::new(LONG)).collect();
+            assert!(long.iter_mut().all(poll));
+        }
+        let state = Timer::of_this_process().lock();
+        assert!(state.moments.len() < 5_000, "{} moments", state.moments.len());
     }
 }

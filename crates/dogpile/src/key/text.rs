@@ -170,7 +170,7 @@ impl KeyText {
     }
 
     /// Digits need no escaping.
-    pub(super) fn integer(&mut self, number: &impl fmt::Display) {
+    pub(super) fn integer(&mut self, number: &dyn fmt::Display) {
         let _ = write!(self.buffer, "{number}");
     }
 

@@ -66,9 +66,9 @@ type Waiters = Queue<Arc<Seat>>;
 #[derive(Default)]
 struct Shard {
     flights: HashMap<Arc<str>, Flight>,
-    /// Of creations that a change has outdated, by the number of their holder:
+    /// Of creations that a change has outdated, with the number of their holder:
     /// the waiters that were there before they began.
-    outdated: HashMap<u64, Waiters>,
+    outdated: Vec<(u64, Waiters)>,
 }
 
 struct Table {
@@ -263,10 +263,16 @@ impl Shard {
     fn detach(&mut self, mut flight: Flight) -> (Waiters, Option<Lease>) {
         if let Stage::Begun(begun) = flight.stage {
             let early = flight.take_before(begun);
-            self.outdated.insert(flight.holder, early);
+            self.outdated.push((flight.holder, early));
         }
         let lease = flight.unpark().flatten();
         (flight.waiters, lease)
+    }
+
+    /// Takes out the waiters from before a creation that a change has outdated.
+    fn take_outdated(&mut self, holder: u64) -> Option<Waiters> {
+        let place = self.outdated.iter().position(|(outdated, _)| *outdated == holder)?;
+        Some(self.outdated.swap_remove(place).1)
     }
 }
 
@@ -345,7 +351,7 @@ impl Table {
     /// Gives the key of this holder to the longest waiter, or frees it.
     fn pass_on(&self, key: &Arc<str>, holder: u64) {
         let mut shard = self.shard(key).lock();
-        if let Some(early) = shard.outdated.remove(&holder) {
+        if let Some(early) = shard.take_outdated(holder) {
             drop(shard);
             return self.requeue(key, early);
         }
@@ -496,7 +502,7 @@ impl KeyGuard {
         let mut shard = self.table.shard(&self.key).lock();
         let served = match shard.flights.get_mut(&self.key) {
             Some(flight) if flight.holder == self.holder => flight.take_before(cut),
-            _ => shard.outdated.remove(&self.holder).unwrap_or_default(),
+            _ => shard.take_outdated(self.holder).unwrap_or_default(),
         };
         drop(shard);
         for seat in served.into_values() {
@@ -559,7 +565,7 @@ impl Drop for Waiter {
                 if let Some(flight) = shard.flights.get_mut(&self.key) {
                     flight.waiters.remove(self.number);
                 }
-                for early in shard.outdated.values_mut() {
+                for (_, early) in &mut shard.outdated {
                     early.remove(self.number);
                 }
             }

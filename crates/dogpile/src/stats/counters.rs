@@ -60,8 +60,13 @@ const SHARED: usize = 8;
 
 /// Counters alone on their cache lines.
 #[repr(align(128))]
-#[derive(Default)]
 struct Stripe([AtomicU64; KINDS]);
+
+impl Default for Stripe {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; KINDS])
+    }
+}
 
 pub(super) struct Counters(Box<[Stripe]>);
 

@@ -9,11 +9,17 @@ const BUCKETS: usize = 32;
 
 /// A distribution of durations. Bucket `i` holds those below 2^i
 /// microseconds that no earlier one holds; the last one all the rest.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BUCKETS],
     total: Duration,
     max: Duration,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS], total: Duration::ZERO, max: Duration::ZERO }
+    }
 }
 
 impl Histogram {
@@ -60,11 +66,20 @@ impl fmt::Debug for Histogram {
 }
 
 /// The histogram while it is being written.
-#[derive(Default)]
 pub(crate) struct Recorder {
     buckets: [AtomicU64; BUCKETS],
     total_ns: AtomicU64,
     max_ns: AtomicU64,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+            total_ns: AtomicU64::new(0),
+            max_ns: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Recorder {
