@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::io::{self, AbortOnDrop};
-use super::{random_share, timer};
+use super::random_share;
+use super::timer::Timers;
 use crate::backend::BackendError;
 use crate::log;
 
@@ -82,6 +83,7 @@ struct Inner<W: ?Sized> {
 }
 
 struct Started<W: ?Sized> {
+    timers: Timers,
     state: watch::Receiver<State<W>>,
     lost: watch::Sender<Loss>,
 }
@@ -180,7 +182,8 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
     {
         let started = self.started()?;
         let (connection, number) = self.connection(started).await?;
-        let Some(answer) = self.answer(limit, &*connection, send(connection.clone())).await? else {
+        let sent = send(connection.clone());
+        let Some(answer) = self.answer(started.timers, limit, &*connection, sent).await else {
             started.lose(Loss { number, is_silent: true });
             let message = format!("{} did not answer within {limit:?}", self.0.name);
             return Err(Lost::Error(BackendError::unavailable(message)));
@@ -194,24 +197,25 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
     /// Returns the result of `sent` within `limit`, or that it is lost.
     async fn answer<T>(
         &self,
+        timers: Timers,
         limit: Duration,
         connection: &W,
         sent: impl Future<Output = Result<T, Lost>>,
-    ) -> Result<Option<Result<T, Lost>>, BackendError> {
+    ) -> Option<Result<T, Lost>> {
         let mut sent = pin!(sent);
         let soon = limit.min(SUSPICIOUS);
-        if let Some(answer) = timer::within(soon, &mut sent).await? {
-            return Ok(Some(answer));
+        if let Some(answer) = timers.within(soon, &mut sent).await {
+            return Some(answer);
         }
-        let answered =
-            timer::within(limit.saturating_sub(soon), select(sent, connection.lost())).await?;
-        Ok(answered.map(|answered| match answered {
+        let later = limit.saturating_sub(soon);
+        let answered = timers.within(later, select(sent, connection.lost())).await;
+        answered.map(|answered| match answered {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => {
                 let message = format!("{} ended a connection in the middle", self.0.name);
                 Err(Lost::Dropped(BackendError::unavailable(message)))
             }
-        }))
+        })
     }
 
     /// The connection, waiting for it where that is promising.
@@ -233,7 +237,7 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         // The attempt has a limit of its own; this one is for a thread that
         // does not get to it.
         let limit = self.0.limits.connect.saturating_mul(2);
-        let settled = timer::within(limit, settled).await?;
+        let settled = started.timers.within(limit, settled).await;
         match settled.and_then(Result::ok).as_deref() {
             Some(State::Up { connection, number }) => Ok((connection.clone(), *number)),
             Some(State::Down(why)) => {
@@ -258,7 +262,8 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
             Driver::IoThread => None,
         };
         let keep = keep_alive(Arc::downgrade(&self.0), home, state, losses);
-        let started = self.0.started.get_or_init(|| Started { state: watched, lost });
+        let timers = Timers::of_this_process()?;
+        let started = self.0.started.get_or_init(|| Started { timers, state: watched, lost });
         // If another caller was faster, this task finds its channel closed and
         // ends.
         io::spawn(keep)?;

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
-use super::io::{handle, spawn};
+use super::io::handle;
 use crate::backend::BackendError;
 use crate::process::PerProcess;
 
@@ -36,12 +37,11 @@ impl Pulse {
         Self { used: AtomicBool::new(false), stopped: AtomicBool::new(true) }
     }
 
-    fn keep_up(&'static self) -> Result<(), BackendError> {
+    fn keep_up(&'static self, runtime: &Handle) {
         self.used.store(true, Ordering::Relaxed);
         if self.stopped.load(Ordering::Relaxed) && self.stopped.swap(false, Ordering::AcqRel) {
-            spawn(self.tick())?;
+            runtime.spawn(self.tick());
         }
-        Ok(())
     }
 
     async fn tick(&self) {
@@ -54,15 +54,26 @@ impl Pulse {
     }
 }
 
-/// Returns the result of `work` within `limit`; `None` if it takes longer.
-pub(crate) async fn within<F: Future>(
-    limit: Duration,
-    work: F,
-) -> Result<Option<F::Output>, BackendError> {
-    PULSE.get_or_init(Pulse::new).keep_up()?;
-    let timed = {
-        let _inside = handle()?.enter();
-        tokio::time::timeout(limit, work)
-    };
-    Ok(timed.await.ok())
+/// The timers of this process, for whoever asks often: which process this is, only the system
+/// can tell, and that takes as long as setting a timer.
+#[derive(Clone, Copy)]
+pub(crate) struct Timers {
+    runtime: &'static Handle,
+    pulse: &'static Pulse,
+}
+
+impl Timers {
+    pub(crate) fn of_this_process() -> Result<Self, BackendError> {
+        Ok(Self { runtime: handle()?, pulse: PULSE.get_or_init(Pulse::new) })
+    }
+
+    /// Returns the result of `work` within `limit`; `None` if it takes longer.
+    pub(crate) async fn within<F: Future>(self, limit: Duration, work: F) -> Option<F::Output> {
+        self.pulse.keep_up(self.runtime);
+        let timed = {
+            let _inside = self.runtime.enter();
+            tokio::time::timeout(limit, work)
+        };
+        timed.await.ok()
+    }
 }

@@ -202,26 +202,30 @@ impl Backend for Memcached {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        let key = self.0.stored(key)?;
-        found(self.0.servers.ask(Request::Get { key: &key, value: true }).await)
+        let shared = &*self.0;
+        let key = shared.stored(key)?;
+        found(shared.servers.ask(Request::Get { key: &key, value: true }).await)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let key = &self.0.stored(key)?;
-        let item = self.0.pack(key, &entry)?;
-        self.0.change(vec![item.storing(key, item.ttl, Only::Always)]).await
+        let shared = &*self.0;
+        let key = &shared.stored(key)?;
+        let item = shared.pack(key, &entry)?;
+        shared.change(vec![item.storing(key, item.ttl, Only::Always)]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        let key = &self.0.stored(key)?;
-        self.0.change(vec![Request::Delete { key, number: None }]).await
+        let shared = &*self.0;
+        let key = &shared.stored(key)?;
+        shared.change(vec![Request::Delete { key, number: None }]).await
     }
 
     /// The keys of servers that are away read as missing, unless all are away.
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        let keys = self.0.all_stored(keys)?;
+        let shared = &*self.0;
+        let keys = shared.all_stored(keys)?;
         let requests = keys.iter().map(|key| Request::Get { key, value: true });
-        let mut answers = self.0.servers.ask_all(requests.collect()).await;
+        let mut answers = shared.servers.ask_all(requests.collect()).await;
         if answers.iter().all(Result::is_err)
             && let Some(Err(error)) = answers.pop()
         {
@@ -232,23 +236,25 @@ impl Backend for Memcached {
 
     /// All that can be stored is, also where another value or server fails.
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
-        let prefix = &self.0.options.key_prefix;
+        let shared = &*self.0;
+        let prefix = &shared.options.key_prefix;
         let keys: Vec<_> = entries.iter().map(|(key, _)| prefix.stored(key)).collect();
         let mut requests = Vec::with_capacity(entries.len());
         let mut refused = Ok(());
         for (key, (_, entry)) in keys.iter().zip(entries) {
-            match self.0.pack(key, entry) {
+            match shared.pack(key, entry) {
                 Ok(item) => requests.push(item.storing(key, item.ttl, Only::Always)),
                 Err(error) => refused = Err(error),
             }
         }
-        self.0.change(requests).await.and(refused)
+        shared.change(requests).await.and(refused)
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let keys = self.0.all_stored(keys)?;
+        let shared = &*self.0;
+        let keys = shared.all_stored(keys)?;
         let requests = keys.iter().map(|key| Request::Delete { key, number: None });
-        self.0.change(requests.collect()).await
+        shared.change(requests.collect()).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
@@ -264,20 +270,22 @@ impl Backend for Memcached {
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
-        if self.0.ledger.is_closed() {
-            let owned = self.0.options.key_prefix.wanted(&keys);
-            return self.0.claim_in_vain(borrowed(&owned)).await;
+        let shared = &*self.0;
+        if shared.ledger.is_closed() {
+            let owned = shared.options.key_prefix.wanted(&keys);
+            return shared.claim_in_vain(borrowed(&owned)).await;
         }
-        let (shared, owned) = (Arc::clone(&self.0), self.0.options.key_prefix.wanted(&keys));
-        let claim = async move { shared.claim(borrowed(&owned)).await };
-        lease::claiming::<Shared, _>(&self.0, claim).await.ok_or_else(ends)?
+        let (held, owned) = (shared.clone(), shared.options.key_prefix.wanted(&keys));
+        let claim = async move { held.claim(borrowed(&owned)).await };
+        lease::claiming::<Shared, _>(shared, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
-        let prefix = &self.0.options.key_prefix;
+        let shared = &*self.0;
+        let prefix = &shared.options.key_prefix;
         let keys: Vec<_> = changes.iter().map(|change| prefix.stored(change.key)).collect();
         let changes = changes.into_iter().zip(&keys);
-        self.0.commit(changes.map(|(change, key)| Commit { key, ..change }).collect()).await
+        shared.commit(changes.map(|(change, key)| Commit { key, ..change }).collect()).await
     }
 
     async fn release(&self, leases: Vec<Lease>) {

@@ -258,37 +258,43 @@ impl Backend for Redis {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        let key = self.0.stored(key);
-        frame::entry_of(&self.0.reads, self.0.reads.ask(&lock::get(&key)).await?)
+        let shared = &*self.0;
+        let key = shared.stored(key);
+        frame::entry_of(&shared.reads, shared.reads.ask(&lock::get(&key)).await?)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let (key, frame) = (self.0.stored(key), Some(self.0.frame(&entry)?));
-        self.0.change(vec![Change { key: &key, frame }]).await
+        let shared = &*self.0;
+        let (key, frame) = (shared.stored(key), Some(shared.frame(&entry)?));
+        shared.change(vec![Change { key: &key, frame }]).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        let key = self.0.stored(key);
-        self.0.change(vec![Change { key: &key, frame: None }]).await
+        let shared = &*self.0;
+        let key = shared.stored(key);
+        shared.change(vec![Change { key: &key, frame: None }]).await
     }
 
     async fn get_multi(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
-        frame::get_multi(&self.0.reads, &self.0.all_stored(keys)).await
+        let shared = &*self.0;
+        frame::get_multi(&shared.reads, &shared.all_stored(keys)).await
     }
 
     async fn set_multi(&self, entries: &[(&str, Entry)]) -> Result<(), BackendError> {
-        let keys: Vec<_> = entries.iter().map(|(key, _)| self.0.stored(key)).collect();
+        let shared = &*self.0;
+        let keys: Vec<_> = entries.iter().map(|(key, _)| shared.stored(key)).collect();
         let mut changes = Vec::with_capacity(entries.len());
         for (key, (_, entry)) in keys.iter().zip(entries) {
-            changes.push(Change { key, frame: Some(self.0.frame(entry)?) });
+            changes.push(Change { key, frame: Some(shared.frame(entry)?) });
         }
-        self.0.change(changes).await
+        shared.change(changes).await
     }
 
     async fn delete_multi(&self, keys: &[&str]) -> Result<(), BackendError> {
-        let keys = self.0.all_stored(keys);
+        let shared = &*self.0;
+        let keys = shared.all_stored(keys);
         let changes = keys.iter().map(|key| Change { key, frame: None });
-        self.0.change(changes.collect()).await
+        shared.change(changes.collect()).await
     }
 
     fn mutex(&self) -> Option<AnyMutex> {
@@ -305,19 +311,21 @@ impl Backend for Redis {
     }
 
     async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
-        if self.0.ledger.is_closed() {
-            let owned = self.0.options.key_prefix.wanted(&keys);
-            return self.0.claim_in_vain(borrowed(&owned)).await;
+        let shared = &*self.0;
+        if shared.ledger.is_closed() {
+            let owned = shared.options.key_prefix.wanted(&keys);
+            return shared.claim_in_vain(borrowed(&owned)).await;
         }
-        let (shared, owned) = (Arc::clone(&self.0), self.0.options.key_prefix.wanted(&keys));
-        let claim = async move { shared.claim(borrowed(&owned)).await };
-        lease::claiming::<Shared, _>(&self.0, claim).await.ok_or_else(ends)?
+        let (held, owned) = (shared.clone(), shared.options.key_prefix.wanted(&keys));
+        let claim = async move { held.claim(borrowed(&owned)).await };
+        lease::claiming::<Shared, _>(shared, claim).await.ok_or_else(ends)?
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
-        let keys: Vec<_> = changes.iter().map(|change| self.0.stored(change.key)).collect();
+        let shared = &*self.0;
+        let keys: Vec<_> = changes.iter().map(|change| shared.stored(change.key)).collect();
         let changes = changes.into_iter().zip(&keys);
-        self.0.commit(changes.map(|(change, key)| Commit { key, ..change }).collect()).await
+        shared.commit(changes.map(|(change, key)| Commit { key, ..change }).collect()).await
     }
 
     async fn release(&self, leases: Vec<Lease>) {
@@ -325,7 +333,8 @@ impl Backend for Redis {
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
-        self.0.tracker.as_ref()?.watch(&self.0.stored(key), changed).ok()
+        let shared = &*self.0;
+        shared.tracker.as_ref()?.watch(&shared.stored(key), changed).ok()
     }
 
     #[cfg(feature = "collections")]

@@ -16,9 +16,10 @@ use super::connect::{OnPush, Target};
 use super::link::{self, Link};
 use super::nodes::Nodes;
 use crate::backend::{BackendError, Changed, Watch};
+use crate::remote::io;
 use crate::remote::link::{Driver, Limits, pause_after};
 use crate::remote::random_share;
-use crate::remote::{io, timer};
+use crate::remote::timer::Timers;
 use crate::sync::Mutex;
 
 /// The tracking connections. Clones share them.
@@ -131,7 +132,8 @@ impl Tracker {
         // A lease that ends is told of when the server comes upon it.
         let limit = left.map_or(SAFETY_NET, |left| Duration::from_millis(left + 1));
         let limit = limit.min(SAFETY_NET.mul_f64(0.75 + 0.5 * random_share()));
-        timer::within(limit, waiter.notify.notified()).await.map(drop)
+        Timers::of_this_process()?.within(limit, waiter.notify.notified()).await;
+        Ok(())
     }
 
     /// Reads something of `key` where it lies, so that its server tells of its
