@@ -73,6 +73,7 @@
 #![cfg_attr(not(any(feature = "diesel", feature = "sea-orm", feature = "sqlx")), allow(dead_code))]
 
 mod after_commit;
+mod bridge;
 mod error;
 mod from_cache;
 mod key;

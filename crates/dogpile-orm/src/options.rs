@@ -234,11 +234,3 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         forgotten(region.delete_multi(&versions.behind_all(keys)).await)
     }
 }
-
-/// Runs `call`, which uses `region`, on this thread.
-pub(crate) fn blocking<T, E>(
-    region: &Region,
-    call: impl Future<Output = Result<T, Error<E>>>,
-) -> Result<T, Error<E>> {
-    region.blocking().block_on(call).unwrap_or_else(|error| Err(Error::Cache(error)))
-}

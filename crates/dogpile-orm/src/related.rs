@@ -8,9 +8,10 @@ use std::future::{Future, ready};
 use dogpile::region::{Always, ShouldCache};
 use dogpile::{CreateError, Region};
 
+use crate::bridge::blocking;
 use crate::error::Error;
 use crate::from_cache::FromCache;
-use crate::options::{Options, Way, blocking, not_cached};
+use crate::options::{Options, Way, not_cached};
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::{Form, Owned};

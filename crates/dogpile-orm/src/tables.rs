@@ -7,9 +7,8 @@ use std::fmt;
 
 use dogpile::Region;
 
-use crate::error::Error;
-use crate::error::forgotten;
-use crate::options::blocking;
+use crate::bridge::blocking;
+use crate::error::{Error, forgotten};
 use crate::regions::InRegion;
 
 fn key(table: &str) -> String {

@@ -66,10 +66,11 @@ use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
 use diesel::{Connection, RunQueryDsl};
 use dogpile::region::ShouldCache;
 
+use crate::bridge::blocking;
 use crate::error::{Error, Result};
 use crate::from_cache::FromCache;
 use crate::key::{ALL, Fingerprint, ONE};
-use crate::options::{Options, blocking};
+use crate::options::Options;
 use crate::regions::InRegion;
 use crate::row::Row;
 use crate::session::Form;
