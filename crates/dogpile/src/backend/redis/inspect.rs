@@ -2,8 +2,8 @@
 
 use redis::{Value, cmd};
 
-use super::claim::MARK;
 use super::connection::{Answer, Batch};
+use super::mark::MARK;
 use super::{Redis, Shared};
 use crate::backend::inspect::{Clear, HeldLock, Inspect, Inspecting, Key, KeyInfo, KeyPage};
 use crate::backend::{Backend, BackendError};

@@ -7,24 +7,29 @@
 //!   knowing that it is down while it is;
 //! - `frame`: what is stored for an entry;
 //! - `lock`, `tracking`: locks, and waking those who wait for them;
-//! - `claim`, with `scripts` and `slot`: claiming, committing and changing in one step each; `plain`,
-//!   `refusal`: the same where the server refuses scripts, and whether it does;
+//! - `asked`, `claim`, `commit`, `change`, with `mark`, `scripts` and `slot`: claiming, committing and
+//!   changing in one step each; `plain`, `refusal`: the same where the server refuses scripts, and
+//!   whether it does;
 //! - `collections`: whole tables, in parts;
 //! - `inspect`: looking into it from outside; `nodes`: the servers of a cluster one by one, for that
 //!   and for tracking.
 //!
 //! Here are the type itself, what it shares between clones, and the trait, by way of these.
 
+mod asked;
 mod builder;
+mod change;
 mod claim;
 #[cfg(feature = "collections")]
 mod collections;
+mod commit;
 mod connect;
 mod connection;
 mod frame;
 mod inspect;
 mod link;
 mod lock;
+mod mark;
 mod nodes;
 mod plain;
 mod refusal;
@@ -53,7 +58,7 @@ use crate::remote::{ends, lease};
 use crate::value::Entry;
 use builder::Options;
 pub use builder::RedisBuilder;
-use claim::Change;
+use change::Change;
 use connect::{Credentials, Endpoint, Target};
 use connection::{Batch, Multiplexed};
 use link::Link;

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use redis::{Value, cmd};
 
 use super::Shared;
-use super::claim::{Asked, Bound, Change, in_words, life_of};
+use super::asked::{Asked, in_words, life_of};
+use super::change::Change;
+use super::commit::Bound;
 use super::connection::Batch;
 use super::frame::{Frame, entry_of};
 use super::lock::{Before, Held, LockToken, get, is_held_by};
