@@ -8,7 +8,7 @@
 //! - `servers`, `placement`, `answer`: asking several, which one has a key, what answers mean;
 //! - `item`, `keys`: what is stored for an entry, and under which keys;
 //! - `lock`: locks, which are polled, since the servers tell nobody of changes;
-//! - `claim`, `takeover`, `commit`, with `marks` and `doubts`: claiming and committing, which here
+//! - `attempt`, `claim`, `takeover`, `held_claim`, `commit`, `give_up`, with `marks` and `doubts`: claiming and committing, which here
 //!   takes several requests; what keeps a creation from being stored over a later change, and what may
 //!   have been stored in spite of that;
 //! - `inspect`: looking into it from outside.
@@ -17,12 +17,15 @@
 //! by way of these.
 
 mod answer;
+mod attempt;
 mod builder;
 mod claim;
 mod commit;
 mod connect;
 mod connection;
 mod doubts;
+mod give_up;
+mod held_claim;
 mod inspect;
 mod item;
 mod keys;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::answer::{Answer, strange};
-use super::claim::{Attempt, Taken};
+use super::attempt::{Attempt, Taken};
 use super::lock::LockToken;
 use super::protocol::{Number, Only, Reply, Request};
 use crate::backend::{BackendError, ClaimMode, Claimed};
