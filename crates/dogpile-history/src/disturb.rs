@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dogpile_servers::MemcachedServer;
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 
 use crate::check::Disturbance;
 use crate::clock::{Moment, now};
@@ -38,13 +38,13 @@ impl<'p> Disturber<'p> {
     /// Disturbs until the time is over, and heals what it has done.
     pub(crate) fn run(&mut self, fleet: &mut Fleet, stage: &mut Stage) -> io::Result<()> {
         if self.plan.disturb == Disturb::Slow {
-            stage.set(Weather::Slow(LATENCY));
+            stage.set(Condition::Slow(LATENCY));
         }
         while Instant::now() < self.until {
             self.step(fleet, stage)?;
         }
         if self.plan.disturb == Disturb::Slow {
-            stage.set(Weather::Fair);
+            stage.set(Condition::Normal);
         }
         if self.plan.disturb.breaks_things() {
             thread::sleep(AFTER);
@@ -149,9 +149,9 @@ impl<'p> Disturber<'p> {
     }
 
     fn cut(&mut self, stage: &Stage) {
-        stage.set(Weather::Cut);
+        stage.set(Condition::Cut);
         thread::sleep(self.random.duration(0, 50));
-        stage.set(Weather::Fair);
+        stage.set(Condition::Normal);
     }
 
     fn fail_over(&mut self, stage: &mut Stage) {

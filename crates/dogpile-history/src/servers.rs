@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dogpile_servers::{MemcachedServer, RedisCluster, RedisSentinels, RedisServer};
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 
 use crate::plan::{Backend, Place, Plan};
 
@@ -78,9 +78,9 @@ impl Stage {
         Self { servers: Servers::Memcached(servers), proxies, place }
     }
 
-    /// Sets the weather of all connections.
-    pub(crate) fn set(&self, weather: Weather) {
-        self.proxies.iter().for_each(|proxy| proxy.set(weather));
+    /// Sets the condition of all connections.
+    pub(crate) fn set(&self, condition: Condition) {
+        self.proxies.iter().for_each(|proxy| proxy.set(condition));
     }
 }
 

@@ -99,7 +99,7 @@ async fn what_does_not_fit_is_refused_and_the_revision_before_stays() {
 /// What is no entry at all can be read by nobody: it is made again by who has an older
 /// revision, too.
 #[tokio::test]
-async fn what_is_no_entry_is_made_again() {
+async fn what_is_no_entry_is_loaded_again() {
     let (_directory, path) = place();
     let file = File::open(&path).unwrap();
     let numbers = Table::of(10).builder(&file).open().await.unwrap();

@@ -14,7 +14,7 @@ use dogpile::lock::{KeyedLock, Lease};
 use dogpile::value::Entry;
 use dogpile::{Config, Error, Region};
 use dogpile_servers::{RedisCluster, RedisServer};
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 use tokio::sync::Notify;
 
 /// A lease longer than any test waits.
@@ -75,7 +75,7 @@ async fn a_push_that_is_sent_twice_happens_once() {
             let lease = hold(&*store, &place).await;
             store.write_part(&place, id, 0, id.into()).await.unwrap();
             if before > 0 {
-                proxy.set(Weather::AnswerLost(lost));
+                proxy.set(Condition::AnswerLost(lost));
             }
             let upload = Some(Upload { id, parts: 1 });
             let data = Entry::bytes(id, 1e9).to_frame().unwrap();
@@ -194,7 +194,7 @@ async fn large_data_take_their_time() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port());
     // At most 16 KiB pass at a time, so this is 1.6 MB a second.
-    proxy.set(Weather::Slow(Duration::from_millis(10)));
+    proxy.set(Condition::Slow(Duration::from_millis(10)));
     let load = || Ok::<_, Error>(vec!["x".repeat(1 << 20); 2]);
     let behind = || Redis::open(&format!("redis://127.0.0.1:{}", proxy.port())).unwrap();
     let backend = behind();

@@ -11,7 +11,7 @@ use common::faults::{self, LIMIT, eventually, load, region};
 use dogpile::Config;
 use dogpile::backend::{Memcached, MemcachedBuilder};
 use dogpile_servers::MemcachedServer;
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 use tokio::task::JoinSet;
 
 fn builder(places: &str) -> MemcachedBuilder {
@@ -29,9 +29,9 @@ fn reach(port: u16) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_weather_makes_a_wrong_value_or_a_stuck_key() {
+async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key() {
     let server = MemcachedServer::start();
-    faults::no_weather_makes_a_wrong_value_or_a_stuck_key(server.port(), reach).await;
+    faults::no_network_fault_leaves_a_wrong_value_or_a_stuck_key(server.port(), reach).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,12 +158,12 @@ async fn half_a_value_is_no_value() {
     let region = region(reach(proxy.port()));
     let value = "x".repeat(500_000);
     region.set("k", &value).await.unwrap();
-    proxy.set(Weather::CutShort);
+    proxy.set(Condition::CutShort);
     let told = region.get::<String>("k").await.unwrap_err().to_string();
     assert!(told.contains("127.0.0.1"), "{told}");
     let made: String = region.get_or_create("k", async || "made".to_owned()).await;
     assert_eq!(made, "made");
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     eventually("recovery", async || {
         region
             .get::<String>("k")
@@ -207,11 +207,11 @@ async fn a_server_that_only_takes_connections_counts_as_down() {
     let proxy = Proxy::to(server.port());
     let region = region(reach(proxy.port()));
     region.set("k", &1).await.unwrap();
-    proxy.set(Weather::Cut);
+    proxy.set(Condition::Cut);
     eventually("being down", async || {
         region.get::<u32>("k").await.is_err_and(|error| error.to_string().contains("is down"))
     })
     .await;
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     eventually("recovery", async || region.get::<u32>("k").await.ok() == Some(Some(1))).await;
 }

@@ -16,7 +16,7 @@ use dogpile::lock::Lease;
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
 use dogpile_servers::MemcachedServer;
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 
 static SERVER: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 
@@ -439,9 +439,9 @@ async fn a_creation_is_stored_over_another_connection() {
     for (key, mode) in ["reconnected-refresh", "reconnected"].into_iter().zip(modes) {
         backend.set(key, entry("before", CT)).await.unwrap();
         let lease = win(&backend, key, mode).await;
-        proxy.set(Weather::Cut);
+        proxy.set(Condition::Cut);
         backend.get(key).await.unwrap_err();
-        proxy.set(Weather::Fair);
+        proxy.set(Condition::Normal);
         eventually("another connection", async || backend.get(key).await.is_ok()).await;
         assert!(commit(&backend, key, lease, Some(entry("after", CT + 1.0))).await, "{key}");
         vanishes(&format!("_mark{{{key}}}")).await;

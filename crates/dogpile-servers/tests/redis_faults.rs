@@ -13,7 +13,7 @@ use dogpile::lock::Lease;
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
 use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer};
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 use tokio::task::JoinHandle;
 
 fn at(url: &str) -> Config {
@@ -26,9 +26,9 @@ fn reach(port: u16) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_weather_makes_a_wrong_value_or_a_stuck_key() {
+async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key() {
     let server = RedisServer::start();
-    faults::no_weather_makes_a_wrong_value_or_a_stuck_key(server.port(), reach).await;
+    faults::no_network_fault_leaves_a_wrong_value_or_a_stuck_key(server.port(), reach).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +147,7 @@ impl Plain {
     async fn commit(&self, locks: bool) -> JoinHandle<bool> {
         let far = Self::open(self.far.port(), locks);
         let lease = win(&far).await;
-        self.far.set(Weather::Slow(Duration::from_millis(200)));
+        self.far.set(Condition::Slow(Duration::from_millis(200)));
         let looked = self.server.count_commands("get") + 3;
         let committing = tokio::spawn(async move {
             let entry = Some(Entry::bytes("old", 1_763_700_000.5));

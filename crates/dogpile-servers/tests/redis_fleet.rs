@@ -316,7 +316,7 @@ fn runtimes_come_and_go() {
 /// A key that some other program keeps a list under is a value that cannot be
 /// read: a miss, and created again.
 #[tokio::test]
-async fn a_key_of_another_kind_is_made_anew() {
+async fn a_key_of_another_kind_is_created_again() {
     let server = RedisServer::start();
     let region = region(&server.url());
     server.ask("LPUSH list x");

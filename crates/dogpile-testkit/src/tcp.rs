@@ -3,11 +3,11 @@
 //! ```
 //! # let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
 //! # let port = server.local_addr().unwrap().port();
-//! use dogpile_testkit::tcp::{Proxy, Weather};
+//! use dogpile_testkit::tcp::{Condition, Proxy};
 //!
 //! let proxy = Proxy::to(port);
 //! // Open the backend on `proxy.port()`, and store something. Then:
-//! proxy.set(Weather::Cut);
+//! proxy.set(Condition::Cut);
 //! ```
 
 use std::io::{Read, Write};
@@ -19,12 +19,12 @@ use std::time::Duration;
 
 /// The treatment of bytes on their way through a [`Proxy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
+pub enum Condition {
     /// Bytes pass.
-    Fair,
+    Normal,
     /// Each bundle of bytes comes so much later.
     Slow(Duration),
-    /// Bytes are held back until the weather changes: a partition.
+    /// Bytes are held back until the condition changes: a partition.
     Held,
     /// One byte of each bundle from the server is changed.
     Corrupt,
@@ -33,17 +33,17 @@ pub enum Weather {
     /// Connections end in the middle of an answer.
     CutShort,
     /// The next request with these bytes in it passes, but its connection ends before
-    /// the answer comes; then it is fair again.
+    /// the answer comes; then bytes pass again.
     AnswerLost(&'static [u8]),
 }
 
-/// A proxy before a server on this machine. Clones share connections and weather.
+/// A proxy before a server on this machine. Clones share connections and condition.
 ///
 /// Its threads end with the program.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     port: u16,
-    weather: Arc<Mutex<Weather>>,
+    condition: Arc<Mutex<Condition>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
     requests: Arc<AtomicU64>,
     /// The number of times that all connections were abandoned.
@@ -61,7 +61,7 @@ struct Line {
 }
 
 impl Proxy {
-    /// Starts a proxy to `port` on 127.0.0.1, in fair weather.
+    /// Starts a proxy to `port` on 127.0.0.1, in normal condition.
     ///
     /// # Panics
     ///
@@ -69,10 +69,10 @@ impl Proxy {
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports");
         let own = listener.local_addr().expect("it is bound").port();
-        let weather = Arc::new(Mutex::new(Weather::Fair));
+        let condition = Arc::new(Mutex::new(Condition::Normal));
         let proxy = Self {
             port: own,
-            weather,
+            condition,
             open: Arc::default(),
             requests: Arc::default(),
             abandoned: Arc::default(),
@@ -96,10 +96,10 @@ impl Proxy {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Changes the weather, for open connections as well.
-    pub fn set(&self, weather: Weather) {
-        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
-        if weather == Weather::Cut {
+    /// Changes the condition, for open connections as well.
+    pub fn set(&self, condition: Condition) {
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
+        if condition == Condition::Cut {
             for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 let _ = stream.shutdown(Shutdown::Both);
             }
@@ -112,12 +112,12 @@ impl Proxy {
         self.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn weather(&self) -> Weather {
-        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    fn condition(&self) -> Condition {
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connect(&self, client: TcpStream, port: u16) {
-        if self.weather() == Weather::Cut {
+        if self.condition() == Condition::Cut {
             return;
         }
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
@@ -139,26 +139,26 @@ impl Line {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &mut buffer[..length];
-            while self.proxy.weather() == Weather::Held {
+            while self.proxy.condition() == Condition::Held {
                 thread::sleep(Duration::from_millis(5));
             }
             if self.proxy.abandoned.load(Ordering::Relaxed) > self.since {
                 continue;
             }
-            match self.proxy.weather() {
-                Weather::Slow(delay) => thread::sleep(delay),
-                Weather::Corrupt if is_answer => bytes[length / 2] ^= 0x15,
-                Weather::Cut => break,
-                Weather::AnswerLost(asked) if !is_answer && has(bytes, asked) => {
+            match self.proxy.condition() {
+                Condition::Slow(delay) => thread::sleep(delay),
+                Condition::Corrupt if is_answer => bytes[length / 2] ^= 0x15,
+                Condition::Cut => break,
+                Condition::AnswerLost(asked) if !is_answer && has(bytes, asked) => {
                     self.loses.store(true, Ordering::Relaxed);
-                    self.proxy.set(Weather::Fair);
+                    self.proxy.set(Condition::Normal);
                 }
                 _ => {}
             }
             if is_answer && self.loses.load(Ordering::Relaxed) {
                 break;
             }
-            let short = is_answer && self.proxy.weather() == Weather::CutShort;
+            let short = is_answer && self.proxy.condition() == Condition::CutShort;
             let passing = if short { &bytes[..length / 2] } else { bytes };
             if !is_answer {
                 self.proxy.requests.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 
 /// Starts a server and a proxy before it.
 fn echo() -> Proxy {
@@ -53,11 +53,11 @@ fn bytes_pass_in_fair_weather_and_requests_are_counted() {
 fn a_corrupt_answer_is_as_long_and_another() {
     let proxy = echo();
     let client = connect(&proxy);
-    proxy.set(Weather::Corrupt);
+    proxy.set(Condition::Corrupt);
     let came = echoed(&client, b"hello");
     assert_eq!(came.len(), 5);
     assert_ne!(came, b"hello");
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     assert_eq!(echoed(&client, b"hello"), b"hello", "the same connection goes on");
 }
 
@@ -66,19 +66,19 @@ fn a_cut_ends_open_connections_and_new_ones() {
     let proxy = echo();
     let client = connect(&proxy);
     assert_eq!(echoed(&client, b"before"), b"before");
-    proxy.set(Weather::Cut);
+    proxy.set(Condition::Cut);
     assert_eq!(echoed(&client, b"after"), b"");
     assert_eq!(echoed(&connect(&proxy), b"after"), b"");
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     assert_eq!(echoed(&connect(&proxy), b"again"), b"again");
 }
 
 #[test]
 fn an_answer_can_come_in_part_or_not_at_all() {
     let proxy = echo();
-    proxy.set(Weather::CutShort);
+    proxy.set(Condition::CutShort);
     assert_eq!(echoed(&connect(&proxy), b"hello!"), b"hel");
-    proxy.set(Weather::AnswerLost(b"set"));
+    proxy.set(Condition::AnswerLost(b"set"));
     let client = connect(&proxy);
     assert_eq!(echoed(&client, b"get"), b"get", "another request");
     assert_eq!(echoed(&client, b"set"), b"");
@@ -89,14 +89,14 @@ fn an_answer_can_come_in_part_or_not_at_all() {
 fn bytes_are_held_until_the_weather_changes() {
     let proxy = echo();
     let client = connect(&proxy);
-    proxy.set(Weather::Held);
+    proxy.set(Condition::Held);
     (&client).write_all(b"late").unwrap();
     client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut came = [0; 4];
     let waited = (&client).read(&mut came).unwrap_err();
     assert!(matches!(waited.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
     client.set_read_timeout(None).unwrap();
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     (&client).read_exact(&mut came).unwrap();
     assert_eq!(&came, b"late");
 }

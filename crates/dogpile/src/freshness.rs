@@ -22,7 +22,7 @@ pub enum Freshness {
     /// A value that may be used as it is.
     Fresh,
     /// A value that is expired or soft-invalidated: good enough to be served
-    /// while one caller makes the new one.
+    /// while one caller creates the new one.
     Stale,
     /// Nothing usable: no value, another format version, undecodable, or
     /// hard-invalidated.

@@ -60,7 +60,7 @@ pub(crate) fn cryptography_chosen(server: &str) {
 }
 
 pub(crate) fn not_stored(region: &str, key: &str, why: &dyn std::fmt::Display) {
-    event!(WARN, region, key = %Lazy(key), %why, "value was made but not stored");
+    event!(WARN, region, key = %Lazy(key), %why, "value was created but not stored");
 }
 
 pub(crate) fn outdated(region: &str, key: &str) {
@@ -68,7 +68,7 @@ pub(crate) fn outdated(region: &str, key: &str) {
         DEBUG,
         region,
         key = %Lazy(key),
-        "the key was changed or invalidated while its value was made: not stored"
+        "the key was changed or invalidated while its value was created: not stored"
     );
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn lease_lost(region: &str, key: &str) {
         WARN,
         region,
         key = %Lazy(key),
-        "the lock was lost, or the value changed by others, before this one was made: not stored, theirs stays"
+        "the lock was lost, or the value changed by others, before this one was created: not stored, theirs stays"
     );
 }
 

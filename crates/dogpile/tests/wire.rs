@@ -45,7 +45,7 @@ fn holding(frame: &[u8]) -> Region {
 }
 
 /// Nobody gets an error; the value is made once, and is there from then on.
-fn is_made_anew(frame: &[u8]) {
+fn is_created_again(frame: &[u8]) {
     let shown = String::from_utf8_lossy(&frame[..frame.len().min(60)]).into_owned();
     let region = holding(frame);
     let blocking = region.blocking();
@@ -66,7 +66,7 @@ fn values_of_any_writer_are_read() {
     ] {
         // A bar within the header ends it: the third one is no value.
         if frame.windows(3).any(|window| window == b"a|b") {
-            is_made_anew(frame);
+            is_created_again(frame);
         } else {
             assert_eq!(holding(frame).blocking().get("k").unwrap(), Some(42_u32));
         }
@@ -74,7 +74,7 @@ fn values_of_any_writer_are_read() {
 }
 
 #[test]
-fn what_is_no_value_is_made_anew() {
+fn what_is_no_value_is_created_again() {
     let long =
         [&b"{\"ct\": 1.0, \"v\": 2, \"x\": \""[..], &vec![b'x'; MAX_HEADER], b"\"}|42"].concat();
     let deep = [&b"{\"ct\": 1.0, \"v\": 2, \"x\": "[..], &vec![b'['; 10_000], b"}|42"].concat();
@@ -98,7 +98,7 @@ fn what_is_no_value_is_made_anew() {
         &long,
         &deep,
     ] {
-        is_made_anew(frame);
+        is_created_again(frame);
     }
 }
 

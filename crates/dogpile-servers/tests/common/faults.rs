@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dogpile::proxy::{Encryption, EncryptionKey};
 use dogpile::{Config, Region};
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
@@ -63,22 +63,22 @@ pub(crate) async fn load(region: &Arc<Region>, created: &Arc<AtomicU64>, keys: u
 }
 
 /// Whatever becomes of the bytes between us and the server at `port`.
-pub(crate) async fn no_weather_makes_a_wrong_value_or_a_stuck_key(port: u16, reach: Reach) {
+pub(crate) async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key(port: u16, reach: Reach) {
     let proxy = Proxy::to(port);
     let region = region(sealed(reach(proxy.port())));
     let created = Arc::new(AtomicU64::new(0));
-    for weather in [
-        Weather::Slow(Duration::from_millis(20)),
-        Weather::Held,
-        Weather::Cut,
-        Weather::CutShort,
-        Weather::Corrupt,
-        Weather::Slow(Duration::from_millis(400)),
+    for condition in [
+        Condition::Slow(Duration::from_millis(20)),
+        Condition::Held,
+        Condition::Cut,
+        Condition::CutShort,
+        Condition::Corrupt,
+        Condition::Slow(Duration::from_millis(400)),
     ] {
         load(&region, &created, 10, 20).await;
-        proxy.set(weather);
+        proxy.set(condition);
         load(&region, &created, 10, 20).await;
-        proxy.set(Weather::Fair);
+        proxy.set(Condition::Normal);
         eventually("recovery", async || region.set("probe", &1).await.is_ok()).await;
         let probe = async || region.get::<u32>("probe").await.ok() == Some(Some(1));
         eventually("reading again", probe).await;
@@ -111,12 +111,12 @@ pub(crate) async fn a_creator_behind_a_partition_is_succeeded(port: u16, reach: 
         }
     });
     eventually("the lock", async || connected.key_is_locked("k").await.unwrap()).await;
-    proxy.set(Weather::Held);
+    proxy.set(Condition::Held);
     let successor: String = connected.get_or_create("k", async || "in time".to_owned()).await;
     assert_eq!(successor, "in time");
     go.store(true, Ordering::Relaxed);
     assert_eq!(creating.await.unwrap(), "late", "its own caller gets what it made");
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     eventually("recovery", async || cut_off.get::<String>("k").await.is_ok()).await;
     assert_eq!(cut_off.get::<String>("k").await.unwrap().unwrap(), "in time");
 }
@@ -124,16 +124,16 @@ pub(crate) async fn a_creator_behind_a_partition_is_succeeded(port: u16, reach: 
 /// Mixed load with faults at random moments, from a fixed seed. Two seconds,
 /// or as many as `DOGPILE_SOAK_SECONDS` says.
 pub(crate) async fn soak(port: u16, reach: Reach) {
-    soak_of(port, reach, &[Weather::Cut, Weather::CutShort, Weather::Held]).await;
+    soak_of(port, reach, &[Condition::Cut, Condition::CutShort, Condition::Held]).await;
 }
 
 /// The same with bytes that are corrupted on their way.
 pub(crate) async fn soak_with_corruption(port: u16, reach: Reach) {
-    let faults = [Weather::Cut, Weather::Held, Weather::Corrupt];
+    let faults = [Condition::Cut, Condition::Held, Condition::Corrupt];
     soak_of(port, |port| sealed(reach(port)), &faults).await;
 }
 
-async fn soak_of(port: u16, reach: impl Fn(u16) -> Config, faults: &[Weather]) {
+async fn soak_of(port: u16, reach: impl Fn(u16) -> Config, faults: &[Condition]) {
     let seconds = std::env::var("DOGPILE_SOAK_SECONDS").ok().and_then(|s| s.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(2));
     let proxy = Proxy::to(port);
@@ -146,14 +146,14 @@ async fn soak_of(port: u16, reach: impl Fn(u16) -> Config, faults: &[Weather]) {
     let mut random = StdRng::seed_from_u64(7);
     let start = memory_in_use();
     while Instant::now() < until {
-        let weather = match random.random_range(0..8) {
-            7 => Weather::Slow(Duration::from_millis(random.random_range(1..50))),
-            fault => faults.get(fault).copied().unwrap_or(Weather::Fair),
+        let condition = match random.random_range(0..8) {
+            7 => Condition::Slow(Duration::from_millis(random.random_range(1..50))),
+            fault => faults.get(fault).copied().unwrap_or(Condition::Normal),
         };
-        proxy.set(weather);
+        proxy.set(condition);
         tokio::time::sleep(Duration::from_millis(random.random_range(20..300))).await;
     }
-    proxy.set(Weather::Fair);
+    proxy.set(Condition::Normal);
     let ended = tokio::time::timeout(Duration::from_secs(60), tasks.join_all()).await;
     ended.expect("nobody waits for ever");
     let statistics = region.statistics();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dogpile::backend::AnyBackend;
 use dogpile::lock::KeyedLock;
 use dogpile::{Config, Region};
-use dogpile_testkit::tcp::{Proxy, Weather};
+use dogpile_testkit::tcp::{Condition, Proxy};
 
 use super::faults::eventually;
 
@@ -35,7 +35,7 @@ pub(crate) async fn cancelled_calls_leave_nothing_locked(port: u16, open: Open) 
     let (region, others) = (over(cancelled.clone()), others.mutex().unwrap());
     let mutex = cancelled.mutex().unwrap();
     region.set("warm-up", &1).await.unwrap();
-    proxy.set(Weather::Slow(SLOW));
+    proxy.set(Condition::Slow(SLOW));
     let mut keys = Vec::new();
     for after in (0..40).map(Duration::from_millis) {
         let key = format!("call-{}", after.as_millis());
@@ -61,7 +61,7 @@ pub(crate) async fn a_call_for_two_keys_keeps_nothing_locked(port: u16, open: Op
     let proxy = Proxy::to(port);
     let (waiting, holder) = (over(open(proxy.port(), LONG)), open(port, LONG).mutex().unwrap());
     waiting.set("warm-up", &1).await.unwrap();
-    proxy.set(Weather::Slow(SLOW));
+    proxy.set(Condition::Slow(SLOW));
     for gap in 0..40 {
         let keys = [format!("{gap}-one"), format!("{gap}-two")];
         let mut leases = Vec::new();

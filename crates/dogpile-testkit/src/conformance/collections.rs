@@ -250,7 +250,7 @@ pub async fn concurrent_pushes_end_with_the_last(fixture: Fixture) {
 }
 
 /// A store that has lost the data gets them again, under a higher number.
-pub async fn what_the_store_has_lost_is_made_again(fixture: Fixture) {
+pub async fn what_the_store_has_lost_is_loaded_again(fixture: Fixture) {
     let source = Source::default();
     let [here, there] = fixture.two(&source).await;
     let second = here.push().await.expect("it can be pushed");
@@ -322,7 +322,7 @@ pub async fn unreadable_data_are_replaced_by_who_opens(fixture: Fixture) {
 
 /// Data that are gone while their number is not are made again by who needs them,
 /// and by one only.
-pub async fn data_that_are_gone_are_made_again(fixture: Fixture) {
+pub async fn data_that_are_gone_are_loaded_again(fixture: Fixture) {
     let source = Source::default();
     let [here, there] = fixture.two(&source).await;
     let first = here.revision();
@@ -418,10 +418,10 @@ macro_rules! collections_conformance {
                 a_failed_load_changes_nothing
                 opening_fails_with_the_loader
                 concurrent_pushes_end_with_the_last
-                what_the_store_has_lost_is_made_again
+                what_the_store_has_lost_is_loaded_again
                 versions_live_side_by_side
                 unreadable_data_are_replaced_by_who_opens
-                data_that_are_gone_are_made_again
+                data_that_are_gone_are_loaded_again
                 sequences_and_ordered_maps_are_kept
                 blocking_calls_work_anywhere
             }

@@ -95,8 +95,8 @@ macro_rules! conformance {
                 multi_results_come_in_the_order_of_the_keys
                 a_vetoed_value_is_returned_but_not_stored
                 a_cached_none_is_a_hit
-                an_undecodable_payload_is_made_anew
-                another_format_version_is_made_anew
+                an_undecodable_payload_is_created_again
+                another_format_version_is_created_again
                 a_creation_time_far_ahead_is_not_immortal
                 a_key_is_locked_while_it_is_created
                 regions_over_one_backend_keep_their_values_apart

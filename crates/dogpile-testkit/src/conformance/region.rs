@@ -344,7 +344,7 @@ async fn store(fixture: &Fixture, region: &Region, key: &str, entry: Entry) {
 
 /// A payload that the codec cannot read is a miss, created again and overwritten (bytes
 /// only).
-pub async fn an_undecodable_payload_is_made_anew(fixture: Fixture) {
+pub async fn an_undecodable_payload_is_created_again(fixture: Fixture) {
     if fixture.backend.keeps_objects() {
         return;
     }
@@ -364,7 +364,7 @@ pub async fn an_undecodable_payload_is_made_anew(fixture: Fixture) {
 }
 
 /// A value of another format version is a miss (bytes only).
-pub async fn another_format_version_is_made_anew(fixture: Fixture) {
+pub async fn another_format_version_is_created_again(fixture: Fixture) {
     if fixture.backend.keeps_objects() {
         return;
     }

@@ -24,7 +24,7 @@ pub struct Memory {
 }
 
 /// The stored part of an entry: the rest of its metadata says nothing about an
-/// object made by this very process.
+/// object of this very process.
 #[derive(Clone)]
 struct Slot {
     object: Object,

@@ -142,7 +142,7 @@ impl<D> Clone for Cached<D> {
 }
 
 impl<D: Table> Cached<D> {
-    /// A collection called `name`, stored in `backend`, whose data `load` makes. A name has from
+    /// A collection called `name`, stored in `backend`, whose data `load` returns. A name has from
     /// 1 to 200 bytes, no control characters and no dot (with `.python()` it may).
     ///
     /// A loader that needs something of its own takes it along:

@@ -103,12 +103,12 @@ impl<M: KeyedLock> Lock<M> {
     }
 
     /// The value under `key`: what `read` finds, if it is fresh; what
-    /// `create` makes, if this caller is elected; what another caller made,
+    /// `create` returns, if this caller is elected; what another caller created,
     /// otherwise.
     ///
     /// `read` returns the value and its creation time in epoch seconds. It is
     /// called again after the mutex was won or waited for. `create` stores
-    /// what it makes where `read` finds it. Where `read` finds an expired
+    /// what it created where `read` finds it. Where `read` finds an expired
     /// value while another caller is creating, the expired value is returned
     /// at once.
     ///

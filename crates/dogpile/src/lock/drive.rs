@@ -79,7 +79,7 @@ impl std::error::Error for LockError {
 pub(crate) trait Flight: Sync {
     /// A value as callers get it.
     type Value: Clone + Send;
-    /// A value as creators make it.
+    /// A value as creators return it.
     type Made: Send;
     /// Holding one key.
     type Guard: Send;
@@ -112,14 +112,14 @@ pub(crate) trait Flight: Sync {
         indexes: &[usize],
     ) -> impl Future<Output = Result<Vec<Self::Guard>, Self::Error>> + Send;
 
-    /// Stores what was made, gives the keys up and hands the values to those
+    /// Stores what was created, gives the keys up and hands the values to those
     /// who wait.
     fn finish(
         &self,
         made: Vec<(usize, Self::Guard, Self::Made)>,
     ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Error>> + Send;
 
-    /// Gives keys up that nothing was made for.
+    /// Gives keys up that nothing was created for.
     fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
 
     /// Returns the time to wait for others; `None` for as long as it takes.
@@ -374,7 +374,7 @@ fn take_won<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
     won.filter_map(|(index, slot)| Some((index, slot.guard.take()?))).collect()
 }
 
-/// Runs the creator for the keys that were won, stores what it made and gives
+/// Runs the creator for the keys that were won, stores what it created and gives
 /// the keys up; whatever happens, no key stays held.
 pub(crate) async fn create_won<S, C, F, E>(
     flight: &S,

@@ -57,7 +57,7 @@ pub(crate) struct Cut(u64);
 pub(crate) enum Turn {
     /// The key is this caller's now; its former holder left no value.
     Won(KeyGuard),
-    /// The value that the holder made.
+    /// The value that the holder created.
     Handed(Handed),
 }
 

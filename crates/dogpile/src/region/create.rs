@@ -278,7 +278,7 @@ impl<'a> Once<'a> {
     }
 
     /// The form that the lock takes it in. One key is won once, so the
-    /// creator is there; a second time it would be refused for making
+    /// creator is there; a second time it would be refused for creating
     /// nothing.
     fn for_lock(&self) -> Creator<'a> {
         let slot = self.0.clone();

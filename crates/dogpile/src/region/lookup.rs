@@ -56,7 +56,7 @@ pub(crate) struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// A value made past the cache.
+    /// A value created past the cache.
     pub(crate) fn uncached(value: T) -> Self {
         Self { value, status: Status::Uncached, ct: 0.0, now: 0.0 }
     }

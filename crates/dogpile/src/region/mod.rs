@@ -84,7 +84,7 @@ pub use options::{Always, Expiration, ShouldCache};
 /// A cache: one interface over any backend, with one caller elected to create
 /// a value that is missing or expired.
 ///
-/// A region is made unconfigured, usually as a `static`, and
+/// A region is created unconfigured, usually as a `static`, and
 /// [configured](Self::configure) once, later, when settings are at hand.
 /// Values are typed by the call.
 ///
@@ -118,7 +118,7 @@ impl Region<Serialized> {
         Self::unconfigured(Cow::Borrowed(name))
     }
 
-    /// A region whose name is made at run time.
+    /// Returns a region whose name is not known at compile time.
     pub fn named(name: impl Into<String>) -> Self {
         Self::unconfigured(Cow::Owned(name.into()))
     }
@@ -268,8 +268,7 @@ impl<K: Kind> Region<K> {
         blocking::Region::new(self)
     }
 
-    /// The value under `key`; if there is none that is fresh, what `creator`
-    /// makes.
+    /// Returns the value under `key`, created by `creator` if there is none that is fresh.
     ///
     /// Of all callers of a key one is elected to run its creator. While it
     /// runs, the others get the stale value, if there is one, and wait for the
@@ -321,7 +320,7 @@ impl<K: Kind> Region<K> {
     }
 
     /// The values under `keys`, in their order; those that are missing or
-    /// expired are made by `creator`, which gets only the keys that this
+    /// expired are created by `creator`, which gets only the keys that this
     /// caller was elected for and returns their values in that order.
     ///
     /// One read for all keys, one call of the creator, one write. It is

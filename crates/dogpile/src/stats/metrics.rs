@@ -40,11 +40,11 @@ metrics! {
     STALE: Counter of Count = "dogpile_stale_total";
     /// Keys for which there was nothing.
     MISSES: Counter of Count = "dogpile_misses_total";
-    /// Values made by creators.
+    /// Values that creators returned.
     CREATIONS: Counter of Count = "dogpile_creations_total";
     /// Creators that returned an error.
     CREATOR_FAILURES: Counter of Count = "dogpile_creator_failures_total";
-    /// Keys whose value another caller made meanwhile.
+    /// Keys whose value another caller created meanwhile.
     WAITS: Counter of Count = "dogpile_waits_total";
     /// Creations handed to the background runner.
     BACKGROUND: Counter of Count = "dogpile_background_creations_total";

@@ -38,12 +38,12 @@ pub struct Statistics {
     /// their caller (from nothing, or because it was elected to renew an
     /// expired value), or waited for.
     pub misses: u64,
-    /// Values that creators of this process made, uncached ones included.
+    /// Values that creators of this process returned, uncached ones included.
     pub creations: u64,
     /// Runs of a creator that ended in its error. Panics and cancellations
     /// are not counted.
     pub creator_failures: u64,
-    /// Keys whose value another caller made while this one waited.
+    /// Keys whose value another caller created while this one waited.
     pub waits: u64,
     /// Creations handed to the background runner.
     pub background: u64,
@@ -57,13 +57,13 @@ pub struct Statistics {
     pub unreadable: u64,
     /// Operations that the backend or its mutex failed.
     pub backend_errors: u64,
-    /// Values that were made and could not be stored.
+    /// Values that were created and could not be stored.
     pub not_stored: u64,
     /// Values that were not stored because their creator had lost its lease, or (where the
     /// backend tells) another process had changed what they replace.
     pub leases_lost: u64,
     /// Values that were not stored because their key was set, refreshed or deleted, or the
-    /// region invalidated, while they were made.
+    /// region invalidated, while they were created.
     pub outdated: u64,
     /// Payload bytes read from a backend that keeps bytes.
     pub bytes_read: u64,

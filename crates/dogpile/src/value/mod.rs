@@ -188,7 +188,7 @@ impl fmt::Debug for Payload {
 /// One stored value: metadata and payload.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When it was made, and in which format.
+    /// Its creation time, and its format.
     pub metadata: Metadata,
     /// The created value.
     pub payload: Payload,

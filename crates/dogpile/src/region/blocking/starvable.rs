@@ -10,7 +10,7 @@ use crate::log;
 use crate::sync::Mutex;
 
 /// A creator whose call may turn out to be one that must not wait: then it
-/// runs outside, or what it made before that is saved.
+/// runs outside, or what it created before that is saved.
 pub(super) struct Starvable<F, T, E> {
     creator: Mutex<Option<F>>,
     made: Mutex<Option<Result<T, E>>>,
