@@ -124,15 +124,15 @@ impl<T> PerProcess<T> {
     }
 
     /// Returns the values of the processes that this one was forked from, as they were at
-    /// that moment: other threads may have been in the middle of changing them.
+    /// that moment: other threads may have been in the middle of changing them. `own` is
+    /// this process's, if there is one.
     #[cfg(feature = "file")]
-    pub(crate) fn inherited(&self) -> impl Iterator<Item = &T> {
-        let present = generation();
+    pub(crate) fn inherited<'a>(&'a self, own: Option<&'a T>) -> impl Iterator<Item = &'a T> {
         let nodes =
             std::iter::successors(Some(&self.0), |node| node.next.get().map(|next| &**next));
         nodes
-            .filter(move |node| node.generation.load(Ordering::Acquire) != present)
             .filter_map(|node| node.value.get().and_then(Owned::peek))
+            .filter(move |value| !own.is_some_and(|own| std::ptr::eq(own, *value)))
     }
 }
 

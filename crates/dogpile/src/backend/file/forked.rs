@@ -30,12 +30,12 @@ impl Working {
     ///
     /// If this process was forked in the middle of such work.
     pub(super) fn begin() -> Result<Self, BackendError> {
-        if UNDER_WAY.inherited().any(|count| count.load(Ordering::Acquire) > 0) {
+        let count = UNDER_WAY.get_or_init(AtomicUsize::default);
+        if UNDER_WAY.inherited(Some(count)).any(|count| count.load(Ordering::Acquire) > 0) {
             return Err(BackendError::unavailable(
                 "the process was forked while another thread used a cache file: cache files cannot be used in it",
             ));
         }
-        let count = UNDER_WAY.get_or_init(AtomicUsize::default);
         count.fetch_add(1, Ordering::AcqRel);
         Ok(Self(count))
     }

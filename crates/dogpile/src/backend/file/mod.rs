@@ -160,7 +160,7 @@ impl File {
     fn shared(&self) -> Result<&Arc<Shared>, BackendError> {
         let Cache { path, lock_file, options, opened, .. } = &*self.0;
         opened.get_or_try_init(|| {
-            opened.inherited().for_each(|parents| parents.locks.leave());
+            opened.inherited(None).for_each(|parents| parents.locks.leave());
             Shared::open(path, lock_file, options).map(Arc::new)
         })
     }
