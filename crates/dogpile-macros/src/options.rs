@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) namespace: Option<Expr>,
     pub(crate) expiration: Option<Tokens>,
     pub(crate) stale_while_revalidate: Option<Tokens>,
+    pub(crate) stale_if_error: Option<Tokens>,
+    pub(crate) retry_after: Option<Tokens>,
     pub(crate) wait_timeout: Option<Tokens>,
     pub(crate) on_wait_timeout: Option<Expr>,
     pub(crate) should_cache: Option<Expr>,
@@ -34,7 +36,7 @@ pub(crate) struct Options {
     pub(crate) is_alone: bool,
 }
 
-const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `wait_timeout`, `on_wait_timeout`, \
+const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
     `background`, `fallible`, `associated`, `companions`, `in_memory`, `crate`";
 
@@ -87,6 +89,8 @@ struct Rest {
     namespace: Option<Expr>,
     expiration: Option<Expr>,
     stale_while_revalidate: Option<Expr>,
+    stale_if_error: Option<Expr>,
+    retry_after: Option<Expr>,
     wait_timeout: Option<Expr>,
     on_wait_timeout: Option<Expr>,
     should_cache: Option<Expr>,
@@ -110,6 +114,8 @@ impl Parsed {
             "namespace" => rest.namespace = Some(value()?),
             "expiration" => rest.expiration = Some(value()?),
             "stale_while_revalidate" => rest.stale_while_revalidate = Some(value()?),
+            "stale_if_error" => rest.stale_if_error = Some(value()?),
+            "retry_after" => rest.retry_after = Some(value()?),
             "wait_timeout" => rest.wait_timeout = Some(value()?),
             "on_wait_timeout" => rest.on_wait_timeout = Some(value()?),
             "should_cache" => rest.should_cache = Some(value()?),
@@ -151,6 +157,8 @@ impl Parsed {
             namespace: rest.namespace,
             expiration: duration(rest.expiration, &dogpile)?,
             stale_while_revalidate: duration(rest.stale_while_revalidate, &dogpile)?,
+            stale_if_error: duration(rest.stale_if_error, &dogpile)?,
+            retry_after: duration(rest.retry_after, &dogpile)?,
             wait_timeout: duration(rest.wait_timeout, &dogpile)?,
             on_wait_timeout: rest.on_wait_timeout,
             should_cache: rest.should_cache,

@@ -41,11 +41,14 @@ pub struct AgeLimits {
     /// The time for which an expired value may still be served; after that it counts as
     /// missing. `None`: as long as there is no other.
     pub stale_while_revalidate: Option<Duration>,
+    /// The time for which an expired value may stand in for a creation that fails. `None`: it
+    /// may not.
+    pub stale_if_error: Option<Duration>,
 }
 
 impl From<Option<Duration>> for AgeLimits {
     fn from(expiration: Option<Duration>) -> Self {
-        Self { expiration, stale_while_revalidate: None }
+        Self { expiration, ..Self::default() }
     }
 }
 
@@ -61,7 +64,7 @@ pub fn freshness(
     lifetime: AgeLimits,
     invalidated: Option<Mode>,
 ) -> Freshness {
-    let AgeLimits { expiration, stale_while_revalidate } = lifetime;
+    let AgeLimits { expiration, stale_while_revalidate, .. } = lifetime;
     let age = now - ct;
     // A creation time that is not a number passes neither of these.
     let believable = age >= -CLOCK_SKEW.as_secs_f64();
@@ -78,6 +81,19 @@ pub fn freshness(
         None if expired => Freshness::Stale,
         None => Freshness::Fresh,
     }
+}
+
+/// May a value created at `ct` stand in `now` for a creation that has failed? Arguments are those
+/// of [`freshness`].
+pub fn fallback_after_failure(
+    ct: Timestamp,
+    now: Timestamp,
+    lifetime: AgeLimits,
+    invalidated: Option<Mode>,
+) -> bool {
+    let Some(limit) = lifetime.stale_if_error else { return false };
+    let within = |expiration: Duration| now - ct <= expiration.as_secs_f64() + limit.as_secs_f64();
+    invalidated != Some(Mode::Hard) && lifetime.expiration.is_none_or(within)
 }
 
 #[cfg(test)]
@@ -99,7 +115,11 @@ mod tests {
     #[test]
     fn past_its_stale_limit_an_expired_value_is_missing() {
         let seconds = |n| Some(Duration::from_secs(n));
-        let limited = AgeLimits { expiration: seconds(10), stale_while_revalidate: seconds(5) };
+        let limited = AgeLimits {
+            expiration: seconds(10),
+            stale_while_revalidate: seconds(5),
+            ..AgeLimits::default()
+        };
         for (now, found) in
             [(110.0, Freshness::Fresh), (115.0, Freshness::Stale), (115.1, Freshness::Missing)]
         {
@@ -107,8 +127,35 @@ mod tests {
         }
         assert_eq!(freshness(100.0, 112.0, limited, Some(Mode::Soft)), Freshness::Stale);
         assert_eq!(freshness(100.0, 116.0, limited, Some(Mode::Soft)), Freshness::Missing);
-        let never_expires = AgeLimits { expiration: None, stale_while_revalidate: seconds(0) };
+        let never_expires =
+            AgeLimits { stale_while_revalidate: seconds(0), ..AgeLimits::default() };
         assert_eq!(freshness(100.0, 1e9, never_expires, None), Freshness::Fresh);
+    }
+
+    /// Both windows begin with the expiration, and neither depends on the other.
+    #[test]
+    fn a_failure_is_made_up_for_within_its_own_limit() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        let limits = |stale, spare| AgeLimits {
+            expiration: seconds(10),
+            stale_while_revalidate: seconds(stale),
+            stale_if_error: spare,
+        };
+        for (now, stale, spare, found, may) in [
+            (105.0, 5, seconds(20), Freshness::Fresh, true),
+            (112.0, 5, seconds(20), Freshness::Stale, true),
+            (120.0, 5, seconds(20), Freshness::Missing, true),
+            (130.1, 5, seconds(20), Freshness::Missing, false),
+            (112.0, 20, seconds(1), Freshness::Stale, false),
+            (112.0, 5, None, Freshness::Stale, false),
+        ] {
+            let limits = limits(stale, spare);
+            assert_eq!(freshness(100.0, now, limits, None), found, "at {now}");
+            for mode in [None, Some(Mode::Soft)] {
+                assert_eq!(fallback_after_failure(100.0, now, limits, mode), may, "at {now}");
+            }
+            assert!(!fallback_after_failure(100.0, now, limits, Some(Mode::Hard)));
+        }
     }
 
     #[test]

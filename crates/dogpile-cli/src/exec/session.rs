@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
         };
         let why = match found.status {
             Status::Hit => Why::Hit,
-            Status::Stale => Why::Stale,
+            Status::Stale | Status::StaleOnError => Why::Stale,
             Status::Waited => Why::Waited,
             _ => return Ok(self.served_by_run(&found.value)),
         };

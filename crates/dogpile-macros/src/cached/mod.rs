@@ -13,7 +13,7 @@
 mod companions;
 mod keys;
 
-use proc_macro2::TokenStream as Tokens;
+use proc_macro2::{Span, TokenStream as Tokens};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, Ident, ItemFn, Pat, Result, Signature};
@@ -119,14 +119,20 @@ impl Code {
 
     /// The options about time.
     pub(crate) fn times(&self) -> Tokens {
-        let Options { expiration, stale_while_revalidate, wait_timeout, on_wait_timeout, .. } =
-            &self.options;
-        let expiration = expiration.as_ref().map(|time| quote!(.expiration(#time)));
-        let stale_while_revalidate =
-            stale_while_revalidate.as_ref().map(|time| quote!(.stale_while_revalidate(#time)));
-        let wait_timeout = wait_timeout.as_ref().map(|time| quote!(.wait_timeout(#time)));
-        let on_wait_timeout = on_wait_timeout.as_ref().map(|then| quote!(.on_wait_timeout(#then)));
-        quote!(#expiration #stale_while_revalidate #wait_timeout #on_wait_timeout)
+        let own = &self.options;
+        let times = [
+            ("expiration", &own.expiration),
+            ("stale_while_revalidate", &own.stale_while_revalidate),
+            ("stale_if_error", &own.stale_if_error),
+            ("retry_after", &own.retry_after),
+            ("wait_timeout", &own.wait_timeout),
+        ];
+        let times = times.into_iter().filter_map(|(name, time)| {
+            let (name, time) = (Ident::new(name, Span::call_site()), time.as_ref()?);
+            Some(quote!(.#name(#time)))
+        });
+        let then = own.on_wait_timeout.as_ref().map(|then| quote!(.on_wait_timeout(#then)));
+        quote!(#(#times)* #then)
     }
 
     /// `.should_cache(..)`, if anything is to be kept out.

@@ -126,8 +126,9 @@ impl Backend for Memory {
         let Payload::Object(object) = &entry.payload else {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
-        let Metadata { ct, begun, expired, .. } = entry.metadata;
-        let object = if expired { Object::new(Whole(entry)) } else { object.clone() };
+        let Metadata { ct, begun, .. } = entry.metadata;
+        let is_rare = entry.metadata.expired || entry.metadata.extra.is_some();
+        let object = if is_rare { Object::new(Whole(entry)) } else { object.clone() };
         self.cache.insert(key.into(), Slot { object, ct, begun });
         Ok(())
     }

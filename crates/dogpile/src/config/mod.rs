@@ -27,6 +27,7 @@
 //! | `version` | a text that is part of the stored keys; see [`Config::version`] |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_while_revalidate` | a duration |
+//! | `stale_if_error`, `retry_after` | a duration |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
 //! | `wait_timeout` | a duration |
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
@@ -99,6 +100,12 @@ impl Settings {
         }
         if let Some(limit) = region.take("stale_while_revalidate")? {
             config = config.stale_while_revalidate(limit);
+        }
+        if let Some(limit) = region.take("stale_if_error")? {
+            config = config.stale_if_error(limit);
+        }
+        if let Some(time) = region.take("retry_after")? {
+            config = config.retry_after(time);
         }
         if let Some(retention) = region.take::<names::Age>("retention")? {
             config = config.retention(retention.0.after());

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::creating::Creation;
 use super::drive::{
-    Claim, Deadline, Flight, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout, Waited, drive,
+    Claim, Deadline, Fallback, Flight, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout,
+    Waited, drive,
 };
 use super::mutex::{KeyedLock, Lease};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -182,11 +183,16 @@ where
 {
     async fn look(&self) -> Reading<Self> {
         match (self.read)().await {
-            None => Reading { found: Freshness::Missing, value: None, seen: () },
+            None => Reading {
+                found: Freshness::Missing,
+                value: None,
+                fallback: Fallback::None,
+                seen: (),
+            },
             Some((value, ct)) => {
                 let now = self.lock.clock.now();
                 let found = freshness(ct, now, self.lock.expiration.into(), None);
-                Reading { found, value: Some(value), seen: () }
+                Reading { found, value: Some(value), fallback: Fallback::None, seen: () }
             }
         }
     }

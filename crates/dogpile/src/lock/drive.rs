@@ -119,6 +119,11 @@ pub(crate) trait Flight: Sync {
         made: Vec<(usize, Self::Guard, Self::Made)>,
     ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Error>> + Send;
 
+    /// Gives keys up whose creation failed.
+    fn give_up_failed(&self, failed: Vec<(usize, Self::Guard)>) -> impl Future<Output = ()> + Send {
+        self.abandon(failed.into_iter().map(|(_, guard)| guard).collect())
+    }
+
     /// Gives keys up that nothing was created for.
     fn abandon(&self, guards: Vec<Self::Guard>) -> impl Future<Output = ()> + Send;
 
@@ -161,7 +166,18 @@ pub(crate) struct Reading<S: Flight + ?Sized> {
     pub(crate) found: Freshness,
     /// The value, even a hard-invalidated one.
     pub(crate) value: Option<S::Value>,
+    pub(crate) fallback: Fallback,
     pub(crate) seen: S::Seen,
+}
+
+/// The use of a value that is not fresh where its creation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    None,
+    /// It stands in for a creation that fails.
+    OnFailure,
+    /// It stands in for one that failed a moment ago: none is attempted now.
+    Now,
 }
 
 /// The outcome of trying to get a key.
@@ -191,6 +207,8 @@ pub enum Status {
     Hit,
     /// A stale value, while somebody creates the new one.
     Stale,
+    /// A stale value, since its creation failed, now or a moment ago.
+    StaleOnError,
     /// This caller created it.
     Created,
     /// Another caller created it while this one waited.
@@ -259,10 +277,8 @@ where
                 slot.waiting = None;
             }
             let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
-            let values = create_won(flight, &mut create, won).await?;
-            for (index, value) in indexes.into_iter().zip(values) {
-                slots[index].outcome = Some((value, Status::Created));
-            }
+            let created = create_won(flight, &mut create, won).await;
+            settle_created(&mut slots, indexes, created)?;
         } else if slots.iter().any(|slot| slot.waiting.is_some()) {
             let deadline = deadline.get_or_insert_with(|| flight.deadline());
             if !wait_for_any(&mut slots, deadline.as_mut()).await? {
@@ -281,6 +297,11 @@ impl<S: Flight> Slot<'_, S> {
         Self { reading, guard: None, waiting: None, outcome: None, waited: false }
     }
 
+    /// Returns the value that stands in for a creation which failed.
+    fn stand_in(&self) -> Option<S::Value> {
+        self.reading.value.clone().filter(|_| self.reading.fallback != Fallback::None)
+    }
+
     fn mutex(&self) -> MutexState {
         match (&self.guard, &self.waiting) {
             (Some(_), _) => MutexState::Won,
@@ -290,7 +311,10 @@ impl<S: Flight> Slot<'_, S> {
     }
 
     fn action(&self) -> Option<Action> {
-        let decided = || decide(self.reading.found, self.mutex(), true);
+        let decided = || match self.reading.fallback {
+            Fallback::Now if self.reading.value.is_some() => Action::Return,
+            _ => decide(self.reading.found, self.mutex(), true),
+        };
         self.outcome.is_none().then(decided)
     }
 
@@ -298,6 +322,7 @@ impl<S: Flight> Slot<'_, S> {
         match self.reading.found {
             Freshness::Fresh if self.waited => Status::Waited,
             Freshness::Fresh => Status::Hit,
+            _ if self.reading.fallback == Fallback::Now => Status::StaleOnError,
             Freshness::Stale | Freshness::Missing => Status::Stale,
         }
     }
@@ -397,6 +422,10 @@ where
             let made = made.map(|((index, guard), made)| (index, guard, made));
             Ok(flight.finish(made.collect()).await?)
         }
+        Err(stop @ Stop::Creator(_)) => {
+            flight.give_up_failed(won).await;
+            Err(stop)
+        }
         Err(stop) => {
             flight.abandon(won.into_iter().map(|(_, guard)| guard).collect()).await;
             Err(stop)
@@ -495,9 +524,31 @@ where
     }
     let guards = flight.seize(&still_open).await?;
     let won = still_open.iter().copied().zip(guards).collect();
-    let values = create_won(flight, create, won).await?;
-    for (index, value) in still_open.into_iter().zip(values) {
-        slots[index].outcome = Some((value, Status::Created));
+    let created = create_won(flight, create, won).await;
+    settle_created(slots, still_open, created)
+}
+
+/// Gives slots what was created for them, or, where that failed, the values that stand in for it.
+fn settle_created<S: Flight, E>(
+    slots: &mut [Slot<'_, S>],
+    indexes: Vec<usize>,
+    created: Result<Vec<S::Value>, Stop<E, S::Error>>,
+) -> Result<(), Stop<E, S::Error>> {
+    let outcomes: Vec<(S::Value, Status)> = match created {
+        Ok(values) => values.into_iter().map(|value| (value, Status::Created)).collect(),
+        Err(Stop::Creator(error)) => {
+            let stale = indexes.iter().map(|&index| slots[index].stand_in());
+            match stale.collect::<Option<Vec<_>>>() {
+                Some(values) => {
+                    values.into_iter().map(|value| (value, Status::StaleOnError)).collect()
+                }
+                None => return Err(Stop::Creator(error)),
+            }
+        }
+        Err(stop) => return Err(stop),
+    };
+    for (index, outcome) in indexes.into_iter().zip(outcomes) {
+        slots[index].outcome = Some(outcome);
     }
     Ok(())
 }

@@ -165,6 +165,41 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// Sets the time for which an expired value stands in for a creation that fails. By default
+    /// none does: the caller gets the creator's error.
+    ///
+    /// The caller whose creator has failed gets the value of before
+    /// ([`Status::StaleOnError`](crate::Status::StaleOnError)). So do all others, in every process,
+    /// until [`retry_after`](Self::retry_after) has passed: nobody tries again before. The error is
+    /// logged and counted. Where [`stale_while_revalidate`](Self::stale_while_revalidate) is shorter,
+    /// callers wait for the new value after that, and get the stale one only if there is none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, Status, backend::Memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let rates = Region::new("rates");
+    /// rates.configure(Config::new(Memory::new(100)).stale_if_error(Duration::from_secs(3_600)))?;
+    /// rates.set("EUR", &1.08).await?;
+    /// rates.expire("EUR").await?;
+    /// let rate = rates.entry("EUR").try_lookup(async || Err::<f64, _>("the bank is closed")).await;
+    /// assert_eq!(rate.map(|rate| (rate.value, rate.status)), Ok((1.08, Status::StaleOnError)));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn stale_if_error(mut self, limit: Duration) -> Self {
+        self.defaults.stale_if_error = Some(limit);
+        self
+    }
+
+    /// Sets the time without another attempt after a creation has failed and a stale value
+    /// [stands in for it](Self::stale_if_error). 10 seconds by default.
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.defaults.retry_after = Some(time);
+        self
+    }
+
     /// Sets the time that Redis and memcached keep values after they were stored; `None` is for ever.
     ///
     /// By default that is ten times as long as a value's expiration and `stale_while_revalidate` say, and

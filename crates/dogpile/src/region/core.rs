@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::background::Runner;
 use super::config::Config;
+use super::failed::FailedCreations;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     /// Somebody was told that the region is used unconfigured.
     pub(crate) warned: std::sync::Once,
     pub(crate) failures: FailureSeries,
+    pub(crate) failed: FailedCreations,
     /// Held while a configuration is replaced by one that is made of it.
     pub(crate) changing: crate::sync::Mutex<()>,
 }
@@ -257,17 +259,28 @@ impl Core {
         if options.ignore_expiration {
             return Freshness::Fresh;
         }
+        let (lifetime, verdict) = self.limits(metadata, options);
+        freshness(metadata.ct, now, lifetime, verdict)
+    }
+
+    /// Returns the age that a value may have in a call with these options, and what
+    /// invalidations say of it.
+    #[inline]
+    pub(crate) fn limits(
+        &self,
+        metadata: &Metadata,
+        options: &Options,
+    ) -> (AgeLimits, Option<Mode>) {
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
         let lifetime = AgeLimits {
             expiration: expiration.and_then(super::options::Expiration::after),
             stale_while_revalidate: options
                 .stale_while_revalidate
                 .or(self.defaults.stale_while_revalidate),
+            stale_if_error: options.stale_if_error.or(self.defaults.stale_if_error),
         };
-        let ct = metadata.ct;
         let verdict = self.invalidation.verdict(self.as_of(metadata));
-        let verdict = verdict.or(metadata.expired.then_some(Mode::Soft));
-        freshness(ct, now, lifetime, verdict)
+        (lifetime, verdict.or(metadata.expired.then_some(Mode::Soft)))
     }
 
     /// The moment that an invalidation judges a value by.

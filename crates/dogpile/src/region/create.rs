@@ -210,6 +210,10 @@ impl<'v> RegionFlight<'v> {
         match status {
             Status::Hit => counted.count(Count::Hits),
             Status::Stale => counted.count(Count::Stale),
+            Status::StaleOnError => {
+                counted.count(Count::Stale);
+                counted.count(Count::StaleOnError);
+            }
             Status::Created | Status::Uncached => counted.count(Count::Misses),
             Status::Waited => {
                 counted.count(Count::Misses);

@@ -28,6 +28,7 @@
 //   flight         the dogpile lock's view of a region
 //   values         the way of values past the engine, which does not know their type
 //   background     runs creations in the background
+//   failed         creations that failed a moment ago
 // ```
 
 pub(crate) mod background;
@@ -38,6 +39,7 @@ mod core;
 mod create;
 mod entries;
 mod entry;
+mod failed;
 mod fault;
 mod flight;
 mod keyspace;

@@ -74,8 +74,8 @@ impl Retention {
             Self::After(time) => Some(time),
             Self::Usual => match options.expiration {
                 Some(Expiration::After(expiration)) => {
-                    let used = expiration
-                        .saturating_add(options.stale_while_revalidate.unwrap_or_default());
+                    let stale = options.stale_while_revalidate.max(options.stale_if_error);
+                    let used = expiration.saturating_add(stale.unwrap_or_default());
                     Some(used.saturating_mul(Self::FACTOR).max(Self::SHORTEST))
                 }
                 Some(Expiration::Never | Expiration::Computed(_)) | None => None,
@@ -111,6 +111,8 @@ impl fmt::Debug for Expiration {
 pub(crate) struct Options {
     pub(crate) expiration: Option<Expiration>,
     pub(crate) stale_while_revalidate: Option<Duration>,
+    pub(crate) stale_if_error: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) on_wait_timeout: Option<OnWaitTimeout>,
@@ -121,6 +123,8 @@ impl Options {
     pub(crate) const NONE: &Self = &Self {
         expiration: None,
         stale_while_revalidate: None,
+        stale_if_error: None,
+        retry_after: None,
         ignore_expiration: false,
         wait_timeout: None,
         on_wait_timeout: None,
@@ -131,6 +135,8 @@ impl Options {
         self.expiration = self.expiration.or_else(|| defaults.expiration.clone());
         self.stale_while_revalidate =
             self.stale_while_revalidate.or(defaults.stale_while_revalidate);
+        self.stale_if_error = self.stale_if_error.or(defaults.stale_if_error);
+        self.retry_after = self.retry_after.or(defaults.retry_after);
         self.wait_timeout = self.wait_timeout.or(defaults.wait_timeout);
         self.on_wait_timeout = self.on_wait_timeout.or(defaults.on_wait_timeout);
         self
@@ -175,6 +181,22 @@ macro_rules! call_options {
         /// again. One that is older counts as missing, and callers wait.
         pub fn stale_while_revalidate(mut self, limit: Duration) -> Self {
             self.$($options).+.stale_while_revalidate = Some(limit);
+            self
+        }
+
+        /// Sets the time for which an expired value stands in for a creation that fails: its
+        /// caller gets that value ([`Status::StaleOnError`](crate::Status::StaleOnError)) in place
+        /// of the error, and so do all callers for a while, without another attempt. See
+        /// [`Config::stale_if_error`](crate::Config::stale_if_error).
+        pub fn stale_if_error(mut self, limit: Duration) -> Self {
+            self.$($options).+.stale_if_error = Some(limit);
+            self
+        }
+
+        /// Sets the time without another attempt after a creation has failed and a stale value
+        /// stands in for it. 10 seconds by default.
+        pub fn retry_after(mut self, time: Duration) -> Self {
+            self.$($options).+.retry_after = Some(time);
             self
         }
 

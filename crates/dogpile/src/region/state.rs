@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::config::Config;
 use super::configuration::{Configuration, InForce};
 use super::core::{Core, FailureSeries, Shared};
+use super::failed::FailedCreations;
 use super::kind::{Cacheable, Kind};
 use super::lookup::Answer;
 use super::options::Options;
@@ -72,6 +73,7 @@ impl State {
                 moments: Arc::default(),
                 warned: std::sync::Once::new(),
                 failures: FailureSeries::new(),
+                failed: FailedCreations::default(),
                 changing: crate::sync::Mutex::default(),
             })
         })

@@ -11,6 +11,7 @@ use crate::process::{PerProcess, is_forked};
 pub(crate) enum Count {
     Hits,
     Stale,
+    StaleOnError,
     Misses,
     Creations,
     CreatorFailures,
@@ -32,6 +33,7 @@ impl Count {
     pub(crate) const ALL: [Self; KINDS] = [
         Self::Hits,
         Self::Stale,
+        Self::StaleOnError,
         Self::Misses,
         Self::Creations,
         Self::CreatorFailures,

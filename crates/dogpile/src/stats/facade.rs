@@ -16,6 +16,7 @@ fn name(what: Count) -> &'static str {
     match what {
         Count::Hits => names::HITS,
         Count::Stale => names::STALE,
+        Count::StaleOnError => names::STALE_ON_ERROR,
         Count::Misses => names::MISSES,
         Count::Creations => names::CREATIONS,
         Count::CreatorFailures => names::CREATOR_FAILURES,

@@ -38,6 +38,8 @@ metrics! {
     HITS: Counter of Count = "dogpile_hits_total";
     /// Keys answered with a stale value.
     STALE: Counter of Count = "dogpile_stale_total";
+    /// Keys answered with a stale value that stands in for a creation which failed.
+    STALE_ON_ERROR: Counter of Count = "dogpile_stale_on_error_total";
     /// Keys for which there was nothing.
     MISSES: Counter of Count = "dogpile_misses_total";
     /// Values that creators returned.

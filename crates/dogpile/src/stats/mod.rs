@@ -32,8 +32,10 @@ pub(crate) use histogram::Recorder;
 pub struct Statistics {
     /// Keys answered with a fresh value from the cache.
     pub hits: u64,
-    /// Keys answered with a stale value, while somebody created the new one.
+    /// Keys answered with a stale value, while somebody created the new one, or since that failed.
     pub stale: u64,
+    /// Of those, keys whose creation failed.
+    pub stale_on_error: u64,
     /// Keys that the cache had no answer for: absent to a `get`, created by
     /// their caller (from nothing, or because it was elected to renew an
     /// expired value), or waited for.
@@ -91,6 +93,7 @@ impl fmt::Debug for Statistics {
         let counts = [
             ("hits", self.hits),
             ("stale", self.stale),
+            ("stale_on_error", self.stale_on_error),
             ("misses", self.misses),
             ("creations", self.creations),
             ("creator_failures", self.creator_failures),
@@ -190,6 +193,7 @@ impl Stats {
         Statistics {
             hits: read(Count::Hits),
             stale: read(Count::Stale),
+            stale_on_error: read(Count::StaleOnError),
             misses: read(Count::Misses),
             creations: read(Count::Creations),
             creator_failures: read(Count::CreatorFailures),

@@ -34,6 +34,10 @@ pub(crate) const COMPRESSED: &str = "z";
 /// See [`COMPRESSED`].
 pub(crate) const ENCRYPTED: &str = "k";
 
+/// The header key of the moment, in epoch seconds, at which a creation failed that the value
+/// stands in for.
+pub(crate) const FAILED: &str = "f";
+
 /// Metadata beyond `ct` and `v`: what proxies and other writers put beside
 /// them.
 pub type Extra = serde_json::Map<String, serde_json::Value>;

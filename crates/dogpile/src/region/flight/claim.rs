@@ -166,6 +166,9 @@ impl RegionFlight<'_> {
         if let Some(lease) = local.inherited() {
             self.core.backend.release(vec![lease]).await;
         }
+        if let Some(reading) = self.resting(index).await? {
+            return Ok(Waited::Changed(reading));
+        }
         let claims = self.claim_there(vec![(index, local, snapshot)]).await?;
         match claims.into_iter().next() {
             Some((_, Claim::Held(waiting))) => waiting.await,
@@ -219,6 +222,10 @@ impl RegionFlight<'_> {
                 Some(Claimed::Won(lease)) => Some(lease),
                 Some(Claimed::Failed(_)) | None => None,
             };
+            if let Some(reading) = self.resting(index).await? {
+                self.abandon(vec![Guard::new(local, lease)]).await;
+                return Ok(Waited::Changed(reading));
+            }
             return Ok(Waited::Won(Guard::new(local, lease)));
         }
     }

@@ -7,10 +7,11 @@
 //!
 //! Here is what the driver calls, in its order: a look, a claim, the beginning and the end of a
 //! creation. `claim` has the claims and waits within that, `store` what is stored in the end;
-//! `expire` stores again what is there.
+//! `expire` stores again what is there, and `failure` what stands in for a creation that failed.
 
 mod claim;
 mod expire;
+mod failure;
 mod store;
 
 use std::sync::Arc;
@@ -134,7 +135,13 @@ impl RegionFlight<'_> {
         let asked = &self.keys[index].asked;
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);
         let Before { ticket, cut } = before;
-        Reading { found, value, seen: ReadSnapshot { seen: Seen::of(entry), ticket, cut } }
+        let fallback = self.fallback(index, entry);
+        Reading {
+            found,
+            value,
+            fallback,
+            seen: ReadSnapshot { seen: Seen::of(entry), ticket, cut },
+        }
     }
 
     /// In a strict call the error; in a plain one what to go on with.
@@ -195,6 +202,10 @@ impl Flight for RegionFlight<'_> {
 
     async fn finish(&self, made: Vec<(usize, Guard, Object)>) -> Result<Vec<Timestamped>, Error> {
         self.store(made).await
+    }
+
+    async fn give_up_failed(&self, failed: Vec<(usize, Guard)>) {
+        self.mark_failed(failed).await;
     }
 
     async fn abandon(&self, guards: Vec<Guard>) {

@@ -65,6 +65,7 @@ impl RegionFlight<'_> {
         }
         let stored = self.commit(commits, &mut finished).await;
         let stored = stored.and(self.remove_refreshed(&finished).await);
+        finished.iter().for_each(|one| self.core.shared.failed.forget(one.key));
         let values = finished.into_iter().map(Finished::hand_over).collect();
         match failure {
             Some(error) => Err(error),

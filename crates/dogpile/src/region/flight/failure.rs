@@ -1,0 +1,92 @@
+//! Creations that failed: the value of before stands in for them, and no other is attempted for a
+//! while, by any process.
+
+use std::time::Duration;
+
+use super::{Guard, RegionFlight};
+use crate::backend::Commit;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::lock::drive::{Fallback, Flight, Reading};
+use crate::lock::fallback_after_failure;
+use crate::value::{Entry, FAILED, Payload};
+
+/// The time without another attempt, where none was chosen.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+impl RegionFlight<'_> {
+    /// Returns whether an entry may stand in for a creation that fails, or has just failed.
+    pub(super) fn fallback(&self, index: usize, entry: Option<&Entry>) -> Fallback {
+        let (Some(entry), Some(_)) = (entry, self.options.stale_if_error) else {
+            return Fallback::None;
+        };
+        let now = self.core.clock.coarse_now();
+        let (limits, verdict) = self.core.limits(&entry.metadata, &self.options);
+        if !fallback_after_failure(entry.metadata.ct, now, limits, verdict) {
+            return Fallback::None;
+        }
+        let stored = entry.metadata.extra(FAILED).and_then(serde_json::Value::as_f64);
+        let known = self.core.shared.failed.at(&self.keys[index].stored);
+        let rests = |failed: Option<Timestamp>| failed.is_some_and(|at| self.rests_since(at, now));
+        if rests(stored) || rests(known) { Fallback::Now } else { Fallback::OnFailure }
+    }
+
+    fn rests_since(&self, failed: Timestamp, now: Timestamp) -> bool {
+        let rest = self.options.retry_after.unwrap_or(RETRY_AFTER).as_secs_f64();
+        // A moment of another clock that is far ahead must not stop creations for ever.
+        (now - failed).abs() <= rest
+    }
+
+    /// Returns what to go on with, if a creation has failed while this caller waited for it.
+    pub(super) async fn resting(&self, index: usize) -> Result<Option<Reading<Self>>, Error> {
+        if self.options.stale_if_error.is_none() {
+            return Ok(None);
+        }
+        let reading = self.look_at(index).await?;
+        Ok((reading.fallback == Fallback::Now).then_some(reading))
+    }
+
+    /// Gives up keys whose creation failed, and says so beside the values that stand in for it.
+    pub(super) async fn mark_failed(&self, failed: Vec<(usize, Guard)>) {
+        let (marked, unmarked): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .partition(|(_, guard)| self.options.stale_if_error.is_some() && !guard.is_refresh);
+        self.abandon(unmarked.into_iter().map(|(_, guard)| guard).collect()).await;
+        if marked.is_empty() {
+            return;
+        }
+        let now = self.core.clock.now();
+        let keys: Vec<&str> =
+            marked.iter().map(|(index, _)| self.keys[*index].stored.as_str()).collect();
+        keys.iter().for_each(|key| self.core.shared.failed.note(key, now));
+        let entries = self.core.backend.get_multi(&keys).await;
+        let entries = entries.unwrap_or_else(|_| vec![None; keys.len()]);
+        let (mut changes, mut held, mut unused) = (Vec::new(), Vec::new(), Vec::new());
+        for (((_, mut guard), key), entry) in marked.into_iter().zip(keys).zip(entries) {
+            match (entry.and_then(|entry| self.failed(entry, now)), guard.lease.take()) {
+                (Some(entry), Some(lease)) => {
+                    changes.push(Commit { key, entry: Some(entry), lease });
+                    held.push(guard);
+                }
+                (_, lease) => unused.push(Guard { lease, ..guard }),
+            }
+        }
+        self.abandon(unused).await;
+        if !changes.is_empty()
+            && let Err(error) = self.core.backend.commit(changes).await
+        {
+            self.core.note_degraded("commit", &error);
+        }
+        drop(held);
+    }
+
+    /// Returns what is to be stored in place of `entry`, if that is a value.
+    fn failed(&self, mut entry: Entry, now: Timestamp) -> Option<Entry> {
+        if matches!(entry.payload, Payload::Unreadable(_)) {
+            return None;
+        }
+        entry.metadata = entry.metadata.with_extra(FAILED, now.into());
+        entry.metadata = self.core.kept_for_the_rest(entry.metadata, &self.options);
+        Some(entry)
+    }
+}
