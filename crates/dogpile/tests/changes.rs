@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use common::{creating, free, region_and_clock};
-use dogpile::backend::{Backend, BackendError, KeepsObjects};
+use dogpile::backend::{AnyBackend, Backend, BackendError, KeepsObjects, Memory};
 use dogpile::lock::{AnyMutex, KeyedMutex, OnWaitTimeout};
+use dogpile::proxy::Proxy;
 use dogpile::region::Job;
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
@@ -127,6 +128,70 @@ async fn a_creation_is_not_stored_over_what_was_expired_meanwhile() {
     assert_eq!(stale, Some(1));
     assert_eq!(region.get_or_create("k", async || 3_u32).await, 3);
     assert_eq!(region.get::<u32>("k").await.unwrap(), Some(3));
+}
+
+/// A refresh whose key was expired is not stored, and leaves the stale value to be served.
+#[tokio::test]
+async fn a_refresh_that_an_expiry_overtook_leaves_the_stale_value() {
+    let memory = Region::new("memory");
+    memory.configure(Config::new(Memory::new(10))).unwrap();
+    let shared = Region::new("shared");
+    shared.configure(Config::new(Slow::new())).unwrap();
+    for region in [memory, shared] {
+        region.set("k", &1_u32).await.unwrap();
+        let creator = async || {
+            region.expire("k").await.unwrap();
+            2_u32
+        };
+        assert_eq!(region.entry("k").refresh(creator).await, 2);
+        assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+        let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+        assert_eq!(stale, Some(1), "{}", region.name());
+    }
+}
+
+/// A layer whose operations take one poll more than those inside.
+struct Stepwise;
+
+impl Proxy for Stepwise {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        tokio::task::yield_now().await;
+        next.get(key).await
+    }
+
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        tokio::task::yield_now().await;
+        next.set(key, entry).await
+    }
+}
+
+/// Whoever expires a key that somebody else expires meanwhile, or who leaves in the middle,
+/// leaves the stale value, and the key to others.
+#[tokio::test]
+async fn a_key_that_is_expired_twice_at_once_has_its_stale_value() {
+    for (polls, leaves) in (0..10).flat_map(|polls| [(polls, false), (polls, true)]) {
+        let region = Region::new("stepwise");
+        region.configure(Config::new(Memory::new(10)).proxy(Stepwise)).unwrap();
+        region.set("k", &1_u32).await.unwrap();
+        let mut expiring = Box::pin(region.expire("k"));
+        let mut is_done = false;
+        for _ in 0..polls {
+            is_done = is_done || futures_util::poll!(&mut expiring).is_ready();
+        }
+        region.expire("k").await.unwrap();
+        if !is_done && !leaves {
+            expiring.await.unwrap();
+        } else {
+            drop(expiring);
+        }
+        let context = format!("after {polls} polls, leaves: {leaves}");
+        assert!(!region.key_is_locked("k").await.unwrap(), "{context}");
+        assert_eq!(region.get::<u32>("k").await.unwrap(), None, "{context}");
+        let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+        assert_eq!(stale, Some(1), "{context}");
+        assert_eq!(region.get_or_create("k", async || 2_u32).await, 2, "{context}");
+        assert_eq!(region.get::<u32>("k").await.unwrap(), Some(2), "{context}");
+    }
 }
 
 /// Waits until so many creations have ended as outdated.

@@ -79,7 +79,8 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// It is a soft change, as [`Region::expire_all`](crate::Region::expire_all) is for all keys.
     /// A creation of the key that is going on, anywhere, is not stored after it; who waits for
     /// it gets its value. A key that a Python process has locked is waited for, at most for the
-    /// wait timeout. Python reads the value by its age alone.
+    /// wait timeout. Python reads the value by its age alone. Where another change or `expire` of
+    /// the key comes in between, the value may be gone instead; it is never fresh.
     ///
     /// ```
     /// use dogpile::{Config, Region, Status, backend::Memory};

@@ -3,6 +3,7 @@
 
 use super::{Guard, RegionFlight};
 use crate::backend::Commit;
+use crate::clock::TICK;
 use crate::error::Error;
 use crate::lock::drive::Flight;
 use crate::value::{Entry, Payload};
@@ -42,12 +43,17 @@ impl RegionFlight<'_> {
         expired.map_err(|error| self.core.failed("expire", error))
     }
 
-    /// Returns what is to be stored in place of `entry`, if that is a value.
+    /// Returns what is to be stored in place of `entry`, if that is a value that is not expired yet.
+    ///
+    /// Backends tell values from each other by their creation times. The expired one is another
+    /// than that which a refresh, or another `expire`, was to replace: where such a one comes
+    /// too late, it must not remove this.
     fn expired(&self, mut entry: Entry) -> Option<Entry> {
-        if matches!(entry.payload, Payload::Unreadable(_)) {
+        if entry.metadata.expired || matches!(entry.payload, Payload::Unreadable(_)) {
             return None;
         }
         entry.metadata.expired = true;
+        entry.metadata.ct -= TICK;
         entry.metadata = self.core.kept_for_the_rest(entry.metadata, &self.options);
         Some(entry)
     }
