@@ -82,6 +82,9 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// wait timeout. Python reads the value by its age alone. Where another change or `expire` of
     /// the key comes in between, the value may be gone instead; it is never fresh.
     ///
+    /// A server keeps it for what is left of its time by the options of this call, so they
+    /// are to be those that the value was stored with.
+    ///
     /// ```
     /// use dogpile::{Config, Region, Status, backend::Memory};
     ///
