@@ -150,13 +150,15 @@ async fn a_refresh_that_an_expiry_overtook_leaves_the_stale_value() {
     }
 }
 
-/// A layer whose operations take one poll more than those inside.
+/// A layer whose operations take a few polls.
 struct Stepwise;
 
 impl Proxy for Stepwise {
     async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
         tokio::task::yield_now().await;
-        next.get(key).await
+        let entry = next.get(key).await;
+        tokio::task::yield_now().await;
+        entry
     }
 
     async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
@@ -165,32 +167,73 @@ impl Proxy for Stepwise {
     }
 }
 
-/// Whoever expires a key that somebody else expires meanwhile, or who leaves in the middle,
-/// leaves the stale value, and the key to others.
+/// A region with a value under `k`.
+async fn stepwise() -> Region {
+    let region = Region::new("stepwise");
+    region.configure(Config::new(Memory::new(10)).proxy(Stepwise)).unwrap();
+    region.set("k", &1_u32).await.unwrap();
+    region
+}
+
+/// Polls `call` so many times, or to its end; is it there?
+async fn polled(
+    call: &mut (impl Future<Output = dogpile::Result<()>> + Unpin),
+    times: usize,
+) -> bool {
+    for _ in 0..times {
+        if futures_util::poll!(&mut *call).is_ready() {
+            return true;
+        }
+    }
+    false
+}
+
+/// What was expired is stale, and nobody holds its key.
+async fn is_stale(region: &Region, context: &str) {
+    assert!(!region.key_is_locked("k").await.unwrap(), "{context}");
+    assert_eq!(region.get::<u32>("k").await.unwrap(), None, "{context}");
+    let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+    assert_eq!(stale, Some(1), "{context}");
+}
+
+/// Two expire a key at once; or one leaves in the middle.
 #[tokio::test]
 async fn a_key_that_is_expired_twice_at_once_has_its_stale_value() {
-    for (polls, leaves) in (0..10).flat_map(|polls| [(polls, false), (polls, true)]) {
-        let region = Region::new("stepwise");
-        region.configure(Config::new(Memory::new(10)).proxy(Stepwise)).unwrap();
-        region.set("k", &1_u32).await.unwrap();
-        let mut expiring = Box::pin(region.expire("k"));
-        let mut is_done = false;
-        for _ in 0..polls {
-            is_done = is_done || futures_util::poll!(&mut expiring).is_ready();
-        }
-        region.expire("k").await.unwrap();
+    const POLLS: usize = 10;
+    for (first, second, leaves) in (0..POLLS)
+        .flat_map(|first| (0..POLLS).map(move |second| (first, second)))
+        .flat_map(|(first, second)| [(first, second, false), (first, second, true)])
+    {
+        let region = stepwise().await;
+        let mut one = Box::pin(region.expire("k"));
+        let is_done = polled(&mut one, first).await;
+        let mut other = Box::pin(region.expire("k"));
+        let other_is_done = polled(&mut other, second).await;
         if !is_done && !leaves {
-            expiring.await.unwrap();
+            one.await.unwrap();
         } else {
-            drop(expiring);
+            drop(one);
         }
-        let context = format!("after {polls} polls, leaves: {leaves}");
-        assert!(!region.key_is_locked("k").await.unwrap(), "{context}");
-        assert_eq!(region.get::<u32>("k").await.unwrap(), None, "{context}");
-        let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
-        assert_eq!(stale, Some(1), "{context}");
-        assert_eq!(region.get_or_create("k", async || 2_u32).await, 2, "{context}");
-        assert_eq!(region.get::<u32>("k").await.unwrap(), Some(2), "{context}");
+        if !other_is_done {
+            other.await.unwrap();
+        }
+        is_stale(&region, &format!("{first} {second} {leaves}")).await;
+    }
+}
+
+/// A refresh that takes the key over, and fails, takes nothing from an `expire`.
+#[tokio::test]
+async fn a_key_is_expired_although_a_refresh_fails_meanwhile() {
+    for polls in 0..10 {
+        let region = stepwise().await;
+        let mut expiring = Box::pin(region.expire("k"));
+        let is_done = polled(&mut expiring, polls).await;
+        let refreshed = region.entry("k").try_refresh(async || Err::<u32, _>("it fails")).await;
+        assert_eq!(refreshed, Err("it fails"));
+        if !is_done {
+            expiring.await.unwrap();
+        }
+        is_stale(&region, &format!("after {polls} polls")).await;
     }
 }
 

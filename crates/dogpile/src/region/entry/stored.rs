@@ -79,8 +79,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// It is a soft change, as [`Region::expire_all`](crate::Region::expire_all) is for all keys.
     /// A creation of the key that is going on, anywhere, is not stored after it; who waits for
     /// it gets its value. A key that a Python process has locked is waited for, at most for the
-    /// wait timeout. Python reads the value by its age alone. Where another change or `expire` of
-    /// the key comes in between, the value may be gone instead; it is never fresh.
+    /// wait timeout. Python reads the value by its age alone.
     ///
     /// A server keeps it for what is left of its time by the options of this call, so they
     /// are to be those that the value was stored with.
