@@ -8,6 +8,9 @@ use crate::error::Error;
 use crate::lock::drive::Flight;
 use crate::value::{Entry, Payload};
 
+/// Several who expire a key at once may take it from each other so often.
+const TRIES: usize = 5;
+
 /// A value to be expired: the index of its key, and what it looks like.
 type Target = (usize, Seen);
 
@@ -20,7 +23,8 @@ impl RegionFlight<'_> {
     /// that, it is removed.
     pub(crate) async fn expire(&self) -> Result<(), Error> {
         let mut indexes: Vec<usize> = (0..self.keys.len()).collect();
-        for mode in [ClaimMode::Expire, ClaimMode::Expire, ClaimMode::Refresh] {
+        let tries = std::iter::repeat_n(ClaimMode::Expire, TRIES);
+        for mode in tries.chain([ClaimMode::Refresh]) {
             let overtaken = self.expire_as(mode, &indexes).await?;
             indexes = self.still_there(overtaken).await?;
             if indexes.is_empty() {
