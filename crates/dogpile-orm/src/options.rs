@@ -1,8 +1,6 @@
 //! The options of a call on cached results, and the call itself.
 
 use std::collections::BTreeSet;
-#[cfg(feature = "diesel")]
-use std::sync::{Mutex, PoisonError};
 
 use dogpile::region::ShouldCache;
 use dogpile::{Expiration, Region};
@@ -151,6 +149,7 @@ impl<'r, C, S: Form> Options<'r, C, S> {
     }
 
     /// Returns the value of `key`, created by `run` if need be, in the `form` that it comes in.
+    #[cfg(any(feature = "diesel-async", feature = "sea-orm", feature = "sqlx"))]
     pub(crate) async fn fetch<T, V, E, F, R>(
         self,
         key: &str,
@@ -192,14 +191,14 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         Ok(self.keep(&region, key, form(fetched?)))
     }
 
-    /// The same for queries that block. Where waiting would never end, the query runs past the
-    /// cache.
+    /// The same for queries that block. Where waiting would never end, the entry runs the query
+    /// past the cache, or returns what it has read already.
     #[cfg(feature = "diesel")]
     pub(crate) fn fetch_blocking<T, V, E, R>(
         self,
         key: &str,
         run: R,
-        form: impl FnOnce(T) -> V + Copy + Send,
+        form: impl FnOnce(T) -> V,
     ) -> Result<V, Error<E>>
     where
         V: Clone + Send + Sync + 'static,
@@ -209,21 +208,31 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         R: FnOnce() -> Result<T, E> + Send,
     {
         let region = self.find()?;
-        let waiting = Mutex::new(Some(run));
-        let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let query = || async {
-            match take() {
-                Some(run) => run(),
-                None => unreachable!("one key is queried once"),
-            }
-        };
-        match region.blocking().block_on(self.fetch(key, query, form)) {
-            Ok(fetched) => fetched,
-            Err(refused) => match take() {
-                Some(run) => run().map(form).map_err(Error::Database),
-                None => Err(Error::Cache(refused)),
-            },
+        let way = self.way(&region)?;
+        if way == Way::Past {
+            return Ok(form(run().map_err(Error::Database)?));
         }
+        if let Some(found) = self.in_session(&region, way, key) {
+            return Ok(found);
+        }
+        let versions = region.blocking().block_on(Versions::of(&region, &self.tables));
+        let versions = versions.unwrap_or(Versions::Unknown);
+        let mut entry = region.blocking().entry(versions.behind(key));
+        if way == Way::CacheOnly {
+            let found = entry.ignore_expiration().get();
+            return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
+        }
+        if let Some(expiration) = &self.expiration {
+            entry = entry.expiration(expiration.clone());
+        }
+        let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
+        let entry = entry.should_cache(may);
+        let run = || sound(run());
+        let fetched = match way {
+            Way::Refresh => entry.try_refresh(run),
+            _ => entry.try_get_or_create(run),
+        };
+        Ok(self.keep(&region, key, form(fetched?)))
     }
 
     /// Forgets what is under `keys`.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use common::{creating, free, region_and_clock};
-use dogpile::backend::{Backend, BackendError, KeepsObjects};
+use dogpile::backend::{AnyBackend, Backend, BackendError, KeepsObjects, Memory};
 use dogpile::lock::{AnyMutex, KeyedMutex, OnWaitTimeout};
+use dogpile::proxy::Proxy;
 use dogpile::region::Job;
 use dogpile::value::Entry;
 use dogpile::{Config, Region};
@@ -127,6 +128,113 @@ async fn a_creation_is_not_stored_over_what_was_expired_meanwhile() {
     assert_eq!(stale, Some(1));
     assert_eq!(region.get_or_create("k", async || 3_u32).await, 3);
     assert_eq!(region.get::<u32>("k").await.unwrap(), Some(3));
+}
+
+/// A refresh whose key was expired is not stored, and leaves the stale value to be served.
+#[tokio::test]
+async fn a_refresh_that_an_expiry_overtook_leaves_the_stale_value() {
+    let memory = Region::new("memory");
+    memory.configure(Config::new(Memory::new(10))).unwrap();
+    let shared = Region::new("shared");
+    shared.configure(Config::new(Slow::new())).unwrap();
+    for region in [memory, shared] {
+        region.set("k", &1_u32).await.unwrap();
+        let creator = async || {
+            region.expire("k").await.unwrap();
+            2_u32
+        };
+        assert_eq!(region.entry("k").refresh(creator).await, 2);
+        assert_eq!(region.get::<u32>("k").await.unwrap(), None);
+        let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+        assert_eq!(stale, Some(1), "{}", region.name());
+    }
+}
+
+/// A layer whose operations take a few polls.
+struct Stepwise;
+
+impl Proxy for Stepwise {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        tokio::task::yield_now().await;
+        let entry = next.get(key).await;
+        tokio::task::yield_now().await;
+        entry
+    }
+
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        tokio::task::yield_now().await;
+        next.set(key, entry).await
+    }
+}
+
+/// A region with a value under `k`.
+async fn stepwise() -> Region {
+    let region = Region::new("stepwise");
+    region.configure(Config::new(Memory::new(10)).proxy(Stepwise)).unwrap();
+    region.set("k", &1_u32).await.unwrap();
+    region
+}
+
+/// Polls `call` so many times, or to its end; is it there?
+async fn polled(
+    call: &mut (impl Future<Output = dogpile::Result<()>> + Unpin),
+    times: usize,
+) -> bool {
+    for _ in 0..times {
+        if futures_util::poll!(&mut *call).is_ready() {
+            return true;
+        }
+    }
+    false
+}
+
+/// What was expired is stale, and nobody holds its key.
+async fn is_stale(region: &Region, context: &str) {
+    assert!(!region.key_is_locked("k").await.unwrap(), "{context}");
+    assert_eq!(region.get::<u32>("k").await.unwrap(), None, "{context}");
+    let stale = region.entry("k").ignore_expiration().get::<u32>().await.unwrap();
+    assert_eq!(stale, Some(1), "{context}");
+}
+
+/// Two expire a key at once; or one leaves in the middle.
+#[tokio::test]
+async fn a_key_that_is_expired_twice_at_once_has_its_stale_value() {
+    const POLLS: usize = 10;
+    for (first, second, leaves) in (0..POLLS)
+        .flat_map(|first| (0..POLLS).map(move |second| (first, second)))
+        .flat_map(|(first, second)| [(first, second, false), (first, second, true)])
+    {
+        let region = stepwise().await;
+        let mut one = Box::pin(region.expire("k"));
+        let is_done = polled(&mut one, first).await;
+        let mut other = Box::pin(region.expire("k"));
+        let other_is_done = polled(&mut other, second).await;
+        if !is_done && !leaves {
+            one.await.unwrap();
+        } else {
+            drop(one);
+        }
+        if !other_is_done {
+            other.await.unwrap();
+        }
+        is_stale(&region, &format!("{first} {second} {leaves}")).await;
+    }
+}
+
+/// A refresh that takes the key over, and fails, takes nothing from an `expire`.
+#[tokio::test]
+async fn a_key_is_expired_although_a_refresh_fails_meanwhile() {
+    for polls in 0..10 {
+        let region = stepwise().await;
+        let mut expiring = Box::pin(region.expire("k"));
+        let is_done = polled(&mut expiring, polls).await;
+        let refreshed = region.entry("k").try_refresh(async || Err::<u32, _>("it fails")).await;
+        assert_eq!(refreshed, Err("it fails"));
+        if !is_done {
+            expiring.await.unwrap();
+        }
+        is_stale(&region, &format!("after {polls} polls")).await;
+    }
 }
 
 /// Waits until so many creations have ended as outdated.

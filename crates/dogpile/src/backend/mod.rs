@@ -353,6 +353,8 @@ pub enum ClaimMode {
     /// commit removes what was stored when the key was claimed, if that is still
     /// there: it is known to be out of date.
     Refresh,
+    /// As [`Refresh`](Self::Refresh), but a commit that comes too late leaves what is stored.
+    Expire,
 }
 
 impl ClaimMode {
@@ -372,7 +374,7 @@ impl ClaimMode {
     pub fn is_settled_by(self, entry: Option<&Entry>) -> bool {
         match self {
             Self::Create(seen) => seen.is_outdated_by(entry),
-            Self::TakeOver | Self::Refresh => false,
+            Self::TakeOver | Self::Refresh | Self::Expire => false,
         }
     }
 }

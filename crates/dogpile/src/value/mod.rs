@@ -62,7 +62,7 @@ pub struct Metadata {
     /// the creations that they are about.
     pub kept: bool,
     /// Was [expired](crate::Entry::expire) before its time: stale, whatever its age. `x` in the
-    /// header, where it is true.
+    /// header, where it is true. Its `ct` is a microsecond earlier than before.
     pub expired: bool,
     /// Further keys of the header, kept as they were found.
     pub extra: Option<Arc<Extra>>,

@@ -44,7 +44,8 @@ impl Shared {
             }
         }
         for attempt in attempts.iter_mut().filter(|attempt| attempt.is_going()) {
-            if attempt.holder.is_some() && attempt.asked.mode == ClaimMode::Refresh {
+            let waits = matches!(attempt.asked.mode, ClaimMode::Refresh | ClaimMode::Expire);
+            if attempt.holder.is_some() && waits {
                 attempt.outcome = Some(Claimed::Held);
             }
         }

@@ -131,7 +131,7 @@ impl Shared {
     fn claiming(&self, asked: &Asked<'_>) -> Call {
         let seen = match asked.mode {
             ClaimMode::Create(seen) => in_words(seen),
-            ClaimMode::TakeOver | ClaimMode::Refresh => String::new(),
+            ClaimMode::TakeOver | ClaimMode::Refresh | ClaimMode::Expire => String::new(),
         };
         let (lease, life) = (self.lease_milliseconds(), self.mark_milliseconds());
         let arguments = [&asked.token, &lease.to_string(), &life.to_string(), &seen];

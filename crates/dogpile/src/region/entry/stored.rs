@@ -81,6 +81,9 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// it gets its value. A key that a Python process has locked is waited for, at most for the
     /// wait timeout. Python reads the value by its age alone.
     ///
+    /// A server keeps it for what is left of its time by the options of this call, so they
+    /// are to be those that the value was stored with.
+    ///
     /// ```
     /// use dogpile::{Config, Region, Status, backend::Memory};
     ///

@@ -77,12 +77,21 @@ impl RegionFlight<'_> {
     /// Takes keys over, to refresh what is stored under them. Waits only for other
     /// programs' locks.
     pub(crate) async fn claim_refresh(&self, indexes: &[usize]) -> Result<Vec<Guard>, Error> {
-        let guards = self.seize_as(ClaimMode::Refresh, indexes).await?;
+        self.claim_to_change(ClaimMode::Refresh, indexes).await
+    }
+
+    /// Takes keys over, as `mode` says, from all but other programs.
+    pub(super) async fn claim_to_change(
+        &self,
+        mode: ClaimMode,
+        indexes: &[usize],
+    ) -> Result<Vec<Guard>, Error> {
+        let guards = self.seize_as(mode, indexes).await?;
         let mut claimed = Vec::with_capacity(guards.len());
         for (&index, (local, claim)) in indexes.iter().zip(guards) {
             let lease = match claim {
                 Some(Claimed::Won(lease)) => Some(lease),
-                Some(Claimed::Held) => self.wait_to_refresh(index).await?,
+                Some(Claimed::Held) => self.wait_to_change(mode, index).await?,
                 Some(Claimed::Changed(_) | Claimed::Failed(_)) | None => None,
             };
             claimed.push(Guard { is_refresh: true, ..Guard::new(local, lease) });
@@ -105,9 +114,9 @@ impl RegionFlight<'_> {
     }
 
     /// Waits for another program's lock, within the wait timeout.
-    async fn wait_to_refresh(&self, index: usize) -> Result<Option<Lease>, Error> {
+    async fn wait_to_change(&self, mode: ClaimMode, index: usize) -> Result<Option<Lease>, Error> {
         let key = self.keys[index].stored.as_str();
-        let claimed = self.claim_until_won(key, ClaimMode::Refresh);
+        let claimed = self.claim_until_won(key, mode);
         let Some(Deadline { timeout: WaitTimeout { limit, .. }, timer }) = self.deadline() else {
             return claimed.await;
         };
