@@ -229,7 +229,7 @@ static RATES: Region = Region::new("decorated_rates");
 
 #[dogpile::cached(region = RATES, stale_if_error = "1h", retry_after = "1h", fallible)]
 async fn rate(_currency: &str) -> Result<u32, &'static str> {
-    Err("the bank is closed")
+    std::future::ready(Err("the bank is closed")).await
 }
 
 #[tokio::test]
