@@ -27,7 +27,11 @@ impl RegionFlight<'_> {
         }
         let stored = entry.metadata.extra(FAILED).and_then(serde_json::Value::as_f64);
         let known = self.core.shared.failed.at(&self.keys[index].stored);
-        let rests = |failed: Option<Timestamp>| failed.is_some_and(|at| self.rests_since(at, now));
+        // What was stored after a failure says nothing of it.
+        let is_later = |at: &Timestamp| *at >= entry.metadata.ct;
+        let rests = |failed: Option<Timestamp>| {
+            failed.filter(is_later).is_some_and(|at| self.rests_since(at, now))
+        };
         if rests(stored) || rests(known) { Fallback::Now } else { Fallback::OnFailure }
     }
 
