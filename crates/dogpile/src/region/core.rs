@@ -374,6 +374,13 @@ impl Core {
         metadata.with_retention(left)
     }
 
+    /// Somebody of this process changes what is stored under `key`: creations that are going on are
+    /// older than that, and one that failed was of another value.
+    pub(crate) fn note_change(&self, key: &str) {
+        self.shared.keys.note_change(key);
+        self.shared.failed.forget(key);
+    }
+
     /// The stamp of what is created, or invalidated, now.
     pub(crate) fn stamp(&self) -> Stamp {
         self.in_order(self.shared.timeline.stamp(self.now_after_invalidation()))

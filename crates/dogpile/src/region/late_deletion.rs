@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 impl Core {
     /// Deletes what is stored under `key`, now or as soon as that can be done.
     pub(crate) async fn delete_surely(self: Arc<Self>, key: String) {
-        self.shared.keys.note_change(&key);
+        self.note_change(&key);
         let Err(error) = self.backend.delete(&key).await else { return };
         self.note_degraded("delete", &error);
         let mut owed = self.owed.0.lock();
@@ -61,7 +61,7 @@ impl Paying {
 
     async fn try_to_delete(&mut self) -> Result<(), BackendError> {
         let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
-        keys.iter().for_each(|key| self.core.shared.keys.note_change(key));
+        keys.iter().for_each(|key| self.core.note_change(key));
         self.core.backend.delete_multi(&keys).await?;
         log::deleted_late(self.core.name(), &keys);
         self.keys.clear();

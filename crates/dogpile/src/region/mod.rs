@@ -493,7 +493,7 @@ impl<K: Kind> Region<K> {
             let key = key.as_ref();
             let entry = core.entry_for(key, value, stamp, &options)?;
             let key = core.stored_key(key).into_owned();
-            core.shared.keys.note_change(&key);
+            core.note_change(&key);
             entries.push((key, entry));
         }
         if entries.is_empty() {

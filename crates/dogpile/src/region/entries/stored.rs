@@ -72,7 +72,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         }
         let stored_keys: Vec<_> = self.keys.iter().map(|key| core.stored_key(key)).collect();
         let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
-        stored_keys.iter().for_each(|key| core.shared.keys.note_change(key));
+        stored_keys.iter().for_each(|key| core.note_change(key));
         let deleted = core.backend.delete_multi(&stored_keys).await;
         deleted.map_err(|error| core.failed("delete_multi", error))
     }

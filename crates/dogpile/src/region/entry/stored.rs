@@ -68,7 +68,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     pub async fn delete(self) -> Result<()> {
         let core = self.region.configured()?;
         let key = core.stored_key(&self.key);
-        core.shared.keys.note_change(&key);
+        core.note_change(&key);
         let deleted = core.backend.delete(&key).await;
         deleted.map_err(|error| core.failed("delete", error))
     }
@@ -181,7 +181,7 @@ impl Core {
     ) -> Result<()> {
         let options = options.or(&self.defaults);
         let (entry, key) = (self.entry_for(key, value, stamp, &options)?, self.stored_key(key));
-        self.shared.keys.note_change(&key);
+        self.note_change(&key);
         let stored = self.backend.set(&key, entry).await;
         stored.map_err(|error| self.failed("set", error))
     }
