@@ -19,6 +19,8 @@ use crate::value::Entry;
 #[derive(Clone)]
 pub struct AnyBackend {
     outermost: Arc<dyn ErasedBackend>,
+    /// The same for reads that need not wait, past the order of changes, which they do not touch.
+    reads: Arc<dyn ErasedBackend>,
     /// The backend inside all proxies.
     actual: Arc<dyn std::any::Any + Send + Sync>,
     /// The way to look into that one.
@@ -39,8 +41,9 @@ impl AnyBackend {
         let collections = actual.collections();
         let erased = Erased { backend: actual.clone(), keeps_objects: B::Keeps::OBJECTS };
         let outermost: Arc<dyn ErasedBackend> = Arc::new(erased);
-        let orders_changes = actual.orders_changes();
+        let (orders_changes, reads) = (actual.orders_changes(), outermost.clone());
         Self {
+            reads,
             outermost: if orders_changes { outermost } else { Arc::new(Ordered::new(outermost)) },
             actual,
             inspect,
@@ -53,7 +56,8 @@ impl AnyBackend {
 
     /// `outer` around `self`.
     pub(crate) fn within(self, outer: impl ErasedBackend + 'static) -> Self {
-        Self { outermost: Arc::new(outer), ..self }
+        let outermost: Arc<dyn ErasedBackend> = Arc::new(outer);
+        Self { reads: outermost.clone(), outermost, ..self }
     }
 
     /// The same without collections, which `proxy` cannot treat as it treats values.
@@ -110,7 +114,7 @@ impl AnyBackend {
 
     /// See [`Backend::get_now`].
     pub fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
-        self.outermost.get_now(key)
+        self.reads.get_now(key)
     }
 
     /// See [`Backend::set`].

@@ -29,6 +29,7 @@ pub struct Memory {
 struct Slot {
     object: Object,
     ct: f64,
+    /// Not a number where the object is a [`Whole`].
     begun: f64,
 }
 
@@ -128,8 +129,12 @@ impl Backend for Memory {
         };
         let Metadata { ct, begun, .. } = entry.metadata;
         let is_rare = entry.metadata.expired || entry.metadata.extra.is_some();
-        let object = if is_rare { Object::new(Whole(entry)) } else { object.clone() };
-        self.cache.insert(key.into(), Slot { object, ct, begun });
+        let slot = if is_rare {
+            Slot { object: Object::new(Whole(entry)), ct, begun: f64::NAN }
+        } else {
+            Slot { object: object.clone(), ct, begun }
+        };
+        self.cache.insert(key.into(), slot);
         Ok(())
     }
 
@@ -143,7 +148,9 @@ impl Memory {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
         let Slot { object, ct, begun } = self.cache.get(key)?;
-        if let Some(Whole(entry)) = object.downcast_ref() {
+        if begun.is_nan()
+            && let Some(Whole(entry)) = object.downcast_ref()
+        {
             return Some(entry.clone());
         }
         let metadata = Metadata::created_at(ct).with_begin(begun);

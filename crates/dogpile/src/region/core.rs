@@ -259,28 +259,28 @@ impl Core {
         if options.ignore_expiration {
             return Freshness::Fresh;
         }
-        let (lifetime, verdict) = self.limits(metadata, options);
-        freshness(metadata.ct, now, lifetime, verdict)
+        let lifetime = AgeLimits { stale_if_error: None, ..self.limits(options) };
+        freshness(metadata.ct, now, lifetime, self.verdict(metadata))
     }
 
-    /// Returns the age that a value may have in a call with these options, and what
-    /// invalidations say of it.
+    /// Returns what invalidations say of a value.
     #[inline]
-    pub(crate) fn limits(
-        &self,
-        metadata: &Metadata,
-        options: &Options,
-    ) -> (AgeLimits, Option<Mode>) {
+    pub(crate) fn verdict(&self, metadata: &Metadata) -> Option<Mode> {
+        let verdict = self.invalidation.verdict(self.as_of(metadata));
+        verdict.or(metadata.expired.then_some(Mode::Soft))
+    }
+
+    /// Returns the age that a value may have in a call with these options.
+    #[inline]
+    pub(crate) fn limits(&self, options: &Options) -> AgeLimits {
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
-        let lifetime = AgeLimits {
+        AgeLimits {
             expiration: expiration.and_then(super::options::Expiration::after),
             stale_while_revalidate: options
                 .stale_while_revalidate
                 .or(self.defaults.stale_while_revalidate),
             stale_if_error: options.stale_if_error.or(self.defaults.stale_if_error),
-        };
-        let verdict = self.invalidation.verdict(self.as_of(metadata));
-        (lifetime, verdict.or(metadata.expired.then_some(Mode::Soft)))
+        }
     }
 
     /// The moment that an invalidation judges a value by.
