@@ -367,7 +367,13 @@ impl ClaimMode {
     /// claimed? Another value is one of a program that ends no claims. What is gone
     /// may have been removed by a refresh that was overtaken by this one.
     pub fn may_follow(self, then: Seen, now: Seen) -> bool {
-        now == then || (self.takes_over() && now == Seen::Nothing)
+        now == then || (self.may_find_nothing() && now == Seen::Nothing)
+    }
+
+    /// May a commit store where nothing is any more? A created value is newer than whatever took
+    /// the one of before away; one that is only marked as expired is not.
+    pub(crate) fn may_find_nothing(self) -> bool {
+        matches!(self, Self::TakeOver | Self::Refresh)
     }
 
     /// Does somebody else's value, `entry`, settle the claim?

@@ -327,7 +327,7 @@ impl Bound {
     fn new(key: &str, item: Option<Item>, claim: Claim) -> Self {
         let Claim { mode, before, overtook, .. } = &claim;
         // A refresh that this one has overtaken may have removed it.
-        let may_be_gone = (*overtook && mode.takes_over()) || before.life.has_ended();
+        let may_be_gone = (*overtook && mode.may_find_nothing()) || before.life.has_ended();
         let may_store_anew = before.number.is_some() && may_be_gone;
         Self { key: key.to_owned(), item, claim, may_store_anew }
     }

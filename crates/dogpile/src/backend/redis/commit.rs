@@ -86,6 +86,6 @@ impl Shared {
 impl Claim {
     /// May the value have gone since, without a change?
     pub(super) fn may_find_nothing(&self) -> bool {
-        self.mode.takes_over() || self.before.life.has_ended()
+        self.mode.may_find_nothing() || self.before.life.has_ended()
     }
 }

@@ -63,7 +63,12 @@ impl RegionFlight<'_> {
         let now = self.core.clock.now();
         let keys: Vec<&str> =
             marked.iter().map(|(index, _)| self.keys[*index].stored.as_str()).collect();
-        keys.iter().for_each(|key| self.core.shared.failed.note(key, now));
+        // A change meanwhile has left another value, whose creation has not failed.
+        for ((_, guard), key) in marked.iter().zip(&keys) {
+            if !guard.local.is_outdated() {
+                self.core.shared.failed.note(key, now);
+            }
+        }
         let entries = self.core.backend.get_multi(&keys).await;
         let entries = entries.unwrap_or_else(|_| vec![None; keys.len()]);
         let (mut changes, mut held, mut unused) = (Vec::new(), Vec::new(), Vec::new());
