@@ -74,15 +74,16 @@ impl Floors {
         if given == Given::Fresh { &self.all } else { &self.hard }
     }
 
-    /// Is `version`, given to one who asked at `begin`, older than a change that no failover
-    /// can have lost?
-    fn is_old(&self, history: &History, given: Given, version: u64, begin: Moment) -> bool {
-        let failovers = history.failovers.iter().filter(|at| **at < begin).count();
-        let floor = match failovers.checked_sub(1) {
+    /// Is `version`, given to `reader`, older than a change that no failover can have lost?
+    ///
+    /// A call that has met the death of a master may have its answer from the next one.
+    fn is_old(&self, history: &History, reader: &Operation, given: Given, version: u64) -> bool {
+        let before = |at: &&Moment| reader.end.is_none_or(|end| **at < end);
+        let floor = match history.failovers.iter().filter(before).count().checked_sub(1) {
             None => self.for_given(given),
             Some(last) => &self.later[last][usize::from(given == Given::Fresh)],
         };
-        version < floor.at(begin)
+        version < floor.at(reader.begin)
     }
 }
 
@@ -134,7 +135,7 @@ fn judge(
     if version >= floor.at(begin) {
         return;
     }
-    if !floors.is_old(history, answer.given, version, begin) {
+    if !floors.is_old(history, operation, answer.given, version) {
         findings.lost_in_failover += 1;
         return;
     }
