@@ -346,12 +346,25 @@ impl RedisCluster {
         (0..self.servers.len()).filter(is_master).collect()
     }
 
+    /// Waits until the masters agree on who has which slots, and since when.
+    ///
+    /// A node that has not heard of the last move may give itself an age that another has
+    /// too, take an old message for a newer claim, and delete what is in the slot.
+    fn agree(&self, masters: &[usize]) {
+        wait_until("agreement on slots", || {
+            let mut views = masters.iter().map(|node| slots_of(&self.servers[*node]));
+            let first = views.next();
+            views.all(|view| Some(&view) == first.as_ref())
+        });
+    }
+
     /// Moves the slot of `key` to the master number `to`, with what is in it, while the
     /// cluster serves.
     pub fn move_slot_of(&self, key: &str, to: usize) {
         let slot = self.servers[0].ask(&format!("CLUSTER KEYSLOT {key}"));
         let slot = slot.trim_start_matches(':').trim().to_owned();
         let masters = self.masters();
+        self.agree(&masters);
         let is_there = |node: &&usize| {
             let answer = self.servers[**node].ask(&format!("CLUSTER COUNTKEYSINSLOT {slot}"));
             let owned = self.servers[**node].ask("CLUSTER NODES");
@@ -424,6 +437,23 @@ impl RedisCluster {
             self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
+}
+
+/// Who has which slots, and since when, as `server` sees it: the masters' lines of
+/// `CLUSTER NODES`, without what changes by itself.
+fn slots_of(server: &RedisServer) -> Vec<String> {
+    let nodes = server.ask("CLUSTER NODES");
+    let masters = nodes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let masters = masters.filter(|words| words.len() > 7 && words[2].contains("master"));
+    let mut slots: Vec<String> = masters
+        .map(|words| {
+            let owned = words[8..].iter().filter(|range| !range.starts_with('['));
+            let owned: Vec<&str> = owned.copied().collect();
+            format!("{} {} {}", words[0], words[6], owned.join(" "))
+        })
+        .collect();
+    slots.sort();
+    slots
 }
 
 /// Does the line of `CLUSTER NODES` say that its node has `slot`?

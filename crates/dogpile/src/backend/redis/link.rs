@@ -117,9 +117,12 @@ impl Link {
     pub(super) fn backend_error(&self, error: &RedisError) -> BackendError {
         let message = format!("{}: {error}", self.name());
         match error.code() {
-            Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "TRYAGAIN") | None => {
-                BackendError::unavailable(message)
-            }
+            // A client that still gets one of the last three has followed them in vain.
+            Some(
+                "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "TRYAGAIN" | "MOVED"
+                | "ASK",
+            )
+            | None => BackendError::unavailable(message),
             Some(_) => BackendError::other(message),
         }
     }
