@@ -11,11 +11,13 @@ const PUBLISHED: [&str; 5] =
 /// Files that each package has.
 const NEEDED: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
-/// Packages them all, and looks at what is in them. Fails if one depends on a member that is
-/// not published, or lacks one of the files. Nothing is built, which other steps do.
+/// Packages the whole workspace, then the published members by themselves: that fails if one
+/// depends on a member that is not published. Looks at what is in them. Nothing is built, which
+/// other steps do.
 pub(crate) fn check() -> Result<(), Error> {
     let package = ["package", "--quiet", "--no-verify", "--allow-dirty"];
     let members = PUBLISHED.iter().flat_map(|name| ["-p", name]);
+    cargo(package.into_iter().chain(["--workspace"])).named("packages of all members").run()?;
     cargo(package.into_iter().chain(members)).named("packages").run()?;
     PUBLISHED.iter().try_for_each(|name| has_what_it_needs(name))
 }

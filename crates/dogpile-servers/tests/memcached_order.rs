@@ -90,6 +90,24 @@ async fn a_value_that_is_taken_over_keeps_its_time_to_live() {
     }
 }
 
+/// A value that is to be marked as expired does not come back if somebody removes it meanwhile;
+/// one that was created anew does.
+#[tokio::test]
+async fn a_value_removed_by_another_program_is_not_marked_as_expired() {
+    let backend = open();
+    for (mode, comes_back) in [(ClaimMode::Expire, false), (ClaimMode::Refresh, true)] {
+        let key = &format!("gone-while-{comes_back}");
+        backend.set(key, entry("before", CT)).await.unwrap();
+        // A creation that is taken over may have removed it as well.
+        let _early = win(&open(), key, ClaimMode::Create(Seen::Created(CT))).await;
+        let lease = win(&backend, key, mode).await;
+        assert_eq!(SERVER.ask(&format!("delete {key}")).trim(), "DELETED");
+        let after = entry("after", CT + 1.0);
+        assert_eq!(commit(&backend, key, lease, Some(after)).await, comes_back, "{mode:?}");
+        assert_eq!(backend.get(key).await.unwrap().is_some(), comes_back, "{mode:?}");
+    }
+}
+
 /// A mark that was removed by a change, and is there again, is another one: also if it says
 /// the same.
 #[tokio::test]

@@ -492,3 +492,22 @@ async fn a_removal_by_another_program_ends_the_creation() {
     assert!(SINGLE.ask("DEL plainly-removed").contains(":1"));
     assert!(!commit(&backend, "plainly-removed", lease).await);
 }
+
+/// A value that is to be marked as expired does not come back if somebody removes it meanwhile;
+/// one that was created anew does.
+#[tokio::test]
+async fn a_value_removed_by_another_program_is_not_marked_as_expired() {
+    for (server, name) in [(&SINGLE, "scripts"), (&PLAIN, "no scripts")] {
+        let backend = AnyBackend::new(Redis::open(&server.url()).unwrap());
+        for (mode, comes_back) in [(ClaimMode::Expire, false), (ClaimMode::Refresh, true)] {
+            let key = &format!("gone-while-{comes_back}");
+            backend.set(key, Entry::bytes("before", 1_763_700_000.0)).await.unwrap();
+            let claimed = backend.claim(vec![Wanted::new(key, mode)]).await.unwrap().pop();
+            let Some(Claimed::Won(lease)) = claimed else { panic!("{claimed:?}") };
+            assert!(server.ask(&format!("DEL {key}")).contains(":1"));
+            assert_eq!(commit(&backend, key, lease).await, comes_back, "{name}, {mode:?}");
+            let found = backend.get(key).await.unwrap();
+            assert_eq!(found.is_some(), comes_back, "{name}, {mode:?}");
+        }
+    }
+}

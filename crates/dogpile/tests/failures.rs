@@ -164,6 +164,24 @@ async fn what_is_stored_after_a_failure_can_expire_and_be_created_at_once() {
     assert_eq!(region.get_or_create("k", async || 4_u32).await, 4);
 }
 
+/// The value that a change stores meanwhile is another: its creation has not failed.
+#[tokio::test]
+async fn a_creation_that_a_change_has_overtaken_leaves_no_failure() {
+    let (region, clock) = expired(in_memory).await;
+    let fail = async || {
+        region.set("k", &2_u32).await.unwrap();
+        Err::<u32, _>("closed")
+    };
+    // The call began before the change, and may have what was there then.
+    let found = region.entry("k").try_lookup(fail).await;
+    assert_eq!(found.map(|found| found.value), Ok(1));
+    region.expire("k").await.unwrap();
+    // Also where the clock has not moved since: moments alone do not tell them apart.
+    assert_eq!(region.get_or_create("k", async || 3_u32).await, 3);
+    clock.advance(MINUTE * 2);
+    assert_eq!(region.get_or_create("k", async || 4_u32).await, 4);
+}
+
 #[tokio::test]
 async fn several_keys_get_their_stale_values_together() {
     let (region, clock) = expired(in_memory).await;
