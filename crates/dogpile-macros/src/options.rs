@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Tokens>,
     pub(crate) stale_if_error: Option<Tokens>,
     pub(crate) retry_after: Option<Tokens>,
+    pub(crate) creation_timeout: Option<Tokens>,
     pub(crate) wait_timeout: Option<Tokens>,
     pub(crate) on_wait_timeout: Option<Expr>,
     pub(crate) should_cache: Option<Expr>,
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     pub(crate) is_alone: bool,
 }
 
-const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `wait_timeout`, `on_wait_timeout`, \
+const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
     `background`, `fallible`, `associated`, `companions`, `in_memory`, `crate`";
 
@@ -91,6 +92,7 @@ struct Rest {
     stale_while_revalidate: Option<Expr>,
     stale_if_error: Option<Expr>,
     retry_after: Option<Expr>,
+    creation_timeout: Option<Expr>,
     wait_timeout: Option<Expr>,
     on_wait_timeout: Option<Expr>,
     should_cache: Option<Expr>,
@@ -116,6 +118,7 @@ impl Parsed {
             "stale_while_revalidate" => rest.stale_while_revalidate = Some(value()?),
             "stale_if_error" => rest.stale_if_error = Some(value()?),
             "retry_after" => rest.retry_after = Some(value()?),
+            "creation_timeout" => rest.creation_timeout = Some(value()?),
             "wait_timeout" => rest.wait_timeout = Some(value()?),
             "on_wait_timeout" => rest.on_wait_timeout = Some(value()?),
             "should_cache" => rest.should_cache = Some(value()?),
@@ -159,6 +162,7 @@ impl Parsed {
             stale_while_revalidate: duration(rest.stale_while_revalidate, &dogpile)?,
             stale_if_error: duration(rest.stale_if_error, &dogpile)?,
             retry_after: duration(rest.retry_after, &dogpile)?,
+            creation_timeout: duration(rest.creation_timeout, &dogpile)?,
             wait_timeout: duration(rest.wait_timeout, &dogpile)?,
             on_wait_timeout: rest.on_wait_timeout,
             should_cache: rest.should_cache,

@@ -85,6 +85,16 @@ pub enum Error {
         /// The limit.
         limit: Duration,
     },
+    /// The creation took longer than the [creation timeout](crate::Config::creation_timeout). Its
+    /// creator was dropped, and the key is free.
+    CreationTimeout {
+        /// The region's name.
+        region: String,
+        /// The key, fit for a message.
+        key: String,
+        /// The limit.
+        limit: Duration,
+    },
     /// A blocking call had to wait on the thread that everything it could
     /// wait for runs on: inside a current-thread tokio runtime.
     WouldDeadlock {
@@ -164,6 +174,10 @@ impl fmt::Display for Error {
                 f,
                 "region `{region}`: `{key}` was still being created elsewhere after {limit:?}: raise `wait_timeout`, or make the creator faster"
             ),
+            Self::CreationTimeout { region, key, limit } => write!(
+                f,
+                "region `{region}`: creating `{key}` took longer than {limit:?}: raise `creation_timeout`, or make the creator faster"
+            ),
             Self::WouldDeadlock { region } => write!(
                 f,
                 "region `{region}`: a blocking call would have to wait inside a current-thread runtime, which cannot go on meanwhile: use the async call, `spawn_blocking`, or a multi-thread runtime"
@@ -209,9 +223,9 @@ impl Error {
         }
     }
 
-    /// Returns whether the call gave up waiting for another caller's creation.
+    /// Returns whether the call gave up waiting for a creation: another caller's, or its own.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::WaitTimeout { .. })
+        matches!(self, Self::WaitTimeout { .. } | Self::CreationTimeout { .. })
     }
 }
 

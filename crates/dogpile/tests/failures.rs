@@ -1,5 +1,6 @@
 //! Creations that fail where there is a value of before.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -266,4 +267,128 @@ async fn a_decorated_function_has_both() {
     clock.advance(MINUTE * 2);
     assert_eq!(rate("EUR").await, Ok(1));
     assert_eq!(RATES.statistics().stale_on_error, 1);
+}
+
+/// A creator that never ends, and says when it is dropped.
+fn hanging(dropped: &Arc<AtomicUsize>) -> impl Future<Output = u32> + Send + use<> {
+    struct Dropped(Arc<AtomicUsize>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Dropped(dropped.clone());
+    async move {
+        let _dropped = dropped;
+        std::future::pending().await
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn limited(clock: &ManualClock) -> Config {
+    in_memory(clock).creation_timeout(LIMIT)
+}
+
+/// Advances the clock once a call waits for it.
+async fn at_its_limit<T>(clock: &ManualClock, call: impl Future<Output = T>) -> T {
+    let mut call = std::pin::pin!(call);
+    tokio::select! {
+        biased;
+        _ = &mut call => panic!("it does not wait"),
+        () = tokio::task::yield_now() => clock.advance(LIMIT + Duration::from_millis(1)),
+    }
+    call.await
+}
+
+#[tokio::test]
+async fn a_creation_that_hangs_is_dropped_and_frees_its_key() {
+    let (region, clock) = expired(limited).await;
+    let dropped = Arc::new(AtomicUsize::new(0));
+    // The stale value stands in for it, and nobody tries again for a while.
+    let entry = region.entry("k");
+    let found = at_its_limit(&clock, entry.lookup(|| hanging(&dropped))).await;
+    assert_eq!((found.value, found.status), (1, Status::StaleOnError));
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert!(!region.key_is_locked("k").await.unwrap());
+    assert_eq!(region.get_or_create("k", async || 2_u32).await, 1);
+    let counts = region.statistics();
+    assert_eq!((counts.creator_failures, counts.creations), (1, 0));
+    clock.advance(RETRY_AFTER * 2);
+    assert_eq!(region.get_or_create("k", async || 2_u32).await, 2);
+
+    // Nothing is there: an error where the call returns any.
+    let entry = region.entry("cold").strict();
+    let error = at_its_limit(&clock, entry.get_or_create(|| hanging(&dropped))).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(dropped.load(Ordering::SeqCst), 2);
+    let entries = region.entries(["cold", "colder"]);
+    let several = entries.get_or_create(async |_| vec![hanging(&dropped).await]);
+    let error = at_its_limit(&clock, several).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(!region.key_is_locked("cold").await.unwrap());
+}
+
+/// A plain call has no place for an error: its creator goes on, for it alone.
+#[tokio::test]
+async fn a_plain_call_waits_on_when_its_key_is_free_again() {
+    let (region, clock) = expired(limited).await;
+    let go = Arc::new(Notify::new());
+    let (asking, going) = (region.clone(), go.clone());
+    let began = Arc::new(Notify::new());
+    let beginning = began.clone();
+    let call = tokio::spawn(async move {
+        let slow = async || {
+            beginning.notify_one();
+            going.notified().await;
+            5_u32
+        };
+        asking.entry("cold").lookup(slow).await
+    });
+    began.notified().await;
+    assert!(region.key_is_locked("cold").await.unwrap());
+    clock.advance(LIMIT * 2);
+    free(&region, "cold").await;
+    assert_eq!(region.get_or_create("cold", async || 6_u32).await, 6);
+    go.notify_one();
+    let found = call.await.unwrap();
+    assert_eq!((found.value, found.status), (5, Status::Uncached));
+    assert_eq!(region.get::<u32>("cold").await.unwrap(), Some(6));
+}
+
+#[tokio::test]
+async fn a_panic_is_its_callers_and_a_failure_to_all_others() {
+    let (region, clock) = expired(in_memory).await;
+    let panicking = region.clone();
+    let call = tokio::spawn(async move {
+        panicking.get_or_create::<u32, _, _>("k", async || panic!("no bank")).await
+    });
+    assert!(call.await.unwrap_err().is_panic());
+    assert!(!region.key_is_locked("k").await.unwrap());
+    let runs = AtomicUsize::new(0);
+    assert_eq!(ask(&region, &runs).await, Ok((1, Status::StaleOnError)));
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    assert_eq!(region.statistics().creator_failures, 1);
+    clock.advance(RETRY_AFTER * 2);
+    assert_eq!(region.get_or_create("k", async || 2_u32).await, 2);
+}
+
+#[tokio::test]
+async fn a_creation_in_the_background_that_hangs_frees_its_key() {
+    let (region, clock) = expired(limited).await;
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let creator = {
+        let dropped = dropped.clone();
+        move || hanging(&dropped)
+    };
+    assert_eq!(region.entry("k").get_or_create_in_background(creator).await, 1);
+    while !region.key_is_locked("k").await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(LIMIT * 2);
+    free(&region, "k").await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }

@@ -125,6 +125,7 @@ impl Code {
             ("stale_while_revalidate", &own.stale_while_revalidate),
             ("stale_if_error", &own.stale_if_error),
             ("retry_after", &own.retry_after),
+            ("creation_timeout", &own.creation_timeout),
             ("wait_timeout", &own.wait_timeout),
         ];
         let times = times.into_iter().filter_map(|(name, time)| {

@@ -148,7 +148,7 @@ impl<M: KeyedLock> Lock<M> {
                 None => Err(CreateError::Lock(LockError::WrongCount { asked: 1, returned: 0 })),
             },
             Err(Stop::Creator(error)) => Err(CreateError::Creator(error)),
-            Err(Stop::Error(error)) => Err(CreateError::Lock(error)),
+            Err(Stop::TooSlow(error) | Stop::Error(error)) => Err(CreateError::Lock(error)),
         }
     }
 

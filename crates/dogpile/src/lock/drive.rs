@@ -16,11 +16,13 @@
 //! overlapping keys finish in any order.
 
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::creating::{self, Creation};
+use super::creator::{CreationLimit, run_creator};
 use super::decision::{Action, MutexState, decide};
 use crate::error::BackendError;
 use crate::freshness::Freshness;
@@ -33,6 +35,11 @@ pub enum LockError {
     RecursiveCreation,
     /// The key was still held elsewhere when the wait timeout ended.
     WaitTimeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The creation took longer than it may.
+    CreationTimeout {
         /// The limit.
         limit: Duration,
     },
@@ -56,6 +63,9 @@ impl std::fmt::Display for LockError {
             }
             Self::WaitTimeout { limit } => {
                 write!(f, "the key was still being created elsewhere after {limit:?}")
+            }
+            Self::CreationTimeout { limit } => {
+                write!(f, "the creation took longer than {limit:?}")
             }
             Self::Mutex(source) => write!(f, "the mutex failed: {source}"),
             Self::WrongCount { asked, returned } => {
@@ -102,6 +112,14 @@ pub(crate) trait Flight: Sync {
         &'s self,
         keys: &[(usize, &Self::Seen)],
     ) -> impl Future<Output = Result<Vec<Claim<'s, Self>>, Self::Error>> + Send;
+
+    /// Returns the time that a creation may take, from now on.
+    fn creation_limit(&self) -> Option<CreationLimit> {
+        None
+    }
+
+    /// The creation of these keys ended without an answer of its creator, for this reason.
+    fn note_unanswered(&self, _indexes: &[usize], _why: &str) {}
 
     /// A creation under this guard begins.
     fn begin(&self, guard: &mut Self::Guard);
@@ -221,6 +239,8 @@ pub enum Status {
 /// Why a drive ended without values.
 pub(crate) enum Stop<E, F> {
     Creator(E),
+    /// The creator was dropped, since it took longer than it may.
+    TooSlow(F),
     Error(F),
 }
 
@@ -415,14 +435,21 @@ where
     for (_, guard) in &mut won {
         flight.begin(guard);
     }
-    let made = run_creator(flight, create, indexes).await;
+    let made = match run_creator(flight, create, indexes).await {
+        Ok(made) => made,
+        Err(panic) => {
+            // Its own caller gets it; to all others it is a failure.
+            flight.give_up_failed(won).await;
+            resume_unwind(panic)
+        }
+    };
     match made {
         Ok(made) => {
             let made = won.into_iter().zip(made);
             let made = made.map(|((index, guard), made)| (index, guard, made));
             Ok(flight.finish(made.collect()).await?)
         }
-        Err(stop @ Stop::Creator(_)) => {
+        Err(stop @ (Stop::Creator(_) | Stop::TooSlow(_))) => {
             flight.give_up_failed(won).await;
             Err(stop)
         }
@@ -431,29 +458,6 @@ where
             Err(stop)
         }
     }
-}
-
-async fn run_creator<S, C, F, E>(
-    flight: &S,
-    create: &mut C,
-    indexes: Vec<usize>,
-) -> Result<Vec<S::Made>, Stop<E, S::Error>>
-where
-    S: Flight,
-    C: FnMut(Vec<usize>) -> F,
-    F: Future<Output = Result<Vec<S::Made>, E>>,
-{
-    let asked = indexes.len();
-    let first = indexes.first().copied().unwrap_or_default();
-    let creation = flight.creation(&indexes);
-    // The closure itself may ask for the key too, before its future runs.
-    let made = creating::inside(creation, async { create(indexes).await });
-    let made = made.await.map_err(Stop::Creator)?;
-    if made.len() != asked {
-        let error = LockError::WrongCount { asked, returned: made.len() };
-        return Err(flight.error(first, error).into());
-    }
-    Ok(made)
 }
 
 /// Waits until any key moves; false if deadline ended first.
@@ -536,13 +540,13 @@ fn settle_created<S: Flight, E>(
 ) -> Result<(), Stop<E, S::Error>> {
     let outcomes: Vec<(S::Value, Status)> = match created {
         Ok(values) => values.into_iter().map(|value| (value, Status::Created)).collect(),
-        Err(Stop::Creator(error)) => {
+        Err(failure @ (Stop::Creator(_) | Stop::TooSlow(_))) => {
             let stale = indexes.iter().map(|&index| slots[index].stand_in());
             match stale.collect::<Option<Vec<_>>>() {
                 Some(values) => {
                     values.into_iter().map(|value| (value, Status::StaleOnError)).collect()
                 }
-                None => return Err(Stop::Creator(error)),
+                None => return Err(failure),
             }
         }
         Err(stop) => return Err(stop),

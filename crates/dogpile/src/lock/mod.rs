@@ -6,6 +6,7 @@
 //!   drive      does what the decision says, for one key or many
 //!   keyed      the mutex of this process: per key, with hand-over
 //!   mutex      what a wider mutex must offer
+//!   creator    runs a creator: its limit, its panics
 //!   creating   notices a creator that asks for its own key
 //!   dogpile    the lock for use without a cache
 //! ```
@@ -16,6 +17,7 @@
 //! [`KeyReentrantMutex`] and a [`NameRegistry`].
 
 pub(crate) mod creating;
+pub(crate) mod creator;
 mod decision;
 mod dogpile;
 pub(crate) mod drive;

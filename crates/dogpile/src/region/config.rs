@@ -95,7 +95,6 @@ impl ManglerChoice {
 impl InvalidationChoice {
     pub(crate) const USUAL_DELAY: Duration = Duration::from_secs(1);
 
-    /// The strategy of the region `name` over `backend`.
     /// The strategy of the region `name`. The moments that are known to this process alone
     /// are `local` ones.
     pub(crate) fn of(
@@ -197,6 +196,38 @@ impl<K: Kind> Config<K> {
     /// [stands in for it](Self::stale_if_error). 10 seconds by default.
     pub fn retry_after(mut self, time: Duration) -> Self {
         self.defaults.retry_after = Some(time);
+        self
+    }
+
+    /// Sets the time after which a creation is dropped, its key is free for others, and it counts as
+    /// failed. By default a creation may take as long as it does.
+    ///
+    /// Its caller gets the stale value if [`stale_if_error`](Self::stale_if_error) allows that, else
+    /// [`Error::CreationTimeout`](crate::Error::CreationTimeout) where the call returns errors of the
+    /// cache: a [strict](crate::Entry::strict) one, or one for several keys. A plain call returns
+    /// none: there the creator goes on for its caller alone, and what it creates is not stored.
+    ///
+    /// A future is dropped at its next `await`. A creator that blocks its thread, such as one of a
+    /// blocking call, is not interrupted.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, Status, backend::Memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let rates = Region::new("rates");
+    /// let config = Config::new(Memory::new(100)).stale_if_error(Duration::from_secs(3_600));
+    /// rates.configure(config.creation_timeout(Duration::from_millis(20)))?;
+    /// rates.set("EUR", &1.08).await?;
+    /// rates.expire("EUR").await?;
+    /// let hangs = async || std::future::pending::<f64>().await;
+    /// let rate = rates.entry("EUR").lookup(hangs).await;
+    /// assert_eq!((rate.value, rate.status), (1.08, Status::StaleOnError));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn creation_timeout(mut self, limit: Duration) -> Self {
+        self.defaults.creation_timeout = Some(limit);
         self
     }
 

@@ -15,7 +15,7 @@ use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
 use super::unseen::Unseen;
-use super::values::{Failed, Values};
+use super::values::Values;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -481,10 +481,10 @@ impl Core {
     }
 
     /// Counts and logs a creation, or one that failed.
-    pub(crate) fn note_creation(&self, keys: &[&str], made: Result<Duration, &Failed>) {
+    pub(crate) fn note_creation(&self, keys: &[&str], made: Result<Duration, &str>) {
         let took = match made {
             Ok(took) => took,
-            Err(Failed(why)) => {
+            Err(why) => {
                 log::creator_failed(self.name(), keys, why);
                 return self.stats().count(Count::CreatorFailures);
             }

@@ -12,6 +12,7 @@ use super::core::{Core, Timestamped};
 use super::flight::{FlightKey, Guard, RegionFlight};
 use super::kind::Cacheable;
 use super::lookup::Answer;
+use super::once::Once;
 use super::options::{Options, ShouldCache};
 use super::values::{self, BoxFuture, Creator, Failed, NoValues, OneCreator};
 use crate::error::{CreateError, Error};
@@ -19,7 +20,6 @@ use crate::lock::drive::{Background, Flight, Stop, create_won, drive};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
-use crate::sync::Mutex;
 use crate::value::Object;
 
 /// The end of a call for one key.
@@ -76,7 +76,7 @@ impl<'v> Creation<'v> {
         Box::pin(async move {
             let creator = Once::new(creator);
             let outcomes = self.run_inline(creator.for_lock()).await;
-            creator.or_uncached(self, outcomes).await
+            self.or_uncached(creator, outcomes).await
         })
     }
 
@@ -85,7 +85,7 @@ impl<'v> Creation<'v> {
         Box::pin(async move {
             let creator = Once::new(creator);
             let outcomes = self.refresh(creator.for_lock()).await;
-            creator.or_uncached(self, outcomes).await
+            self.or_uncached(creator, outcomes).await
         })
     }
 
@@ -134,6 +134,23 @@ impl<'v> Creation<'v> {
         }
     }
 
+    /// Turns an error of the cache into a run of the creator, in a plain call. One that was
+    /// dropped by the lock, since it took too long, goes on.
+    async fn or_uncached(&self, creator: Once<'_>, outcomes: Outcomes) -> Outcome {
+        let error = match outcomes {
+            Ok(mut answers) => match answers.pop() {
+                Some(answer) => return Ok(answer),
+                None => unreachable!("one key has one answer"),
+            },
+            Err(CreateError::Cache(error)) if !self.flight.strict => error,
+            Err(failure) => return Err(failure),
+        };
+        match creator.rest() {
+            Some(work) => self.uncached(&error, work).await.map_err(CreateError::Creator),
+            None => Err(CreateError::Cache(error)),
+        }
+    }
+
     /// Runs the creator alone, where the cache cannot help a plain call.
     /// A creator that came here by asking for its own key may do so once;
     /// again would be for ever.
@@ -173,7 +190,7 @@ impl Creation<'static> {
         Box::pin(async move {
             let creator = Once::new(creator);
             let outcomes = self.run_in_background(creator.for_lock()).await;
-            creator.or_uncached(self, outcomes).await
+            self.or_uncached(creator, outcomes).await
         })
     }
 }
@@ -182,7 +199,7 @@ impl From<Stop<Failed, Error>> for CreateError<Failed> {
     fn from(stop: Stop<Failed, Error>) -> Self {
         match stop {
             Stop::Creator(failed) => Self::Creator(failed),
-            Stop::Error(error) => Self::Cache(error),
+            Stop::TooSlow(error) | Stop::Error(error) => Self::Cache(error),
         }
     }
 }
@@ -238,7 +255,7 @@ fn observed<'a, 'v: 'a>(flight: &Arc<RegionFlight<'v>>, mut creator: Creator<'a>
         let work = log::in_creation_span(flight.core.name(), &flight.asked(&indexes), work);
         Box::pin(async move {
             let made = work.await;
-            let noted = made.as_ref().map(|_| began.elapsed());
+            let noted = made.as_ref().map(|_| began.elapsed()).map_err(|Failed(why)| why.as_str());
             flight.core.note_creation(&flight.asked(&indexes), noted);
             made
         })
@@ -270,50 +287,4 @@ fn start_in_background(
     core.stats().count(Count::Background);
     let counted = crate::shutdown::Counted::new();
     core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
-}
-
-/// A creator of one value, which can be taken once: by the lock, or by the
-/// call itself when the cache fails.
-struct Once<'a>(Arc<Mutex<Option<OneCreator<'a>>>>);
-
-impl<'a> Once<'a> {
-    fn new(creator: OneCreator<'a>) -> Self {
-        Self(Arc::new(Mutex::new(Some(creator))))
-    }
-
-    /// The form that the lock takes it in. One key is won once, so the
-    /// creator is there; a second time it would be refused for creating
-    /// nothing.
-    fn for_lock(&self) -> Creator<'a> {
-        let slot = self.0.clone();
-        Box::new(move |_| {
-            let creator = slot.lock().take();
-            Box::pin(async move {
-                match creator {
-                    Some(creator) => creator().await.map(|value| vec![value]),
-                    None => Ok(Vec::new()),
-                }
-            })
-        })
-    }
-
-    /// Turns an error of the cache into a run of the creator, in a plain call.
-    async fn or_uncached(self, creation: &Creation<'_>, outcomes: Outcomes) -> Outcome {
-        let error = match outcomes {
-            Ok(mut answers) => match answers.pop() {
-                Some(answer) => return Ok(answer),
-                None => unreachable!("one key has one answer"),
-            },
-            Err(CreateError::Cache(error)) if !creation.flight.strict => error,
-            Err(failure) => return Err(failure),
-        };
-        let creator = self.0.lock().take();
-        match creator {
-            Some(creator) => {
-                let work = async move { creator().await };
-                creation.uncached(&error, work).await.map_err(CreateError::Creator)
-            }
-            None => Err(CreateError::Cache(error)),
-        }
-    }
 }

@@ -9,6 +9,9 @@ pub(super) fn of_lock(region: &str, key: &str, error: LockError) -> Error {
     match error {
         LockError::RecursiveCreation => Error::RecursiveCreation { region, key: shown(key) },
         LockError::WaitTimeout { limit } => Error::WaitTimeout { region, key: shown(key), limit },
+        LockError::CreationTimeout { limit } => {
+            Error::CreationTimeout { region, key: shown(key), limit }
+        }
         LockError::Mutex(source) => Error::Backend { region, operation: "lock", source },
         LockError::WrongCount { asked, returned } => Error::WrongCount { region, asked, returned },
     }

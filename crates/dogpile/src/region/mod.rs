@@ -46,6 +46,7 @@ mod keyspace;
 mod kind;
 mod late_deletion;
 mod lookup;
+mod once;
 mod options;
 mod owed;
 mod state;

@@ -113,6 +113,7 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) creation_timeout: Option<Duration>,
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) on_wait_timeout: Option<OnWaitTimeout>,
@@ -125,6 +126,7 @@ impl Options {
         stale_while_revalidate: None,
         stale_if_error: None,
         retry_after: None,
+        creation_timeout: None,
         ignore_expiration: false,
         wait_timeout: None,
         on_wait_timeout: None,
@@ -137,6 +139,7 @@ impl Options {
             self.stale_while_revalidate.or(defaults.stale_while_revalidate);
         self.stale_if_error = self.stale_if_error.or(defaults.stale_if_error);
         self.retry_after = self.retry_after.or(defaults.retry_after);
+        self.creation_timeout = self.creation_timeout.or(defaults.creation_timeout);
         self.wait_timeout = self.wait_timeout.or(defaults.wait_timeout);
         self.on_wait_timeout = self.on_wait_timeout.or(defaults.on_wait_timeout);
         self
@@ -197,6 +200,13 @@ macro_rules! call_options {
         /// stands in for it. 10 seconds by default.
         pub fn retry_after(mut self, time: Duration) -> Self {
             self.$($options).+.retry_after = Some(time);
+            self
+        }
+
+        /// Sets the time after which a creation is dropped, and counts as failed. See
+        /// [`Config::creation_timeout`](crate::Config::creation_timeout).
+        pub fn creation_timeout(mut self, limit: Duration) -> Self {
+            self.$($options).+.creation_timeout = Some(limit);
             self
         }
 

@@ -24,6 +24,7 @@ use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
+use crate::lock::creator::CreationLimit;
 use crate::lock::drive::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
 use crate::lock::keyed::{Cut, KeyGuard, Parked, Ticket};
 use crate::lock::{KeyedLock, Lease, LockError};
@@ -193,6 +194,16 @@ impl Flight for RegionFlight<'_> {
             }
         });
         Ok(claims.collect())
+    }
+
+    fn creation_limit(&self) -> Option<CreationLimit> {
+        let limit = self.options.creation_timeout?;
+        Some(CreationLimit { limit, timer: self.core.clock.sleep(limit) })
+    }
+
+    fn note_unanswered(&self, indexes: &[usize], why: &str) {
+        let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].asked.as_str()).collect();
+        self.core.note_creation(&keys, Err(why));
     }
 
     fn begin(&self, guard: &mut Guard) {
