@@ -9,6 +9,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a check panics when it fails; that is all it does")]
 
 mod collections;
+mod failures;
 mod fixture;
 mod mutex;
 mod plain;
@@ -17,6 +18,7 @@ mod region;
 use std::future::Future;
 
 pub use collections::*;
+pub use failures::*;
 pub use fixture::Fixture;
 pub use mutex::*;
 pub use plain::*;
@@ -101,6 +103,9 @@ macro_rules! conformance {
                 a_key_is_locked_while_it_is_created
                 regions_over_one_backend_keep_their_values_apart
                 expiration_can_be_set_and_ignored_per_call
+
+                a_hung_creator_frees_its_key
+                a_failed_creation_is_known_to_every_process
 
                 a_mutex_excludes_and_frees
                 a_dropped_lease_frees_the_mutex
