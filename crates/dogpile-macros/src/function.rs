@@ -63,6 +63,11 @@ impl Function {
         check_skipped(options, &item, receiver.is_some(), &arguments)?;
         let (returned, is_boxed) = returned(&item)?;
         let can_fail = options.fallible || last_name(&returned).is_some_and(|n| n == "Result");
+        if options.share_failures && !can_fail {
+            let why = "`share_failures` is for functions that return a `Result`; for an alias of it, \
+                add `fallible`";
+            return Err(Error::new(item.sig.ident.span(), why));
+        }
         let mut function = Self {
             digest: digest(&item.to_token_stream().to_string()),
             item,

@@ -31,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) skip: Vec<Ident>,
     pub(crate) background: bool,
     pub(crate) fallible: bool,
+    pub(crate) share_failures: bool,
     pub(crate) associated: bool,
     pub(crate) in_memory: bool,
     /// Nothing is to stand beside the function.
@@ -39,7 +40,7 @@ pub(crate) struct Options {
 
 const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
-    `background`, `fallible`, `associated`, `companions`, `in_memory`, `crate`";
+    `background`, `fallible`, `share_failures`, `associated`, `companions`, `in_memory`, `crate`";
 
 /// The option names of other caches, and ours.
 const MEANT: [(&str, &str); 12] = [
@@ -128,7 +129,7 @@ impl Parsed {
             "key_generator" => rest.key_generator = Some(value()?),
             "to_str" => rest.to_str = Some(value()?),
             "skip" => rest.skip = names(meta)?,
-            "background" | "fallible" | "associated" | "in_memory" => {
+            "background" | "fallible" | "share_failures" | "associated" | "in_memory" => {
                 if !meta.input.is_empty() && !meta.input.peek(Token![,]) {
                     return Err(meta.error(format!("`{name}` takes no value")));
                 }
@@ -153,6 +154,7 @@ impl Parsed {
             region,
             background: flag("background"),
             fallible: flag("fallible"),
+            share_failures: flag("share_failures"),
             associated: flag("associated"),
             in_memory: flag("in_memory"),
             is_alone: rest.companions.is_some_and(|companions| !companions.value),

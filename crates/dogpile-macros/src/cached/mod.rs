@@ -133,7 +133,8 @@ impl Code {
             Some(quote!(.#name(#time)))
         });
         let then = own.on_wait_timeout.as_ref().map(|then| quote!(.on_wait_timeout(#then)));
-        quote!(#(#times)* #then)
+        let share = own.share_failures.then(|| quote!(.share_failures()));
+        quote!(#(#times)* #then #share)
     }
 
     /// `.should_cache(..)`, if anything is to be kept out.

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use crate::blocking;
-use crate::region::{Cacheable, Entries, Entry, Kind, Plain, Region};
+use crate::region::{Cacheable, Entries, Entry, Kind, Region};
 
 /// A function that can fail: only what it returns in `Ok` is cached.
 #[diagnostic::on_unimplemented(
@@ -109,10 +109,10 @@ macro_rules! held {
 }
 
 held! {
-    [C] Entry<'_, K, Plain, C>;
-    [C] blocking::Entry<'_, K, Plain, C>;
-    [C] Entries<'_, K, C>;
-    [C] blocking::Entries<'_, K, C>;
+    [S, C] Entry<'_, K, S, C>;
+    [S, C] blocking::Entry<'_, K, S, C>;
+    [C, V, S] Entries<'_, K, C, V, S>;
+    [C, V, S] blocking::Entries<'_, K, C, V, S>;
     [] &Region<K>;
     [] blocking::Region<'_, K>;
 }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::creating;
-use super::drive::{Flight, LockError, Stop};
+use super::drive::{Flight, LockError, Stop, Stopped};
 
 /// The time that a creation may take. Its timer has been started.
 pub(crate) struct CreationLimit {
@@ -27,15 +27,15 @@ enum Ended<T> {
 }
 
 /// Runs the creator for the keys `indexes`.
-pub(super) async fn run_creator<S, C, F, E>(
+pub(super) async fn run_creator<S, C, F>(
     flight: &S,
     create: &mut C,
     indexes: Vec<usize>,
-) -> Result<Result<Vec<S::Made>, Stop<E, S::Error>>, Panic>
+) -> Result<Result<Vec<S::Made>, Stopped<S>>, Panic>
 where
     S: Flight,
     C: FnMut(Vec<usize>) -> F,
-    F: Future<Output = Result<Vec<S::Made>, E>>,
+    F: Future<Output = Result<Vec<S::Made>, S::Failure>>,
 {
     let asked = indexes.len();
     let first = indexes.first().copied().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,8 @@ impl<M: KeyedLock> Lock<M> {
         C: FnOnce() -> CF + Send,
         CF: Future<Output = Result<T, E>> + Send,
     {
-        let flight = LockFlight { lock: self, key, read, types: std::marker::PhantomData };
+        let (types, errors) = (PhantomData, PhantomData);
+        let flight = LockFlight { lock: self, key, read, types, errors };
         let first = flight.look().await;
         let mut create = Some(create);
         let create = |_| {
@@ -167,16 +169,18 @@ impl<M> fmt::Debug for Lock<M> {
     }
 }
 
-struct LockFlight<'l, M, R, RF, T> {
+struct LockFlight<'l, M, R, RF, T, E> {
     lock: &'l Lock<M>,
     key: &'l str,
     read: R,
-    types: std::marker::PhantomData<fn() -> (RF, T)>,
+    types: PhantomData<fn() -> (RF, T)>,
+    errors: PhantomData<fn() -> E>,
 }
 
-impl<M, R, RF, T> LockFlight<'_, M, R, RF, T>
+impl<M, R, RF, T, E> LockFlight<'_, M, R, RF, T, E>
 where
     M: KeyedLock,
+    E: Send,
     T: Clone + Send + Sync,
     R: Fn() -> RF + Send + Sync,
     RF: Future<Output = Option<(T, Timestamp)>> + Send,
@@ -220,9 +224,10 @@ where
     }
 }
 
-impl<M, R, RF, T> Flight for LockFlight<'_, M, R, RF, T>
+impl<M, R, RF, T, E> Flight for LockFlight<'_, M, R, RF, T, E>
 where
     M: KeyedLock,
+    E: Send,
     T: Clone + Send + Sync,
     R: Fn() -> RF + Send + Sync,
     RF: Future<Output = Option<(T, Timestamp)>> + Send,
@@ -232,6 +237,7 @@ where
     type Guard = Lease;
     type Seen = ();
     type Error = LockError;
+    type Failure = E;
 
     fn error(&self, _index: usize, error: LockError) -> LockError {
         error

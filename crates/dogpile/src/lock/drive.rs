@@ -24,6 +24,7 @@ use std::time::Duration;
 use super::creating::{self, Creation};
 use super::creator::{CreationLimit, run_creator};
 use super::decision::{Action, MutexState, decide};
+use super::keyed::Handed;
 use crate::error::BackendError;
 use crate::freshness::Freshness;
 
@@ -98,6 +99,8 @@ pub(crate) trait Flight: Sync {
 
     /// An error, as this flight's callers know them.
     type Error: Send;
+    /// An error of their creators.
+    type Failure: Send;
 
     /// Returns the callers' error for an error of the lock at the key `index`.
     fn error(&self, index: usize, error: LockError) -> Self::Error;
@@ -137,8 +140,17 @@ pub(crate) trait Flight: Sync {
         made: Vec<(usize, Self::Guard, Self::Made)>,
     ) -> impl Future<Output = Result<Vec<Self::Value>, Self::Error>> + Send;
 
-    /// Gives keys up whose creation failed.
-    fn give_up_failed(&self, failed: Vec<(usize, Self::Guard)>) -> impl Future<Output = ()> + Send {
+    /// Returns what those are handed who wait for a creation that failed so.
+    fn shared(&self, _failure: &Self::Failure) -> Option<Handed> {
+        None
+    }
+
+    /// Gives keys up whose creation failed. Those who wait are handed `shared`, if they take it.
+    fn give_up_failed(
+        &self,
+        failed: Vec<(usize, Self::Guard)>,
+        _shared: Option<Handed>,
+    ) -> impl Future<Output = ()> + Send {
         self.abandon(failed.into_iter().map(|(_, guard)| guard).collect())
     }
 
@@ -215,6 +227,8 @@ pub(crate) enum Waited<S: Flight + ?Sized> {
     Handed(S::Value),
     Won(S::Guard),
     Changed(Reading<S>),
+    /// The creation that was waited for has failed, and so does the call.
+    Failed(S::Failure),
 }
 
 /// The way by which a caller got its value.
@@ -250,6 +264,9 @@ impl<E, F> From<F> for Stop<E, F> {
     }
 }
 
+/// The same of a flight.
+pub(crate) type Stopped<S> = Stop<<S as Flight>::Failure, <S as Flight>::Error>;
+
 /// A background for creations that leave the caller's side: takes the creation of the keys
 /// that were won away.
 pub(crate) type Background<'b, S, C> =
@@ -268,17 +285,16 @@ struct Slot<'s, S: Flight> {
 /// Brings every key to a value. `create` is called with the indexes of the
 /// keys that this caller was elected for: once, unless a key that somebody
 /// else was creating falls to it afterwards.
-pub(crate) async fn drive<S, C, F, E>(
+pub(crate) async fn drive<S, C, F>(
     flight: &S,
     readings: Vec<Reading<S>>,
     mut create: C,
     mut background: Option<Background<'_, S, C>>,
-) -> Result<Vec<(S::Value, Status)>, Stop<E, S::Error>>
+) -> Result<Vec<(S::Value, Status)>, Stopped<S>>
 where
     S: Flight,
     C: FnMut(Vec<usize>) -> F + Send,
-    F: Future<Output = Result<Vec<S::Made>, E>> + Send,
-    E: Send,
+    F: Future<Output = Result<Vec<S::Made>, S::Failure>> + Send,
 {
     let mut slots: Vec<Slot<'_, S>> = readings.into_iter().map(Slot::new).collect();
     let mut deadline = None;
@@ -421,15 +437,15 @@ fn take_won<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
 
 /// Runs the creator for the keys that were won, stores what it created and gives
 /// the keys up; whatever happens, no key stays held.
-pub(crate) async fn create_won<S, C, F, E>(
+pub(crate) async fn create_won<S, C, F>(
     flight: &S,
     create: &mut C,
     mut won: Vec<(usize, S::Guard)>,
-) -> Result<Vec<S::Value>, Stop<E, S::Error>>
+) -> Result<Vec<S::Value>, Stopped<S>>
 where
     S: Flight,
     C: FnMut(Vec<usize>) -> F,
-    F: Future<Output = Result<Vec<S::Made>, E>>,
+    F: Future<Output = Result<Vec<S::Made>, S::Failure>>,
 {
     let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
     for (_, guard) in &mut won {
@@ -439,7 +455,7 @@ where
         Ok(made) => made,
         Err(panic) => {
             // Its own caller gets it; to all others it is a failure.
-            flight.give_up_failed(won).await;
+            flight.give_up_failed(won, None).await;
             resume_unwind(panic)
         }
     };
@@ -449,8 +465,12 @@ where
             let made = made.map(|((index, guard), made)| (index, guard, made));
             Ok(flight.finish(made.collect()).await?)
         }
-        Err(stop @ (Stop::Creator(_) | Stop::TooSlow(_))) => {
-            flight.give_up_failed(won).await;
+        Err(Stop::Creator(failure)) => {
+            flight.give_up_failed(won, flight.shared(&failure)).await;
+            Err(Stop::Creator(failure))
+        }
+        Err(stop @ Stop::TooSlow(_)) => {
+            flight.give_up_failed(won, None).await;
             Err(stop)
         }
         Err(stop) => {
@@ -464,7 +484,7 @@ where
 async fn wait_for_any<S: Flight>(
     slots: &mut [Slot<'_, S>],
     mut deadline: Option<&mut Deadline>,
-) -> Result<bool, S::Error> {
+) -> Result<bool, Stopped<S>> {
     let moved = poll_fn(|cx| {
         let mut moved = Vec::new();
         for (index, slot) in slots.iter_mut().enumerate() {
@@ -482,32 +502,34 @@ async fn wait_for_any<S: Flight>(
     for (index, waited) in moved {
         slots[index].waiting = None;
         slots[index].waited = true;
-        slots[index].take_news(waited?);
+        slots[index].take_news(waited?)?;
     }
     Ok(any)
 }
 
 impl<S: Flight> Slot<'_, S> {
-    fn take_news(&mut self, waited: Waited<S>) {
+    fn take_news(&mut self, waited: Waited<S>) -> Result<(), Stopped<S>> {
         match waited {
             Waited::Handed(value) => self.outcome = Some((value, Status::Waited)),
             Waited::Won(guard) => self.guard = Some(guard),
             Waited::Changed(reading) => self.reading = reading,
+            Waited::Failed(failure) => return Err(Stop::Creator(failure)),
         }
+        Ok(())
     }
 }
 
 /// Deadline has ended: does what was asked for that case.
-async fn give_up<S, C, F, E>(
+async fn give_up<S, C, F>(
     flight: &S,
     slots: &mut [Slot<'_, S>],
     create: &mut C,
     timeout: Option<WaitTimeout>,
-) -> Result<(), Stop<E, S::Error>>
+) -> Result<(), Stopped<S>>
 where
     S: Flight,
     C: FnMut(Vec<usize>) -> F,
-    F: Future<Output = Result<Vec<S::Made>, E>>,
+    F: Future<Output = Result<Vec<S::Made>, S::Failure>>,
 {
     let Some(WaitTimeout { limit, then }) = timeout else { return Ok(()) };
     let open = slots.iter_mut().enumerate().filter(|(_, slot)| slot.waiting.is_some());
@@ -533,11 +555,11 @@ where
 }
 
 /// Gives slots what was created for them, or, where that failed, the values that stand in for it.
-fn settle_created<S: Flight, E>(
+fn settle_created<S: Flight>(
     slots: &mut [Slot<'_, S>],
     indexes: Vec<usize>,
-    created: Result<Vec<S::Value>, Stop<E, S::Error>>,
-) -> Result<(), Stop<E, S::Error>> {
+    created: Result<Vec<S::Value>, Stopped<S>>,
+) -> Result<(), Stopped<S>> {
     let outcomes: Vec<(S::Value, Status)> = match created {
         Ok(values) => values.into_iter().map(|value| (value, Status::Created)).collect(),
         Err(failure @ (Stop::Creator(_) | Stop::TooSlow(_))) => {

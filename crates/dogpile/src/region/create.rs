@@ -16,7 +16,7 @@ use super::once::Once;
 use super::options::{Options, ShouldCache};
 use super::values::{self, BoxFuture, Creator, Failed, NoValues, OneCreator};
 use crate::error::{CreateError, Error};
-use crate::lock::drive::{Background, Flight, Stop, create_won, drive};
+use crate::lock::drive::{Background, Flight, Stop, Stopped, create_won, drive};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
@@ -195,8 +195,8 @@ impl Creation<'static> {
     }
 }
 
-impl From<Stop<Failed, Error>> for CreateError<Failed> {
-    fn from(stop: Stop<Failed, Error>) -> Self {
+impl From<Stopped<RegionFlight<'_>>> for CreateError<Failed> {
+    fn from(stop: Stopped<RegionFlight<'_>>) -> Self {
         match stop {
             Stop::Creator(failed) => Self::Creator(failed),
             Stop::TooSlow(error) | Stop::Error(error) => Self::Cache(error),
@@ -255,7 +255,8 @@ fn observed<'a, 'v: 'a>(flight: &Arc<RegionFlight<'v>>, mut creator: Creator<'a>
         let work = log::in_creation_span(flight.core.name(), &flight.asked(&indexes), work);
         Box::pin(async move {
             let made = work.await;
-            let noted = made.as_ref().map(|_| began.elapsed()).map_err(|Failed(why)| why.as_str());
+            let noted =
+                made.as_ref().map(|_| began.elapsed()).map_err(|failed| failed.why.as_str());
             flight.core.note_creation(&flight.asked(&indexes), noted);
             made
         })

@@ -1,7 +1,10 @@
 //! The results of calls: a value alone, with its origin, or with its metadata; with or without
 //! the errors of the cache.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Timestamp, system_time};
@@ -81,7 +84,7 @@ impl<T> Answer<T> {
 /// |---|---|---|---|---|
 /// | [`Plain`] | `T` | `Result<T, E>` | `Lookup<T>` | `Result<Lookup<T>, E>` |
 /// | [`Strict`] | `Result<T, Error>` | `Result<T, CreateError<E>>` | `Result<Lookup<T>, Error>` | `Result<Lookup<T>, CreateError<E>>` |
-pub trait Shape: sealed::Sealed + Send + Sync + 'static {
+pub trait Shape: Fails<Infallible> + Send + Sync + 'static {
     /// The result of a call whose creator cannot fail.
     type One<T>;
     /// The result of a call whose creator can fail.
@@ -94,6 +97,50 @@ pub trait Shape: sealed::Sealed + Send + Sync + 'static {
     fn tried<T, E>(result: Result<T, CreateError<E>>) -> Self::Tried<T, E>;
 }
 
+/// Errors `E` of a creator, as the calls of a [`Shape`] take them: any that are `Send`, and for
+/// [`Sharing`] calls those that can be cloned.
+pub trait Fails<E>: sealed::Sealed {
+    #[doc(hidden)]
+    const SHARES: bool;
+    /// Returns a copy for those who wait for the creation that failed.
+    #[doc(hidden)]
+    fn share(error: &E) -> Option<Arc<dyn Any + Send + Sync>>;
+    /// Returns the error that was shared, if it is of this type.
+    #[doc(hidden)]
+    fn shared(error: &(dyn Any + Send + Sync)) -> Option<E>;
+}
+
+macro_rules! keeps_its_errors {
+    ($shape:ty) => {
+        impl<E: Send> Fails<E> for $shape {
+            const SHARES: bool = false;
+
+            fn share(_error: &E) -> Option<Arc<dyn Any + Send + Sync>> {
+                None
+            }
+
+            fn shared(_error: &(dyn Any + Send + Sync)) -> Option<E> {
+                None
+            }
+        }
+    };
+}
+
+keeps_its_errors!(Plain);
+keeps_its_errors!(Strict);
+
+impl<S: Shape, E: Clone + Send + Sync + 'static> Fails<E> for Sharing<S> {
+    const SHARES: bool = true;
+
+    fn share(error: &E) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::new(error.clone()))
+    }
+
+    fn shared(error: &(dyn Any + Send + Sync)) -> Option<E> {
+        error.downcast_ref().cloned()
+    }
+}
+
 /// A backend error runs the creator.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain;
@@ -101,6 +148,11 @@ pub struct Plain;
 /// A backend error is an error of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Strict;
+
+/// As `S`, and whoever waits for a creation that fails gets its error. See
+/// [`Entry::share_failures`](crate::Entry::share_failures).
+#[derive(Debug, Clone, Copy)]
+pub struct Sharing<S>(PhantomData<S>);
 
 /// Returns the result of a call that has gone on in spite of backend errors.
 fn of_creator<T, E>(result: Result<T, CreateError<E>>) -> Result<T, E> {
@@ -142,8 +194,23 @@ impl Shape for Strict {
     }
 }
 
+impl<S: Shape> Shape for Sharing<S> {
+    type One<T> = S::One<T>;
+    type Tried<T, E> = S::Tried<T, E>;
+    const STRICT: bool = S::STRICT;
+
+    fn one<T>(result: Result<T, CreateError<Infallible>>) -> S::One<T> {
+        S::one(result)
+    }
+
+    fn tried<T, E>(result: Result<T, CreateError<E>>) -> S::Tried<T, E> {
+        S::tried(result)
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Plain {}
     impl Sealed for super::Strict {}
+    impl<S> Sealed for super::Sharing<S> {}
 }

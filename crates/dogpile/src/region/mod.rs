@@ -6,7 +6,7 @@
 //! | [`Region`], [`Config`] | a cache, and its configuration |
 //! | [`Entry`], [`Entries`], [`Keyspace`] | one key, several keys, the keys of one type |
 //! | [`AnyValue`], [`Only`], [`Takes`] | the values that an entry is about |
-//! | [`Lookup`], [`CachedValue`], [`Shape`], [`Plain`], [`Strict`] | the results of calls |
+//! | [`Lookup`], [`CachedValue`], [`Shape`], [`Plain`], [`Strict`], [`Sharing`], [`Fails`] | the results of calls |
 //! | [`Kind`], [`Serialized`], [`InMemory`], [`Holds`], [`Cacheable`] | the types that a region can hold |
 //! | [`Expiration`], [`ShouldCache`], [`Always`] | options |
 //! | [`Runner`], [`DefaultRunner`], [`Job`] | creations in the background |
@@ -81,7 +81,7 @@ pub use keyspace::Keyspace;
 pub use kind::{AnyValue, Cacheable, Holds, InMemory, Kind, Only, Serialized, Takes};
 #[doc(hidden)]
 pub use kind::{Codec as KindCodec, Encoded};
-pub use lookup::{CachedValue, Lookup, Plain, Shape, Strict};
+pub use lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing, Strict};
 pub use options::{Always, Expiration, ShouldCache};
 
 /// A cache: one interface over any backend, with one caller elected to create

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::values::Takes;
 use crate::lock::OnWaitTimeout;
 
 /// The lifetime (TTL) of values. It is judged when a value is read, by its creation time;
@@ -117,6 +118,8 @@ pub(crate) struct Options {
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) on_wait_timeout: Option<OnWaitTimeout>,
+    /// Which errors of other calls' creators this call takes as its own.
+    pub(crate) takes: Option<Takes>,
 }
 
 impl Options {
@@ -130,6 +133,7 @@ impl Options {
         ignore_expiration: false,
         wait_timeout: None,
         on_wait_timeout: None,
+        takes: None,
     };
 
     /// `self` where it says something, `defaults` elsewhere.

@@ -5,13 +5,14 @@
 //! compiled once, and not for each type and each error. Here are the doors on both sides: what
 //! the engine may ask about values, and how creators and answers pass.
 
+use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use super::kind::{Cacheable, Codec, Encoded};
-use super::lookup::Answer;
+use super::lookup::{Answer, Fails};
 use super::options::ShouldCache;
 use crate::codec::CodecError;
 use crate::error::CreateError;
@@ -29,9 +30,22 @@ pub(crate) type Creator<'a> =
 pub(crate) type OneCreator<'a> =
     Box<dyn FnOnce() -> BoxFuture<'a, Result<Object, Failed>> + Send + 'a>;
 
-/// A failure of a creator, with what the log says of its error. That is in an [`ErrorSlot`].
-#[derive(Debug)]
-pub(crate) struct Failed(pub(crate) String);
+/// A failure of a creator. Its error is in an [`ErrorSlot`].
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    /// What the log says of the error.
+    pub(crate) why: String,
+    /// A copy of the error, for those who wait.
+    pub(crate) shared: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Does a call take this shared error as its own?
+pub(crate) type Takes = fn(&(dyn Any + Send + Sync)) -> bool;
+
+/// Returns how calls of the shape `S` with errors `E` know errors that they share, if they do.
+pub(crate) fn takes<S: Fails<E>, E>() -> Option<Takes> {
+    S::SHARES.then_some(|error| S::shared(error).is_some())
+}
 
 /// The values that a call is about.
 pub(crate) trait Values: Send + Sync {
@@ -115,23 +129,27 @@ impl Values for NoValues {
 pub(crate) struct ErrorSlot<E> {
     error: Arc<Mutex<Option<E>>>,
     describe: fn(&E) -> String,
+    share: fn(&E) -> Option<Arc<dyn Any + Send + Sync>>,
+    shared: fn(&(dyn Any + Send + Sync)) -> Option<E>,
 }
 
 impl<E> Clone for ErrorSlot<E> {
     fn clone(&self) -> Self {
-        Self { error: self.error.clone(), describe: self.describe }
+        let Self { error, describe, share, shared } = self;
+        Self { error: error.clone(), describe: *describe, share: *share, shared: *shared }
     }
 }
 
 impl<E: Send> ErrorSlot<E> {
-    /// Returns an empty slot; the log says of an error what `describe` does.
-    pub(crate) fn new(describe: fn(&E) -> String) -> Self {
-        Self { error: Arc::new(Mutex::new(None)), describe }
+    /// Returns an empty slot of a call of the shape `S`; the log says of an error what `describe`
+    /// does.
+    pub(crate) fn new<S: Fails<E>>(describe: fn(&E) -> String) -> Self {
+        Self { error: Arc::new(Mutex::new(None)), describe, share: S::share, shared: S::shared }
     }
 
     /// Returns an empty slot for errors that may have no text: the log names their type.
-    pub(crate) fn of_any() -> Self {
-        Self::new(|_| format!("an error of the type `{}`", std::any::type_name::<E>()))
+    pub(crate) fn of_any<S: Fails<E>>() -> Self {
+        Self::new::<S>(|_| format!("an error of the type `{}`", std::any::type_name::<E>()))
     }
 
     /// Returns a creator of one value as the engine takes it.
@@ -184,17 +202,20 @@ impl<E: Send> ErrorSlot<E> {
     pub(crate) fn typed_error(&self, failure: CreateError<Failed>) -> CreateError<E> {
         match failure {
             CreateError::Cache(error) => CreateError::Cache(error),
-            CreateError::Creator(Failed(why)) => match self.error.lock().take() {
-                Some(error) => CreateError::Creator(error),
-                None => unreachable!("an error is taken by its caller alone: {why}"),
-            },
+            CreateError::Creator(Failed { why, shared }) => {
+                let own = self.error.lock().take();
+                match own.or_else(|| (self.shared)(shared.as_deref()?)) {
+                    Some(error) => CreateError::Creator(error),
+                    None => unreachable!("an error is of its caller, or shared: {why}"),
+                }
+            }
         }
     }
 
     fn keep(&self, error: E) -> Failed {
-        let why = (self.describe)(&error);
+        let failed = Failed { why: (self.describe)(&error), shared: (self.share)(&error) };
         *self.error.lock() = Some(error);
-        Failed(why)
+        failed
     }
 }
 

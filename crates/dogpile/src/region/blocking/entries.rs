@@ -8,7 +8,7 @@ use super::super::Region;
 use super::super::background::spawn;
 use super::super::entries::Entries as AsyncEntries;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
-use super::super::lookup::{CachedValue, Lookup};
+use super::super::lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing};
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
 use super::{wait, would_deadlock};
 use crate::bridge::{Starved, block_on};
@@ -18,9 +18,9 @@ use crate::lock::OnWaitTimeout;
 /// [`Entries`](crate::Entries) for code that is not async.
 #[derive(Debug)]
 #[must_use = "entries do nothing until one of their operations is called"]
-pub struct Entries<'r, K = Serialized, C = Always, V = AnyValue> {
+pub struct Entries<'r, K = Serialized, C = Always, V = AnyValue, S = Plain> {
     region: &'r Region<K>,
-    inner: AsyncEntries<'r, K, C, V>,
+    inner: AsyncEntries<'r, K, C, V, S>,
 }
 
 impl<'r, K: Kind> Entries<'r, K> {
@@ -29,12 +29,17 @@ impl<'r, K: Kind> Entries<'r, K> {
     }
 }
 
-impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
+impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
     call_options!(inner.options);
 
     /// See [`Entries::should_cache`](crate::Entries::should_cache).
-    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V> {
+    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V, S> {
         Entries { region: self.region, inner: self.inner.should_cache(should_cache) }
+    }
+
+    /// See [`Entries::share_failures`](crate::Entries::share_failures).
+    pub fn share_failures(self) -> Entries<'r, K, C, V, Sharing<Plain>> {
+        Entries { region: self.region, inner: self.inner.share_failures() }
     }
 
     /// See [`Entries::strict`](crate::Entries::strict).
@@ -65,6 +70,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         let call = self.inner.try_get_or_create(|keys| ready(creator(keys)));
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
@@ -93,6 +99,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         let call = self.inner.try_lookup(|keys| ready(creator(keys)));
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
@@ -123,6 +130,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T> + 'static,
         E: Display + Send + 'static,
+        S: Fails<E>,
     {
         let call = self.inner.try_get_or_create_in_background(move |keys| ready(creator(keys)));
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
@@ -148,6 +156,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         let call = self.inner.try_refresh(|keys| ready(creator(keys)));
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::background::spawn;
 use super::super::entry::Entry as AsyncEntry;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
-use super::super::lookup::{Answer, CachedValue, Lookup, Plain, Shape, Strict};
+use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Plain, Shape, Sharing, Strict};
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
 use super::starvable::Starvable;
 use super::wait;
@@ -38,6 +38,11 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         Entry { inner: self.inner.should_cache(should_cache) }
     }
 
+    /// See [`Entry::share_failures`](crate::Entry::share_failures).
+    pub fn share_failures(self) -> Entry<'r, K, Sharing<S>, C, V> {
+        Entry { inner: self.inner.share_failures() }
+    }
+
     /// See [`Entry::strict`](crate::Entry::strict).
     pub fn strict(self) -> Entry<'r, K, Strict, C, V> {
         Entry { inner: self.inner.strict() }
@@ -64,6 +69,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         S::tried(self.answer(creator).map(Answer::into_value))
     }
@@ -89,6 +95,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         S::tried(self.answer(creator).map(Answer::into_lookup))
     }
@@ -111,6 +118,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         S::tried(self.create_anew(creator).map(Answer::into_value))
     }
@@ -124,6 +132,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         match self.inner.hit_now() {
             Some(hit) => Ok(hit),
@@ -140,6 +149,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         let region = self.inner.region;
         let creator = Starvable::new(creator);
@@ -158,6 +168,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
     {
         let region = self.inner.region;
         let creator = Starvable::new(creator);
@@ -238,6 +249,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Display + Send + 'static,
+        S: Fails<E>,
     {
         self.try_get_or_create_telling(creator, E::to_string)
     }
@@ -254,6 +266,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
+        S: Fails<E>,
     {
         S::tried(self.answer_in_background(creator, tell).map(Answer::into_value))
     }
@@ -268,6 +281,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
+        S: Fails<E>,
     {
         if let Some(hit) = self.inner.hit_now() {
             return Ok(hit);

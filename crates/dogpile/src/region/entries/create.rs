@@ -8,9 +8,9 @@ use std::future::Future;
 use super::super::Region;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
-use super::super::lookup::{Answer, Lookup};
+use super::super::lookup::{Answer, Fails, Lookup, Shape};
 use super::super::options::ShouldCache;
-use super::super::values::ErrorSlot;
+use super::super::values::{ErrorSlot, takes};
 use super::Entries;
 use crate::error::{CreateError, Error, Result};
 use crate::value::Object;
@@ -26,7 +26,7 @@ macro_rules! fallible {
     }};
 }
 
-impl<K: Kind, C, V> Entries<'_, K, C, V> {
+impl<K: Kind, C, V, S: Shape> Entries<'_, K, C, V, S> {
     /// Returns the values, those that are missing created by `creator`. See
     /// [`Region::get_or_create_multi`](crate::Region::get_or_create_multi).
     pub async fn get_or_create<T, F, Fut>(self, creator: F) -> Result<Vec<T>>
@@ -49,6 +49,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
@@ -79,6 +80,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
@@ -112,14 +114,15 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T> + 'static,
         E: Display + Send + 'static,
+        S: Fails<E>,
         F: FnMut(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Vec<T>, E>> + Send + 'static,
     {
-        let call = match self.prepared::<T>() {
+        let call = match self.prepared::<T, E>() {
             Ok(call) => call,
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
-        let slot = ErrorSlot::new(E::to_string);
+        let slot = ErrorSlot::new::<S>(E::to_string);
         let creator = slot.several(call.by_index(creator));
         let created = call.creation.run_in_background(creator).await;
         let created = created.map_err(|failure| slot.typed_error(failure))?;
@@ -160,14 +163,15 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let call = match self.prepared::<T>() {
+        let call = match self.prepared::<T, E>() {
             Ok(call) => call,
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
-        let slot = ErrorSlot::of_any();
+        let slot = ErrorSlot::of_any::<S>();
         let refreshed = call.creation.refresh(slot.several(call.by_index(creator))).await;
         let refreshed = refreshed.map_err(|failure| slot.typed_error(failure))?;
         Ok(values(call.in_order(&refreshed)))
@@ -179,14 +183,15 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let call = match self.prepared::<T>() {
+        let call = match self.prepared::<T, E>() {
             Ok(call) => call,
             Err(uncached) => return uncached.run(creator).await,
         };
-        let slot = ErrorSlot::of_any();
+        let slot = ErrorSlot::of_any::<S>();
         let created = call.creation.run_inline(slot.several(call.by_index(creator))).await;
         let created = created.map_err(|failure| slot.typed_error(failure))?;
         Ok(call.in_order(&created))
@@ -209,13 +214,15 @@ struct Uncached<'r, K> {
     order: Vec<usize>,
 }
 
-impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
-    fn prepared<'v, T>(self) -> Result<Call<'v>, Uncached<'r, K>>
+impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
+    fn prepared<'v, T, E>(mut self) -> Result<Call<'v>, Uncached<'r, K>>
     where
         T: Cacheable<K>,
         V: Takes<T>,
         C: ShouldCache<T> + 'v,
+        S: Fails<E>,
     {
+        self.options.takes = takes::<S, E>();
         let Self { region, options, should_cache, strict, .. } = self;
         let (keys, order) = without_duplicates(self.keys);
         match region.core() {

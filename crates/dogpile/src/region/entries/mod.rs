@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::Region;
 use super::kind::{AnyValue, Kind, Serialized};
+use super::lookup::{Plain, Sharing};
 use super::options::{Always, Expiration, Options, call_options};
 use crate::lock::OnWaitTimeout;
 
@@ -21,31 +22,38 @@ use crate::lock::OnWaitTimeout;
 /// Results come in the order of the keys, duplicates included; no key at all
 /// is no call of anything.
 #[must_use = "entries do nothing until one of their operations is called"]
-pub struct Entries<'r, K = Serialized, C = Always, V = AnyValue> {
+pub struct Entries<'r, K = Serialized, C = Always, V = AnyValue, S = Plain> {
     pub(super) region: &'r Region<K>,
     pub(super) keys: Vec<String>,
     pub(super) options: Options,
     pub(super) should_cache: C,
     pub(super) strict: bool,
-    value: PhantomData<fn() -> V>,
+    types: PhantomData<fn() -> (V, S)>,
 }
 
 impl<'r, K: Kind, V> Entries<'r, K, Always, V> {
     pub(super) fn new(region: &'r Region<K>, keys: Vec<String>) -> Self {
         let options = Options::default();
-        Self { region, keys, options, should_cache: Always, strict: false, value: PhantomData }
+        Self { region, keys, options, should_cache: Always, strict: false, types: PhantomData }
     }
 }
 
-impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
+impl<'r, K: Kind, C, V, S> Entries<'r, K, C, V, S> {
     call_options!(options);
 
     /// Stores of the created values those that `should_cache` accepts; the
     /// caller gets all.
     #[doc(alias = "should_cache_fn")]
-    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V> {
+    pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V, S> {
         let Self { region, keys, options, strict, .. } = self;
-        Entries { region, keys, options, should_cache, strict, value: PhantomData }
+        Entries { region, keys, options, should_cache, strict, types: PhantomData }
+    }
+
+    /// Where a creator fails that others wait for, they get a copy of its error. See
+    /// [`Entry::share_failures`](crate::Entry::share_failures).
+    pub fn share_failures(self) -> Entries<'r, K, C, V, Sharing<Plain>> {
+        let Self { region, keys, options, should_cache, strict, .. } = self;
+        Entries { region, keys, options, should_cache, strict, types: PhantomData }
     }
 
     /// Returns backend errors, where the creator would run otherwise.
@@ -55,7 +63,7 @@ impl<'r, K: Kind, C, V> Entries<'r, K, C, V> {
     }
 }
 
-impl<K, C, V> fmt::Debug for Entries<'_, K, C, V> {
+impl<K, C, V, S> fmt::Debug for Entries<'_, K, C, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entries")
             .field("region", &self.region)

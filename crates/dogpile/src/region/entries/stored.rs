@@ -9,7 +9,7 @@ use super::create::without_duplicates;
 use crate::error::{Error, Result};
 use crate::stats::Count;
 
-impl<K: Kind, C, V> Entries<'_, K, C, V> {
+impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
     /// Stores `values`, one for each key, in one write, as created now.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl<K: Kind, C, V> Entries<'_, K, C, V> {
     }
 }
 
-impl<K: Kind, C, V> Entries<'_, K, C, V> {
+impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
     /// Expires the values: each is stale from now on. See [`Entry::expire`](crate::Entry::expire).
     ///
     /// # Errors

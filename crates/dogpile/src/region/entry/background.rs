@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 
 use super::super::kind::{Cacheable, Kind, Takes};
-use super::super::lookup::{Answer, Shape};
+use super::super::lookup::{Answer, Fails, Shape};
 use super::super::options::ShouldCache;
 use super::super::values::ErrorSlot;
 use super::Entry;
@@ -44,6 +44,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Display + Send + 'static,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
@@ -62,6 +63,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
@@ -82,14 +84,15 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send + 'static,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let creation = match self.creation::<T>() {
+        let creation = match self.creation::<T, E>() {
             Ok(creation) => creation,
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let slot = ErrorSlot::new(tell);
+        let slot = ErrorSlot::new::<S>(tell);
         slot.typed(creation.run_one_in_background(slot.one(creator)).await)
     }
 }

@@ -6,9 +6,9 @@ use std::future::Future;
 use super::super::Region;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
-use super::super::lookup::{Answer, Lookup, Shape};
+use super::super::lookup::{Answer, Fails, Lookup, Shape};
 use super::super::options::ShouldCache;
-use super::super::values::ErrorSlot;
+use super::super::values::{ErrorSlot, takes};
 use super::Entry;
 use crate::error::{CreateError, Result};
 
@@ -41,6 +41,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
@@ -90,6 +91,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
@@ -131,6 +133,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
@@ -146,14 +149,15 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let creation = match self.creation::<T>() {
+        let creation = match self.creation::<T, E>() {
             Ok(creation) => creation,
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let slot = ErrorSlot::of_any();
+        let slot = ErrorSlot::of_any::<S>();
         slot.typed(creation.refresh_one(slot.one(creator)).await)
     }
 
@@ -184,23 +188,26 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         V: Takes<T>,
         C: ShouldCache<T>,
         E: Send,
+        S: Fails<E>,
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let creation = match self.creation::<T>() {
+        let creation = match self.creation::<T, E>() {
             Ok(creation) => creation,
             Err(unconfigured) => return unconfigured.run(S::STRICT, creator).await,
         };
-        let slot = ErrorSlot::of_any();
+        let slot = ErrorSlot::of_any::<S>();
         slot.typed(creation.run_one_inline(slot.one(creator)).await)
     }
 
-    pub(super) fn creation<'v, T>(self) -> Result<Creation<'v>, Unconfigured<'r, K>>
+    pub(super) fn creation<'v, T, E>(mut self) -> Result<Creation<'v>, Unconfigured<'r, K>>
     where
         T: Cacheable<K>,
         V: Takes<T>,
         C: ShouldCache<T> + 'v,
+        S: Fails<E>,
     {
+        self.options.takes = takes::<S, E>();
         let Self { region, key, options, should_cache, .. } = self;
         let Some(core) = region.core() else { return Err(Unconfigured(region)) };
         let keys = vec![key.into_owned()];

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::Region;
 use super::kind::{AnyValue, Kind, Serialized};
-use super::lookup::{Plain, Shape, Strict};
+use super::lookup::{Plain, Shape, Sharing, Strict};
 use super::options::{Always, Expiration, Options, call_options};
 use crate::lock::OnWaitTimeout;
 
@@ -66,6 +66,31 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     #[doc(alias = "should_cache_fn")]
     pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F, V> {
         let Self { region, key, options, .. } = self;
+        Entry { region, key, options, should_cache, types: PhantomData }
+    }
+
+    /// Where a creator fails that others wait for, in this process, they get a copy of its error.
+    /// By default one of them tries next, so that a source that is down is asked as often as there
+    /// are callers, one after the other.
+    ///
+    /// The error is `Clone`; others can be put into an `Arc`. Those get it who ask with this option
+    /// and for the same type of error. A stale value comes before it, where
+    /// [`stale_if_error`](Self::stale_if_error) allows that.
+    ///
+    /// ```
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let rates = Region::new("rates");
+    /// rates.configure(Config::new(Memory::new(100)))?;
+    /// let closed = async || Err::<f64, _>("the bank is closed");
+    /// let rate = rates.entry("EUR").share_failures().try_get_or_create(closed).await;
+    /// assert_eq!(rate, Err("the bank is closed"));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn share_failures(self) -> Entry<'r, K, Sharing<S>, C, V> {
+        let Self { region, key, options, should_cache, .. } = self;
         Entry { region, key, options, should_cache, types: PhantomData }
     }
 

@@ -6,12 +6,13 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::super::core::Timestamped;
+use super::super::values::Failed;
 use super::store::handed;
 use super::{Guard, ReadSnapshot, RegionFlight};
 use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
 use crate::error::Error;
 use crate::lock::drive::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
-use crate::lock::keyed::{KeyGuard, Turn};
+use crate::lock::keyed::{Handed, KeyGuard, Turn};
 use crate::lock::{Freshness, KeyedLock as _, Lease, LockError};
 
 impl RegionFlight<'_> {
@@ -156,13 +157,31 @@ impl RegionFlight<'_> {
         let turn = self.core.shared.keys.hold(&self.keys[index].stored).await;
         self.core.stats().waited(began.elapsed());
         match turn {
-            Turn::Handed(value) => match value.downcast_ref::<Timestamped>() {
-                Some(got) if self.values.has(&got.value) => Ok(Waited::Handed(got.clone())),
-                // The other caller created something of another type.
-                _ => Ok(Waited::Changed(self.look_at(index).await?)),
-            },
+            Turn::Handed(handed) => self.take(index, &handed).await,
             Turn::Won(local) => self.after_waiting(index, local, snapshot).await,
         }
+    }
+
+    /// Takes what the creation has come to that this caller waited for.
+    async fn take(&self, index: usize, handed: &Handed) -> Result<Waited<Self>, Error> {
+        if let Some(got) = handed.downcast_ref::<Timestamped>()
+            && self.values.has(&got.value)
+        {
+            return Ok(Waited::Handed(got.clone()));
+        }
+        let is_ours = |failed: &&Failed| {
+            let shared = failed.shared.as_deref();
+            shared.zip(self.options.takes).is_some_and(|(error, takes)| takes(error))
+        };
+        if let Some(failed) = handed.downcast_ref::<Failed>().filter(is_ours) {
+            let failed = failed.clone();
+            return Ok(match self.resting(index).await? {
+                Some(reading) => Waited::Changed(reading),
+                None => Waited::Failed(failed),
+            });
+        }
+        // The other caller created something of another type, or has an error that is not ours.
+        Ok(Waited::Changed(self.look_at(index).await?))
     }
 
     /// The key has come to this caller: looks again before it counts as won.

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use super::{Guard, RegionFlight};
+use super::{Guard, RegionFlight, pass_on};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::lock::drive::{Fallback, Flight, Reading};
+use crate::lock::drive::{Fallback, Reading};
 use crate::lock::fallback_after_failure;
+use crate::lock::keyed::Handed;
 use crate::value::{Entry, FAILED, Payload};
 
 /// The time without another attempt, where none was chosen.
@@ -52,11 +53,12 @@ impl RegionFlight<'_> {
     }
 
     /// Gives up keys whose creation failed, and says so beside the values that stand in for it.
-    pub(super) async fn mark_failed(&self, failed: Vec<(usize, Guard)>) {
+    pub(super) async fn mark_failed(&self, failed: Vec<(usize, Guard)>, shared: Option<Handed>) {
         let (marked, unmarked): (Vec<_>, Vec<_>) = failed
             .into_iter()
             .partition(|(_, guard)| self.options.stale_if_error.is_some() && !guard.is_refresh);
-        self.abandon(unmarked.into_iter().map(|(_, guard)| guard).collect()).await;
+        let unmarked = unmarked.into_iter().map(|(_, guard)| guard).collect();
+        self.abandon_to(unmarked, shared.as_ref()).await;
         if marked.is_empty() {
             return;
         }
@@ -81,13 +83,13 @@ impl RegionFlight<'_> {
                 (_, lease) => unused.push(Guard { lease, ..guard }),
             }
         }
-        self.abandon(unused).await;
+        self.abandon_to(unused, shared.as_ref()).await;
         if !changes.is_empty()
             && let Err(error) = self.core.backend.commit(changes).await
         {
             self.core.note_degraded("commit", &error);
         }
-        drop(held);
+        held.into_iter().for_each(|guard| pass_on(guard.local, shared.as_ref()));
     }
 
     /// Returns what is to be stored in place of `entry`, if that is a value.

@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::{Core, Timestamped};
 use super::options::Options;
-use super::values::Values;
+use super::values::{Failed, Values};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
 use crate::lock::creator::CreationLimit;
 use crate::lock::drive::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
-use crate::lock::keyed::{Cut, KeyGuard, Parked, Ticket};
+use crate::lock::keyed::{Cut, Handed, KeyGuard, Parked, Ticket};
 use crate::lock::{KeyedLock, Lease, LockError};
 use crate::value::{Entry, Object};
 
@@ -145,6 +145,19 @@ impl RegionFlight<'_> {
         }
     }
 
+    /// Gives keys up. Those of this process who wait for them are handed `shared`, if there is that.
+    async fn abandon_to(&self, guards: Vec<Guard>, shared: Option<&Handed>) {
+        // First the server's waiters, then ours: a key that passes to a
+        // waiter here must be free there.
+        let (locals, leases): (Vec<_>, Vec<_>) =
+            guards.into_iter().map(|guard| (guard.local, guard.lease)).unzip();
+        let leases: Vec<Lease> = leases.into_iter().flatten().collect();
+        if !leases.is_empty() {
+            self.core.backend.release(leases).await;
+        }
+        locals.into_iter().for_each(|local| pass_on(local, shared));
+    }
+
     /// In a strict call the error; in a plain one what to go on with.
     fn or_degrade<R>(
         &self,
@@ -163,12 +176,21 @@ impl RegionFlight<'_> {
     }
 }
 
+/// Passes a key on, to those who wait for it or with what they are handed.
+fn pass_on(local: KeyGuard, shared: Option<&Handed>) {
+    if let Some(shared) = shared {
+        let cut = local.cut();
+        local.finish(shared, cut);
+    }
+}
+
 impl Flight for RegionFlight<'_> {
     type Value = Timestamped;
     type Made = Object;
     type Guard = Guard;
     type Seen = ReadSnapshot;
     type Error = Error;
+    type Failure = Failed;
 
     fn creation(&self, indexes: &[usize]) -> Creation {
         let keys = indexes.iter().map(|&index| self.keys[index].stored.clone()).collect();
@@ -215,20 +237,16 @@ impl Flight for RegionFlight<'_> {
         self.store(made).await
     }
 
-    async fn give_up_failed(&self, failed: Vec<(usize, Guard)>) {
-        self.mark_failed(failed).await;
+    fn shared(&self, failure: &Failed) -> Option<Handed> {
+        failure.shared.as_ref().map(|_| -> Handed { Arc::new(failure.clone()) })
+    }
+
+    async fn give_up_failed(&self, failed: Vec<(usize, Guard)>, shared: Option<Handed>) {
+        self.mark_failed(failed, shared).await;
     }
 
     async fn abandon(&self, guards: Vec<Guard>) {
-        // First the server's waiters, then ours: a key that passes to a
-        // waiter here must be free there.
-        let (locals, leases): (Vec<_>, Vec<_>) =
-            guards.into_iter().map(|guard| (guard.local, guard.lease)).unzip();
-        let leases: Vec<Lease> = leases.into_iter().flatten().collect();
-        if !leases.is_empty() {
-            self.core.backend.release(leases).await;
-        }
-        drop(locals);
+        self.abandon_to(guards, None).await;
     }
 
     fn deadline(&self) -> Option<Deadline> {

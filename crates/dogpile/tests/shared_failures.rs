@@ -1,0 +1,199 @@
+//! Creations that fail while others wait for them: who shares the error, and who tries next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dogpile::backend::Memory;
+use dogpile::{Config, Region, Status, cached};
+use dogpile_testkit::ManualClock;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Closed(usize);
+
+/// A region whose creators fail once they are told to.
+struct Failing {
+    region: Arc<Region>,
+    runs: Arc<AtomicUsize>,
+    began: Arc<Notify>,
+    go: Arc<Notify>,
+}
+
+impl Failing {
+    fn new(config: Config) -> Self {
+        let region = Region::new("rates");
+        region.configure(config).unwrap();
+        Self {
+            region: Arc::new(region),
+            runs: Arc::default(),
+            began: Arc::default(),
+            go: Arc::default(),
+        }
+    }
+
+    /// A creator that fails, with the number of its run.
+    fn creator(&self) -> impl Future<Output = Result<u32, Closed>> + Send + use<> {
+        let Self { runs, began, go, .. } = self;
+        let (runs, began, go) = (runs.clone(), began.clone(), go.clone());
+        async move {
+            let run = runs.fetch_add(1, Ordering::SeqCst) + 1;
+            began.notify_one();
+            go.notified().await;
+            Err(Closed(run))
+        }
+    }
+
+    fn ask(&self) -> JoinHandle<Result<u32, Closed>> {
+        let (region, creator) = (self.region.clone(), self.creator());
+        tokio::spawn(async move {
+            region.entry("k").share_failures().try_get_or_create(|| creator).await
+        })
+    }
+
+    fn runs(&self) -> usize {
+        self.runs.load(Ordering::SeqCst)
+    }
+
+    /// Lets the creator fail once all tasks have come to the key.
+    async fn fail(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.go.notify_one();
+    }
+}
+
+fn in_memory() -> Config {
+    Config::new(Memory::new(10))
+}
+
+#[tokio::test]
+async fn a_crowd_before_a_cold_key_costs_one_creation() {
+    let failing = Failing::new(in_memory());
+    let calls: Vec<_> = (0..200).map(|_| failing.ask()).collect();
+    failing.began.notified().await;
+    failing.fail().await;
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Err(Closed(1)));
+    }
+    assert_eq!(failing.runs(), 1);
+    let counts = failing.region.statistics();
+    assert_eq!((counts.creator_failures, counts.misses), (1, 200));
+    assert!(!failing.region.key_is_locked("k").await.unwrap());
+    // Nothing of it stays: the next caller tries.
+    failing.go.notify_one();
+    assert_eq!(failing.ask().await.unwrap(), Err(Closed(2)));
+}
+
+/// Who does not share, or has errors of another type, tries next.
+#[tokio::test]
+async fn others_try_for_themselves() {
+    let failing = Failing::new(in_memory());
+    let first = failing.ask();
+    failing.began.notified().await;
+    let sharing = failing.ask();
+    let region = failing.region.clone();
+    let alone = tokio::spawn(async move {
+        region.try_get_or_create("k", async || Err::<u32, _>(Closed(100))).await
+    });
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    let region = failing.region.clone();
+    let other = tokio::spawn(async move {
+        let entry = region.entry("k").share_failures().strict();
+        entry.try_get_or_create(async || Err::<u32, _>("another error")).await
+    });
+    failing.fail().await;
+    assert_eq!(first.await.unwrap(), Err(Closed(1)));
+    assert_eq!(sharing.await.unwrap(), Err(Closed(1)));
+    assert_eq!(alone.await.unwrap(), Err(Closed(100)));
+    assert_eq!(other.await.unwrap().unwrap_err().to_string(), "another error");
+    assert_eq!(failing.runs(), 1);
+}
+
+#[tokio::test]
+async fn a_stale_value_comes_before_the_error() {
+    let clock = ManualClock::new();
+    let minute = Duration::from_secs(60);
+    let config = in_memory().clock(clock.clone()).expiration(minute).stale_if_error(minute * 60);
+    let failing = Failing::new(config.stale_while_revalidate(Duration::ZERO));
+    failing.region.set("k", &1_u32).await.unwrap();
+    clock.advance(minute * 2);
+    let calls: Vec<_> = (0..20).map(|_| failing.ask()).collect();
+    failing.began.notified().await;
+    failing.fail().await;
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(1));
+    }
+    assert_eq!(failing.runs(), 1);
+    let found = failing.region.entry("k").lookup(async || -> u32 { unreachable!() }).await;
+    assert_eq!(found.status, Status::StaleOnError);
+}
+
+#[tokio::test]
+async fn calls_for_several_keys_share_too() {
+    let failing = Failing::new(in_memory());
+    let several = {
+        let (region, creator) = (failing.region.clone(), failing.creator());
+        tokio::spawn(async move {
+            let mut creator = Some(creator);
+            let create = |_| {
+                let creator = creator.take().unwrap();
+                async move { creator.await.map(|value| vec![value, value]) }
+            };
+            region.entries(["k", "other"]).share_failures().try_get_or_create(create).await
+        })
+    };
+    failing.began.notified().await;
+    let one = failing.ask();
+    let blocking = {
+        let region = failing.region.clone();
+        let ask = move || {
+            let entries = region.blocking().entries(["other", "third"]);
+            entries
+                .share_failures()
+                .try_get_or_create(|keys| Ok::<_, Closed>(vec![7_u32; keys.len()]))
+        };
+        tokio::task::spawn_blocking(ask)
+    };
+    let locked = async || failing.region.key_is_locked("third").await.unwrap();
+    // It creates the third key, and then waits for the other.
+    while failing.region.get::<u32>("third").await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!locked().await);
+    failing.fail().await;
+    assert!(several.await.unwrap().is_err());
+    assert_eq!(one.await.unwrap(), Err(Closed(1)));
+    assert!(
+        blocking.await.unwrap().is_err()
+            || failing.region.get::<u32>("other").await.unwrap() == Some(7)
+    );
+    assert_eq!(failing.runs(), 1);
+}
+
+static RATES: Region = Region::new("shared_rates");
+static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+#[cached(region = RATES, share_failures)]
+async fn rate(_currency: &str) -> Result<u32, Closed> {
+    tokio::task::yield_now().await;
+    Err(Closed(RUNS.fetch_add(1, Ordering::SeqCst) + 1))
+}
+
+#[cached(region = RATES, share_failures)]
+fn rate_blocking(_currency: &str) -> Result<u32, Closed> {
+    Err(Closed(0))
+}
+
+#[tokio::test]
+async fn decorated_functions_share() {
+    RATES.configure(in_memory()).unwrap();
+    let (one, two) = tokio::join!(rate("EUR"), rate("EUR"));
+    assert_eq!((one, two), (Err(Closed(1)), Err(Closed(1))));
+    assert_eq!(rate("EUR").await, Err(Closed(2)));
+    assert_eq!(rate_blocking("EUR"), Err(Closed(0)));
+}
