@@ -1,10 +1,13 @@
 //! Checks of creations that fail: what stands in for them, and who tries again.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dogpile::Status;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::fixture::EXPIRATION;
@@ -56,4 +59,34 @@ pub async fn a_failed_creation_is_known_to_every_process(fixture: Fixture) {
     }
     assert_eq!(entry(&other).get_or_create(async || 2_u32).await, 2);
     assert_eq!(region.get::<u32>(&key).await.unwrap(), Some(2));
+}
+
+/// A crowd in two processes before a cold key whose creator fails: where failures are shared, that
+/// costs one creation in each of them at most.
+pub async fn a_shared_failure_costs_one_creation_a_process(fixture: Fixture) {
+    let peer = fixture.peer.clone().unwrap_or_else(|| fixture.backend.clone());
+    let regions = [fixture.region().0, fixture.region_over(peer).0];
+    let key = fixture.key("shared-failure");
+    let runs = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let mut calls = JoinSet::new();
+    for (region, runs) in regions.iter().zip(&runs) {
+        for _ in 0..50 {
+            let (region, runs, key) = (region.clone(), runs.clone(), key.clone());
+            calls.spawn(async move {
+                let creator = async || {
+                    runs.fetch_add(1, Ordering::SeqCst);
+                    // Long enough for all to come before its end.
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    Err::<u32, _>("it fails")
+                };
+                let entry = region.entry(&key).share_failures();
+                assert_eq!(entry.try_get_or_create(creator).await, Err("it fails"));
+            });
+        }
+    }
+    calls.join_all().await;
+    for runs in runs {
+        let runs = runs.load(Ordering::SeqCst);
+        assert!(runs <= 1, "{runs} creations in one process");
+    }
 }

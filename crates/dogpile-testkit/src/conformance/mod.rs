@@ -106,6 +106,7 @@ macro_rules! conformance {
 
                 a_hung_creator_frees_its_key
                 a_failed_creation_is_known_to_every_process
+                a_shared_failure_costs_one_creation_a_process
 
                 a_mutex_excludes_and_frees
                 a_dropped_lease_frees_the_mutex
