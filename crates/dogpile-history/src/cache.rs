@@ -18,7 +18,7 @@ const CAPACITY: usize = 1_000;
 /// Opens the region that `job` asks for.
 pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
     let backend = backend(&job.place, job.time_out)?;
-    let mut config = Config::over(backend.clone());
+    let mut config = Config::over(backend.clone()).keep_when_down(job.keep_when_down);
     let is_shared = !matches!(job.place, Place::Memory | Place::Serialized);
     if is_shared && job.change.is_of_the_region() {
         let strategy = SharedInvalidation::new(backend, "history", job.change.delay());

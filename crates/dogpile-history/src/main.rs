@@ -43,6 +43,9 @@ struct Cli {
     /// The number of tasks that each of them has
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=255))]
     tasks: u16,
+    /// The milliseconds for which processes keep what they cannot store
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    keep_when_down: u64,
     /// Break the backend on purpose
     #[arg(long)]
     sabotage: Option<Sabotage>,
@@ -94,6 +97,7 @@ impl Cli {
                         disturb,
                         around: self.proxy,
                         sabotage: self.sabotage,
+                        keep_when_down: Duration::from_millis(self.keep_when_down),
                         lasts: Duration::from_secs(self.seconds),
                         seed: self.seed,
                         processes: self.processes.into(),

@@ -123,6 +123,8 @@ pub struct Plan {
     pub around: Option<Around>,
     /// The fault that the backend is given on purpose.
     pub sabotage: Option<Sabotage>,
+    /// The time for which a process keeps what it cannot store.
+    pub keep_when_down: Duration,
     /// For how long the processes work.
     pub lasts: Duration,
     /// The seed of the random numbers.
@@ -146,6 +148,7 @@ impl Plan {
             disturb: Disturb::None,
             around: None,
             sabotage: None,
+            keep_when_down: Duration::ZERO,
             lasts: Duration::from_secs(5),
             seed: 1,
             processes: 4,
@@ -296,6 +299,8 @@ pub struct Job {
     pub around: Option<Around>,
     /// The fault that the backend is given on purpose.
     pub sabotage: Option<Sabotage>,
+    /// The time for which it keeps what it cannot store.
+    pub keep_when_down: Duration,
     /// The directory of the database and the logs.
     pub directory: PathBuf,
     /// Whether it looks at what is left when it has ended, and how much later.

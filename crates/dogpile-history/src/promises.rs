@@ -90,12 +90,19 @@ fn old_for(plan: &Plan) -> Option<Duration> {
         disturb if disturb.breaks_things() => LOOKED_FOR_WITHIN + 2 * TIME_OUT,
         _ => LOOKED_FOR_WITHIN,
     };
+    // Where a process cannot reach the server, another may change what it keeps.
+    let kept = Some(plan.keep_when_down).filter(|kept| !kept.is_zero() && breaks_connections(plan));
+    let withdrawn = withdrawn.max(kept);
     match plan.change {
         Change::InvalidateDelayed => {
             Some(plan.change.delay() + looked_for + withdrawn.unwrap_or_default())
         }
         _ => withdrawn,
     }
+}
+
+fn breaks_connections(plan: &Plan) -> bool {
+    plan.backend.has_servers() && plan.disturb.breaks_things()
 }
 
 fn waits(plan: &Plan) -> Duration {
@@ -147,6 +154,17 @@ mod tests {
         for findings in [permanent, overlap, unended] {
             assert_eq!(bounded.broken(&findings).len(), 1, "{findings:?}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_while_a_server_is_away_may_be_older_for_so_long() {
+        let second = Duration::from_secs(1);
+        let keeping = |disturb| {
+            let plan = Plan::new(Backend::Redis, Change::Delete, "worker");
+            Promise::of(&Plan { disturb, keep_when_down: second, ..plan }).old_for
+        };
+        assert_eq!(keeping(Disturb::ServerAway), Some(second));
+        assert_eq!(keeping(Disturb::None), None);
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
         time_out: plan.time_out(),
         cancels: plan.disturb == Disturb::Cancel,
         around: plan.around,
+        keep_when_down: plan.keep_when_down,
         sabotage: plan.sabotage,
         directory: directory.to_owned(),
         looks_after: (!is_shared).then_some(settling),

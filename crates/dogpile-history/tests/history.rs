@@ -94,6 +94,17 @@ fn redis_keeps_its_promises_whatever_happens() {
     ]);
 }
 
+/// Processes keep what they cannot store, and give it away when the server is back.
+#[test]
+fn what_is_kept_while_a_server_is_away_is_not_older_than_promised() {
+    let keeping = |plan| Plan { keep_when_down: Duration::from_millis(200), ..plan };
+    promises_are_kept([
+        keeping(disturbed(Backend::Redis, Change::Mixed, Disturb::ServerAway)),
+        keeping(disturbed(Backend::Redis, Change::Delete, Disturb::Cut)),
+        keeping(disturbed(Backend::Memcached, Change::Delete, Disturb::ServerAway)),
+    ]);
+}
+
 #[test]
 fn redis_without_scripts_keeps_its_promises() {
     promises_are_kept([

@@ -61,7 +61,8 @@ async fn a_server_that_hangs_counts_as_down() {
     let builder = Redis::builder(&server.url()).unwrap();
     let redis = builder.response_timeout(TIME_OUT).connect_timeout(TIME_OUT).open().unwrap();
     let region = Arc::new(Region::new("hangs"));
-    region.configure(Config::new(redis).shared_invalidation(Duration::ZERO)).unwrap();
+    let config = Config::new(redis).shared_invalidation(Duration::ZERO);
+    region.configure(config.keep_when_down(Duration::ZERO)).unwrap();
     region.set("k", &1).await.unwrap();
     server.pause();
     let began = Instant::now();

@@ -180,7 +180,8 @@ async fn a_value_that_cannot_be_encoded_reaches_the_caller_and_is_counted() {
 async fn when_the_backend_is_down_creations_go_on_and_strict_ones_say_so() {
     let region = Region::new("down");
     let faults = Faults::new();
-    region.configure(Config::new(Memory::new(10)).proxy(faults.clone())).unwrap();
+    let config = Config::new(Memory::new(10)).proxy(faults.clone());
+    region.configure(config.keep_when_down(Duration::ZERO)).unwrap();
     faults.down();
     for n in 0..3 {
         assert_eq!(region.get_or_create("k", async || n).await, n);

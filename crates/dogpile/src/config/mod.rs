@@ -27,7 +27,7 @@
 //! | `version` | a text that is part of the stored keys; see [`Config::version`] |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_while_revalidate` | a duration |
-//! | `stale_if_error`, `retry_after`, `creation_timeout` | a duration |
+//! | `stale_if_error`, `retry_after`, `creation_timeout`, `keep_when_down` | a duration |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
 //! | `wait_timeout` | a duration |
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
@@ -112,6 +112,9 @@ impl Settings {
         }
         if let Some(retention) = region.take::<names::Age>("retention")? {
             config = config.retention(retention.0.after());
+        }
+        if let Some(time) = region.take("keep_when_down")? {
+            config = config.keep_when_down(time);
         }
         if let Some(limit) = region.take("wait_timeout")? {
             config = config.wait_timeout(limit);

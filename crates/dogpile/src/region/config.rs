@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::{DefaultRunner, Runner};
+use super::kept::Kept;
 use super::kind::{Codec as KindCodec, Holds, Kind, Serialized};
 use super::options::{Expiration, Options, Retention};
 use crate::backend::{AnyBackend, Backend};
@@ -47,6 +48,7 @@ pub struct Config<K = Serialized> {
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
     pub(crate) retention: Retention,
+    pub(crate) keep_when_down: Duration,
     pub(crate) replace_existing: bool,
     kind: PhantomData<fn() -> K>,
 }
@@ -141,6 +143,7 @@ impl<K: Kind> Config<K> {
             runner: Arc::new(DefaultRunner),
             defaults: Options::default(),
             retention: Retention::default(),
+            keep_when_down: Kept::USUAL_TIME,
             replace_existing: false,
             kind: PhantomData,
         }
@@ -242,6 +245,21 @@ impl<K: Kind> Config<K> {
     #[doc(alias("memcached_expire_time", "redis_expiration_time", "ttl"))]
     pub fn retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
         self.retention = retention.into().map_or(Retention::Forever, Retention::After);
+        self
+    }
+
+    /// Sets the time for which this process keeps what it has created while the backend did not
+    /// answer. 10 seconds by default; zero is not at all.
+    ///
+    /// While a server is away, every call would run its creator: just when the source is all that
+    /// is left. So what could not be stored is kept here, up to 10,000 values of a region, and
+    /// calls that cannot read have it for so long: a key costs one creation in this time and
+    /// process. As soon as the server answers again, everything kept is forgotten. A change of
+    /// a key in this process ends it as well; one in another process, which may reach the server
+    /// while this one does not, does not: then a value is given that is older by this time at most.
+    /// [Strict](crate::Entry::strict) calls return the error.
+    pub fn keep_when_down(mut self, time: Duration) -> Self {
+        self.keep_when_down = time;
         self
     }
 

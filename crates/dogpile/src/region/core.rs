@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::background::Runner;
 use super::config::Config;
 use super::failed::FailedCreations;
+use super::kept::Kept;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
@@ -92,6 +93,7 @@ pub(crate) struct Core {
     retention: Retention,
     pub(super) owed: Owed,
     unseen: Unseen,
+    pub(super) kept: Kept,
 }
 
 /// A value with its creation time.
@@ -118,6 +120,7 @@ impl Core {
             runner,
             defaults,
             retention,
+            keep_when_down,
             ..
         } = config;
         let key_generator = config.key_generator;
@@ -154,6 +157,7 @@ impl Core {
             retention,
             owed: Owed::default(),
             unseen: Unseen::default(),
+            kept: Kept::new(keep_when_down),
         })
     }
 
@@ -176,6 +180,7 @@ impl Core {
             retention: self.retention,
             owed: Owed::default(),
             unseen: Unseen::default(),
+            kept: Kept::new(self.kept.time()),
         }
     }
 
@@ -379,6 +384,7 @@ impl Core {
     pub(crate) fn note_change(&self, key: &str) {
         self.shared.keys.note_change(key);
         self.shared.failed.forget(key);
+        self.kept.forget(key);
     }
 
     /// The stamp of what is created, or invalidated, now.

@@ -42,6 +42,7 @@ mod entry;
 mod failed;
 mod fault;
 mod flight;
+mod kept;
 mod keyspace;
 mod kind;
 mod late_deletion;
@@ -476,6 +477,7 @@ impl<K: Kind> Region<K> {
         if core.invalidates_alone() {
             log::invalidates_alone(core.name());
         }
+        core.kept.forget_all();
         let invalidated = core.invalidation.invalidate(mode, core.stamp().order).await;
         invalidated.map_err(|error| core.failed("invalidate", error))
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::super::core::Timestamped;
 use super::super::values::Failed;
 use super::store::handed;
-use super::{Guard, ReadSnapshot, RegionFlight};
+use super::{Before, Guard, ReadSnapshot, RegionFlight};
 use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
 use crate::error::Error;
 use crate::lock::drive::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
@@ -60,7 +60,10 @@ impl RegionFlight<'_> {
         let claims = self.claim_or_degrade(wanted.collect()).await?;
         let claims = held.into_iter().zip(claims).map(|((index, local, snapshot), claim)| {
             let claim = match claim {
-                Some(Claimed::Failed(_)) | None => Claim::Won(Guard::new(local, None)),
+                Some(Claimed::Failed(_)) | None => match self.kept(index, before) {
+                    Some(reading) => Claim::Changed(pass_on_if_fresh(local, reading)),
+                    None => Claim::Won(Guard::new(local, None)),
+                },
                 Some(Claimed::Won(lease)) => Claim::Won(Guard::new(local, Some(lease))),
                 Some(Claimed::Held) => {
                     Claim::Held(Box::pin(self.wait_remotely(index, local, snapshot)))
@@ -73,6 +76,14 @@ impl RegionFlight<'_> {
             (index, claim)
         });
         Ok(claims.collect())
+    }
+
+    /// Returns what another caller has created meanwhile, where the backend does not answer.
+    fn kept(&self, index: usize, before: Before) -> Option<Reading<Self>> {
+        let now = self.core.clock.coarse_now();
+        let kept = self.core.kept.at(&self.keys[index].stored, now)?;
+        let reading = self.reading(index, Some(&kept), before);
+        (reading.found == Freshness::Fresh).then_some(reading)
     }
 
     /// Takes keys over, to refresh what is stored under them. Waits only for other
@@ -248,7 +259,10 @@ impl RegionFlight<'_> {
                     return Ok(Waited::Changed(pass_on_if_fresh(local, reading)));
                 }
                 Some(Claimed::Won(lease)) => Some(lease),
-                Some(Claimed::Failed(_)) | None => None,
+                Some(Claimed::Failed(_)) | None => match self.kept(index, before) {
+                    Some(reading) => return Ok(Waited::Changed(pass_on_if_fresh(local, reading))),
+                    None => None,
+                },
             };
             if let Some(reading) = self.resting(index).await? {
                 self.abandon(vec![Guard::new(local, lease)]).await;

@@ -114,7 +114,10 @@ impl RegionFlight<'_> {
             _ => ("get_multi", backend.get_multi(&keys).await),
         };
         let entries = self.judged(entries).await;
-        let entries = self.or_degrade(operation, entries, || vec![None; keys.len()])?;
+        let entries = self.or_kept(operation, entries, || {
+            let now = self.core.clock.coarse_now();
+            keys.iter().map(|key| self.core.kept.at(key, now)).collect()
+        })?;
         let readings = indexes.iter().zip(entries);
         Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
     }
@@ -123,8 +126,23 @@ impl RegionFlight<'_> {
         let before = self.before();
         let entry = self.core.backend.get(&self.keys[index].stored).await;
         let entry = self.judged(entry).await;
-        let entry = self.or_degrade("get", entry, || None)?;
+        let entry = self.or_kept("get", entry, || {
+            self.core.kept.at(&self.keys[index].stored, self.core.clock.coarse_now())
+        })?;
         Ok(self.reading(index, entry.as_ref(), before))
+    }
+
+    /// What was read; in a plain call that could not read, what this process has kept.
+    fn or_kept<R>(
+        &self,
+        operation: &'static str,
+        read: Result<R, BackendError>,
+        kept: impl FnOnce() -> R,
+    ) -> Result<R, Error> {
+        if read.is_ok() {
+            self.core.kept.forget_all();
+        }
+        self.or_degrade(operation, read, kept)
     }
 
     fn before(&self) -> Before {

@@ -24,6 +24,8 @@ struct Finished<'k> {
     is_refresh: bool,
     /// It is known what became of it in the backend.
     is_settled: bool,
+    /// It is to be stored, and that is not done.
+    is_left_over: bool,
 }
 
 /// The end of a creation in the backend.
@@ -66,6 +68,7 @@ impl RegionFlight<'_> {
         let stored = self.commit(commits, &mut finished).await;
         let stored = stored.and(self.remove_refreshed(&finished).await);
         finished.iter().for_each(|one| self.core.shared.failed.forget(one.key));
+        self.keep_left_over(&finished);
         let values = finished.into_iter().map(Finished::hand_over).collect();
         match failure {
             Some(error) => Err(error),
@@ -140,13 +143,14 @@ impl RegionFlight<'_> {
         // Without a claim, nobody tells of changes by other processes either.
         let is_exclusive = is_outdated || entry.is_none() || guard.lease.is_none();
         let audience = if is_exclusive { guard.local.begun() } else { cut };
+        let is_left_over = entry.is_some();
         let ending = match (entry, guard.lease.take()) {
             (entry, Some(lease)) if entry.is_some() || guard.is_refresh => {
                 Ending::Commit(Commit { key, entry, lease })
             }
             (_, Some(lease)) => Ending::Release(lease),
-            (entry, None) => {
-                if entry.is_some() {
+            (_, None) => {
+                if is_left_over {
                     self.core.stats().count(Count::NotStored);
                 }
                 Ending::Nothing
@@ -154,7 +158,8 @@ impl RegionFlight<'_> {
         };
         let is_settled = false;
         let is_refresh = guard.is_refresh;
-        let finished = Finished { key, got, local: guard.local, audience, is_refresh, is_settled };
+        let local = guard.local;
+        let finished = Finished { key, got, local, audience, is_refresh, is_settled, is_left_over };
         (finished, ending, failure)
     }
 
@@ -180,6 +185,7 @@ impl RegionFlight<'_> {
         for (position, made) in positions.into_iter().zip(answers) {
             let one = &mut finished[position];
             one.is_settled = is_known;
+            one.is_left_over &= !is_known;
             if !made {
                 one.audience = one.local.begun();
             }
@@ -189,6 +195,18 @@ impl RegionFlight<'_> {
             }
         }
         made.map(drop)
+    }
+
+    /// Keeps in this process what could not be stored, unless it is out of date already.
+    fn keep_left_over(&self, finished: &[Finished<'_>]) {
+        let now = self.core.clock.coarse_now();
+        for one in finished.iter().filter(|one| one.is_left_over) {
+            self.core.kept.keep(one.key, &one.got, now);
+            // A change from before this did not find it.
+            if one.local.is_outdated() {
+                self.core.kept.forget(one.key);
+            }
+        }
     }
 
     /// Marks the value that a refresh replaces as out of date, even where its own value could not be
