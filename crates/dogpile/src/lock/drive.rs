@@ -246,7 +246,7 @@ pub enum Status {
     /// Another caller created it while this one waited.
     Waited,
     /// This caller created it past the cache: the region is not configured,
-    /// or the cache failed.
+    /// the cache failed, or the creation took longer than the creation timeout.
     Uncached,
 }
 
