@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Tokens>,
     pub(crate) stale_if_error: Option<Tokens>,
     pub(crate) retry_after: Option<Tokens>,
+    pub(crate) jitter: Option<Expr>,
     pub(crate) creation_timeout: Option<Tokens>,
     pub(crate) wait_timeout: Option<Tokens>,
     pub(crate) on_wait_timeout: Option<Expr>,
@@ -31,6 +32,7 @@ pub(crate) struct Options {
     pub(crate) skip: Vec<Ident>,
     pub(crate) background: bool,
     pub(crate) fallible: bool,
+    pub(crate) resilient: bool,
     pub(crate) share_failures: bool,
     pub(crate) associated: bool,
     pub(crate) in_memory: bool,
@@ -38,9 +40,9 @@ pub(crate) struct Options {
     pub(crate) is_alone: bool,
 }
 
-const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
+const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `jitter`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
-    `background`, `fallible`, `share_failures`, `associated`, `companions`, `in_memory`, `crate`";
+    `background`, `fallible`, `resilient`, `share_failures`, `associated`, `companions`, `in_memory`, `crate`";
 
 /// The option names of other caches, and ours.
 const MEANT: [(&str, &str); 12] = [
@@ -93,6 +95,7 @@ struct Rest {
     stale_while_revalidate: Option<Expr>,
     stale_if_error: Option<Expr>,
     retry_after: Option<Expr>,
+    jitter: Option<Expr>,
     creation_timeout: Option<Expr>,
     wait_timeout: Option<Expr>,
     on_wait_timeout: Option<Expr>,
@@ -119,6 +122,7 @@ impl Parsed {
             "stale_while_revalidate" => rest.stale_while_revalidate = Some(value()?),
             "stale_if_error" => rest.stale_if_error = Some(value()?),
             "retry_after" => rest.retry_after = Some(value()?),
+            "jitter" => rest.jitter = Some(value()?),
             "creation_timeout" => rest.creation_timeout = Some(value()?),
             "wait_timeout" => rest.wait_timeout = Some(value()?),
             "on_wait_timeout" => rest.on_wait_timeout = Some(value()?),
@@ -129,7 +133,8 @@ impl Parsed {
             "key_generator" => rest.key_generator = Some(value()?),
             "to_str" => rest.to_str = Some(value()?),
             "skip" => rest.skip = names(meta)?,
-            "background" | "fallible" | "share_failures" | "associated" | "in_memory" => {
+            "background" | "fallible" | "resilient" | "share_failures" | "associated"
+            | "in_memory" => {
                 if !meta.input.is_empty() && !meta.input.peek(Token![,]) {
                     return Err(meta.error(format!("`{name}` takes no value")));
                 }
@@ -154,6 +159,7 @@ impl Parsed {
             region,
             background: flag("background"),
             fallible: flag("fallible"),
+            resilient: flag("resilient"),
             share_failures: flag("share_failures"),
             associated: flag("associated"),
             in_memory: flag("in_memory"),
@@ -164,6 +170,7 @@ impl Parsed {
             stale_while_revalidate: duration(rest.stale_while_revalidate, &dogpile)?,
             stale_if_error: duration(rest.stale_if_error, &dogpile)?,
             retry_after: duration(rest.retry_after, &dogpile)?,
+            jitter: rest.jitter,
             creation_timeout: duration(rest.creation_timeout, &dogpile)?,
             wait_timeout: duration(rest.wait_timeout, &dogpile)?,
             on_wait_timeout: rest.on_wait_timeout,

@@ -96,6 +96,26 @@ pub fn fallback_after_failure(
     invalidated != Some(Mode::Hard) && lifetime.expiration.is_none_or(within)
 }
 
+/// Returns the lifetime of one value of many, where each is shorter by up to `share` of it.
+///
+/// It follows from the key and the creation time alone: processes, releases and platforms agree.
+pub(crate) fn jittered(lifetime: Duration, share: f64, key: &str, ct: Timestamp) -> Duration {
+    const STEPS: f64 = (1_u64 << 53) as f64;
+    let part = (hash(key, ct) >> 11) as f64 / STEPS;
+    lifetime.mul_f64(1.0 - share * part)
+}
+
+/// FNV-1a, and then the last step of `SplitMix64`, which spreads what few bytes differ in.
+fn hash(key: &str, ct: Timestamp) -> u64 {
+    let bytes = key.bytes().chain(ct.to_bits().to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +187,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn jitter_spreads_values_evenly_over_its_share() {
+        let minute = Duration::from_secs(60);
+        let of_key = |n: i32| jittered(minute, 0.5, &format!("k{n}"), 1_763_700_000.25);
+        let lifetimes: Vec<Duration> = (0..10_000).map(of_key).collect();
+        for tenth in 1..=10 {
+            let below = Duration::from_secs(30 + 3 * tenth);
+            let count = lifetimes.iter().filter(|lifetime| **lifetime <= below).count() as u64;
+            assert!(count.abs_diff(1_000 * tenth) < 200, "{count} of the first {tenth} tenths");
+        }
+        assert_eq!(jittered(minute, 0.0, "k", 1.0), minute);
+        assert_ne!(jittered(minute, 0.1, "k", 1.0), jittered(minute, 0.1, "k", 1.5));
+    }
+
+    /// Releases agree on it: it must not change.
+    #[test]
+    fn jitter_is_what_it_always_was() {
+        let lifetime = jittered(Duration::from_secs(1_000), 1.0, "users:42", 1_763_700_000.5);
+        assert_eq!(lifetime.as_millis(), 676_307);
+    }
+
     proptest! {
+        #[test]
+        fn jitter_keeps_within_its_share(key: String, ct in 0.0..4e9_f64, share in 0.0..=1.0_f64) {
+            let hour = Duration::from_secs(3_600);
+            let lifetime = jittered(hour, share, &key, ct);
+            prop_assert!(lifetime <= hour && lifetime >= hour.mul_f64((1.0 - share - 1e-9).max(0.0)));
+        }
+
         #[test]
         fn no_creation_time_makes_a_value_immortal(
             ct in 0.0..4e9_f64, expiration in 0u64..1_000_000, now in 1e9..2e9_f64,

@@ -470,3 +470,41 @@ async fn a_deletion_in_the_background_is_made_once_that_can_be_done() {
 async fn invalidate(region: &Region, is_hard: bool) -> dogpile::Result<()> {
     if is_hard { region.invalidate_all().await } else { region.expire_all().await }
 }
+
+/// Values that were stored together do not expire together, and all processes agree on it.
+#[tokio::test]
+async fn jitter_spreads_expirations() {
+    let backend = AnyBackend::new(SerializedMemory::new(1_000));
+    let minute = Duration::from_secs(60);
+    let clock = ManualClock::new();
+    let regions = [(); 2].map(|()| {
+        let region = Region::new("spread");
+        let config = Config::over(backend.clone()).clock(clock.clone());
+        region.configure(config.expiration(minute).jitter(0.5)).unwrap();
+        region
+    });
+    let keys: Vec<String> = (0..200).map(|n| format!("k{n}")).collect();
+    regions[0].set_multi(keys.iter().map(|key| (key, &1_u8))).await.unwrap();
+    let fresh = async || {
+        let [one, other] = &regions;
+        let found = one.get_multi::<u8, _>(&keys).await.unwrap();
+        assert_eq!(other.get_multi::<u8, _>(&keys).await.unwrap(), found);
+        assert_eq!(one.get::<u8>(&keys[0]).await.unwrap(), found[0]);
+        found.iter().flatten().count()
+    };
+    clock.advance(minute / 2 - Duration::from_millis(1));
+    assert_eq!(fresh().await, 200);
+    clock.advance(minute / 4);
+    let half = fresh().await;
+    assert!((60..140).contains(&half), "{half}");
+    let whole = regions[0].entry(&keys[0]).jitter(0.0).get::<u8>().await.unwrap();
+    assert_eq!(whole, Some(1), "a call can say otherwise");
+    clock.advance(minute / 4 + Duration::from_millis(10));
+    assert_eq!(fresh().await, 0);
+}
+
+#[test]
+#[should_panic(expected = "jitter is between 0 and 1, not 10")]
+fn jitter_is_a_share() {
+    let _ = Config::<dogpile::Serialized>::new(Memory::new(1)).jitter(10.0);
+}

@@ -133,8 +133,10 @@ impl Code {
             Some(quote!(.#name(#time)))
         });
         let then = own.on_wait_timeout.as_ref().map(|then| quote!(.on_wait_timeout(#then)));
+        let preset = own.resilient.then(|| quote!(.resilient()));
+        let jitter = own.jitter.as_ref().map(|share| quote!(.jitter(#share)));
         let share = own.share_failures.then(|| quote!(.share_failures()));
-        quote!(#(#times)* #then #share)
+        quote!(#preset #(#times)* #jitter #then #share)
     }
 
     /// `.should_cache(..)`, if anything is to be kept out.

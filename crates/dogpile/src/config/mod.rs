@@ -27,6 +27,8 @@
 //! | `version` | a text that is part of the stored keys; see [`Config::version`] |
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_while_revalidate` | a duration |
+//! | `resilient` | `true` or `false` |
+//! | `jitter` | a number from 0 to 1 |
 //! | `stale_if_error`, `retry_after`, `creation_timeout`, `keep_when_down` | a duration |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
 //! | `wait_timeout` | a duration |
@@ -98,6 +100,9 @@ impl Settings {
         if let Some(expiration) = region.take::<names::Age>("expiration_time")? {
             config = config.expiration(expiration.0);
         }
+        if region.take("resilient")? == Some(true) {
+            config = config.resilient();
+        }
         if let Some(limit) = region.take("stale_while_revalidate")? {
             config = config.stale_while_revalidate(limit);
         }
@@ -106,6 +111,9 @@ impl Settings {
         }
         if let Some(time) = region.take("retry_after")? {
             config = config.retry_after(time);
+        }
+        if let Some(share) = region.take::<names::Share>("jitter")? {
+            config = config.jitter(share.0);
         }
         if let Some(limit) = region.take("creation_timeout")? {
             config = config.creation_timeout(limit);

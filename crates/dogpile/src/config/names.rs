@@ -22,6 +22,18 @@ impl FromSetting for Age {
     }
 }
 
+/// A part of a whole.
+pub(super) struct Share(pub(super) f64);
+
+impl FromSetting for Share {
+    const EXPECTED: &'static str = "a number from 0 to 1";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        let share = text.trim().parse().ok()?;
+        (0.0..=1.0).contains(&share).then_some(Self(share))
+    }
+}
+
 pub(super) struct ManglerName(pub(super) ManglerChoice);
 
 impl FromSetting for ManglerName {

@@ -28,6 +28,7 @@ mod queue;
 pub use crate::blocks::{
     AlreadyHeld, KeyReentrantGuard, KeyReentrantMutex, NameRegistry, ReadWriteGuard, ReadWriteMutex,
 };
+pub(crate) use crate::freshness::jittered;
 pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, fallback_after_failure, freshness};
 pub use decision::{Action, MutexState, decide};
 pub use dogpile::{CreateError, Lock};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::background::{DefaultRunner, Runner};
 use super::kept::Kept;
 use super::kind::{Codec as KindCodec, Holds, Kind, Serialized};
-use super::options::{Expiration, Options, Retention};
+use super::options::{Expiration, Options, Retention, share_of_expiration};
 use crate::backend::{AnyBackend, Backend};
 use crate::clock::Clock;
 use crate::codec::{Codec, RegionCodec};
@@ -167,6 +167,33 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// Sets what keeps callers from feeling that a source fails or is slow. What is set after this
+    /// holds instead of it.
+    ///
+    /// | option | |
+    /// |---|---|
+    /// | [`stale_while_revalidate`](Self::stale_while_revalidate) | 1 minute |
+    /// | [`stale_if_error`](Self::stale_if_error) | 1 hour |
+    /// | [`retry_after`](Self::retry_after) | 10 seconds |
+    /// | [`creation_timeout`](Self::creation_timeout) | 30 seconds |
+    /// | [`jitter`](Self::jitter) | 0.1 |
+    ///
+    /// It needs an expiration to be of use. Its set may grow in a later version.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// static RATES: Region = Region::new("rates");
+    /// let config = Config::new(Memory::new(100)).expiration(Duration::from_secs(60));
+    /// RATES.configure(config.resilient())?;
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    pub fn resilient(mut self) -> Self {
+        self.defaults.make_resilient();
+        self
+    }
+
     /// Sets the time for which an expired value stands in for a creation that fails. By default
     /// none does: the caller gets the creator's error.
     ///
@@ -199,6 +226,20 @@ impl<K: Kind> Config<K> {
     /// [stands in for it](Self::stale_if_error). 10 seconds by default.
     pub fn retry_after(mut self, time: Duration) -> Self {
         self.defaults.retry_after = Some(time);
+        self
+    }
+
+    /// Shortens the expiration of each value by a part of its own, up to `share` of it: values that
+    /// were created together do not expire together. 0.1 is a tenth: of 60 seconds, each lives for 54
+    /// to 60. None by default.
+    ///
+    /// The part follows from the key and the creation time, so all processes agree on it.
+    ///
+    /// # Panics
+    ///
+    /// If `share` is not between 0 and 1.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.defaults.jitter = Some(share_of_expiration(share));
         self
     }
 

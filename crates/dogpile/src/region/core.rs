@@ -23,7 +23,7 @@ use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
-use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness};
+use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness, jittered};
 use crate::log;
 use crate::stats::{Count, Stats};
 use crate::value::{Entry, Metadata, Object, Payload, VERSION};
@@ -254,6 +254,7 @@ impl Core {
     #[inline]
     pub(crate) fn freshness(
         &self,
+        key: &str,
         metadata: &Metadata,
         options: &Options,
         now: Timestamp,
@@ -264,7 +265,7 @@ impl Core {
         if options.ignore_expiration {
             return Freshness::Fresh;
         }
-        let lifetime = AgeLimits { stale_if_error: None, ..self.limits(options) };
+        let lifetime = AgeLimits { stale_if_error: None, ..self.limits(key, metadata.ct, options) };
         freshness(metadata.ct, now, lifetime, self.verdict(metadata))
     }
 
@@ -275,12 +276,20 @@ impl Core {
         verdict.or(metadata.expired.then_some(Mode::Soft))
     }
 
-    /// Returns the age that a value may have in a call with these options.
+    /// Returns the age that the value of `key` with this creation time may have in a call with
+    /// these options.
     #[inline]
-    pub(crate) fn limits(&self, options: &Options) -> AgeLimits {
+    pub(crate) fn limits(&self, key: &str, ct: Timestamp, options: &Options) -> AgeLimits {
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
+        let expiration = expiration.and_then(super::options::Expiration::after);
+        let jitter = options.jitter.or(self.defaults.jitter);
         AgeLimits {
-            expiration: expiration.and_then(super::options::Expiration::after),
+            expiration: match (expiration, jitter) {
+                (Some(expiration), Some(jitter)) => {
+                    Some(jittered(expiration, jitter, &self.stored_key(key), ct))
+                }
+                _ => expiration,
+            },
             stale_while_revalidate: options
                 .stale_while_revalidate
                 .or(self.defaults.stale_while_revalidate),
@@ -441,7 +450,7 @@ impl Core {
             self.stats().count(Count::Unreadable);
             return (Freshness::Missing, None);
         }
-        let found = self.freshness(metadata, options, self.clock.coarse_now());
+        let found = self.freshness(key, metadata, options, self.clock.coarse_now());
         if found == Freshness::Missing
             && self.invalidation.verdict(self.as_of(metadata)) == Some(Mode::Hard)
         {

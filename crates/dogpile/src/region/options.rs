@@ -114,6 +114,7 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) jitter: Option<f64>,
     pub(crate) creation_timeout: Option<Duration>,
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_timeout: Option<Duration>,
@@ -129,12 +130,22 @@ impl Options {
         stale_while_revalidate: None,
         stale_if_error: None,
         retry_after: None,
+        jitter: None,
         creation_timeout: None,
         ignore_expiration: false,
         wait_timeout: None,
         on_wait_timeout: None,
         takes: None,
     };
+
+    /// Sets what keeps callers from feeling that a source fails or is slow.
+    pub(crate) fn make_resilient(&mut self) {
+        self.stale_while_revalidate = Some(Duration::from_secs(60));
+        self.stale_if_error = Some(Duration::from_secs(3_600));
+        self.retry_after = Some(Duration::from_secs(10));
+        self.creation_timeout = Some(Duration::from_secs(30));
+        self.jitter = Some(0.1);
+    }
 
     /// `self` where it says something, `defaults` elsewhere.
     pub(crate) fn or(mut self, defaults: &Self) -> Self {
@@ -143,11 +154,22 @@ impl Options {
             self.stale_while_revalidate.or(defaults.stale_while_revalidate);
         self.stale_if_error = self.stale_if_error.or(defaults.stale_if_error);
         self.retry_after = self.retry_after.or(defaults.retry_after);
+        self.jitter = self.jitter.or(defaults.jitter);
         self.creation_timeout = self.creation_timeout.or(defaults.creation_timeout);
         self.wait_timeout = self.wait_timeout.or(defaults.wait_timeout);
         self.on_wait_timeout = self.on_wait_timeout.or(defaults.on_wait_timeout);
         self
     }
+}
+
+/// Returns a part of an expiration, as it was given.
+///
+/// # Panics
+///
+/// If it is not between 0 and 1.
+pub(crate) fn share_of_expiration(share: f64) -> f64 {
+    assert!((0.0..=1.0).contains(&share), "jitter is between 0 and 1, not {share}");
+    share
 }
 
 /// Decides whether a created value is stored. Any `Fn(&T) -> bool` does.
@@ -191,6 +213,13 @@ macro_rules! call_options {
             self
         }
 
+        /// Sets what keeps callers from feeling that a source fails or is slow. See
+        /// [`Config::resilient`](crate::Config::resilient).
+        pub fn resilient(mut self) -> Self {
+            self.$($options).+.make_resilient();
+            self
+        }
+
         /// Sets the time for which an expired value stands in for a creation that fails: its
         /// caller gets that value ([`Status::StaleOnError`](crate::Status::StaleOnError)) in place
         /// of the error, and so do all callers for a while, without another attempt. See
@@ -204,6 +233,17 @@ macro_rules! call_options {
         /// stands in for it. 10 seconds by default.
         pub fn retry_after(mut self, time: Duration) -> Self {
             self.$($options).+.retry_after = Some(time);
+            self
+        }
+
+        /// Shortens the expiration of each value by a part of its own, up to `share` (0.1 is a
+        /// tenth). See [`Config::jitter`](crate::Config::jitter).
+        ///
+        /// # Panics
+        ///
+        /// If `share` is not between 0 and 1.
+        pub fn jitter(mut self, share: f64) -> Self {
+            self.$($options).+.jitter = Some($crate::region::options::share_of_expiration(share));
             self
         }
 

@@ -163,7 +163,7 @@ impl State {
             Some(Err(_)) | None => return Now::Unclear,
         };
         let now = core.clock.coarse_now();
-        if core.freshness(&entry.metadata, options, now) != Freshness::Fresh {
+        if core.freshness(key, &entry.metadata, options, now) != Freshness::Fresh {
             return Now::Unclear;
         }
         let Ok(value) = core.decode_entry(entry) else { return Now::Unclear };

@@ -136,7 +136,7 @@ impl Core {
     ) -> Result<Option<CachedValue<T>>> {
         let now = self.clock.coarse_now();
         if let Ok(Some(entry)) = &found
-            && self.freshness(&entry.metadata, options, now) == Freshness::Fresh
+            && self.freshness(key, &entry.metadata, options, now) == Freshness::Fresh
         {
             return self.read_fresh(key, entry, now);
         }

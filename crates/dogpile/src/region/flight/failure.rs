@@ -22,8 +22,8 @@ impl RegionFlight<'_> {
             return Fallback::None;
         };
         let now = self.core.clock.coarse_now();
-        let (limits, verdict) =
-            (self.core.limits(&self.options), self.core.verdict(&entry.metadata));
+        let limits = self.core.limits(&self.keys[index].asked, entry.metadata.ct, &self.options);
+        let verdict = self.core.verdict(&entry.metadata);
         if !fallback_after_failure(entry.metadata.ct, now, limits, verdict) {
             return Fallback::None;
         }
