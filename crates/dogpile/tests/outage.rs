@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dogpile::backend::Memory;
+use dogpile::backend::{AnyBackend, Memory, SerializedMemory};
 use dogpile::{Config, Region, Status};
 use dogpile_testkit::{Faults, ManualClock};
 use tokio::task::JoinSet;
@@ -112,4 +112,75 @@ async fn nothing_is_kept_for_no_time() {
     for n in 0..3 {
         assert_eq!(region.get_or_create("k", async || n).await, n);
     }
+}
+
+/// Two processes over one store; the first loses it.
+struct Two {
+    cut_off: Region,
+    other: Region,
+    faults: Faults,
+    clock: ManualClock,
+}
+
+impl Two {
+    fn new() -> Self {
+        let (faults, clock) = (Faults::new(), ManualClock::new());
+        let backend = AnyBackend::new(SerializedMemory::new(100));
+        let open = |config: Config| {
+            let region = Region::new("two");
+            region.configure(config.clock(clock.clone())).unwrap();
+            region
+        };
+        let cut_off = open(Config::over(backend.clone()).proxy(faults.clone()));
+        Self { cut_off, other: open(Config::over(backend)), faults, clock }
+    }
+
+    /// Lets time pass until nothing is left to be deleted.
+    async fn pay(&self) {
+        while self.cut_off.statistics().pending_deletions > 0 {
+            self.clock.advance(Duration::from_millis(100));
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_failed_holds_here_at_once_and_everywhere_when_the_store_is_back() {
+    let two = Two::new();
+    two.other.set_multi([("a", &1), ("b", &1), ("c", &1), ("d", &1)]).await.unwrap();
+    two.faults.down();
+    two.cut_off.delete("a").await.unwrap_err();
+    two.cut_off.set("b", &2).await.unwrap_err();
+    two.cut_off.delete_multi(["c"]).await.unwrap_err();
+    assert_eq!(two.cut_off.entry("d").refresh(async || 2).await, 2);
+    assert_eq!(two.cut_off.statistics().pending_deletions, 4);
+    two.faults.clear();
+    // The store is back, and has not been told yet.
+    assert_eq!(two.other.get("a").await.unwrap(), Some(1));
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(two.cut_off.get::<i32>(key).await.unwrap(), None, "{key}");
+    }
+    let several = two.cut_off.get_multi::<i32, _>(["a", "b"]).await.unwrap();
+    assert_eq!(several, [None, None]);
+    assert_eq!(two.cut_off.get_or_create("a", async || 3).await, 3);
+    assert_eq!(two.other.get("a").await.unwrap(), Some(3), "what is created since is stored");
+    two.cut_off.set("b", &4).await.unwrap();
+    assert_eq!(two.cut_off.statistics().pending_deletions, 2);
+    two.pay().await;
+    let left = two.other.get_multi::<i32, _>(["a", "b", "c", "d"]).await.unwrap();
+    assert_eq!(left, [Some(3), Some(4), None, None]);
+}
+
+/// What was created while the store is away is newer than the change, although that is not made yet.
+#[tokio::test]
+async fn what_is_kept_after_a_change_that_failed_is_used() {
+    let two = Two::new();
+    two.other.set("k", &1).await.unwrap();
+    two.faults.down();
+    two.cut_off.delete("k").await.unwrap_err();
+    assert_eq!(two.cut_off.get_or_create("k", async || 2).await, 2);
+    assert_eq!(two.cut_off.get_or_create("k", async || 3).await, 2, "it is kept");
+    two.faults.clear();
+    two.pay().await;
+    assert_eq!(two.other.get::<i32>("k").await.unwrap(), None);
 }

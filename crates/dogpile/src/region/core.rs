@@ -91,7 +91,7 @@ pub(crate) struct Core {
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) defaults: Options,
     retention: Retention,
-    pub(super) owed: Owed,
+    pub(crate) owed: Owed,
     unseen: Unseen,
     pub(super) kept: Kept,
 }

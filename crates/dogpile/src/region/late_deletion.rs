@@ -1,32 +1,65 @@
-//! Retries deletions that a backend has refused.
+//! Deletes late what a backend did not take when it was asked.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::spawn;
 use super::core::Core;
-use crate::backend::BackendError;
+use super::owed::Debt;
+use crate::error::{BackendError, Error, ErrorKind};
 use crate::log;
 use crate::process::generation;
 
 /// Between two attempts: at first, and at last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Deletes what is stored under `key`, now or as soon as that can be done.
     pub(crate) async fn delete_surely(self: Arc<Self>, key: String) {
         self.note_change(&key);
-        let Err(error) = self.backend.delete(&key).await else { return };
-        self.note_degraded("delete", &error);
-        let mut owed = self.owed.0.lock();
-        if !owed.owe(&key) {
-            return log::deletion_given_up(self.name(), &key);
+        match self.backend.delete(&key).await {
+            Ok(()) => self.owed.forgive(&key),
+            Err(error) => {
+                self.note_degraded("delete", &error);
+                self.owe_deletion(&key);
+            }
         }
-        if owed.paying.replace(generation()) != Some(generation()) {
-            drop(owed);
-            spawn("dogpile-deletion", Box::pin(Paying::of(self.clone()).pay()));
+    }
+
+    /// Passes on what became of a change of `keys`. If it could not be made, what is stored under
+    /// them counts as missing in this process, and is deleted as soon as that can be done.
+    pub(crate) fn told<'k, R>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        keys: impl IntoIterator<Item = &'k str>,
+        result: Result<R, BackendError>,
+    ) -> Result<R, Error> {
+        match result {
+            Ok(done) => {
+                if self.owed.are_any() {
+                    keys.into_iter().for_each(|key| self.owed.forgive(key));
+                }
+                Ok(done)
+            }
+            Err(error) => {
+                // What the backend does not take at all is not there either.
+                if error.kind() != ErrorKind::Refused {
+                    keys.into_iter().for_each(|key| self.owe_deletion(key));
+                }
+                Err(self.failed(operation, error))
+            }
+        }
+    }
+
+    /// Sees to it that what is stored under `key` is deleted as soon as that can be done.
+    pub(crate) fn owe_deletion(self: &Arc<Self>, key: &str) {
+        match self.owed.owe(key, generation()) {
+            Debt::Noted => {}
+            Debt::First => {
+                spawn("dogpile-deletion", Box::pin(Paying::of(self.clone()).pay()));
+            }
+            Debt::Refused => log::deletion_given_up(self.name(), key),
         }
     }
 }
@@ -34,21 +67,18 @@ impl Core {
 /// Somebody is at it, until this is dropped.
 struct Paying {
     core: Arc<Core>,
-    /// Those of the attempt that is going on.
-    keys: HashSet<String>,
     is_over: bool,
 }
 
 impl Paying {
     fn of(core: Arc<Core>) -> Self {
-        Self { core, keys: HashSet::new(), is_over: false }
+        Self { core, is_over: false }
     }
 
     async fn pay(mut self) {
         let mut pause = FIRST_PAUSE;
         while !self.is_over {
             self.core.clock.sleep(pause).await;
-            self.core.owed.0.lock().try_all(&mut self.keys);
             pause = match self.try_to_delete().await {
                 Ok(()) => FIRST_PAUSE,
                 Err(error) => {
@@ -60,17 +90,12 @@ impl Paying {
     }
 
     async fn try_to_delete(&mut self) -> Result<(), BackendError> {
-        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        let keys = self.core.owed.try_all();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         keys.iter().for_each(|key| self.core.note_change(key));
         self.core.backend.delete_multi(&keys).await?;
         log::deleted_late(self.core.name(), &keys);
-        self.keys.clear();
-        let mut owed = self.core.owed.0.lock();
-        owed.tried = 0;
-        self.is_over = owed.keys.is_empty();
-        if self.is_over {
-            owed.paying = None;
-        }
+        self.is_over = self.core.owed.paid();
         Ok(())
     }
 }
@@ -79,7 +104,7 @@ impl Paying {
 impl Drop for Paying {
     fn drop(&mut self) {
         if !self.is_over {
-            self.core.owed.0.lock().give_back(&mut self.keys);
+            self.core.owed.give_back();
         }
     }
 }

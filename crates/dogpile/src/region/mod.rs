@@ -212,7 +212,12 @@ impl<K: Kind> Region<K> {
     /// Returns the counts of the region up to now.
     #[doc(alias = "stats")]
     pub fn statistics(&self) -> Statistics {
-        self.state().shared().stats.snapshot()
+        let state = self.state();
+        let mut statistics = state.shared().stats.snapshot();
+        if let Some(core) = state.core() {
+            statistics.pending_deletions = core.owed.count() as u64;
+        }
+        statistics
     }
 
     /// The key that `key` is stored under, after mangling.
@@ -504,7 +509,7 @@ impl<K: Kind> Region<K> {
         }
         let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
         let stored = core.backend.set_multi(&entries).await;
-        stored.map_err(|error| core.failed("set_multi", error))
+        core.told("set_multi", entries.iter().map(|(key, _)| *key), stored)
     }
 
     /// The hit path: a fresh value that the backend has at hand, without a

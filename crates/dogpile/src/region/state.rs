@@ -154,9 +154,13 @@ impl State {
         if core.invalidation_is_due() {
             return Now::Unclear;
         }
+        let stored = core.stored_key(key);
+        if core.owed.are_any() && core.owed.has(&stored) {
+            return Now::Unclear;
+        }
         // Looked at where it is: moving an entry about costs as much as the
         // rest of this function.
-        let found = core.backend.get_now(&core.stored_key(key));
+        let found = core.backend.get_now(&stored);
         let entry = match &found {
             Some(Ok(Some(entry))) => entry,
             Some(Ok(None)) => return Now::Absent,

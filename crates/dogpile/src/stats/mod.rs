@@ -42,8 +42,8 @@ pub struct Statistics {
     pub misses: u64,
     /// Values that creators of this process returned, uncached ones included.
     pub creations: u64,
-    /// Runs of a creator that ended in its error. Panics and cancellations
-    /// are not counted.
+    /// Runs of a creator that ended in its error or panic, or took longer than the creation
+    /// timeout. Cancellations are not counted.
     pub creator_failures: u64,
     /// Keys whose value another caller created while this one waited.
     pub waits: u64,
@@ -67,6 +67,10 @@ pub struct Statistics {
     /// Values that were not stored because their key was set, refreshed or deleted, or the
     /// region invalidated, while they were created.
     pub outdated: u64,
+    /// Keys that were changed, set or deleted while the backend did not answer: what is stored under
+    /// them counts as missing in this process, and is still to be deleted. Not a count up to now, but
+    /// those of now.
+    pub pending_deletions: u64,
     /// Payload bytes read from a backend that keeps bytes.
     pub bytes_read: u64,
     /// Payload bytes written to a backend that keeps bytes.
@@ -106,6 +110,7 @@ impl fmt::Debug for Statistics {
             ("not_stored", self.not_stored),
             ("leases_lost", self.leases_lost),
             ("outdated", self.outdated),
+            ("pending_deletions", self.pending_deletions),
             ("bytes_read", self.bytes_read),
             ("bytes_written", self.bytes_written),
         ];
@@ -206,6 +211,7 @@ impl Stats {
             not_stored: read(Count::NotStored),
             leases_lost: read(Count::LeasesLost),
             outdated: read(Count::Outdated),
+            pending_deletions: 0,
             bytes_read: read(Count::BytesRead),
             bytes_written: read(Count::BytesWritten),
             creation_time: self.creation_time.snapshot(),

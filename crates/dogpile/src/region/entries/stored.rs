@@ -74,7 +74,7 @@ impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
         let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
         stored_keys.iter().for_each(|key| core.note_change(key));
         let deleted = core.backend.delete_multi(&stored_keys).await;
-        deleted.map_err(|error| core.failed("delete_multi", error))
+        core.told("delete_multi", stored_keys, deleted)
     }
 }
 

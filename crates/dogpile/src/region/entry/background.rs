@@ -103,8 +103,8 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     ///
     /// It tries at once, and returns when that has been answered. If it has failed, which is
     /// logged and counted, the deletion is retried in the background until the
-    /// backend takes it, with pauses of up to five seconds. Until then the stale value may be
-    /// found there. Of a region that is not configured nothing is deleted.
+    /// backend takes it, with pauses of up to a second. Until then the key counts as missing in this
+    /// process, and other processes may find the stale value. Of a region that is not configured nothing is deleted.
     ///
     /// Up to 10,000 keys of a region wait so; a further one is given up with a warning. So are
     /// all of a process that ends.

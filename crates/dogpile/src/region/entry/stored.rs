@@ -1,5 +1,7 @@
 //! Reading, storing and deleting one key.
 
+use std::sync::Arc;
+
 use super::super::core::Core;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
@@ -62,6 +64,10 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
 
     /// Removes the value; that there is none is fine.
     ///
+    /// Where that fails, since the backend does not answer, the value counts as missing in this
+    /// process from now on, and is deleted as soon as the backend takes it; of up to 10,000 keys.
+    /// So it is with [`set`](Self::set), and with calls for several keys.
+    ///
     /// A creation of the key that is going on, anywhere, is not stored after it: it may
     /// have begun before what the deletion is about.
     #[doc(alias("invalidate", "remove"))]
@@ -70,7 +76,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
         let key = core.stored_key(&self.key);
         core.note_change(&key);
         let deleted = core.backend.delete(&key).await;
-        deleted.map_err(|error| core.failed("delete", error))
+        core.told("delete", [&*key], deleted)
     }
 
     /// Expires the value: it is stale from now on, whatever its age, and served as that while the
@@ -135,7 +141,9 @@ impl Core {
         options: &Options,
     ) -> Result<Option<CachedValue<T>>> {
         let now = self.clock.coarse_now();
+        let is_owed = self.owed.are_any() && self.owed.has(&self.stored_key(key));
         if let Ok(Some(entry)) = &found
+            && !is_owed
             && self.freshness(key, &entry.metadata, options, now) == Freshness::Fresh
         {
             return self.read_fresh(key, entry, now);
@@ -173,7 +181,7 @@ impl Core {
 
     /// Stores a value.
     pub(in crate::region) async fn keep<K, T: Cacheable<K>>(
-        &self,
+        self: &Arc<Self>,
         key: &str,
         value: &T,
         stamp: Stamp,
@@ -183,7 +191,7 @@ impl Core {
         let (entry, key) = (self.entry_for(key, value, stamp, &options)?, self.stored_key(key));
         self.note_change(&key);
         let stored = self.backend.set(&key, entry).await;
-        stored.map_err(|error| self.failed("set", error))
+        self.told("set", [&*key], stored)
     }
 
     /// The entry to store for an explicit `set`.

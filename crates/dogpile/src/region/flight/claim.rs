@@ -82,7 +82,7 @@ impl RegionFlight<'_> {
     fn kept(&self, index: usize, before: Before) -> Option<Reading<Self>> {
         let now = self.core.clock.coarse_now();
         let kept = self.core.kept.at(&self.keys[index].stored, now)?;
-        let reading = self.reading(index, Some(&kept), before);
+        let reading = self.reading(index, Some(&kept), Before { is_kept: true, ..before });
         (reading.found == Freshness::Fresh).then_some(reading)
     }
 

@@ -90,6 +90,8 @@ pub(crate) struct ReadSnapshot {
 struct Before {
     ticket: Ticket,
     cut: Cut,
+    /// The backend did not answer: what was found is what this process has kept.
+    is_kept: bool,
 }
 
 impl RegionFlight<'_> {
@@ -106,7 +108,7 @@ impl RegionFlight<'_> {
 
     /// Looks at the keys `indexes` in the backend.
     pub(crate) async fn look(&self, indexes: &[usize]) -> Result<Vec<Reading<Self>>, Error> {
-        let before = self.before();
+        let mut before = self.before();
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
         let backend = &self.core.backend;
         let (operation, entries) = match keys[..] {
@@ -114,6 +116,7 @@ impl RegionFlight<'_> {
             _ => ("get_multi", backend.get_multi(&keys).await),
         };
         let entries = self.judged(entries).await;
+        before.is_kept = entries.is_err();
         let entries = self.or_kept(operation, entries, || {
             let now = self.core.clock.coarse_now();
             keys.iter().map(|key| self.core.kept.at(key, now)).collect()
@@ -123,9 +126,10 @@ impl RegionFlight<'_> {
     }
 
     async fn look_at(&self, index: usize) -> Result<Reading<Self>, Error> {
-        let before = self.before();
+        let mut before = self.before();
         let entry = self.core.backend.get(&self.keys[index].stored).await;
         let entry = self.judged(entry).await;
+        before.is_kept = entry.is_err();
         let entry = self.or_kept("get", entry, || {
             self.core.kept.at(&self.keys[index].stored, self.core.clock.coarse_now())
         })?;
@@ -147,20 +151,17 @@ impl RegionFlight<'_> {
 
     fn before(&self) -> Before {
         let keys = &self.core.shared.keys;
-        Before { ticket: keys.ticket(), cut: keys.cut() }
+        Before { ticket: keys.ticket(), cut: keys.cut(), is_kept: false }
     }
 
     fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
-        let asked = &self.keys[index].asked;
+        let FlightKey { asked, stored } = &self.keys[index];
+        let Before { ticket, cut, is_kept } = before;
+        let seen = ReadSnapshot { seen: Seen::of(entry), ticket, cut };
+        // What a change of this process could not reach is as good as gone.
+        let entry = entry.filter(|_| is_kept || !self.core.owed.has(stored));
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);
-        let Before { ticket, cut } = before;
-        let fallback = self.fallback(index, entry);
-        Reading {
-            found,
-            value,
-            fallback,
-            seen: ReadSnapshot { seen: Seen::of(entry), ticket, cut },
-        }
+        Reading { found, value, fallback: self.fallback(index, entry), seen }
     }
 
     /// Gives keys up. Those of this process who wait for them are handed `shared`, if there is that.

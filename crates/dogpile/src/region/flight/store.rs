@@ -186,7 +186,9 @@ impl RegionFlight<'_> {
             let one = &mut finished[position];
             one.is_settled = is_known;
             one.is_left_over &= !is_known;
-            if !made {
+            if *made {
+                self.core.owed.forgive(one.key);
+            } else {
                 one.audience = one.local.begun();
             }
             if is_known && !made && !one.local.is_outdated() {
@@ -213,7 +215,11 @@ impl RegionFlight<'_> {
     /// stored: it is removed.
     async fn remove_refreshed(&self, finished: &[Finished<'_>]) -> Result<(), Error> {
         for one in finished.iter().filter(|one| one.is_refresh && !one.is_settled) {
-            self.or_degrade("delete", self.core.backend.delete(one.key).await, || ())?;
+            let deleted = self.core.backend.delete(one.key).await;
+            if deleted.is_err() {
+                self.core.owe_deletion(one.key);
+            }
+            self.or_degrade("delete", deleted, || ())?;
         }
         Ok(())
     }
