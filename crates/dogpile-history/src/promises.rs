@@ -14,6 +14,9 @@ pub const WITHDRAWN_WITHIN: Duration = Duration::from_millis(250);
 /// the value: then it ends by itself.
 pub const WITHDRAWN_AT_LAST: Duration = Duration::from_secs(3);
 
+/// The age of a value is judged by a clock that ticks so often, or more often.
+const TICK: Duration = Duration::from_millis(20);
+
 /// The time that a call waits at most when nothing is broken, beside the creation.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -92,6 +95,7 @@ fn old_for(plan: &Plan) -> Option<Duration> {
     };
     // Where a process cannot reach the server, another may change what it keeps.
     let kept = Some(plan.keep_when_down).filter(|kept| !kept.is_zero() && breaks_connections(plan));
+    let kept = kept.map(|kept| kept + TICK);
     let withdrawn = withdrawn.max(kept);
     match plan.change {
         Change::InvalidateDelayed => {
@@ -163,7 +167,7 @@ mod tests {
             let plan = Plan::new(Backend::Redis, Change::Delete, "worker");
             Promise::of(&Plan { disturb, keep_when_down: second, ..plan }).old_for
         };
-        assert_eq!(keeping(Disturb::ServerAway), Some(second));
+        assert_eq!(keeping(Disturb::ServerAway), Some(second + TICK));
         assert_eq!(keeping(Disturb::None), None);
     }
 
