@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dogpile::backend::{AnyBackend, Memory, SerializedMemory};
+use dogpile::backend::{AnyBackend, BackendError, Memory, SerializedMemory};
+use dogpile::clock::Clock;
+use dogpile::invalidation::{InProcess, Invalidation, Mode};
+use dogpile::proxy::Proxy;
+use dogpile::value::Entry;
 use dogpile::{Config, Region, Status};
 use dogpile_testkit::{Faults, ManualClock};
 use tokio::task::JoinSet;
@@ -183,4 +187,100 @@ async fn what_is_kept_after_a_change_that_failed_is_used() {
     two.faults.clear();
     two.pay().await;
     assert_eq!(two.other.get::<i32>("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_refresh_ends_what_is_kept_whatever_becomes_of_it() {
+    let (region, faults, _) = down(|config| config);
+    assert_eq!(region.get_or_create("k", async || 1).await, 1);
+    let vetoed = region.entry("k").should_cache(|_: &i32| false);
+    assert_eq!(vetoed.refresh(async || 2).await, 2);
+    assert_eq!(region.get_or_create("k", async || 3).await, 3);
+    faults.clear();
+    assert_eq!(region.entry("k").strict().refresh(async || 4).await.unwrap(), 4);
+    faults.down();
+    assert_eq!(region.get_or_create("k", async || 5).await, 5);
+    region.expire("k").await.unwrap_err();
+    assert_eq!(region.get_or_create("k", async || 6).await, 6);
+    faults.clear();
+    region.expire("k").await.unwrap();
+    faults.down();
+    assert_eq!(region.get_or_create("k", async || 7).await, 7);
+}
+
+/// A process does not go back behind a value that it has read.
+#[tokio::test]
+async fn every_answer_about_a_key_ends_what_is_kept_of_it() {
+    let two = Two::new();
+    for way in 0..4 {
+        two.faults.down();
+        two.cut_off.delete("k").await.unwrap_err();
+        assert_eq!(two.cut_off.get_or_create("k", async || 1).await, 1);
+        two.faults.clear();
+        two.pay().await;
+        two.other.set("k", &2).await.unwrap();
+        match way {
+            0 => assert_eq!(two.cut_off.get("k").await.unwrap(), Some(2)),
+            1 => assert_eq!(two.cut_off.get_multi(["k"]).await.unwrap(), [Some(2)]),
+            2 => assert_eq!(two.cut_off.get_or_create("k", async || 0).await, 2),
+            _ => {
+                let found = two.cut_off.get_or_create_multi(["k"], async |_| vec![0]).await;
+                assert_eq!(found.unwrap(), [2]);
+            }
+        }
+        two.faults.down();
+        assert_eq!(two.cut_off.get_or_create("k", async || 3).await, 3, "{way}");
+        two.faults.clear();
+    }
+}
+
+/// An invalidation that becomes known afterwards takes what is kept as what is stored: by the
+/// moment when its creation began.
+#[tokio::test]
+async fn an_invalidation_that_comes_late_takes_what_is_kept() {
+    for is_down in [false, true] {
+        let (faults, clock, moments) =
+            (Faults::new(), ManualClock::new(), Arc::new(InProcess::new()));
+        let config = Config::new(Memory::new(10)).proxy(faults.clone()).clock(clock.clone());
+        let region = Region::new("late");
+        region.configure(config.invalidation(moments.clone())).unwrap();
+        if is_down {
+            faults.down();
+        }
+        let began = clock.now();
+        let slow = async || {
+            clock.advance(Duration::from_secs(4));
+            1
+        };
+        assert_eq!(region.get_or_create("k", slow).await, 1);
+        moments.invalidate(Mode::Hard, began + 2.0).await.unwrap();
+        assert_eq!(region.get_or_create("k", async || 2).await, 2, "down: {is_down}");
+    }
+}
+
+/// One server of several does not answer.
+#[derive(Clone)]
+struct OneServerIsDown;
+
+impl Proxy for OneServerIsDown {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        if key.starts_with("down") { Err(away()) } else { next.get(key).await }
+    }
+
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        if key.starts_with("down") { Err(away()) } else { next.set(key, entry).await }
+    }
+}
+
+fn away() -> BackendError {
+    BackendError::unavailable("it is away")
+}
+
+#[tokio::test]
+async fn keys_of_a_server_that_is_away_are_kept_while_others_answer() {
+    let region = Region::new("several");
+    region.configure(Config::new(Memory::new(10)).proxy(OneServerIsDown)).unwrap();
+    assert_eq!(region.get_or_create("down", async || 1).await, 1);
+    assert_eq!(region.get_or_create("up", async || 1).await, 1);
+    assert_eq!(region.get_or_create("down", async || 2).await, 1);
 }

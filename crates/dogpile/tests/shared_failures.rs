@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dogpile::backend::Memory;
-use dogpile::{Config, Region, Status, cached};
+use dogpile::{Config, CreateError, Region, Status, cached};
 use dogpile_testkit::ManualClock;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -196,4 +196,79 @@ async fn decorated_functions_share() {
     assert_eq!((one, two), (Err(Closed(1)), Err(Closed(1))));
     assert_eq!(rate("EUR").await, Err(Closed(2)));
     assert_eq!(rate_blocking("EUR"), Err(Closed(0)));
+}
+
+/// A region with an expired value under `k`, whose callers wait for the next.
+async fn expired(change: impl FnOnce(Config) -> Config) -> Failing {
+    let config = in_memory().stale_while_revalidate(Duration::ZERO);
+    let failing = Failing::new(change(config));
+    failing.region.set("k", &1_u32).await.unwrap();
+    failing.region.expire("k").await.unwrap();
+    failing
+}
+
+impl Failing {
+    async fn settle(&self) {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Who waits has the stale value before the error, also where the failure is noted nowhere.
+#[tokio::test]
+async fn a_stale_value_comes_before_the_error_whoever_failed() {
+    let hour = Duration::from_secs(3_600);
+    let failing = expired(|config| config.expiration(hour).stale_if_error(hour)).await;
+    let refresh = tokio::spawn({
+        let (region, creator) = (failing.region.clone(), failing.creator());
+        async move { region.entry("k").share_failures().try_refresh(|| creator).await }
+    });
+    failing.began.notified().await;
+    let waiter = failing.ask();
+    failing.settle().await;
+    failing.go.notify_one();
+    assert_eq!(refresh.await.unwrap(), Err(Closed(1)));
+    failing.go.notify_one();
+    assert_eq!(waiter.await.unwrap(), Ok(1));
+
+    let never = Duration::ZERO;
+    let failing =
+        expired(|config| config.expiration(hour).stale_if_error(hour).retry_after(never)).await;
+    let calls = [failing.ask(), failing.ask()];
+    failing.began.notified().await;
+    failing.settle().await;
+    failing.go.notify_one();
+    failing.settle().await;
+    failing.go.notify_one();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(1));
+    }
+}
+
+/// The error that ends a call for several keys is that which it ends by, and not one of before.
+#[tokio::test]
+async fn a_call_ends_by_the_error_that_it_was_told() {
+    let hour = Duration::from_secs(3_600);
+    let failing = expired(|config| config.expiration(hour).stale_if_error(hour)).await;
+    failing.region.delete("b").await.unwrap();
+    let first = tokio::spawn({
+        let (region, creator) = (failing.region.clone(), failing.creator());
+        async move { region.entry("b").share_failures().try_get_or_create(|| creator).await }
+    });
+    failing.began.notified().await;
+    let second = tokio::spawn({
+        let region = failing.region.clone();
+        async move {
+            let own = async |_| Err::<Vec<u32>, _>(Closed(100));
+            region.entries(["k", "b"]).share_failures().try_get_or_create(own).await
+        }
+    });
+    failing.settle().await;
+    failing.go.notify_one();
+    assert_eq!(first.await.unwrap(), Err(Closed(1)));
+    match second.await.unwrap() {
+        Err(CreateError::Creator(error)) => assert_eq!(error, Closed(1)),
+        other => panic!("{other:?}"),
+    }
 }

@@ -36,12 +36,13 @@ pub(crate) fn depth(owner: usize, key: &str) -> usize {
 
 /// Runs `future` as the creation of `creation`'s keys.
 pub(crate) fn inside<F: Future>(creation: Creation, future: F) -> Inside<F> {
-    Inside { creation: Arc::new(creation), future: Box::pin(future) }
+    Inside { creation: Arc::new(creation), future: Some(Box::pin(future)) }
 }
 
 pub(crate) struct Inside<F> {
     creation: Arc<Creation>,
-    future: Pin<Box<F>>,
+    /// `None` after its end.
+    future: Option<Pin<Box<F>>>,
 }
 
 impl<F: Future> Future for Inside<F> {
@@ -49,7 +50,22 @@ impl<F: Future> Future for Inside<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let _entered = Entered::new(self.creation.clone());
-        self.future.as_mut().poll(cx)
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let polled = future.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.future = None;
+        }
+        polled
+    }
+}
+
+/// What a creator leaves behind may ask for its key as well.
+impl<F> Drop for Inside<F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            let _entered = Entered::new(self.creation.clone());
+            drop(future);
+        }
     }
 }
 
@@ -58,14 +74,15 @@ struct Entered;
 
 impl Entered {
     fn new(creation: Arc<Creation>) -> Self {
-        RUNNING.with(|running| running.borrow_mut().push(creation));
+        // Where the thread ends, there is nobody left to be told.
+        let _ = RUNNING.try_with(|running| running.borrow_mut().push(creation));
         Self
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        RUNNING.with(|running| {
+        let _ = RUNNING.try_with(|running| {
             running.borrow_mut().pop();
         });
     }

@@ -3,18 +3,12 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::creating;
-use super::drive::{Flight, LockError, Stop, Stopped};
-
-/// The time that a creation may take. Its timer has been started.
-pub(crate) struct CreationLimit {
-    pub(crate) limit: Duration,
-    pub(crate) timer: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
+use super::flight::{CreationLimit, Flight, LockError, Stop, Stopped};
 
 /// The message of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
@@ -65,19 +59,27 @@ where
 }
 
 /// Awaits `work` to its end, or drops it at its limit.
-async fn end_of<F: Future>(work: F, mut limit: Option<CreationLimit>) -> Ended<F::Output> {
-    let mut work = pin!(work);
+async fn end_of<F>(work: F, mut limit: Option<CreationLimit>) -> Ended<F::Output>
+where
+    F: Future + Unpin,
+{
+    let mut work = Some(work);
     poll_fn(|cx| {
         // Nobody uses after a panic what the creator left behind: its caller gets the panic.
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        match (polled, &mut limit) {
-            (Ok(Poll::Ready(made)), _) => Poll::Ready(Ended::Answered(made)),
-            (Err(panic), _) => Poll::Ready(Ended::Panicked(panic)),
-            (Ok(Poll::Pending), None) => Poll::Pending,
-            (Ok(Poll::Pending), Some(CreationLimit { limit, timer })) => {
-                timer.as_mut().poll(cx).map(|()| Ended::TooSlow(*limit))
-            }
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut work {
+            Some(work) => Pin::new(work).poll(cx),
+            None => Poll::Pending,
+        }));
+        match polled {
+            Ok(Poll::Ready(made)) => return Poll::Ready(Ended::Answered(made)),
+            Err(panic) => return Poll::Ready(Ended::Panicked(panic)),
+            Ok(Poll::Pending) => {}
         }
+        let Some(CreationLimit { limit, timer }) = &mut limit else { return Poll::Pending };
+        timer.as_mut().poll(cx).map(|()| {
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(work.take())));
+            dropped.map_or_else(Ended::Panicked, |()| Ended::TooSlow(*limit))
+        })
     })
     .await
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::creating::Creation;
-use super::drive::{
-    Claim, Deadline, Fallback, Flight, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout,
-    Waited, drive,
+use super::drive::drive;
+use super::flight::{
+    Claim, Deadline, Fallback, Flight, LockError, OnWaitTimeout, Reading, Stop, WaitTimeout, Waited,
 };
 use super::mutex::{KeyedLock, Lease};
 use crate::clock::{Clock, SystemClock, Timestamp};

@@ -4,6 +4,7 @@
 //! ```text
 //!   decision   who creates? a pure function
 //!   drive      does what the decision says, for one key or many
+//!   flight     what the driver asks of keys in a store, and is answered
 //!   keyed      the mutex of this process: per key, with hand-over
 //!   mutex      what a wider mutex must offer
 //!   creator    runs a creator: its limit, its panics
@@ -21,6 +22,7 @@ pub(crate) mod creator;
 mod decision;
 mod dogpile;
 pub(crate) mod drive;
+pub(crate) mod flight;
 pub(crate) mod keyed;
 mod mutex;
 mod queue;
@@ -32,7 +34,7 @@ pub(crate) use crate::freshness::jittered;
 pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, fallback_after_failure, freshness};
 pub use decision::{Action, MutexState, decide};
 pub use dogpile::{CreateError, Lock};
-pub use drive::{LockError, OnWaitTimeout, Status};
+pub use flight::{LockError, OnWaitTimeout, Status};
 pub use keyed::KeyedMutex;
 #[cfg(feature = "file")]
 pub(crate) use keyed::{KeyGuard, Turn};

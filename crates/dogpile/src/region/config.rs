@@ -295,8 +295,8 @@ impl<K: Kind> Config<K> {
     /// While a server is away, every call would run its creator: just when the source is all that
     /// is left. So what could not be stored is kept here, up to 10,000 values of a region, and
     /// calls that cannot read have it for so long: a key costs one creation in this time and
-    /// process. As soon as the server answers again, everything kept is forgotten. A change of
-    /// a key in this process ends it as well; one in another process, which may reach the server
+    /// process. As soon as the server has answered for a key, what is kept of it is forgotten. A change
+    /// of a key in this process ends it as well; one in another process, which may reach the server
     /// while this one does not, does not: then a value is given that is older by this time at most.
     /// [Strict](crate::Entry::strict) calls return the error.
     pub fn keep_when_down(mut self, time: Duration) -> Self {

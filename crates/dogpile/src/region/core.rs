@@ -393,7 +393,15 @@ impl Core {
     pub(crate) fn note_change(&self, key: &str) {
         self.shared.keys.note_change(key);
         self.shared.failed.forget(key);
-        self.kept.forget(key);
+        self.forget_kept(key);
+    }
+
+    /// The store has answered for `key`, or the key was changed: what is kept for it is out of date.
+    #[inline]
+    pub(crate) fn forget_kept(&self, key: &str) {
+        if self.kept.are_any() {
+            self.kept.forget(key, self.clock.coarse_now());
+        }
     }
 
     /// The stamp of what is created, or invalidated, now.

@@ -16,7 +16,8 @@ use super::once::Once;
 use super::options::{Options, ShouldCache};
 use super::values::{self, BoxFuture, Creator, Failed, NoValues, OneCreator};
 use crate::error::{CreateError, Error};
-use crate::lock::drive::{Background, Flight, Stop, Stopped, create_won, drive};
+use crate::lock::drive::{create_won, drive};
+use crate::lock::flight::{Background, Flight, Stop, Stopped};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
@@ -63,7 +64,7 @@ impl<'v> Creation<'v> {
 
     /// The values of all keys, the creator run on the caller's side.
     pub(crate) fn run_inline<'s>(&'s self, creator: Creator<'s>) -> BoxFuture<'s, Outcomes> {
-        Box::pin(self.run(observed(&self.flight, creator), None))
+        Box::pin(self.run(observed(&self.flight, creator), None, false))
     }
 
     /// The values of all keys, created whatever is stored.
@@ -74,8 +75,9 @@ impl<'v> Creation<'v> {
     /// The value of the only key, as [`run_inline`](Self::run_inline).
     pub(crate) fn run_one_inline<'s>(&'s self, creator: OneCreator<'s>) -> BoxFuture<'s, Outcome> {
         Box::pin(async move {
-            let creator = Once::new(creator);
-            let outcomes = self.run_inline(creator.for_lock()).await;
+            let creator = Once::new(creator, self.goes_on());
+            let work = observed(&self.flight, creator.for_lock());
+            let outcomes = self.run(work, None, self.goes_on()).await;
             self.or_uncached(creator, outcomes).await
         })
     }
@@ -83,9 +85,16 @@ impl<'v> Creation<'v> {
     /// The value of the only key, created whatever is stored.
     pub(crate) fn refresh_one<'s>(&'s self, creator: OneCreator<'s>) -> BoxFuture<'s, Outcome> {
         Box::pin(async move {
-            let creator = Once::new(creator);
+            let creator = Once::new(creator, self.goes_on());
             let outcomes = self.refresh(creator.for_lock()).await;
-            self.or_uncached(creator, outcomes).await
+            let is_stored = outcomes.is_ok();
+            let outcome = self.or_uncached(creator, outcomes).await;
+            if !is_stored && outcome.is_ok() {
+                // What is stored is out of date, although its successor could not be.
+                let flight = &self.flight;
+                flight.core.clone().delete_surely(flight.keys[0].stored.clone()).await;
+            }
+            outcome
         })
     }
 
@@ -103,16 +112,22 @@ impl<'v> Creation<'v> {
         }
     }
 
-    /// Every call is counted, also one that ends in an error; not where the creator is then
-    /// run alone, which counts.
+    /// Does a call for one key go on without the cache if that fails?
+    fn goes_on(&self) -> bool {
+        !self.flight.strict
+    }
+
+    /// Every call is counted, also one that ends in an error; not where the call `goes_on` and runs
+    /// the creator alone, which counts.
     async fn run<'a>(
         &self,
         creator: Creator<'a>,
         background: Option<Background<'_, RegionFlight<'v>, Creator<'a>>>,
+        goes_on: bool,
     ) -> Outcomes {
         let answers = self.look_or_create(creator, background).await;
         if let Err(failure) = &answers
-            && (self.flight.strict || matches!(failure, CreateError::Creator(_)))
+            && (!goes_on || matches!(failure, CreateError::Creator(_)))
         {
             self.flight.core.stats().add(Count::Misses, self.flight.keys.len() as u64);
         }
@@ -176,10 +191,14 @@ impl Creation<'static> {
     /// The values of all keys; where stale values exist, the creator goes to
     /// the background runner.
     pub(crate) fn run_in_background(&self, creator: Creator<'static>) -> BoxFuture<'_, Outcomes> {
+        self.start_or_run(creator, false)
+    }
+
+    fn start_or_run(&self, creator: Creator<'static>, goes_on: bool) -> BoxFuture<'_, Outcomes> {
         let flight = self.flight.clone();
         let background: Background<'_, RegionFlight<'static>, _> =
             Box::new(|won, creator| start_in_background(flight, won, creator));
-        Box::pin(self.run(observed(&self.flight, creator), Some(background)))
+        Box::pin(self.run(observed(&self.flight, creator), Some(background), goes_on))
     }
 
     /// The value of the only key, as [`run_in_background`](Self::run_in_background).
@@ -188,8 +207,8 @@ impl Creation<'static> {
         creator: OneCreator<'static>,
     ) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
-            let creator = Once::new(creator);
-            let outcomes = self.run_in_background(creator.for_lock()).await;
+            let creator = Once::new(creator, self.goes_on());
+            let outcomes = self.start_or_run(creator.for_lock(), self.goes_on()).await;
             self.or_uncached(creator, outcomes).await
         })
     }

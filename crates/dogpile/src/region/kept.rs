@@ -4,21 +4,29 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::core::Timestamped;
 use crate::clock::Timestamp;
 use crate::sync::Mutex;
 use crate::value::Entry;
 
 /// What could not be stored, by the keys under which it would be.
 ///
-/// It is used only where the store does not answer. As soon as that answers again all of it is
-/// forgotten: what is there then may be newer.
+/// It is used only where the store does not answer for a key. As soon as it has answered for that,
+/// what is kept is forgotten: what is there may be newer.
 pub(crate) struct Kept {
-    entries: Mutex<HashMap<String, Entry>>,
+    values: Mutex<Values>,
     /// Spares everybody else the lock.
     are_any: AtomicBool,
     /// The time for which a value is kept; none is if it is zero.
     time: Duration,
+}
+
+#[derive(Default)]
+struct Values {
+    entries: HashMap<String, Entry>,
+    /// When the last one came.
+    newest: Timestamp,
+    /// When those were last removed whose time had ended.
+    swept: Timestamp,
 }
 
 impl Kept {
@@ -27,49 +35,77 @@ impl Kept {
     /// Further values are not kept.
     const MOST: usize = 10_000;
 
+    /// Between two searches for room, in seconds.
+    const PAUSE: f64 = 1.0;
+
     pub(crate) fn new(time: Duration) -> Self {
-        Self { entries: Mutex::default(), are_any: AtomicBool::new(false), time }
+        Self { values: Mutex::default(), are_any: AtomicBool::new(false), time }
     }
 
     pub(crate) fn time(&self) -> Duration {
         self.time
     }
 
-    /// Keeps a value that was created `now`.
-    pub(crate) fn keep(&self, key: &str, created: &Timestamped, now: Timestamp) {
+    /// Are there any? For those who look at each key.
+    #[inline]
+    pub(crate) fn are_any(&self) -> bool {
+        self.are_any.load(Ordering::Acquire)
+    }
+
+    /// Keeps a value that was created `now`, if it `is_current`. Who changes a key forgets what is
+    /// kept after that has ceased to be true.
+    pub(crate) fn keep(
+        &self,
+        key: &str,
+        entry: Entry,
+        now: Timestamp,
+        is_current: impl FnOnce() -> bool,
+    ) {
         if self.time.is_zero() {
             return;
         }
-        let mut entries = self.entries.lock();
-        if entries.len() >= Self::MOST {
-            entries.retain(|_, entry| self.is_young(entry, now));
+        let mut values = self.values.lock();
+        if values.entries.len() >= Self::MOST && (now - values.swept).abs() > Self::PAUSE {
+            values.swept = now;
+            values.entries.retain(|_, entry| self.is_young(entry, now));
         }
-        if entries.len() < Self::MOST || entries.contains_key(key) {
-            entries.insert(key.to_owned(), Entry::sharing(created.value.clone(), created.ct));
+        let has_room = values.entries.len() < Self::MOST || values.entries.contains_key(key);
+        if has_room && is_current() {
+            values.newest = now;
+            values.entries.insert(key.to_owned(), entry);
             self.are_any.store(true, Ordering::Release);
         }
     }
 
     /// Returns what is kept for `key`.
     pub(crate) fn at(&self, key: &str, now: Timestamp) -> Option<Entry> {
-        if !self.are_any.load(Ordering::Acquire) {
+        if !self.are_any() {
             return None;
         }
-        self.entries.lock().get(key).filter(|entry| self.is_young(entry, now)).cloned()
+        self.values.lock().entries.get(key).filter(|entry| self.is_young(entry, now)).cloned()
     }
 
-    /// The key was changed, or what is kept for it is out of date.
-    pub(crate) fn forget(&self, key: &str) {
-        if self.are_any.load(Ordering::Acquire) {
-            self.entries.lock().remove(key);
+    /// The store has answered for the key, or the key was changed.
+    pub(crate) fn forget(&self, key: &str, now: Timestamp) {
+        if !self.are_any() {
+            return;
+        }
+        let mut values = self.values.lock();
+        values.entries.remove(key);
+        // The time of all others has ended: there is nothing to look for any more.
+        if (now - values.newest).abs() > self.time.as_secs_f64() {
+            values.entries = HashMap::new();
+        }
+        if values.entries.is_empty() {
+            self.are_any.store(false, Ordering::Release);
         }
     }
 
-    /// The store has answered, or all keys were changed.
+    /// All keys were changed.
     pub(crate) fn forget_all(&self) {
-        if self.are_any.load(Ordering::Acquire) {
-            let mut entries = self.entries.lock();
-            entries.clear();
+        if self.are_any() {
+            let mut values = self.values.lock();
+            values.entries = HashMap::new();
             self.are_any.store(false, Ordering::Release);
         }
     }
@@ -85,28 +121,41 @@ mod tests {
     use super::*;
     use crate::value::Object;
 
-    fn created(ct: Timestamp) -> Timestamped {
-        Timestamped { value: Object::new(1_u8), ct }
+    fn keep(kept: &Kept, key: &str, now: Timestamp) {
+        kept.keep(key, Entry::sharing(Object::new(1_u8), now), now, || true);
     }
 
     #[test]
     fn it_has_room_for_so_many() {
         let kept = Kept::new(Duration::from_secs(10));
-        (0..Kept::MOST).for_each(|key| kept.keep(&key.to_string(), &created(100.0), 100.0));
-        kept.keep("one more", &created(101.0), 101.0);
+        (0..Kept::MOST).for_each(|key| keep(&kept, &key.to_string(), 100.0));
+        keep(&kept, "one more", 101.0);
         assert!(kept.at("one more", 101.0).is_none() && kept.at("7", 101.0).is_some());
-        kept.keep("7", &created(101.0), 101.0);
+        keep(&kept, "7", 101.0);
         assert!(kept.at("7", 110.5).is_some() && kept.at("8", 110.5).is_none());
-        kept.keep("one more", &created(111.0), 111.0);
+        keep(&kept, "one more", 111.0);
         assert!(kept.at("one more", 111.0).is_some(), "the old ones have gone");
         kept.forget_all();
         assert!(kept.at("one more", 111.0).is_none());
     }
 
     #[test]
-    fn none_is_kept_for_no_time() {
+    fn none_is_kept_for_no_time_or_that_is_out_of_date() {
         let kept = Kept::new(Duration::ZERO);
-        kept.keep("k", &created(100.0), 100.0);
+        keep(&kept, "k", 100.0);
         assert!(kept.at("k", 100.0).is_none());
+        let kept = Kept::new(Duration::from_secs(10));
+        kept.keep("k", Entry::sharing(Object::new(1_u8), 100.0), 100.0, || false);
+        assert!(!kept.are_any());
+    }
+
+    #[test]
+    fn what_is_left_goes_when_its_time_has_ended() {
+        let kept = Kept::new(Duration::from_secs(10));
+        ["a", "b", "c"].iter().for_each(|key| keep(&kept, key, 100.0));
+        kept.forget("a", 105.0);
+        assert!(kept.at("a", 105.0).is_none() && kept.at("b", 105.0).is_some());
+        kept.forget("another", 111.0);
+        assert!(!kept.are_any());
     }
 }

@@ -92,7 +92,8 @@ impl Paying {
     async fn try_to_delete(&mut self) -> Result<(), BackendError> {
         let keys = self.core.owed.try_all();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        keys.iter().for_each(|key| self.core.note_change(key));
+        // What was created, and kept, since they were changed is newer than that.
+        keys.iter().for_each(|key| self.core.shared.keys.note_change(key));
         self.core.backend.delete_multi(&keys).await?;
         log::deleted_late(self.core.name(), &keys);
         self.is_over = self.core.owed.paid();

@@ -110,6 +110,14 @@ pub trait Fails<E>: sealed::Sealed {
     fn shared(error: &(dyn Any + Send + Sync)) -> Option<E>;
 }
 
+/// Does a call take this shared error as its own?
+pub(crate) type Takes = fn(&(dyn Any + Send + Sync)) -> bool;
+
+/// Returns how calls of the shape `S` with errors `E` know errors that they share, if they do.
+pub(crate) fn takes<S: Fails<E>, E>() -> Option<Takes> {
+    S::SHARES.then_some(|error| S::shared(error).is_some())
+}
+
 macro_rules! keeps_its_errors {
     ($shape:ty) => {
         impl<E: Send> Fails<E> for $shape {

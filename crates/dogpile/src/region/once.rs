@@ -13,7 +13,11 @@ use crate::value::Object;
 type Work<'a> = BoxFuture<'a, Result<Object, Failed>>;
 
 /// A creator of one value on its way to the lock.
-pub(super) struct Once<'a>(Arc<Mutex<Stage<'a>>>);
+pub(super) struct Once<'a> {
+    stage: Arc<Mutex<Stage<'a>>>,
+    /// Its call goes on with it if the lock drops it.
+    goes_on: bool,
+}
 
 /// The progress of the creator, while the lock has nothing of it.
 enum Stage<'a> {
@@ -24,15 +28,15 @@ enum Stage<'a> {
 }
 
 impl<'a> Once<'a> {
-    pub(super) fn new(creator: OneCreator<'a>) -> Self {
-        Self(Arc::new(Mutex::new(Stage::New(creator))))
+    pub(super) fn new(creator: OneCreator<'a>, goes_on: bool) -> Self {
+        Self { stage: Arc::new(Mutex::new(Stage::New(creator))), goes_on }
     }
 
     /// The form that the lock takes it in. One key is won once, so the
     /// creator is there; a second time it would be refused for creating
     /// nothing.
     pub(super) fn for_lock(&self) -> Creator<'a> {
-        let stage = self.0.clone();
+        let (stage, goes_on) = (self.stage.clone(), self.goes_on);
         Box::new(move |_| {
             let taken = std::mem::replace(&mut *stage.lock(), Stage::Taken);
             let stage = stage.clone();
@@ -40,7 +44,7 @@ impl<'a> Once<'a> {
                 match taken {
                     Stage::New(creator) => {
                         let work = Some(creator());
-                        Running { work, stage }.await.map(|value| vec![value])
+                        Running { work, stage, goes_on }.await.map(|value| vec![value])
                     }
                     _ => Ok(Vec::new()),
                 }
@@ -50,7 +54,7 @@ impl<'a> Once<'a> {
 
     /// Returns what is left to do of the creator, if the lock did not finish it.
     pub(super) fn rest(&self) -> Option<Work<'a>> {
-        match std::mem::replace(&mut *self.0.lock(), Stage::Taken) {
+        match std::mem::replace(&mut *self.stage.lock(), Stage::Taken) {
             Stage::New(creator) => Some(Box::pin(async move { creator().await })),
             Stage::Dropped(work) => Some(work),
             Stage::Taken => None,
@@ -63,6 +67,7 @@ struct Running<'a> {
     /// `None` after its end.
     work: Option<Work<'a>>,
     stage: Arc<Mutex<Stage<'a>>>,
+    goes_on: bool,
 }
 
 impl Future for Running<'_> {
@@ -81,7 +86,7 @@ impl Future for Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
+        if let Some(work) = self.work.take().filter(|_| self.goes_on) {
             *self.stage.lock() = Stage::Dropped(work);
         }
     }

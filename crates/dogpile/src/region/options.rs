@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::values::Takes;
+use super::lookup::Takes;
 use crate::lock::OnWaitTimeout;
 
 /// The lifetime (TTL) of values. It is judged when a value is read, by its creation time;

@@ -163,9 +163,13 @@ impl State {
         let found = core.backend.get_now(&stored);
         let entry = match &found {
             Some(Ok(Some(entry))) => entry,
-            Some(Ok(None)) => return Now::Absent,
+            Some(Ok(None)) => {
+                core.forget_kept(&stored);
+                return Now::Absent;
+            }
             Some(Err(_)) | None => return Now::Unclear,
         };
+        core.forget_kept(&stored);
         let now = core.clock.coarse_now();
         if core.freshness(key, &entry.metadata, options, now) != Freshness::Fresh {
             return Now::Unclear;

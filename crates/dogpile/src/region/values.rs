@@ -37,14 +37,8 @@ pub(crate) struct Failed {
     pub(crate) why: String,
     /// A copy of the error, for those who wait.
     pub(crate) shared: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-/// Does a call take this shared error as its own?
-pub(crate) type Takes = fn(&(dyn Any + Send + Sync)) -> bool;
-
-/// Returns how calls of the shape `S` with errors `E` know errors that they share, if they do.
-pub(crate) fn takes<S: Fails<E>, E>() -> Option<Takes> {
-    S::SHARES.then_some(|error| S::shared(error).is_some())
+    /// It is of another call's creator, which this call has waited for.
+    pub(crate) is_others: bool,
 }
 
 /// The values that a call is about.
@@ -202,9 +196,9 @@ impl<E: Send> ErrorSlot<E> {
     pub(crate) fn typed_error(&self, failure: CreateError<Failed>) -> CreateError<E> {
         match failure {
             CreateError::Cache(error) => CreateError::Cache(error),
-            CreateError::Creator(Failed { why, shared }) => {
-                let own = self.error.lock().take();
-                match own.or_else(|| (self.shared)(shared.as_deref()?)) {
+            CreateError::Creator(Failed { why, shared, is_others }) => {
+                let shared = || (self.shared)(shared.as_deref()?);
+                match if is_others { shared() } else { self.error.lock().take() } {
                     Some(error) => CreateError::Creator(error),
                     None => unreachable!("an error is of its caller, or shared: {why}"),
                 }
@@ -213,7 +207,8 @@ impl<E: Send> ErrorSlot<E> {
     }
 
     fn keep(&self, error: E) -> Failed {
-        let failed = Failed { why: (self.describe)(&error), shared: (self.share)(&error) };
+        let (why, shared) = ((self.describe)(&error), (self.share)(&error));
+        let failed = Failed { why, shared, is_others: false };
         *self.error.lock() = Some(error);
         failed
     }

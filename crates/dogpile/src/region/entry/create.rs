@@ -6,9 +6,9 @@ use std::future::Future;
 use super::super::Region;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
-use super::super::lookup::{Answer, Fails, Lookup, Shape};
+use super::super::lookup::{Answer, Fails, Lookup, Shape, takes};
 use super::super::options::ShouldCache;
-use super::super::values::{ErrorSlot, takes};
+use super::super::values::ErrorSlot;
 use super::Entry;
 use crate::error::{CreateError, Result};
 

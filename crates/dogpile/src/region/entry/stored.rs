@@ -142,6 +142,9 @@ impl Core {
     ) -> Result<Option<CachedValue<T>>> {
         let now = self.clock.coarse_now();
         let is_owed = self.owed.are_any() && self.owed.has(&self.stored_key(key));
+        if self.kept.are_any() && found.is_ok() {
+            self.kept.forget(&self.stored_key(key), now);
+        }
         if let Ok(Some(entry)) = &found
             && !is_owed
             && self.freshness(key, &entry.metadata, options, now) == Freshness::Fresh

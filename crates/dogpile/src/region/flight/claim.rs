@@ -11,7 +11,7 @@ use super::store::handed;
 use super::{Before, Guard, ReadSnapshot, RegionFlight};
 use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
 use crate::error::Error;
-use crate::lock::drive::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
+use crate::lock::flight::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
 use crate::lock::keyed::{Handed, KeyGuard, Turn};
 use crate::lock::{Freshness, KeyedLock as _, Lease, LockError};
 
@@ -185,11 +185,7 @@ impl RegionFlight<'_> {
             shared.zip(self.options.takes).is_some_and(|(error, takes)| takes(error))
         };
         if let Some(failed) = handed.downcast_ref::<Failed>().filter(is_ours) {
-            let failed = failed.clone();
-            return Ok(match self.resting(index).await? {
-                Some(reading) => Waited::Changed(reading),
-                None => Waited::Failed(failed),
-            });
+            return Ok(Waited::Failed(Failed { is_others: true, ..failed.clone() }));
         }
         // The other caller created something of another type, or has an error that is not ours.
         Ok(Waited::Changed(self.look_at(index).await?))

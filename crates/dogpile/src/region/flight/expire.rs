@@ -5,7 +5,7 @@ use super::{Guard, RegionFlight};
 use crate::backend::{ClaimMode, Commit, Seen};
 use crate::clock::TICK;
 use crate::error::Error;
-use crate::lock::drive::Flight;
+use crate::lock::flight::Flight;
 use crate::value::{Entry, Payload};
 
 /// Several who expire a key at once may take it from each other so often.
@@ -23,6 +23,7 @@ impl RegionFlight<'_> {
     /// that, it is removed.
     pub(crate) async fn expire(&self) -> Result<(), Error> {
         let mut indexes: Vec<usize> = (0..self.keys.len()).collect();
+        self.keys.iter().for_each(|key| self.core.forget_kept(&key.stored));
         let tries = std::iter::repeat_n(ClaimMode::Expire, TRIES);
         for mode in tries.chain([ClaimMode::Refresh]) {
             let overtaken = self.expire_as(mode, &indexes).await?;

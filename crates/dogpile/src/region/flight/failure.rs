@@ -7,8 +7,8 @@ use super::{Guard, RegionFlight, pass_on};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::lock::drive::{Fallback, Reading};
 use crate::lock::fallback_after_failure;
+use crate::lock::flight::{Fallback, Reading};
 use crate::lock::keyed::Handed;
 use crate::value::{Entry, FAILED, Payload};
 

@@ -24,8 +24,8 @@ use crate::backend::{BackendError, ClaimMode, Claimed, Seen};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
-use crate::lock::creator::CreationLimit;
-use crate::lock::drive::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
+use crate::lock::flight::CreationLimit;
+use crate::lock::flight::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
 use crate::lock::keyed::{Cut, Handed, KeyGuard, Parked, Ticket};
 use crate::lock::{KeyedLock, Lease, LockError};
 use crate::value::{Entry, Object};
@@ -117,7 +117,7 @@ impl RegionFlight<'_> {
         };
         let entries = self.judged(entries).await;
         before.is_kept = entries.is_err();
-        let entries = self.or_kept(operation, entries, || {
+        let entries = self.or_degrade(operation, entries, || {
             let now = self.core.clock.coarse_now();
             keys.iter().map(|key| self.core.kept.at(key, now)).collect()
         })?;
@@ -130,23 +130,10 @@ impl RegionFlight<'_> {
         let entry = self.core.backend.get(&self.keys[index].stored).await;
         let entry = self.judged(entry).await;
         before.is_kept = entry.is_err();
-        let entry = self.or_kept("get", entry, || {
+        let entry = self.or_degrade("get", entry, || {
             self.core.kept.at(&self.keys[index].stored, self.core.clock.coarse_now())
         })?;
         Ok(self.reading(index, entry.as_ref(), before))
-    }
-
-    /// What was read; in a plain call that could not read, what this process has kept.
-    fn or_kept<R>(
-        &self,
-        operation: &'static str,
-        read: Result<R, BackendError>,
-        kept: impl FnOnce() -> R,
-    ) -> Result<R, Error> {
-        if read.is_ok() {
-            self.core.kept.forget_all();
-        }
-        self.or_degrade(operation, read, kept)
     }
 
     fn before(&self) -> Before {
@@ -158,6 +145,9 @@ impl RegionFlight<'_> {
         let FlightKey { asked, stored } = &self.keys[index];
         let Before { ticket, cut, is_kept } = before;
         let seen = ReadSnapshot { seen: Seen::of(entry), ticket, cut };
+        if !is_kept {
+            self.core.forget_kept(stored);
+        }
         // What a change of this process could not reach is as good as gone.
         let entry = entry.filter(|_| is_kept || !self.core.owed.has(stored));
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);

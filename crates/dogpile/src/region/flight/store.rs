@@ -24,6 +24,8 @@ struct Finished<'k> {
     is_refresh: bool,
     /// It is known what became of it in the backend.
     is_settled: bool,
+    /// When its creation began, in the order of events.
+    begun: Option<Timestamp>,
     /// It is to be stored, and that is not done.
     is_left_over: bool,
 }
@@ -158,8 +160,9 @@ impl RegionFlight<'_> {
         };
         let is_settled = false;
         let is_refresh = guard.is_refresh;
-        let local = guard.local;
-        let finished = Finished { key, got, local, audience, is_refresh, is_settled, is_left_over };
+        let (local, begun) = (guard.local, guard.begun);
+        let finished =
+            Finished { key, got, local, audience, is_refresh, is_settled, begun, is_left_over };
         (finished, ending, failure)
     }
 
@@ -199,14 +202,18 @@ impl RegionFlight<'_> {
         made.map(drop)
     }
 
-    /// Keeps in this process what could not be stored, unless it is out of date already.
+    /// Keeps in this process what could not be stored, unless it is out of date already. What was
+    /// kept for the other keys is out of date now.
     fn keep_left_over(&self, finished: &[Finished<'_>]) {
         let now = self.core.clock.coarse_now();
-        for one in finished.iter().filter(|one| one.is_left_over) {
-            self.core.kept.keep(one.key, &one.got, now);
-            // A change from before this did not find it.
-            if one.local.is_outdated() {
-                self.core.kept.forget(one.key);
+        for one in finished {
+            if one.is_left_over {
+                let mut entry = Entry::sharing(one.got.value.clone(), one.got.ct);
+                entry.metadata.begun = one.begun.unwrap_or(one.got.ct);
+                self.core.kept.keep(one.key, entry, now, || !one.local.is_outdated());
+            } else {
+                // It is newer than what is kept, whatever became of it.
+                self.core.forget_kept(one.key);
             }
         }
     }
