@@ -159,12 +159,10 @@ async fn calls_for_several_keys_share_too() {
         };
         tokio::task::spawn_blocking(ask)
     };
-    let locked = async || failing.region.key_is_locked("third").await.unwrap();
     // It creates the third key, and then waits for the other.
     while failing.region.get::<u32>("third").await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
-    assert!(!locked().await);
     failing.fail().await;
     assert!(several.await.unwrap().is_err());
     assert_eq!(one.await.unwrap(), Err(Closed(1)));
