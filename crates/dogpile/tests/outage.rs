@@ -175,7 +175,7 @@ async fn a_deletion_that_failed_holds_here_at_once_and_everywhere_when_the_store
     assert_eq!(left, [Some(3), Some(4), None, None]);
 }
 
-/// What was created while the store is away is newer than the change, although that is not made yet.
+/// A value that is created while the store is away is newer than the change, although that is not made yet.
 #[tokio::test]
 async fn what_is_kept_after_a_change_that_failed_is_used() {
     let two = Two::new();

@@ -87,7 +87,7 @@ async fn a_crowd_before_a_cold_key_costs_one_creation() {
     assert_eq!(failing.ask().await.unwrap(), Err(Closed(2)));
 }
 
-/// Who does not share, or has errors of another type, tries next.
+/// Callers that do not share, or have errors of another type, try next.
 #[tokio::test]
 async fn others_try_for_themselves() {
     let failing = Failing::new(in_memory());
@@ -213,7 +213,7 @@ impl Failing {
     }
 }
 
-/// Who waits has the stale value before the error, also where the failure is noted nowhere.
+/// A waiter has the stale value before the error, also if the failure is noted nowhere.
 #[tokio::test]
 async fn a_stale_value_comes_before_the_error_whoever_failed() {
     let hour = Duration::from_secs(3_600);
@@ -268,5 +268,30 @@ async fn a_call_ends_by_the_error_that_it_was_told() {
     match second.await.unwrap() {
         Err(CreateError::Creator(error)) => assert_eq!(error, Closed(1)),
         other => panic!("{other:?}"),
+    }
+}
+
+/// The options of a call hold in any order.
+#[tokio::test]
+async fn a_strict_call_shares_too() {
+    let failing = Failing::new(in_memory());
+    let first = failing.ask();
+    failing.began.notified().await;
+    let waiters = [true, false].map(|is_strict_first| {
+        let region = failing.region.clone();
+        tokio::spawn(async move {
+            let entry = region.entry("k");
+            let own = async || Err::<u32, _>(Closed(100));
+            if is_strict_first {
+                entry.strict().share_failures().try_get_or_create(own).await
+            } else {
+                entry.share_failures().strict().try_get_or_create(own).await
+            }
+        })
+    });
+    failing.fail().await;
+    assert_eq!(first.await.unwrap(), Err(Closed(1)));
+    for waiter in waiters {
+        assert!(matches!(waiter.await.unwrap(), Err(CreateError::Creator(Closed(1)))));
     }
 }

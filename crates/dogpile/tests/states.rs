@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 const OLD: u32 = 1;
 const NEW: u32 = 2;
 
-/// What a caller gets: a value with its origin, or its creator's error.
+/// The answer to a caller: a value with its origin, or its creator's error.
 type Got = Result<(u32, Status), &'static str>;
 
 const FAILED: Got = Err("it fails");
@@ -27,7 +27,7 @@ const STALE: Got = Ok((OLD, Status::Stale));
 const STANDS_IN: Got = Ok((OLD, Status::StaleOnError));
 const WAITED: Got = Ok((NEW, Status::Waited));
 
-/// What is done to the entry beside waiting.
+/// A change of the entry beside waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     No,
@@ -44,13 +44,13 @@ struct Row {
     windows: (Option<u64>, Option<u64>),
     age: u64,
     change: Change,
-    /// Whose creator succeeds.
+    /// The answer to a creator that succeeds.
     ok: Got,
-    /// Whose creator fails, and who comes next, with a creator that would succeed.
+    /// The answers to a creator that fails, and to the next caller, whose creator would succeed.
     fails: (Got, Got),
-    /// Who comes while another's creation goes on that succeeds; nobody who would wait.
+    /// The answer while another's creation goes on; none if the caller would wait.
     meanwhile: Option<Got>,
-    /// Who waits for a creation that succeeds, and for one that fails.
+    /// The answers to waiters for a creation that succeeds, and for one that fails.
     waits: Option<(Got, Got)>,
 }
 
@@ -128,7 +128,7 @@ impl Row {
         Arc::new(region)
     }
 
-    /// What another caller gets while a creation goes on that ends with `result`.
+    /// Returns what another caller gets while a creation goes on that ends with `result`.
     async fn beside(&self, result: Result<u32, &'static str>, must_wait: bool) -> Got {
         let region = self.region().await;
         let (began, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

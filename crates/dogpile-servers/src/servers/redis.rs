@@ -439,7 +439,7 @@ impl RedisCluster {
     }
 }
 
-/// Who has which slots, and since when, as `server` sees it: the masters' lines of
+/// The slots of each master, and their age, as `server` sees them: the masters' lines of
 /// `CLUSTER NODES`, without what changes by itself.
 fn slots_of(server: &RedisServer) -> Vec<String> {
     let nodes = server.ask("CLUSTER NODES");

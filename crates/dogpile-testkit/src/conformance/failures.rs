@@ -36,7 +36,7 @@ pub async fn a_hung_creator_frees_its_key(fixture: Fixture) {
     assert_eq!(region.get::<u32>(&key).await.unwrap(), Some(2), "it is stored");
 }
 
-/// Where a creation has failed, the stale value stands in for it, and no process tries again
+/// A stale value stands in for a creation that has failed, and no process tries again
 /// before its time.
 pub async fn a_failed_creation_is_known_to_every_process(fixture: Fixture) {
     let (region, clock) = fixture.region();

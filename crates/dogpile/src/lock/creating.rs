@@ -59,7 +59,7 @@ impl<F: Future> Future for Inside<F> {
     }
 }
 
-/// What a creator leaves behind may ask for its key as well.
+/// A creator that is dropped may ask for its key as well.
 impl<F> Drop for Inside<F> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {

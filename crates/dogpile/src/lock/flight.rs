@@ -87,7 +87,7 @@ pub(crate) trait Flight: Sync {
     /// Returns the callers' error for an error of the lock at the key `index`.
     fn error(&self, index: usize, error: LockError) -> Self::Error;
 
-    /// Which lock this is, and its keys.
+    /// Returns the name of this lock, and its keys.
     fn creation(&self, indexes: &[usize]) -> Creation;
 
     /// Tries to get the keys without waiting; for each either the guard, with

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::sync::Mutex;
 use crate::value::Entry;
 
-/// What could not be stored, by the keys under which it would be.
+/// Entries that could not be stored, by the keys under which they would be.
 ///
 /// It is used only where the store does not answer for a key. As soon as it has answered for that,
 /// what is kept is forgotten: what is there may be newer.
@@ -23,9 +23,9 @@ pub(crate) struct Kept {
 #[derive(Default)]
 struct Values {
     entries: HashMap<String, Entry>,
-    /// When the last one came.
+    /// The moment of the last one.
     newest: Timestamp,
-    /// When those were last removed whose time had ended.
+    /// The last search for those whose time had ended.
     swept: Timestamp,
 }
 

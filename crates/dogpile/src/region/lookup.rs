@@ -89,6 +89,8 @@ pub trait Shape: Fails<Infallible> + Send + Sync + 'static {
     type One<T>;
     /// The result of a call whose creator can fail.
     type Tried<T, E>;
+    /// The same with the errors of the cache.
+    type WithErrors: Shape;
     #[doc(hidden)]
     const STRICT: bool;
     #[doc(hidden)]
@@ -174,6 +176,7 @@ fn of_creator<T, E>(result: Result<T, CreateError<E>>) -> Result<T, E> {
 impl Shape for Plain {
     type One<T> = T;
     type Tried<T, E> = Result<T, E>;
+    type WithErrors = Strict;
     const STRICT: bool = false;
 
     fn one<T>(result: Result<T, CreateError<Infallible>>) -> T {
@@ -189,6 +192,7 @@ impl Shape for Plain {
 impl Shape for Strict {
     type One<T> = Result<T, Error>;
     type Tried<T, E> = Result<T, CreateError<E>>;
+    type WithErrors = Self;
     const STRICT: bool = true;
 
     fn one<T>(result: Result<T, CreateError<Infallible>>) -> Result<T, Error> {
@@ -205,6 +209,7 @@ impl Shape for Strict {
 impl<S: Shape> Shape for Sharing<S> {
     type One<T> = S::One<T>;
     type Tried<T, E> = S::Tried<T, E>;
+    type WithErrors = Sharing<S::WithErrors>;
     const STRICT: bool = S::STRICT;
 
     fn one<T>(result: Result<T, CreateError<Infallible>>) -> S::One<T> {

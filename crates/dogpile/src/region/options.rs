@@ -119,7 +119,7 @@ pub(crate) struct Options {
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) on_wait_timeout: Option<OnWaitTimeout>,
-    /// Which errors of other calls' creators this call takes as its own.
+    /// Tells the errors of other calls' creators that this call takes as its own.
     pub(crate) takes: Option<Takes>,
 }
 

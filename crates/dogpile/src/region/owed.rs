@@ -74,7 +74,7 @@ impl Owed {
         if is_first { Debt::First } else { Debt::Noted }
     }
 
-    /// What is stored under `key` was replaced or removed by now.
+    /// Forgets `key`: what is stored under it was replaced or removed by now.
     pub(crate) fn forgive(&self, key: &str) {
         if self.are_any() {
             let mut deletions = self.deletions.lock();

@@ -33,7 +33,7 @@ pub(crate) type OneCreator<'a> =
 /// A failure of a creator. Its error is in an [`ErrorSlot`].
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
-    /// What the log says of the error.
+    /// The text of the error for the log.
     pub(crate) why: String,
     /// A copy of the error, for those who wait.
     pub(crate) shared: Option<Arc<dyn Any + Send + Sync>>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::background::spawn;
 use super::super::entry::Entry as AsyncEntry;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
-use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Plain, Shape, Sharing, Strict};
+use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Plain, Shape, Sharing};
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
 use super::starvable::Starvable;
 use super::wait;
@@ -44,7 +44,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     }
 
     /// See [`Entry::strict`](crate::Entry::strict).
-    pub fn strict(self) -> Entry<'r, K, Strict, C, V> {
+    pub fn strict(self) -> Entry<'r, K, S::WithErrors, C, V> {
         Entry { inner: self.inner.strict() }
     }
 

@@ -49,7 +49,7 @@ impl<'r, K: Kind, C, V, S> Entries<'r, K, C, V, S> {
         Entries { region, keys, options, should_cache, strict, types: PhantomData }
     }
 
-    /// Where a creator fails that others wait for, they get a copy of its error. See
+    /// Gives those who wait for a creator that fails a copy of its error. See
     /// [`Entry::share_failures`](crate::Entry::share_failures).
     pub fn share_failures(self) -> Entries<'r, K, C, V, Sharing<Plain>> {
         let Self { region, keys, options, should_cache, strict, .. } = self;

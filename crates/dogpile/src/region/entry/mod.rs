@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::Region;
 use super::kind::{AnyValue, Kind, Serialized};
-use super::lookup::{Plain, Shape, Sharing, Strict};
+use super::lookup::{Plain, Shape, Sharing};
 use super::options::{Always, Expiration, Options, call_options};
 use crate::lock::OnWaitTimeout;
 
@@ -69,7 +69,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         Entry { region, key, options, should_cache, types: PhantomData }
     }
 
-    /// Where a creator fails that others wait for, in this process, they get a copy of its error.
+    /// Gives those who wait in this process for a creator that fails a copy of its error.
     /// By default one of them tries next, so that a source that is down is asked as often as there
     /// are callers, one after the other.
     ///
@@ -95,7 +95,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     }
 
     /// Returns backend errors, where a plain call would run the creator; see [`Shape`].
-    pub fn strict(self) -> Entry<'r, K, Strict, C, V> {
+    pub fn strict(self) -> Entry<'r, K, S::WithErrors, C, V> {
         let Self { region, key, options, should_cache, .. } = self;
         Entry { region, key, options, should_cache, types: PhantomData }
     }

@@ -64,7 +64,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
 
     /// Removes the value; that there is none is fine.
     ///
-    /// Where that fails, since the backend does not answer, the value counts as missing in this
+    /// If that fails, since the backend does not answer, the value counts as missing in this
     /// process from now on, and is deleted as soon as the backend takes it; of up to 10,000 keys.
     /// So it is with [`set`](Self::set), and with calls for several keys.
     ///

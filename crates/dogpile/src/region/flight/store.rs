@@ -24,7 +24,7 @@ struct Finished<'k> {
     is_refresh: bool,
     /// It is known what became of it in the backend.
     is_settled: bool,
-    /// When its creation began, in the order of events.
+    /// The begin of its creation, in the order of events.
     begun: Option<Timestamp>,
     /// It is to be stored, and that is not done.
     is_left_over: bool,
