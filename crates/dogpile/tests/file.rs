@@ -301,3 +301,46 @@ async fn looking_changes_nothing() {
     assert_eq!((entries(&closed).await, closed.locks().await.unwrap().len()), (1, 0));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
+
+#[tokio::test]
+async fn a_look_sees_what_was_written_after_the_last_one() {
+    let (_directory, path) = place();
+    File::open(&path).unwrap().set("k", entry(b"1", 1.0)).await.unwrap();
+    wait_until(|| {
+        drop(File::open(&path).unwrap());
+        !path.with_file_name("cache.db-wal").exists()
+    });
+    let look = File::builder(&path).read_only(true).open().unwrap();
+    assert_eq!(payload(&look, "k").await.unwrap(), b"1");
+    assert_eq!(entries(&look).await, 1);
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"2", 2.0)).await.unwrap();
+    file.set("l", entry(b"3", 2.0)).await.unwrap();
+    assert_eq!(payload(&look, "k").await.unwrap(), b"2");
+    assert_eq!(entries(&look).await, 2);
+}
+
+/// Who closes a file as the last one removes the index of its log, and then the log: it may be
+/// killed between the two.
+#[tokio::test]
+async fn a_log_without_its_index_is_read_and_left() {
+    let (_directory, path) = place();
+    let file = File::open(&path).unwrap();
+    file.set("k", entry(b"1", 1.0)).await.unwrap();
+    let copy = path.with_file_name("copy.db");
+    for suffix in ["", "-wal"] {
+        let named = |path: &std::path::Path| path.with_extension(format!("db{suffix}"));
+        fs::copy(named(&path), named(&copy)).unwrap();
+    }
+    let log = || fs::read(copy.with_extension("db-wal")).unwrap();
+    let before = log();
+    assert!(!before.is_empty());
+    let look = File::builder(&copy).read_only(true).open().unwrap();
+    assert_eq!(payload(&look, "k").await.unwrap(), b"1");
+    assert_eq!(entries(&look).await, 1);
+    drop(look);
+    assert_eq!(log(), before);
+    assert!(!copy.with_extension("db-shm").exists());
+    let other = File::open(&copy).unwrap();
+    assert_eq!(payload(&other, "k").await.unwrap(), b"1");
+}

@@ -110,8 +110,7 @@ impl FileBuilder {
     /// permission to read it is enough. Storing is an error. A file that is not there is an
     /// error of [`open`](Self::open).
     ///
-    /// What is seen may lag behind what others write meanwhile. Where another process was
-    /// killed and its log has lost its index (`-shm`), opening is an error.
+    /// Each look opens the file anew, so it sees what others wrote before it.
     pub fn read_only(mut self, yes: bool) -> Self {
         self.options.read_only = yes;
         self

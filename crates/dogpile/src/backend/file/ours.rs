@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::FileError;
@@ -35,7 +36,7 @@ fn examine(path: &Path) -> Result<Found, BackendError> {
         return Ok(Found::Nothing);
     }
     let examined =
-        connect(path, "immutable=1").and_then(|connection| schema::check_ours(&connection));
+        connect(path, READ, "immutable=1").and_then(|connection| schema::check_ours(&connection));
     match examined {
         Ok(()) | Err(FileError::Busy | FileError::Replaced) => Ok(Found::Cache),
         Err(FileError::Damaged(why)) => Ok(Found::Junk(why)),
@@ -58,14 +59,14 @@ pub(super) fn refuse_others(
     }
 }
 
+const READ: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+
 /// Opens the database at `path` to read it; `how` are parameters of SQLite's.
 ///
 /// Only SQLite opens the file, also to look at it: it knows which locks this process holds.
-fn connect(path: &Path, how: &str) -> Result<Connection, FileError> {
+fn connect(path: &Path, access: OpenFlags, how: &str) -> Result<Connection, FileError> {
     forked::adopt(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri(path, how), flags)?;
     connection.execute_batch(
         "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
@@ -79,23 +80,53 @@ const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection that only looks: it creates no file, changes none, and needs no permission to.
+/// It is for one look: what others write later may not be seen by it.
 pub(super) fn look(path: &Path) -> Result<Connection, FileError> {
     let mut tries = TRIES;
     loop {
-        let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|found| found.len() > 0);
-        // Without a log everything is in the file itself.
-        let how = if has_log { "mode=ro&readonly_shm=1" } else { "immutable=1" };
-        let looked = connect(path, how).and_then(|connection| {
+        let has = |suffix| fs::metadata(with_suffix(path, suffix)).is_ok_and(|it| it.len() > 0);
+        let has_log = has("-wal");
+        let looked = match (has_log, has("-shm")) {
+            // Without a log everything is in the file itself.
+            (false, _) => connect(path, READ, "immutable=1"),
+            (true, true) => connect(path, READ, "readonly_shm=1"),
+            (true, false) => connect_alone(path),
+        };
+        let looked = looked.and_then(|connection| {
             schema::stand_in(&connection)?;
             Ok(connection)
         });
         tries -= 1;
         match looked {
-            // The last who had it open may just have closed it: then there is no log now.
+            // Others may just have opened it, or closed it as the last: it is another case now.
             Err(_) if has_log && tries > 0 => std::thread::sleep(PAUSE),
             looked => return looked,
         }
     }
+}
+
+/// Reads the log of a process that ended before it could clear up. The log's index is gone
+/// (the last one to close removes it first), and nobody has the file open: a new index is made
+/// in memory, which takes SQLite's exclusive lock for the time of the look. The log stays as
+/// it is.
+fn connect_alone(path: &Path) -> Result<Connection, FileError> {
+    let alone = || {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "")?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    alone().map_err(|error| match error {
+        FileError::Backend(error) => {
+            let why = "its last process was killed, and to look at it needs permission to write";
+            FileError::Backend(BackendError::unavailable(format!(
+                "`{}`: {why} ({error})",
+                path.display()
+            )))
+        }
+        other => other,
+    })
 }
 
 fn uri(path: &Path, how: &str) -> String {

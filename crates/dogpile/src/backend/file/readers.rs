@@ -59,7 +59,7 @@ impl Readers {
         };
         match self.place.open(open) {
             Ok(Some(connection)) => {
-                self.idle.lock().push((self.place.generation(), connection));
+                self.keep(self.place.generation(), connection);
                 Ok(true)
             }
             Err(FileError::Backend(error)) => Err(error),
@@ -104,6 +104,14 @@ impl Readers {
         let opened = if self.only_looks { ours::look(path) } else { schema::open_reader(path) };
         // It may be another file than the writer's, or none.
         if self.place.is_current() { opened } else { Err(FileError::Replaced) }
+    }
+
+    /// Keeps a connection for the next reader; one that only looks is for one look.
+    fn keep(&self, generation: u64, connection: Connection) {
+        let mut idle = self.idle.lock();
+        if !self.only_looks && idle.len() < MOST_IDLE {
+            idle.push((generation, connection));
+        }
     }
 }
 
@@ -153,10 +161,7 @@ impl Drop for Reader<'_> {
         let Some(connection) = self.connection.take().filter(Connection::is_autocommit) else {
             return;
         };
-        let mut idle = self.readers.idle.lock();
-        if idle.len() < MOST_IDLE {
-            idle.push((self.generation, connection));
-        }
+        self.readers.keep(self.generation, connection);
     }
 }
 

@@ -191,12 +191,13 @@ impl Worker {
     }
 
     fn connection(&mut self) -> Result<&Connection, FileError> {
-        if self.connection.is_some() && !self.place.is_current() {
+        let only_looks = self.options.read_only;
+        // What others wrote since the last look may not be seen by its connection.
+        if self.connection.is_some() && (only_looks || !self.place.is_current()) {
             self.connection = None;
         }
         if self.connection.is_none() {
             let (timeout, mode) = (self.options.busy_timeout, self.options.mode);
-            let only_looks = self.options.read_only;
             if !only_looks {
                 ours::refuse_others(&self.place.path, |number| Ok(self.locks.are_of(number)))
                     .map_err(FileError::Backend)?;
