@@ -20,7 +20,9 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Tokens>,
     pub(crate) stale_if_error: Option<Tokens>,
     pub(crate) retry_after: Option<Tokens>,
+    pub(crate) early: Option<Tokens>,
     pub(crate) jitter: Option<Expr>,
+    pub(crate) soft_timeout: Option<Tokens>,
     pub(crate) creation_timeout: Option<Tokens>,
     pub(crate) wait_timeout: Option<Tokens>,
     pub(crate) on_wait_timeout: Option<Expr>,
@@ -40,7 +42,8 @@ pub(crate) struct Options {
     pub(crate) is_alone: bool,
 }
 
-const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, `jitter`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
+const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, \
+    `early`, `jitter`, `soft_timeout`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
     `background`, `fallible`, `resilient`, `share_failures`, `associated`, `companions`, `in_memory`, `crate`";
 
@@ -95,7 +98,9 @@ struct Rest {
     stale_while_revalidate: Option<Expr>,
     stale_if_error: Option<Expr>,
     retry_after: Option<Expr>,
+    early: Option<Expr>,
     jitter: Option<Expr>,
+    soft_timeout: Option<Expr>,
     creation_timeout: Option<Expr>,
     wait_timeout: Option<Expr>,
     on_wait_timeout: Option<Expr>,
@@ -123,6 +128,8 @@ impl Parsed {
             "stale_if_error" => rest.stale_if_error = Some(value()?),
             "retry_after" => rest.retry_after = Some(value()?),
             "jitter" => rest.jitter = Some(value()?),
+            "early" => rest.early = Some(value()?),
+            "soft_timeout" => rest.soft_timeout = Some(value()?),
             "creation_timeout" => rest.creation_timeout = Some(value()?),
             "wait_timeout" => rest.wait_timeout = Some(value()?),
             "on_wait_timeout" => rest.on_wait_timeout = Some(value()?),
@@ -170,7 +177,9 @@ impl Parsed {
             stale_while_revalidate: duration(rest.stale_while_revalidate, &dogpile)?,
             stale_if_error: duration(rest.stale_if_error, &dogpile)?,
             retry_after: duration(rest.retry_after, &dogpile)?,
+            early: rest.early.map(|value| early(value, &dogpile)).transpose()?,
             jitter: rest.jitter,
+            soft_timeout: duration(rest.soft_timeout, &dogpile)?,
             creation_timeout: duration(rest.creation_timeout, &dogpile)?,
             wait_timeout: duration(rest.wait_timeout, &dogpile)?,
             on_wait_timeout: rest.on_wait_timeout,
@@ -246,6 +255,22 @@ fn duration(value: Option<Expr>, dogpile: &Tokens) -> syn::Result<Option<Tokens>
     };
     let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
     Ok(Some(quote!(#dogpile::__macro::Duration::new(#seconds, #nanoseconds))))
+}
+
+/// `"adaptive"`, or a share such as `0.8`, as an `Early`; any other expression as it is.
+fn early(value: Expr, dogpile: &Tokens) -> syn::Result<Tokens> {
+    let Some(lit) = literal(&value) else { return Ok(quote!(#value)) };
+    match lit {
+        Lit::Str(text) if text.value() == "adaptive" => Ok(quote!(#dogpile::Early::adaptive())),
+        Lit::Float(share) if share.base10_parse().is_ok_and(|share: f64| share <= 1.0) => {
+            Ok(quote!(#dogpile::Early::at(#share)))
+        }
+        _ => {
+            let why = "this is not a moment: write `\"adaptive\"`, a share of the expiration such as \
+                `0.8`, or an expression of type `Early`";
+            Err(syn::Error::new(lit.span(), why))
+        }
+    }
 }
 
 /// The literal that an expression is, also in parentheses.

@@ -1,6 +1,7 @@
 //! The worth of a stored value: its age, the clocks' skew, and the region's invalidations, in
 //! one pure function. It reads no clock and does no I/O, so it is tested over its whole domain.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -21,12 +22,21 @@ pub enum Mode {
 pub enum Freshness {
     /// A value that may be used as it is.
     Fresh,
+    /// A value that may be used as it is, and is to be created again before it expires.
+    Early,
     /// A value that is expired or soft-invalidated: good enough to be served
     /// while one caller creates the new one.
     Stale,
     /// Nothing usable: no value, another format version, undecodable, or
     /// hard-invalidated.
     Missing,
+}
+
+impl Freshness {
+    /// Returns whether the value may be used as it is.
+    pub const fn is_fresh(self) -> bool {
+        matches!(self, Self::Fresh | Self::Early)
+    }
 }
 
 /// A value from a peer whose clock is ahead by more than this counts as
@@ -38,6 +48,8 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub struct AgeLimits {
     /// An older value is expired; `None`: values never expire.
     pub expiration: Option<Duration>,
+    /// A value that is as old is to be created again before it expires. `None`: none is.
+    pub early: Option<Duration>,
     /// The time for which an expired value may still be served; after that it counts as
     /// missing. `None`: as long as there is no other.
     pub stale_while_revalidate: Option<Duration>,
@@ -64,7 +76,7 @@ pub fn freshness(
     lifetime: AgeLimits,
     invalidated: Option<Mode>,
 ) -> Freshness {
-    let AgeLimits { expiration, stale_while_revalidate, .. } = lifetime;
+    let AgeLimits { expiration, early, stale_while_revalidate, .. } = lifetime;
     let age = now - ct;
     // A creation time that is not a number passes neither of these.
     let believable = age >= -CLOCK_SKEW.as_secs_f64();
@@ -79,6 +91,7 @@ pub fn freshness(
         _ if expired && past_serving() => Freshness::Missing,
         Some(Mode::Soft) => Freshness::Stale,
         None if expired => Freshness::Stale,
+        None if early.is_some_and(|early| age >= early.as_secs_f64()) => Freshness::Early,
         None => Freshness::Fresh,
     }
 }
@@ -100,17 +113,32 @@ pub fn fallback_after_failure(
 ///
 /// It follows from the key and the creation time alone: processes, releases and platforms agree.
 pub(crate) fn jittered(lifetime: Duration, share: f64, key: &str, ct: Timestamp) -> Duration {
+    lifetime.mul_f64(1.0 - share * part(hash(key, ct)))
+}
+
+/// Returns this process's own draw for one value: a number from 0 to 1, without 0.
+pub(crate) fn own_draw(key: &str, ct: Timestamp) -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
+    1.0 - part(spread(hash(key, ct) ^ process))
+}
+
+/// A number from 0 to 1, without 1.
+fn part(hash: u64) -> f64 {
     const STEPS: f64 = (1_u64 << 53) as f64;
-    let part = (hash(key, ct) >> 11) as f64 / STEPS;
-    lifetime.mul_f64(1.0 - share * part)
+    (hash >> 11) as f64 / STEPS
 }
 
 /// FNV-1a, and then the last step of `SplitMix64`, which spreads what few bytes differ in.
 fn hash(key: &str, ct: Timestamp) -> u64 {
     let bytes = key.bytes().chain(ct.to_bits().to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+    spread(bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    }))
+}
+
+fn spread(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
@@ -160,6 +188,7 @@ mod tests {
             expiration: seconds(10),
             stale_while_revalidate: seconds(stale),
             stale_if_error: spare,
+            ..AgeLimits::default()
         };
         for (now, stale, spare, found, may) in [
             (105.0, 5, seconds(20), Freshness::Fresh, true),
@@ -176,6 +205,22 @@ mod tests {
             }
             assert!(!fallback_after_failure(100.0, now, limits, Some(Mode::Hard)));
         }
+    }
+
+    #[test]
+    fn a_value_is_early_for_the_rest_of_its_time() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        let limits = AgeLimits { expiration: seconds(10), early: seconds(8), ..AgeLimits::default() };
+        for (now, found) in [
+            (107.9, Freshness::Fresh),
+            (108.0, Freshness::Early),
+            (110.0, Freshness::Early),
+            (110.1, Freshness::Stale),
+        ] {
+            assert_eq!(freshness(100.0, now, limits, None), found, "at {now}");
+        }
+        assert_eq!(freshness(100.0, 109.0, limits, Some(Mode::Soft)), Freshness::Stale);
+        assert_eq!(freshness(100.0, 109.0, limits, Some(Mode::Hard)), Freshness::Missing);
     }
 
     #[test]

@@ -125,6 +125,8 @@ impl Code {
             ("stale_while_revalidate", &own.stale_while_revalidate),
             ("stale_if_error", &own.stale_if_error),
             ("retry_after", &own.retry_after),
+            ("early", &own.early),
+            ("soft_timeout", &own.soft_timeout),
             ("creation_timeout", &own.creation_timeout),
             ("wait_timeout", &own.wait_timeout),
         ];

@@ -28,8 +28,9 @@
 //! | `wrap` | proxies by name, comma-separated, the last one outermost |
 //! | `stale_while_revalidate` | a duration |
 //! | `resilient` | `true` or `false` |
+//! | `early` | `adaptive`, or a share of the expiration from 0 to 1; see [`Config::early`] |
 //! | `jitter` | a number from 0 to 1 |
-//! | `stale_if_error`, `retry_after`, `creation_timeout`, `keep_when_down` | a duration |
+//! | `stale_if_error`, `retry_after`, `soft_timeout`, `creation_timeout`, `keep_when_down` | a duration |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
 //! | `wait_timeout` | a duration |
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
@@ -114,6 +115,12 @@ impl Settings {
         }
         if let Some(share) = region.take::<names::Share>("jitter")? {
             config = config.jitter(share.0);
+        }
+        if let Some(early) = region.take::<names::EarlyName>("early")? {
+            config = config.early(early.0);
+        }
+        if let Some(limit) = region.take("soft_timeout")? {
+            config = config.soft_timeout(limit);
         }
         if let Some(limit) = region.take("creation_timeout")? {
             config = config.creation_timeout(limit);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::codec::RegionCodec;
 use crate::key;
 use crate::lock::OnWaitTimeout;
-use crate::region::{Expiration, ManglerChoice};
+use crate::region::{Early, Expiration, ManglerChoice};
 use crate::settings::{FromSetting, Scalar, coerce};
 
 /// An expiration time: `none` and Python's -1 are never.
@@ -31,6 +31,20 @@ impl FromSetting for Share {
     fn from_setting(text: &str) -> Option<Self> {
         let share = text.trim().parse().ok()?;
         (0.0..=1.0).contains(&share).then_some(Self(share))
+    }
+}
+
+/// The moment from which a value is created again.
+pub(super) struct EarlyName(pub(super) Early);
+
+impl FromSetting for EarlyName {
+    const EXPECTED: &'static str = "`adaptive`, or a number from 0 to 1";
+
+    fn from_setting(text: &str) -> Option<Self> {
+        match text.trim() {
+            "adaptive" => Some(Self(Early::adaptive())),
+            share => Share::from_setting(share).map(|share| Self(Early::at(share.0))),
+        }
     }
 }
 

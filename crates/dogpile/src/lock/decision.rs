@@ -24,7 +24,7 @@ pub enum Action {
     TryMutex,
     /// Run the creator, store its value and return it.
     Create,
-    /// Hand the creation to the background runner, and return the stale value.
+    /// Hand the creation to the background runner, and return the value that was found.
     CreateInBackground,
     /// Wait until the mutex is free or its holder hands a value over, then
     /// look again.
@@ -37,13 +37,17 @@ pub enum Action {
 /// | found | mutex free (won) | mutex held elsewhere |
 /// |---|---|---|
 /// | fresh | return it; the mutex is never touched | the same |
+/// | early | create, or hand to the runner and return the value | return the value |
 /// | stale | create, or hand to the runner and return the stale value | return the stale value |
 /// | nothing | create | wait |
 pub fn decide(found: Freshness, mutex: MutexState, runner: bool) -> Action {
     match (found, mutex) {
-        (Freshness::Fresh, _) | (Freshness::Stale, MutexState::HeldElsewhere) => Action::Return,
+        (Freshness::Fresh, _)
+        | (Freshness::Early | Freshness::Stale, MutexState::HeldElsewhere) => Action::Return,
         (_, MutexState::Untried) => Action::TryMutex,
-        (Freshness::Stale, MutexState::Won) if runner => Action::CreateInBackground,
+        (Freshness::Early | Freshness::Stale, MutexState::Won) if runner => {
+            Action::CreateInBackground
+        }
         (_, MutexState::Won) => Action::Create,
         (Freshness::Missing, MutexState::HeldElsewhere) => Action::Wait,
     }
@@ -56,13 +60,16 @@ mod tests {
     #[test]
     fn the_documented_table_holds_in_every_cell() {
         use Action::{Create, CreateInBackground, Return, TryMutex, Wait};
-        use Freshness::{Fresh, Missing, Stale};
+        use Freshness::{Early, Fresh, Missing, Stale};
         use MutexState::{HeldElsewhere, Untried, Won};
 
         let table = [
             (Fresh, Untried, Return, Return),
             (Fresh, Won, Return, Return),
             (Fresh, HeldElsewhere, Return, Return),
+            (Early, Untried, TryMutex, TryMutex),
+            (Early, Won, Create, CreateInBackground),
+            (Early, HeldElsewhere, Return, Return),
             (Stale, Untried, TryMutex, TryMutex),
             (Stale, Won, Create, CreateInBackground),
             (Stale, HeldElsewhere, Return, Return),

@@ -17,14 +17,14 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::creating::{self, Creation};
 use super::creator::run_creator;
 use super::decision::{Action, MutexState, decide};
 use super::flight::{
-    Background, Claim, Deadline, Fallback, Flight, LockError, OnWaitTimeout, Reading, Status, Stop,
-    Stopped, WaitTimeout, Waited, Waiting,
+    Background, Claim, Deadline, Detached, Fallback, Flight, LockError, OnWaitTimeout, Reading,
+    Status, Stop, Stopped, Timer, WaitTimeout, Waited, Waiting,
 };
 use crate::freshness::Freshness;
 
@@ -53,13 +53,15 @@ where
     F: Future<Output = Result<Vec<S::Made>, S::Failure>> + Send,
 {
     let mut slots: Vec<Slot<'_, S>> = readings.into_iter().map(Slot::new).collect();
-    let mut deadline = None;
+    let mut limits = Limits::default();
     loop {
         resolve_ready(flight, &mut slots).await;
         claim(flight, &mut slots).await?;
         resolve_ready(flight, &mut slots).await;
-        if let Some(start) = background.take_if(|_| ready_for_background(&slots)) {
-            start(take_won_as_stale(&mut slots), create);
+        if let Some(start) = background.take_if(|_| ready_for_background(flight, &slots)) {
+            let won = take_won(&mut slots);
+            let indexes = won.iter().map(|(index, _)| *index).collect();
+            settle_in_time(flight, &mut slots, indexes, start(won, create)).await?;
             break;
         }
         let won = take_won(&mut slots);
@@ -72,10 +74,13 @@ where
             let created = create_won(flight, &mut create, won).await;
             settle_created(&mut slots, indexes, created)?;
         } else if slots.iter().any(|slot| slot.waiting.is_some()) {
-            let deadline = deadline.get_or_insert_with(|| flight.deadline());
-            if !wait_for_any(&mut slots, deadline.as_mut()).await? {
-                let timeout = deadline.as_ref().map(|deadline| deadline.timeout);
-                give_up(flight, &mut slots, &mut create, timeout).await?;
+            limits.begin(flight);
+            match wait_for_any(&mut slots, &mut limits).await? {
+                Ended::Moved => {}
+                Ended::Soft => take_stand_ins(&mut slots),
+                Ended::Deadline(timeout) => {
+                    give_up(flight, &mut slots, &mut create, timeout).await?;
+                }
             }
         } else if slots.iter().all(|slot| slot.outcome.is_some()) {
             break;
@@ -90,8 +95,22 @@ impl<S: Flight> Slot<'_, S> {
     }
 
     /// Returns the value that stands in for a creation which failed.
-    fn stand_in(&self) -> Option<S::Value> {
-        self.reading.value.clone().filter(|_| self.reading.fallback != Fallback::None)
+    fn stand_in(&self) -> Option<(S::Value, Status)> {
+        if self.reading.fallback == Fallback::None {
+            return None;
+        }
+        let is_fresh = self.reading.found.is_fresh();
+        let status = if is_fresh { Status::Hit } else { Status::StaleOnError };
+        Some((self.reading.value.clone()?, status))
+    }
+
+    /// Returns the value that is better than waiting any longer.
+    fn meanwhile(&self) -> Option<(S::Value, Status)> {
+        let may_be = match self.reading.found {
+            Freshness::Fresh | Freshness::Early | Freshness::Stale => true,
+            Freshness::Missing => self.reading.fallback != Fallback::None,
+        };
+        Some((self.reading.value.clone().filter(|_| may_be)?, self.status()))
     }
 
     fn mutex(&self) -> MutexState {
@@ -113,7 +132,7 @@ impl<S: Flight> Slot<'_, S> {
     fn status(&self) -> Status {
         match self.reading.found {
             Freshness::Fresh if self.waited => Status::Waited,
-            Freshness::Fresh => Status::Hit,
+            Freshness::Fresh | Freshness::Early => Status::Hit,
             _ if self.reading.fallback == Fallback::Now => Status::StaleOnError,
             Freshness::Stale | Freshness::Missing => Status::Stale,
         }
@@ -172,18 +191,45 @@ fn refuse_own_keys<S: Flight>(
     }
 }
 
-/// May all that is left to do be done in the background? Only if every
-/// key has a stale value to return meanwhile.
-fn ready_for_background<S: Flight>(slots: &[Slot<'_, S>]) -> bool {
+/// May all that is left to do be done in the background? Only if every key has a value to
+/// return meanwhile: one that may be served, or, where callers wait so long for the new one only,
+/// one that stands in for it.
+fn ready_for_background<S: Flight>(flight: &S, slots: &[Slot<'_, S>]) -> bool {
+    let may_be = |slot: &Slot<'_, S>| match slot.action() {
+        Some(Action::CreateInBackground) => true,
+        Some(Action::Create) => slot.meanwhile().is_some() && flight.soft_limit().is_some(),
+        _ => false,
+    };
     let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
-    open.peek().is_some() && open.all(|slot| slot.action() == Some(Action::CreateInBackground))
+    open.peek().is_some() && open.all(may_be)
 }
 
-fn take_won_as_stale<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
-    for slot in slots.iter_mut().filter(|slot| slot.outcome.is_none()) {
-        slot.outcome = slot.reading.value.clone().map(|value| (value, Status::Stale));
+/// Gives slots what was created for them in the background, if that comes within the soft limit;
+/// else what they have meanwhile.
+async fn settle_in_time<'b, S: Flight>(
+    flight: &S,
+    slots: &mut [Slot<'_, S>],
+    indexes: Vec<usize>,
+    mut creation: Detached<'b, S>,
+) -> Result<(), Stopped<S>> {
+    let is_waited_for = indexes.iter().any(|&index| !slots[index].reading.found.is_fresh());
+    let created = match flight.soft_limit().filter(|_| is_waited_for) {
+        Some(mut timer) => {
+            poll_fn(|cx| match creation.as_mut().poll(cx) {
+                Poll::Ready(created) => Poll::Ready(created),
+                Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+            })
+            .await
+        }
+        None => None,
+    };
+    match created {
+        Some(created) => settle_created(slots, indexes, created),
+        None => {
+            indexes.into_iter().for_each(|index| slots[index].outcome = slots[index].meanwhile());
+            Ok(())
+        }
     }
-    take_won(slots)
 }
 
 fn take_won<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
@@ -236,12 +282,50 @@ where
     }
 }
 
-/// Waits until any key moves; false if deadline ended first.
+/// The limits to waiting for others.
+#[derive(Default)]
+struct Limits {
+    has_begun: bool,
+    soft: Option<Timer>,
+    deadline: Option<Deadline>,
+}
+
+impl Limits {
+    fn begin<S: Flight>(&mut self, flight: &S) {
+        if !self.has_begun {
+            let (soft, deadline) = (flight.soft_limit(), flight.deadline());
+            *self = Self { has_begun: true, soft, deadline };
+        }
+    }
+
+    /// Returns what has ended, if anything has.
+    fn poll(&mut self, cx: &mut Context<'_>, has_stand_in: bool) -> Option<Ended> {
+        if has_stand_in && let Some(timer) = &mut self.soft {
+            if timer.as_mut().poll(cx).is_ready() {
+                self.soft = None;
+                return Some(Ended::Soft);
+            }
+        }
+        let Deadline { timeout, timer } = self.deadline.as_mut()?;
+        timer.as_mut().poll(cx).is_ready().then_some(Ended::Deadline(*timeout))
+    }
+}
+
+/// The end of some waiting.
+enum Ended {
+    Moved,
+    Soft,
+    Deadline(WaitTimeout),
+}
+
+/// Waits until any key moves, or a limit ends.
 async fn wait_for_any<S: Flight>(
     slots: &mut [Slot<'_, S>],
-    mut deadline: Option<&mut Deadline>,
-) -> Result<bool, Stopped<S>> {
-    let moved = poll_fn(|cx| {
+    limits: &mut Limits,
+) -> Result<Ended, Stopped<S>> {
+    let has_stand_in =
+        slots.iter().any(|slot| slot.waiting.is_some() && slot.meanwhile().is_some());
+    let (moved, ended) = poll_fn(|cx| {
         let mut moved = Vec::new();
         for (index, slot) in slots.iter_mut().enumerate() {
             let Some(waiting) = &mut slot.waiting else { continue };
@@ -249,18 +333,28 @@ async fn wait_for_any<S: Flight>(
                 moved.push((index, waited));
             }
         }
-        let ended = moved.is_empty()
-            && deadline.as_mut().is_some_and(|p| p.timer.as_mut().poll(cx).is_ready());
-        if moved.is_empty() && !ended { Poll::Pending } else { Poll::Ready(moved) }
-    });
-    let moved = moved.await;
-    let any = !moved.is_empty();
+        if !moved.is_empty() {
+            return Poll::Ready((moved, Ended::Moved));
+        }
+        limits.poll(cx, has_stand_in).map_or(Poll::Pending, |ended| Poll::Ready((moved, ended)))
+    })
+    .await;
     for (index, waited) in moved {
         slots[index].waiting = None;
         slots[index].waited = true;
         slots[index].take_news(waited?)?;
     }
-    Ok(any)
+    Ok(ended)
+}
+
+/// Gives slots that have waited long enough what is better than waiting on.
+fn take_stand_ins<S: Flight>(slots: &mut [Slot<'_, S>]) {
+    for slot in slots.iter_mut().filter(|slot| slot.waiting.is_some()) {
+        if let Some(outcome) = slot.meanwhile() {
+            slot.waiting = None;
+            slot.outcome = Some(outcome);
+        }
+    }
 }
 
 impl<S: Flight> Slot<'_, S> {
@@ -270,7 +364,7 @@ impl<S: Flight> Slot<'_, S> {
             Waited::Won(guard) => self.guard = Some(guard),
             Waited::Changed(reading) => self.reading = reading,
             Waited::Failed(failure) => match self.stand_in() {
-                Some(value) => self.outcome = Some((value, Status::StaleOnError)),
+                Some(outcome) => self.outcome = Some(outcome),
                 None => return Err(Stop::Creator(failure)),
             },
         }
@@ -283,23 +377,24 @@ async fn give_up<S, C, F>(
     flight: &S,
     slots: &mut [Slot<'_, S>],
     create: &mut C,
-    timeout: Option<WaitTimeout>,
+    WaitTimeout { limit, then }: WaitTimeout,
 ) -> Result<(), Stopped<S>>
 where
     S: Flight,
     C: FnMut(Vec<usize>) -> F,
     F: Future<Output = Result<Vec<S::Made>, S::Failure>>,
 {
-    let Some(WaitTimeout { limit, then }) = timeout else { return Ok(()) };
     let open = slots.iter_mut().enumerate().filter(|(_, slot)| slot.waiting.is_some());
     let mut still_open = Vec::new();
     for (index, slot) in open {
         slot.waiting = None;
-        match slot.reading.value.clone() {
-            Some(value) if then == OnWaitTimeout::Stale => {
-                slot.outcome = Some((value, Status::Stale));
-            }
-            _ => still_open.push(index),
+        slot.outcome = match then {
+            OnWaitTimeout::Stale => slot.reading.value.clone().map(|value| (value, Status::Stale)),
+            OnWaitTimeout::Error => slot.meanwhile(),
+            OnWaitTimeout::Create => None,
+        };
+        if slot.outcome.is_none() {
+            still_open.push(index);
         }
     }
     let Some(&first) = still_open.first() else { return Ok(()) };
@@ -323,12 +418,7 @@ fn settle_created<S: Flight>(
         Ok(values) => values.into_iter().map(|value| (value, Status::Created)).collect(),
         Err(failure @ (Stop::Creator(_) | Stop::TooSlow(_))) => {
             let stale = indexes.iter().map(|&index| slots[index].stand_in());
-            match stale.collect::<Option<Vec<_>>>() {
-                Some(values) => {
-                    values.into_iter().map(|value| (value, Status::StaleOnError)).collect()
-                }
-                None => return Err(failure),
-            }
+            stale.collect::<Option<Vec<_>>>().ok_or(failure)?
         }
         Err(stop) => return Err(stop),
     };

@@ -103,6 +103,11 @@ pub(crate) trait Flight: Sync {
         None
     }
 
+    /// Returns the end of the time after which a stale value is better than waiting on.
+    fn soft_limit(&self) -> Option<Timer> {
+        None
+    }
+
     /// The creation of these keys ended without an answer of its creator, for this reason.
     fn note_unanswered(&self, _indexes: &[usize], _why: &str) {}
 
@@ -146,13 +151,16 @@ pub(crate) trait Flight: Sync {
 /// A limit to waiting.
 pub(crate) struct Deadline {
     pub(crate) timeout: WaitTimeout,
-    pub(crate) timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) timer: Timer,
 }
+
+/// The end of a time that has begun.
+pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The time that a creation may take. Its timer has been started.
 pub(crate) struct CreationLimit {
     pub(crate) limit: Duration,
-    pub(crate) timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) timer: Timer,
 }
 
 /// The limit, and the action that follows it.
@@ -258,4 +266,9 @@ pub(crate) type Stopped<S> = Stop<<S as Flight>::Failure, <S as Flight>::Error>;
 /// A background for creations that leave the caller's side: takes the creation of the keys
 /// that were won away.
 pub(crate) type Background<'b, S, C> =
-    Box<dyn FnOnce(Vec<(usize, <S as Flight>::Guard)>, C) + Send + 'b>;
+    Box<dyn FnOnce(Vec<(usize, <S as Flight>::Guard)>, C) -> Detached<'b, S> + Send + 'b>;
+
+/// The end of a creation in the background, for a caller who waits for it; `None` if it came to
+/// nothing: it was dropped, or it panicked.
+pub(crate) type Detached<'b, S> =
+    Pin<Box<dyn Future<Output = Option<Result<Vec<<S as Flight>::Value>, Stopped<S>>>> + Send + 'b>>;

@@ -30,7 +30,7 @@ mod queue;
 pub use crate::blocks::{
     AlreadyHeld, KeyReentrantGuard, KeyReentrantMutex, NameRegistry, ReadWriteGuard, ReadWriteMutex,
 };
-pub(crate) use crate::freshness::jittered;
+pub(crate) use crate::freshness::{jittered, own_draw};
 pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, fallback_after_failure, freshness};
 pub use decision::{Action, MutexState, decide};
 pub use dogpile::{CreateError, Lock};

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::bridge::block_on;
 use crate::finish::Orphan;
 use crate::shutdown::Counted;
+use crate::sync::Mutex;
+use crate::tally::Tally;
 
 /// Runs the creations of [background](crate::Entry::get_or_create_in_background) calls. It is only
 /// ever given one where a stale value exists, which the caller has already.
@@ -80,6 +83,38 @@ impl Runner for DefaultRunner {
     fn run(&self, job: Job) {
         // Without a thread the job is dropped, and the next caller creates.
         spawn("dogpile-creation", Box::pin(job));
+    }
+}
+
+/// The end of a job, on its way to a caller who may wait for it.
+pub(super) struct Report<R>(Arc<Reported<R>>);
+
+struct Reported<R> {
+    result: Mutex<Option<R>>,
+    going_on: Tally,
+}
+
+/// Returns what tells of a job's end, and who is told: `None`, if the other was dropped before.
+pub(super) fn report<R>() -> (Report<R>, impl Future<Output = Option<R>>) {
+    let reported = Arc::new(Reported { result: Mutex::new(None), going_on: Tally::new() });
+    reported.going_on.begin();
+    let report = Report(reported.clone());
+    let told = async move {
+        reported.going_on.zero().await;
+        reported.result.lock().take()
+    };
+    (report, told)
+}
+
+impl<R> Report<R> {
+    pub(super) fn tell(self, result: R) {
+        *self.0.result.lock() = Some(result);
+    }
+}
+
+impl<R> Drop for Report<R> {
+    fn drop(&mut self) {
+        self.0.going_on.end();
     }
 }
 

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::early::Early;
 use super::background::{DefaultRunner, Runner};
 use super::kept::Kept;
 use super::kind::{Codec as KindCodec, Holds, Kind, Serialized};
@@ -175,7 +176,9 @@ impl<K: Kind> Config<K> {
     /// | [`stale_while_revalidate`](Self::stale_while_revalidate) | 1 minute |
     /// | [`stale_if_error`](Self::stale_if_error) | 1 hour |
     /// | [`retry_after`](Self::retry_after) | 10 seconds |
+    /// | [`soft_timeout`](Self::soft_timeout) | 100 milliseconds |
     /// | [`creation_timeout`](Self::creation_timeout) | 30 seconds |
+    /// | [`early`](Self::early) | adaptive |
     /// | [`jitter`](Self::jitter) | 0.1 |
     ///
     /// It needs an expiration to be of use. Its set may grow in a later version.
@@ -229,6 +232,30 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// Sets the moment from which a value is created again before it expires. By default that begins
+    /// when it has expired.
+    ///
+    /// One caller creates; all others get the value that is there, which is fresh. If the
+    /// creation fails, the value stays, and nobody tries again before
+    /// [`retry_after`](Self::retry_after). A call
+    /// [in the background](crate::Entry::get_or_create_in_background) gets the value as
+    /// well, so that nobody waits; another one runs its own creator, and waits for that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Early, Region, backend::Memory};
+    ///
+    /// static RATES: Region = Region::new("rates");
+    /// let config = Config::new(Memory::new(100)).expiration(Duration::from_secs(60));
+    /// RATES.configure(config.early(Early::adaptive()))?;
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    #[doc(alias("refresh_after_write", "beta"))]
+    pub fn early(mut self, early: Early) -> Self {
+        self.defaults.early = Some(early);
+        self
+    }
+
     /// Shortens the expiration of each value by a part of its own, up to `share` of it: values that
     /// were created together do not expire together. 0.1 is a tenth: of 60 seconds, each lives for 54
     /// to 60. None by default.
@@ -243,8 +270,37 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// Sets the time after which callers get a stale value in place of one whose creation takes
+    /// longer. The creation goes on and is stored.
+    ///
+    /// It is for creators that can be left behind: those of calls
+    /// [in the background](crate::Entry::get_or_create_in_background), which without it get a stale
+    /// value at once. With it they wait so long for the new one. The caller of another
+    /// call waits for its own creator in any case; those who wait for it, since the value is older than
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) allows, get the one that
+    /// [`stale_if_error`](Self::stale_if_error) allows after this time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, Status, backend::Memory};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> dogpile::error::Result<()> {
+    /// let rates = Region::new("rates");
+    /// rates.configure(Config::new(Memory::new(100)).soft_timeout(Duration::from_millis(50)))?;
+    /// rates.set("EUR", &1.08).await?;
+    /// rates.expire("EUR").await?;
+    /// let slow = || async { std::future::pending::<f64>().await };
+    /// let rate = rates.entry("EUR").get_or_create_in_background(slow).await;
+    /// assert_eq!(rate, 1.08);
+    /// # Ok(()) }
+    /// ```
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.defaults.soft_timeout = Some(limit);
+        self
+    }
+
     /// Sets the time after which a creation is dropped, its key is free for others, and it counts as
-    /// failed. By default a creation may take as long as it does.
+    /// failed. By default a creation may take as long as it does, and ten minutes in the background.
     ///
     /// Its caller gets the stale value if [`stale_if_error`](Self::stale_if_error) allows that, else
     /// [`Error::CreationTimeout`](crate::Error::CreationTimeout) where the call returns errors of the

@@ -23,10 +23,10 @@ use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
-use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness, jittered};
+use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness, jittered, own_draw};
 use crate::log;
 use crate::stats::{Count, Stats};
-use crate::value::{Entry, Metadata, Object, Payload, VERSION};
+use crate::value::{Entry, FAILED, Metadata, Object, Payload, VERSION};
 
 /// The state of a region that lasts through reconfigurations.
 pub(crate) struct Shared {
@@ -95,6 +95,9 @@ pub(crate) struct Core {
     unseen: Unseen,
     pub(super) kept: Kept,
 }
+
+/// The time without another attempt, where none was chosen.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// A value with its creation time.
 #[derive(Clone)]
@@ -265,8 +268,37 @@ impl Core {
         if options.ignore_expiration {
             return Freshness::Fresh;
         }
-        let lifetime = AgeLimits { stale_if_error: None, ..self.limits(key, metadata.ct, options) };
-        freshness(metadata.ct, now, lifetime, self.verdict(metadata))
+        let mut limits = self.limits(key, metadata, options);
+        limits.early = limits.expiration.and_then(|expiration| {
+            let early = options.early.or(self.defaults.early)?;
+            let draw = || own_draw(&self.stored_key(key), metadata.ct);
+            Some(early.age(expiration, metadata.cost(), draw))
+        });
+        match freshness(metadata.ct, now, limits, self.verdict(metadata)) {
+            Freshness::Early if self.rests(&self.stored_key(key), metadata, options, now) => {
+                Freshness::Fresh
+            }
+            found => found,
+        }
+    }
+
+    /// Has a creation of the value's successor failed a moment ago, so that none is attempted now?
+    pub(crate) fn rests(
+        &self,
+        stored_key: &str,
+        metadata: &Metadata,
+        options: &Options,
+        now: Timestamp,
+    ) -> bool {
+        let noted = metadata.extra(FAILED).and_then(serde_json::Value::as_f64);
+        let known = self.shared.failed.at(stored_key);
+        let rest = options.retry_after.or(self.defaults.retry_after).unwrap_or(RETRY_AFTER);
+        // What was stored after a failure says nothing of it. A moment of another clock that
+        // is far ahead must not stop creations for ever.
+        let rests = |failed: Timestamp| {
+            failed >= metadata.ct && (now - failed).abs() <= rest.as_secs_f64()
+        };
+        noted.is_some_and(rests) || known.is_some_and(rests)
     }
 
     /// Returns what invalidations say of a value.
@@ -276,20 +308,20 @@ impl Core {
         verdict.or(metadata.expired.then_some(Mode::Soft))
     }
 
-    /// Returns the age that the value of `key` with this creation time may have in a call with
-    /// these options.
+    /// Returns the age that a value of `key` may have in a call with these options.
     #[inline]
-    pub(crate) fn limits(&self, key: &str, ct: Timestamp, options: &Options) -> AgeLimits {
+    pub(crate) fn limits(&self, key: &str, metadata: &Metadata, options: &Options) -> AgeLimits {
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
         let expiration = expiration.and_then(super::options::Expiration::after);
         let jitter = options.jitter.or(self.defaults.jitter);
         AgeLimits {
             expiration: match (expiration, jitter) {
                 (Some(expiration), Some(jitter)) => {
-                    Some(jittered(expiration, jitter, &self.stored_key(key), ct))
+                    Some(jittered(expiration, jitter, &self.stored_key(key), metadata.ct))
                 }
                 _ => expiration,
             },
+            early: None,
             stale_while_revalidate: options
                 .stale_while_revalidate
                 .or(self.defaults.stale_while_revalidate),

@@ -4,10 +4,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::background::Job;
+use super::background::{Job, report};
 use super::core::{Core, Timestamped};
 use super::flight::{FlightKey, Guard, RegionFlight};
 use super::kind::Cacheable;
@@ -17,7 +17,7 @@ use super::options::{Options, ShouldCache};
 use super::values::{self, BoxFuture, Creator, Failed, NoValues, OneCreator};
 use crate::error::{CreateError, Error};
 use crate::lock::drive::{create_won, drive};
-use crate::lock::flight::{Background, Flight, Stop, Stopped};
+use crate::lock::flight::{Background, Detached, Flight, Stop, Stopped};
 use crate::lock::{Status, creating};
 use crate::log;
 use crate::stats::Count;
@@ -237,7 +237,9 @@ impl<'v> RegionFlight<'v> {
         };
         let keys = keys.into_iter().map(stored).collect();
         let options = options.or(&core.defaults);
-        Self { core, keys, options, values, strict, has_looked: AtomicBool::new(true) }
+        let has_looked = AtomicBool::new(true);
+        let is_detached = AtomicBool::new(false);
+        Self { core, keys, options, values, strict, has_looked, is_detached }
     }
 
     /// Counts how a value came about, and tells the caller.
@@ -287,7 +289,9 @@ fn start_in_background(
     flight: Arc<RegionFlight<'static>>,
     won: Vec<(usize, Guard)>,
     mut creator: Creator<'static>,
-) {
+) -> Detached<'static, RegionFlight<'static>> {
+    flight.is_detached.store(true, Ordering::Relaxed);
+    let (report, reported) = report();
     let core = flight.core.clone();
     let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
     let keys = flight.asked(&indexes).into_iter().map(str::to_owned).collect();
@@ -298,13 +302,16 @@ fn start_in_background(
         if won.is_empty() {
             return;
         }
+        let created = create_won(&*flight, &mut creator, won).await;
         // The error of a creator is logged where it ran.
-        if let Err(Stop::Error(error)) = create_won(&*flight, &mut creator, won).await {
-            log::failed_in_background(flight.core.name(), &flight.asked(&indexes), &error);
+        if let Err(Stop::Error(error)) = &created {
+            log::failed_in_background(flight.core.name(), &flight.asked(&indexes), error);
         }
+        report.tell(created);
     });
     let work = crate::__scope::carried(work);
     core.stats().count(Count::Background);
     let counted = crate::shutdown::Counted::new();
     core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
+    Box::pin(reported)
 }

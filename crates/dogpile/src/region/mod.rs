@@ -8,7 +8,7 @@
 //! | [`AnyValue`], [`Only`], [`Takes`] | the values that an entry is about |
 //! | [`Lookup`], [`CachedValue`], [`Shape`], [`Plain`], [`Strict`], [`Sharing`], [`Fails`] | the results of calls |
 //! | [`Kind`], [`Serialized`], [`InMemory`], [`Holds`], [`Cacheable`] | the types that a region can hold |
-//! | [`Expiration`], [`ShouldCache`], [`Always`] | options |
+//! | [`Expiration`], [`Early`], [`ShouldCache`], [`Always`] | options |
 //! | [`Runner`], [`DefaultRunner`], [`Job`] | creations in the background |
 
 // ```text
@@ -39,6 +39,7 @@ mod core;
 mod create;
 mod entries;
 mod entry;
+mod early;
 mod failed;
 mod fault;
 mod flight;
@@ -74,6 +75,7 @@ use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
 pub use config::Config;
+pub use early::Early;
 #[cfg(feature = "config")]
 pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use entries::Entries;

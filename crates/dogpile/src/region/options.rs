@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::early::Early;
 use super::lookup::Takes;
 use crate::lock::OnWaitTimeout;
 
@@ -114,13 +115,17 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) early: Option<Early>,
     pub(crate) jitter: Option<f64>,
+    pub(crate) soft_timeout: Option<Duration>,
     pub(crate) creation_timeout: Option<Duration>,
     pub(crate) ignore_expiration: bool,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) on_wait_timeout: Option<OnWaitTimeout>,
     /// Tells the errors of other calls' creators that this call takes as its own.
     pub(crate) takes: Option<Takes>,
+    /// The call is on a thread on which nothing that it would wait for could go on.
+    pub(crate) cannot_wait: bool,
 }
 
 impl Options {
@@ -130,12 +135,15 @@ impl Options {
         stale_while_revalidate: None,
         stale_if_error: None,
         retry_after: None,
+        early: None,
         jitter: None,
+        soft_timeout: None,
         creation_timeout: None,
         ignore_expiration: false,
         wait_timeout: None,
         on_wait_timeout: None,
         takes: None,
+        cannot_wait: false,
     };
 
     /// Sets what keeps callers from feeling that a source fails or is slow.
@@ -143,7 +151,9 @@ impl Options {
         self.stale_while_revalidate = Some(Duration::from_secs(60));
         self.stale_if_error = Some(Duration::from_secs(3_600));
         self.retry_after = Some(Duration::from_secs(10));
+        self.soft_timeout = Some(Duration::from_millis(100));
         self.creation_timeout = Some(Duration::from_secs(30));
+        self.early = Some(Early::adaptive());
         self.jitter = Some(0.1);
     }
 
@@ -154,7 +164,9 @@ impl Options {
             self.stale_while_revalidate.or(defaults.stale_while_revalidate);
         self.stale_if_error = self.stale_if_error.or(defaults.stale_if_error);
         self.retry_after = self.retry_after.or(defaults.retry_after);
+        self.early = self.early.or(defaults.early);
         self.jitter = self.jitter.or(defaults.jitter);
+        self.soft_timeout = self.soft_timeout.or(defaults.soft_timeout);
         self.creation_timeout = self.creation_timeout.or(defaults.creation_timeout);
         self.wait_timeout = self.wait_timeout.or(defaults.wait_timeout);
         self.on_wait_timeout = self.on_wait_timeout.or(defaults.on_wait_timeout);
@@ -236,6 +248,14 @@ macro_rules! call_options {
             self
         }
 
+        /// Sets the moment from which a value is created again before it expires. See
+        /// [`Config::early`](crate::Config::early).
+        #[doc(alias("refresh_after_write", "beta"))]
+        pub fn early(mut self, early: Early) -> Self {
+            self.$($options).+.early = Some(early);
+            self
+        }
+
         /// Shortens the expiration of each value by a part of its own, up to `share` (0.1 is a
         /// tenth). See [`Config::jitter`](crate::Config::jitter).
         ///
@@ -244,6 +264,13 @@ macro_rules! call_options {
         /// If `share` is not between 0 and 1.
         pub fn jitter(mut self, share: f64) -> Self {
             self.$($options).+.jitter = Some($crate::region::options::share_of_expiration(share));
+            self
+        }
+
+        /// Sets the time after which callers get a stale value in place of one whose creation
+        /// takes longer. See [`Config::soft_timeout`](crate::Config::soft_timeout).
+        pub fn soft_timeout(mut self, limit: Duration) -> Self {
+            self.$($options).+.soft_timeout = Some(limit);
             self
         }
 

@@ -171,8 +171,11 @@ impl State {
         };
         core.forget_kept(&stored);
         let now = core.clock.coarse_now();
-        if core.freshness(key, &entry.metadata, options, now) != Freshness::Fresh {
-            return Now::Unclear;
+        match core.freshness(key, &entry.metadata, options, now) {
+            Freshness::Fresh => {}
+            // Somebody creates the next one already.
+            Freshness::Early if core.shared.keys.is_held(&stored) => {}
+            _ => return Now::Unclear,
         }
         let Ok(value) = core.decode_entry(entry) else { return Now::Unclear };
         core.stats().count(Count::Hits);

@@ -115,6 +115,11 @@ impl Metadata {
         Self { retention: retention.and_then(seconds), ..self }
     }
 
+    /// Returns the time that its creation took, as far as that is known.
+    pub(crate) fn cost(&self) -> Duration {
+        Duration::try_from_secs_f64(self.ct - self.begun).unwrap_or_default()
+    }
+
     /// The moment that an invalidation judges the value by: the earlier one of
     /// begin and end.
     #[inline]

@@ -9,9 +9,10 @@ use super::super::background::spawn;
 use super::super::entries::Entries as AsyncEntries;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing};
+use super::super::early::Early;
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
 use super::{wait, would_deadlock};
-use crate::bridge::{Starved, block_on};
+use crate::bridge::{Starved, block_on, blocking_is_allowed};
 use crate::error::{CreateError, Result};
 use crate::lock::OnWaitTimeout;
 
@@ -107,7 +108,7 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
 
     /// See [`Entries::get_or_create_in_background`](crate::Entries::get_or_create_in_background).
     pub fn get_or_create_in_background<T>(
-        self,
+        mut self,
         mut creator: impl FnMut(Vec<String>) -> Vec<T> + Send + 'static,
     ) -> Result<Vec<T>>
     where
@@ -115,6 +116,7 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
         V: Takes<T>,
         C: ShouldCache<T> + 'static,
     {
+        self.inner.options.cannot_wait = !blocking_is_allowed();
         let creator = move |keys| ready(creator(keys));
         wait(self.region, self.inner.get_or_create_in_background(creator))
     }
@@ -122,7 +124,7 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
     /// See
     /// [`Entries::try_get_or_create_in_background`](crate::Entries::try_get_or_create_in_background).
     pub fn try_get_or_create_in_background<T, E>(
-        self,
+        mut self,
         mut creator: impl FnMut(Vec<String>) -> Result<Vec<T>, E> + Send + 'static,
     ) -> Result<Vec<T>, CreateError<E>>
     where
@@ -132,6 +134,7 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
         E: Display + Send + 'static,
         S: Fails<E>,
     {
+        self.inner.options.cannot_wait = !blocking_is_allowed();
         let call = self.inner.try_get_or_create_in_background(move |keys| ready(creator(keys)));
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
     }

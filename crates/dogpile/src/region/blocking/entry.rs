@@ -10,10 +10,11 @@ use super::super::background::spawn;
 use super::super::entry::Entry as AsyncEntry;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Plain, Shape, Sharing};
+use super::super::early::Early;
 use super::super::options::{Always, Expiration, ShouldCache, call_options};
 use super::starvable::Starvable;
 use super::wait;
-use crate::bridge::{Starved, block_on};
+use crate::bridge::{Starved, block_on, blocking_is_allowed};
 use crate::error::{CreateError, Result};
 use crate::lock::OnWaitTimeout;
 
@@ -272,7 +273,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
     }
 
     fn answer_in_background<T, E>(
-        self,
+        mut self,
         creator: impl FnOnce() -> Result<T, E> + Send + 'static,
         tell: fn(&E) -> String,
     ) -> Result<Answer<T>, CreateError<E>>
@@ -287,6 +288,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
             return Ok(hit);
         }
         let region = self.inner.region;
+        self.inner.options.cannot_wait = !blocking_is_allowed();
         let creator = Arc::new(Starvable::new(creator));
         let for_call = creator.clone();
         let call = self.inner.create_in_background(move || async move { for_call.run() }, tell);

@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::Region;
+use super::early::Early;
 use super::kind::{AnyValue, Kind, Serialized};
 use super::lookup::{Plain, Shape, Sharing};
 use super::options::{Always, Expiration, Options, call_options};

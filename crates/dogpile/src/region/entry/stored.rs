@@ -11,7 +11,7 @@ use super::Entry;
 use crate::backend::BackendError;
 use crate::clock::{Stamp, Timestamp};
 use crate::error::{Error, Result};
-use crate::lock::{Freshness, KeyedLock};
+use crate::lock::KeyedLock;
 use crate::stats::Count;
 use crate::value::Entry as StoredEntry;
 
@@ -147,7 +147,7 @@ impl Core {
         }
         if let Ok(Some(entry)) = &found
             && !is_owed
-            && self.freshness(key, &entry.metadata, options, now) == Freshness::Fresh
+            && self.freshness(key, &entry.metadata, options, now).is_fresh()
         {
             return self.read_fresh(key, entry, now);
         }

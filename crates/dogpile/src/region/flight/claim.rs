@@ -13,7 +13,7 @@ use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
 use crate::error::Error;
 use crate::lock::flight::{Claim, Deadline, Flight, Reading, WaitTimeout, Waited};
 use crate::lock::keyed::{Handed, KeyGuard, Turn};
-use crate::lock::{Freshness, KeyedLock as _, Lease, LockError};
+use crate::lock::{KeyedLock as _, Lease, LockError};
 
 impl RegionFlight<'_> {
     /// Claims keys in the backend; no outcome for those that could not be claimed, which
@@ -83,7 +83,7 @@ impl RegionFlight<'_> {
         let now = self.core.clock.coarse_now();
         let kept = self.core.kept.at(&self.keys[index].stored, now)?;
         let reading = self.reading(index, Some(&kept), Before { is_kept: true, ..before });
-        (reading.found == Freshness::Fresh).then_some(reading)
+        reading.found.is_fresh().then_some(reading)
     }
 
     /// Takes keys over, to refresh what is stored under them. Waits only for other
@@ -275,7 +275,7 @@ fn pass_on_if_fresh(
     local: KeyGuard,
     reading: Reading<RegionFlight<'_>>,
 ) -> Reading<RegionFlight<'_>> {
-    if let (Freshness::Fresh, Some(got)) = (reading.found, &reading.value) {
+    if let (true, Some(got)) = (reading.found.is_fresh(), &reading.value) {
         local.finish(&handed(got), reading.seen.cut);
     }
     reading

@@ -1,46 +1,44 @@
 //! Creations that failed: the value of before stands in for them, and no other is attempted for a
 //! while, by any process.
 
-use std::time::Duration;
-
 use super::{Guard, RegionFlight, pass_on};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::lock::fallback_after_failure;
+use crate::lock::{Freshness, fallback_after_failure};
 use crate::lock::flight::{Fallback, Reading};
 use crate::lock::keyed::Handed;
 use crate::value::{Entry, FAILED, Payload};
 
-/// The time without another attempt, where none was chosen.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
-
 impl RegionFlight<'_> {
-    /// Returns whether an entry may stand in for a creation that fails, or has just failed.
-    pub(super) fn fallback(&self, index: usize, entry: Option<&Entry>) -> Fallback {
+    /// Returns whether an entry that was `found` so may stand in for a creation that fails, or has
+    /// just failed.
+    pub(super) fn fallback(
+        &self,
+        index: usize,
+        found: Freshness,
+        entry: Option<&Entry>,
+    ) -> Fallback {
+        if found.is_fresh() {
+            return Fallback::OnFailure;
+        }
         let (Some(entry), Some(_)) = (entry, self.options.stale_if_error) else {
             return Fallback::None;
         };
         let now = self.core.clock.coarse_now();
-        let limits = self.core.limits(&self.keys[index].asked, entry.metadata.ct, &self.options);
+        let limits = self.core.limits(&self.keys[index].asked, &entry.metadata, &self.options);
         let verdict = self.core.verdict(&entry.metadata);
         if !fallback_after_failure(entry.metadata.ct, now, limits, verdict) {
             return Fallback::None;
         }
-        let stored = entry.metadata.extra(FAILED).and_then(serde_json::Value::as_f64);
-        let known = self.core.shared.failed.at(&self.keys[index].stored);
-        // What was stored after a failure says nothing of it.
-        let is_later = |at: &Timestamp| *at >= entry.metadata.ct;
-        let rests = |failed: Option<Timestamp>| {
-            failed.filter(is_later).is_some_and(|at| self.rests_since(at, now))
-        };
-        if rests(stored) || rests(known) { Fallback::Now } else { Fallback::OnFailure }
+        let rests =
+            self.core.rests(&self.keys[index].stored, &entry.metadata, &self.options, now);
+        if rests { Fallback::Now } else { Fallback::OnFailure }
     }
 
-    fn rests_since(&self, failed: Timestamp, now: Timestamp) -> bool {
-        let rest = self.options.retry_after.unwrap_or(RETRY_AFTER).as_secs_f64();
-        // A moment of another clock that is far ahead must not stop creations for ever.
-        (now - failed).abs() <= rest
+    /// Is anything given in place of a creation that fails?
+    fn makes_up(&self) -> bool {
+        self.options.stale_if_error.is_some() || self.options.early.is_some()
     }
 
     /// Returns what to go on with, if a creation has failed while this caller waited for it.
@@ -56,7 +54,7 @@ impl RegionFlight<'_> {
     pub(super) async fn mark_failed(&self, failed: Vec<(usize, Guard)>, shared: Option<Handed>) {
         let (marked, unmarked): (Vec<_>, Vec<_>) = failed
             .into_iter()
-            .partition(|(_, guard)| self.options.stale_if_error.is_some() && !guard.is_refresh);
+            .partition(|(_, guard)| self.makes_up() && !guard.is_refresh);
         let unmarked = unmarked.into_iter().map(|(_, guard)| guard).collect();
         self.abandon_to(unmarked, shared.as_ref()).await;
         if marked.is_empty() {

@@ -16,6 +16,7 @@ mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::core::{Core, Timestamped};
 use super::options::Options;
@@ -25,9 +26,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lock::creating::Creation;
 use crate::lock::flight::CreationLimit;
-use crate::lock::flight::{Claim, Deadline, Flight, OnWaitTimeout, Reading, WaitTimeout};
+use crate::lock::flight::{Claim, Deadline, Flight, OnWaitTimeout, Reading, Timer, WaitTimeout};
 use crate::lock::keyed::{Cut, Handed, KeyGuard, Parked, Ticket};
-use crate::lock::{KeyedLock, Lease, LockError};
+use crate::lock::{Freshness, KeyedLock, Lease, LockError};
 use crate::value::{Entry, Object};
 
 /// One creating call: some keys of a region, and how to treat them.
@@ -40,7 +41,13 @@ pub(crate) struct RegionFlight<'v> {
     pub(crate) strict: bool,
     /// False where the look at the invalidation's moments failed, and was not made up for.
     pub(crate) has_looked: AtomicBool,
+    /// The creation was left to the runner: it has no caller who could drop it.
+    pub(crate) is_detached: AtomicBool,
 }
+
+/// The time that a creation in the background may take, where none was chosen. Locks on servers
+/// are not renewed for longer either, unless they are told to be.
+const LONGEST_DETACHED: Duration = Duration::from_secs(600);
 
 /// A key as the caller gave it and as it is stored.
 pub(crate) struct FlightKey {
@@ -151,7 +158,9 @@ impl RegionFlight<'_> {
         // What a change of this process could not reach is as good as gone.
         let entry = entry.filter(|_| is_kept || !self.core.owed.has(stored));
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);
-        Reading { found, value, fallback: self.fallback(index, entry), seen }
+        // While the backend is away nothing is created that need not be.
+        let found = if is_kept && found.is_fresh() { Freshness::Fresh } else { found };
+        Reading { found, value, fallback: self.fallback(index, found, entry), seen }
     }
 
     /// Gives keys up. Those of this process who wait for them are handed `shared`, if there is that.
@@ -227,8 +236,17 @@ impl Flight for RegionFlight<'_> {
         Ok(claims.collect())
     }
 
+    fn soft_limit(&self) -> Option<Timer> {
+        let limit = self.options.soft_timeout?;
+        if limit.is_zero() || self.options.cannot_wait {
+            return Some(Box::pin(std::future::ready(())));
+        }
+        Some(self.core.clock.sleep(limit))
+    }
+
     fn creation_limit(&self) -> Option<CreationLimit> {
-        let limit = self.options.creation_timeout?;
+        let of_runner = || self.is_detached.load(Ordering::Relaxed).then_some(LONGEST_DETACHED);
+        let limit = self.options.creation_timeout.or_else(of_runner)?;
         Some(CreationLimit { limit, timer: self.core.clock.sleep(limit) })
     }
 
