@@ -7,7 +7,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, Ident, ItemFn, Lifetime, PathArguments, Result, Type, TypePath};
 
-use crate::cached::Code;
+use crate::cached::{Code, with_argument};
 use crate::function::{Argument, Function, last_name};
 use crate::hygiene::{at, hygienic, own, own_ident};
 use crate::options::Options;
@@ -152,15 +152,48 @@ impl Code {
         match (many.is_map, own) {
             (false, None) => Tokens::new(),
             (false, Some(own)) => quote!(.should_cache(#own)),
+            // That a key is missing is stored as well.
+            (true, None) if self.options.none.is_some() => Tokens::new(),
             (true, None) => {
                 quote!(.should_cache(|made: &::core::option::Option<#value>| made.is_some()))
             }
-            (true, Some(own)) => quote! {
-                .should_cache({
-                    let own = #own;
-                    move |made: &::core::option::Option<#value>| made.as_ref().is_some_and(&own)
-                })
-            },
+            (true, Some(own)) => {
+                let of_none = self.options.none.is_some();
+                quote! {
+                    .should_cache({
+                        let own = #own;
+                        move |made: &::core::option::Option<#value>| {
+                            made.as_ref().map_or(#of_none, &own)
+                        }
+                    })
+                }
+            }
+        }
+    }
+
+    /// `.lifetime(..)` for the type that is stored.
+    fn multi_lifetime(&self, many: &Many, value: &Tokens) -> Tokens {
+        if !many.is_map {
+            return self.lifetime(value);
+        }
+        let made = hygienic("made");
+        let of_none = match &self.options.none {
+            Some(time) => quote!(::core::option::Option::Some(#time)),
+            None => quote!(::core::option::Option::None),
+        };
+        let own = match &self.options.lifetime {
+            Some(own) => with_argument(own, value).to_token_stream(),
+            None if self.options.none.is_none() => return Tokens::new(),
+            None => quote!(|_: &#value| ::core::option::Option::None),
+        };
+        quote! {
+            .lifetime::<::core::option::Option<#value>>({
+                let own = #own;
+                move |#made: &::core::option::Option<#value>| match #made {
+                    ::core::option::Option::Some(#made) => own(#made),
+                    ::core::option::Option::None => #of_none,
+                }
+            })
         }
     }
 
@@ -263,7 +296,8 @@ impl Code {
         let (value, stored) = self.multi_types(many);
         let veto = self.multi_veto(many, &value);
         let entries = self.entries(&quote!(#names.iter().cloned()));
-        let entries = self.held(&stored, &quote!(#entries #veto), &Tokens::new());
+        let lifetime = self.multi_lifetime(many, &value);
+        let entries = self.held(&stored, &quote!(#entries #veto #lifetime), &Tokens::new());
         let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
         let others = function.names().into_iter().filter(|other| *other != keys);
         let in_order = quote! {

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Tokens>,
     pub(crate) stale_if_error: Option<Tokens>,
     pub(crate) retry_after: Option<Tokens>,
+    pub(crate) none: Option<Tokens>,
+    pub(crate) lifetime: Option<Expr>,
+    pub(crate) remember_failures: Option<Tokens>,
     pub(crate) early: Option<Tokens>,
     pub(crate) jitter: Option<Expr>,
     pub(crate) soft_timeout: Option<Tokens>,
@@ -43,7 +46,7 @@ pub(crate) struct Options {
 }
 
 const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, \
-    `early`, `jitter`, `soft_timeout`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
+    `lifetime`, `none`, `remember_failures`, `early`, `jitter`, `soft_timeout`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
     `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
     `background`, `fallible`, `resilient`, `share_failures`, `associated`, `companions`, `in_memory`, `crate`";
 
@@ -98,6 +101,9 @@ struct Rest {
     stale_while_revalidate: Option<Expr>,
     stale_if_error: Option<Expr>,
     retry_after: Option<Expr>,
+    none: Option<Expr>,
+    lifetime: Option<Expr>,
+    remember_failures: Option<Expr>,
     early: Option<Expr>,
     jitter: Option<Expr>,
     soft_timeout: Option<Expr>,
@@ -128,6 +134,9 @@ impl Parsed {
             "stale_if_error" => rest.stale_if_error = Some(value()?),
             "retry_after" => rest.retry_after = Some(value()?),
             "jitter" => rest.jitter = Some(value()?),
+            "none" => rest.none = Some(value()?),
+            "lifetime" => rest.lifetime = Some(value()?),
+            "remember_failures" => rest.remember_failures = Some(value()?),
             "early" => rest.early = Some(value()?),
             "soft_timeout" => rest.soft_timeout = Some(value()?),
             "creation_timeout" => rest.creation_timeout = Some(value()?),
@@ -177,6 +186,9 @@ impl Parsed {
             stale_while_revalidate: duration(rest.stale_while_revalidate, &dogpile)?,
             stale_if_error: duration(rest.stale_if_error, &dogpile)?,
             retry_after: duration(rest.retry_after, &dogpile)?,
+            none: duration(rest.none, &dogpile)?,
+            lifetime: rest.lifetime,
+            remember_failures: duration(rest.remember_failures, &dogpile)?,
             early: rest.early.map(|value| early(value, &dogpile)).transpose()?,
             jitter: rest.jitter,
             soft_timeout: duration(rest.soft_timeout, &dogpile)?,

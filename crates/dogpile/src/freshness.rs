@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn a_value_is_early_for_the_rest_of_its_time() {
         let seconds = |n| Some(Duration::from_secs(n));
-        let limits = AgeLimits { expiration: seconds(10), early: seconds(8), ..AgeLimits::default() };
+        let limits =
+            AgeLimits { expiration: seconds(10), early: seconds(8), ..AgeLimits::default() };
         for (now, found) in [
             (107.9, Freshness::Fresh),
             (108.0, Freshness::Early),

@@ -30,7 +30,10 @@ async fn with_early_value() -> (Arc<Region>, ManualClock) {
     (region, clock)
 }
 
-async fn ask(region: &Region, result: Result<i32, &'static str>) -> Result<(i32, Status), &'static str> {
+async fn ask(
+    region: &Region,
+    result: Result<i32, &'static str>,
+) -> Result<(i32, Status), &'static str> {
     let found = region.entry("k").try_lookup(async || result).await?;
     Ok((found.value, found.status))
 }

@@ -295,3 +295,37 @@ async fn a_strict_call_shares_too() {
         assert!(matches!(waiter.await.unwrap(), Err(CreateError::Creator(Closed(1)))));
     }
 }
+
+/// A failure that is remembered is given to those who come later, without another attempt.
+#[tokio::test]
+async fn a_remembered_failure_is_given_for_its_time() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let (region, clock) = (Region::new("rates"), ManualClock::new());
+    region.configure(Config::new(Memory::new(10)).clock(clock.clone())).unwrap();
+    let runs = AtomicUsize::new(0);
+    let fails = async || Err::<u32, _>(Closed(runs.fetch_add(1, Ordering::SeqCst) + 1));
+    let ask = async || region.entry("k").remember_failures(SECOND).try_get_or_create(fails).await;
+    assert_eq!((ask().await, ask().await), (Err(Closed(1)), Err(Closed(1))));
+    // Those who do not share failures try, and so do those whose errors are of another type.
+    assert_eq!(region.entry("k").try_get_or_create(fails).await, Err(Closed(2)));
+    let other = async || Err::<u32, _>("closed");
+    let got = region.entry("k").remember_failures(SECOND).try_get_or_create(other).await;
+    assert_eq!(got, Err("closed"));
+    assert_eq!(ask().await, Err(Closed(3)));
+    let several = region.entries(["l", "k", "m"]).remember_failures(SECOND);
+    let all = several.try_get_or_create(async |keys| Ok::<_, Closed>(vec![1; keys.len()])).await;
+    assert!(matches!(all, Err(CreateError::Creator(Closed(3)))), "{all:?}");
+    assert!(!region.key_is_locked("l").await.unwrap() && !region.key_is_locked("m").await.unwrap());
+    clock.advance(SECOND);
+    assert_eq!(ask().await, Err(Closed(4)));
+    // A change ends it, and so does a value.
+    region.delete("k").await.unwrap();
+    assert_eq!(ask().await, Err(Closed(5)));
+    assert_eq!(region.get_or_create("k", async || 7_u32).await, 7);
+    assert_eq!(ask().await, Ok(7));
+    // A stale value comes before it.
+    region.expire("k").await.unwrap();
+    assert_eq!(ask().await, Err(Closed(6)));
+    assert_eq!(ask().await, Ok(7));
+    assert_eq!(runs.load(Ordering::SeqCst), 6);
+}

@@ -14,7 +14,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_millis(100);
 
 /// A region whose key `k` holds 1, and has expired `ago`.
-async fn expired(ago: Duration, change: impl FnOnce(Config) -> Config) -> (Arc<Region>, ManualClock) {
+async fn expired(
+    ago: Duration,
+    change: impl FnOnce(Config) -> Config,
+) -> (Arc<Region>, ManualClock) {
     let (region, clock) = (Region::new("soft"), ManualClock::new());
     let config = Config::new(Memory::new(10)).clock(clock.clone()).expiration(MINUTE);
     region.configure(change(config.soft_timeout(LIMIT))).unwrap();
@@ -141,7 +144,8 @@ async fn a_spare_value_is_given_after_the_limit() {
     assert_eq!(region.get::<i32>("k").await.unwrap(), Some(2));
     // One that may do neither is waited for.
     let (region, clock) = expired(20 * MINUTE, spare).await;
-    let mut call = Box::pin(region.entry("k").get_or_create_in_background(std::future::pending::<i32>));
+    let mut call =
+        Box::pin(region.entry("k").get_or_create_in_background(std::future::pending::<i32>));
     assert!(settle(&mut call).await.is_pending());
     clock.advance(LIMIT);
     assert!(settle(&mut call).await.is_pending());

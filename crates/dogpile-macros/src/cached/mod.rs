@@ -109,12 +109,13 @@ impl Code {
     fn entry(&self, key: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
         let (region, times) = (&self.options.region, self.times());
+        let lifetime = self.lifetime(&self.value());
         let entry = if self.function.is_async() {
             quote!(#dogpile::Region::entry(&#region, #key))
         } else {
             quote!(#dogpile::Region::blocking(&#region).entry(#key))
         };
-        quote!(#entry #times)
+        quote!(#entry #times #lifetime)
     }
 
     /// The options about time.
@@ -138,7 +139,42 @@ impl Code {
         let preset = own.resilient.then(|| quote!(.resilient()));
         let jitter = own.jitter.as_ref().map(|share| quote!(.jitter(#share)));
         let share = own.share_failures.then(|| quote!(.share_failures()));
-        quote!(#preset #(#times)* #jitter #then #share)
+        let remember = own.remember_failures.as_ref();
+        let remember = remember.map(|time| quote!(.remember_failures(#time)));
+        quote!(#preset #(#times)* #jitter #then #share #remember)
+    }
+
+    /// `.lifetime(..)` for values of type `value`, if they have lifetimes of their own.
+    pub(crate) fn lifetime(&self, value: &Tokens) -> Tokens {
+        let (dogpile, made) = (self.dogpile(), hygienic("made"));
+        let of_none = self.options.none.as_ref().map(|time| {
+            quote! {
+                use #dogpile::__macro::NotOptional as _;
+                if !#dogpile::__macro::Presence(#made).is_there() {
+                    return ::core::option::Option::Some(#time);
+                }
+            }
+        });
+        let own = self.options.lifetime.as_ref().map(|own| with_argument(own, value));
+        match (of_none, own) {
+            (None, None) => Tokens::new(),
+            (None, Some(own)) => quote!(.lifetime::<#value>(#own)),
+            (Some(of_none), None) => quote! {
+                .lifetime::<#value>(move |#made: &#value| {
+                    #of_none
+                    ::core::option::Option::None
+                })
+            },
+            (Some(of_none), Some(own)) => quote! {
+                .lifetime::<#value>({
+                    let own = #own;
+                    move |#made: &#value| {
+                        #of_none
+                        own(#made)
+                    }
+                })
+            },
+        }
     }
 
     /// `.should_cache(..)`, if anything is to be kept out.
@@ -371,7 +407,7 @@ impl Code {
 }
 
 /// A closure that does not say of what type its argument is, with that type.
-fn with_argument(function: &Expr, value: &Tokens) -> Expr {
+pub(crate) fn with_argument(function: &Expr, value: &Tokens) -> Expr {
     let mut function = function.clone();
     if let Expr::Closure(closure) = &mut function
         && let Some(argument) = closure.inputs.first_mut()

@@ -128,11 +128,10 @@ impl Backend for Memory {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
         let Metadata { ct, begun, .. } = entry.metadata;
-        let is_rare = entry.metadata.expired || entry.metadata.extra.is_some();
-        let slot = if is_rare {
-            Slot { object: Object::new(Whole(entry)), ct, begun: f64::NAN }
-        } else {
+        let slot = if entry.metadata.is_of_times_alone() {
             Slot { object: object.clone(), ct, begun }
+        } else {
+            Slot { object: Object::new(Whole(entry)), ct, begun: f64::NAN }
         };
         self.cache.insert(key.into(), slot);
         Ok(())

@@ -43,6 +43,11 @@ pub(crate) fn shape<T: Serialize + ?Sized>(value: &T) -> Option<u32> {
     u32::try_from(folded).ok()
 }
 
+/// Is the value `None`?
+pub(crate) fn is_none<T: Serialize + ?Sized>(value: &T) -> bool {
+    content(value).is_ok_and(|content| content == Trace::<true>::leaf(Kind::None, 0))
+}
+
 /// A number for all that is in a value.
 fn content<T: Serialize + ?Sized>(value: &T) -> Result<u64, CodecError> {
     value.serialize(Trace::<true>).map_err(|_| CodecError::new("the value cannot be serialized"))

@@ -31,6 +31,8 @@
 //! | `early` | `adaptive`, or a share of the expiration from 0 to 1; see [`Config::early`] |
 //! | `jitter` | a number from 0 to 1 |
 //! | `stale_if_error`, `retry_after`, `soft_timeout`, `creation_timeout`, `keep_when_down` | a duration |
+//! | `negative` | the lifetime of `None`: a duration |
+//! | `remember_failures` | a duration, for calls that share failures |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
 //! | `wait_timeout` | a duration |
 //! | `on_wait_timeout` | what follows that: `error`, `stale` or `create` |
@@ -116,6 +118,15 @@ impl Settings {
         if let Some(share) = region.take::<names::Share>("jitter")? {
             config = config.jitter(share.0);
         }
+        if let Some(lifetime) = region.take("negative")? {
+            if K::NEEDS_OBJECTS {
+                return Err(unable_to_tell_none());
+            }
+            config.defaults.negative = Some(lifetime);
+        }
+        if let Some(time) = region.take("remember_failures")? {
+            config = config.remember_failures(time);
+        }
         if let Some(early) = region.take::<names::EarlyName>("early")? {
             config = config.early(early.0);
         }
@@ -155,6 +166,18 @@ impl Settings {
         }
         region.finish()?;
         Ok(config)
+    }
+}
+
+fn unable_to_tell_none() -> ConfigError {
+    ConfigError::Invalid {
+        owner: "region".to_owned(),
+        name: "negative".to_owned(),
+        expected:
+            "no such setting: in a region of objects, `None` is not known from other values; \
+            use `lifetime`"
+                .to_owned(),
+        found: "one".to_owned(),
     }
 }
 

@@ -155,9 +155,15 @@ async fn resolve_ready<S: Flight>(flight: &S, slots: &mut [Slot<'_, S>]) {
 }
 
 /// Tries to get the keys whose decision asks for it.
-async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), S::Error> {
+async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), Stopped<S>> {
+    let is_asked_for = |slot: &Slot<'_, S>| slot.action() == Some(Action::TryMutex);
+    for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| is_asked_for(slot)) {
+        if let Some(failure) = flight.remembered(index) {
+            slot.outcome = Some(slot.meanwhile().ok_or(Stop::Creator(failure))?);
+        }
+    }
     let indexes: Vec<usize> =
-        (0..slots.len()).filter(|&index| slots[index].action() == Some(Action::TryMutex)).collect();
+        (0..slots.len()).filter(|&index| is_asked_for(&slots[index])).collect();
     if indexes.is_empty() {
         return Ok(());
     }

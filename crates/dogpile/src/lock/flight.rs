@@ -108,6 +108,11 @@ pub(crate) trait Flight: Sync {
         None
     }
 
+    /// Returns the failure of a creation of the key `index` that is remembered: none is attempted.
+    fn remembered(&self, _index: usize) -> Option<Self::Failure> {
+        None
+    }
+
     /// The creation of these keys ended without an answer of its creator, for this reason.
     fn note_unanswered(&self, _indexes: &[usize], _why: &str) {}
 
@@ -270,5 +275,6 @@ pub(crate) type Background<'b, S, C> =
 
 /// The end of a creation in the background, for a caller who waits for it; `None` if it came to
 /// nothing: it was dropped, or it panicked.
-pub(crate) type Detached<'b, S> =
-    Pin<Box<dyn Future<Output = Option<Result<Vec<<S as Flight>::Value>, Stopped<S>>>> + Send + 'b>>;
+pub(crate) type Detached<'b, S> = Pin<
+    Box<dyn Future<Output = Option<Result<Vec<<S as Flight>::Value>, Stopped<S>>>> + Send + 'b>,
+>;

@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::early::Early;
 use super::background::{DefaultRunner, Runner};
+use super::early::Early;
 use super::kept::Kept;
 use super::kind::{Codec as KindCodec, Holds, Kind, Serialized};
-use super::options::{Expiration, Options, Retention, share_of_expiration};
+use super::options::{Expiration, Lifetime, Options, Retention, share_of_expiration};
 use crate::backend::{AnyBackend, Backend};
 use crate::clock::Clock;
 use crate::codec::{Codec, RegionCodec};
@@ -232,6 +232,34 @@ impl<K: Kind> Config<K> {
         self
     }
 
+    /// Sets the lifetime of each value of the type `T` by its content: the time after its creation for
+    /// which it is fresh, in place of the expiration. `None` leaves it to that, and so are values of
+    /// other types. It is stored with the value, to seven digits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct Page {
+    ///     body: String,
+    ///     max_age: u64,
+    /// }
+    ///
+    /// static PAGES: Region = Region::new("pages");
+    /// let config = Config::new(Memory::new(100)).expiration(Duration::from_secs(60));
+    /// PAGES.configure(config.lifetime(|page: &Page| Some(Duration::from_secs(page.max_age))))?;
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    #[doc(alias("expire_after", "Expiry"))]
+    pub fn lifetime<T: 'static>(
+        mut self,
+        lifetime: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        self.defaults.lifetime = Some(Lifetime::of(lifetime));
+        self
+    }
+
     /// Sets the moment from which a value is created again before it expires. By default that begins
     /// when it has expired.
     ///
@@ -253,6 +281,33 @@ impl<K: Kind> Config<K> {
     #[doc(alias("refresh_after_write", "beta"))]
     pub fn early(mut self, early: Early) -> Self {
         self.defaults.early = Some(early);
+        self
+    }
+
+    /// Sets the time for which a failure is remembered by this process: those who
+    /// [share failures](crate::Entry::share_failures) get a copy of the error, without another
+    /// attempt, or a stale value where there is one. By default the next caller tries again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let rates = Region::new("rates");
+    /// let config = Config::new(Memory::new(100));
+    /// rates.configure(config.remember_failures(Duration::from_secs(5)))?;
+    /// let closed = async || Err("the bank is closed");
+    /// let rate: Result<f64, _> = rates.entry("EUR").share_failures().try_get_or_create(closed).await;
+    /// assert_eq!(rate, Err("the bank is closed"));
+    /// let open = async || Ok::<_, &str>(1.08);
+    /// let rate = rates.entry("EUR").share_failures().try_get_or_create(open).await;
+    /// assert_eq!(rate, Err("the bank is closed"));
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[doc(alias("negative_ttl", "cache_errors"))]
+    pub fn remember_failures(mut self, time: Duration) -> Self {
+        self.defaults.remember_failures = Some(time);
         self
     }
 
@@ -490,6 +545,24 @@ impl<K: Kind> Config<K> {
 }
 
 impl Config<Serialized> {
+    /// Sets the lifetime of `None`, as creators of an `Option` return it: usually a short one, for
+    /// what is not there now and may be soon. By default it is that of any value.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::{Config, Region, backend::Memory};
+    ///
+    /// static USERS: Region = Region::new("users");
+    /// let config = Config::new(Memory::new(100)).expiration(Duration::from_secs(3_600));
+    /// USERS.configure(config.negative(Duration::from_secs(5)))?;
+    /// # Ok::<(), dogpile::Error>(())
+    /// ```
+    #[doc(alias("negative_ttl", "cache_null"))]
+    pub fn negative(mut self, lifetime: Duration) -> Self {
+        self.defaults.negative = Some(lifetime);
+        self
+    }
+
     /// Serializes values with `codec` instead of JSON, where the backend
     /// keeps bytes.
     #[doc(alias("deserializer", "serializer"))]

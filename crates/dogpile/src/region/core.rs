@@ -23,7 +23,9 @@ use crate::codec::CodecError;
 use crate::error::{Error, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
-use crate::lock::{AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness, jittered, own_draw};
+use crate::lock::{
+    AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness, jittered, own_draw,
+};
 use crate::log;
 use crate::stats::{Count, Stats};
 use crate::value::{Entry, FAILED, Metadata, Object, Payload, VERSION};
@@ -295,9 +297,8 @@ impl Core {
         let rest = options.retry_after.or(self.defaults.retry_after).unwrap_or(RETRY_AFTER);
         // What was stored after a failure says nothing of it. A moment of another clock that
         // is far ahead must not stop creations for ever.
-        let rests = |failed: Timestamp| {
-            failed >= metadata.ct && (now - failed).abs() <= rest.as_secs_f64()
-        };
+        let rests =
+            |failed: Timestamp| failed >= metadata.ct && (now - failed).abs() <= rest.as_secs_f64();
         noted.is_some_and(rests) || known.is_some_and(rests)
     }
 
@@ -312,7 +313,8 @@ impl Core {
     #[inline]
     pub(crate) fn limits(&self, key: &str, metadata: &Metadata, options: &Options) -> AgeLimits {
         let expiration = options.expiration.as_ref().or(self.defaults.expiration.as_ref());
-        let expiration = expiration.and_then(super::options::Expiration::after);
+        let expiration = || expiration.and_then(super::options::Expiration::after);
+        let expiration = metadata.lifetime().or_else(expiration);
         let jitter = options.jitter.or(self.defaults.jitter);
         AgeLimits {
             expiration: match (expiration, jitter) {
@@ -383,10 +385,13 @@ impl Core {
         ct: Timestamp,
         options: &Options,
     ) -> Result<Entry, CodecError> {
+        let lifetime = options.lifetime_of(value);
         if self.objects {
-            return Ok(Entry::object(value.clone(), ct));
+            let mut entry = Entry::object(value.clone(), ct);
+            entry.metadata = entry.metadata.with_lifetime(lifetime);
+            return Ok(entry);
         }
-        Ok(self.entry_of(value.encode(&self.codec)?, ct, options))
+        Ok(self.entry_of(value.encode(&self.codec)?, ct, lifetime, options))
     }
 
     /// Returns the entry to store for a created value.
@@ -397,18 +402,28 @@ impl Core {
         options: &Options,
     ) -> Result<Entry, CodecError> {
         let Timestamped { value, ct } = created;
+        let lifetime = values.lifetime(value, options);
         if self.objects {
-            return Ok(Entry::sharing(value.clone(), *ct));
+            let mut entry = Entry::sharing(value.clone(), *ct);
+            entry.metadata = entry.metadata.with_lifetime(lifetime);
+            return Ok(entry);
         }
-        Ok(self.entry_of(values.encode(value, &self.codec)?, *ct, options))
+        Ok(self.entry_of(values.encode(value, &self.codec)?, *ct, lifetime, options))
     }
 
-    fn entry_of(&self, encoded: Encoded, ct: Timestamp, options: &Options) -> Entry {
+    fn entry_of(
+        &self,
+        encoded: Encoded,
+        ct: Timestamp,
+        lifetime: Option<Duration>,
+        options: &Options,
+    ) -> Entry {
         let Encoded { bytes, shape } = encoded;
         self.stats().add(Count::BytesWritten, bytes.len() as u64);
         let mut entry = Entry::bytes(bytes, ct);
         entry.metadata.shape = shape;
-        entry.metadata = entry.metadata.with_retention(self.retention.of(options));
+        let retention = self.retention.of(options, lifetime);
+        entry.metadata = entry.metadata.with_lifetime(lifetime).with_retention(retention);
         entry
     }
 
@@ -416,7 +431,8 @@ impl Core {
     /// options: a store keeps it for what is left of its time.
     pub(crate) fn kept_for_the_rest(&self, metadata: Metadata, options: &Options) -> Metadata {
         let age = super::lookup::age(self.clock.now(), metadata.ct);
-        let left = self.retention.of(options).map(|time| time.saturating_sub(age));
+        let retention = self.retention.of(options, metadata.lifetime());
+        let left = retention.map(|time| time.saturating_sub(age));
         metadata.with_retention(left)
     }
 

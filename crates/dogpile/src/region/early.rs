@@ -52,7 +52,9 @@ impl Early {
                 let spread = -draw().ln();
                 let ahead = cost.as_secs_f64() * (1.0 + spread);
                 let half = expiration / 2;
-                expiration.saturating_sub(Duration::try_from_secs_f64(ahead).unwrap_or(half)).max(half)
+                expiration
+                    .saturating_sub(Duration::try_from_secs_f64(ahead).unwrap_or(half))
+                    .max(half)
             }
         }
     }

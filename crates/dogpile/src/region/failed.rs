@@ -4,15 +4,23 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::Timestamp;
+use crate::lock::keyed::Handed;
 use crate::sync::Mutex;
 
-/// When the creations of keys failed, as far as this process knows.
+/// A creation that failed.
+struct Failure {
+    at: Timestamp,
+    /// Its error, for those who share it, until the moment beside it.
+    remembered: Option<(Handed, Timestamp)>,
+}
+
+/// The creations that failed, as far as this process knows.
 ///
 /// The stored value says the same to all processes. This is for the time until it does, and for
 /// stores that do not take it.
 #[derive(Default)]
 pub(crate) struct FailedCreations {
-    moments: Mutex<HashMap<String, Timestamp>>,
+    failures: Mutex<HashMap<String, Failure>>,
     /// Spares everybody else the lock.
     are_any: AtomicBool,
 }
@@ -21,12 +29,13 @@ impl FailedCreations {
     /// Others are given up: their callers try again too soon.
     const MOST: usize = 10_000;
 
-    pub(crate) fn note(&self, key: &str, now: Timestamp) {
-        let mut moments = self.moments.lock();
-        if moments.len() >= Self::MOST {
-            moments.clear();
+    /// Notes a failure, and an error that is remembered until the moment beside it.
+    pub(crate) fn note(&self, key: &str, at: Timestamp, remembered: Option<(Handed, Timestamp)>) {
+        let mut failures = self.failures.lock();
+        if failures.len() >= Self::MOST {
+            failures.clear();
         }
-        moments.insert(key.to_owned(), now);
+        failures.insert(key.to_owned(), Failure { at, remembered });
         self.are_any.store(true, Ordering::Release);
     }
 
@@ -35,15 +44,27 @@ impl FailedCreations {
         if !self.are_any.load(Ordering::Acquire) {
             return None;
         }
-        self.moments.lock().get(key).copied()
+        self.failures.lock().get(key).map(|failure| failure.at)
+    }
+
+    /// Returns the error of the last creation of `key`, if it failed and that is remembered.
+    pub(crate) fn remembered(&self, key: &str, now: Timestamp) -> Option<Handed> {
+        if !self.are_any.load(Ordering::Acquire) {
+            return None;
+        }
+        let failures = self.failures.lock();
+        let Failure { at, remembered } = failures.get(key)?;
+        let (error, until) = remembered.as_ref()?;
+        // A clock that was set back must not prolong it.
+        (*at..*until).contains(&now).then(|| error.clone())
     }
 
     /// A creation of `key` has succeeded.
     pub(crate) fn forget(&self, key: &str) {
         if self.are_any.load(Ordering::Acquire) {
-            let mut moments = self.moments.lock();
-            moments.remove(key);
-            self.are_any.store(!moments.is_empty(), Ordering::Release);
+            let mut failures = self.failures.lock();
+            failures.remove(key);
+            self.are_any.store(!failures.is_empty(), Ordering::Release);
         }
     }
 }

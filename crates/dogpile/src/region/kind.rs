@@ -57,6 +57,9 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
     fn encode(&self, codec: &Codec) -> Result<Encoded, CodecError>;
     #[doc(hidden)]
     fn decode(codec: &Codec, encoded: &Encoded) -> Result<Self, CodecError>;
+    /// Is it `None`, as far as that can be told?
+    #[doc(hidden)]
+    fn is_none(&self) -> bool;
 }
 
 /// A value as bytes, and a number for the names of its fields, if it has some and this
@@ -89,6 +92,10 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
         }
         Ok(value)
     }
+
+    fn is_none(&self) -> bool {
+        check::is_none(self)
+    }
 }
 
 /// An in-memory region's backend keeps objects, so these two are never reached.
@@ -100,6 +107,10 @@ impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
 
     fn decode(_codec: &Codec, _encoded: &Encoded) -> Result<Self, CodecError> {
         Err(CodecError::new("an in-memory region has no codec"))
+    }
+
+    fn is_none(&self) -> bool {
+        false
     }
 }
 

@@ -37,9 +37,9 @@ mod config;
 mod configuration;
 mod core;
 mod create;
+mod early;
 mod entries;
 mod entry;
-mod early;
 mod failed;
 mod fault;
 mod flight;
@@ -75,9 +75,9 @@ use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
 pub use config::Config;
-pub use early::Early;
 #[cfg(feature = "config")]
 pub(crate) use config::{InvalidationChoice, ManglerChoice};
+pub use early::Early;
 pub use entries::Entries;
 pub use entry::Entry;
 pub use keyspace::Keyspace;

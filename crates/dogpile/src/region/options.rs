@@ -1,10 +1,12 @@
 //! The options of a region, and of one call of it.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::early::Early;
+use super::kind::Cacheable;
 use super::lookup::Takes;
 use crate::lock::OnWaitTimeout;
 
@@ -68,19 +70,19 @@ impl Retention {
     /// So many times as long as the value may be used by all that is known.
     const FACTOR: u32 = 10;
 
-    /// Returns the time that a value with these options is kept. One that never expires, or whose
+    /// Returns the time that a value with these options, and maybe a lifetime of its `own`, is kept. One that never expires, or whose
     /// expiration is computed each time, is kept for ever.
-    pub(crate) fn of(self, options: &Options) -> Option<Duration> {
+    pub(crate) fn of(self, options: &Options, own: Option<Duration>) -> Option<Duration> {
         match self {
             Self::Forever => None,
             Self::After(time) => Some(time),
-            Self::Usual => match options.expiration {
-                Some(Expiration::After(expiration)) => {
+            Self::Usual => match (own, &options.expiration) {
+                (Some(expiration), _) | (None, &Some(Expiration::After(expiration))) => {
                     let stale = options.stale_while_revalidate.max(options.stale_if_error);
                     let used = expiration.saturating_add(stale.unwrap_or_default());
                     Some(used.saturating_mul(Self::FACTOR).max(Self::SHORTEST))
                 }
-                Some(Expiration::Never | Expiration::Computed(_)) | None => None,
+                (None, Some(Expiration::Never | Expiration::Computed(_)) | None) => None,
             },
         }
     }
@@ -108,6 +110,24 @@ impl fmt::Debug for Expiration {
     }
 }
 
+/// The lifetimes of values of one type, by their content.
+#[derive(Clone)]
+pub(crate) struct Lifetime(Arc<dyn Fn(&dyn Any) -> Option<Duration> + Send + Sync>);
+
+impl Lifetime {
+    pub(crate) fn of<T: 'static>(
+        lifetime: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |value| lifetime(value.downcast_ref()?)))
+    }
+}
+
+impl fmt::Debug for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lifetime")
+    }
+}
+
 /// The options of a call: a region holds the defaults, a call overrides some.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
@@ -115,6 +135,11 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) retry_after: Option<Duration>,
+    /// The lifetime of `None`.
+    pub(crate) negative: Option<Duration>,
+    pub(crate) lifetime: Option<Lifetime>,
+    /// The time for which a failure is given to those who share failures, without another attempt.
+    pub(crate) remember_failures: Option<Duration>,
     pub(crate) early: Option<Early>,
     pub(crate) jitter: Option<f64>,
     pub(crate) soft_timeout: Option<Duration>,
@@ -135,6 +160,9 @@ impl Options {
         stale_while_revalidate: None,
         stale_if_error: None,
         retry_after: None,
+        negative: None,
+        lifetime: None,
+        remember_failures: None,
         early: None,
         jitter: None,
         soft_timeout: None,
@@ -157,6 +185,12 @@ impl Options {
         self.jitter = Some(0.1);
     }
 
+    /// Returns the lifetime of a value's own.
+    pub(crate) fn lifetime_of<K, T: Cacheable<K>>(&self, value: &T) -> Option<Duration> {
+        let negative = self.negative.filter(|_| value.is_none());
+        negative.or_else(|| self.lifetime.as_ref()?.0(value))
+    }
+
     /// `self` where it says something, `defaults` elsewhere.
     pub(crate) fn or(mut self, defaults: &Self) -> Self {
         self.expiration = self.expiration.or_else(|| defaults.expiration.clone());
@@ -164,6 +198,9 @@ impl Options {
             self.stale_while_revalidate.or(defaults.stale_while_revalidate);
         self.stale_if_error = self.stale_if_error.or(defaults.stale_if_error);
         self.retry_after = self.retry_after.or(defaults.retry_after);
+        self.negative = self.negative.or(defaults.negative);
+        self.lifetime = self.lifetime.or_else(|| defaults.lifetime.clone());
+        self.remember_failures = self.remember_failures.or(defaults.remember_failures);
         self.early = self.early.or(defaults.early);
         self.jitter = self.jitter.or(defaults.jitter);
         self.soft_timeout = self.soft_timeout.or(defaults.soft_timeout);
@@ -248,6 +285,21 @@ macro_rules! call_options {
             self
         }
 
+        /// Sets the lifetime of each value by its content: the time after its creation for which it
+        /// is fresh, in place of the expiration. `None` leaves it to that. See
+        /// [`Config::lifetime`](crate::Config::lifetime).
+        #[doc(alias("expire_after", "Expiry"))]
+        pub fn lifetime<T: 'static>(
+            mut self,
+            lifetime: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static,
+        ) -> Self
+        where
+            V: $crate::region::kind::Takes<T>,
+        {
+            self.$($options).+.lifetime = Some($crate::region::options::Lifetime::of(lifetime));
+            self
+        }
+
         /// Sets the moment from which a value is created again before it expires. See
         /// [`Config::early`](crate::Config::early).
         #[doc(alias("refresh_after_write", "beta"))]
@@ -302,4 +354,17 @@ macro_rules! call_options {
     };
 }
 
-pub(super) use call_options;
+/// Those of calls on values that are serialized.
+macro_rules! serialized_options {
+    ($($options:ident).+) => {
+        /// Sets the lifetime of `None`, as creators of an `Option` return it. See
+        /// [`Config::negative`](crate::Config::negative).
+        #[doc(alias("negative_ttl", "cache_null"))]
+        pub fn negative(mut self, lifetime: Duration) -> Self {
+            self.$($options).+.negative = Some(lifetime);
+            self
+        }
+    };
+}
+
+pub(super) use {call_options, serialized_options};

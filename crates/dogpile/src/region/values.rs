@@ -10,10 +10,11 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::kind::{Cacheable, Codec, Encoded};
 use super::lookup::{Answer, Fails};
-use super::options::ShouldCache;
+use super::options::{Options, ShouldCache};
 use crate::codec::CodecError;
 use crate::error::CreateError;
 use crate::sync::Mutex;
@@ -49,6 +50,8 @@ pub(crate) trait Values: Send + Sync {
     fn has(&self, value: &Object) -> bool;
     /// May `value` be stored?
     fn are_cached(&self, value: &Object) -> bool;
+    /// Returns the lifetime of `value`'s own, by these options.
+    fn lifetime(&self, value: &Object, options: &Options) -> Option<Duration>;
     fn encode(&self, value: &Object, codec: &Codec) -> Result<Encoded, CodecError>;
     fn decode(&self, codec: &Codec, encoded: &Encoded) -> Result<Object, CodecError>;
 }
@@ -82,6 +85,10 @@ impl<K, T: Cacheable<K>, C: ShouldCache<T>> Values for Typed<K, T, C> {
         value.downcast_ref().is_some_and(|value| self.should_cache.should_cache(value))
     }
 
+    fn lifetime(&self, value: &Object, options: &Options) -> Option<Duration> {
+        options.lifetime_of::<K, T>(value.downcast_ref()?)
+    }
+
     fn encode(&self, value: &Object, codec: &Codec) -> Result<Encoded, CodecError> {
         match value.downcast_ref::<T>() {
             Some(value) => value.encode(codec),
@@ -108,6 +115,10 @@ impl Values for NoValues {
 
     fn are_cached(&self, _value: &Object) -> bool {
         false
+    }
+
+    fn lifetime(&self, _value: &Object, _options: &Options) -> Option<Duration> {
+        None
     }
 
     fn encode(&self, _value: &Object, _codec: &Codec) -> Result<Encoded, CodecError> {

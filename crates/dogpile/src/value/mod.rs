@@ -64,6 +64,8 @@ pub struct Metadata {
     /// Was [expired](crate::Entry::expire) before its time: stale, whatever its age. `x` in the
     /// header, where it is true. Its `ct` is a microsecond earlier than before.
     pub expired: bool,
+    /// The bits of its own lifetime in seconds, if it has one of its own.
+    lifetime: Option<NonZeroU32>,
     /// Further keys of the header, kept as they were found.
     pub extra: Option<Arc<Extra>>,
     /// For how many seconds a store is to keep it: not written anywhere.
@@ -80,6 +82,7 @@ impl Metadata {
             shape: None,
             kept: false,
             expired: false,
+            lifetime: None,
             extra: None,
             retention: None,
         }
@@ -96,6 +99,39 @@ impl Metadata {
     #[must_use]
     pub fn with_keeping(self) -> Self {
         Self { kept: true, ..self }
+    }
+
+    /// Do the moments of the creation say all that is to be known of an object of this process?
+    #[cfg(feature = "memory")]
+    pub(crate) const fn is_of_times_alone(&self) -> bool {
+        let Self { ct: _, begun: _, v, shape: _, kept, expired, lifetime, extra, retention: _ } =
+            self;
+        *v == VERSION && !*kept && !*expired && lifetime.is_none() && extra.is_none()
+    }
+
+    /// Returns the time after `ct` for which the value is fresh, where it has one of its own: `e` in
+    /// the header, in seconds. Otherwise the call's or region's expiration says it.
+    pub fn lifetime(&self) -> Option<Duration> {
+        Duration::try_from_secs_f32(self.lifetime_seconds()?).ok()
+    }
+
+    fn lifetime_seconds(&self) -> Option<f32> {
+        self.lifetime.map(|bits| f32::from_bits(bits.get()))
+    }
+
+    /// Returns the same metadata of a value with a lifetime of its own, kept to seven digits.
+    #[must_use]
+    pub fn with_lifetime(self, lifetime: Option<Duration>) -> Self {
+        // Zero is as short as can be.
+        let seconds = lifetime.map(|lifetime| lifetime.as_secs_f32().max(f32::MIN_POSITIVE));
+        self.with_lifetime_seconds(seconds)
+    }
+
+    /// Seconds that are no time say nothing.
+    fn with_lifetime_seconds(mut self, seconds: Option<f32>) -> Self {
+        let is_time = |seconds: &f32| Duration::try_from_secs_f32(*seconds).is_ok();
+        self.lifetime = seconds.filter(is_time).and_then(|it| NonZeroU32::new(it.to_bits()));
+        self
     }
 
     /// For how long a store should keep the value at least; after that it may drop it. `None`

@@ -47,6 +47,7 @@ struct HeaderIn {
     s: Option<Value>,
     keep: Option<Value>,
     x: Option<Value>,
+    e: Option<Value>,
     v: Number,
     extra: Extra,
 }
@@ -56,8 +57,8 @@ impl HeaderIn {
         let mut extra: Extra = serde_json::from_slice(header).ok()?;
         let ct = extra.remove("ct")?.as_f64()?;
         let Value::Number(v) = extra.remove("v")? else { return None };
-        let [b, s, keep, x] = ["b", "s", "keep", "x"].map(|name| extra.remove(name));
-        Some(Self { ct, b, s, keep, x, v, extra })
+        let [b, s, keep, x, e] = ["b", "s", "keep", "x", "e"].map(|name| extra.remove(name));
+        Some(Self { ct, b, s, keep, x, e, v, extra })
     }
 }
 
@@ -76,6 +77,9 @@ impl Serialize for HeaderOut<'_> {
         }
         if let Some(shape) = self.metadata.shape {
             header.serialize_entry("s", &shape)?;
+        }
+        if let Some(seconds) = self.metadata.lifetime_seconds() {
+            header.serialize_entry("e", &seconds)?;
         }
         if self.metadata.kept {
             header.serialize_entry("keep", &true)?;
@@ -150,6 +154,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
         extra: (!header.extra.is_empty()).then(|| Arc::new(header.extra)),
         ..Metadata::created_at(header.ct)
     };
+    let metadata = metadata.with_lifetime_seconds(header.e.as_ref().and_then(seconds));
     Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
 }
 
@@ -200,6 +205,12 @@ fn shape(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|shape| u32::try_from(shape).ok())
 }
 
+/// A lifetime; one that is no number says nothing.
+#[expect(clippy::cast_possible_truncation, reason = "a lifetime has seven digits")]
+fn seconds(value: &Value) -> Option<f32> {
+    value.as_f64().map(|seconds| (seconds as f32).max(f32::MIN_POSITIVE))
+}
+
 /// A version that is no small whole number is some other version: 0 stands
 /// for it.
 fn version(number: &Number) -> u32 {
@@ -208,6 +219,8 @@ fn version(number: &Number) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(frame: &'static [u8]) -> Entry {
@@ -296,6 +309,31 @@ mod tests {
             let metadata = Entry::from_frame(&frame.into_bytes().into()).metadata;
             assert_eq!(metadata, Metadata::created_at(5.0), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_lifetime_of_its_own_is_written_and_read_back() {
+        for (seconds, text) in [(300.0, "300.0"), (0.1, "0.1"), (1e7, "10000000.0")] {
+            let mut entry = Entry::bytes("x", 5.0);
+            entry.metadata = entry.metadata.with_lifetime(Some(Duration::from_secs_f64(seconds)));
+            let frame = entry.to_frame().unwrap();
+            assert_eq!(frame, format!(r#"{{"ct":5.0,"v":2,"e":{text}}}|x"#));
+            assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
+        }
+        let of = |text: &str| {
+            let frame = format!(r#"{{"ct": 5.0, "v": 2, "e": {text}}}|x"#);
+            Entry::from_frame(&frame.into_bytes().into()).metadata.lifetime()
+        };
+        for odd in ["null", "true", r#""soon""#, "1e300", "1e20"] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+        for none in ["0", "0.0", "-5", "-1e300"] {
+            assert_eq!(of(none), Some(Duration::ZERO), "{none}");
+        }
+        assert_eq!(of("60"), Some(Duration::from_secs(60)));
+        let none = Metadata::created_at(5.0).with_lifetime(Some(Duration::ZERO));
+        assert_eq!(none.lifetime(), Some(Duration::ZERO));
+        assert_eq!(none.with_lifetime(Some(Duration::MAX)).lifetime(), None);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::super::Region;
 use super::super::background::spawn;
+use super::super::early::Early;
 use super::super::entries::Entries as AsyncEntries;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing};
-use super::super::early::Early;
-use super::super::options::{Always, Expiration, ShouldCache, call_options};
+use super::super::options::{Always, Expiration, ShouldCache, call_options, serialized_options};
 use super::{wait, would_deadlock};
 use crate::bridge::{Starved, block_on, blocking_is_allowed};
 use crate::error::{CreateError, Result};
@@ -30,6 +30,10 @@ impl<'r, K: Kind> Entries<'r, K> {
     }
 }
 
+impl<'r, C, V, S> Entries<'r, Serialized, C, V, S> {
+    serialized_options!(inner.options);
+}
+
 impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
     call_options!(inner.options);
 
@@ -41,6 +45,11 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
     /// See [`Entries::share_failures`](crate::Entries::share_failures).
     pub fn share_failures(self) -> Entries<'r, K, C, V, Sharing<Plain>> {
         Entries { region: self.region, inner: self.inner.share_failures() }
+    }
+
+    /// See [`Entries::remember_failures`](crate::Entries::remember_failures).
+    pub fn remember_failures(self, time: Duration) -> Entries<'r, K, C, V, Sharing<Plain>> {
+        Entries { region: self.region, inner: self.inner.remember_failures(time) }
     }
 
     /// See [`Entries::strict`](crate::Entries::strict).

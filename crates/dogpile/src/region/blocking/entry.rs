@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::background::spawn;
+use super::super::early::Early;
 use super::super::entry::Entry as AsyncEntry;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Plain, Shape, Sharing};
-use super::super::early::Early;
-use super::super::options::{Always, Expiration, ShouldCache, call_options};
+use super::super::options::{Always, Expiration, ShouldCache, call_options, serialized_options};
 use super::starvable::Starvable;
 use super::wait;
 use crate::bridge::{Starved, block_on, blocking_is_allowed};
@@ -31,6 +31,10 @@ impl<'r, K: Kind> Entry<'r, K> {
     }
 }
 
+impl<'r, S: Shape, C, V> Entry<'r, Serialized, S, C, V> {
+    serialized_options!(inner.options);
+}
+
 impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     call_options!(inner.options);
 
@@ -42,6 +46,11 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// See [`Entry::share_failures`](crate::Entry::share_failures).
     pub fn share_failures(self) -> Entry<'r, K, Sharing<S>, C, V> {
         Entry { inner: self.inner.share_failures() }
+    }
+
+    /// See [`Entry::remember_failures`](crate::Entry::remember_failures).
+    pub fn remember_failures(self, time: Duration) -> Entry<'r, K, Sharing<S>, C, V> {
+        Entry { inner: self.inner.remember_failures(time) }
     }
 
     /// See [`Entry::strict`](crate::Entry::strict).

@@ -14,7 +14,7 @@ use super::Region;
 use super::early::Early;
 use super::kind::{AnyValue, Kind, Serialized};
 use super::lookup::{Plain, Sharing};
-use super::options::{Always, Expiration, Options, call_options};
+use super::options::{Always, Expiration, Options, call_options, serialized_options};
 use crate::lock::OnWaitTimeout;
 
 /// Keys of a region, and how this call treats them. Made by
@@ -39,6 +39,10 @@ impl<'r, K: Kind, V> Entries<'r, K, Always, V> {
     }
 }
 
+impl<'r, C, V, S> Entries<'r, Serialized, C, V, S> {
+    serialized_options!(options);
+}
+
 impl<'r, K: Kind, C, V, S> Entries<'r, K, C, V, S> {
     call_options!(options);
 
@@ -55,6 +59,14 @@ impl<'r, K: Kind, C, V, S> Entries<'r, K, C, V, S> {
     pub fn share_failures(self) -> Entries<'r, K, C, V, Sharing<Plain>> {
         let Self { region, keys, options, should_cache, strict, .. } = self;
         Entries { region, keys, options, should_cache, strict, types: PhantomData }
+    }
+
+    /// [Shares failures](Self::share_failures), also with those who come within `time`, without
+    /// another attempt. See [`Config::remember_failures`](crate::Config::remember_failures).
+    #[doc(alias("negative_ttl", "cache_errors"))]
+    pub fn remember_failures(mut self, time: Duration) -> Entries<'r, K, C, V, Sharing<Plain>> {
+        self.options.remember_failures = Some(time);
+        self.share_failures()
     }
 
     /// Returns backend errors, where the creator would run otherwise.

@@ -17,7 +17,7 @@ use super::Region;
 use super::early::Early;
 use super::kind::{AnyValue, Kind, Serialized};
 use super::lookup::{Plain, Shape, Sharing};
-use super::options::{Always, Expiration, Options, call_options};
+use super::options::{Always, Expiration, Options, call_options, serialized_options};
 use crate::lock::OnWaitTimeout;
 
 /// A key of a region, and how this call treats it. Made by
@@ -59,6 +59,10 @@ impl<'r, K: Kind, V> Entry<'r, K, Plain, Always, V> {
     }
 }
 
+impl<'r, S: Shape, C, V> Entry<'r, Serialized, S, C, V> {
+    serialized_options!(options);
+}
+
 impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     call_options!(options);
 
@@ -93,6 +97,14 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     pub fn share_failures(self) -> Entry<'r, K, Sharing<S>, C, V> {
         let Self { region, key, options, should_cache, .. } = self;
         Entry { region, key, options, should_cache, types: PhantomData }
+    }
+
+    /// [Shares failures](Self::share_failures), also with those who come within `time`, without
+    /// another attempt. See [`Config::remember_failures`](crate::Config::remember_failures).
+    #[doc(alias("negative_ttl", "cache_errors"))]
+    pub fn remember_failures(mut self, time: Duration) -> Entry<'r, K, Sharing<S>, C, V> {
+        self.options.remember_failures = Some(time);
+        self.share_failures()
     }
 
     /// Returns backend errors, where a plain call would run the creator; see [`Shape`].

@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::super::core::Timestamped;
-use super::super::values::Failed;
 use super::store::handed;
 use super::{Before, Guard, ReadSnapshot, RegionFlight};
 use crate::backend::{BackendError, ClaimMode, Claimed, Wanted};
@@ -180,12 +179,8 @@ impl RegionFlight<'_> {
         {
             return Ok(Waited::Handed(got.clone()));
         }
-        let is_ours = |failed: &&Failed| {
-            let shared = failed.shared.as_deref();
-            shared.zip(self.options.takes).is_some_and(|(error, takes)| takes(error))
-        };
-        if let Some(failed) = handed.downcast_ref::<Failed>().filter(is_ours) {
-            return Ok(Waited::Failed(Failed { is_others: true, ..failed.clone() }));
+        if let Some(failed) = self.as_ours(handed) {
+            return Ok(Waited::Failed(failed));
         }
         // The other caller created something of another type, or has an error that is not ours.
         Ok(Waited::Changed(self.look_at(index).await?))

@@ -1,13 +1,15 @@
 //! Creations that failed: the value of before stands in for them, and no other is attempted for a
 //! while, by any process.
 
+use super::super::options::Options;
+use super::super::values::Failed;
 use super::{Guard, RegionFlight, pass_on};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::lock::{Freshness, fallback_after_failure};
 use crate::lock::flight::{Fallback, Reading};
 use crate::lock::keyed::Handed;
+use crate::lock::{Freshness, fallback_after_failure};
 use crate::value::{Entry, FAILED, Payload};
 
 impl RegionFlight<'_> {
@@ -31,14 +33,28 @@ impl RegionFlight<'_> {
         if !fallback_after_failure(entry.metadata.ct, now, limits, verdict) {
             return Fallback::None;
         }
-        let rests =
-            self.core.rests(&self.keys[index].stored, &entry.metadata, &self.options, now);
+        let rests = self.core.rests(&self.keys[index].stored, &entry.metadata, &self.options, now);
         if rests { Fallback::Now } else { Fallback::OnFailure }
     }
 
     /// Is anything given in place of a creation that fails?
     fn makes_up(&self) -> bool {
-        self.options.stale_if_error.is_some() || self.options.early.is_some()
+        let Options { stale_if_error, early, remember_failures, .. } = &self.options;
+        stale_if_error.is_some() || early.is_some() || remember_failures.is_some()
+    }
+
+    /// Returns an error that another call of this process had a moment ago, if this call takes it.
+    pub(super) fn remembered_failure(&self, index: usize) -> Option<Failed> {
+        self.options.remember_failures?;
+        let (key, now) = (&self.keys[index].stored, self.core.clock.coarse_now());
+        self.as_ours(&self.core.shared.failed.remembered(key, now)?)
+    }
+
+    /// Returns what another call was handed as a failure of its creator, if this call takes it.
+    pub(super) fn as_ours(&self, handed: &Handed) -> Option<Failed> {
+        let failed = handed.downcast_ref::<Failed>()?;
+        let takes = self.options.takes?;
+        takes(failed.shared.as_deref()?).then(|| Failed { is_others: true, ..failed.clone() })
     }
 
     /// Returns what to go on with, if a creation has failed while this caller waited for it.
@@ -52,9 +68,8 @@ impl RegionFlight<'_> {
 
     /// Gives up keys whose creation failed, and says so beside the values that stand in for it.
     pub(super) async fn mark_failed(&self, failed: Vec<(usize, Guard)>, shared: Option<Handed>) {
-        let (marked, unmarked): (Vec<_>, Vec<_>) = failed
-            .into_iter()
-            .partition(|(_, guard)| self.makes_up() && !guard.is_refresh);
+        let (marked, unmarked): (Vec<_>, Vec<_>) =
+            failed.into_iter().partition(|(_, guard)| self.makes_up() && !guard.is_refresh);
         let unmarked = unmarked.into_iter().map(|(_, guard)| guard).collect();
         self.abandon_to(unmarked, shared.as_ref()).await;
         if marked.is_empty() {
@@ -63,10 +78,13 @@ impl RegionFlight<'_> {
         let now = self.core.clock.now();
         let keys: Vec<&str> =
             marked.iter().map(|(index, _)| self.keys[*index].stored.as_str()).collect();
+        let remembered = self.options.remember_failures.zip(shared.as_ref());
+        let remembered =
+            remembered.map(|(time, shared)| (shared.clone(), now + time.as_secs_f64()));
         // A change meanwhile has left another value, whose creation has not failed.
         for ((_, guard), key) in marked.iter().zip(&keys) {
             if !guard.local.is_outdated() {
-                self.core.shared.failed.note(key, now);
+                self.core.shared.failed.note(key, now, remembered.clone());
             }
         }
         let entries = self.core.backend.get_multi(&keys).await;

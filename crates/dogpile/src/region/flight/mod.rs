@@ -250,6 +250,10 @@ impl Flight for RegionFlight<'_> {
         Some(CreationLimit { limit, timer: self.core.clock.sleep(limit) })
     }
 
+    fn remembered(&self, index: usize) -> Option<Failed> {
+        self.remembered_failure(index)
+    }
+
     fn note_unanswered(&self, indexes: &[usize], why: &str) {
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].asked.as_str()).collect();
         self.core.note_creation(&keys, Err(why));

@@ -210,6 +210,8 @@ impl RegionFlight<'_> {
             if one.is_left_over {
                 let mut entry = Entry::sharing(one.got.value.clone(), one.got.ct);
                 entry.metadata.begun = one.begun.unwrap_or(one.got.ct);
+                let lifetime = self.values.lifetime(&one.got.value, &self.options);
+                entry.metadata = entry.metadata.with_lifetime(lifetime);
                 self.core.kept.keep(one.key, entry, now, || !one.local.is_outdated());
             } else {
                 // It is newer than what is kept, whatever became of it.
