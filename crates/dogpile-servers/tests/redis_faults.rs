@@ -11,7 +11,7 @@ use common::faults::{self, LIMIT, eventually, load, region};
 use dogpile::backend::{AnyBackend, ClaimMode, Claimed, Commit, Redis, Seen, Wanted};
 use dogpile::lock::Lease;
 use dogpile::value::Entry;
-use dogpile::{Config, Region};
+use dogpile::{Config, Region, Status};
 use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer};
 use dogpile_testkit::tcp::{Condition, Proxy};
 use tokio::task::JoinHandle;
@@ -189,4 +189,36 @@ async fn without_scripts_a_dropped_commit_withdraws_what_it_has_stored() {
     common::wait_for_async(async || near.get("k").await.unwrap().is_some()).await;
     committing.abort();
     eventually("the withdrawal", async || near.get("k").await.unwrap().is_none()).await;
+}
+
+/// A server that is read and takes no changes: it has no memory left, or too few replicas. Each
+/// process keeps what it creates.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_changes_costs_one_creation() {
+    let server = RedisServer::start();
+    let set = async |name: &str, value: &str| {
+        let client = redis::Client::open(server.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg(name).arg(value);
+        command.query_async::<()>(&mut connection).await.unwrap();
+    };
+    for (name, refuses, takes) in [("min-replicas-to-write", "1", "0"), ("maxmemory", "1", "0")] {
+        let region = Region::new("refused");
+        let config = reach(server.port()).keep_when_down(Duration::from_secs(1));
+        region.configure(config).unwrap();
+        region.set("stored", &7).await.unwrap();
+        set(name, refuses).await;
+        assert_eq!(region.get("stored").await.unwrap(), Some(7), "{name}");
+        assert_eq!(region.get_or_create(name, async || 1).await, 1);
+        for _ in 0..5 {
+            let found = region.entry(name).lookup(async || 2).await;
+            assert_eq!((found.value, found.status), (1, Status::Kept), "{name}");
+        }
+        set(name, takes).await;
+        // It takes changes again, and has not got this one.
+        eventually("creating again", async || region.get_or_create(name, async || 3).await == 3)
+            .await;
+        assert_eq!(region.get::<i32>(name).await.unwrap(), Some(3));
+    }
 }

@@ -306,6 +306,7 @@ pub enum ErrorKind {
 #[derive(Debug)]
 pub struct BackendError {
     kind: ErrorKind,
+    refuses_changes: bool,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
@@ -315,7 +316,13 @@ impl BackendError {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, source: source.into() }
+        Self { kind, refuses_changes: false, source: source.into() }
+    }
+
+    /// The store takes no changes at present, and may answer reads all the same: its disk is full, or
+    /// it is a replica. Its kind is [`ErrorKind::Unavailable`].
+    pub fn read_only(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { refuses_changes: true, ..Self::unavailable(source) }
     }
 
     /// The store cannot be reached or did not answer.
@@ -336,6 +343,11 @@ impl BackendError {
     /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Returns whether the store takes no changes at present, whatever they are.
+    pub fn refuses_changes(&self) -> bool {
+        self.refuses_changes
     }
 
     /// Returns whether the store cannot be reached, or did not answer in time.

@@ -81,7 +81,7 @@ pub(crate) fn deletion_given_up(region: &str, key: &str) {
         WARN,
         region,
         key = %Lazy(key),
-        "a deletion that failed is given up, since too many others wait: the stale value may stay"
+        "a deletion that failed waits with too many others: the whole region is expired in their place"
     );
 }
 

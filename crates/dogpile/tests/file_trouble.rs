@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cache_file::{entries, entry, filled, payload, place};
 use dogpile::backend::{Backend, ClaimMode, Claimed, Commit, Damage, ErrorKind, File, Wanted};
-use dogpile::{Config, Region};
+use dogpile::{Config, Region, Status};
 use rusqlite::Connection;
 
 /// Every kind of damage: reads and writes go on, at the price of the values.
@@ -176,6 +176,16 @@ async fn a_full_disk_is_an_error_and_nothing_worse() {
     region.configure(Config::new(file.clone())).unwrap();
     let made: String = region.get_or_create("big", async || "x".repeat(500_000)).await;
     assert_eq!(made.len(), 500_000);
+    // What cannot be stored is kept by the process, although the file is read.
+    for _ in 0..5 {
+        let found = region.entry("big").lookup(async || String::new()).await;
+        assert_eq!((found.value.len(), found.status), (500_000, Status::Kept));
+    }
+    assert_eq!((region.statistics().creations, region.statistics().kept), (1, 5));
+    // A change ends that.
+    let _ = region.delete("big").await;
+    let next: String = region.get_or_create("big", async || "y".repeat(500_000)).await;
+    assert!(next.starts_with('y'));
     drop((region, file));
     drop(disk);
 }

@@ -42,7 +42,7 @@ async fn a_key_costs_one_creation_in_a_process_and_time() {
         }
         assert!(calls.join_all().await.into_iter().all(|value| value == round));
         let found = region.entry("k").lookup(async || 0_usize).await;
-        assert_eq!((found.value, found.status), (round, Status::Hit));
+        assert_eq!((found.value, found.status), (round, Status::Kept));
         let both = region.get_or_create_multi(["k", "other"], async |_| vec![100 * round]).await;
         assert_eq!(both.unwrap(), [round, 100 * round]);
         clock.advance(KEPT + Duration::from_millis(1));
@@ -128,11 +128,15 @@ struct Two {
 
 impl Two {
     fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    fn with(change: impl Fn(Config) -> Config) -> Self {
         let (faults, clock) = (Faults::new(), ManualClock::new());
         let backend = AnyBackend::new(SerializedMemory::new(100));
         let open = |config: Config| {
             let region = Region::new("two");
-            region.configure(config.clock(clock.clone())).unwrap();
+            region.configure(change(config.clock(clock.clone()))).unwrap();
             region
         };
         let cut_off = open(Config::over(backend.clone()).proxy(faults.clone()));
@@ -173,6 +177,52 @@ async fn a_deletion_that_failed_holds_here_at_once_and_everywhere_when_the_store
     two.pay().await;
     let left = two.other.get_multi::<i32, _>(["a", "b", "c", "d"]).await.unwrap();
     assert_eq!(left, [Some(3), Some(4), None, None]);
+}
+
+#[tokio::test]
+async fn an_invalidation_that_failed_holds_here_at_once_and_everywhere_when_the_store_is_back() {
+    for mode in [Mode::Hard, Mode::Soft] {
+        let two = Two::with(|config| config.shared_invalidation(Duration::ZERO));
+        two.other.set("k", &1).await.unwrap();
+        two.faults.down();
+        match mode {
+            Mode::Hard => two.cut_off.invalidate_all().await.unwrap_err(),
+            Mode::Soft => two.cut_off.expire_all().await.unwrap_err(),
+        };
+        assert_eq!(two.cut_off.statistics().pending_deletions, 1);
+        two.faults.clear();
+        assert_eq!(two.cut_off.get::<i32>("k").await.unwrap(), None);
+        assert_eq!(two.other.get("k").await.unwrap(), Some(1), "it was not told");
+        let stale = two.cut_off.entry("k").ignore_expiration().get::<i32>().await.unwrap();
+        assert_eq!(stale, Some(1));
+        two.pay().await;
+        assert_eq!(two.other.get::<i32>("k").await.unwrap(), None);
+        two.clock.advance(Duration::from_millis(1));
+        assert_eq!(two.other.get_or_create("k", async || 2).await, 2);
+        assert_eq!(two.cut_off.get("k").await.unwrap(), Some(2), "{mode:?}");
+    }
+}
+
+/// More deletions than are remembered are one expiration of all.
+#[tokio::test]
+async fn too_many_deletions_expire_the_region() {
+    let two = Two::with(|config| config.shared_invalidation(Duration::ZERO));
+    two.other.set("last", &1).await.unwrap();
+    two.other.set("never touched", &1).await.unwrap();
+    two.clock.advance(Duration::from_secs(1));
+    two.faults.down();
+    for key in 0..10_000 {
+        two.cut_off.entry(key.to_string()).delete().await.unwrap_err();
+    }
+    assert_eq!(two.cut_off.statistics().pending_deletions, 10_000);
+    two.cut_off.delete("last").await.unwrap_err();
+    assert_eq!(two.cut_off.statistics().pending_deletions, 10_001);
+    two.faults.clear();
+    for key in ["last", "never touched"] {
+        assert_eq!(two.cut_off.get::<i32>(key).await.unwrap(), None);
+    }
+    two.pay().await;
+    assert_eq!(two.other.get::<i32>("last").await.unwrap(), None);
 }
 
 /// A value that is created while the store is away is newer than the change, although that is not made yet.

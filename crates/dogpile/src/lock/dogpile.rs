@@ -190,13 +190,20 @@ where
             None => Reading {
                 found: Freshness::Missing,
                 value: None,
+                is_kept: false,
                 fallback: Fallback::None,
                 seen: (),
             },
             Some((value, ct)) => {
                 let now = self.lock.clock.now();
                 let found = freshness(ct, now, self.lock.expiration.into(), None);
-                Reading { found, value: Some(value), fallback: Fallback::None, seen: () }
+                Reading {
+                    found,
+                    value: Some(value),
+                    is_kept: false,
+                    fallback: Fallback::None,
+                    seen: (),
+                }
             }
         }
     }

@@ -131,6 +131,7 @@ impl<S: Flight> Slot<'_, S> {
 
     fn status(&self) -> Status {
         match self.reading.found {
+            Freshness::Fresh if self.reading.is_kept => Status::Kept,
             Freshness::Fresh if self.waited => Status::Waited,
             Freshness::Fresh | Freshness::Early => Status::Hit,
             _ if self.reading.fallback == Fallback::Now => Status::StaleOnError,

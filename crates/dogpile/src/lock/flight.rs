@@ -197,6 +197,8 @@ pub(crate) struct Reading<S: Flight + ?Sized> {
     pub(crate) found: Freshness,
     /// The value, even a hard-invalidated one.
     pub(crate) value: Option<S::Value>,
+    /// It is not of the store, but of what this process keeps beside it.
+    pub(crate) is_kept: bool,
     pub(crate) fallback: Fallback,
     pub(crate) seen: S::Seen,
 }
@@ -238,6 +240,9 @@ pub(crate) enum Waited<S: Flight + ?Sized> {
 pub enum Status {
     /// A fresh value was in the cache.
     Hit,
+    /// A fresh value that this process keeps, since the store did not answer, or did not take it.
+    /// See [`Config::keep_when_down`](crate::Config::keep_when_down).
+    Kept,
     /// A stale value, while somebody creates the new one.
     Stale,
     /// A stale value, since its creation failed, now or a moment ago.

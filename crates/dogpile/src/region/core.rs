@@ -305,7 +305,8 @@ impl Core {
     /// Returns what invalidations say of a value.
     #[inline]
     pub(crate) fn verdict(&self, metadata: &Metadata) -> Option<Mode> {
-        let verdict = self.invalidation.verdict(self.as_of(metadata));
+        let as_of = self.as_of(metadata);
+        let verdict = self.owed.verdict(as_of, || self.invalidation.verdict(as_of));
         verdict.or(metadata.expired.then_some(Mode::Soft))
     }
 
@@ -444,7 +445,18 @@ impl Core {
         self.forget_kept(key);
     }
 
-    /// The store has answered for `key`, or the key was changed: what is kept for it is out of date.
+    /// The store has answered for `key`. Returns what is to be used instead, see
+    /// [`Kept::instead_of`].
+    #[inline]
+    pub(crate) fn kept_instead_of(&self, key: &str, found: Option<&Entry>) -> Option<Entry> {
+        if !self.kept.are_any() {
+            return None;
+        }
+        let begun = found.map(|entry| self.as_of(&entry.metadata));
+        self.kept.instead_of(key, begun, self.clock.coarse_now())
+    }
+
+    /// The key was changed: what is kept for it is out of date.
     #[inline]
     pub(crate) fn forget_kept(&self, key: &str) {
         if self.kept.are_any() {
@@ -507,9 +519,7 @@ impl Core {
             return (Freshness::Missing, None);
         }
         let found = self.freshness(key, metadata, options, self.clock.coarse_now());
-        if found == Freshness::Missing
-            && self.invalidation.verdict(self.as_of(metadata)) == Some(Mode::Hard)
-        {
+        if found == Freshness::Missing && self.verdict(metadata) == Some(Mode::Hard) {
             log::hard_invalidated(region, key);
         }
         match self.open(entry, values) {
@@ -547,6 +557,7 @@ impl Core {
 
     /// Counts a failure of the backend and makes it an error of the region.
     pub(crate) fn failed(&self, operation: &'static str, source: BackendError) -> Error {
+        self.note_refusal(&source);
         self.stats().count(Count::BackendErrors);
         Error::Backend { region: self.name().to_owned(), operation, source }
     }
@@ -565,8 +576,15 @@ impl Core {
         log::generated(self.name(), keys, took);
     }
 
+    fn note_refusal(&self, error: &BackendError) {
+        if error.refuses_changes() {
+            self.kept.note_changes(true);
+        }
+    }
+
     /// Counts and logs a failure of the backend that is survived.
     pub(crate) fn note_degraded(&self, operation: &'static str, error: &BackendError) {
+        self.note_refusal(error);
         self.stats().count(Count::BackendErrors);
         let first = self.shared.failures.is_first_of_series(self.clock.coarse_now());
         log::backend_failed(self.name(), operation, error, first);

@@ -247,6 +247,10 @@ impl<'v> RegionFlight<'v> {
         let counted = self.core.stats();
         match status {
             Status::Hit => counted.count(Count::Hits),
+            Status::Kept => {
+                counted.count(Count::Hits);
+                counted.count(Count::Kept);
+            }
             Status::Stale => counted.count(Count::Stale),
             Status::StaleOnError => {
                 counted.count(Count::Stale);

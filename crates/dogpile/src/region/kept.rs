@@ -11,13 +11,16 @@ use crate::value::Entry;
 /// Entries that could not be stored, by the keys under which they would be.
 ///
 /// It is used only where the store does not answer for a key. As soon as it has answered for that,
-/// what is kept is forgotten: what is there may be newer.
+/// what is kept is forgotten: what is there may be newer. A store that answers, and takes no
+/// changes, has nothing newer but what it shows.
 pub(crate) struct Kept {
     values: Mutex<Values>,
     /// Spares everybody else the lock.
     are_any: AtomicBool,
     /// The time for which a value is kept; none is if it is zero.
     time: Duration,
+    /// The last change was refused as any other would have been.
+    are_changes_refused: AtomicBool,
 }
 
 #[derive(Default)]
@@ -39,7 +42,34 @@ impl Kept {
     const PAUSE: f64 = 1.0;
 
     pub(crate) fn new(time: Duration) -> Self {
-        Self { values: Mutex::default(), are_any: AtomicBool::new(false), time }
+        let (are_any, are_changes_refused) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { values: Mutex::default(), are_any, time, are_changes_refused }
+    }
+
+    /// Notes whether the store takes changes.
+    pub(crate) fn note_changes(&self, are_refused: bool) {
+        if self.are_changes_refused.load(Ordering::Relaxed) != are_refused {
+            self.are_changes_refused.store(are_refused, Ordering::Relaxed);
+        }
+    }
+
+    /// The store has answered for the key, with a value of this begin or none. Returns what
+    /// is kept if that is newer, and could not be stored since no changes are taken; else
+    /// it is forgotten.
+    pub(crate) fn instead_of(
+        &self,
+        key: &str,
+        begun: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Entry> {
+        if self.are_changes_refused.load(Ordering::Relaxed) {
+            let is_newer = |kept: &Entry| begun.is_none_or(|begun| begun < kept.metadata.begun);
+            if let Some(kept) = self.at(key, now).filter(is_newer) {
+                return Some(kept);
+            }
+        }
+        self.forget(key, now);
+        None
     }
 
     pub(crate) fn time(&self) -> Duration {
@@ -147,6 +177,22 @@ mod tests {
         let kept = Kept::new(Duration::from_secs(10));
         kept.keep("k", Entry::sharing(Object::new(1_u8), 100.0), 100.0, || false);
         assert!(!kept.are_any());
+    }
+
+    #[test]
+    fn it_is_used_beside_a_store_that_takes_no_changes() {
+        let kept = Kept::new(Duration::from_secs(10));
+        keep(&kept, "k", 100.0);
+        kept.note_changes(true);
+        assert!(kept.instead_of("k", None, 105.0).is_some());
+        assert!(kept.instead_of("k", Some(90.0), 105.0).is_some());
+        assert!(kept.instead_of("k", Some(101.0), 105.0).is_none(), "another is newer");
+        assert!(kept.at("k", 105.0).is_none());
+        keep(&kept, "k", 105.0);
+        assert!(kept.instead_of("k", None, 116.0).is_none(), "its time has ended");
+        keep(&kept, "k", 116.0);
+        kept.note_changes(false);
+        assert!(kept.instead_of("k", None, 116.0).is_none());
     }
 
     #[test]

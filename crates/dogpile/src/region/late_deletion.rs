@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::background::spawn;
 use super::core::Core;
-use super::owed::Debt;
+use super::owed::{Debt, Debts};
+use crate::clock::Timestamp;
 use crate::error::{BackendError, Error, ErrorKind};
+use crate::invalidation::Mode;
 use crate::log;
 use crate::process::generation;
 
@@ -56,11 +58,32 @@ impl Core {
     pub(crate) fn owe_deletion(self: &Arc<Self>, key: &str) {
         match self.owed.owe(key, generation()) {
             Debt::Noted => {}
-            Debt::First => {
-                spawn("dogpile-deletion", Box::pin(Paying::of(self.clone()).pay()));
+            Debt::First => self.begin_to_pay(),
+            Debt::Refused => {
+                // One for all is better than none.
+                log::deletion_given_up(self.name(), key);
+                return self.owe_invalidation(Mode::Soft, self.stamp().order);
             }
-            Debt::Refused => log::deletion_given_up(self.name(), key),
         }
+        self.note_debts();
+    }
+
+    /// Sees to it that the region is invalidated as soon as that can be done.
+    pub(crate) fn owe_invalidation(self: &Arc<Self>, mode: Mode, at: Timestamp) {
+        if let Debt::First = self.owed.owe_invalidation(mode, at, generation()) {
+            self.begin_to_pay();
+        }
+        self.note_debts();
+    }
+
+    fn begin_to_pay(self: &Arc<Self>) {
+        spawn("dogpile-deletion", Box::pin(Paying::of(self.clone()).pay()));
+    }
+
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "a gauge of theirs"))]
+    fn note_debts(&self) {
+        #[cfg(feature = "metrics")]
+        self.stats().note_pending_deletions(self.owed.count());
     }
 }
 
@@ -90,13 +113,20 @@ impl Paying {
     }
 
     async fn try_to_delete(&mut self) -> Result<(), BackendError> {
-        let keys = self.core.owed.try_all();
+        let Debts { keys, invalidations } = self.core.owed.try_all();
+        for (mode, at) in invalidations {
+            self.core.invalidation.invalidate(mode, at).await?;
+            self.core.owed.invalidated(mode, at);
+        }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         // What was created, and kept, since they were changed is newer than that.
         keys.iter().for_each(|key| self.core.shared.keys.note_change(key));
-        self.core.backend.delete_multi(&keys).await?;
-        log::deleted_late(self.core.name(), &keys);
+        if !keys.is_empty() {
+            self.core.backend.delete_multi(&keys).await?;
+            log::deleted_late(self.core.name(), &keys);
+        }
         self.is_over = self.core.owed.paid();
+        self.core.note_debts();
         Ok(())
     }
 }

@@ -485,8 +485,11 @@ impl<K: Kind> Region<K> {
             log::invalidates_alone(core.name());
         }
         core.kept.forget_all();
-        let invalidated = core.invalidation.invalidate(mode, core.stamp().order).await;
-        invalidated.map_err(|error| core.failed("invalidate", error))
+        let at = core.stamp().order;
+        core.invalidation.invalidate(mode, at).await.map_err(|error| {
+            core.owe_invalidation(mode, at);
+            core.failed("invalidate", error)
+        })
     }
 
     async fn store_multi<'v, T, I, Q>(&self, values: I, options: Options) -> Result<()>

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::clock::Timestamp;
+use crate::invalidation::Mode;
 use crate::sync::Mutex;
 
 /// The keys, as they are stored, that are to be deleted.
@@ -18,8 +20,17 @@ struct Deletions {
     keys: HashSet<String>,
     /// Those of the attempt that is going on.
     tried: HashSet<String>,
+    /// The moments of the last invalidations, hard and soft.
+    hard: Option<Timestamp>,
+    soft: Option<Timestamp>,
     /// The process in which somebody is at it.
     paying: Option<u32>,
+}
+
+/// All debts at one moment.
+pub(super) struct Debts {
+    pub(super) keys: Vec<String>,
+    pub(super) invalidations: Vec<(Mode, Timestamp)>,
 }
 
 /// The answer to a further debt.
@@ -51,13 +62,46 @@ impl Owed {
         deletions.keys.contains(key) || deletions.tried.contains(key)
     }
 
-    /// Returns the number of keys.
+    /// Returns the worse of what invalidations that are owed say of a value of this moment, and of
+    /// `others`.
+    #[inline]
+    pub(crate) fn verdict(
+        &self,
+        as_of: Timestamp,
+        others: impl FnOnce() -> Option<Mode>,
+    ) -> Option<Mode> {
+        let others = others();
+        if !self.are_any() || others == Some(Mode::Hard) {
+            return others;
+        }
+        let deletions = self.deletions.lock();
+        if deletions.hard.is_some_and(|at| as_of <= at) {
+            return Some(Mode::Hard);
+        }
+        let is_soft = deletions.soft.is_some_and(|at| as_of <= at);
+        others.or(is_soft.then_some(Mode::Soft))
+    }
+
+    /// Remembers an invalidation, for the process with this number.
+    pub(super) fn owe_invalidation(&self, mode: Mode, at: Timestamp, process: u32) -> Debt {
+        let mut deletions = self.deletions.lock();
+        let moment = match mode {
+            Mode::Hard => &mut deletions.hard,
+            Mode::Soft => &mut deletions.soft,
+        };
+        *moment = Some(moment.map_or(at, |known| known.max(at)));
+        self.are_any.store(true, Ordering::Release);
+        deletions.begin_in(process)
+    }
+
+    /// Returns the number of keys, and of invalidations.
     pub(crate) fn count(&self) -> usize {
         if !self.are_any() {
             return 0;
         }
         let deletions = self.deletions.lock();
-        deletions.keys.len() + deletions.tried.len()
+        let Deletions { keys, tried, hard, soft, .. } = &*deletions;
+        keys.len() + tried.len() + usize::from(hard.is_some()) + usize::from(soft.is_some())
     }
 
     /// Remembers `key`, for the process with this number.
@@ -70,8 +114,7 @@ impl Owed {
         } else if !deletions.keys.contains(key) {
             return Debt::Refused;
         }
-        let is_first = deletions.paying.replace(process) != Some(process);
-        if is_first { Debt::First } else { Debt::Noted }
+        deletions.begin_in(process)
     }
 
     /// Forgets `key`: what is stored under it was replaced or removed by now.
@@ -83,19 +126,33 @@ impl Owed {
         }
     }
 
-    /// Returns all keys, for an attempt.
-    pub(super) fn try_all(&self) -> Vec<String> {
+    /// Returns all debts, for an attempt.
+    pub(super) fn try_all(&self) -> Debts {
         let mut deletions = self.deletions.lock();
-        let Deletions { keys, tried, .. } = &mut *deletions;
+        let Deletions { keys, tried, hard, soft, .. } = &mut *deletions;
         tried.extend(keys.drain());
-        tried.iter().cloned().collect()
+        let moments = [(Mode::Hard, *hard), (Mode::Soft, *soft)];
+        let invalidations = moments.into_iter().filter_map(|(mode, at)| Some((mode, at?)));
+        Debts { keys: tried.iter().cloned().collect(), invalidations: invalidations.collect() }
     }
 
-    /// The attempt has succeeded. Returns whether nothing is left to be done.
+    /// The invalidation is made.
+    pub(super) fn invalidated(&self, mode: Mode, at: Timestamp) {
+        let mut deletions = self.deletions.lock();
+        let moment = match mode {
+            Mode::Hard => &mut deletions.hard,
+            Mode::Soft => &mut deletions.soft,
+        };
+        // There may be a later one by now.
+        moment.take_if(|known| *known <= at);
+    }
+
+    /// The deletions of the attempt are made. Returns whether nothing is left to be done.
     pub(super) fn paid(&self) -> bool {
         let mut deletions = self.deletions.lock();
         deletions.tried.clear();
-        let is_over = deletions.keys.is_empty();
+        let Deletions { keys, hard, soft, .. } = &*deletions;
+        let is_over = keys.is_empty() && hard.is_none() && soft.is_none();
         if is_over {
             deletions.paying = None;
             self.are_any.store(false, Ordering::Release);
@@ -112,9 +169,34 @@ impl Owed {
     }
 }
 
+impl Deletions {
+    fn begin_in(&mut self, process: u32) -> Debt {
+        let is_first = self.paying.replace(process) != Some(process);
+        if is_first { Debt::First } else { Debt::Noted }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invalidations_are_owed_until_they_are_made() {
+        let owed = Owed::default();
+        let of = |at| owed.verdict(at, || None);
+        assert!(matches!(owed.owe_invalidation(Mode::Soft, 100.0, 1), Debt::First));
+        assert!(matches!(owed.owe_invalidation(Mode::Hard, 50.0, 1), Debt::Noted));
+        assert_eq!([of(50.0), of(51.0), of(101.0)], [Some(Mode::Hard), Some(Mode::Soft), None]);
+        assert_eq!(owed.verdict(60.0, || Some(Mode::Hard)), Some(Mode::Hard));
+        let Debts { invalidations, .. } = owed.try_all();
+        assert_eq!(invalidations, [(Mode::Hard, 50.0), (Mode::Soft, 100.0)]);
+        owed.owe_invalidation(Mode::Soft, 200.0, 1);
+        invalidations.into_iter().for_each(|(mode, at)| owed.invalidated(mode, at));
+        assert!(!owed.paid(), "one has come meanwhile");
+        assert_eq!([of(50.0), of(200.0), of(201.0)], [Some(Mode::Soft), Some(Mode::Soft), None]);
+        owed.invalidated(Mode::Soft, 200.0);
+        assert!(owed.paid() && of(50.0).is_none());
+    }
 
     #[test]
     fn keys_of_an_attempt_count_as_remembered() {
@@ -122,7 +204,7 @@ mod tests {
         let owe = |key: &str| !matches!(owed.owe(key, 1), Debt::Refused);
         assert!((0..MOST).all(|key| owe(&key.to_string())));
         assert!(!owe("one more") && owe("0"));
-        assert_eq!(owed.try_all().len(), MOST);
+        assert_eq!(owed.try_all().keys.len(), MOST);
         assert!(!owe("one more") && owed.has("0") && !owed.has("one more"));
         owed.give_back();
         assert!(!owe("one more") && owe("0"));

@@ -164,12 +164,14 @@ impl State {
         let entry = match &found {
             Some(Ok(Some(entry))) => entry,
             Some(Ok(None)) => {
-                core.forget_kept(&stored);
-                return Now::Absent;
+                let kept = core.kept_instead_of(&stored, None);
+                return if kept.is_some() { Now::Unclear } else { Now::Absent };
             }
             Some(Err(_)) | None => return Now::Unclear,
         };
-        core.forget_kept(&stored);
+        if core.kept_instead_of(&stored, Some(entry)).is_some() {
+            return Now::Unclear;
+        }
         let now = core.clock.coarse_now();
         match core.freshness(key, &entry.metadata, options, now) {
             Freshness::Fresh => {}

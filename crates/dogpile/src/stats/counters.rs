@@ -10,6 +10,7 @@ use crate::process::{PerProcess, is_forked};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     Hits,
+    Kept,
     Stale,
     StaleOnError,
     Misses,
@@ -32,6 +33,7 @@ impl Count {
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; KINDS] = [
         Self::Hits,
+        Self::Kept,
         Self::Stale,
         Self::StaleOnError,
         Self::Misses,

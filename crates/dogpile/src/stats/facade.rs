@@ -16,6 +16,7 @@ fn name(what: Count) -> &'static str {
     match what {
         Count::Hits => names::HITS,
         Count::Stale => names::STALE,
+        Count::Kept => names::KEPT,
         Count::StaleOnError => names::STALE_ON_ERROR,
         Count::Misses => names::MISSES,
         Count::Creations => names::CREATIONS,
@@ -60,7 +61,6 @@ impl Registrar<'_> {
         self.recorder.register_counter(&self.key(name), &METADATA)
     }
 
-    #[cfg(feature = "collections")]
     pub(crate) fn gauge(&self, name: &'static str) -> metrics::Gauge {
         self.recorder.register_gauge(&self.key(name), &METADATA)
     }
@@ -138,6 +138,7 @@ pub(super) struct OfRegion {
     counters: [Counter; KINDS],
     creation_seconds: Histogram,
     wait_seconds: Histogram,
+    pending_deletions: metrics::Gauge,
 }
 
 impl Handles for OfRegion {
@@ -148,6 +149,7 @@ impl Handles for OfRegion {
             counters: Count::ALL.map(|what| with.counter(name(what))),
             creation_seconds: with.histogram(names::CREATION_SECONDS),
             wait_seconds: with.histogram(names::WAIT_SECONDS),
+            pending_deletions: with.gauge(names::PENDING_DELETIONS),
         }
     }
 }
@@ -159,6 +161,10 @@ impl OfRegion {
 
     pub(super) fn creation_took(&self, time: Duration) {
         self.creation_seconds.record(time);
+    }
+
+    pub(super) fn note_pending_deletions(&self, count: usize) {
+        self.pending_deletions.set(count as f64);
     }
 
     pub(super) fn waited(&self, time: Duration) {

@@ -36,6 +36,8 @@ macro_rules! metrics {
 metrics! {
     /// Keys answered with a fresh value.
     HITS: Counter of Count = "dogpile_hits_total";
+    /// Of the hits, keys answered with a value that could not be stored and was kept.
+    KEPT: Counter of Count = "dogpile_kept_total";
     /// Keys answered with a stale value.
     STALE: Counter of Count = "dogpile_stale_total";
     /// Keys answered with a stale value that stands in for a creation which failed.
@@ -64,6 +66,8 @@ metrics! {
     LEASES_LOST: Counter of Count = "dogpile_leases_lost_total";
     /// Values not stored because what they replace was changed meanwhile.
     OUTDATED: Counter of Count = "dogpile_outdated_total";
+    /// Keys that were changed and are still to be deleted.
+    PENDING_DELETIONS: Gauge of Count = "dogpile_pending_deletions";
     /// Payload bytes read.
     BYTES_READ: Counter of Bytes = "dogpile_read_bytes_total";
     /// Payload bytes written.

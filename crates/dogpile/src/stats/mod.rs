@@ -32,6 +32,8 @@ pub(crate) use histogram::Recorder;
 pub struct Statistics {
     /// Keys answered with a fresh value from the cache.
     pub hits: u64,
+    /// Of those, keys answered with a value that this process kept, since it could not be stored.
+    pub kept: u64,
     /// Keys answered with a stale value, while somebody created the new one, or since that failed.
     pub stale: u64,
     /// Of those, keys whose creation failed.
@@ -68,8 +70,8 @@ pub struct Statistics {
     /// region invalidated, while they were created.
     pub outdated: u64,
     /// Keys that were changed, set or deleted while the backend did not answer: what is stored under
-    /// them counts as missing in this process, and is still to be deleted. Not a count up to now, but
-    /// those of now.
+    /// them counts as missing in this process, and is still to be deleted. An invalidation counts as
+    /// one. Not a count up to now, but those of now.
     pub pending_deletions: u64,
     /// Payload bytes read from a backend that keeps bytes.
     pub bytes_read: u64,
@@ -96,6 +98,7 @@ impl fmt::Debug for Statistics {
         let ratio = format!("{:.1}%", 100.0 * self.hit_ratio());
         let counts = [
             ("hits", self.hits),
+            ("kept", self.kept),
             ("stale", self.stale),
             ("stale_on_error", self.stale_on_error),
             ("misses", self.misses),
@@ -185,6 +188,13 @@ impl Stats {
         }
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn note_pending_deletions(&self, count: usize) {
+        if let Some(facade) = self.facade.get() {
+            facade.with(|metrics| metrics.note_pending_deletions(count));
+        }
+    }
+
     pub(crate) fn waited(&self, time: Duration) {
         self.wait_time.record(time);
         #[cfg(feature = "metrics")]
@@ -198,6 +208,7 @@ impl Stats {
         Statistics {
             hits: read(Count::Hits),
             stale: read(Count::Stale),
+            kept: read(Count::Kept),
             stale_on_error: read(Count::StaleOnError),
             misses: read(Count::Misses),
             creations: read(Count::Creations),

@@ -25,12 +25,9 @@ impl From<rusqlite::Error> for FileError {
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => return Self::Busy,
             Some(ErrorCode::TooBig) => BackendError::refused(error),
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => BackendError::read_only(error),
             Some(
-                ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::ReadOnly,
+                ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
             ) => BackendError::unavailable(error),
             _ => BackendError::other(error),
         };

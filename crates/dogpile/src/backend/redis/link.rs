@@ -118,10 +118,8 @@ impl Link {
         let message = format!("{}: {error}", self.name());
         match error.code() {
             // A client that still gets one of the last three has followed them in vain.
-            Some(
-                "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "TRYAGAIN" | "MOVED"
-                | "ASK",
-            )
+            Some("READONLY" | "MISCONF" | "OOM" | "NOREPLICAS") => BackendError::read_only(message),
+            Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK")
             | None => BackendError::unavailable(message),
             Some(_) => BackendError::other(message),
         }

@@ -17,6 +17,7 @@ use super::wait;
 use crate::bridge::{Starved, block_on, blocking_is_allowed};
 use crate::error::{CreateError, Result};
 use crate::lock::OnWaitTimeout;
+use crate::sync::Mutex;
 
 /// An [`Entry`](crate::Entry) for code that is not async.
 #[derive(Debug)]
@@ -110,6 +111,35 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         S::tried(self.answer(creator).map(Answer::into_lookup))
     }
 
+    /// See [`Entry::get_or_update`](crate::Entry::get_or_update).
+    pub fn get_or_update<T>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> T + Send,
+    ) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+    {
+        let answer = self.update(|before| Ok::<_, Infallible>(creator(before)));
+        S::one(answer.map(Answer::into_value))
+    }
+
+    /// See [`Entry::try_get_or_update`](crate::Entry::try_get_or_update).
+    pub fn try_get_or_update<T, E>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> Result<T, E> + Send,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Send,
+        S: Fails<E>,
+    {
+        S::tried(self.update(creator).map(Answer::into_value))
+    }
+
     /// See [`Entry::refresh`](crate::Entry::refresh).
     pub fn refresh<T>(self, creator: impl FnOnce() -> T + Send) -> S::One<T>
     where
@@ -147,6 +177,33 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         match self.inner.hit_now() {
             Some(hit) => Ok(hit),
             None => self.create(creator),
+        }
+    }
+
+    fn update<T, E>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> Result<T, E> + Send,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Send,
+        S: Fails<E>,
+    {
+        if let Some(hit) = self.inner.hit_now() {
+            return Ok(hit);
+        }
+        let (region, before) = (self.inner.region, self.inner.before());
+        let found = Mutex::new(None);
+        let creator = Starvable::new(|| creator(found.lock().take()));
+        let call = self.inner.create(|| async {
+            *found.lock() = before.await;
+            creator.run()
+        });
+        match block_on(call) {
+            Ok(result) => result,
+            Err(Starved) => creator.rescue(region, S::STRICT),
         }
     }
 

@@ -11,9 +11,10 @@ use super::Entry;
 use crate::backend::BackendError;
 use crate::clock::{Stamp, Timestamp};
 use crate::error::{Error, Result};
+use crate::invalidation::Mode;
 use crate::lock::KeyedLock;
 use crate::stats::Count;
-use crate::value::Entry as StoredEntry;
+use crate::value::{Entry as StoredEntry, VERSION};
 
 impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// The value, if it is present, not expired and not invalidated.
@@ -132,6 +133,23 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
 }
 
 impl Core {
+    /// Returns the stored value, whatever its age, unless it was invalidated.
+    pub(in crate::region) async fn before<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+    ) -> Option<CachedValue<T>> {
+        let stored = self.stored_key(key);
+        let entry = self.backend.get(&stored).await.ok()??;
+        let metadata = &entry.metadata;
+        let is_gone = self.verdict(metadata) == Some(Mode::Hard) || self.owed.has(&stored);
+        if is_gone || metadata.v != VERSION {
+            return None;
+        }
+        let value = self.decode_entry(&entry).ok()?;
+        let ct = metadata.ct;
+        Some(CachedValue { value, ct, age: age(self.clock.now(), ct) })
+    }
+
     /// A `get`'s answer from what the backend said.
     #[inline]
     pub(in crate::region) fn read<K, T: Cacheable<K>>(
@@ -142,8 +160,10 @@ impl Core {
     ) -> Result<Option<CachedValue<T>>> {
         let now = self.clock.coarse_now();
         let is_owed = self.owed.are_any() && self.owed.has(&self.stored_key(key));
-        if self.kept.are_any() && found.is_ok() {
-            self.kept.forget(&self.stored_key(key), now);
+        if self.kept.are_any()
+            && let Ok(found) = &found
+        {
+            self.kept_instead_of(&self.stored_key(key), found.as_ref());
         }
         if let Ok(Some(entry)) = &found
             && !is_owed

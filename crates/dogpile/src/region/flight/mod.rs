@@ -152,15 +152,15 @@ impl RegionFlight<'_> {
         let FlightKey { asked, stored } = &self.keys[index];
         let Before { ticket, cut, is_kept } = before;
         let seen = ReadSnapshot { seen: Seen::of(entry), ticket, cut };
-        if !is_kept {
-            self.core.forget_kept(stored);
-        }
+        let instead = if is_kept { None } else { self.core.kept_instead_of(stored, entry) };
+        let is_kept = is_kept || instead.is_some();
+        let entry = instead.as_ref().or(entry);
         // What a change of this process could not reach is as good as gone.
         let entry = entry.filter(|_| is_kept || !self.core.owed.has(stored));
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);
         // While the backend is away nothing is created that need not be.
         let found = if is_kept && found.is_fresh() { Freshness::Fresh } else { found };
-        Reading { found, value, fallback: self.fallback(index, found, entry), seen }
+        Reading { found, value, is_kept, fallback: self.fallback(index, found, entry), seen }
     }
 
     /// Gives keys up. Those of this process who wait for them are handed `shared`, if there is that.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::core::Timestamped;
+use super::super::core::{Core, Timestamped};
 use super::{Guard, RegionFlight};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
@@ -81,7 +81,8 @@ impl RegionFlight<'_> {
     /// Was the key changed by somebody else, or the region invalidated, after the creation
     /// began? Then the value may be of before, and must not outlive that.
     fn is_outdated(&self, index: usize, guard: &Guard) -> bool {
-        let invalidated = |begun| self.core.invalidation.is_invalidated(begun);
+        let Core { owed, invalidation, .. } = &*self.core;
+        let invalidated = |begun| owed.verdict(begun, || invalidation.verdict(begun)).is_some();
         let outdated = guard.local.is_outdated() || guard.begun.is_some_and(invalidated);
         if outdated {
             self.core.stats().count(Count::Outdated);
@@ -178,7 +179,9 @@ impl RegionFlight<'_> {
         let (positions, changes): (Vec<usize>, Vec<_>) = commits.into_iter().unzip();
         let made = self.core.backend.commit(changes).await;
         let is_known = made.is_ok();
-        if !is_known {
+        if is_known {
+            self.core.kept.note_changes(false);
+        } else {
             self.core.stats().add(Count::NotStored, positions.len() as u64);
         }
         let failed = vec![false; positions.len()];
