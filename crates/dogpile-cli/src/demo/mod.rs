@@ -24,7 +24,7 @@ mod terminal;
 mod ways;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,9 +93,7 @@ struct Plan {
 }
 
 fn stampede(plan: &Plan) -> Result<ExitCode, CommandError> {
-    // Whatever happens, the runtime ends before the folder is removed.
-    let folder = tempfile::tempdir()?;
-    let runs = match interruption::run_until(all_ways(plan, folder.path()))? {
+    let runs = match interruption::run(|folder| all_ways(plan, folder))? {
         Ok(runs) => runs?,
         Err(code) => return Ok(code),
     };
@@ -112,7 +110,7 @@ fn stampede(plan: &Plan) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_ways(plan: &Plan, folder: &Path) -> Result<Vec<Run>, CommandError> {
+async fn all_ways(plan: &Plan, folder: PathBuf) -> Result<Vec<Run>, CommandError> {
     say(plan, &format!("creating a database of {} rows ...", plan.rows))?;
     let database = Arc::new(Database::create(&folder.join("orders.db"), plan.rows).await?);
     let alone = database.time_one_query().await?;

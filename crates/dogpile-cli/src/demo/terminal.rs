@@ -54,6 +54,26 @@ pub(super) fn write_buffer(out: &mut impl Write, buffer: &Buffer, colours: bool)
     Ok(())
 }
 
+/// Breaks lines between words where they are wider than `width`.
+pub(super) fn wrapped(text: &str, width: u16) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split(' ') {
+            let needed = current.chars().count() + 1 + word.chars().count();
+            if !current.is_empty() && needed > width.into() {
+                lines.push(std::mem::take(&mut current));
+            }
+            if !current.is_empty() {
+                current.push(' ');
+            }
+            current.push_str(word);
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
+}
+
 fn escape(colour: Color) -> &'static str {
     match colour {
         Color::Red => "\u{1b}[31m",
@@ -61,5 +81,16 @@ fn escape(colour: Color) -> &'static str {
         Color::Green => "\u{1b}[32m",
         Color::Cyan => "\u{1b}[36m",
         _ => "\u{1b}[0m",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("one two three\nfour", 7), "one two\nthree\nfour");
+        assert_eq!(wrapped("longer than that", 5), "longer\nthan\nthat");
     }
 }

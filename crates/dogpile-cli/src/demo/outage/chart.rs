@@ -12,7 +12,7 @@ use ratatui::widgets::{Sparkline, Widget};
 use super::load::{Run, Sample};
 use super::phases::{PHASES, Times};
 use crate::demo::figures::with_unit;
-use crate::demo::terminal::{Style, colour_of, write_buffer};
+use crate::demo::terminal::{Style, colour_of, wrapped, write_buffer};
 
 /// The width of what is written before the bars.
 const MARGIN: u16 = 7;
@@ -41,14 +41,14 @@ pub(super) fn write(
         decades: decades(slowest).ceil().max(1.0),
         errors: all().map(|column| column.errors).max().unwrap_or(0).max(1),
     };
-    writeln!(
-        out,
-        "\nThe slowest request of each moment (from {} to {}, logarithmic),\n\
-         and how many failed (up to {} a column):",
+    let text = format!(
+        "The slowest request of each moment (from {} to {}, logarithmic),\n\
+         and how many requests failed (up to {} a column):",
         with_unit(LEAST),
         with_unit(scale.top()),
         scale.errors,
-    )?;
+    );
+    writeln!(out, "\n{}", wrapped(&text, style.width))?;
     let phases = PhaseLabels::of(times, style.width - MARGIN);
     for (run, columns) in runs.iter().zip(&columns) {
         let buffer = chart(run.name, columns, scale, &phases, style.width);

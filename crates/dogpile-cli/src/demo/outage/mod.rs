@@ -22,7 +22,7 @@ mod store;
 mod ways;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use super::database::{Database, REGIONS};
 use super::figures::with_unit;
 use super::interruption;
 use super::progress::Progress;
-use super::terminal::Style;
+use super::terminal::{Style, wrapped};
 use crate::error::CommandError;
 use crate::warnings;
 use load::{Load, Run};
@@ -56,9 +56,7 @@ pub(super) struct Plan {
 pub(super) fn run(plan: &Plan) -> Result<ExitCode, CommandError> {
     // An outage is what was asked for.
     warnings::no_more();
-    // Whatever happens, the runtime ends before the folder is removed.
-    let folder = tempfile::tempdir()?;
-    let runs = match interruption::run_until(all_ways(plan, folder.path()))? {
+    let runs = match interruption::run(|folder| all_ways(plan, folder))? {
         Ok(runs) => runs?,
         Err(code) => return Ok(code),
     };
@@ -69,15 +67,15 @@ pub(super) fn run(plan: &Plan) -> Result<ExitCode, CommandError> {
         let style = Style::of_stdout();
         chart::write(&mut out, Times::of(plan.seconds), &runs, style)?;
         report::write_table(&mut out, &runs, style)?;
-        report::write_conclusion(&mut out)?;
+        report::write_conclusion(&mut out, style)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_ways(plan: &Plan, folder: &Path) -> Result<Vec<Run>, CommandError> {
+async fn all_ways(plan: &Plan, folder: PathBuf) -> Result<Vec<Run>, CommandError> {
     let times = Times::of(plan.seconds);
-    let mut store = Store::open(plan.store, folder).await?;
+    let mut store = Store::open(plan.store, &folder).await?;
     introduce(plan, times, &store)?;
     let path = folder.join("orders.db");
     Source::prepare(&Database::create(&path, plan.rows).await?).await?;
@@ -121,22 +119,17 @@ fn introduce(plan: &Plan, times: Times, store: &Store) -> io::Result<()> {
     if plan.json {
         return Ok(());
     }
-    writeln!(
-        io::stdout(),
-        "For {}, {} clients a way ask for {} reports.\n\
-         A query takes {}, its value expires after {}.\n\
-         First the database fails, then a query takes {}, then the store is away.\n\
-         The store is {}.\n\
+    let [query, expiration, slow, total] =
+        [USUAL_QUERY, times.expiration(), times.slow_query(), times.total].map(with_unit);
+    let (clients, keys, store) = (plan.clients, REGIONS.len(), store.description());
+    let text = format!(
+        "For {total}, {clients} clients a way ask for {keys} values.\n\
+         A query takes {query}, its value expires after {expiration}.\n\
+         First the database fails, then a query takes {slow}, then the store is away.\n\
+         The store is {store}.\n\
          naive: look, query, store, each caller by itself\n\
          dogpile: a region with the defaults\n\
-         resilient: a region with `.resilient()`; it tries again {} after a failure",
-        with_unit(times.total),
-        plan.clients,
-        REGIONS.len(),
-        with_unit(USUAL_QUERY),
-        with_unit(times.expiration()),
-        with_unit(times.slow_query()),
-        store.description(),
-        with_unit(times.expiration()),
-    )
+         resilient: a region with `.resilient()`; it tries again {expiration} after a failure"
+    );
+    writeln!(io::stdout(), "{}", wrapped(&text, Style::of_stdout().width))
 }

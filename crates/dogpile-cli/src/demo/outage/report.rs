@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::load::Run;
 use crate::demo::figures::{milliseconds, with_unit};
 use crate::demo::table::Table;
-use crate::demo::terminal::Style;
+use crate::demo::terminal::{Style, wrapped};
 
 #[derive(Serialize)]
 struct Report<'r> {
@@ -61,6 +61,7 @@ pub(super) fn write_table(out: &mut impl Write, runs: &[Run], style: Style) -> i
 }
 
 /// Tells what a creation is.
-pub(super) fn write_conclusion(out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "A creation is a query that was sent to the database, whether it failed or not.")
+pub(super) fn write_conclusion(out: &mut impl Write, style: Style) -> io::Result<()> {
+    let text = "A creation is a query that was sent to the database, failed or not.";
+    writeln!(out, "{}", wrapped(text, style.width))
 }
