@@ -145,7 +145,7 @@ impl Running {
             line.clear();
             assert!(output.read_line(&mut line).expect("it is UTF-8") > 0, "the output ended");
         }
-        Self { process, output: output }
+        Self { process, output }
     }
 
     fn end_by(mut self, signal: Signal) -> Option<i32> {
