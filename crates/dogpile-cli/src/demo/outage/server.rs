@@ -49,8 +49,9 @@ impl Server {
         Ok(Redis::open(&format!("unix://{}", encoded(socket)))?)
     }
 
-    /// Starts it again, empty, after it was killed.
+    /// Starts it again, empty.
     pub(super) async fn launch(&mut self) -> Result<(), CommandError> {
+        self.kill();
         self.spawn()?;
         self.wait().await
     }
