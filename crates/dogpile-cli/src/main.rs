@@ -63,7 +63,7 @@ enum Command {
     /// Measure a cache: hits, writes, a stampede
     Bench(bench::Options),
     /// Run one burst of requests against a real database three ways: without
-    /// a cache, with a plain one, and with dogpile
+    /// a cache, with a plain one, and with dogpile; or go through an outage
     Demo(demo::Options),
     /// Print completions for a shell
     Completions {
@@ -79,7 +79,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::try_parse().unwrap_or_else(|error| explain(&error));
-    warnings::show(matches!(command, Command::Exec(_)));
+    let is_quiet = match &command {
+        Command::Exec(_) => true,
+        Command::Demo(options) => options.is_outage(),
+        _ => false,
+    };
+    warnings::show(is_quiet);
     let ended = run(&command);
     warnings::end();
     ended.unwrap_or_else(|failure| failure.report())

@@ -36,9 +36,13 @@ fn piped_text_is_plain_and_fits_80_columns() {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).expect("it is UTF-8");
     assert!(!text.contains('\u{1b}'), "no escape codes in a pipe");
-    for name in ["none", "naive", "dogpile", "p99 ms"] {
+    for name in ["none", "naive", "dogpile", "p99.9"] {
         assert!(text.contains(name));
     }
+    let row = text.lines().find(|line| line.starts_with("dogpile ")).expect("a row");
+    let units = row.split_whitespace().filter(|word| ["s", "ms", "µs", "ns"].contains(word));
+    assert_eq!(units.count(), 4, "each latency has its unit: {row}");
+    assert!(!row.contains("0.00"), "{row}");
     let chart = text.lines().filter(|line| line.contains('│'));
     assert!(chart.clone().count() > 10 && chart.clone().all(|line| line.chars().count() <= 80));
     assert!(output.stderr.is_empty());

@@ -1,37 +1,18 @@
 //! Latency over time, drawn in text: one chart per way, all to the same
 //! scales, so that they can be compared at a glance.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style as CellStyle};
+use ratatui::style::Style as CellStyle;
 use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
 use super::load::{Run, Sample};
-
-/// The style of a chart.
-#[derive(Clone, Copy)]
-pub(super) struct Style {
-    width: u16,
-    colours: bool,
-}
-
-impl Style {
-    /// 80 columns without colours, unless a terminal says more.
-    pub(super) fn of_stdout() -> Self {
-        let terminal = io::stdout().is_terminal();
-        let width = terminal_size::terminal_size().filter(|_| terminal);
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            width: width.map_or(80, |(width, _)| width.0.clamp(40, 160)),
-            colours: terminal && !no_colour,
-        }
-    }
-}
+use super::terminal::{Style, colour_of, write_buffer};
 
 const HEIGHT: u16 = 9;
 
@@ -45,7 +26,7 @@ pub(super) fn write(
     runs: &[Run],
     style: Style,
 ) -> io::Result<()> {
-    let slowest = runs.iter().flat_map(Run::latencies).max().unwrap_or_default();
+    let slowest = runs.iter().map(|run| run.latencies().max).max().unwrap_or_default();
     let top = height(Duration::from_secs_f64(slowest.as_secs_f64().max(0.001))).ceil();
     writeln!(
         out,
@@ -92,15 +73,10 @@ fn height(latency: Duration) -> f64 {
 }
 
 fn chart<'a>(name: &'a str, points: &'a [(f64, f64)], seconds: u32, top: f64) -> Chart<'a> {
-    let colour = match name {
-        "dogpile" => Color::Green,
-        "naive" => Color::Yellow,
-        _ => Color::Red,
-    };
     let data = Dataset::default()
         .marker(Marker::Braille)
         .graph_type(GraphType::Bar)
-        .style(CellStyle::new().fg(colour))
+        .style(CellStyle::new().fg(colour_of(name)))
         .data(points);
     let time = Axis::default()
         .bounds([0.0, f64::from(seconds)])
@@ -117,33 +93,6 @@ fn chart<'a>(name: &'a str, points: &'a [(f64, f64)], seconds: u32, top: f64) ->
 fn label(height: f64) -> String {
     let milliseconds = LEAST_MS * 10_f64.powf(height);
     format!("{milliseconds:>7}")
-}
-
-fn write_buffer(out: &mut impl Write, buffer: &Buffer, colours: bool) -> io::Result<()> {
-    for y in 0..buffer.area.height {
-        let mut line = String::new();
-        let mut current = Color::Reset;
-        for x in 0..buffer.area.width {
-            let cell = &buffer[(x, y)];
-            if colours && cell.fg != current && cell.symbol() != " " {
-                current = cell.fg;
-                line.push_str(escape(current));
-            }
-            line.push_str(cell.symbol());
-        }
-        let reset = if current == Color::Reset { "" } else { escape(Color::Reset) };
-        writeln!(out, "{}{reset}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-fn escape(colour: Color) -> &'static str {
-    match colour {
-        Color::Red => "\u{1b}[31m",
-        Color::Yellow => "\u{1b}[33m",
-        Color::Green => "\u{1b}[32m",
-        _ => "\u{1b}[0m",
-    }
 }
 
 #[cfg(test)]

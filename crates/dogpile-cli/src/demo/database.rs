@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::error::CommandError;
@@ -34,6 +34,10 @@ pub(super) struct Turnover {
 /// The report, shared by all who were given it.
 pub(super) type Report = Arc<Vec<Turnover>>;
 
+/// All regions, some of which have more orders than others.
+pub(super) const REGIONS: [&str; 8] =
+    ["Africa", "Americas", "Arctic", "Asia", "Atlantic", "Europe", "Oceania", "Pacific"];
+
 /// The pool, which counts what it runs.
 pub(super) struct Database {
     idle: Arc<Mutex<Vec<Connection>>>,
@@ -41,12 +45,23 @@ pub(super) struct Database {
     queries: AtomicU64,
 }
 
+/// The right to use one of the connections.
+pub(super) struct Turn(
+    #[expect(dead_code, reason = "it is given back when dropped")] OwnedSemaphorePermit,
+);
+
 impl Database {
     /// Creates and fills the database at `path`.
     pub(super) async fn create(path: &Path, rows: u32) -> Result<Self, CommandError> {
+        let new = path.to_owned();
+        spawn_blocking(move || fill(&Connection::open(new)?, rows)).await??;
+        Self::open(path).await
+    }
+
+    /// Opens another pool for the database at `path`.
+    pub(super) async fn open(path: &Path) -> Result<Self, CommandError> {
         let path = path.to_owned();
         let connections = spawn_blocking(move || -> rusqlite::Result<Vec<Connection>> {
-            fill(&Connection::open(&path)?, rows)?;
             (0..CONNECTIONS).map(|_| Connection::open(&path)).collect()
         });
         Ok(Self {
@@ -58,18 +73,32 @@ impl Database {
 
     /// Runs the report, on one of the connections, when one is free.
     pub(super) async fn report(&self) -> Result<Report, CommandError> {
-        let permit = self.free.clone().acquire_owned().await?;
+        let turn = self.turn().await?;
         self.queries.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(self.ask(turn, query).await?))
+    }
+
+    /// Waits until one of the connections is free.
+    pub(super) async fn turn(&self) -> Result<Turn, CommandError> {
+        Ok(Turn(self.free.clone().acquire_owned().await?))
+    }
+
+    /// Runs `query` on a connection, which is free for others after that.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, CommandError> {
         let idle = self.idle.clone();
-        let rows = spawn_blocking(move || {
-            let _permit = permit;
+        let answer = spawn_blocking(move || {
+            let _turn = turn;
             let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(connection) = connection else { return Err("no connection is idle".into()) };
-            let rows = query(&connection);
+            let answer = query(&connection);
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            Ok::<_, CommandError>(rows?)
+            Ok::<_, CommandError>(answer?)
         });
-        Ok(Arc::new(rows.await??))
+        answer.await?
     }
 
     /// Returns the number of reports that have begun.
@@ -100,8 +129,6 @@ fn query(connection: &Connection) -> rusqlite::Result<Vec<Turnover>> {
 }
 
 fn fill(connection: &Connection, rows: u32) -> rusqlite::Result<()> {
-    const REGIONS: [&str; 8] =
-        ["Africa", "Americas", "Arctic", "Asia", "Atlantic", "Europe", "Oceania", "Pacific"];
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; BEGIN;
          CREATE TABLE orders (

@@ -2,26 +2,36 @@
 //! what does not when dogpile stands in front of it.
 //!
 //! ```text
-//!   database   a real SQLite file with a slow report
-//!   ways       three ways to answer a request for the report
-//!   load       the burst of requests, and how long each took
-//!   report     the table, the closing words, the JSON
-//!   chart      latency over time
+//!   database      a real SQLite file with a slow report
+//!   ways          three ways to answer a request for the report
+//!   load          the burst of requests, and how long each took
+//!   report        the table, the closing words, the JSON
+//!   chart         latency over time
+//!   outage        the other demonstration: what fails, and who feels it
+//!   figures, table, terminal, progress, interruption    what both need
 //! ```
 
 mod chart;
 mod database;
+mod figures;
+mod interruption;
 mod load;
+mod outage;
+mod progress;
 mod report;
+mod table;
+mod terminal;
 mod ways;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use database::Database;
 use load::{Load, Run};
+use terminal::Style;
 use ways::{Schedule, WAYS, Way};
 
 use crate::error::CommandError;
@@ -29,11 +39,19 @@ use crate::error::CommandError;
 /// The arguments of `dogpile demo`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Seconds that each of the three ways runs; the key expires once a
-    /// second
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
-    seconds: u32,
-    /// Clients that send one request after the other
+    /// Let the database fail, then be slow, then let the store go away, and compare a
+    /// hand-written cache, a region and a resilient region
+    #[arg(long)]
+    outage: bool,
+    /// Store of the outage: a file, or a Redis or Valkey that the demo starts [default: redis
+    /// if a server is installed, else file]
+    #[arg(long, requires = "outage", hide_possible_values = true)]
+    store: Option<outage::Kind>,
+    /// Seconds that each of the three ways runs, with a key that expires once a second; with
+    /// --outage, seconds of the whole run [default: 4, with --outage 24]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: Option<u32>,
+    /// Clients of each way, which send one request after the other
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
     /// Rows in the database
@@ -44,54 +62,72 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// The exit code of a process that was interrupted from the keyboard.
-const INTERRUPTED: u8 = 130;
+impl Options {
+    /// Is something going to fail, and to be warned of, on purpose?
+    pub(crate) fn is_outage(&self) -> bool {
+        self.outage
+    }
+}
 
-/// Runs the demonstration.
+/// Runs the demonstration that was asked for.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let finished = runtime.block_on(async {
-        tokio::select! {
-            runs = all_ways(options) => Some(runs),
-            _ = tokio::signal::ctrl_c() => None,
-        }
-    });
-    // Queries that are still running are not worth waiting for.
-    runtime.shutdown_background();
-    let Some(runs) = finished else { return Ok(ExitCode::from(INTERRUPTED)) };
-    let runs = runs?;
+    let &Options { outage, store, seconds, clients, rows, json } = options;
+    if outage {
+        return outage::run(&outage::Plan {
+            seconds: seconds.unwrap_or(24),
+            clients,
+            rows,
+            store,
+            json,
+        });
+    }
+    stampede(&Plan { seconds: seconds.unwrap_or(4), clients, rows, json })
+}
+
+/// What is asked of a run without an outage.
+struct Plan {
+    seconds: u32,
+    clients: u32,
+    rows: u32,
+    json: bool,
+}
+
+fn stampede(plan: &Plan) -> Result<ExitCode, CommandError> {
+    let runs = match interruption::run(|folder| all_ways(plan, folder))? {
+        Ok(runs) => runs?,
+        Err(code) => return Ok(code),
+    };
     let mut out = io::stdout().lock();
-    if options.json {
-        report::write_json(&mut out, options.seconds, &runs)?;
+    if plan.json {
+        report::write_json(&mut out, plan.seconds, &runs)?;
     } else {
-        report::write_table(&mut out, options.seconds, &runs)?;
-        chart::write(&mut out, options.seconds, &runs, chart::Style::of_stdout())?;
-        report::write_conclusion(&mut out, options.seconds, &runs)?;
+        let style = Style::of_stdout();
+        report::write_table(&mut out, &runs, style)?;
+        chart::write(&mut out, plan.seconds, &runs, style)?;
+        report::write_conclusion(&mut out, plan.seconds, &runs)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all_ways(options: &Options) -> Result<Vec<Run>, CommandError> {
-    let folder = tempfile::tempdir()?;
-    say(options, &format!("creating a database of {} rows ...", options.rows))?;
-    let database =
-        Arc::new(Database::create(&folder.path().join("orders.db"), options.rows).await?);
+async fn all_ways(plan: &Plan, folder: PathBuf) -> Result<Vec<Run>, CommandError> {
+    say(plan, &format!("creating a database of {} rows ...", plan.rows))?;
+    let database = Arc::new(Database::create(&folder.join("orders.db"), plan.rows).await?);
     let alone = database.time_one_query().await?;
     say(
-        options,
+        plan,
         &format!(
             "its report takes {:.0} ms; {} clients ask for it for {} s each way, and the cached copy expires every second",
             alone.as_secs_f64() * 1e3,
-            options.clients,
-            options.seconds
+            plan.clients,
+            plan.seconds
         ),
     )?;
     let load = Load {
-        clients: options.clients,
-        duration: Duration::from_secs(options.seconds.into()),
+        clients: plan.clients,
+        duration: Duration::from_secs(plan.seconds.into()),
         think: Duration::from_millis(5),
-        show_progress: !options.json && io::stderr().is_terminal(),
+        show_progress: !plan.json,
     };
     let mut runs = Vec::new();
     for name in WAYS {
@@ -102,8 +138,7 @@ async fn all_ways(options: &Options) -> Result<Vec<Run>, CommandError> {
     Ok(runs)
 }
 
-/// Returns what a reader of the table wants to know beforehand; a reader of JSON does
-/// not.
-fn say(options: &Options, text: &str) -> io::Result<()> {
-    if options.json { Ok(()) } else { writeln!(io::stdout(), "{text}") }
+/// Prints what a reader of the table wants to know beforehand; a reader of JSON does not.
+fn say(plan: &Plan, text: &str) -> io::Result<()> {
+    if plan.json { Ok(()) } else { writeln!(io::stdout(), "{text}") }
 }

@@ -1,11 +1,13 @@
 //! The results in figures: a table, closing words, JSON.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use serde::Serialize;
 
+use super::figures::{milliseconds, with_unit};
 use super::load::Run;
+use super::table::Table;
+use super::terminal::Style;
 
 #[derive(Serialize)]
 struct Report<'r> {
@@ -24,13 +26,11 @@ struct WayReport<'r> {
     max_ms: f64,
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
 pub(super) fn write_json(out: &mut impl Write, expiries: u32, runs: &[Run]) -> io::Result<()> {
     let ways = runs.iter().map(|run| {
-        let [p50_ms, p99_ms, max_ms] = run.latencies().map(milliseconds);
+        let latencies = run.latencies();
+        let [p50_ms, p99_ms, max_ms] =
+            [latencies.p50, latencies.p99, latencies.max].map(milliseconds);
         let (name, queries, requests) = (run.name, run.queries, run.samples.len());
         WayReport { name, queries, requests, rps: run.per_second(), p50_ms, p99_ms, max_ms }
     });
@@ -38,23 +38,27 @@ pub(super) fn write_json(out: &mut impl Write, expiries: u32, runs: &[Run]) -> i
     writeln!(out)
 }
 
-pub(super) fn write_table(out: &mut impl Write, expiries: u32, runs: &[Run]) -> io::Result<()> {
-    let queries = format!("queries ({expiries} expiries)");
-    writeln!(
-        out,
-        "\n{:8}{queries:>21}{:>10}{:>12}{:>9}{:>9}{:>9}",
-        "cache", "requests", "per second", "p50 ms", "p99 ms", "max ms"
-    )?;
+pub(super) fn write_table(out: &mut impl Write, runs: &[Run], style: Style) -> io::Result<()> {
+    let mut table = Table::with_headings(&[
+        "cache",
+        "queries",
+        "requests",
+        "per second",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+    ]);
     for run in runs {
-        let [p50, p99, max] = run.latencies().map(milliseconds);
-        let (requests, rate) = (run.samples.len(), run.per_second());
-        writeln!(
-            out,
-            "{:8}{:>21}{requests:>10}{rate:>12.0}{p50:>9.2}{p99:>9.2}{max:>9.2}",
-            run.name, run.queries
-        )?;
+        let counts = [run.queries.to_string(), run.samples.len().to_string()];
+        let mut row = vec![run.name.to_owned()];
+        row.extend(counts);
+        row.push(format!("{:.0}", run.per_second()));
+        row.extend(run.latencies().shown());
+        table.push(row);
     }
-    Ok(())
+    writeln!(out)?;
+    table.write(out, style.width.into())
 }
 
 pub(super) fn write_conclusion(
@@ -66,14 +70,14 @@ pub(super) fn write_conclusion(
     let (Some(naive), Some(dogpile)) = (by_name("naive"), by_name("dogpile")) else {
         return Ok(());
     };
-    let slowest = |run: &Run| milliseconds(run.latencies()[2]);
+    let slowest = |run: &Run| with_unit(run.latencies().max);
     writeln!(
         out,
-        "In {expiries} expiries the plain cache ran {} queries, and somebody waited {:.0} ms;\n\
-         dogpile ran {}, and nobody waited longer than {:.0} ms.",
+        "In {expiries} expiries the plain cache ran {} queries, and somebody waited {};\n\
+         dogpile ran {}, and nobody waited longer than {}.",
         naive.queries,
         slowest(naive),
         dogpile.queries,
-        slowest(dogpile).ceil(),
+        slowest(dogpile),
     )
 }
