@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use dogpile::Expiration;
 use dogpile::region::Always;
+use dogpile::{EntryOptions, Expiration};
 
 use crate::options::{FetchPolicy, Options};
 use crate::regions::InRegion;
@@ -53,7 +53,23 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
 
     /// Sets the expiration of this result, instead of the region's.
     pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
-        self.options.expiration = Some(expiration.into());
+        self.options.entry = self.options.entry.expiration(expiration);
+        self
+    }
+
+    /// Sets the options of the call: how it treats what has expired, a database that fails or is
+    /// slow, and others who query at the same time. Those that were set before are set anew.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dogpile::EntryOptions;
+    ///
+    /// let options = EntryOptions::new().expiration(Duration::from_secs(60)).resilient();
+    /// # let _ = options;
+    /// // people.from_cache(&REGION).options(options)
+    /// ```
+    pub fn options(mut self, options: EntryOptions) -> Self {
+        self.options.entry = options;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dogpile::region::ShouldCache;
-use dogpile::{Expiration, Region};
+use dogpile::{EntryOptions, Region};
 
 use crate::error::{Error, forgotten};
 use crate::regions::{Found, InRegion};
@@ -33,7 +33,7 @@ pub(crate) enum Way {
 pub(crate) struct Options<'r, C, S> {
     pub(crate) region: InRegion<'r>,
     pub(crate) key_part: Option<String>,
-    pub(crate) expiration: Option<Expiration>,
+    pub(crate) entry: EntryOptions,
     pub(crate) policy: FetchPolicy,
     /// The query runs within a transaction, or may.
     pub(crate) in_transaction: bool,
@@ -48,7 +48,7 @@ impl<'r> Options<'r, dogpile::region::Always, Owned> {
         Self {
             region,
             key_part: None,
-            expiration: None,
+            entry: EntryOptions::new(),
             policy: FetchPolicy::CacheFirst,
             in_transaction: false,
             should_cache: dogpile::region::Always,
@@ -69,9 +69,9 @@ impl<'r, C, S> Options<'r, C, S> {
         should_cache: impl FnOnce(C) -> D,
         form: impl FnOnce(S) -> N,
     ) -> Options<'r, D, N> {
-        let Self { region, key_part, expiration, policy, in_transaction, tables, .. } = self;
+        let Self { region, key_part, entry, policy, in_transaction, tables, .. } = self;
         let (should_cache, form) = (should_cache(self.should_cache), form(self.form));
-        Options { region, key_part, expiration, policy, in_transaction, should_cache, form, tables }
+        Options { region, key_part, entry, policy, in_transaction, should_cache, form, tables }
     }
 
     /// The same for a query on a connection that may be within a transaction, or is not.
@@ -173,14 +173,12 @@ impl<'r, C, S: Form> Options<'r, C, S> {
             return Ok(found);
         }
         let versions = Versions::of(&region, &self.tables).await;
-        let mut entry = region.entry(versions.behind(key));
+        let entry = region.entry(versions.behind(key));
         if way == Way::CacheOnly {
             let found = entry.ignore_expiration().get().await;
             return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
         }
-        if let Some(expiration) = &self.expiration {
-            entry = entry.expiration(expiration.clone());
-        }
+        let entry = entry.options(&self.entry);
         let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
         let entry = entry.should_cache(may);
         let run = || async { sound(run().await) };
@@ -217,14 +215,12 @@ impl<'r, C, S: Form> Options<'r, C, S> {
         }
         let versions = region.blocking().block_on(Versions::of(&region, &self.tables));
         let versions = versions.unwrap_or(Versions::Unknown);
-        let mut entry = region.blocking().entry(versions.behind(key));
+        let entry = region.blocking().entry(versions.behind(key));
         if way == Way::CacheOnly {
             let found = entry.ignore_expiration().get();
             return Ok(self.keep(&region, key, form(known(found, &region, key)?)));
         }
-        if let Some(expiration) = &self.expiration {
-            entry = entry.expiration(expiration.clone());
-        }
+        let entry = entry.options(&self.entry);
         let may = |value: &T| versions.are_known() && self.should_cache.should_cache(value);
         let entry = entry.should_cache(may);
         let run = || sound(run());

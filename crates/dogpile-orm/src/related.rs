@@ -131,10 +131,7 @@ impl<C, S: Form> Related<'_, C, S> {
         let keys = parents.stored_under(&versions);
         let may =
             |kept: &Shaped<T>| versions.are_known() && options.should_cache.should_cache(&kept.0);
-        let mut entries = region.entries(&keys);
-        if let Some(expiration) = &options.expiration {
-            entries = entries.expiration(expiration.clone());
-        }
+        let entries = region.entries(&keys).options(&options.entry);
         let find = |missing: Vec<String>| {
             let (count, found) = (missing.len(), query(parents.at(&keys, &missing)));
             let region = &region;

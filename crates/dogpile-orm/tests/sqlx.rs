@@ -89,6 +89,20 @@ async fn what_is_not_there_is_remembered_and_errors_are_not() {
 }
 
 #[tokio::test]
+async fn a_stale_result_stands_in_for_a_database_that_fails() {
+    let (pool, (region, clock)) = (sqlite().await, region("people"));
+    let minute = Duration::from_secs(60);
+    let options = dogpile::EntryOptions::new().expiration(minute).resilient();
+    let cached = || one(1).from_cache(&region).options(options.clone()).fetch_one(&pool);
+    let before = cached().await.unwrap();
+    sqlx::raw_sql("DROP TABLE people").execute(&pool).await.unwrap();
+    clock.advance(10 * minute);
+    assert_eq!(cached().await.unwrap(), before);
+    assert_eq!(region.statistics().stale_on_error, 1);
+    assert!(one(1).from_cache(&region).expiration(minute).fetch_one(&pool).await.is_err());
+}
+
+#[tokio::test]
 async fn calls_have_options() {
     let (pool, (region, clock)) = (sqlite().await, region("people"));
     let cached = || one(1).from_cache(&region);

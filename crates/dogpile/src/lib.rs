@@ -179,8 +179,8 @@ pub use dogpile_macros::cached_multi;
 pub use error::{CreateError, Error, Result};
 pub use lock::Status;
 pub use region::{
-    CachedValue, Config, Early, Entries, Entry, Expiration, InMemory, Keyspace, Lookup, Region,
-    Serialized,
+    CachedValue, Config, Early, Entries, Entry, EntryOptions, Expiration, InMemory, Keyspace,
+    Lookup, Region, Serialized,
 };
 pub use shutdown::shutdown;
 

@@ -45,20 +45,31 @@ fn background() -> &'static Tally {
     BACKGROUND.get_or_init(Tally::new)
 }
 
-/// Stands for a creation in the background of this generation's process until it is dropped.
-pub(crate) struct Counted(u32);
+/// Who has a count of the creations in the background of this process.
+pub(crate) trait Counts: Send + Sync {
+    fn background(&self) -> &Tally;
+}
+
+/// Stands for a creation in the background of this generation's process until it is dropped: it
+/// is counted here and by its owner.
+pub(crate) struct Counted {
+    generation: u32,
+    owner: Arc<dyn Counts>,
+}
 
 impl Counted {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(owner: Arc<dyn Counts>) -> Self {
         background().begin();
-        Self(generation())
+        owner.background().begin();
+        Self { generation: generation(), owner }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0 == generation() {
+        if self.generation == generation() {
             background().end();
+            self.owner.background().end();
         }
     }
 }
@@ -120,7 +131,8 @@ pub async fn shutdown(limit: Duration) -> bool {
     has_ended && is_given_up
 }
 
-async fn ends_within(limit: Duration, work: impl Future<Output = ()>) -> bool {
+/// Waits for `work`. Returns whether it has ended within `limit`.
+pub(crate) async fn ends_within(limit: Duration, work: impl Future<Output = ()>) -> bool {
     let mut work = pin!(work);
     let mut timer = Delay::new(limit);
     poll_fn(|cx| match work.as_mut().poll(cx) {

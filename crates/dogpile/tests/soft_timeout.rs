@@ -189,3 +189,29 @@ fn a_blocking_call_waits_for_a_creation_in_time() {
     region.expire("k").unwrap();
     assert_eq!(region.entry("k").get_or_create_in_background(|| 2), 2);
 }
+
+/// A region's creations in the background are waited for, and those of others are not.
+#[tokio::test]
+async fn a_region_is_drained() {
+    let (region, clock) = expired(MINUTE, |config| config).await;
+    let (other, _clock) = expired(MINUTE, |config| config.soft_timeout(Duration::ZERO)).await;
+    assert!(region.drain(Duration::ZERO).await);
+    let go = Arc::new(Notify::new());
+    let creator = {
+        let go = go.clone();
+        async move || go.notified().await
+    };
+    other.entry("k").get_or_create_in_background(std::future::pending::<i32>).await;
+    region.set("slow", &()).await.unwrap();
+    region.expire("slow").await.unwrap();
+    let mut call = Box::pin(region.entry("slow").get_or_create_in_background(creator));
+    assert!(settle(&mut call).await.is_pending());
+    clock.advance(LIMIT);
+    call.await;
+    assert!(!region.drain(Duration::from_millis(1)).await);
+    let mut drained = Box::pin(region.drain(MINUTE));
+    assert!(settle(&mut drained).await.is_pending());
+    go.notify_one();
+    assert!(drained.await);
+    assert_eq!(region.statistics().creations, 1);
+}

@@ -27,7 +27,10 @@ use crate::lock::{
     AgeLimits, AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex, freshness, jittered, own_draw,
 };
 use crate::log;
+use crate::process::PerProcess;
+use crate::shutdown::Counts;
 use crate::stats::{Count, Stats};
+use crate::tally::Tally;
 use crate::value::{Entry, FAILED, Metadata, Object, Payload, VERSION};
 
 /// The state of a region that lasts through reconfigurations.
@@ -42,8 +45,16 @@ pub(crate) struct Shared {
     pub(crate) warned: std::sync::Once,
     pub(crate) failures: FailureSeries,
     pub(crate) failed: FailedCreations,
+    /// Creations in the background.
+    pub(crate) background: PerProcess<Tally>,
     /// Held while a configuration is replaced by one that is made of it.
     pub(crate) changing: crate::sync::Mutex<()>,
+}
+
+impl Counts for Shared {
+    fn background(&self) -> &Tally {
+        self.background.get_or_init(Tally::new)
+    }
 }
 
 /// When a failure of the backend was last worth a warning.

@@ -8,7 +8,7 @@
 //! | [`AnyValue`], [`Only`], [`Takes`] | the values that an entry is about |
 //! | [`Lookup`], [`CachedValue`], [`Shape`], [`Plain`], [`Strict`], [`Sharing`], [`Fails`] | the results of calls |
 //! | [`Kind`], [`Serialized`], [`InMemory`], [`Holds`], [`Cacheable`] | the types that a region can hold |
-//! | [`Expiration`], [`Early`], [`ShouldCache`], [`Always`] | options |
+//! | [`EntryOptions`], [`Expiration`], [`Early`], [`ShouldCache`], [`Always`] | options |
 //! | [`Runner`], [`DefaultRunner`], [`Job`] | creations in the background |
 
 // ```text
@@ -18,6 +18,8 @@
 //   options        what a region, or one call of it, can set
 //   entry          one key and the options of a call on it
 //   entries        the same for several keys
+//   entry_options  options of calls, apart from any call
+//   early          the moment from which a value is created again
 //   keyspace       one function's keys and type
 //   blocking       the same calls for code that is not async
 //   lookup         what calls return
@@ -40,6 +42,7 @@ mod create;
 mod early;
 mod entries;
 mod entry;
+mod entry_options;
 mod failed;
 mod fault;
 mod flight;
@@ -60,6 +63,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::core::Core;
 use self::lookup::Answer;
@@ -71,6 +75,7 @@ use crate::error::{CreateError, Error, Result};
 use crate::invalidation::Mode;
 use crate::log;
 use crate::proxy::Layer;
+use crate::shutdown::{Counts as _, ends_within};
 use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
@@ -80,6 +85,7 @@ pub(crate) use config::{InvalidationChoice, ManglerChoice};
 pub use early::Early;
 pub use entries::Entries;
 pub use entry::Entry;
+pub use entry_options::EntryOptions;
 pub use keyspace::Keyspace;
 pub use kind::{AnyValue, Cacheable, Holds, InMemory, Kind, Only, Serialized, Takes};
 #[doc(hidden)]
@@ -220,6 +226,18 @@ impl<K: Kind> Region<K> {
             statistics.pending_deletions = core.owed.count() as u64;
         }
         statistics
+    }
+
+    /// Waits until the creations of this region that go on in the background have ended and are
+    /// stored. Returns whether that was within `limit`.
+    ///
+    /// Their jobs go on if not. At the end of a process, [`shutdown`](crate::shutdown()) waits for
+    /// those of all regions, and gives up locks.
+    ///
+    /// Cancel safe.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        let state = self.state();
+        ends_within(limit, state.shared().background().zero()).await
     }
 
     /// The key that `key` is stored under, after mangling.

@@ -207,6 +207,7 @@ impl Options {
         self.creation_timeout = self.creation_timeout.or(defaults.creation_timeout);
         self.wait_timeout = self.wait_timeout.or(defaults.wait_timeout);
         self.on_wait_timeout = self.on_wait_timeout.or(defaults.on_wait_timeout);
+        self.ignore_expiration |= defaults.ignore_expiration;
         self
     }
 }
@@ -285,21 +286,6 @@ macro_rules! call_options {
             self
         }
 
-        /// Sets the lifetime of each value by its content: the time after its creation for which it
-        /// is fresh, in place of the expiration. `None` leaves it to that. See
-        /// [`Config::lifetime`](crate::Config::lifetime).
-        #[doc(alias("expire_after", "Expiry"))]
-        pub fn lifetime<T: 'static>(
-            mut self,
-            lifetime: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static,
-        ) -> Self
-        where
-            V: $crate::region::kind::Takes<T>,
-        {
-            self.$($options).+.lifetime = Some($crate::region::options::Lifetime::of(lifetime));
-            self
-        }
-
         /// Sets the moment from which a value is created again before it expires. See
         /// [`Config::early`](crate::Config::early).
         #[doc(alias("refresh_after_write", "beta"))]
@@ -354,6 +340,26 @@ macro_rules! call_options {
     };
 }
 
+/// That of calls on values of some type.
+macro_rules! lifetime_option {
+    ($($options:ident).+) => {
+        /// Sets the lifetime of each value by its content: the time after its creation for which it
+        /// is fresh, in place of the expiration. `None` leaves it to that. See
+        /// [`Config::lifetime`](crate::Config::lifetime).
+        #[doc(alias("expire_after", "Expiry"))]
+        pub fn lifetime<T: 'static>(
+            mut self,
+            lifetime: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static,
+        ) -> Self
+        where
+            V: $crate::region::kind::Takes<T>,
+        {
+            self.$($options).+.lifetime = Some($crate::region::options::Lifetime::of(lifetime));
+            self
+        }
+    };
+}
+
 /// Those of calls on values that are serialized.
 macro_rules! serialized_options {
     ($($options:ident).+) => {
@@ -367,4 +373,4 @@ macro_rules! serialized_options {
     };
 }
 
-pub(super) use {call_options, serialized_options};
+pub(super) use {call_options, lifetime_option, serialized_options};

@@ -14,6 +14,7 @@ use super::options::Options;
 use crate::clock::Timeline;
 use crate::error::{Error, Result};
 use crate::lock::{Freshness, KeyedMutex, Status};
+use crate::process::PerProcess;
 use crate::stats::{Count, Stats};
 
 /// A region's configuration, once it has one, and what it keeps through others.
@@ -74,6 +75,7 @@ impl State {
                 warned: std::sync::Once::new(),
                 failures: FailureSeries::new(),
                 failed: FailedCreations::default(),
+                background: PerProcess::new(),
                 changing: crate::sync::Mutex::default(),
             })
         })

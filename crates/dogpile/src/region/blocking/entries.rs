@@ -8,9 +8,12 @@ use super::super::Region;
 use super::super::background::spawn;
 use super::super::early::Early;
 use super::super::entries::Entries as AsyncEntries;
+use super::super::entry_options::EntryOptions;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing};
-use super::super::options::{Always, Expiration, ShouldCache, call_options, serialized_options};
+use super::super::options::{
+    Always, Expiration, ShouldCache, call_options, lifetime_option, serialized_options,
+};
 use super::{wait, would_deadlock};
 use crate::bridge::{Starved, block_on, blocking_is_allowed};
 use crate::error::{CreateError, Result};
@@ -36,6 +39,14 @@ impl<'r, C, V, S> Entries<'r, Serialized, C, V, S> {
 
 impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
     call_options!(inner.options);
+    lifetime_option!(inner.options);
+
+    /// Sets all options that `options` has. What was set before stays where it has none.
+    pub fn options(mut self, options: &EntryOptions) -> Self {
+        let before = std::mem::take(&mut self.inner.options);
+        self.inner.options = options.of_call().or(&before);
+        self
+    }
 
     /// See [`Entries::should_cache`](crate::Entries::should_cache).
     pub fn should_cache<F>(self, should_cache: F) -> Entries<'r, K, F, V, S> {

@@ -9,9 +9,12 @@ use std::time::Duration;
 use super::super::background::spawn;
 use super::super::early::Early;
 use super::super::entry::Entry as AsyncEntry;
+use super::super::entry_options::EntryOptions;
 use super::super::kind::{AnyValue, Cacheable, Kind, Serialized, Takes};
 use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Plain, Shape, Sharing};
-use super::super::options::{Always, Expiration, ShouldCache, call_options, serialized_options};
+use super::super::options::{
+    Always, Expiration, ShouldCache, call_options, lifetime_option, serialized_options,
+};
 use super::starvable::Starvable;
 use super::wait;
 use crate::bridge::{Starved, block_on, blocking_is_allowed};
@@ -38,6 +41,14 @@ impl<'r, S: Shape, C, V> Entry<'r, Serialized, S, C, V> {
 
 impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     call_options!(inner.options);
+    lifetime_option!(inner.options);
+
+    /// Sets all options that `options` has. What was set before stays where it has none.
+    pub fn options(mut self, options: &EntryOptions) -> Self {
+        let before = std::mem::take(&mut self.inner.options);
+        self.inner.options = options.of_call().or(&before);
+        self
+    }
 
     /// See [`Entry::should_cache`](crate::Entry::should_cache).
     pub fn should_cache<F>(self, should_cache: F) -> Entry<'r, K, S, F, V> {

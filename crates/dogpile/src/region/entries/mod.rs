@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use super::Region;
 use super::early::Early;
+use super::entry_options::EntryOptions;
 use super::kind::{AnyValue, Kind, Serialized};
 use super::lookup::{Plain, Sharing};
-use super::options::{Always, Expiration, Options, call_options, serialized_options};
+use super::options::{
+    Always, Expiration, Options, call_options, lifetime_option, serialized_options,
+};
 use crate::lock::OnWaitTimeout;
 
 /// Keys of a region, and how this call treats them. Made by
@@ -45,6 +48,14 @@ impl<'r, C, V, S> Entries<'r, Serialized, C, V, S> {
 
 impl<'r, K: Kind, C, V, S> Entries<'r, K, C, V, S> {
     call_options!(options);
+    lifetime_option!(options);
+
+    /// Sets all options that `options` has. What was set before stays where it has none.
+    pub fn options(mut self, options: &EntryOptions) -> Self {
+        let before = std::mem::take(&mut self.options);
+        self.options = options.of_call().or(&before);
+        self
+    }
 
     /// Stores of the created values those that `should_cache` accepts; the
     /// caller gets all.

@@ -15,9 +15,12 @@ use std::time::Duration;
 
 use super::Region;
 use super::early::Early;
+use super::entry_options::EntryOptions;
 use super::kind::{AnyValue, Kind, Serialized};
 use super::lookup::{Plain, Shape, Sharing};
-use super::options::{Always, Expiration, Options, call_options, serialized_options};
+use super::options::{
+    Always, Expiration, Options, call_options, lifetime_option, serialized_options,
+};
 use crate::lock::OnWaitTimeout;
 
 /// A key of a region, and how this call treats it. Made by
@@ -65,6 +68,14 @@ impl<'r, S: Shape, C, V> Entry<'r, Serialized, S, C, V> {
 
 impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     call_options!(options);
+    lifetime_option!(options);
+
+    /// Sets all options that `options` has. What was set before stays where it has none.
+    pub fn options(mut self, options: &EntryOptions) -> Self {
+        let before = std::mem::take(&mut self.options);
+        self.options = options.of_call().or(&before);
+        self
+    }
 
     /// Stores a created value only if `should_cache` says so; the caller gets
     /// it in any case.
