@@ -177,10 +177,9 @@ impl Code {
             return self.lifetime(value);
         }
         let made = hygienic("made");
-        let of_none = match &self.options.none {
-            Some(time) => quote!(::core::option::Option::Some(#time)),
-            None => quote!(::core::option::Option::None),
-        };
+        let no_time = || quote!(::core::option::Option::None);
+        let some_time = |time| quote!(::core::option::Option::Some(#time));
+        let of_none = self.options.none.as_ref().map_or_else(no_time, some_time);
         let own = match &self.options.lifetime {
             Some(own) => with_argument(own, value).to_token_stream(),
             None if self.options.none.is_none() => return Tokens::new(),

@@ -189,7 +189,7 @@ impl Parsed {
             none: duration(rest.none, &dogpile)?,
             lifetime: rest.lifetime,
             remember_failures: duration(rest.remember_failures, &dogpile)?,
-            early: rest.early.map(|value| early(value, &dogpile)).transpose()?,
+            early: rest.early.as_ref().map(|value| early(value, &dogpile)).transpose()?,
             jitter: rest.jitter,
             soft_timeout: duration(rest.soft_timeout, &dogpile)?,
             creation_timeout: duration(rest.creation_timeout, &dogpile)?,
@@ -270,8 +270,8 @@ fn duration(value: Option<Expr>, dogpile: &Tokens) -> syn::Result<Option<Tokens>
 }
 
 /// `"adaptive"`, or a share such as `0.8`, as an `Early`; any other expression as it is.
-fn early(value: Expr, dogpile: &Tokens) -> syn::Result<Tokens> {
-    let Some(lit) = literal(&value) else { return Ok(quote!(#value)) };
+fn early(value: &Expr, dogpile: &Tokens) -> syn::Result<Tokens> {
+    let Some(lit) = literal(value) else { return Ok(quote!(#value)) };
     match lit {
         Lit::Str(text) if text.value() == "adaptive" => Ok(quote!(#dogpile::Early::adaptive())),
         Lit::Float(share) if share.base10_parse().is_ok_and(|share: f64| share <= 1.0) => {

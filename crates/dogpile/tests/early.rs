@@ -175,12 +175,12 @@ static RATES: Region = Region::new("early_rates");
 #[cached(region = RATES, expiration = "1m", early = 0.5, background)]
 async fn rate(_currency: u32) -> usize {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
-    CALLS.fetch_add(1, Ordering::SeqCst)
+    std::future::ready(CALLS.fetch_add(1, Ordering::SeqCst)).await
 }
 
 #[cached(region = RATES, expiration = "1m", early = "adaptive", soft_timeout = "100ms")]
 async fn adaptive(currency: u32) -> u32 {
-    currency
+    std::future::ready(currency).await
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ fn moment(after: u32) -> f64 {
 }
 
 /// Values live for as many seconds as they say, and for a minute if they say zero.
-fn own(seconds: &u64) -> Option<Duration> {
-    (*seconds > 0).then(|| Duration::from_secs(*seconds))
+fn own(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 fn backends() -> [AnyBackend; 2] {
@@ -37,7 +37,7 @@ async fn a_value_lives_for_as_long_as_it_says() {
     for backend in backends() {
         let (region, clock) = (Region::new("lifetimes"), ManualClock::at(START));
         let config = Config::over(backend).clock(clock.clone()).expiration(MINUTE);
-        region.configure(config.lifetime(own)).unwrap();
+        region.configure(config.lifetime(|seconds| own(*seconds))).unwrap();
         region.get_or_create("created", async || 100_u64).await;
         region.set("set", &100_u64).await.unwrap();
         region.get_or_create_multi(["usual", "short"], async |_| vec![0, 30_u64]).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_value_lives_for_as_long_as_it_says() {
 async fn all_moments_follow_from_it() {
     let (region, clock) = (Region::new("lifetimes"), ManualClock::at(START));
     let config = Config::new(Memory::new(10)).clock(clock.clone()).expiration(1_000 * MINUTE);
-    let config = config.lifetime(own).early(dogpile::Early::at(0.5));
+    let config = config.lifetime(|seconds| own(*seconds)).early(dogpile::Early::at(0.5));
     region.configure(config.stale_while_revalidate(10 * SECOND)).unwrap();
     let ask = async |key| {
         let found = region.entry(key).try_lookup(async || Err::<u64, _>("down")).await;
@@ -134,24 +134,26 @@ static USERS: Region = Region::new("lifetimes_of_functions");
 static OBJECTS: Region<InMemory> = Region::in_memory("lifetimes_of_objects");
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-fn count() -> usize {
+async fn count() -> usize {
+    tokio::task::yield_now().await;
     CALLS.fetch_add(1, Ordering::SeqCst)
 }
 
 #[cached(region = USERS, expiration = "1m", none = "5s")]
 async fn user(id: u64) -> Option<usize> {
-    let call = count();
+    let call = count().await;
     (id > 10).then_some(call)
 }
 
 #[cached(region = OBJECTS, expiration = "1m", none = "5s", lifetime = |seconds| seconds.map(Duration::from_secs))]
 async fn object(id: u64) -> Option<u64> {
-    count();
+    count().await;
     (id > 10).then_some(id)
 }
 
 #[cached_multi(region = USERS, expiration = "1m", none = "5s")]
 async fn users(ids: &[u64]) -> HashMap<u64, u64> {
+    tokio::task::yield_now().await;
     CALLS.fetch_add(ids.len(), Ordering::SeqCst);
     ids.iter().filter(|id| **id > 10).map(|id| (*id, *id)).collect()
 }

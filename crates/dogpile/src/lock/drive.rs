@@ -213,11 +213,11 @@ fn ready_for_background<S: Flight>(flight: &S, slots: &[Slot<'_, S>]) -> bool {
 
 /// Gives slots what was created for them in the background, if that comes within the soft limit;
 /// else what they have meanwhile.
-async fn settle_in_time<'b, S: Flight>(
+async fn settle_in_time<S: Flight>(
     flight: &S,
     slots: &mut [Slot<'_, S>],
     indexes: Vec<usize>,
-    mut creation: Detached<'b, S>,
+    mut creation: Detached<'_, S>,
 ) -> Result<(), Stopped<S>> {
     let is_waited_for = indexes.iter().any(|&index| !slots[index].reading.found.is_fresh());
     let created = match flight.soft_limit().filter(|_| is_waited_for) {
@@ -230,13 +230,13 @@ async fn settle_in_time<'b, S: Flight>(
         }
         None => None,
     };
-    match created {
-        Some(created) => settle_created(slots, indexes, created),
-        None => {
-            indexes.into_iter().for_each(|index| slots[index].outcome = slots[index].meanwhile());
-            Ok(())
-        }
+    if let Some(created) = created {
+        return settle_created(slots, indexes, created);
     }
+    for index in indexes {
+        slots[index].outcome = slots[index].meanwhile();
+    }
+    Ok(())
 }
 
 fn take_won<S: Flight>(slots: &mut [Slot<'_, S>]) -> Vec<(usize, S::Guard)> {
@@ -307,11 +307,12 @@ impl Limits {
 
     /// Returns what has ended, if anything has.
     fn poll(&mut self, cx: &mut Context<'_>, has_stand_in: bool) -> Option<Ended> {
-        if has_stand_in && let Some(timer) = &mut self.soft {
-            if timer.as_mut().poll(cx).is_ready() {
-                self.soft = None;
-                return Some(Ended::Soft);
-            }
+        if has_stand_in
+            && let Some(timer) = &mut self.soft
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            self.soft = None;
+            return Some(Ended::Soft);
         }
         let Deadline { timeout, timer } = self.deadline.as_mut()?;
         timer.as_mut().poll(cx).is_ready().then_some(Ended::Deadline(*timeout))

@@ -25,6 +25,7 @@ use crate::lock::OnWaitTimeout;
 /// # }).unwrap();
 /// ```
 #[derive(Debug, Clone, Default)]
+#[must_use = "options do nothing until a call is given them"]
 pub struct EntryOptions {
     options: Options,
 }

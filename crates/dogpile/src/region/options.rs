@@ -112,7 +112,9 @@ impl fmt::Debug for Expiration {
 
 /// The lifetimes of values of one type, by their content.
 #[derive(Clone)]
-pub(crate) struct Lifetime(Arc<dyn Fn(&dyn Any) -> Option<Duration> + Send + Sync>);
+pub(crate) struct Lifetime(Arc<LifetimeOf>);
+
+type LifetimeOf = dyn Fn(&dyn Any) -> Option<Duration> + Send + Sync;
 
 impl Lifetime {
     pub(crate) fn of<T: 'static>(

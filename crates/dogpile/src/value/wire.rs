@@ -57,8 +57,9 @@ impl HeaderIn {
         let mut extra: Extra = serde_json::from_slice(header).ok()?;
         let ct = extra.remove("ct")?.as_f64()?;
         let Value::Number(v) = extra.remove("v")? else { return None };
-        let [b, s, keep, x, e] = ["b", "s", "keep", "x", "e"].map(|name| extra.remove(name));
-        Some(Self { ct, b, s, keep, x, e, v, extra })
+        let mut take = |name| extra.remove(name);
+        let (b, s, keep) = (take("b"), take("s"), take("keep"));
+        Some(Self { ct, b, s, keep, x: take("x"), e: take("e"), v, extra })
     }
 }
 

@@ -33,7 +33,7 @@ impl<'r, K: Kind> Entries<'r, K> {
     }
 }
 
-impl<'r, C, V, S> Entries<'r, Serialized, C, V, S> {
+impl<C, V, S> Entries<'_, Serialized, C, V, S> {
     serialized_options!(inner.options);
 }
 

@@ -35,7 +35,7 @@ impl<'r, K: Kind> Entry<'r, K> {
     }
 }
 
-impl<'r, S: Shape, C, V> Entry<'r, Serialized, S, C, V> {
+impl<S: Shape, C, V> Entry<'_, Serialized, S, C, V> {
     serialized_options!(inner.options);
 }
 

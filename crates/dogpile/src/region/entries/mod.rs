@@ -42,7 +42,7 @@ impl<'r, K: Kind, V> Entries<'r, K, Always, V> {
     }
 }
 
-impl<'r, C, V, S> Entries<'r, Serialized, C, V, S> {
+impl<C, V, S> Entries<'_, Serialized, C, V, S> {
     serialized_options!(options);
 }
 

@@ -62,7 +62,7 @@ impl<'r, K: Kind, V> Entry<'r, K, Plain, Always, V> {
     }
 }
 
-impl<'r, S: Shape, C, V> Entry<'r, Serialized, S, C, V> {
+impl<S: Shape, C, V> Entry<'_, Serialized, S, C, V> {
     serialized_options!(options);
 }
 
