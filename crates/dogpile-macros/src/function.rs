@@ -63,8 +63,8 @@ impl Function {
         check_skipped(options, &item, receiver.is_some(), &arguments)?;
         let (returned, is_boxed) = returned(&item)?;
         let can_fail = options.fallible || last_name(&returned).is_some_and(|n| n == "Result");
-        if options.share_failures && !can_fail {
-            let why = "`share_failures` is for functions that return a `Result`; for an alias of it, \
+        if (options.share_failures || options.remember_failures.is_some()) && !can_fail {
+            let why = "`share_failures` and `remember_failures` are for functions that return a `Result`; for an alias of it, \
                 add `fallible`";
             return Err(Error::new(item.sig.ident.span(), why));
         }

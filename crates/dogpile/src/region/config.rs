@@ -339,7 +339,7 @@ impl<K: Kind> Config<K> {
     /// use std::time::Duration;
     /// use dogpile::{Config, Region, Status, backend::Memory};
     ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> dogpile::error::Result<()> {
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> dogpile::Result<()> {
     /// let rates = Region::new("rates");
     /// rates.configure(Config::new(Memory::new(100)).soft_timeout(Duration::from_millis(50)))?;
     /// rates.set("EUR", &1.08).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lock::keyed::Handed;
@@ -10,8 +11,8 @@ use crate::sync::Mutex;
 /// A creation that failed.
 struct Failure {
     at: Timestamp,
-    /// Its error, for those who share it, until the moment beside it.
-    remembered: Option<(Handed, Timestamp)>,
+    /// Its error, for those who share it, and the time for which it is given.
+    remembered: Option<(Handed, Duration)>,
 }
 
 /// The creations that failed, as far as this process knows.
@@ -29,8 +30,8 @@ impl FailedCreations {
     /// Others are given up: their callers try again too soon.
     const MOST: usize = 10_000;
 
-    /// Notes a failure, and an error that is remembered until the moment beside it.
-    pub(crate) fn note(&self, key: &str, at: Timestamp, remembered: Option<(Handed, Timestamp)>) {
+    /// Notes a failure, and an error that is remembered for the time beside it.
+    pub(crate) fn note(&self, key: &str, at: Timestamp, remembered: Option<(Handed, Duration)>) {
         let mut failures = self.failures.lock();
         if failures.len() >= Self::MOST {
             failures.clear();
@@ -54,9 +55,9 @@ impl FailedCreations {
         }
         let failures = self.failures.lock();
         let Failure { at, remembered } = failures.get(key)?;
-        let (error, until) = remembered.as_ref()?;
+        let (error, time) = remembered.as_ref()?;
         // A clock that was set back must not prolong it.
-        (*at..*until).contains(&now).then(|| error.clone())
+        ((now - at).abs() < time.as_secs_f64()).then(|| error.clone())
     }
 
     /// A creation of `key` has succeeded.

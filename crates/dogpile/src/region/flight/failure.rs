@@ -79,8 +79,7 @@ impl RegionFlight<'_> {
         let keys: Vec<&str> =
             marked.iter().map(|(index, _)| self.keys[*index].stored.as_str()).collect();
         let remembered = self.options.remember_failures.zip(shared.as_ref());
-        let remembered =
-            remembered.map(|(time, shared)| (shared.clone(), now + time.as_secs_f64()));
+        let remembered = remembered.map(|(time, shared)| (shared.clone(), time));
         // A change meanwhile has left another value, whose creation has not failed.
         for ((_, guard), key) in marked.iter().zip(&keys) {
             if !guard.local.is_outdated() {
