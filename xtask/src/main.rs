@@ -116,6 +116,11 @@ fn features() -> Result<(), Error> {
         let check = cargo(check).env("RUSTFLAGS", "-Dwarnings").target_dir("target-features");
         check.named(&format!("dogpile-orm for {feature} alone")).run()?;
     }
+    // Beside other members, a package has the features of their dependencies too.
+    for package in ["dogpile-testkit", "dogpile-cli"] {
+        let check = cargo(["check", "-p", package]).target_dir("target-features");
+        check.named(&format!("{package} alone")).run()?;
+    }
     Ok(())
 }
 
