@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::background::Runner;
 use super::config::Config;
+use super::early::Early;
 use super::failed::FailedCreations;
 use super::kept::Kept;
 use super::kind::{Cacheable, Codec, Encoded, Kind};
@@ -281,18 +282,42 @@ impl Core {
         if options.ignore_expiration {
             return Freshness::Fresh;
         }
-        let mut limits = self.limits(key, metadata, options);
-        limits.early = limits.expiration.and_then(|expiration| {
-            let early = options.early.or(self.defaults.early)?;
-            let draw = || own_draw(&self.stored_key(key), metadata.ct);
-            Some(early.age(expiration, metadata.cost(), draw))
-        });
-        match freshness(metadata.ct, now, limits, self.verdict(metadata)) {
-            Freshness::Early if self.rests(&self.stored_key(key), metadata, options, now) => {
-                Freshness::Fresh
+        let limits = self.limits(key, metadata, options);
+        let found = freshness(metadata.ct, now, limits, self.verdict(metadata));
+        match options.early.or(self.defaults.early) {
+            Some(early) if found == Freshness::Fresh => {
+                self.early_or_fresh(key, metadata, options, early, now)
             }
-            found => found,
+            _ => found,
         }
+    }
+
+    /// Returns whether a fresh value is early, and its successor may be created now.
+    #[cold]
+    fn early_or_fresh(
+        &self,
+        key: &str,
+        metadata: &Metadata,
+        options: &Options,
+        early: Early,
+        now: Timestamp,
+    ) -> Freshness {
+        let limits = self.limits(key, metadata, options);
+        let Some(expiration) = limits.expiration else { return Freshness::Fresh };
+        let stored_key = self.stored_key(key);
+        let draw = || own_draw(&stored_key, metadata.ct);
+        let limits =
+            AgeLimits { early: Some(early.age(expiration, metadata.cost(), draw)), ..limits };
+        let found = freshness(metadata.ct, now, limits, None);
+        let rests = || self.rests(&stored_key, metadata, options, now);
+        if found == Freshness::Early && rests() { Freshness::Fresh } else { found }
+    }
+
+    /// Does somebody of this process create the successor of an early value already? Then all
+    /// others have the value.
+    #[cold]
+    pub(crate) fn is_created_early(&self, found: Freshness, stored_key: &str) -> bool {
+        found == Freshness::Early && self.shared.keys.is_held(stored_key)
     }
 
     /// Has a creation of the value's successor failed a moment ago, so that none is attempted now?
@@ -460,9 +485,11 @@ impl Core {
     /// [`Kept::instead_of`].
     #[inline]
     pub(crate) fn kept_instead_of(&self, key: &str, found: Option<&Entry>) -> Option<Entry> {
-        if !self.kept.are_any() {
-            return None;
-        }
+        if self.kept.are_any() { self.kept_newer_than(key, found) } else { None }
+    }
+
+    #[cold]
+    fn kept_newer_than(&self, key: &str, found: Option<&Entry>) -> Option<Entry> {
         let begun = found.map(|entry| self.as_of(&entry.metadata));
         self.kept.instead_of(key, begun, self.clock.coarse_now())
     }

@@ -70,8 +70,12 @@ impl Owed {
         as_of: Timestamp,
         others: impl FnOnce() -> Option<Mode>,
     ) -> Option<Mode> {
-        let others = others();
-        if !self.are_any() || others == Some(Mode::Hard) {
+        if !self.are_any() { others() } else { self.worse_than(as_of, others()) }
+    }
+
+    #[cold]
+    fn worse_than(&self, as_of: Timestamp, others: Option<Mode>) -> Option<Mode> {
+        if others == Some(Mode::Hard) {
             return others;
         }
         let deletions = self.deletions.lock();

@@ -175,11 +175,9 @@ impl State {
             return Now::Unclear;
         }
         let now = core.clock.coarse_now();
-        match core.freshness(key, &entry.metadata, options, now) {
-            Freshness::Fresh => {}
-            // Somebody creates the next one already.
-            Freshness::Early if core.shared.keys.is_held(&stored) => {}
-            _ => return Now::Unclear,
+        let found = core.freshness(key, &entry.metadata, options, now);
+        if found != Freshness::Fresh && !core.is_created_early(found, &stored) {
+            return Now::Unclear;
         }
         let Ok(value) = core.decode_entry(entry) else { return Now::Unclear };
         core.stats().count(Count::Hits);

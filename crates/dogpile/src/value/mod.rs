@@ -111,7 +111,13 @@ impl Metadata {
 
     /// Returns the time after `ct` for which the value is fresh, where it has one of its own: `e` in
     /// the header, in seconds. Otherwise the call's or region's expiration says it.
+    #[inline]
     pub fn lifetime(&self) -> Option<Duration> {
+        if self.lifetime.is_none() { None } else { self.own_lifetime() }
+    }
+
+    #[cold]
+    fn own_lifetime(&self) -> Option<Duration> {
         Duration::try_from_secs_f32(self.lifetime_seconds()?).ok()
     }
 
