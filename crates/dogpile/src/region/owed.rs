@@ -70,7 +70,7 @@ impl Owed {
         as_of: Timestamp,
         others: impl FnOnce() -> Option<Mode>,
     ) -> Option<Mode> {
-        if !self.are_any() { others() } else { self.worse_than(as_of, others()) }
+        if self.are_any() { self.worse_than(as_of, others()) } else { others() }
     }
 
     #[cold]

@@ -1,5 +1,6 @@
 //! Three ways to answer from the same store: by hand, and by two regions.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dogpile::backend::AnyBackend;
@@ -16,7 +17,7 @@ pub(super) const WAYS: [&str; 3] = ["naive", "dogpile", "resilient"];
 /// A way to answer a request.
 pub(super) struct Way {
     pub(super) name: &'static str,
-    pub(super) source: Source,
+    pub(super) source: Arc<Source>,
     cache: Cache,
 }
 
@@ -28,6 +29,8 @@ enum Cache {
         expiration: Duration,
     },
     Region(Region),
+    /// Its creations go on without their callers, who get a stale value where that takes long.
+    InBackground(Region),
 }
 
 impl Way {
@@ -42,10 +45,12 @@ impl Way {
         let cache = match name {
             "dogpile" => Cache::Region(region(name, config)?),
             // Minutes are seconds here: the pause after a failure is as short as the expiration.
-            "resilient" => Cache::Region(region(name, config.resilient().retry_after(expiration))?),
+            "resilient" => {
+                Cache::InBackground(region(name, config.resilient().retry_after(expiration))?)
+            }
             _ => Cache::Naive { store, expiration },
         };
-        Ok(Self { name, source, cache })
+        Ok(Self { name, source: Arc::new(source), cache })
     }
 
     /// Answers one request for the turnover of a region of the world.
@@ -66,6 +71,11 @@ impl Way {
             }
             Cache::Region(region) => {
                 region.try_get_or_create(key, || self.source.turnover(key)).await
+            }
+            Cache::InBackground(region) => {
+                let source = self.source.clone();
+                let query = move || async move { source.turnover(key).await };
+                region.entry(key).try_get_or_create_in_background(query).await
             }
         }
     }
