@@ -164,19 +164,22 @@ fn an_interrupted_run_is_no_failure() {
 
 #[test]
 fn a_failed_renewal_in_the_background_rests_too() {
-    let place = outage();
-    let before = place.lines("log");
-    let options =
-        ["--expiration", "0", "--key", "k", "--stale-if-error", "1h", "--retry-after", "1h"];
-    wait_until("the renewal has failed", || {
-        let explained = place.explained(&options, RATES);
-        assert_eq!((&explained["status"], &explained["exit_code"]), (&"stale".into(), &0.into()));
-        explained["renewing"] == false
-    });
-    let quiet = place.run(&options, RATES);
-    assert_eq!((&*quiet.stdout, &*quiet.stderr), ("rates\n", ""), "it would be served anyway");
-    assert_eq!(place.lines("log"), before + 1);
-    stands_in(&place.run(&LIMITED, RATES), "a moment ago");
+    for script in [RATES, "echo run >> log; exec sleep 600"] {
+        let place = outage();
+        let before = place.lines("log");
+        let options = ["--expiration", "0", "--key", "k", "--timeout", "1s"];
+        let options = [&options[..], &["--stale-if-error", "1h", "--retry-after", "1h"]].concat();
+        wait_until("the renewal has failed", || {
+            let explained = place.explained(&options, script);
+            let (status, code) = (&explained["status"], &explained["exit_code"]);
+            assert_eq!((status, code), (&"stale".into(), &0.into()));
+            explained["renewing"] == false
+        });
+        let quiet = place.run(&options, script);
+        assert_eq!((&*quiet.stdout, &*quiet.stderr), ("rates\n", ""), "it would be served anyway");
+        assert_eq!(place.lines("log"), before + 1);
+        stands_in(&place.run(&LIMITED, script), "a moment ago");
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ is not waited for, and its later output goes nowhere.
 A command that runs past `--timeout` gets SIGTERM, with all of its process
 group, and SIGKILL five seconds later. It has failed, also if it ends in order
 then. It has a process group of its own for that: the terminal's interrupts
-reach it all the same, but it cannot read from the terminal.
+reach it all the same, its stops (Ctrl-Z) do not, and it cannot read from it.
 
 With `--stale-if-error` an output that has expired by no more than that time is
 printed in place of a failure, with its exit code, and a warning on stderr says
