@@ -75,6 +75,10 @@ impl<'a> MakeWriter<'a> for OneLine {
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line {
         let mut said = said();
+        if event.target() == crate::exec::WARNING {
+            said.is_told = true;
+            return Line::Shown;
+        }
         if said.is_told {
             return Line::Dropped;
         }

@@ -1,13 +1,16 @@
-//! The command's output: passed on as it comes, and kept as far as it is remembered.
+//! The command's output: passed on as it comes or held back, and kept as far as it is
+//! remembered.
 //!
 //! The command's end is the end of its output, also when others that it started hold the
 //! pipes open: daemons, jobs in the background.
 
 use std::io;
 use std::process::{Child, ExitStatus};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::output::Output;
+use super::run::Deadline;
 
 /// Both streams, and how the command ended.
 pub(super) struct Collected {
@@ -15,6 +18,10 @@ pub(super) struct Collected {
     pub(super) stderr: Vec<u8>,
     /// There was more than was to be kept.
     pub(super) is_cut: bool,
+    /// Nothing of it was passed on.
+    pub(super) is_held: bool,
+    /// It was ended since it ran for too long.
+    pub(super) has_timed_out: bool,
     pub(super) status: ExitStatus,
 }
 
@@ -37,62 +44,134 @@ impl Budget {
     }
 }
 
-/// One stream as far as it is kept.
-struct Kept<'a> {
-    bytes: Vec<u8>,
-    is_cut: bool,
-    budget: &'a Budget,
+/// Both streams, on their way.
+pub(super) struct Streams<'a> {
+    budget: Budget,
+    is_cut: AtomicBool,
+    is_held: AtomicBool,
+    out: Stream<'a>,
+    err: Stream<'a>,
 }
 
-impl Kept<'_> {
-    fn add(&mut self, bytes: &[u8]) {
-        if self.is_cut || !self.budget.take(bytes.len()) {
-            // It is of no use without its rest.
-            (self.is_cut, self.bytes) = (true, Vec::new());
+/// One stream as far as it is kept.
+struct Stream<'a> {
+    kept: Mutex<Kept>,
+    output: Option<&'a Output>,
+    pass: fn(&Output, &[u8]),
+}
+
+struct Kept {
+    bytes: Vec<u8>,
+    /// None of the bytes was passed on.
+    is_held: bool,
+}
+
+impl<'a> Streams<'a> {
+    /// Keeps `limit` bytes at most, and passes all on to `output`, if anybody listens. With
+    /// `is_held` nothing is passed on before there is more than that.
+    pub(super) fn new(output: Option<&'a Output>, limit: u64, is_held: bool) -> Self {
+        let stream = |pass| {
+            let kept = Mutex::new(Kept { bytes: Vec::new(), is_held });
+            Stream { kept, output, pass }
+        };
+        Self {
+            budget: Budget { left: AtomicU64::new(limit) },
+            is_cut: AtomicBool::new(false),
+            is_held: AtomicBool::new(is_held),
+            out: stream(Output::out),
+            err: stream(Output::err),
+        }
+    }
+
+    /// Takes what came from `stream`, which is one of these.
+    fn take(&self, stream: &Stream<'_>, bytes: &[u8]) {
+        let fits = self.budget.take(bytes.len());
+        if !fits {
+            self.is_cut.store(true, Ordering::Relaxed);
+            if self.is_held.swap(false, Ordering::Relaxed) {
+                for stream in [&self.out, &self.err] {
+                    stream.let_go(&mut stream.lock());
+                }
+            }
+        }
+        let mut kept = stream.lock();
+        if !self.is_held.load(Ordering::Relaxed) {
+            stream.let_go(&mut kept);
+            stream.pass(bytes);
+        }
+        if fits && !self.is_cut.load(Ordering::Relaxed) {
+            kept.bytes.extend_from_slice(bytes);
         } else {
-            self.bytes.extend_from_slice(bytes);
+            // It is of no use without its rest.
+            kept.bytes = Vec::new();
         }
     }
 }
 
-/// Follows `child` to its end. `limit` bytes of its output are kept at most; it is passed on
-/// to `output`, if anybody listens. Calls `ended` between the command's end and the moment
-/// from which its process id may mean another process.
+impl Stream<'_> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what was held back.
+    fn let_go(&self, kept: &mut Kept) {
+        if std::mem::take(&mut kept.is_held) {
+            self.pass(&kept.bytes);
+        }
+    }
+
+    fn pass(&self, bytes: &[u8]) {
+        if let Some(output) = self.output {
+            (self.pass)(output, bytes);
+        }
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        self.kept.into_inner().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+}
+
+/// Follows `child` to its end, or to its `deadline`. Calls `ended` between the command's end and
+/// the moment from which its process id may mean another process.
 pub(super) fn follow(
     child: &mut Child,
-    output: Option<&Output>,
-    limit: u64,
+    streams: Streams<'_>,
+    deadline: Option<Deadline>,
     ended: impl FnOnce(),
 ) -> io::Result<Collected> {
-    let budget = Budget { left: AtomicU64::new(limit) };
-    let kept = || Kept { bytes: Vec::new(), is_cut: false, budget: &budget };
-    let (mut out, mut err) = (kept(), kept());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let is_over = platform::End::new()?;
-    let status = std::thread::scope(|scope| {
+    let (end, has_ended) = std::sync::mpsc::channel();
+    let (status, has_timed_out) = std::thread::scope(|scope| {
+        let (streams, is_over) = (&streams, &is_over);
         let reading = [
-            scope.spawn(|| {
-                is_over.read(stdout, |bytes| {
-                    out.add(bytes);
-                    output.inspect(|output| output.out(bytes));
-                })
-            }),
-            scope.spawn(|| {
-                is_over.read(stderr, |bytes| {
-                    err.add(bytes);
-                    output.inspect(|output| output.err(bytes));
-                })
-            }),
+            scope.spawn(|| is_over.read(stdout, |bytes| streams.take(&streams.out, bytes))),
+            scope.spawn(|| is_over.read(stderr, |bytes| streams.take(&streams.err, bytes))),
         ];
-        let status = platform::wait(child, ended);
+        let watching = deadline.map(|deadline| scope.spawn(move || deadline.watch(&has_ended)));
+        let status = platform::wait(child, || {
+            ended();
+            drop(end);
+        });
         is_over.tell();
         for stream in reading {
-            stream.join().unwrap_or_else(|_| Err(io::Error::other("a reader panicked")))?;
+            joined(stream.join())??;
         }
-        status
+        let timed_out = watching.map(|watching| joined(watching.join())).transpose()?;
+        status.map(|status| (status, timed_out.unwrap_or(false)))
     })?;
-    let is_cut = out.is_cut || err.is_cut;
-    Ok(Collected { stdout: out.bytes, stderr: err.bytes, is_cut, status })
+    Ok(Collected {
+        is_cut: streams.is_cut.into_inner(),
+        is_held: streams.is_held.into_inner(),
+        stdout: streams.out.into_bytes(),
+        stderr: streams.err.into_bytes(),
+        has_timed_out,
+        status,
+    })
+}
+
+fn joined<T>(ended: std::thread::Result<T>) -> io::Result<T> {
+    ended.map_err(|_| io::Error::other("a thread panicked"))
 }
 
 #[cfg(unix)]

@@ -9,14 +9,16 @@ use crate::inspect::printable;
 use crate::show;
 
 /// The origins of an output.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Why {
     Hit,
     Stale,
     Waited,
     Ran,
     Killed,
+    TimedOut,
+    StaleOnError,
 }
 
 impl Why {
@@ -27,6 +29,8 @@ impl Why {
             Self::Waited => "waited: another process was running the command, this is its output",
             Self::Ran => "ran: there was no output to use",
             Self::Killed => "killed: a signal ended the command, nothing is remembered",
+            Self::TimedOut => "timed out: the command ran for too long, nothing is remembered",
+            Self::StaleOnError => "stale on error: an expired output stands in for a failure",
         }
     }
 }

@@ -5,17 +5,22 @@
 //!   key      what the output is remembered under
 //!   session  a hit, a stale output, or a run
 //!   run      the command itself: collect its output, signals that are meant for it
+//!   limit    the end of a command that runs for too long
 //!   script   what has to be run by a shell
 //!   nested   commands that would wait for themselves
 //!   output   passing output on
 //!   record   what is remembered: stdout, stderr, exit code
 //!   refresh  the process in the background that renews a stale output
+//!   fallback the output of before, in place of a failure
 //!   explain  why it was a hit
 //! ```
 
 mod collect;
 mod explain;
+mod fallback;
 mod key;
+#[cfg(unix)]
+mod limit;
 mod nested;
 mod output;
 mod record;
@@ -36,6 +41,7 @@ use clap::builder::StyledStr;
 
 use crate::arguments::{Lifetime, bytes, duration, lifetime, stale, variable};
 use crate::error::CommandError;
+pub(crate) use fallback::WARNING;
 use session::Session;
 
 /// The arguments of `dogpile exec`.
@@ -58,6 +64,17 @@ pub(crate) struct Options {
     /// 124 [default: as long as that runs]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     wait: Option<Duration>,
+    /// Time that the command may take; then it is ended, with all that it started, and has failed;
+    /// `0s` is no limit, as without it
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Time after its expiration for which an output stands in for a command that fails: it is
+    /// printed instead, with one warning. The command's output is held back until it ends
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    stale_if_error: Option<Duration>,
+    /// Time after such a failure in which nobody runs the command again [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "stale_if_error")]
+    retry_after: Option<Duration>,
     /// Remember the output under this name, instead of one made of the command
     #[arg(long, conflicts_with_all = ["cwd", "env", "file"])]
     key: Option<String>,
@@ -108,16 +125,30 @@ fn examples() -> StyledStr {
   dogpile exec --key nightly --invalidate
 
 The exit code is the command's own, also when its output is replayed; 128 and
-the signal's number if a signal ended it, 126 or
-127 if it could not be started, 124 if `--wait` is over, 125 if dogpile was
-called wrongly or its output cannot be written. A command that fails is not
+the signal's number if a signal ended it, 126 or 127 if it could not be
+started, 124 if `--timeout` has ended it or `--wait` is over, 125 if dogpile
+was called wrongly or its output cannot be written. A command that fails is not
 remembered, unless `--remember-failures` is given: an expired output of before
 is served on, and without one the command is run again by the next who asks,
-one at a time. A cache that cannot be reached
-or written keeps no command from running: a warning says so.
+one at a time. A cache that cannot be reached or written keeps no command from
+running: a warning says so.
 
 The command has ended when its process has. What it leaves in the background
 is not waited for, and its later output goes nowhere.
+
+A command that runs past `--timeout` gets SIGTERM, with all of its process
+group, and SIGKILL five seconds later. It has failed, also if it ends in order
+then. It has a process group of its own for that: the terminal's interrupts
+reach it all the same, its stops (Ctrl-Z) do not, and it cannot read from it.
+
+With `--stale-if-error` an output that has expired by no more than that time is
+printed in place of a failure, with its exit code, and a warning on stderr says
+what has failed. The failure is an exit code that is not remembered, a signal,
+a command that cannot be started, a `--timeout`; it is not a signal that was
+sent to dogpile, such as an interrupt. The command's output is held back until
+it ends. Once there is more of it than `--max-output` it is passed on, and
+nothing can stand in for it any more. How long an expired output is served
+while the command does not fail is `--stale`: without `--stale`, always.
 
 An expired output is renewed by a process that stays in the background. Where
 that is killed, as at the end of a container, a job of CI or a service, the
@@ -146,6 +177,10 @@ fn execute(options: &Options) -> Result<ExitCode, CommandError> {
     }
     #[cfg(unix)]
     signals::withstand()?;
+    #[cfg(not(unix))]
+    if options.timeout.is_some() {
+        return Err(CommandError::usage("`--timeout` is there on Unix only"));
+    }
     let key = key::of(options)?;
     let session = Session::open(options, key)?;
     let ended = if options.invalidate { session.invalidate() } else { session.run() };

@@ -15,12 +15,38 @@ pub(crate) struct Record {
     /// The output was larger than what is kept: it was passed on, and is not here.
     #[serde(skip)]
     pub(crate) is_cut: bool,
+    #[serde(skip)]
+    pub(crate) ending: Ending,
+}
+
+/// The ways in which a command ends.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// By itself, with a code.
+    #[default]
+    Exited,
+    Signalled(u8),
+    TimedOut,
+}
+
+impl Ending {
+    /// Was it ended by a signal that only terminals send, to all processes at once?
+    pub(super) fn is_by_terminal(self) -> bool {
+        const SIGINT: u8 = 2;
+        const SIGQUIT: u8 = 3;
+        matches!(self, Self::Signalled(SIGINT | SIGQUIT))
+    }
 }
 
 impl Record {
     /// May it be remembered? Failures may, where that is asked for.
     pub(super) fn may_be_kept(&self, keeps_failures: bool) -> bool {
-        !self.is_cut && (self.code == 0 || keeps_failures)
+        !self.is_cut && !self.is_failure(keeps_failures)
+    }
+
+    /// Has the command failed, where some failures are remembered?
+    pub(super) fn is_failure(&self, keeps_failures: bool) -> bool {
+        self.ending != Ending::Exited || (self.code != 0 && !keeps_failures)
     }
 
     /// The code as a process can end with it.

@@ -4,8 +4,8 @@
 //! said, and the cache is left alone from then on.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dogpile::backend::AnyBackend;
@@ -14,10 +14,11 @@ use dogpile::invalidation::{Invalidation, SharedInvalidation};
 use dogpile::{CachedValue, Config, CreateError, Error, Region, Status};
 
 use super::explain::{Explanation, Why};
+use super::fallback::{self, Failed, Failure};
 use super::nested::{self, Sign};
 use super::output::Output;
-use super::record::Record;
-use super::run::{Run, Unfinished};
+use super::record::{Ending, Record};
+use super::run::{Ended, Run};
 use super::{Options, WAITED, key, refresh};
 use crate::cache::{self, Access, Place};
 use crate::error::CommandError;
@@ -41,6 +42,8 @@ pub(super) struct Session<'a> {
     code: AtomicI32,
     /// A process in the background renews the output.
     renewing: AtomicBool,
+    /// The run of this process, if it failed and an earlier output may stand in for it.
+    failed: Mutex<Option<Failed>>,
 }
 
 /// A cache that can be used.
@@ -52,6 +55,16 @@ struct Cache {
     stored: String,
     /// Why nothing can be written to it, if so.
     read_only: Option<String>,
+}
+
+/// A run without an output to remember, as the library is told of it.
+enum Unfinished {
+    /// The command failed, or did not come to its own end. All that it wrote was passed on.
+    Ended(Record),
+    /// It failed, and nothing of it was passed on: an earlier output may stand in for it.
+    Failed,
+    /// It was not started.
+    Other(CommandError),
 }
 
 /// An output, and where it came from.
@@ -96,6 +109,7 @@ impl<'a> Session<'a> {
             ran: AtomicBool::new(false),
             code: AtomicI32::new(0),
             renewing: AtomicBool::new(false),
+            failed: Mutex::new(None),
         })
     }
 
@@ -111,18 +125,15 @@ impl<'a> Session<'a> {
     /// Passes the command's output on, wherever it comes from, and says what to end with.
     pub(super) fn run(&self) -> Result<ExitCode, CommandError> {
         let served = if self.options.refresh { self.renew() } else { self.serve() };
-        let (code, why, age) = match served {
-            Ok(served) => {
-                if let (Some(record), false) = (&served.record, self.options.background) {
-                    record.replay(&self.output);
-                }
-                (served.code, served.why, served.age)
-            }
-            Err(Unfinished::Signalled(signal)) => {
-                (128_u8.wrapping_add(signal), Why::Killed, Duration::ZERO)
-            }
-            Err(Unfinished::Other(failure)) => return Err(failure),
-        };
+        let Served { record, code, why, age } = served?;
+        if let (Some(record), false) = (&record, self.options.background) {
+            record.replay(&self.output);
+        }
+        if let (Why::TimedOut, Some(limit)) = (why, self.options.timeout) {
+            let limit = humantime::format_duration(limit);
+            let line = format!("dogpile: the command was ended: it ran for longer than {limit}\n");
+            self.output.err(line.as_bytes());
+        }
         if self.options.explain {
             let expires_in = self.options.expiration.0.map(|limit| limit.saturating_sub(age));
             let explanation = Explanation {
@@ -150,7 +161,7 @@ impl<'a> Session<'a> {
 
     /// Returns the remembered output, a stale one while it is renewed in the background, or
     /// that of a run.
-    fn serve(&self) -> Result<Served, Unfinished> {
+    fn serve(&self) -> Result<Served, CommandError> {
         let Some(cache) = &self.cache else { return self.run_alone() };
         if self.options.background {
             return self.renew_in_background(cache);
@@ -171,20 +182,29 @@ impl<'a> Session<'a> {
             (found, None) => found,
         };
         match found {
-            Some((found, Why::Stale)) => match refresh::start(&cache.backend, &cache.stored) {
-                Ok(()) => {
-                    self.renewing.store(true, Ordering::Relaxed);
-                    Ok(Served::replay(found.value, Why::Stale, found.age))
-                }
-                // It would be served for ever.
-                Err(error) => {
-                    tracing::warn!("the output cannot be renewed in the background: {error}");
-                    self.create(cache)
-                }
-            },
+            Some((found, Why::Stale)) => self.serve_stale(cache, found),
             Some((found, why)) => Ok(Served::replay(found.value, why, found.age)),
             None => self.create(cache),
         }
+    }
+
+    /// Returns an expired output while it is renewed in the background, unless that has failed a
+    /// moment ago.
+    fn serve_stale(
+        &self,
+        cache: &Cache,
+        found: CachedValue<Record>,
+    ) -> Result<Served, CommandError> {
+        let rests = || fallback::rests(&cache.backend, &cache.stored, self.options.retry_after);
+        if self.options.stale_if_error.is_none() || !rests() {
+            if let Err(error) = refresh::start(&cache.backend, &cache.stored) {
+                // It would be served for ever.
+                tracing::warn!("the output cannot be renewed in the background: {error}");
+                return self.create(cache);
+            }
+            self.renewing.store(true, Ordering::Relaxed);
+        }
+        Ok(Served::replay(found.value, Why::Stale, found.age))
     }
 
     /// Looks for an output that may be served.
@@ -205,12 +225,26 @@ impl<'a> Session<'a> {
         stale.age <= limit && !cache.invalidation.is_hard_invalidated(stale.ct)
     }
 
+    /// Looks for an output that may stand in for a run that fails.
+    fn earlier(&self) -> Option<CachedValue<Record>> {
+        let (limit, cache) = (self.options.stale_if_error?, self.cache.as_ref()?);
+        if self.options.refresh {
+            return None;
+        }
+        let entry = cache.region.blocking().entry(&*self.key).ignore_expiration();
+        let earlier = entry.get_with_metadata::<Record>().ok()??;
+        let within = |expiration: Duration| earlier.age <= expiration.saturating_add(limit);
+        let is_young_enough = self.options.expiration.0.is_none_or(within);
+        let may = is_young_enough && !cache.invalidation.is_hard_invalidated(earlier.ct);
+        may.then_some(earlier)
+    }
+
     fn keeps_failures(&self) -> bool {
         self.options.remember_failures && !self.options.ok_only
     }
 
     /// Runs the command, unless another process does: then its output is returned.
-    fn create(&self, cache: &Cache) -> Result<Served, Unfinished> {
+    fn create(&self, cache: &Cache) -> Result<Served, CommandError> {
         let _asking = self.ask()?;
         let keeps_failures = self.keeps_failures();
         let mut entry = cache.region.blocking().entry(&*self.key);
@@ -227,7 +261,12 @@ impl<'a> Session<'a> {
         };
         let why = match found.status {
             Status::Hit => Why::Hit,
-            Status::Stale | Status::StaleOnError => Why::Stale,
+            Status::Stale => Why::Stale,
+            Status::StaleOnError => {
+                let failed = self.take_failed();
+                let failure = failed.as_ref().map(|failed| &failed.failure);
+                return Ok(stand_in(failure, found.value, found.age));
+            }
             Status::Waited => Why::Waited,
             _ => return Ok(self.served_by_run(&found.value)),
         };
@@ -235,7 +274,7 @@ impl<'a> Session<'a> {
     }
 
     /// Runs the command whatever is remembered.
-    fn renew(&self) -> Result<Served, Unfinished> {
+    fn renew(&self) -> Result<Served, CommandError> {
         let _asking = self.ask()?;
         let Some(cache) = &self.cache else { return self.run_alone() };
         if let Some(why) = &cache.read_only {
@@ -258,7 +297,7 @@ impl<'a> Session<'a> {
 
     /// Renews the output in the background. One that cannot be replaced is removed, or it
     /// would be served for ever.
-    fn renew_in_background(&self, cache: &Cache) -> Result<Served, Unfinished> {
+    fn renew_in_background(&self, cache: &Cache) -> Result<Served, CommandError> {
         let began = Instant::now();
         let served = self.create(cache);
         if let Err(error) = refresh::end(&cache.backend, &cache.stored) {
@@ -267,7 +306,7 @@ impl<'a> Session<'a> {
         let served = served?;
         let entry = || cache.region.blocking().entry(&*self.key).ignore_expiration();
         let keeps_stale = !self.keeps_failures() && served.code != 0;
-        if self.ran.load(Ordering::Relaxed) && !keeps_stale {
+        if served.why == Why::Ran && !keeps_stale {
             let stored = entry().get_with_metadata::<Record>()?;
             if stored.is_some_and(|stored| stored.age > began.elapsed()) {
                 entry().delete()?;
@@ -277,21 +316,24 @@ impl<'a> Session<'a> {
     }
 
     /// Goes on after a failure of the cache.
-    fn or_degrade(&self, failure: CreateError<Unfinished>) -> Result<Served, Unfinished> {
+    fn or_degrade(&self, failure: CreateError<Unfinished>) -> Result<Served, CommandError> {
         match failure {
-            CreateError::Creator(unfinished) => Err(unfinished),
+            CreateError::Creator(unfinished) => self.settle(unfinished),
             CreateError::Cache(Error::WaitTimeout { limit, .. }) => {
                 let limit = humantime::format_duration(limit);
                 let message = format!("another process still runs the command after {limit}");
-                Err(CommandError::from(message).with_code(WAITED).into())
+                Err(CommandError::from(message).with_code(WAITED))
             }
             CreateError::Cache(error) => self.run_in_spite_of(&error),
         }
     }
 
     /// Says what is wrong with the cache, and runs the command if it has not run yet.
-    fn run_in_spite_of(&self, error: &Error) -> Result<Served, Unfinished> {
+    fn run_in_spite_of(&self, error: &Error) -> Result<Served, CommandError> {
         tracing::warn!("{error}");
+        if let Some(failed) = self.take_failed() {
+            return Ok(failed.stood_in_for());
+        }
         if self.ran.load(Ordering::Relaxed) {
             let code = self.code.load(Ordering::Relaxed);
             let code = u8::try_from(code & 0xff).unwrap_or(u8::MAX);
@@ -301,18 +343,43 @@ impl<'a> Session<'a> {
     }
 
     /// Runs the command without a cache.
-    fn run_alone(&self) -> Result<Served, Unfinished> {
+    fn run_alone(&self) -> Result<Served, CommandError> {
         let _asking = self.ask()?;
-        let record = self.run_command()?;
-        Ok(self.served_by_run(&record))
+        match self.run_command() {
+            Ok(record) => Ok(self.served_by_run(&record)),
+            Err(unfinished) => match self.take_failed() {
+                Some(failed) => Ok(failed.stood_in_for()),
+                None => self.settle(unfinished),
+            },
+        }
+    }
+
+    /// Passes on a run that nothing stands in for.
+    fn settle(&self, unfinished: Unfinished) -> Result<Served, CommandError> {
+        match unfinished {
+            Unfinished::Other(error) => Err(error),
+            Unfinished::Ended(record) => Ok(self.served_by_run(&record)),
+            Unfinished::Failed => match self.take_failed().map(|failed| failed.failure) {
+                Some(Failure::NotStarted(error)) => Err(error),
+                Some(Failure::Ended(record)) => {
+                    let why = why(&record);
+                    Ok(Served::replay(record, why, Duration::ZERO))
+                }
+                None => Err("the command failed".into()),
+            },
+        }
+    }
+
+    fn take_failed(&self) -> Option<Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn served_by_run(&self, record: &Record) -> Served {
-        if record.is_cut {
+        if record.is_cut && record.ending == Ending::Exited {
             let limit = self.options.max_output;
             tracing::warn!("the output has more than {limit} bytes and is not remembered");
         }
-        Served { record: None, code: record.code(), why: Why::Ran, age: Duration::ZERO }
+        Served { record: None, code: record.code(), why: why(record), age: Duration::ZERO }
     }
 
     /// Refuses to wait for itself. Nobody waits for a process in the background.
@@ -323,20 +390,81 @@ impl<'a> Session<'a> {
         nested::ask(&self.identity, &self.key)
     }
 
+    /// Runs the command. With an earlier output at hand that may stand in for a failure, nothing is
+    /// passed on before it is certain that it has not failed.
     fn run_command(&self) -> Result<Record, Unfinished> {
         self.ran.store(true, Ordering::Relaxed);
         // Without it, only recursion is not found out.
         let _sign = Sign::creates(&self.identity, self.options.background);
-        let record = Run {
+        let earlier = self.earlier();
+        let ended = Run {
             command: &self.options.command,
             env: nested::variable(&self.identity),
             output: (!self.options.background).then_some(&self.output),
             max_output: self.options.max_output,
+            is_held: earlier.is_some(),
+            timeout: self.options.timeout.filter(|limit| !limit.is_zero()),
         }
-        .to_its_end()
-        .inspect_err(|_| warnings::no_more())?;
+        .to_its_end();
+        let (failure, earlier) = match (ended, earlier) {
+            (Ok(ended), None) => return self.passed_on(ended.record),
+            (Err(error), None) => {
+                warnings::no_more();
+                return Err(Unfinished::Other(error));
+            }
+            (Ok(ended), Some(_)) if self.is_final(&ended) => {
+                if ended.is_held {
+                    ended.record.replay(&self.output);
+                }
+                self.code.store(ended.record.code, Ordering::Relaxed);
+                return Ok(ended.record);
+            }
+            (Ok(ended), Some(earlier)) => (Failure::Ended(ended.record), earlier),
+            (Err(error), Some(earlier)) => (Failure::NotStarted(error), earlier),
+        };
+        let failed = Some(Failed { failure, earlier });
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+        Err(Unfinished::Failed)
+    }
+
+    fn passed_on(&self, record: Record) -> Result<Record, Unfinished> {
         self.code.store(record.code, Ordering::Relaxed);
-        Ok(record)
+        // A refresh that is not stored removes what is; one that fails leaves it.
+        let leaves_earlier = self.options.refresh && self.options.stale_if_error.is_some();
+        let has_failed = leaves_earlier && record.is_failure(self.keeps_failures());
+        if record.ending == Ending::Exited && !has_failed {
+            return Ok(record);
+        }
+        warnings::no_more();
+        Err(Unfinished::Ended(record))
+    }
+
+    /// Is the output of this run passed on, whatever else there is? One that succeeded, one that
+    /// has begun to speak, and one that somebody wanted to end.
+    fn is_final(&self, ended: &Ended) -> bool {
+        let has_spoken = !ended.is_held && !self.options.background;
+        let has_failed = ended.record.is_failure(self.keeps_failures());
+        !has_failed || has_spoken || ended.is_interrupted
+    }
+}
+
+fn why(record: &Record) -> Why {
+    match record.ending {
+        Ending::Exited => Why::Ran,
+        Ending::Signalled(_) => Why::Killed,
+        Ending::TimedOut => Why::TimedOut,
+    }
+}
+
+/// An output of before in place of a failure, which is told.
+fn stand_in(failure: Option<&Failure>, record: Record, age: Duration) -> Served {
+    fallback::warn(failure, age);
+    Served::replay(record, Why::StaleOnError, age)
+}
+
+impl Failed {
+    fn stood_in_for(self) -> Served {
+        stand_in(Some(&self.failure), self.earlier.value, self.earlier.age)
     }
 }
 
@@ -357,6 +485,12 @@ impl Cache {
             .invalidation(invalidation.clone());
         if let Some(limit) = options.stale {
             config = config.stale_while_revalidate(limit);
+        }
+        if let Some(limit) = options.stale_if_error {
+            config = config.stale_if_error(limit);
+        }
+        if let Some(time) = options.retry_after {
+            config = config.retry_after(time);
         }
         region.configure(config)?;
         let stored = match backend.recommended_mangler() {

@@ -1,15 +1,17 @@
 //! Signals that reach this process and are meant for the command.
 //!
 //! What was ignored stays ignored, for both. What a terminal sends, it sends to the whole
-//! group: the command has it. What somebody sends to this process by `kill` is passed on.
+//! group: the command has it, unless it has a group of its own. What somebody sends to this process
+//! by `kill` is passed on.
 
 use std::fs;
 use std::io;
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::SignalsInfo;
@@ -20,9 +22,13 @@ use signal_hook::low_level::siginfo::Cause;
 
 const FOR_THE_COMMAND: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
+/// They ask for an end.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
 /// Passes signals on as long as the command runs.
 pub(super) struct Signals {
     receiver: Arc<Mutex<Receiver>>,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 /// To whom signals go.
@@ -30,6 +36,8 @@ enum Receiver {
     /// The command has not begun: it gets them when it does.
     Waiting(Vec<i32>),
     Command(Pid),
+    /// The command, with a process group of its own.
+    Group(Pid),
     /// The command has ended: this process does with them what others do.
     Nobody,
 }
@@ -41,6 +49,7 @@ impl Receiver {
             // The group has it, and the command is in the group.
             Self::Command(_) if origin.cause == Cause::Kernel => {}
             Self::Command(command) => send(*command, origin.signal),
+            Self::Group(leader) => send_to_group(*leader, origin.signal),
             Self::Nobody => _ = emulate_default_handler(origin.signal),
         }
     }
@@ -50,6 +59,15 @@ fn send(command: Pid, signal: i32) {
     if let Ok(signal) = Signal::try_from(signal) {
         // It may just have ended.
         let _ = kill(command, signal);
+    }
+}
+
+/// What asks for an end is for all that the command has started: nobody else would tell it.
+fn send_to_group(leader: Pid, signal: i32) {
+    let is_there = ENDING.contains(&signal)
+        && Signal::try_from(signal).is_ok_and(|signal| killpg(leader, signal).is_ok());
+    if !is_there {
+        send(leader, signal);
     }
 }
 
@@ -64,24 +82,34 @@ impl Signals {
         let wanted = FOR_THE_COMMAND.into_iter().filter(|signal| !is_in(ignored, *signal));
         let mut caught = SignalsInfo::<WithOrigin>::new(wanted)?;
         let receiver = Arc::new(Mutex::new(Receiver::Waiting(Vec::new())));
-        let listener = receiver.clone();
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        let (listener, interrupted) = (receiver.clone(), is_interrupted.clone());
         let listen = move || {
             for origin in caught.forever() {
+                interrupted.fetch_or(ENDING.contains(&origin.signal), Ordering::Relaxed);
                 lock(&listener).take(&origin);
             }
         };
         // It ends with the process.
         thread::Builder::new().name("dogpile-signals".into()).spawn(listen)?;
-        Ok(Self { receiver })
+        Ok(Self { receiver, is_interrupted })
     }
 
-    /// The command has begun: passes on what came before, and what comes.
-    pub(super) fn pass_to(&self, child: &Child) {
+    /// The command has begun: passes on what came before, and what comes. With `leads` it has a
+    /// process group of its own.
+    pub(super) fn pass_to(&self, child: &Child, leads: bool) {
         let Ok(command) = i32::try_from(child.id()).map(Pid::from_raw) else { return };
-        let before = std::mem::replace(&mut *lock(&self.receiver), Receiver::Command(command));
+        let receiver = if leads { Receiver::Group(command) } else { Receiver::Command(command) };
+        let before = std::mem::replace(&mut *lock(&self.receiver), receiver);
         if let Receiver::Waiting(signals) = before {
+            let send = if leads { send_to_group } else { send };
             signals.into_iter().for_each(|signal| send(command, signal));
         }
+    }
+
+    /// Has somebody asked for an end?
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
     }
 
     /// The command has ended, or was not begun: from now on signals end this process, as
