@@ -113,7 +113,12 @@ pub fn fallback_after_failure(
 ///
 /// It follows from the key and the creation time alone: processes, releases and platforms agree.
 pub(crate) fn jittered(lifetime: Duration, share: f64, key: &str, ct: Timestamp) -> Duration {
-    lifetime.mul_f64(1.0 - share * part(hash(key, ct)))
+    part_of(lifetime, 1.0 - share * part(hash(key, ct)))
+}
+
+/// Returns a part of a time; of one that is longer than can be told, all of it.
+pub(crate) fn part_of(time: Duration, part: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * part).map_or(time, |it| it.min(time))
 }
 
 /// Returns this process's own draw for one value: a number from 0 to 1, without 0.

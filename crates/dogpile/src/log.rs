@@ -81,7 +81,7 @@ pub(crate) fn deletion_given_up(region: &str, key: &str) {
         WARN,
         region,
         key = %Lazy(key),
-        "a deletion that failed waits with too many others: the whole region is expired in their place"
+        "a deletion that failed waits with too many others: the whole region is invalidated in their place"
     );
 }
 

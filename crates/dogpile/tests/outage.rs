@@ -203,9 +203,9 @@ async fn an_invalidation_that_failed_holds_here_at_once_and_everywhere_when_the_
     }
 }
 
-/// More deletions than are remembered are one expiration of all.
+/// More deletions than are remembered are one invalidation of all.
 #[tokio::test]
-async fn too_many_deletions_expire_the_region() {
+async fn too_many_deletions_invalidate_the_region() {
     let two = Two::with(|config| config.shared_invalidation(Duration::ZERO));
     two.other.set("last", &1).await.unwrap();
     two.other.set("never touched", &1).await.unwrap();

@@ -96,10 +96,11 @@ async fn a_failure_in_time_is_the_callers_unless_a_stale_value_stands_in() {
     let got = region.entry("k").try_get_or_create_in_background(fails).await;
     assert_eq!(got, Ok(1));
     assert_eq!(region.statistics().stale_on_error, 1);
+    // At its own limit it is dropped, and there is a value that is better than waiting on.
     let (region, _clock) = expired(MINUTE, |config| config.creation_timeout(Duration::ZERO)).await;
     let hangs = async |_| std::future::pending::<Vec<i32>>().await;
     let got = region.entries(["k"]).get_or_create_in_background(hangs).await;
-    assert!(got.unwrap_err().is_timeout());
+    assert_eq!(got.unwrap(), [1]);
 }
 
 /// A job that comes to nothing leaves its caller with what there is.

@@ -160,7 +160,8 @@ async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Resul
     let is_asked_for = |slot: &Slot<'_, S>| slot.action() == Some(Action::TryMutex);
     for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| is_asked_for(slot)) {
         if let Some(failure) = flight.remembered(index) {
-            slot.outcome = Some(slot.meanwhile().ok_or(Stop::Creator(failure))?);
+            let instead = slot.stand_in().or_else(|| slot.meanwhile());
+            slot.outcome = Some(instead.ok_or(Stop::Creator(failure))?);
         }
     }
     let indexes: Vec<usize> =
@@ -170,7 +171,15 @@ async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Resul
     }
     refuse_own_keys(flight, slots, &indexes)?;
     let keys: Vec<_> = indexes.iter().map(|&index| (index, &slots[index].reading.seen)).collect();
-    let claims = flight.claim(&keys).await?;
+    let claims = match flight.claim(&keys).await {
+        Ok(claims) => claims,
+        // Their values are fresh: nothing need be created now.
+        Err(_) if indexes.iter().all(|&index| slots[index].reading.found.is_fresh()) => {
+            indexes.into_iter().for_each(|index| slots[index].outcome = slots[index].meanwhile());
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     for (index, claim) in indexes.into_iter().zip(claims) {
         let slot = &mut slots[index];
         match claim {
@@ -230,11 +239,24 @@ async fn settle_in_time<S: Flight>(
         }
         None => None,
     };
-    if let Some(created) = created {
-        return settle_created(slots, indexes, created);
+    match created {
+        Some(Ok(created)) => {
+            for (index, value) in created {
+                slots[index].outcome = Some((value, Status::Created));
+            }
+        }
+        Some(Err(failure @ Stop::Creator(_))) => {
+            settle_created(slots, indexes.clone(), Err(failure))?;
+        }
+        Some(Err(Stop::Error(error))) => return Err(Stop::Error(error)),
+        // It was dropped at its own limit, and there is a value that is better than waiting on.
+        Some(Err(Stop::TooSlow(_))) | None => {}
     }
     for index in indexes {
-        slots[index].outcome = slots[index].meanwhile();
+        let slot = &mut slots[index];
+        if slot.outcome.is_none() {
+            slot.outcome = slot.meanwhile();
+        }
     }
     Ok(())
 }

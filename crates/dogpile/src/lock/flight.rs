@@ -278,8 +278,11 @@ pub(crate) type Stopped<S> = Stop<<S as Flight>::Failure, <S as Flight>::Error>;
 pub(crate) type Background<'b, S, C> =
     Box<dyn FnOnce(Vec<(usize, <S as Flight>::Guard)>, C) -> Detached<'b, S> + Send + 'b>;
 
-/// The end of a creation in the background, for a caller who waits for it; `None` if it came to
+/// The end of a creation in the background, for a caller who waits for it: the values with the
+/// indexes of their keys, of which some may have been taken away meanwhile. `None` if it came to
 /// nothing: it was dropped, or it panicked.
-pub(crate) type Detached<'b, S> = Pin<
-    Box<dyn Future<Output = Option<Result<Vec<<S as Flight>::Value>, Stopped<S>>>> + Send + 'b>,
->;
+pub(crate) type Detached<'b, S> =
+    Pin<Box<dyn Future<Output = Option<Result<Indexed<S>, Stopped<S>>>> + Send + 'b>>;
+
+/// Values with the indexes of their keys.
+pub(crate) type Indexed<S> = Vec<(usize, <S as Flight>::Value)>;

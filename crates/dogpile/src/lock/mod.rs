@@ -31,7 +31,7 @@ pub use crate::blocks::{
     AlreadyHeld, KeyReentrantGuard, KeyReentrantMutex, NameRegistry, ReadWriteGuard, ReadWriteMutex,
 };
 pub use crate::freshness::{AgeLimits, CLOCK_SKEW, Freshness, fallback_after_failure, freshness};
-pub(crate) use crate::freshness::{jittered, own_draw};
+pub(crate) use crate::freshness::{jittered, own_draw, part_of};
 pub use decision::{Action, MutexState, decide};
 pub use dogpile::{CreateError, Lock};
 pub use flight::{LockError, OnWaitTimeout, Status};

@@ -346,6 +346,11 @@ impl Core {
         verdict.or(metadata.expired.then_some(Mode::Soft))
     }
 
+    /// Was the region invalidated after this moment?
+    pub(crate) fn is_invalidated(&self, moment: Timestamp) -> bool {
+        self.owed.verdict(moment, || self.invalidation.verdict(moment)).is_some()
+    }
+
     /// Returns the age that a value of `key` may have in a call with these options.
     #[inline]
     pub(crate) fn limits(&self, key: &str, metadata: &Metadata, options: &Options) -> AgeLimits {

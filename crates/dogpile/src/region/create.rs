@@ -306,12 +306,13 @@ fn start_in_background(
         if won.is_empty() {
             return;
         }
+        let begun: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
         let created = create_won(&*flight, &mut creator, won).await;
         // The error of a creator is logged where it ran.
         if let Err(Stop::Error(error)) = &created {
             log::failed_in_background(flight.core.name(), &flight.asked(&indexes), error);
         }
-        report.tell(created);
+        report.tell(created.map(|values| begun.into_iter().zip(values).collect()));
     });
     let work = crate::__scope::carried(work);
     core.stats().count(Count::Background);

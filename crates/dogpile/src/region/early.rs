@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::lock::part_of;
+
 /// The moment at which a value is created again before it expires, so that nobody waits for the new
 /// one or gets a stale one. See [`Config::early`](crate::Config::early).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +47,7 @@ impl Early {
         draw: impl FnOnce() -> f64,
     ) -> Duration {
         match self.0 {
-            When::At(share) => expiration.mul_f64(share),
+            When::At(share) => part_of(expiration, share),
             When::Adaptive if cost.is_zero() => expiration,
             When::Adaptive => {
                 // Of an exponential distribution with the mean 1.

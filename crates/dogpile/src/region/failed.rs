@@ -48,8 +48,9 @@ impl FailedCreations {
         self.failures.lock().get(key).map(|failure| failure.at)
     }
 
-    /// Returns the error of the last creation of `key`, if it failed and that is remembered.
-    pub(crate) fn remembered(&self, key: &str, now: Timestamp) -> Option<Handed> {
+    /// Returns the error of the last creation of `key`, if it failed and that is remembered, and
+    /// the moment of it.
+    pub(crate) fn remembered(&self, key: &str, now: Timestamp) -> Option<(Handed, Timestamp)> {
         if !self.are_any.load(Ordering::Acquire) {
             return None;
         }
@@ -57,7 +58,14 @@ impl FailedCreations {
         let Failure { at, remembered } = failures.get(key)?;
         let (error, time) = remembered.as_ref()?;
         // A clock that was set back must not prolong it.
-        ((now - at).abs() < time.as_secs_f64()).then(|| error.clone())
+        ((now - at).abs() < time.as_secs_f64()).then(|| (error.clone(), *at))
+    }
+
+    /// There is a value of `key` that was created at `ct`: what failed before says nothing of it.
+    pub(crate) fn forget_before(&self, key: &str, ct: Timestamp) {
+        if self.at(key).is_some_and(|at| at < ct) {
+            self.forget(key);
+        }
     }
 
     /// A creation of `key` has succeeded.

@@ -63,7 +63,7 @@ impl Kept {
         now: Timestamp,
     ) -> Option<Entry> {
         if self.are_changes_refused.load(Ordering::Relaxed) {
-            let is_newer = |kept: &Entry| begun.is_none_or(|begun| begun < kept.metadata.begun);
+            let is_newer = |kept: &Entry| begun.is_none_or(|begun| begun <= kept.metadata.begun);
             if let Some(kept) = self.at(key, now).filter(is_newer) {
                 return Some(kept);
             }

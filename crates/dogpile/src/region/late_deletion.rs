@@ -39,6 +39,8 @@ impl Core {
     ) -> Result<R, Error> {
         match result {
             Ok(done) => {
+                self.kept.note_changes(false);
+                self.see_to_debts();
                 if self.owed.are_any() {
                     keys.into_iter().for_each(|key| self.owed.forgive(key));
                 }
@@ -60,9 +62,8 @@ impl Core {
             Debt::Noted => {}
             Debt::First => self.begin_to_pay(),
             Debt::Refused => {
-                // One for all is better than none.
                 log::deletion_given_up(self.name(), key);
-                return self.owe_invalidation(Mode::Soft, self.stamp().order);
+                return self.owe_invalidation(Mode::Hard, self.stamp().order);
             }
         }
         self.note_debts();
@@ -74,6 +75,14 @@ impl Core {
             self.begin_to_pay();
         }
         self.note_debts();
+    }
+
+    /// Goes on with what is owed, if there is anything and nobody is at it: the runtime in which
+    /// somebody was may have ended.
+    pub(crate) fn see_to_debts(self: &Arc<Self>) {
+        if self.owed.are_any() && self.owed.is_left_alone(generation()) {
+            self.begin_to_pay();
+        }
     }
 
     fn begin_to_pay(self: &Arc<Self>) {
@@ -114,10 +123,6 @@ impl Paying {
 
     async fn try_to_delete(&mut self) -> Result<(), BackendError> {
         let Debts { keys, invalidations } = self.core.owed.try_all();
-        for (mode, at) in invalidations {
-            self.core.invalidation.invalidate(mode, at).await?;
-            self.core.owed.invalidated(mode, at);
-        }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         // What was created, and kept, since they were changed is newer than that.
         keys.iter().for_each(|key| self.core.shared.keys.note_change(key));
@@ -126,6 +131,11 @@ impl Paying {
             log::deleted_late(self.core.name(), &keys);
         }
         self.is_over = self.core.owed.paid();
+        for (mode, at) in invalidations {
+            self.core.invalidation.invalidate(mode, at).await?;
+            self.core.owed.invalidated(mode, at);
+            self.is_over = self.core.owed.paid();
+        }
         self.core.note_debts();
         Ok(())
     }

@@ -121,6 +121,14 @@ impl Owed {
         deletions.begin_in(process)
     }
 
+    /// Is nobody of the process with this number at it? Then whoever asks is.
+    pub(super) fn is_left_alone(&self, process: u32) -> bool {
+        let mut deletions = self.deletions.lock();
+        let Deletions { keys, hard, soft, paying, .. } = &*deletions;
+        let is_alone = paying.is_none() && (!keys.is_empty() || hard.is_some() || soft.is_some());
+        is_alone && matches!(deletions.begin_in(process), Debt::First)
+    }
+
     /// Forgets `key`: what is stored under it was replaced or removed by now.
     pub(crate) fn forgive(&self, key: &str) {
         if self.are_any() {

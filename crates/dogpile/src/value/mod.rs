@@ -128,8 +128,9 @@ impl Metadata {
     /// Returns the same metadata of a value with a lifetime of its own, kept to seven digits.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Option<Duration>) -> Self {
-        // Zero is as short as can be.
-        let seconds = lifetime.map(|lifetime| lifetime.as_secs_f32().max(f32::MIN_POSITIVE));
+        // Zero is as short as can be, and there is a longest time too.
+        let seconds = |time: Duration| time.as_secs_f32().clamp(f32::MIN_POSITIVE, 1e18);
+        let seconds = lifetime.map(seconds);
         self.with_lifetime_seconds(seconds)
     }
 

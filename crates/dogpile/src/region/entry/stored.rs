@@ -139,6 +139,7 @@ impl Core {
         key: &str,
     ) -> Option<CachedValue<T>> {
         let stored = self.stored_key(key);
+        self.refresh_invalidation().await;
         let entry = self.backend.get(&stored).await.ok()??;
         let metadata = &entry.metadata;
         let is_gone = self.verdict(metadata) == Some(Mode::Hard) || self.owed.has(&stored);

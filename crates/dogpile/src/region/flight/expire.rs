@@ -23,7 +23,10 @@ impl RegionFlight<'_> {
     /// that, it is removed.
     pub(crate) async fn expire(&self) -> Result<(), Error> {
         let mut indexes: Vec<usize> = (0..self.keys.len()).collect();
-        self.keys.iter().for_each(|key| self.core.forget_kept(&key.stored));
+        for key in &self.keys {
+            self.core.forget_kept(&key.stored);
+            self.core.shared.failed.forget(&key.stored);
+        }
         let tries = std::iter::repeat_n(ClaimMode::Expire, TRIES);
         for mode in tries.chain([ClaimMode::Refresh]) {
             let overtaken = self.expire_as(mode, &indexes).await?;

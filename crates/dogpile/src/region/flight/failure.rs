@@ -47,7 +47,8 @@ impl RegionFlight<'_> {
     pub(super) fn remembered_failure(&self, index: usize) -> Option<Failed> {
         self.options.remember_failures?;
         let (key, now) = (&self.keys[index].stored, self.core.clock.coarse_now());
-        self.as_ours(&self.core.shared.failed.remembered(key, now)?)
+        let (failure, at) = self.core.shared.failed.remembered(key, now)?;
+        if self.core.is_invalidated(at) { None } else { self.as_ours(&failure) }
     }
 
     /// Returns what another call was handed as a failure of its creator, if this call takes it.

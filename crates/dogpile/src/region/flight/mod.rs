@@ -155,6 +155,10 @@ impl RegionFlight<'_> {
         let instead = if is_kept { None } else { self.core.kept_instead_of(stored, entry) };
         let is_kept = is_kept || instead.is_some();
         let entry = instead.as_ref().or(entry);
+        if let Some(entry) = entry {
+            self.core.shared.failed.forget_before(stored, entry.metadata.ct);
+        }
+        self.core.see_to_debts();
         // What a change of this process could not reach is as good as gone.
         let entry = entry.filter(|_| is_kept || !self.core.owed.has(stored));
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::core::{Core, Timestamped};
+use super::super::core::Timestamped;
 use super::{Guard, RegionFlight};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
@@ -81,8 +81,7 @@ impl RegionFlight<'_> {
     /// Was the key changed by somebody else, or the region invalidated, after the creation
     /// began? Then the value may be of before, and must not outlive that.
     fn is_outdated(&self, index: usize, guard: &Guard) -> bool {
-        let Core { owed, invalidation, .. } = &*self.core;
-        let invalidated = |begun| owed.verdict(begun, || invalidation.verdict(begun)).is_some();
+        let invalidated = |begun| self.core.is_invalidated(begun);
         let outdated = guard.local.is_outdated() || guard.begun.is_some_and(invalidated);
         if outdated {
             self.core.stats().count(Count::Outdated);
