@@ -290,18 +290,18 @@ impl Proxy for ReadOnly {
 }
 
 /// Two processes over one store, of which the first cannot change it.
-fn reader_and_writer() -> (Arc<Region>, Arc<Region>, ReadOnly) {
+fn reader_and_writer() -> (Arc<Region>, Arc<Region>, ReadOnly, ManualClock) {
     let (read_only, store, clock) =
         (ReadOnly::default(), AnyBackend::new(SerializedMemory::new(100)), ManualClock::new());
     let reader = opened(Config::over(store.clone()).proxy(read_only.clone()).clock(clock.clone()));
-    let writer = opened(Config::over(store).clock(clock));
+    let writer = opened(Config::over(store).clock(clock.clone()));
     read_only.0.store(true, Ordering::Relaxed);
-    (reader, writer, read_only)
+    (reader, writer, read_only, clock)
 }
 
 #[tokio::test]
 async fn what_is_kept_beside_a_store_ends_when_that_takes_changes_again() {
-    let (reader, writer, read_only) = reader_and_writer();
+    let (reader, writer, read_only, _clock) = reader_and_writer();
     assert_eq!(reader.get_or_create("k", async || 1).await, 1);
     assert_eq!(reader.entry("k").lookup(async || 2).await.status, Status::Kept);
     read_only.0.store(false, Ordering::Relaxed);
@@ -313,11 +313,13 @@ async fn what_is_kept_beside_a_store_ends_when_that_takes_changes_again() {
 
 #[tokio::test]
 async fn what_is_kept_beside_a_store_is_not_newer_than_a_value_there() {
-    let (reader, writer, _read_only) = reader_and_writer();
+    let (reader, writer, _read_only, clock) = reader_and_writer();
     writer.set("k", &0).await.unwrap();
     writer.expire("k").await.unwrap();
+    clock.advance(SECOND);
     assert_eq!(reader.get_or_create("k", async || 1).await, 1);
     assert_eq!(reader.get_or_create("k", async || 2).await, 1);
+    clock.advance(SECOND);
     writer.set("k", &5).await.unwrap();
     assert_eq!(reader.get_or_create("k", async || 9).await, 5);
 }
@@ -541,7 +543,12 @@ async fn a_blocking_conditional_creation_in_a_runtime_of_one_thread_does_not_han
     let unchanged = |old: Option<CachedValue<i32>>| old.map_or(2, |old| old.value + 10);
     let got = region.blocking().entry("k").get_or_update(unchanged);
     assert!([2, 11].contains(&got), "{got}");
-    assert!(!region.key_is_locked("k").await.unwrap());
+    let free = async {
+        while region.key_is_locked("k").await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(20 * SECOND, free).await.expect("the key is still held");
 }
 
 #[tokio::test]

@@ -5,10 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use super::Region;
+use super::kind::Kind;
 use crate::bridge::block_on;
 use crate::finish::Orphan;
-use crate::shutdown::Counted;
+use crate::shutdown::{Counted, Counts as _, ends_within};
 use crate::sync::Mutex;
 use crate::tally::Tally;
 
@@ -83,6 +86,20 @@ impl Runner for DefaultRunner {
     fn run(&self, job: Job) {
         // Without a thread the job is dropped, and the next caller creates.
         spawn("dogpile-creation", Box::pin(job));
+    }
+}
+
+impl<K: Kind> Region<K> {
+    /// Waits until the creations of this region that go on in the background have ended and are
+    /// stored. Returns whether that was within `limit`.
+    ///
+    /// Their jobs go on if not. At the end of a process, [`shutdown`](crate::shutdown()) waits for
+    /// those of all regions, and gives up locks.
+    ///
+    /// Cancel safe.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        let state = self.state();
+        ends_within(limit, state.shared().background().zero()).await
     }
 }
 

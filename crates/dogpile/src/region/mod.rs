@@ -25,7 +25,8 @@
 //   lookup         what calls return
 //   kind           which types a region can hold
 //   state          what a region has of its own in each scope of a test
-//   core           a configured region: judging, decoding and storing values
+//   core           a configured region: decoding and storing values
+//   judge          judging what is stored
 //   create         the front door of creating calls
 //   flight         the dogpile lock's view of a region
 //   values         the way of values past the engine, which does not know their type
@@ -46,6 +47,7 @@ mod entry_options;
 mod failed;
 mod fault;
 mod flight;
+mod judge;
 mod kept;
 mod keyspace;
 mod kind;
@@ -63,7 +65,6 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::core::Core;
 use self::lookup::Answer;
@@ -75,7 +76,6 @@ use crate::error::{CreateError, Error, Result};
 use crate::invalidation::Mode;
 use crate::log;
 use crate::proxy::Layer;
-use crate::shutdown::{Counts as _, ends_within};
 use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
@@ -226,18 +226,6 @@ impl<K: Kind> Region<K> {
             statistics.pending_deletions = core.owed.count() as u64;
         }
         statistics
-    }
-
-    /// Waits until the creations of this region that go on in the background have ended and are
-    /// stored. Returns whether that was within `limit`.
-    ///
-    /// Their jobs go on if not. At the end of a process, [`shutdown`](crate::shutdown()) waits for
-    /// those of all regions, and gives up locks.
-    ///
-    /// Cancel safe.
-    pub async fn drain(&self, limit: Duration) -> bool {
-        let state = self.state();
-        ends_within(limit, state.shared().background().zero()).await
     }
 
     /// The key that `key` is stored under, after mangling.
