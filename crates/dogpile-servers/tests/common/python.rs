@@ -28,6 +28,25 @@ pub(crate) fn both_read_what_the_other_writes(
     assert_eq!(found.value, *value);
     let seen = python.json(&[format, "get", &theirs]);
     assert_eq!(seen["ct"], epoch_seconds(found.cached_time()));
+    python_ignores_what_the_header_has_beside_it(region, python, format, value);
+}
+
+/// Lifetimes, failures and marks of expiry are no hindrance to Python.
+fn python_ignores_what_the_header_has_beside_it(
+    region: &Region,
+    python: &Python,
+    format: &str,
+    value: &Value,
+) {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let key = format!("{}-{format}-marked", python.backend);
+    let entry = || region.blocking().entry(&*key).stale_if_error(HOUR);
+    entry().lifetime(|_: &Value| Some(HOUR)).set(value).unwrap();
+    assert_eq!(python.json(&[format, "get", &key])["value"], *value);
+    entry().expire().unwrap();
+    let kept = entry().try_get_or_create(|| Err::<Value, _>("the database is down"));
+    assert_eq!(kept.as_ref(), Ok(value));
+    assert_eq!(python.json(&[format, "get", &key])["value"], *value);
 }
 
 /// A lock held by Python makes us wait and take its value.
