@@ -58,7 +58,7 @@ impl<'r, Q, C, S> FromCache<'r, Q, C, S> {
     }
 
     /// Sets the options of the call: how it treats what has expired, a database that fails or is
-    /// slow, and others who query at the same time. Those that were set before are set anew.
+    /// slow, and others who query at the same time. They replace those that were set before.
     ///
     /// ```
     /// use std::time::Duration;

@@ -45,7 +45,7 @@ fn background() -> &'static Tally {
     BACKGROUND.get_or_init(Tally::new)
 }
 
-/// Who has a count of the creations in the background of this process.
+/// An owner of a count of the creations in the background of this process.
 pub(crate) trait Counts: Send + Sync {
     fn background(&self) -> &Tally;
 }

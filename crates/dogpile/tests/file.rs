@@ -320,8 +320,8 @@ async fn a_look_sees_what_was_written_after_the_last_one() {
     assert_eq!(entries(&look).await, 2);
 }
 
-/// Who closes a file as the last one removes the index of its log, and then the log: it may be
-/// killed between the two.
+/// The last one to close a file removes the index of its log, and then the log: it may be killed
+/// between the two.
 #[tokio::test]
 async fn a_log_without_its_index_is_read_and_left() {
     let (_directory, path) = place();

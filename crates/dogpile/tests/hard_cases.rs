@@ -1,10 +1,10 @@
 //! Attempts to break values that are created early, soft timeouts, lifetimes, remembered failures,
 //! conditional creations, and what is kept and owed beside a store.
 
-use std::pin::Pin;
+mod polled;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, BackendError, File, Memory, SerializedMemory};
@@ -16,6 +16,7 @@ use dogpile::testing::{Fault, Operation};
 use dogpile::value::Entry;
 use dogpile::{CachedValue, Config, Early, InMemory, Region, Status};
 use dogpile_testkit::{Faults, ManualClock};
+use polled::settle;
 use tokio::sync::Notify;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,18 +38,6 @@ async fn expired(change: impl FnOnce(Config) -> Config) -> (Arc<Region>, ManualC
     region.set("l", &1).await.unwrap();
     clock.advance(2 * MINUTE);
     (region, clock)
-}
-
-/// Polls `call` until nothing goes on any more.
-async fn settle<F: Future>(call: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    for _ in 0..50 {
-        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_ready() {
-            return polled;
-        }
-        tokio::task::yield_now().await;
-    }
-    Poll::Pending
 }
 
 /// A job that a change has taken one key from creates the other one, for that key.
@@ -108,7 +97,7 @@ async fn a_failure_is_remembered_from_its_moment_on() {
     assert_eq!(runs.into_inner(), 300);
 }
 
-/// Whoever changes something expects the next call to look again.
+/// After a change the next call looks again.
 #[tokio::test]
 async fn a_change_of_all_ends_remembered_failures() {
     let mut remembered = Vec::new();

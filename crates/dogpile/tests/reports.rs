@@ -1,14 +1,16 @@
 //! Bugs that were reported to comparable projects, tried here.
 
-use std::pin::Pin;
+mod polled;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, Memory, SerializedMemory};
 use dogpile::{Config, Early, Region, Status};
 use dogpile_testkit::ManualClock;
+use polled::settle;
 use tokio::sync::Notify;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,18 +31,6 @@ async fn aged(age: Duration, change: impl FnOnce(Config) -> Config) -> (Arc<Regi
     region.set("k", &1).await.unwrap();
     clock.advance(age);
     (region, clock)
-}
-
-/// Polls `call` until nothing goes on any more.
-async fn settle<F: Future + ?Sized>(call: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    for _ in 0..50 {
-        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_ready() {
-            return polled;
-        }
-        tokio::task::yield_now().await;
-    }
-    Poll::Pending
 }
 
 async fn until_free(region: &Region) {

@@ -1,13 +1,15 @@
 //! Creations that take longer than their callers wait: these get a stale value.
 
-use std::pin::Pin;
+mod polled;
+
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use dogpile::backend::Memory;
 use dogpile::{Config, Region, Status};
 use dogpile_testkit::ManualClock;
+use polled::settle;
 use tokio::sync::Notify;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,16 +28,13 @@ async fn expired(
     (Arc::new(region), clock)
 }
 
-/// Polls `call` until nothing goes on any more.
-async fn settle<F: Future>(call: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    for _ in 0..20 {
-        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_ready() {
-            return polled;
-        }
-        tokio::task::yield_now().await;
+/// Creates 2 when it is told to.
+fn gated(go: &Arc<Notify>) -> impl Future<Output = i32> + Send + use<> {
+    let go = go.clone();
+    async move {
+        go.notified().await;
+        2
     }
-    Poll::Pending
 }
 
 async fn until_free(region: &Region) {
@@ -48,14 +47,8 @@ async fn until_free(region: &Region) {
 async fn a_creation_in_time_is_waited_for() {
     let (region, _clock) = expired(MINUTE, |config| config).await;
     let go = Arc::new(Notify::new());
-    let creator = {
-        let go = go.clone();
-        async move || {
-            go.notified().await;
-            2
-        }
-    };
-    let mut call = Box::pin(region.entry("k").get_or_create_in_background(creator));
+    let created = gated(&go);
+    let mut call = Box::pin(region.entry("k").get_or_create_in_background(|| created));
     assert_eq!(settle(&mut call).await, Poll::Pending);
     go.notify_one();
     assert_eq!(call.await, 2);
@@ -67,14 +60,8 @@ async fn a_creation_in_time_is_waited_for() {
 async fn a_slow_one_goes_on_without_its_caller() {
     let (region, clock) = expired(MINUTE, |config| config).await;
     let go = Arc::new(Notify::new());
-    let creator = {
-        let go = go.clone();
-        async move || {
-            go.notified().await;
-            2
-        }
-    };
-    let mut call = Box::pin(region.entry("k").get_or_create_in_background(creator));
+    let created = gated(&go);
+    let mut call = Box::pin(region.entry("k").get_or_create_in_background(|| created));
     assert_eq!(settle(&mut call).await, Poll::Pending);
     clock.advance(LIMIT);
     assert_eq!(call.await, 1);
@@ -125,14 +112,8 @@ async fn a_spare_value_is_given_after_the_limit() {
     };
     let (region, clock) = expired(MINUTE, spare).await;
     let go = Arc::new(Notify::new());
-    let creator = {
-        let go = go.clone();
-        async move || {
-            go.notified().await;
-            2
-        }
-    };
-    let mut elected = Box::pin(region.entry("k").get_or_create_in_background(creator));
+    let created = gated(&go);
+    let mut elected = Box::pin(region.entry("k").get_or_create_in_background(|| created));
     assert_eq!(settle(&mut elected).await, Poll::Pending);
     let mut waiter = Box::pin(region.entry("k").lookup(async || 3));
     assert!(settle(&mut waiter).await.is_pending());
@@ -152,7 +133,7 @@ async fn a_spare_value_is_given_after_the_limit() {
     assert!(settle(&mut call).await.is_pending());
 }
 
-/// Who waits longer than the wait timeout for a value that has a stand-in gets that.
+/// A caller who waits longer than the wait timeout gets the value that stands in for the new one.
 #[tokio::test]
 async fn a_spare_value_is_given_at_the_wait_timeout() {
     let spare = |config: Config| {

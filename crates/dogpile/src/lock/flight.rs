@@ -179,7 +179,8 @@ pub(crate) struct WaitTimeout {
 /// wait timeout allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnWaitTimeout {
-    /// Give up with an error. A plain call, which has no place for one, runs
+    /// Take a value that may stand in for a failure, if there is one; else give up with an error.
+    /// A plain call, which has no place for one, runs
     /// the creator uncached.
     #[default]
     Error,

@@ -251,7 +251,7 @@ impl<T, F: Fn(&T) -> bool + Send + Sync> ShouldCache<T> for F {
 macro_rules! call_options {
     ($($options:ident).+) => {
         /// Sets the greatest age of a value for this call. [`Expiration::Never`] takes a
-        /// value of any age.
+        /// value of any age. One that has a [lifetime](crate::Config::lifetime) of its own has that.
         #[doc(alias("expiration_time", "time_to_live", "ttl"))]
         pub fn expiration(mut self, expiration: impl Into<Expiration>) -> Self {
             self.$($options).+.expiration = Some(expiration.into());

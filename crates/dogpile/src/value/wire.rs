@@ -206,7 +206,7 @@ fn shape(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|shape| u32::try_from(shape).ok())
 }
 
-/// A lifetime; one that is no number says nothing.
+/// A lifetime; one that is not a number says nothing.
 #[expect(clippy::cast_possible_truncation, reason = "a lifetime has seven digits")]
 fn seconds(value: &Value) -> Option<f32> {
     value.as_f64().map(|seconds| (seconds as f32).max(f32::MIN_POSITIVE))

@@ -106,8 +106,8 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// backend takes it, with pauses of up to a second. Until then the key counts as missing in this
     /// process, and other processes may find the stale value. Of a region that is not configured nothing is deleted.
     ///
-    /// Up to 10,000 keys of a region wait so; a further one is given up with a warning. So are
-    /// all of a process that ends.
+    /// Up to 10,000 keys of a region wait so; a further one invalidates the region in their place,
+    /// with a warning. Those of a process that ends are given up.
     ///
     /// ```
     /// # use dogpile::{Config, Region, backend::Memory};
