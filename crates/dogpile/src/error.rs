@@ -39,6 +39,14 @@ pub enum Error {
         /// The backend's name.
         backend: String,
     },
+    /// A [near tier](crate::Near) was asked for over a backend that keeps its values in this
+    /// process's memory.
+    NearInMemory {
+        /// The region's name.
+        region: String,
+        /// The backend's name.
+        backend: String,
+    },
     /// The backend failed.
     Backend {
         /// The region's name.
@@ -155,6 +163,10 @@ impl fmt::Display for Error {
             Self::NeedsObjects { region, backend } => write!(
                 f,
                 "region `{region}` holds types without serde, but the backend `{backend}` keeps bytes: use a memory backend, or a `Region` of serializable types"
+            ),
+            Self::NearInMemory { region, backend } => write!(
+                f,
+                "region `{region}` asks for a near tier, but the backend `{backend}` keeps its values in this process's memory: leave the near tier out"
             ),
             Self::Backend { region, operation, source } => {
                 write!(f, "region `{region}`: {operation} failed: {source}")

@@ -145,6 +145,8 @@ pub mod invalidation;
 pub mod key;
 pub mod lock;
 mod log;
+#[cfg(feature = "memory")]
+mod near;
 mod process;
 pub mod proxy;
 pub mod region;
@@ -178,6 +180,8 @@ pub use dogpile_macros::cached;
 pub use dogpile_macros::cached_multi;
 pub use error::{CreateError, Error, Result};
 pub use lock::Status;
+#[cfg(feature = "memory")]
+pub use near::Near;
 pub use region::{
     CachedValue, Config, Early, Entries, Entry, EntryOptions, Expiration, InMemory, Keyspace,
     Lookup, Region, Serialized,

@@ -85,6 +85,15 @@ pub(crate) fn deletion_given_up(region: &str, key: &str) {
     );
 }
 
+#[cfg(feature = "memory")]
+pub(crate) fn near_by_age(region: &str) {
+    event!(
+        WARN,
+        region,
+        "nobody tells the near tier of changes: its copies are read again by their age alone"
+    );
+}
+
 pub(crate) fn invalidates_alone(region: &str) {
     event!(
         WARN,

@@ -1,5 +1,6 @@
 //! Any backend behind one type: [`AnyBackend`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,10 @@ use std::sync::Arc;
 use super::CollectionStore;
 use super::erased::{Erased, ErasedBackend};
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Changed, Claimed, Commit, Keeps, Ordered, Wanted, Watch};
+use super::{
+    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Keeps, Ordered, Version,
+    Wanted, Watch,
+};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
@@ -176,6 +180,25 @@ impl AnyBackend {
     /// See [`Backend::watch`].
     pub fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
         self.outermost.watch(key, changed)
+    }
+
+    /// See [`Backend::follow`].
+    pub fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.outermost.follow(follower)
+    }
+
+    /// See [`Backend::get_if_changed`].
+    pub async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        self.outermost.get_if_changed(key, since).await
+    }
+
+    /// The key by which followers are told of changes to `key`.
+    pub(crate) fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.outermost.told_as(key)
     }
 
     /// See [`Backend::recommended_mangler`].

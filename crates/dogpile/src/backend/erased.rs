@@ -1,11 +1,14 @@
 //! The object-safe trait under [`AnyBackend`](super::AnyBackend), which boxes the futures of the
 //! public one.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Backend, BackendError, Changed, Claimed, Commit, Wanted, Watch};
+use super::{
+    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Version, Wanted, Watch,
+};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::value::Entry;
@@ -30,6 +33,10 @@ pub(crate) trait ErasedBackend: Send + Sync {
     fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>>;
     fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch>;
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch>;
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged>;
+    /// The key by which followers are told of changes to `key`.
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str>;
     fn recommended_mangler(&self) -> Option<Mangler>;
 }
 
@@ -99,6 +106,18 @@ impl<B: Backend> ErasedBackend for Erased<B> {
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
         self.backend.watch(key, changed)
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.backend.follow(follower)
+    }
+
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged> {
+        Box::pin(self.backend.get_if_changed(key, since))
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.backend.told_as(key)
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {

@@ -16,6 +16,7 @@ mod collections;
 mod erased;
 #[cfg(feature = "file")]
 mod file;
+mod follow;
 pub mod inspect;
 mod map;
 mod marks;
@@ -33,6 +34,7 @@ mod redis;
 mod serialized;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revisio
 pub(crate) use erased::{Boxed, Erased, ErasedBackend};
 #[cfg(feature = "file")]
 pub use file::{Damage, File, FileBuilder};
+pub use follow::{Follower, IfChanged, Version};
 use inspect::Inspect;
 pub use map::{MapBackend, ObjectMap};
 #[cfg(all(feature = "memcached", fuzzing))]
@@ -244,6 +247,37 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
+    /// Tells `follower` of changes to what is stored, whoever makes them, until the answer is
+    /// dropped. `None`, the default, from a backend that cannot tell.
+    ///
+    /// A [near tier](crate::Near) keeps copies by it. A backend may tell of those keys alone that
+    /// were read by [`get_if_changed`](Self::get_if_changed).
+    fn follow(&self, _follower: Arc<dyn Follower>) -> Option<Watch> {
+        None
+    }
+
+    /// The key by which followers are told of changes to `key`: that itself, unless a proxy changes
+    /// keys on their way.
+    #[doc(hidden)]
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        Cow::Borrowed(key)
+    }
+
+    /// Returns what is stored under `key`, unless it is `since`, the version that the caller has.
+    ///
+    /// By default it is read and compared. A backend that knows versions saves the payload.
+    fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> impl Future<Output = Result<IfChanged, BackendError>> + Send {
+        async move {
+            let entry = self.get(key).await?;
+            let version = entry.as_ref().map(Version::of);
+            Ok(IfChanged::compare(entry, version, since, true))
+        }
+    }
+
     /// The mangler that a region uses which names none itself.
     fn recommended_mangler(&self) -> Option<Mangler> {
         None
@@ -264,7 +298,7 @@ pub trait Backend: Send + Sync + 'static {
 /// A callback for changes of a [watched](Backend::watch) key.
 pub type Changed = Arc<dyn Fn() + Send + Sync>;
 
-/// Watching a key, until this is dropped.
+/// Watching a key, or following all, until this is dropped.
 pub struct Watch(
     #[expect(dead_code, reason = "it is there to be dropped")] Owned<Box<dyn Any + Send + Sync>>,
 );

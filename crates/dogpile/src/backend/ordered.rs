@@ -11,14 +11,15 @@
 //!   again: if the mark has gone meanwhile, it removes what it has stored. So a
 //!   stale value can be read for two round trips, and not longer.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use super::marks::{Mark, Marks};
 use super::{
-    AnyMutex, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Lease, Seen,
-    Wanted, Watch, mark_key,
+    AnyMutex, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Follower,
+    IfChanged, Lease, Seen, Version, Wanted, Watch, mark_key,
 };
 use crate::finish::to_the_end;
 use crate::key::Mangler;
@@ -379,6 +380,18 @@ impl ErasedBackend for Ordered {
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
         self.backend.watch(key, changed)
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.backend.follow(follower)
+    }
+
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged> {
+        self.backend.get_if_changed(key, since)
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.backend.told_as(key)
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {

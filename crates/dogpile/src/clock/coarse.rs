@@ -9,6 +9,10 @@ use std::ffi::{c_int, c_long};
 /// `CLOCK_REALTIME_COARSE`: this number on every architecture of Linux.
 const REALTIME_COARSE: c_int = 5;
 
+/// `CLOCK_MONOTONIC_COARSE`, likewise.
+#[cfg(feature = "memory")]
+const MONOTONIC_COARSE: c_int = 6;
+
 /// `struct timespec`, as 64-bit Linux has it with every C library.
 #[repr(C)]
 struct Timespec {
@@ -23,11 +27,26 @@ unsafe extern "C" {
 /// Returns the coarse time in epoch seconds, if the kernel has it.
 #[inline]
 pub(super) fn now() -> Option<f64> {
+    let time = read(REALTIME_COARSE)?;
+    Some(time.seconds as f64 + time.nanoseconds as f64 * 1e-9)
+}
+
+/// Returns the coarse time of the clock that never goes back, in nanoseconds, if the kernel has it.
+#[cfg(feature = "memory")]
+#[inline]
+pub(super) fn monotonic() -> Option<u64> {
+    let time = read(MONOTONIC_COARSE)?;
+    let seconds = u64::try_from(time.seconds).ok()?;
+    Some(seconds * 1_000_000_000 + u64::try_from(time.nanoseconds).ok()?)
+}
+
+#[inline]
+fn read(clock: c_int) -> Option<Timespec> {
     let mut time = Timespec { seconds: 0, nanoseconds: 0 };
     // SAFETY: the function writes one `timespec` through a pointer to one, which is alive and
     // ours alone. The standard library links the same function, so its declaration is true.
-    let failed = unsafe { clock_gettime(REALTIME_COARSE, &raw mut time) };
-    (failed == 0).then_some(time.seconds as f64 + time.nanoseconds as f64 * 1e-9)
+    let failed = unsafe { clock_gettime(clock, &raw mut time) };
+    (failed == 0).then_some(time)
 }
 
 #[cfg(test)]
@@ -41,5 +60,15 @@ mod tests {
         let before = epoch_seconds(std::time::SystemTime::now());
         let coarse = now().expect("Linux has this clock");
         assert!((coarse - before).abs() < 1.0, "{coarse} {before}");
+    }
+
+    #[cfg(feature = "memory")]
+    #[test]
+    fn the_monotonic_time_goes_on_as_the_precise_one_does() {
+        let (before, began) =
+            (monotonic().expect("Linux has this clock"), std::time::Instant::now());
+        while began.elapsed() < std::time::Duration::from_millis(30) {}
+        let passed = std::time::Duration::from_nanos(monotonic().unwrap() - before);
+        assert!(passed > std::time::Duration::from_millis(10), "{passed:?}");
     }
 }

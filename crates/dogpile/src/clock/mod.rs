@@ -8,6 +8,8 @@
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[expect(unsafe_code, reason = "the kernel's coarse clock makes a hit twice as quick; see there")]
 mod coarse;
+#[cfg(feature = "memory")]
+pub(crate) mod ticks;
 
 use std::fmt;
 use std::future::Future;

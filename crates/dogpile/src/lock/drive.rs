@@ -123,7 +123,7 @@ impl<S: Flight> Slot<'_, S> {
 
     fn action(&self) -> Option<Action> {
         let decided = || match self.reading.fallback {
-            Fallback::Now if self.reading.value.is_some() => Action::Return,
+            Fallback::Now | Fallback::WhileDown if self.reading.value.is_some() => Action::Return,
             _ => decide(self.reading.found, self.mutex(), true),
         };
         self.outcome.is_none().then(decided)

@@ -212,6 +212,8 @@ pub(crate) enum Fallback {
     OnFailure,
     /// It stands in for one that failed a moment ago: none is attempted now.
     Now,
+    /// It stands in as long as the store does not answer: none is attempted now.
+    WhileDown,
 }
 
 /// The outcome of trying to get a key.

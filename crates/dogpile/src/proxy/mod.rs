@@ -20,6 +20,7 @@ mod prefix;
 mod proxied;
 mod transform;
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use crate::backend::{AnyBackend, BackendError, Changed, Watch};
@@ -51,7 +52,7 @@ pub trait Layer {
 /// long as it hands on to `next` what it is to store. It can do that once, and before its
 /// `set` returns: a created value that it hands on again (to retry) or later (from a task) is
 /// refused, since it may be older by then than somebody's change. `get`, `set` and `delete` of a
-/// proxy that changes keys change them alike.
+/// proxy that changes keys change them alike, and [`key`](Self::key) says how.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,6 +85,12 @@ pub trait Proxy: Send + Sync + 'static {
     fn name(&self) -> &str {
         let name = std::any::type_name::<Self>();
         name.split('<').next().and_then(|path| path.rsplit("::").next()).unwrap_or(name)
+    }
+
+    /// Returns the key that its `get` asks `next` for. A [near tier](crate::Near) keeps no copies of
+    /// what lies under other keys than this says.
+    fn key<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        Cow::Borrowed(key)
     }
 
     /// See [`Backend::get`](crate::backend::Backend::get).

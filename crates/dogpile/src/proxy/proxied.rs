@@ -7,6 +7,7 @@
 //! The proxy may use other keys inside than outside. So a lease bears the key that it was
 //! claimed under, and only that is committed under it, once.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use super::Proxy;
 use crate::backend::{
     AnyBackend, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, Erased,
-    ErasedBackend, KeepsBytes, Ordered, Seen, Wanted, Watch,
+    ErasedBackend, Follower, IfChanged, KeepsBytes, Ordered, Seen, Version, Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, NullMutex};
@@ -102,6 +103,38 @@ impl<P: Proxy> Proxied<P> {
         let key = inside.as_deref().unwrap_or(key);
         let claims = claim_inside(&self.next, vec![Wanted::new(key, mode)]).await?;
         claims.into_iter().next().ok_or_else(|| BackendError::other("a claim was not answered"))
+    }
+
+    /// Reads what has changed, as the proxy shows it. What it has not read once, under the key that
+    /// it says, has no version: nobody would tell of changes.
+    async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        let inside = self.proxy.key(key).into_owned();
+        let comparison = Comparison { inside, since };
+        let view = View::over(&self.next, State::Comparing { comparison, answers: Vec::new() });
+        let entry = self.proxy.get(&view.backend(), key).await?;
+        let [answer] = &view.take_answers()[..] else {
+            return Ok(IfChanged::Read { entry, version: None, is_followed: false });
+        };
+        Ok(match *answer {
+            Compared::Same { is_followed } if entry.is_none() => {
+                IfChanged::NotModified { is_followed }
+            }
+            Compared::Other { version, is_followed } => {
+                IfChanged::Read { entry, version, is_followed }
+            }
+            Compared::Same { .. } => IfChanged::Read { entry, version: None, is_followed: false },
+        })
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        match self.proxy.key(key) {
+            Cow::Borrowed(same) => self.next.told_as(same),
+            Cow::Owned(other) => Cow::Owned(self.next.told_as(&other).into_owned()),
+        }
     }
 
     async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
@@ -237,6 +270,18 @@ impl<P: Proxy> ErasedBackend for Through<P> {
         self.0.proxy.watch(&self.0.next, key, changed)
     }
 
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.0.next.follow(follower)
+    }
+
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged> {
+        Box::pin(self.0.get_if_changed(key, since))
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.0.told_as(key)
+    }
+
     fn recommended_mangler(&self) -> Option<Mangler> {
         self.0.next.recommended_mangler()
     }
@@ -291,6 +336,22 @@ impl<P: Proxy> Backend for Proxied<P> {
         self.proxy.watch(&self.next, key, changed)
     }
 
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.next.follow(follower)
+    }
+
+    async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        Self::get_if_changed(self, key, since).await
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        Self::told_as(self, key)
+    }
+
     fn recommended_mangler(&self) -> Option<Mangler> {
         self.next.recommended_mangler()
     }
@@ -320,6 +381,24 @@ enum State {
         /// Whether the changes were made.
         outcomes: Vec<bool>,
     },
+    Comparing {
+        comparison: Comparison,
+        answers: Vec<Compared>,
+    },
+}
+
+/// Is what lies under the key `inside` another version?
+#[derive(Clone)]
+struct Comparison {
+    inside: String,
+    since: Option<Version>,
+}
+
+/// What came out of a comparison inside.
+#[derive(Clone, Copy)]
+enum Compared {
+    Same { is_followed: bool },
+    Other { version: Option<Version>, is_followed: bool },
 }
 
 /// A change on its way inside.
@@ -366,7 +445,7 @@ impl View {
     fn take_claims(&self) -> Vec<(Box<str>, Claimed)> {
         match &mut *self.state.lock() {
             State::Claiming { claims, .. } => std::mem::take(claims),
-            State::Asked(_) | State::Committing { .. } => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -378,10 +457,45 @@ impl View {
                 let left = claims.iter_mut().filter_map(|claim| claim.lease.take());
                 (left.collect(), std::mem::take(outcomes))
             }
-            State::Asked(_) | State::Claiming { .. } => (Vec::new(), Vec::new()),
+            _ => (Vec::new(), Vec::new()),
         };
         self.next.release(left).await;
         outcomes
+    }
+
+    fn take_answers(&self) -> Vec<Compared> {
+        match &mut *self.state.lock() {
+            State::Comparing { answers, .. } => std::mem::take(answers),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns what `key` is to be compared with, if this is about that.
+    fn comparison(&self, key: &str) -> Option<Comparison> {
+        match &*self.state.lock() {
+            State::Comparing { comparison, .. } if comparison.inside == key => {
+                Some(comparison.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Compares instead of reading: what is the same is not shown.
+    async fn compare(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<Option<Entry>, BackendError> {
+        let (entry, compared) = match self.next.get_if_changed(key, since).await? {
+            IfChanged::NotModified { is_followed } => (None, Compared::Same { is_followed }),
+            IfChanged::Read { entry, version, is_followed } => {
+                (entry, Compared::Other { version, is_followed })
+            }
+        };
+        if let State::Comparing { answers, .. } = &mut *self.state.lock() {
+            answers.push(compared);
+        }
+        Ok(entry)
     }
 
     /// The terms of the next `count` claims, if so many are left.
@@ -479,6 +593,9 @@ impl ErasedBackend for View {
 
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
         Box::pin(async move {
+            if let Some(Comparison { since, .. }) = self.comparison(key) {
+                return self.compare(key, since).await;
+            }
             match self.next_terms(1) {
                 Some(terms) => Ok(self.claim(&[key], terms).await?.pop().flatten()),
                 None => self.next.get(key).await,
@@ -548,7 +665,7 @@ impl ErasedBackend for View {
     fn mutex(&self) -> Option<AnyMutex> {
         match &*self.state.lock() {
             State::Asked(mutex) => Some(mutex.clone()),
-            State::Claiming { .. } | State::Committing { .. } => self.next.mutex(),
+            _ => self.next.mutex(),
         }
     }
 
@@ -566,6 +683,18 @@ impl ErasedBackend for View {
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
         self.next.watch(key, changed)
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.next.follow(follower)
+    }
+
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged> {
+        Box::pin(self.next.get_if_changed(key, since))
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.next.told_as(key)
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {

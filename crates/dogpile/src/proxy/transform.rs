@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Layer;
 use crate::backend::{
-    AnyBackend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Seen,
-    Wanted, Watch,
+    AnyBackend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Follower,
+    IfChanged, Seen, Version, Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, KeyedLock, Lease};
@@ -44,7 +45,7 @@ pub struct Transforming<T>(pub T);
 
 impl<T: Transform> Layer for Transforming<T> {
     fn layer(self, inner: AnyBackend) -> AnyBackend {
-        let transform = std::sync::Arc::new(self.0);
+        let transform = Arc::new(self.0);
         #[cfg(feature = "collections")]
         let inner = inner.without_collections(transform.name());
         inner.clone().within(Transformed { transform, next: inner })
@@ -52,7 +53,7 @@ impl<T: Transform> Layer for Transforming<T> {
 }
 
 struct Transformed<T> {
-    transform: std::sync::Arc<T>,
+    transform: Arc<T>,
     next: AnyBackend,
 }
 
@@ -200,6 +201,24 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
         self.next.watch(&self.transform.key(key), changed)
     }
 
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.next.follow(follower)
+    }
+
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged> {
+        Box::pin(async move {
+            let answer = self.next.get_if_changed(&self.transform.key(key), since).await?;
+            Ok(answer.map(|entry| self.transform.read(key, entry)))
+        })
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        match self.transform.key(key) {
+            Cow::Borrowed(same) => self.next.told_as(same),
+            Cow::Owned(other) => Cow::Owned(self.next.told_as(&other).into_owned()),
+        }
+    }
+
     fn recommended_mangler(&self) -> Option<Mangler> {
         self.next.recommended_mangler()
     }
@@ -207,7 +226,7 @@ impl<T: Transform> ErasedBackend for Transformed<T> {
 
 /// The mutex inside, under the keys that the transform makes.
 struct TransformedMutex<T> {
-    transform: std::sync::Arc<T>,
+    transform: Arc<T>,
     inner: AnyMutex,
 }
 

@@ -16,6 +16,8 @@ use crate::codec::{Codec, RegionCodec};
 use crate::invalidation::{InProcess, Invalidation, SharedInvalidation};
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::OnWaitTimeout;
+#[cfg(feature = "memory")]
+use crate::near::Near;
 use crate::proxy::Layer;
 
 /// A backend and the settings of the region over it, for
@@ -50,6 +52,8 @@ pub struct Config<K = Serialized> {
     pub(crate) defaults: Options,
     pub(crate) retention: Retention,
     pub(crate) keep_when_down: Duration,
+    #[cfg(feature = "memory")]
+    pub(crate) near: Option<Near>,
     pub(crate) replace_existing: bool,
     kind: PhantomData<fn() -> K>,
 }
@@ -145,6 +149,8 @@ impl<K: Kind> Config<K> {
             defaults: Options::default(),
             retention: Retention::default(),
             keep_when_down: Kept::USUAL_TIME,
+            #[cfg(feature = "memory")]
+            near: None,
             replace_existing: false,
             kind: PhantomData,
         }
@@ -412,6 +418,18 @@ impl<K: Kind> Config<K> {
     /// [Strict](crate::Entry::strict) calls return the error.
     pub fn keep_when_down(mut self, time: Duration) -> Self {
         self.keep_when_down = time;
+        self
+    }
+
+    /// Sets a near tier: popular values are answered from this process's memory, and are never older
+    /// than its [bound](Near::max_staleness). None by default.
+    ///
+    /// It lies above the proxies: they see no reads that it answers. Over a backend that keeps
+    /// its values in memory it is refused.
+    #[cfg(feature = "memory")]
+    #[doc(alias("l1", "two_level", "client_side_caching"))]
+    pub fn near(mut self, near: Near) -> Self {
+        self.near = Some(near);
         self
     }
 

@@ -25,6 +25,8 @@ use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex};
 use crate::log;
+#[cfg(feature = "memory")]
+use crate::near::{Observer, Tier};
 use crate::process::PerProcess;
 use crate::shutdown::Counts;
 use crate::stats::{Count, Stats};
@@ -52,6 +54,23 @@ pub(crate) struct Shared {
 impl Counts for Shared {
     fn background(&self) -> &Tally {
         self.background.get_or_init(Tally::new)
+    }
+}
+
+#[cfg(feature = "memory")]
+impl Observer for Shared {
+    fn count(&self, what: Count) {
+        self.stats.count(what);
+    }
+
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "gauges of theirs"))]
+    fn measured(&self, copies: usize, age: Duration) {
+        #[cfg(feature = "metrics")]
+        self.stats.note_near(copies, age);
+    }
+
+    fn is_unfollowed(&self) {
+        log::near_by_age(&self.name);
     }
 }
 
@@ -105,6 +124,9 @@ pub(crate) struct Core {
     pub(crate) owed: Owed,
     unseen: Unseen,
     pub(super) kept: Kept,
+    /// Around the backend, if there is one.
+    #[cfg(feature = "memory")]
+    pub(super) near: Option<Tier>,
 }
 
 /// A value with its creation time.
@@ -132,6 +154,8 @@ impl Core {
             defaults,
             retention,
             keep_when_down,
+            #[cfg(feature = "memory")]
+            near,
             ..
         } = config;
         let key_generator = config.key_generator;
@@ -151,6 +175,17 @@ impl Core {
             None => mangler,
         };
         let invalidation = invalidation.of(&backend, &shared.name, &shared.moments);
+        #[cfg(feature = "memory")]
+        let near = match near {
+            Some(_) if objects => {
+                let region = shared.name.clone();
+                return Err(Error::NearInMemory { region, backend: backend.name() });
+            }
+            Some(near) => Some(Tier::new(near, backend.clone(), shared.clone())),
+            None => None,
+        };
+        #[cfg(feature = "memory")]
+        let backend = near.as_ref().map_or(backend, Tier::backend);
         Ok(Self {
             shared,
             backend,
@@ -169,11 +204,20 @@ impl Core {
             owed: Owed::default(),
             unseen: Unseen::default(),
             kept: Kept::new(keep_when_down),
+            #[cfg(feature = "memory")]
+            near,
         })
     }
 
     /// The same configuration with the backend replaced.
     pub(crate) fn with_backend(&self, backend: AnyBackend) -> Self {
+        #[cfg(feature = "memory")]
+        let near = self.near.as_ref();
+        #[cfg(feature = "memory")]
+        let near = near
+            .map(|near| Tier::new(near.options().clone(), backend.clone(), self.shared.clone()));
+        #[cfg(feature = "memory")]
+        let backend = near.as_ref().map_or(backend, Tier::backend);
         Self {
             shared: self.shared.clone(),
             mutex: backend.mutex(),
@@ -192,11 +236,22 @@ impl Core {
             owed: Owed::default(),
             unseen: Unseen::default(),
             kept: Kept::new(self.kept.time()),
+            #[cfg(feature = "memory")]
+            near,
         }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// The backend with its proxies, without the near tier.
+    pub(crate) fn beneath(&self) -> &AnyBackend {
+        #[cfg(feature = "memory")]
+        if let Some(near) = &self.near {
+            return near.inner();
+        }
+        &self.backend
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -478,6 +533,63 @@ impl Core {
     ) -> Option<Error> {
         let Undecodable::WrongType { stored } = why else { return None };
         Some(Error::WrongType { region: self.name().to_owned(), key: shown(key), stored, asked })
+    }
+
+    /// Returns what this process has under `key`, where the backend does not answer: what could not be
+    /// stored, or a copy of the near tier.
+    pub(crate) fn kept_at(&self, key: &str, now: Timestamp) -> Option<Entry> {
+        let kept = self.kept.at(key, now);
+        #[cfg(feature = "memory")]
+        let kept = kept.or_else(|| self.near.as_ref()?.stand_in(key));
+        kept
+    }
+
+    /// Reads several values; copies in the near tier only if they `fit`.
+    pub(crate) async fn read_all(
+        &self,
+        keys: &[&str],
+        #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
+        fit: impl Fn(&Object) -> bool,
+    ) -> Result<Vec<Option<Entry>>, BackendError> {
+        #[cfg(feature = "memory")]
+        if let Some(near) = &self.near {
+            return near.read_all(keys, fit).await;
+        }
+        self.backend.get_multi(keys).await
+    }
+
+    /// A stored value was decoded: a copy in the near tier need not be again.
+    #[cfg_attr(not(feature = "memory"), expect(clippy::unused_self, reason = "of the near tier"))]
+    pub(crate) fn note_decoded(
+        &self,
+        key: &str,
+        payload: &Payload,
+        value: impl FnOnce() -> Object,
+    ) {
+        #[cfg(feature = "memory")]
+        if let (Some(near), Payload::Bytes(bytes)) = (&self.near, payload) {
+            near.note_decoded(key, bytes, value);
+        }
+        #[cfg(not(feature = "memory"))]
+        let _ = (key, payload, value);
+    }
+
+    #[cfg_attr(not(feature = "memory"), expect(clippy::unused_self, reason = "it has none"))]
+    #[inline]
+    pub(super) const fn has_near(&self) -> bool {
+        #[cfg(feature = "memory")]
+        return self.near.is_some();
+        #[cfg(not(feature = "memory"))]
+        false
+    }
+
+    /// Counts a hit that was given at once.
+    #[inline]
+    pub(super) fn count_hit(&self) {
+        self.stats().count(Count::Hits);
+        if self.has_near() {
+            self.stats().count(Count::NearHits);
+        }
     }
 
     /// Counts a failure of the backend and makes it an error of the region.

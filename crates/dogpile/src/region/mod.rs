@@ -190,7 +190,8 @@ impl<K: Kind> Region<K> {
     /// [`Error::AlreadyConfigured`] the second time, unless the configuration
     /// [asks for replacement](Config::replace_existing);
     /// [`Error::NeedsObjects`] if a region of kind [`InMemory`] gets an erased
-    /// backend that keeps bytes.
+    /// backend that keeps bytes; [`Error::NearInMemory`] for a [near tier](Config::near) over a
+    /// backend that keeps objects.
     pub fn configure(&self, config: Config<K>) -> Result<()> {
         self.state().configure(config)
     }
@@ -198,7 +199,7 @@ impl<K: Kind> Region<K> {
     /// Puts `proxy` around the backend and the proxies it has already. Creations that are going on end without it.
     #[doc(alias = "wrap")]
     pub fn add_proxy(&self, proxy: impl Layer) -> Result<()> {
-        self.state().change(|core| core.with_backend(proxy.layer(core.backend.clone())))
+        self.state().change(|core| core.with_backend(proxy.layer(core.beneath().clone())))
     }
 
     /// The region's name.
@@ -214,7 +215,7 @@ impl<K: Kind> Region<K> {
     /// The outermost backend: the proxies, if there are any, around the
     /// [actual](AnyBackend::actual) one.
     pub fn backend(&self) -> Result<AnyBackend> {
-        Ok(self.configured()?.backend.clone())
+        Ok(self.configured()?.beneath().clone())
     }
 
     /// Returns the counts of the region up to now.
@@ -224,6 +225,11 @@ impl<K: Kind> Region<K> {
         let mut statistics = state.shared().stats.snapshot();
         if let Some(core) = state.core() {
             statistics.pending_deletions = core.owed.count() as u64;
+            #[cfg(feature = "memory")]
+            if let Some(near) = &core.near {
+                statistics.near_entries = near.len() as u64;
+                statistics.near_age = near.age();
+            }
         }
         statistics
     }

@@ -15,7 +15,7 @@ use crate::clock::Timeline;
 use crate::error::{Error, Result};
 use crate::lock::{Freshness, KeyedMutex, Status};
 use crate::process::PerProcess;
-use crate::stats::{Count, Stats};
+use crate::stats::Stats;
 
 /// A region's configuration, once it has one, and what it keeps through others.
 pub(crate) struct State {
@@ -180,7 +180,7 @@ impl State {
             return Now::Unclear;
         }
         let Ok(value) = core.decode_entry(entry) else { return Now::Unclear };
-        core.stats().count(Count::Hits);
+        core.count_hit();
         Now::Hit(Answer { value, status: Status::Hit, ct: entry.metadata.ct, now })
     }
 }

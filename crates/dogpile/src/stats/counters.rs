@@ -27,6 +27,12 @@ pub(crate) enum Count {
     Outdated,
     BytesRead,
     BytesWritten,
+    NearHits,
+    NearMisses,
+    NearChanged,
+    NearFlushed,
+    NearLost,
+    NearUnverified,
 }
 
 impl Count {
@@ -50,10 +56,16 @@ impl Count {
         Self::Outdated,
         Self::BytesRead,
         Self::BytesWritten,
+        Self::NearHits,
+        Self::NearMisses,
+        Self::NearChanged,
+        Self::NearFlushed,
+        Self::NearLost,
+        Self::NearUnverified,
     ];
 }
 
-pub(super) const KINDS: usize = Count::BytesWritten as usize + 1;
+pub(super) const KINDS: usize = Count::NearUnverified as usize + 1;
 
 /// Each of so many threads has a stripe to itself, and adds by a load and a store: a fifth of
 /// what an atomic addition costs.

@@ -32,6 +32,12 @@ fn name(what: Count) -> &'static str {
         Count::Outdated => names::OUTDATED,
         Count::BytesRead => names::BYTES_READ,
         Count::BytesWritten => names::BYTES_WRITTEN,
+        Count::NearHits => names::NEAR_HITS,
+        Count::NearMisses => names::NEAR_MISSES,
+        Count::NearChanged => names::NEAR_CHANGED,
+        Count::NearFlushed => names::NEAR_FLUSHED,
+        Count::NearLost => names::NEAR_LOST,
+        Count::NearUnverified => names::NEAR_UNVERIFIED,
     }
 }
 
@@ -139,6 +145,8 @@ pub(super) struct OfRegion {
     creation_seconds: Histogram,
     wait_seconds: Histogram,
     pending_deletions: metrics::Gauge,
+    near_entries: metrics::Gauge,
+    near_age: metrics::Gauge,
 }
 
 impl Handles for OfRegion {
@@ -150,6 +158,8 @@ impl Handles for OfRegion {
             creation_seconds: with.histogram(names::CREATION_SECONDS),
             wait_seconds: with.histogram(names::WAIT_SECONDS),
             pending_deletions: with.gauge(names::PENDING_DELETIONS),
+            near_entries: with.gauge(names::NEAR_ENTRIES),
+            near_age: with.gauge(names::NEAR_AGE_SECONDS),
         }
     }
 }
@@ -165,6 +175,12 @@ impl OfRegion {
 
     pub(super) fn note_pending_deletions(&self, count: usize) {
         self.pending_deletions.set(count as f64);
+    }
+
+    #[cfg(feature = "memory")]
+    pub(super) fn note_near(&self, copies: usize, age: Duration) {
+        self.near_entries.set(copies as f64);
+        self.near_age.set(age.as_secs_f64());
     }
 
     pub(super) fn waited(&self, time: Duration) {

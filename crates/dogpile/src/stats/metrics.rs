@@ -72,6 +72,22 @@ metrics! {
     BYTES_READ: Counter of Bytes = "dogpile_read_bytes_total";
     /// Payload bytes written.
     BYTES_WRITTEN: Counter of Bytes = "dogpile_written_bytes_total";
+    /// Of the hits, keys answered by the near tier.
+    NEAR_HITS: Counter of Count = "dogpile_near_hits_total";
+    /// Keys that the near tier had no copy for that was new enough.
+    NEAR_MISSES: Counter of Count = "dogpile_near_misses_total";
+    /// Copies that ended because the backend told of a change.
+    NEAR_CHANGED: Counter of Count = "dogpile_near_changed_total";
+    /// Times that the backend told of a change to all values.
+    NEAR_FLUSHED: Counter of Count = "dogpile_near_flushed_total";
+    /// Times that the link on which changes are told began, or began again.
+    NEAR_LOST: Counter of Count = "dogpile_near_lost_total";
+    /// Keys answered with a copy that could not be verified, while the backend was away.
+    NEAR_UNVERIFIED: Counter of Count = "dogpile_near_unverified_total";
+    /// Copies in the near tier.
+    NEAR_ENTRIES: Gauge of Count = "dogpile_near_entries";
+    /// The age in seconds of the last moment up to which all changes are known to have been told.
+    NEAR_AGE_SECONDS: Gauge of Seconds = "dogpile_near_age_seconds";
     /// Seconds that creators ran.
     CREATION_SECONDS: Histogram of Seconds = "dogpile_creation_seconds";
     /// Seconds that callers waited for another's creation.

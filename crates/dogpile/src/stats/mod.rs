@@ -73,6 +73,24 @@ pub struct Statistics {
     /// them counts as missing in this process, and is still to be deleted. An invalidation counts as
     /// one. Not a count up to now, but those of now.
     pub pending_deletions: u64,
+    /// Of the hits, keys answered by the [near tier](crate::Near).
+    pub near_hits: u64,
+    /// Keys that the near tier had no copy for that was new enough.
+    pub near_misses: u64,
+    /// Copies in the near tier that ended because the backend told of a change.
+    pub near_changed: u64,
+    /// Times that the backend told of a change to all values: a `FLUSHALL`, or keys that moved to
+    /// another server.
+    pub near_flushed: u64,
+    /// Times that the link on which changes are told began, or began again.
+    pub near_lost: u64,
+    /// Keys answered with a copy that could not be verified, while the backend did not answer.
+    pub near_unverified: u64,
+    /// Copies in the near tier now.
+    pub near_entries: u64,
+    /// The age of the last moment up to which all changes are known to have been told, where that is so
+    /// at all. A near hit is of a copy that was read since, or nothing was told of.
+    pub near_age: Option<Duration>,
     /// Payload bytes read from a backend that keeps bytes.
     pub bytes_read: u64,
     /// Payload bytes written to a backend that keeps bytes.
@@ -114,6 +132,13 @@ impl fmt::Debug for Statistics {
             ("leases_lost", self.leases_lost),
             ("outdated", self.outdated),
             ("pending_deletions", self.pending_deletions),
+            ("near_hits", self.near_hits),
+            ("near_misses", self.near_misses),
+            ("near_changed", self.near_changed),
+            ("near_flushed", self.near_flushed),
+            ("near_lost", self.near_lost),
+            ("near_unverified", self.near_unverified),
+            ("near_entries", self.near_entries),
             ("bytes_read", self.bytes_read),
             ("bytes_written", self.bytes_written),
         ];
@@ -195,6 +220,13 @@ impl Stats {
         }
     }
 
+    #[cfg(all(feature = "metrics", feature = "memory"))]
+    pub(crate) fn note_near(&self, copies: usize, age: Duration) {
+        if let Some(facade) = self.facade.get() {
+            facade.with(|metrics| metrics.note_near(copies, age));
+        }
+    }
+
     pub(crate) fn waited(&self, time: Duration) {
         self.wait_time.record(time);
         #[cfg(feature = "metrics")]
@@ -223,6 +255,14 @@ impl Stats {
             leases_lost: read(Count::LeasesLost),
             outdated: read(Count::Outdated),
             pending_deletions: 0,
+            near_hits: read(Count::NearHits),
+            near_misses: read(Count::NearMisses),
+            near_changed: read(Count::NearChanged),
+            near_flushed: read(Count::NearFlushed),
+            near_lost: read(Count::NearLost),
+            near_unverified: read(Count::NearUnverified),
+            near_entries: 0,
+            near_age: None,
             bytes_read: read(Count::BytesRead),
             bytes_written: read(Count::BytesWritten),
             creation_time: self.creation_time.snapshot(),

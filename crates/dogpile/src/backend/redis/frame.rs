@@ -8,7 +8,7 @@ use redis::{Cmd, Value, cmd};
 use super::Shared;
 use super::connection::Answer;
 use super::link::Link;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, IfChanged, Version};
 use crate::value::{Entry, Malformed};
 
 /// The stored form of an entry.
@@ -52,6 +52,23 @@ fn entry(answer: Value) -> Option<Entry> {
         Value::BulkString(frame) => Some(Entry::from_frame(&frame.into())),
         _ => Some(Entry::unreadable(Malformed::new("the key holds no string"))),
     }
+}
+
+/// Compares what a read has found with the version that was asked about.
+pub(super) fn if_changed(
+    link: &Link,
+    answer: Answer,
+    since: Option<Version>,
+    is_followed: bool,
+) -> Result<IfChanged, BackendError> {
+    let version = match &answer {
+        Ok(Value::BulkString(frame)) => Some(Version::of_bytes(frame)),
+        _ => None,
+    };
+    if version.is_some() && version == since {
+        return Ok(IfChanged::NotModified { is_followed });
+    }
+    Ok(IfChanged::compare(entry_of(link, answer)?, version, since, is_followed))
 }
 
 impl Shared {

@@ -6,7 +6,7 @@
 //! - `connect`, `connection`, `link`: making a connection, what is said over it, keeping it alive and
 //!   knowing that it is down while it is;
 //! - `frame`: what is stored for an entry;
-//! - `lock`, `tracking`: locks, and waking those who wait for them;
+//! - `lock`, `tracking`, `watched`: locks, telling of changes, and those who are told;
 //! - `asked`, `claim`, `commit`, `change`, with `mark`, `scripts` and `slot`: claiming, committing and
 //!   changing in one step each; `plain`, `refusal`: the same where the server refuses scripts, and
 //!   whether it does;
@@ -39,6 +39,7 @@ mod settings;
 mod slot;
 mod tracking;
 mod url;
+mod watched;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -48,7 +49,10 @@ use std::time::Duration;
 use ::redis::aio::ConnectionLike;
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
+use super::{
+    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, KeepsBytes, Version,
+    Wanted, Watch,
+};
 use crate::lock::{AnyMutex, Lease};
 use crate::process::{Rebuilt, generation};
 use crate::remote::ledger::Ledger;
@@ -335,6 +339,28 @@ impl Backend for Redis {
 
     async fn release(&self, leases: Vec<Lease>) {
         self.0.give_back(leases).await;
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        let shared = &*self.0;
+        let key_prefix = shared.options.key_prefix.clone();
+        shared.tracker.as_ref()?.follow(follower, key_prefix).ok()
+    }
+
+    async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        let shared = &*self.0;
+        let key = shared.stored(key);
+        if let Some(tracker) = &shared.tracker
+            && let Ok((link, Ok(answer))) = tracker.read(&key).await
+        {
+            return frame::if_changed(&link, Ok(answer), since, true);
+        }
+        let answer = shared.reads.ask(&lock::get(&key)).await?;
+        frame::if_changed(&shared.reads, answer, since, false)
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use redis::{Value, cmd};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -19,6 +20,8 @@ pub(super) struct Nodes {
     /// The connection that is asked who has which slot.
     cluster: Link,
     open: Open,
+    /// Called when slots have moved, before anybody can read from where they are now.
+    moved: Box<dyn Fn() + Send + Sync>,
     known: Mutex<Known>,
     /// Held by who asks: a crowd asks once, and opens one link to each server.
     asking: AsyncMutex<()>,
@@ -43,6 +46,12 @@ pub(super) struct Node {
     slots: Vec<(u16, u16)>,
 }
 
+impl Node {
+    fn place(&self) -> (&str, &[(u16, u16)]) {
+        (&self.name, &self.slots)
+    }
+}
+
 const ALL_SLOTS: (u16, u16) = (0, 16_383);
 
 impl Nodes {
@@ -62,7 +71,42 @@ impl Nodes {
         }
         let known = Mutex::new(Known { nodes: Arc::new(nodes), is_good, is_whole: is_good });
         let asking = AsyncMutex::new(());
-        Self { target: target.clone(), cluster, open, known, asking }
+        let moved = Box::new(|| {});
+        Self { target: target.clone(), cluster, open, moved, known, asking }
+    }
+
+    /// The same with `moved` called when slots have moved, before anybody reads from where
+    /// they are now.
+    pub(super) fn telling(self, moved: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { moved: Box::new(moved), ..self }
+    }
+
+    /// Do all servers answer, and have the slots that are looked for there?
+    pub(super) async fn answer(&self) -> bool {
+        let Ok(nodes) = self.all().await else { return false };
+        let answers = nodes.iter().map(async |node| {
+            if !self.target.is_cluster() {
+                return node.link.send(&cmd("PING")).await.is_ok();
+            }
+            let view = node.link.send(cmd("CLUSTER").arg("SLOTS")).await;
+            view.is_ok_and(|view| self.has_its_slots(node, view))
+        });
+        let all_do = join_all(answers).await.into_iter().all(|does| does);
+        if !all_do {
+            self.forget();
+        }
+        all_do
+    }
+
+    /// Does the server itself say that it has what it is known for?
+    fn has_its_slots(&self, node: &Node, view: Value) -> bool {
+        let (ranges, _) = ranges(view, self.only_host());
+        let is_own = |(_, host, port): &Range| {
+            self.target.server_of_cluster(host, *port).describe() == node.name
+        };
+        let mut own: Vec<_> = ranges.into_iter().filter(is_own).map(|(slots, ..)| slots).collect();
+        own.sort_unstable();
+        own == node.slots
     }
 
     /// The server that has `key`.
@@ -88,6 +132,10 @@ impl Nodes {
         let before = self.known.lock().nodes.clone();
         let (ranges, is_whole) = ranges(view, self.only_host());
         let nodes = Arc::new(self.read(ranges, &before));
+        let is_same = nodes.iter().map(Node::place).eq(before.iter().map(Node::place));
+        if !before.is_empty() && !is_same {
+            (self.moved)();
+        }
         let is_good = !nodes.is_empty();
         *self.known.lock() = Known { nodes: nodes.clone(), is_good, is_whole };
         Ok(nodes)
@@ -143,6 +191,7 @@ impl Nodes {
             }
         }
         nodes.sort_by(|one, other| one.name.cmp(&other.name));
+        nodes.iter_mut().for_each(|node| node.slots.sort_unstable());
         nodes
     }
 }
@@ -181,7 +230,6 @@ mod tests {
     use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures_util::future::join_all;
     use redis::{Cmd, RedisResult};
 
     use super::*;

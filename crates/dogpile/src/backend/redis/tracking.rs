@@ -2,25 +2,26 @@
 //! tracks what was read and says when that changes, whoever changed it. A
 //! waiter is so woken at once, by Python's release as well as by ours.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join;
-use redis::{Cmd, PushInfo, PushKind, Value, cmd};
-use tokio::sync::Notify;
+use redis::{Cmd, Value, cmd};
 use tokio::task::AbortHandle;
 
 use super::connect::{OnPush, Target};
+use super::connection::Answer;
 use super::link::{self, Link};
+use super::lock;
 use super::nodes::Nodes;
-use crate::backend::{BackendError, Changed, Watch};
+use super::watched::{Following, Waiter, Watched};
+use crate::backend::{BackendError, Changed, Follower, Watch};
 use crate::remote::io;
 use crate::remote::link::{Driver, Limits, pause_after};
+use crate::remote::prefix::KeyPrefix;
 use crate::remote::random_share;
 use crate::remote::timer::Timers;
-use crate::sync::Mutex;
 
 /// The tracking connections. Clones share them.
 #[derive(Clone)]
@@ -29,71 +30,6 @@ pub(super) struct Tracker {
     watched: Arc<Watched>,
     /// After as long without a word, a server is asked whether it is there.
     silence: Duration,
-}
-
-/// The waiters for keys.
-#[derive(Default)]
-struct Watched(Mutex<HashMap<Vec<u8>, Vec<Arc<Notify>>>>);
-
-impl Watched {
-    fn heard(&self, push: &PushInfo) {
-        match push.kind {
-            PushKind::Disconnection => self.wake_all(),
-            PushKind::Invalidate => match push.data.first() {
-                Some(Value::Array(keys)) => keys.iter().for_each(|key| self.changed(key)),
-                // Everything was flushed.
-                _ => self.wake_all(),
-            },
-            _ => {}
-        }
-    }
-
-    fn changed(&self, key: &Value) {
-        if let Value::BulkString(key) = key {
-            for waiter in self.0.lock().get(key).into_iter().flatten() {
-                waiter.notify_one();
-            }
-        }
-    }
-
-    fn wake_all(&self) {
-        for waiter in self.0.lock().values().flatten() {
-            waiter.notify_one();
-        }
-    }
-}
-
-/// A place among waiters for some keys.
-struct Waiter<'a> {
-    watched: &'a Watched,
-    keys: &'a [&'a str],
-    notify: Arc<Notify>,
-}
-
-impl<'a> Waiter<'a> {
-    fn new(watched: &'a Watched, keys: &'a [&'a str]) -> Self {
-        let notify = Arc::new(Notify::new());
-        let mut all = watched.0.lock();
-        for key in keys {
-            all.entry(key.as_bytes().to_vec()).or_default().push(notify.clone());
-        }
-        drop(all);
-        Self { watched, keys, notify }
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        let mut all = self.watched.0.lock();
-        for key in self.keys {
-            if let Some(waiters) = all.get_mut(key.as_bytes()) {
-                waiters.retain(|waiter| !Arc::ptr_eq(waiter, &self.notify));
-                if waiters.is_empty() {
-                    all.remove(key.as_bytes());
-                }
-            }
-        }
-    }
 }
 
 /// A machine that dies says nothing: a silence of so many time-outs is looked into.
@@ -108,7 +44,9 @@ impl Tracker {
         let watched = Arc::new(Watched::default());
         let heard = watched.clone();
         let open = move |target: &Target| tracking_link(target, limits, heard.clone());
-        let nodes = Arc::new(Nodes::new(target, cluster, open));
+        let moved = watched.clone();
+        let nodes = Nodes::new(target, cluster, open).telling(move || moved.all_changed());
+        let nodes = Arc::new(nodes);
         Self { nodes, watched, silence: limits.response.saturating_mul(LONGEST_SILENCE) }
     }
 
@@ -170,6 +108,58 @@ impl Tracker {
     }
 }
 
+impl Tracker {
+    /// Reads the value of `key`, so that its server tells of its changes from now on.
+    pub(super) async fn read(&self, key: &str) -> Result<(Link, Answer), BackendError> {
+        let link = self.nodes.having(key).await;
+        let read = async {
+            let link = link?;
+            let answer = link.ask(&lock::get(key)).await?;
+            Ok((link, answer))
+        };
+        let read = read.await;
+        // The key may have moved to another server.
+        if !matches!(read, Ok((_, Ok(_)))) {
+            self.nodes.forget();
+        }
+        read
+    }
+
+    /// Tells `follower` of changes, and when it is in step with them.
+    pub(super) fn follow(
+        &self,
+        follower: Arc<dyn Follower>,
+        key_prefix: KeyPrefix,
+    ) -> Result<Watch, BackendError> {
+        let following = Arc::new(Following { follower, key_prefix });
+        self.watched.add(&following);
+        let (nodes, told) = (self.nodes.clone(), following.clone());
+        let task = io::spawn(async move {
+            loop {
+                let asked = Instant::now();
+                if nodes.answer().await {
+                    told.follower.in_step(asked);
+                }
+                tokio::time::sleep(told.follower.interval()).await;
+            }
+        });
+        let ends = Follows { watched: self.watched.clone(), following };
+        Ok(Watch::new((Ends(task?.abort_handle()), ends)))
+    }
+}
+
+/// Takes a follower off the list when it is dropped.
+struct Follows {
+    watched: Arc<Watched>,
+    following: Arc<Following>,
+}
+
+impl Drop for Follows {
+    fn drop(&mut self) {
+        self.watched.remove(&self.following);
+    }
+}
+
 /// Ends a task when it is dropped.
 struct Ends(AbortHandle);
 
@@ -191,10 +181,7 @@ fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
         let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
         async move {
             let connection = target.connect_tracking(on_push).await?;
-            // Of what was read over another connection this one tells nothing.
-            if !is_first.swap(false, Ordering::Relaxed) {
-                watched.wake_all();
-            }
+            watched.begins(is_first.swap(false, Ordering::Relaxed));
             Ok(connection)
         }
     })

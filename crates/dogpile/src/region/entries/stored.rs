@@ -52,7 +52,8 @@ impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
         let stored_keys: Vec<_> = self.keys.iter().map(|key| core.stored_key(key)).collect();
         let stored_keys: Vec<&str> = stored_keys.iter().map(AsRef::as_ref).collect();
         let looked = core.refresh_invalidation().await;
-        let entries = core.backend.get_multi(&stored_keys).await;
+        let entries =
+            core.read_all(&stored_keys, |object| object.downcast_ref::<T>().is_some()).await;
         let entries = match core.judged(looked, entries).await {
             Ok(entries) => entries,
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::invalidation::Mode;
 use crate::lock::KeyedLock;
 use crate::stats::Count;
-use crate::value::{Entry as StoredEntry, VERSION};
+use crate::value::{Entry as StoredEntry, Object, VERSION};
 
 impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// The value, if it is present, not expired and not invalidated.
@@ -187,9 +187,13 @@ impl Core {
         now: Timestamp,
     ) -> Result<Option<CachedValue<T>>> {
         let ct = entry.metadata.ct;
-        let why = match self.decode_entry(entry) {
+        let why = match self.decode_entry::<K, T>(entry) {
             Ok(value) => {
                 self.stats().count(Count::Hits);
+                if self.has_near() {
+                    let stored = self.stored_key(key);
+                    self.note_decoded(&stored, &entry.payload, || Object::new(value.clone()));
+                }
                 return Ok(Some(CachedValue { value, ct, age: age(now, ct) }));
             }
             Err(why) => why,

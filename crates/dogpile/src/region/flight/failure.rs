@@ -19,10 +19,14 @@ impl RegionFlight<'_> {
         &self,
         index: usize,
         found: Freshness,
+        is_kept: bool,
         entry: Option<&Entry>,
     ) -> Fallback {
         if found.is_fresh() {
             return Fallback::OnFailure;
+        }
+        if found == Freshness::Stale && is_kept {
+            return Fallback::WhileDown;
         }
         let (Some(entry), Some(_)) = (entry, self.options.stale_if_error) else {
             return Fallback::None;

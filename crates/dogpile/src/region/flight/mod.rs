@@ -120,13 +120,13 @@ impl RegionFlight<'_> {
         let backend = &self.core.backend;
         let (operation, entries) = match keys[..] {
             [key] => ("get", backend.get(key).await.map(|entry| vec![entry])),
-            _ => ("get_multi", backend.get_multi(&keys).await),
+            _ => ("get_multi", self.core.read_all(&keys, |object| self.values.has(object)).await),
         };
         let entries = self.judged(entries).await;
         before.is_kept = entries.is_err();
         let entries = self.or_degrade(operation, entries, || {
             let now = self.core.clock.coarse_now();
-            keys.iter().map(|key| self.core.kept.at(key, now)).collect()
+            keys.iter().map(|key| self.core.kept_at(key, now)).collect()
         })?;
         let readings = indexes.iter().zip(entries);
         Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
@@ -138,7 +138,7 @@ impl RegionFlight<'_> {
         let entry = self.judged(entry).await;
         before.is_kept = entry.is_err();
         let entry = self.or_degrade("get", entry, || {
-            self.core.kept.at(&self.keys[index].stored, self.core.clock.coarse_now())
+            self.core.kept_at(&self.keys[index].stored, self.core.clock.coarse_now())
         })?;
         Ok(self.reading(index, entry.as_ref(), before))
     }
@@ -162,9 +162,18 @@ impl RegionFlight<'_> {
         // What a change of this process could not reach is as good as gone.
         let entry = entry.filter(|_| is_kept || !self.core.owed.has(stored));
         let (found, value) = self.core.examine(asked, entry, &self.options, &*self.values);
+        if let (Some(Timestamped { value, .. }), Some(entry)) = (&value, entry) {
+            self.core.note_decoded(stored, &entry.payload, || value.clone());
+        }
         // While the backend is away nothing is created that need not be.
         let found = if is_kept && found.is_fresh() { Freshness::Fresh } else { found };
-        Reading { found, value, is_kept, fallback: self.fallback(index, found, entry), seen }
+        Reading {
+            found,
+            value,
+            is_kept,
+            fallback: self.fallback(index, found, is_kept, entry),
+            seen,
+        }
     }
 
     /// Gives keys up. Those of this process who wait for them are handed `shared`, if there is that.

@@ -1,0 +1,341 @@
+//! The near tier over Redis: what other processes change is seen within the bound, whatever becomes of
+//! the server and of the connection that tells of changes.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::faults::eventually;
+use dogpile::backend::Redis;
+use dogpile::{Config, Near, Region, Status};
+use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer};
+use dogpile_testkit::tcp::{Condition, Proxy};
+
+const BOUND: Duration = Duration::from_millis(400);
+
+/// Copies hold for so long in tests in which nobody may wait for their end.
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn redis(url: &str) -> Redis {
+    let limit = Duration::from_millis(500);
+    Redis::builder(url).unwrap().response_timeout(limit).connect_timeout(limit).open().unwrap()
+}
+
+/// A region with a near tier, and one of another process.
+struct Two {
+    near: Region,
+    other: Region,
+}
+
+impl Two {
+    fn at(url: &str, near: Near) -> Self {
+        Self::over(Config::new(redis(url)), Config::new(redis(url)), near)
+    }
+
+    fn over(ours: Config, others: Config, near: Near) -> Self {
+        let [one, other] = ["r"; 2].map(Region::new);
+        one.configure(ours.near(near)).unwrap();
+        other.configure(others).unwrap();
+        Self { near: one, other }
+    }
+
+    async fn get(&self, key: &str) -> Option<u32> {
+        self.near.get(key).await.unwrap()
+    }
+
+    fn hits(&self) -> u64 {
+        self.near.statistics().near_hits
+    }
+
+    /// Reads the key until a copy answers.
+    async fn warm(&self, key: &str) {
+        eventually("a near hit", async || {
+            let before = self.hits();
+            self.get(key).await;
+            self.hits() > before
+        })
+        .await;
+    }
+
+    /// Another process sets the key, which is seen.
+    async fn changes_are_seen(&self, key: &str, value: u32) {
+        self.warm(key).await;
+        self.other.set(key, &value).await.unwrap();
+        eventually("the change", async || self.get(key).await == Some(value)).await;
+    }
+}
+
+fn tier() -> Near {
+    Near::entries(1_000).max_staleness(BOUND)
+}
+
+fn holding() -> Near {
+    Near::entries(1_000).max_staleness(LONG)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_third_read_is_answered_here_and_changes_are_told() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), holding());
+    two.other.set("k", &1).await.unwrap();
+    for hits in [0, 0, 1, 2] {
+        assert_eq!((two.get("k").await, two.hits()), (Some(1), hits));
+    }
+    let found = two.near.entry("k").lookup(async || 7).await;
+    assert_eq!((found.value, found.status), (1, Status::Hit));
+    let counted = two.near.statistics();
+    assert_eq!((counted.near_misses, counted.near_entries, counted.hits), (2, 1, 5));
+    assert_eq!(counted.bytes_read, 2, "it is decoded when it is read from the server only");
+    two.changes_are_seen("k", 2).await;
+    two.other.delete("k").await.unwrap();
+    eventually("the deletion", async || two.get("k").await.is_none()).await;
+    assert!(two.near.statistics().near_changed >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_changes_are_seen_at_once() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), holding());
+    for value in 0..50 {
+        two.near.set("k", &value).await.unwrap();
+        assert_eq!(two.get("k").await, Some(value));
+        two.warm("k").await;
+        two.near.entry("k").refresh(async || 1_000 + value).await;
+        assert_eq!(two.get("k").await, Some(1_000 + value));
+        two.warm("k").await;
+        two.near.expire("k").await.unwrap();
+        assert_eq!(two.get("k").await, None);
+        let found = two.near.entry("k").get_or_create(async || 2_000 + value).await;
+        assert_eq!((found, two.get("k").await), (2_000 + value, Some(2_000 + value)));
+        two.warm("k").await;
+        two.near.delete("k").await.unwrap();
+        assert_eq!(two.get("k").await, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changes_at_once_and_a_flush_are_told() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), holding());
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    for round in 1..=3_u32 {
+        let values: Vec<u32> = vec![round; keys.len()];
+        two.other.entries(&keys).set(&values).await.unwrap();
+        eventually("the changes", async || {
+            let read = two.near.get_multi::<u32, _>(&keys).await.unwrap();
+            read == vec![Some(round); keys.len()]
+        })
+        .await;
+        for _ in 0..3 {
+            two.near.get_multi::<u32, _>(&keys).await.unwrap();
+        }
+        assert_eq!(two.near.statistics().near_entries, 100);
+        let before = two.hits();
+        two.near.get_multi::<u32, _>(&keys).await.unwrap();
+        assert_eq!(two.hits() - before, 100);
+    }
+    server.ask("FLUSHALL");
+    eventually("the flush", async || {
+        two.near.get_multi::<u32, _>(&keys).await.unwrap() == vec![None; keys.len()]
+    })
+    .await;
+    assert!(two.near.statistics().near_flushed >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), tier());
+    two.other.set("k", &1).await.unwrap();
+    two.warm("k").await;
+    for value in 2..6 {
+        kill_tracking(&server);
+        let began = Instant::now();
+        two.other.set("k", &value).await.unwrap();
+        eventually("the change", async || two.get("k").await == Some(value)).await;
+        assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
+        two.warm("k").await;
+    }
+    assert!(two.near.statistics().near_lost >= 4);
+}
+
+/// Ends the connections on which the server tells of changes.
+fn kill_tracking(server: &RedisServer) {
+    for client in server.ask("CLIENT LIST").lines() {
+        let field = |name: &str| client.split(' ').find_map(|field| field.strip_prefix(name));
+        if field("flags=").is_some_and(|flags| flags.contains('t')) {
+            server.ask(&format!("CLIENT KILL ID {}", field("id=").unwrap()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_paused_proves_nothing() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), tier());
+    two.other.set("k", &1).await.unwrap();
+    two.warm("k").await;
+    server.pause();
+    let began = Instant::now();
+    eventually("the end of the copy", async || two.near.get::<u32>("k").await.is_err()).await;
+    assert!(began.elapsed() < BOUND * 10, "{:?}", began.elapsed());
+    server.resume();
+    eventually("an answer", async || two.near.get::<u32>("k").await.is_ok()).await;
+    two.changes_are_seen("k", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_swallows_proves_nothing() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    let ours = Config::new(redis(&format!("redis://127.0.0.1:{}", proxy.port())));
+    let two = Two::over(ours, Config::new(redis(&server.url())), tier());
+    two.other.set("k", &1).await.unwrap();
+    two.warm("k").await;
+    proxy.set(Condition::Held);
+    two.other.set("k", &2).await.unwrap();
+    let began = Instant::now();
+    eventually("the end of the copy", async || two.near.get::<u32>("k").await.is_err()).await;
+    assert!(began.elapsed() < BOUND * 10, "{:?}", began.elapsed());
+    proxy.set(Condition::Normal);
+    eventually("the change", async || two.near.get("k").await.ok() == Some(Some(2))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_stands_in_while_the_server_is_away_if_it_may() {
+    let mut server = RedisServer::start();
+    let two = Two::at(&server.url(), tier().serve_when_down(LONG));
+    two.other.set("k", &1).await.unwrap();
+    two.warm("k").await;
+    server.kill();
+    eventually("a copy that is not verified", async || {
+        let found = two.near.entry("k").lookup(async || 7).await;
+        assert_eq!(found.value, 1);
+        found.status == Status::Stale
+    })
+    .await;
+    assert!(two.near.statistics().near_unverified > 0);
+    let background = two.near.entry("k").get_or_create_in_background(async || 7);
+    assert_eq!(background.await, 1);
+    assert_eq!(two.near.statistics().creations, 0);
+    server.restart();
+    eventually("a new value", async || {
+        two.near.entry("k").get_or_create(async || 8).await == 8
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_followed_by_copies_too() {
+    let mut sentinels = RedisSentinels::start();
+    let two = Two::at(&sentinels.url(), tier());
+    two.other.set("k", &1).await.unwrap();
+    two.warm("k").await;
+    sentinels.kill_master();
+    eventually("writing again", async || two.other.set("k", &2).await.is_ok()).await;
+    eventually("the change", async || two.near.get("k").await.ok() == Some(Some(2))).await;
+    for value in 3..6 {
+        two.changes_are_seen("k", value).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_moves_takes_its_copies_with_it() {
+    let cluster = RedisCluster::start();
+    let two = Two::at(&cluster.url(), tier());
+    let mut value = 0;
+    for to in [1, 2, 0, 1] {
+        for key in ["k", "another"] {
+            value += 1;
+            two.changes_are_seen(key, value).await;
+        }
+        cluster.move_slot_of("r:k", to);
+        eventually("a change after the move", async || {
+            two.other.set("k", &(1_000 + value)).await.is_ok()
+        })
+        .await;
+        let began = Instant::now();
+        eventually("it", async || two.near.get("k").await.ok() == Some(Some(1_000 + value))).await;
+        assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_table_of_the_server_drops_copies_with_a_word() {
+    let server = RedisServer::with(&["--tracking-table-max-keys", "100"]);
+    let two = Two::at(&server.url(), holding());
+    let keys: Vec<String> = (0..1_000).map(|n| format!("k{n}")).collect();
+    two.other.entries(&keys).set(&vec![1_u32; keys.len()]).await.unwrap();
+    for _ in 0..3 {
+        for key in &keys {
+            two.get(key).await;
+        }
+    }
+    eventually("the server's word", async || two.near.statistics().near_changed > 500).await;
+    two.other.entries(&keys).set(&vec![2_u32; keys.len()]).await.unwrap();
+    eventually("all changes", async || {
+        two.near.get_multi::<u32, _>(&keys).await.unwrap() == vec![Some(2); keys.len()]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tracking_is_refused_copies_go_by_their_age() {
+    let server = RedisServer::start();
+    server.ask("ACL SETUSER plain on >secret ~* +@all -client|tracking");
+    let url = format!("redis://plain:secret@127.0.0.1:{}", server.port());
+    let two = Two::over(Config::new(redis(&url)), Config::new(redis(&server.url())), tier());
+    two.other.set("k", &1).await.unwrap();
+    two.warm("k").await;
+    let began = Instant::now();
+    two.other.set("k", &2).await.unwrap();
+    eventually("the change", async || two.get("k").await == Some(2)).await;
+    assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
+    assert_eq!(two.near.statistics().near_changed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_leaves_nothing() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), holding());
+    let keys: Vec<String> = (0..20_000).map(|n| format!("k{n}")).collect();
+    two.near.get_multi::<u32, _>(&keys).await.unwrap();
+    assert_eq!(two.near.statistics().near_entries, 0);
+    let tracked = server.ask("INFO clients");
+    let tracked = tracked.lines().find_map(|line| line.strip_prefix("tracking_total_keys:"));
+    assert!(tracked.is_none_or(|tracked| tracked.trim() == "0"), "{tracked:?}");
+}
+
+/// Readers never see a value of before one that was stored longer ago than the bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_copy_is_older_than_the_bound_under_writes() {
+    let server = RedisServer::start();
+    let two = Arc::new(Two::at(&server.url(), tier()));
+    let began = Instant::now();
+    let written = Arc::new(std::sync::Mutex::new(vec![(0_u32, began)]));
+    two.other.set("k", &0).await.unwrap();
+    let writing = tokio::spawn({
+        let (two, written) = (two.clone(), written.clone());
+        async move {
+            for value in 1..2_000 {
+                two.other.set("k", &value).await.unwrap();
+                written.lock().unwrap().push((value, Instant::now()));
+            }
+        }
+    });
+    let (mut reads, mut oldest) = (0, Duration::ZERO);
+    while !writing.is_finished() {
+        let asked = Instant::now();
+        let read = two.get("k").await.unwrap();
+        let written = written.lock().unwrap();
+        let after = written.iter().find(|(value, _)| *value > read).map(|(_, at)| *at);
+        let age = after.map_or(Duration::ZERO, |at| asked.saturating_duration_since(at));
+        assert!(age <= BOUND, "{read} was replaced {age:?} before it was asked for");
+        (reads, oldest) = (reads + 1, oldest.max(age));
+        tokio::task::yield_now().await;
+    }
+    writing.await.unwrap();
+    println!("{reads} reads, {} near hits, at most {oldest:?} old", two.hits());
+    assert!(two.hits() > 100);
+}

@@ -1,0 +1,442 @@
+//! The near tier as a layer around a backend with its proxies: reads come from copies that hold, and
+//! changes end them.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
+use super::Near;
+use super::admission::Admission;
+use super::bound::{Bound, Mark, in_ticks};
+use super::store::{Copies, Copy};
+use crate::backend::{
+    AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Follower, IfChanged,
+    Version, Wanted, Watch,
+};
+use crate::clock::ticks;
+use crate::key::Mangler;
+use crate::lock::{AnyMutex, Lease};
+use crate::process::PerProcess;
+use crate::stats::Count;
+use crate::value::{Entry, Object, Payload};
+
+/// The region, as its tier sees it.
+pub(crate) trait Observer: Send + Sync {
+    fn count(&self, what: Count);
+
+    /// There are so many copies, and what is proved is so old.
+    fn measured(&self, copies: usize, age: Duration);
+
+    /// Nobody tells of changes.
+    fn is_unfollowed(&self);
+}
+
+/// The near tier of a region. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Tier(Arc<Shared>);
+
+struct Shared {
+    near: Near,
+    news: Arc<News>,
+    inner: AnyBackend,
+    admission: Admission,
+    stands_in_for: u64,
+    following: PerProcess<Option<Watch>>,
+    /// Somebody was told that nobody tells of changes.
+    warned: std::sync::Once,
+}
+
+/// The part that hears of changes.
+struct News {
+    bound: Bound,
+    copies: Copies,
+    hasher: RandomState,
+    interval: Duration,
+    observer: Arc<dyn Observer>,
+}
+
+impl News {
+    fn stripe(&self, told_as: &str) -> u32 {
+        self.bound.stripe(self.hasher.hash_one(told_as))
+    }
+
+    fn count(&self, what: Count) {
+        self.observer.count(what);
+    }
+
+    fn age(&self) -> Option<Duration> {
+        let in_step = self.bound.last_in_step();
+        let age = ticks::now().saturating_sub(in_step);
+        (in_step > 0).then(|| Duration::from_nanos(age))
+    }
+
+    fn end(&self, key: &str, told_as: &str) -> bool {
+        self.bound.change(self.stripe(told_as));
+        self.copies.remove(key)
+    }
+}
+
+impl Follower for News {
+    fn changed(&self, key: &str) {
+        // What a proxy calls otherwise is found out of date when it is asked for.
+        if self.end(key, key) {
+            self.count(Count::NearChanged);
+        }
+    }
+
+    fn all_changed(&self) {
+        self.bound.change_all();
+        self.copies.clear();
+        self.count(Count::NearFlushed);
+    }
+
+    fn lost(&self) {
+        self.bound.lose();
+        self.count(Count::NearLost);
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn in_step(&self, moment: Instant) {
+        self.bound.in_step(ticks::of(moment));
+        self.observer.measured(self.copies.len(), self.age().unwrap_or_default());
+    }
+}
+
+/// A change of this process: copies end before it is sent, so that nobody reads what is about to
+/// change, and when it is answered or given up, since what was read meanwhile may be of before.
+struct Changing<'t> {
+    tier: &'t Shared,
+    keys: Vec<&'t str>,
+}
+
+impl<'t> Changing<'t> {
+    fn begin(tier: &'t Shared, keys: Vec<&'t str>) -> Self {
+        let changing = Self { tier, keys };
+        changing.end_copies();
+        changing
+    }
+
+    fn end_copies(&self) {
+        for key in &self.keys {
+            self.tier.news.end(key, &self.tier.inner.told_as(key));
+        }
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.end_copies();
+    }
+}
+
+impl Tier {
+    /// Around `inner`.
+    pub(crate) fn new(near: Near, inner: AnyBackend, observer: Arc<dyn Observer>) -> Self {
+        let Near { max_entries, max_staleness, serve_when_down } = near;
+        // Present moments are that much older than they seem.
+        let limit = max_staleness.saturating_sub(2 * ticks::RESOLUTION);
+        let news = Arc::new(News {
+            bound: Bound::new(max_entries, in_ticks(limit)),
+            copies: Copies::new(max_entries),
+            hasher: RandomState::new(),
+            interval: max_staleness / 4,
+            observer,
+        });
+        Self(Arc::new(Shared {
+            near,
+            news,
+            inner,
+            admission: Admission::new(max_entries),
+            stands_in_for: in_ticks(serve_when_down),
+            following: PerProcess::new(),
+            warned: std::sync::Once::new(),
+        }))
+    }
+
+    pub(crate) fn options(&self) -> &Near {
+        &self.0.near
+    }
+
+    /// The backend around which it is.
+    pub(crate) fn inner(&self) -> &AnyBackend {
+        &self.0.inner
+    }
+
+    /// The backend with this around it.
+    pub(crate) fn backend(&self) -> AnyBackend {
+        self.0.inner.clone().within(self.clone())
+    }
+
+    /// Returns the copy that is at hand under `key`, if it holds.
+    #[inline]
+    pub(crate) fn at_hand(&self, key: &str) -> Option<Entry> {
+        let copy = self.0.news.copies.get(key)?;
+        self.0.news.bound.holds(copy.mark, ticks::now()).then(|| copy.entry())
+    }
+
+    /// Returns the copy that may stand in while the backend does not answer, as an expired value.
+    pub(crate) fn stand_in(&self, key: &str) -> Option<Entry> {
+        let Shared { news, stands_in_for, .. } = &*self.0;
+        let copy = news.copies.peek(key)?;
+        if *stands_in_for == 0 || !news.bound.stands_in(copy.mark, ticks::now(), *stands_in_for) {
+            return None;
+        }
+        news.count(Count::NearUnverified);
+        let mut entry = copy.entry();
+        entry.metadata.expired = true;
+        Some(entry)
+    }
+
+    /// A caller has decoded these bytes, of which there may be a copy under `key`.
+    pub(crate) fn note_decoded(&self, key: &str, bytes: &Bytes, value: impl FnOnce() -> Object) {
+        let copies = &self.0.news.copies;
+        let Some(copy) = copies.peek(key) else { return };
+        // In the place of another copy it would be of another mark, and out of date as it says.
+        if let Some(decoded) = copy.decoded(bytes, value) {
+            copies.put(key, decoded);
+        }
+    }
+
+    /// Returns several values; of copies that hold those that `fit`.
+    pub(crate) async fn read_all(
+        &self,
+        keys: &[&str],
+        fit: impl Fn(&Object) -> bool,
+    ) -> Result<Vec<Option<Entry>>, BackendError> {
+        let fits = |entry: &Entry| match &entry.payload {
+            Payload::Object(object) => fit(object),
+            Payload::Bytes(_) | Payload::Unreadable(_) => true,
+        };
+        let mut entries: Vec<_> =
+            keys.iter().map(|key| self.at_hand(key).filter(|entry| fits(entry))).collect();
+        let missing: Vec<usize> =
+            (0..keys.len()).filter(|&index| entries[index].is_none()).collect();
+        (missing.len()..keys.len()).for_each(|_| self.0.news.count(Count::NearHits));
+        if !missing.is_empty() {
+            let asked: Vec<&str> = missing.iter().map(|&index| keys[index]).collect();
+            let read = self.0.read_all(&asked).await?;
+            missing.into_iter().zip(read).for_each(|(index, entry)| entries[index] = entry);
+        }
+        Ok(entries)
+    }
+
+    /// Returns the number of copies.
+    pub(crate) fn len(&self) -> usize {
+        self.0.news.copies.len()
+    }
+
+    /// Returns the age of what is proved: no copy that holds is older, or was read since. `None`
+    /// where nobody has told anything yet.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.0.news.age()
+    }
+}
+
+impl Shared {
+    /// Hears of changes from now on.
+    fn follow(&self) {
+        self.following.get_or_init(|| {
+            // In a forked process the link of its parent tells nothing.
+            self.news.bound.lose();
+            let following = self.inner.follow(self.news.clone());
+            if following.is_none() {
+                self.warn();
+            }
+            following
+        });
+    }
+
+    fn is_followed(&self) -> bool {
+        self.following.get_or_init(|| None).is_some()
+    }
+
+    fn warn(&self) {
+        self.warned.call_once(|| self.news.observer.is_unfollowed());
+    }
+
+    /// Notes a miss. Returns whether the key is worth a copy.
+    fn is_due(&self, key: &str) -> bool {
+        let hash = self.news.hasher.hash_one(key);
+        self.news.count(Count::NearMisses);
+        self.admission.is_due(hash, ticks::now()) || self.news.copies.peek(key).is_some()
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        if self.is_due(key) { self.fill(key).await } else { self.inner.get(key).await }
+    }
+
+    /// Reads the value, and keeps a copy.
+    async fn fill(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        self.follow();
+        let Self { news, inner, .. } = self;
+        let before = news.copies.peek(key);
+        let stripe = news.stripe(&inner.told_as(key));
+        let mark = news.bound.mark(stripe, ticks::now());
+        let since = before.as_ref().map(|copy| copy.version);
+        match inner.get_if_changed(key, since).await? {
+            IfChanged::NotModified { is_followed } => match before {
+                Some(copy) => {
+                    let copy = copy.marked(self.marked(mark, is_followed));
+                    news.copies.put(key, copy.clone());
+                    Ok(Some(copy.entry()))
+                }
+                None => inner.get(key).await,
+            },
+            IfChanged::Read { entry, version, is_followed } => {
+                self.keep(key, entry.as_ref(), version, self.marked(mark, is_followed));
+                Ok(entry)
+            }
+        }
+    }
+
+    fn marked(&self, mark: Mark, is_followed: bool) -> Mark {
+        if is_followed && self.is_followed() {
+            return mark;
+        }
+        self.warn();
+        mark.unfollowed()
+    }
+
+    fn keep(&self, key: &str, entry: Option<&Entry>, version: Option<Version>, mark: Mark) {
+        match (entry, version) {
+            (Some(entry), Some(version)) if matches!(entry.payload, Payload::Bytes(_)) => {
+                self.news.copies.put(key, Copy::new(entry.clone(), mark, version));
+            }
+            _ => {
+                self.news.copies.remove(key);
+            }
+        }
+    }
+
+    /// Reads several values: those that are due one by one, since each is to be told of.
+    async fn read_all(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+        let (due, others): (Vec<usize>, Vec<usize>) =
+            (0..keys.len()).partition(|&index| self.is_due(keys[index]));
+        let filled = try_join_all(due.iter().map(|&index| self.fill(keys[index])));
+        let asked: Vec<&str> = others.iter().map(|&index| keys[index]).collect();
+        let read = async {
+            if asked.is_empty() { Ok(Vec::new()) } else { self.inner.get_multi(&asked).await }
+        };
+        let (filled, read) = futures_util::future::try_join(filled, read).await?;
+        let mut entries = vec![None; keys.len()];
+        for (index, entry) in due.into_iter().zip(filled).chain(others.into_iter().zip(read)) {
+            entries[index] = entry;
+        }
+        Ok(entries)
+    }
+}
+
+impl ErasedBackend for Tier {
+    fn name(&self) -> String {
+        self.0.inner.name()
+    }
+
+    fn keeps_objects(&self) -> bool {
+        self.0.inner.keeps_objects()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.inner.is_shared()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
+        Box::pin(self.0.read(key))
+    }
+
+    #[inline]
+    fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
+        self.at_hand(key).map(|entry| Ok(Some(entry)))
+    }
+
+    fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let _changing = Changing::begin(&self.0, vec![key]);
+            self.0.inner.set(key, entry).await
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let _changing = Changing::begin(&self.0, vec![key]);
+            self.0.inner.delete(key).await
+        })
+    }
+
+    fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
+        Box::pin(self.0.read_all(keys))
+    }
+
+    fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let keys = entries.iter().map(|(key, _)| *key).collect();
+            let _changing = Changing::begin(&self.0, keys);
+            self.0.inner.set_multi(entries).await
+        })
+    }
+
+    fn delete_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let _changing = Changing::begin(&self.0, keys.to_vec());
+            self.0.inner.delete_multi(keys).await
+        })
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.0.inner.mutex()
+    }
+
+    fn claim<'a>(&'a self, keys: Vec<Wanted<'a>>) -> Boxed<'a, Vec<Claimed>> {
+        Box::pin(async move {
+            let asked: Vec<&str> = keys.iter().map(|wanted| wanted.key).collect();
+            let claims = self.0.inner.claim(keys).await?;
+            for (key, claim) in asked.into_iter().zip(&claims) {
+                // Whoever gets this must not get an older one after that.
+                if matches!(claim, Claimed::Changed(_)) {
+                    self.0.news.end(key, &self.0.inner.told_as(key));
+                }
+            }
+            Ok(claims)
+        })
+    }
+
+    fn commit<'a>(&'a self, changes: Vec<Commit<'a>>) -> Boxed<'a, Vec<bool>> {
+        Box::pin(async move {
+            let keys = changes.iter().map(|change| change.key).collect();
+            let _changing = Changing::begin(&self.0, keys);
+            self.0.inner.commit(changes).await
+        })
+    }
+
+    fn release(&self, leases: Vec<Lease>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.0.inner.release(leases))
+    }
+
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        self.0.inner.watch(key, changed)
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.0.inner.follow(follower)
+    }
+
+    fn get_if_changed<'a>(&'a self, key: &'a str, since: Option<Version>) -> Boxed<'a, IfChanged> {
+        Box::pin(self.0.inner.get_if_changed(key, since))
+    }
+
+    fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.0.inner.told_as(key)
+    }
+
+    fn recommended_mangler(&self) -> Option<Mangler> {
+        self.0.inner.recommended_mangler()
+    }
+}
