@@ -60,6 +60,9 @@ impl Two {
 
     /// Another process sets the key, which is seen.
     async fn changes_are_seen(&self, key: &str, value: u32) {
+        if self.get(key).await.is_none() {
+            self.other.set(key, &0_u32).await.unwrap();
+        }
         self.warm(key).await;
         self.other.set(key, &value).await.unwrap();
         eventually("the change", async || self.get(key).await == Some(value)).await;
@@ -78,11 +81,11 @@ fn holding() -> Near {
 async fn the_third_read_is_answered_here_and_changes_are_told() {
     let server = RedisServer::start();
     let two = Two::at(&server.url(), holding());
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     for hits in [0, 0, 1, 2] {
         assert_eq!((two.get("k").await, two.hits()), (Some(1), hits));
     }
-    let found = two.near.entry("k").lookup(async || 7).await;
+    let found = two.near.entry("k").lookup(async || 7_u32).await;
     assert_eq!((found.value, found.status), (1, Status::Hit));
     let counted = two.near.statistics();
     assert_eq!((counted.near_misses, counted.near_entries, counted.hits), (2, 1, 5));
@@ -97,7 +100,7 @@ async fn the_third_read_is_answered_here_and_changes_are_told() {
 async fn own_changes_are_seen_at_once() {
     let server = RedisServer::start();
     let two = Two::at(&server.url(), holding());
-    for value in 0..50 {
+    for value in 0..50_u32 {
         two.near.set("k", &value).await.unwrap();
         assert_eq!(two.get("k").await, Some(value));
         two.warm("k").await;
@@ -147,7 +150,7 @@ async fn many_changes_at_once_and_a_flush_are_told() {
 async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
     let server = RedisServer::start();
     let two = Two::at(&server.url(), tier());
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     for value in 2..6 {
         kill_tracking(&server);
@@ -174,7 +177,7 @@ fn kill_tracking(server: &RedisServer) {
 async fn a_server_that_is_paused_proves_nothing() {
     let server = RedisServer::start();
     let two = Two::at(&server.url(), tier());
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     server.pause();
     let began = Instant::now();
@@ -191,10 +194,10 @@ async fn a_connection_that_swallows_proves_nothing() {
     let proxy = Proxy::to(server.port());
     let ours = Config::new(redis(&format!("redis://127.0.0.1:{}", proxy.port())));
     let two = Two::over(ours, Config::new(redis(&server.url())), tier());
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     proxy.set(Condition::Held);
-    two.other.set("k", &2).await.unwrap();
+    two.other.set("k", &2_u32).await.unwrap();
     let began = Instant::now();
     eventually("the end of the copy", async || two.near.get::<u32>("k").await.is_err()).await;
     assert!(began.elapsed() < BOUND * 10, "{:?}", began.elapsed());
@@ -206,22 +209,22 @@ async fn a_connection_that_swallows_proves_nothing() {
 async fn a_copy_stands_in_while_the_server_is_away_if_it_may() {
     let mut server = RedisServer::start();
     let two = Two::at(&server.url(), tier().serve_when_down(LONG));
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     server.kill();
     eventually("a copy that is not verified", async || {
-        let found = two.near.entry("k").lookup(async || 7).await;
+        let found = two.near.entry("k").lookup(async || 7_u32).await;
         assert_eq!(found.value, 1);
         found.status == Status::Stale
     })
     .await;
     assert!(two.near.statistics().near_unverified > 0);
-    let background = two.near.entry("k").get_or_create_in_background(async || 7);
+    let background = two.near.entry("k").get_or_create_in_background(async || 7_u32);
     assert_eq!(background.await, 1);
     assert_eq!(two.near.statistics().creations, 0);
     server.restart();
     eventually("a new value", async || {
-        two.near.entry("k").get_or_create(async || 8).await == 8
+        two.near.entry("k").get_or_create(async || 8_u32).await == 8
     })
     .await;
 }
@@ -230,10 +233,10 @@ async fn a_copy_stands_in_while_the_server_is_away_if_it_may() {
 async fn a_failover_is_followed_by_copies_too() {
     let mut sentinels = RedisSentinels::start();
     let two = Two::at(&sentinels.url(), tier());
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     sentinels.kill_master();
-    eventually("writing again", async || two.other.set("k", &2).await.is_ok()).await;
+    eventually("writing again", async || two.other.set("k", &2_u32).await.is_ok()).await;
     eventually("the change", async || two.near.get("k").await.ok() == Some(Some(2))).await;
     for value in 3..6 {
         two.changes_are_seen("k", value).await;
@@ -286,10 +289,10 @@ async fn where_tracking_is_refused_copies_go_by_their_age() {
     server.ask("ACL SETUSER plain on >secret ~* +@all -client|tracking");
     let url = format!("redis://plain:secret@127.0.0.1:{}", server.port());
     let two = Two::over(Config::new(redis(&url)), Config::new(redis(&server.url())), tier());
-    two.other.set("k", &1).await.unwrap();
+    two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     let began = Instant::now();
-    two.other.set("k", &2).await.unwrap();
+    two.other.set("k", &2_u32).await.unwrap();
     eventually("the change", async || two.get("k").await == Some(2)).await;
     assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
     assert_eq!(two.near.statistics().near_changed, 0);
@@ -314,7 +317,7 @@ async fn no_copy_is_older_than_the_bound_under_writes() {
     let two = Arc::new(Two::at(&server.url(), tier()));
     let began = Instant::now();
     let written = Arc::new(std::sync::Mutex::new(vec![(0_u32, began)]));
-    two.other.set("k", &0).await.unwrap();
+    two.other.set("k", &0_u32).await.unwrap();
     let writing = tokio::spawn({
         let (two, written) = (two.clone(), written.clone());
         async move {

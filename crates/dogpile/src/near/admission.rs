@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::bound::in_ticks;
 
-/// The last miss in each of so many places. Keys that share one hide each other's misses now and
-/// then, which costs one more miss.
+/// The last misses, in groups of places. Where more keys share a group than it has places, they hide
+/// each other's misses, which costs some more misses.
 pub(super) struct Admission {
     /// Of a key's hash the upper part, and the time of its miss in seconds below that; zero for none.
     places: Box<[AtomicU64]>,
@@ -16,6 +16,9 @@ pub(super) struct Admission {
 
 /// A second miss within this time is worth a copy.
 const WINDOW: Duration = Duration::from_secs(60);
+
+/// A key has one of so many places beside each other.
+const GROUP: usize = 4;
 
 /// So much of a place is the time, which comes round after nine hours.
 const TIME: u64 = (1 << 15) - 1;
@@ -30,13 +33,18 @@ impl Admission {
     /// Notes a miss of the key with this hash. Returns whether it is the second of late.
     pub(super) fn is_due(&self, hash: u64, now: u64) -> bool {
         let seconds = (now / in_ticks(Duration::from_secs(1))) & TIME;
-        let place =
-            &self.places[usize::try_from(hash & (self.places.len() as u64 - 1)).unwrap_or(0)];
         // Never zero: that is a place without a miss.
         let tag = (hash | 1 << 63) & !TIME;
-        let last = place.swap(tag | seconds, Ordering::Relaxed);
-        let since = seconds.wrapping_sub(last & TIME) & TIME;
-        last & !TIME == tag && since <= WINDOW.as_secs()
+        let since = |miss: u64| seconds.wrapping_sub(miss & TIME) & TIME;
+        let group = usize::try_from(hash).unwrap_or(0) % (self.places.len() / GROUP) * GROUP;
+        let places = &self.places[group..group + GROUP];
+        let misses = places.iter().map(|place| (place, place.load(Ordering::Relaxed)));
+        let own = misses.clone().find(|(_, miss)| miss & !TIME == tag);
+        let oldest =
+            misses.max_by_key(|(_, miss)| if *miss == 0 { u64::MAX } else { since(*miss) });
+        let Some((place, miss)) = own.or(oldest) else { return false };
+        place.store(tag | seconds, Ordering::Relaxed);
+        own.is_some() && since(miss) <= WINDOW.as_secs()
     }
 }
 
@@ -64,6 +72,15 @@ mod tests {
         let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let admitted = (0..1_000_000).filter(|key| admission.is_due(hash(*key), SECOND)).count();
         assert_eq!(admitted, 0);
+    }
+
+    #[test]
+    fn keys_that_are_read_in_turn_are_all_due() {
+        let admission = Admission::new(1_000);
+        let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let due = || (0..1_000).filter(|key| admission.is_due(hash(*key), SECOND)).count();
+        assert_eq!(due(), 0);
+        assert!(due() > 950);
     }
 
     #[test]

@@ -116,7 +116,7 @@ mod tests {
             entry.metadata.expired = expired;
             let copy = Copy::new(entry.clone(), mark, Version::numbered(1));
             let Payload::Bytes(bytes) = copy.clone().entry().payload else { panic!("bytes") };
-            assert!(copy.clone().decoded(&Bytes::from_static(b"7"), || panic!()).is_none());
+            assert!(copy.clone().decoded(&Bytes::copy_from_slice(b"7"), || panic!()).is_none());
             let decoded = copy.clone().decoded(&bytes, || Object::new(7_u8)).expect("it was bytes");
             let found = decoded.clone().entry();
             assert!(

@@ -206,27 +206,42 @@ impl Tier {
         }
     }
 
-    /// Returns several values; of copies that hold those that `fit`.
+    /// Returns a value: that of a copy that holds, if it `fits`, or what is stored.
+    pub(crate) async fn read(
+        &self,
+        key: &str,
+        fits: impl Fn(&Object) -> bool,
+    ) -> Result<Option<Entry>, BackendError> {
+        match self.at_hand_if(key, &fits) {
+            Some(entry) => Ok(Some(entry)),
+            None => self.0.read(key, fits).await,
+        }
+    }
+
+    /// Returns several values, each as [`read`](Self::read) does.
     pub(crate) async fn read_all(
         &self,
         keys: &[&str],
-        fit: impl Fn(&Object) -> bool,
+        fits: impl Fn(&Object) -> bool,
     ) -> Result<Vec<Option<Entry>>, BackendError> {
-        let fits = |entry: &Entry| match &entry.payload {
-            Payload::Object(object) => fit(object),
-            Payload::Bytes(_) | Payload::Unreadable(_) => true,
-        };
-        let mut entries: Vec<_> =
-            keys.iter().map(|key| self.at_hand(key).filter(|entry| fits(entry))).collect();
+        let mut entries: Vec<_> = keys.iter().map(|key| self.at_hand_if(key, &fits)).collect();
         let missing: Vec<usize> =
             (0..keys.len()).filter(|&index| entries[index].is_none()).collect();
-        (missing.len()..keys.len()).for_each(|_| self.0.news.count(Count::NearHits));
         if !missing.is_empty() {
             let asked: Vec<&str> = missing.iter().map(|&index| keys[index]).collect();
-            let read = self.0.read_all(&asked).await?;
+            let read = self.0.read_all(&asked, fits).await?;
             missing.into_iter().zip(read).for_each(|(index, entry)| entries[index] = entry);
         }
         Ok(entries)
+    }
+
+    fn at_hand_if(&self, key: &str, fits: impl Fn(&Object) -> bool) -> Option<Entry> {
+        let entry = self.at_hand(key).filter(|entry| match &entry.payload {
+            Payload::Object(object) => fits(object),
+            Payload::Bytes(_) | Payload::Unreadable(_) => true,
+        })?;
+        self.0.news.count(Count::NearHits);
+        Some(entry)
     }
 
     /// Returns the number of copies.
@@ -270,15 +285,26 @@ impl Shared {
         self.admission.is_due(hash, ticks::now()) || self.news.copies.peek(key).is_some()
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-        if self.is_due(key) { self.fill(key).await } else { self.inner.get(key).await }
+    async fn read(
+        &self,
+        key: &str,
+        fits: impl Fn(&Object) -> bool,
+    ) -> Result<Option<Entry>, BackendError> {
+        if self.is_due(key) { self.fill(key, fits).await } else { self.inner.get(key).await }
     }
 
-    /// Reads the value, and keeps a copy.
-    async fn fill(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+    /// Reads the value, and keeps a copy. One that is there already and `fits` need not be read.
+    async fn fill(
+        &self,
+        key: &str,
+        fits: impl Fn(&Object) -> bool,
+    ) -> Result<Option<Entry>, BackendError> {
         self.follow();
         let Self { news, inner, .. } = self;
-        let before = news.copies.peek(key);
+        let before = news.copies.peek(key).filter(|copy| match copy.clone().entry().payload {
+            Payload::Object(object) => fits(&object),
+            Payload::Bytes(_) | Payload::Unreadable(_) => true,
+        });
         let stripe = news.stripe(&inner.told_as(key));
         let mark = news.bound.mark(stripe, ticks::now());
         let since = before.as_ref().map(|copy| copy.version);
@@ -318,10 +344,14 @@ impl Shared {
     }
 
     /// Reads several values: those that are due one by one, since each is to be told of.
-    async fn read_all(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, BackendError> {
+    async fn read_all(
+        &self,
+        keys: &[&str],
+        fits: impl Fn(&Object) -> bool,
+    ) -> Result<Vec<Option<Entry>>, BackendError> {
         let (due, others): (Vec<usize>, Vec<usize>) =
             (0..keys.len()).partition(|&index| self.is_due(keys[index]));
-        let filled = try_join_all(due.iter().map(|&index| self.fill(keys[index])));
+        let filled = try_join_all(due.iter().map(|&index| self.fill(keys[index], &fits)));
         let asked: Vec<&str> = others.iter().map(|&index| keys[index]).collect();
         let read = async {
             if asked.is_empty() { Ok(Vec::new()) } else { self.inner.get_multi(&asked).await }
@@ -349,7 +379,8 @@ impl ErasedBackend for Tier {
     }
 
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
-        Box::pin(self.0.read(key))
+        // No objects: whoever asks so may store it again.
+        Box::pin(self.0.read(key, |_| false))
     }
 
     #[inline]
@@ -372,7 +403,7 @@ impl ErasedBackend for Tier {
     }
 
     fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>> {
-        Box::pin(self.0.read_all(keys))
+        Box::pin(self.0.read_all(keys, |_| false))
     }
 
     fn set_multi<'a>(&'a self, entries: &'a [(&'a str, Entry)]) -> Boxed<'a, ()> {

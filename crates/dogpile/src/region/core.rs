@@ -544,16 +544,30 @@ impl Core {
         kept
     }
 
-    /// Reads several values; copies in the near tier only if they `fit`.
+    /// Reads a value; a copy in the near tier only if that `fits`.
+    pub(crate) async fn read_one(
+        &self,
+        key: &str,
+        #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
+        fits: impl Fn(&Object) -> bool,
+    ) -> Result<Option<Entry>, BackendError> {
+        #[cfg(feature = "memory")]
+        if let Some(near) = &self.near {
+            return near.read(key, fits).await;
+        }
+        self.backend.get(key).await
+    }
+
+    /// Reads several values; copies in the near tier only if they fit.
     pub(crate) async fn read_all(
         &self,
         keys: &[&str],
         #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
-        fit: impl Fn(&Object) -> bool,
+        fits: impl Fn(&Object) -> bool,
     ) -> Result<Vec<Option<Entry>>, BackendError> {
         #[cfg(feature = "memory")]
         if let Some(near) = &self.near {
-            return near.read_all(keys, fit).await;
+            return near.read_all(keys, fits).await;
         }
         self.backend.get_multi(keys).await
     }

@@ -46,7 +46,8 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     {
         let core = self.region.configured()?;
         let looked = core.refresh_invalidation().await;
-        let entry = core.backend.get(&core.stored_key(&self.key)).await;
+        let fits = |object: &Object| object.downcast_ref::<T>().is_some();
+        let entry = core.read_one(&core.stored_key(&self.key), fits).await;
         let entry = core.judged(looked, entry).await;
         core.read(&self.key, entry, &self.options)
     }

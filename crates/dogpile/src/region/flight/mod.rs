@@ -117,10 +117,10 @@ impl RegionFlight<'_> {
     pub(crate) async fn look(&self, indexes: &[usize]) -> Result<Vec<Reading<Self>>, Error> {
         let mut before = self.before();
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
-        let backend = &self.core.backend;
+        let fits = |object: &Object| self.values.has(object);
         let (operation, entries) = match keys[..] {
-            [key] => ("get", backend.get(key).await.map(|entry| vec![entry])),
-            _ => ("get_multi", self.core.read_all(&keys, |object| self.values.has(object)).await),
+            [key] => ("get", self.core.read_one(key, fits).await.map(|entry| vec![entry])),
+            _ => ("get_multi", self.core.read_all(&keys, fits).await),
         };
         let entries = self.judged(entries).await;
         before.is_kept = entries.is_err();
