@@ -43,6 +43,7 @@ pub(crate) struct Tier(Arc<Shared>);
 
 struct Shared {
     near: Near,
+    prefix: String,
     news: Arc<News>,
     inner: AnyBackend,
     admission: Admission,
@@ -58,6 +59,8 @@ struct News {
     copies: Copies,
     hasher: RandomState,
     interval: Duration,
+    /// It wants to be told of all keys that begin so.
+    prefix: Option<String>,
     observer: Arc<dyn Observer>,
 }
 
@@ -101,6 +104,10 @@ impl Follower for News {
         self.count(Count::NearLost);
     }
 
+    fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
     fn interval(&self) -> Duration {
         self.interval
     }
@@ -139,9 +146,14 @@ impl Drop for Changing<'_> {
 }
 
 impl Tier {
-    /// Around `inner`.
-    pub(crate) fn new(near: Near, inner: AnyBackend, observer: Arc<dyn Observer>) -> Self {
-        let Near { max_entries, max_staleness, serve_when_down } = near;
+    /// Around `inner`, whose keys all begin with `prefix`.
+    pub(crate) fn new(
+        near: Near,
+        inner: AnyBackend,
+        prefix: &str,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let Near { max_entries, max_staleness, serve_when_down, broadcast } = near;
         // Present moments are that much older than they seem.
         let limit = max_staleness.saturating_sub(2 * ticks::RESOLUTION);
         let news = Arc::new(News {
@@ -149,10 +161,12 @@ impl Tier {
             copies: Copies::new(max_entries),
             hasher: RandomState::new(),
             interval: max_staleness / 4,
+            prefix: broadcast.then(|| inner.told_as(prefix).into_owned()),
             observer,
         });
         Self(Arc::new(Shared {
             near,
+            prefix: prefix.to_owned(),
             news,
             inner,
             admission: Admission::new(max_entries),
@@ -162,8 +176,10 @@ impl Tier {
         }))
     }
 
-    pub(crate) fn options(&self) -> &Near {
-        &self.0.near
+    /// Another one with the same options around another backend.
+    pub(crate) fn around(&self, inner: AnyBackend) -> Self {
+        let Shared { near, prefix, news, .. } = &*self.0;
+        Self::new(near.clone(), inner, prefix, news.observer.clone())
     }
 
     /// The backend around which it is.
@@ -305,8 +321,11 @@ impl Shared {
             Payload::Object(object) => fits(&object),
             Payload::Bytes(_) | Payload::Unreadable(_) => true,
         });
-        let stripe = news.stripe(&inner.told_as(key));
-        let mark = news.bound.mark(stripe, ticks::now());
+        let told_as = inner.told_as(key);
+        let mark = news.bound.mark(news.stripe(&told_as), ticks::now());
+        // A proxy that changes keys may change how they begin.
+        let is_told = news.prefix.as_ref().is_none_or(|prefix| told_as.starts_with(prefix));
+        let mark = if is_told { mark } else { mark.unfollowed() };
         let since = before.as_ref().map(|copy| copy.version);
         match inner.get_if_changed(key, since).await? {
             IfChanged::NotModified { is_followed } => match before {
