@@ -248,6 +248,10 @@ impl Flight for RegionFlight<'_> {
         Some(self.core.clock.sleep(limit))
     }
 
+    fn has_soft_limit(&self) -> bool {
+        self.options.soft_timeout.is_some()
+    }
+
     fn creation_limit(&self) -> Option<CreationLimit> {
         let of_runner = || self.is_detached.load(Ordering::Relaxed).then_some(LONGEST_DETACHED);
         let limit = self.options.creation_timeout.or_else(of_runner)?;
