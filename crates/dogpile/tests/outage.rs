@@ -221,9 +221,9 @@ async fn what_is_owed_is_paid_as_soon_as_the_store_answers_again() {
             }
         };
         pass(40 + steps).await;
-        assert_eq!(two.cut_off.get_or_create("k", async || 2).await, 2);
+        assert_eq!(two.cut_off.get_or_create("another", async || 2).await, 2);
         two.faults.clear();
-        assert_eq!(two.cut_off.get_or_create("k", async || 3).await, 3);
+        assert_eq!(two.cut_off.get_or_create("another", async || 3).await, 3);
         pass(1).await;
         assert_eq!(two.cut_off.statistics().pending_deletions, 0, "after {steps} steps");
     }
