@@ -152,10 +152,10 @@ fn a_hot_key_costs_one_creation_a_process_and_time_and_a_deletion_is_not_lost() 
     // It is this time that the test is about.
     std::thread::sleep(AWAY.saturating_sub(began.elapsed()));
     let during = creations(&processes);
-    let times = began.elapsed().as_secs_f64() / KEPT.as_secs_f64();
+    let times = usize::try_from(began.elapsed().as_millis() / KEPT.as_millis()).unwrap();
     for (number, (during, before)) in during.iter().zip(&before).enumerate() {
         // The deletion takes what was kept.
-        let most = times.floor() as usize + 1 + usize::from(number == 0);
+        let most = times + 1 + usize::from(number == 0);
         let creations = during - before;
         assert!((2..=most).contains(&creations), "process {number}: {creations} of {most}");
     }
