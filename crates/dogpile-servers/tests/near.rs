@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::faults::eventually;
@@ -305,9 +306,92 @@ async fn a_scan_leaves_nothing() {
     let keys: Vec<String> = (0..20_000).map(|n| format!("k{n}")).collect();
     two.near.get_multi::<u32, _>(&keys).await.unwrap();
     assert_eq!(two.near.statistics().near_entries, 0);
-    let tracked = server.ask("INFO clients");
+    let tracked = server.ask("INFO stats");
     let tracked = tracked.lines().find_map(|line| line.strip_prefix("tracking_total_keys:"));
     assert!(tracked.is_none_or(|tracked| tracked.trim() == "0"), "{tracked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_can_be_told_by_prefix() {
+    let server = RedisServer::start();
+    let two = Two::at(&server.url(), holding().broadcast());
+    two.other.set("k", &1_u32).await.unwrap();
+    two.warm("k").await;
+    eventually("a proof", async || two.near.statistics().near_age.is_some()).await;
+    for value in 2..20 {
+        two.changes_are_seen("k", value).await;
+    }
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    two.other.entries(&keys).set(&vec![1_u32; keys.len()]).await.unwrap();
+    for _ in 0..3 {
+        two.near.get_multi::<u32, _>(&keys).await.unwrap();
+    }
+    assert!(two.near.statistics().near_entries >= 100);
+    let tracked = server.ask("INFO stats");
+    let tracked = tracked.lines().find_map(|line| line.strip_prefix("tracking_total_keys:"));
+    let tracked: u32 = tracked.expect("Redis counts them").trim().parse().unwrap();
+    assert!(tracked < 10, "the server remembers {tracked} keys that were read");
+    kill_tracking(&server);
+    two.changes_are_seen("k", 20).await;
+    server.ask("FLUSHALL");
+    eventually("the flush", async || two.get("k").await.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_told_by_prefix_in_a_cluster_too() {
+    let cluster = RedisCluster::start();
+    let two = Two::at(&cluster.url(), tier().broadcast());
+    for value in 0..5 {
+        for key in ["k", "another", "third"] {
+            two.changes_are_seen(key, value).await;
+        }
+    }
+    cluster.move_slot_of("r:k", 1);
+    eventually("a change", async || two.other.set("k", &100_u32).await.is_ok()).await;
+    eventually("it", async || two.near.get("k").await.ok() == Some(Some(100_u32))).await;
+}
+
+/// Our proof needs it: the client hands on what the server tells before the answer to any later command
+/// of the same connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_hands_news_on_before_later_answers() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(format!("{}?protocol=resp3", server.url())).unwrap();
+    let told = Arc::new(AtomicU64::new(0));
+    let heard = told.clone();
+    let hear = move |push: redis::PushInfo| {
+        if push.kind == redis::PushKind::Invalidate {
+            heard.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok::<(), redis::aio::SendError>(())
+    };
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(hear);
+    let tracking = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    let mut writing = client.get_multiplexed_async_connection().await.unwrap();
+    let run = async |connection: &redis::aio::MultiplexedConnection, command: &str| {
+        let mut words = command.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        words.for_each(|word| drop(command.arg(word)));
+        command.exec_async(&mut connection.clone()).await.unwrap();
+    };
+    run(&tracking, "CLIENT TRACKING ON").await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn({
+        let (tracking, is_over) = (tracking.clone(), is_over.clone());
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                run(&tracking, "ECHO other-traffic").await;
+            }
+        }
+    });
+    for round in 1..=2_000 {
+        run(&tracking, "GET k").await;
+        redis::cmd("INCR").arg("k").exec_async(&mut writing).await.unwrap();
+        run(&tracking, "PING").await;
+        assert_eq!(told.load(Ordering::SeqCst), round);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    beside.await.unwrap();
 }
 
 /// Readers never see a value of before one that was stored longer ago than the bound.
