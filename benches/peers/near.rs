@@ -106,6 +106,50 @@ impl Contest {
     }
 }
 
+/// So many keys are read for the server's memory.
+const TRACKED: usize = 100_000;
+
+impl Contest {
+    /// What the server remembers of keys that are read, of which it tells: for one client, and for each
+    /// further one.
+    fn memory_of_tracking(&self, server: &RedisServer) -> Row {
+        let used = || -> f64 {
+            let info = server.ask("INFO memory");
+            let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+            used.and_then(|used| used.trim().parse().ok()).expect("a server says it")
+        };
+        let keys: Vec<String> = (0..TRACKED).map(|n| format!("tracked:{n:05}")).collect();
+        let mut clients = Vec::new();
+        let mut memory = vec![used()];
+        for _ in 0..2 {
+            clients.push(self.runtime.block_on(track(&server.url(), &keys)));
+            memory.push(used());
+        }
+        let [one, further] = [memory[1] - memory[0], memory[2] - memory[1]];
+        let per_key = |bytes: f64| bytes / TRACKED as f64;
+        Row::new(
+            ("server: a tracked key", per_key(one)),
+            ("each further client", per_key(further)),
+            "bytes",
+        )
+    }
+}
+
+/// Reads keys over a connection that is told of their changes.
+async fn track(url: &str, keys: &[String]) -> MultiplexedConnection {
+    let client = redis::Client::open(format!("{url}?protocol=resp3")).expect("a good URL");
+    let connection = client.get_multiplexed_async_connection().await;
+    let mut connection = connection.expect("the server is there");
+    let on = redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec_async(&mut connection).await;
+    on.expect("it can track");
+    for keys in keys.chunks(1_000) {
+        let mut pipeline = redis::pipe();
+        keys.iter().for_each(|key| drop(pipeline.cmd("GET").arg(key).ignore()));
+        pipeline.exec_async(&mut connection).await.expect("the server is there");
+    }
+    connection
+}
+
 async fn read(connection: &MultiplexedConnection, key: &str) -> Value {
     let mut connection = connection.clone();
     let mut get = redis::cmd("GET");
@@ -141,6 +185,7 @@ pub(crate) fn section(effort: Effort) -> Section {
         beside(CACHE_AIO, cache_aio),
         beside(BARE, bare),
         beside(PLAIN, plain),
+        contest.memory_of_tracking(&server),
     ];
     Section { title: "popular values of a Redis server", rows }
 }

@@ -37,6 +37,10 @@ pub(crate) trait Observer: Send + Sync {
     fn is_unfollowed(&self);
 }
 
+/// A link is looked at so often, also where copies may be older, since one that was lost tells of
+/// nothing.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The near tier of a region. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Tier(Arc<Shared>);
@@ -160,7 +164,7 @@ impl Tier {
             bound: Bound::new(max_entries, in_ticks(limit)),
             copies: Copies::new(max_entries),
             hasher: RandomState::new(),
-            interval: max_staleness / 4,
+            interval: (max_staleness / 4).min(LONGEST_INTERVAL),
             prefix: broadcast.then(|| inner.told_as(prefix).into_owned()),
             observer,
         });
