@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dogpile::backend::{MapBackend, Memory};
-use dogpile::{Config, InMemory, Region};
+use dogpile::backend::{MapBackend, Memory, SerializedMemory};
+use dogpile::{Config, InMemory, Near, Region};
 use futures_util::FutureExt;
 
 struct Large([u8; 4096]);
@@ -36,4 +36,27 @@ fn a_hit_of_an_arc_allocates_nothing() {
         });
         assert_eq!(hits, 0, "in 500 hits");
     }
+}
+
+/// Over a region that keeps bytes, a hit of the near tier neither decodes nor allocates.
+#[test]
+fn a_near_hit_of_an_arc_allocates_nothing() {
+    let region: Region = Region::new("near");
+    let near = Near::entries(100).max_staleness(std::time::Duration::from_secs(3_600));
+    region.configure(Config::new(SerializedMemory::new(100)).near(near)).unwrap();
+    let text: Arc<str> = "seven".into();
+    region.blocking().set("key", &text).unwrap();
+    for _ in 0..3 {
+        assert!(region.blocking().get::<Arc<str>>("key").unwrap().is_some());
+    }
+    let hits = allocations(|| {
+        for _ in 0..100 {
+            let found = region.get::<Arc<str>>("key").now_or_never();
+            assert_eq!(found.unwrap().unwrap().as_deref(), Some("seven"));
+            let hit = region.get_or_create("key", async || text.clone()).now_or_never();
+            assert_eq!(&*hit.unwrap(), "seven");
+        }
+    });
+    assert_eq!(hits, 0, "in 200 hits");
+    assert!(region.statistics().near_hits >= 200);
 }
