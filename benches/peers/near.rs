@@ -109,7 +109,31 @@ impl Contest {
 /// So many keys are read for the server's memory.
 const TRACKED: usize = 100_000;
 
+/// So many keys are asked for once.
+const SCANNED: usize = 1_000_000;
+
 impl Contest {
+    /// What is left of a scan, here and on the server: next to nothing.
+    fn scan(&self, server: &RedisServer) -> Row {
+        let tracked = || -> f64 {
+            let info = server.ask("INFO stats");
+            let keys = info.lines().find_map(|line| line.strip_prefix("tracking_total_keys:"));
+            keys.and_then(|keys| keys.trim().parse().ok()).expect("a server says it")
+        };
+        let copies = || self.near.statistics().near_entries as f64;
+        let before = (copies(), tracked());
+        for from in (0..SCANNED).step_by(10_000) {
+            let keys = (from..from + 10_000).map(|n| format!("scanned:{n}"));
+            let read = self.runtime.block_on(self.near.get_multi::<Value, _>(keys));
+            assert!(read.is_ok_and(|read| read.iter().all(Option::is_none)));
+        }
+        Row::new(
+            ("a scan of 1,000,000 keys: further copies", copies() - before.0),
+            ("tracked on the server", tracked() - before.1),
+            "keys",
+        )
+    }
+
     /// What the server remembers of keys that are read, of which it tells: for one client, and for each
     /// further one.
     fn memory_of_tracking(&self, server: &RedisServer) -> Row {
@@ -185,6 +209,7 @@ pub(crate) fn section(effort: Effort) -> Section {
         beside(CACHE_AIO, cache_aio),
         beside(BARE, bare),
         beside(PLAIN, plain),
+        contest.scan(&server),
         contest.memory_of_tracking(&server),
     ];
     Section { title: "popular values of a Redis server", rows }
