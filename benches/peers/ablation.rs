@@ -4,8 +4,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use dogpile::backend::{Backend, Memory};
+use dogpile::clock::{Clock, SystemClock};
 use dogpile::value::Entry;
-use dogpile::{Clock, Config, InMemory, Region, SystemClock};
+use dogpile::{Config, InMemory, Region};
 
 use crate::caches::{Caches, PREFIX, REGION, Value, decorated, id, value};
 use crate::measure::{Contestant, Effort, race};
@@ -76,7 +77,9 @@ fn filled(caches: &Caches) -> Memory {
 fn below<'c>(caches: &'c Caches, memory: &'c Memory) -> [Contestant<'c>; 6] {
     let shared = value();
     [
-        Contestant::calling(NOTHING, |n| drop(black_box(caches.key(n)))),
+        Contestant::calling(NOTHING, |n| {
+            black_box(caches.key(n));
+        }),
         Contestant::calling(ARC, move |n| {
             black_box(caches.key(n));
             drop(black_box(shared.clone()));
