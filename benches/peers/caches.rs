@@ -107,6 +107,10 @@ impl Caches {
         self.moka_sync.run_pending_tasks();
     }
 
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
     /// The n-th call's key.
     pub(crate) fn key(&self, n: usize) -> &str {
         &self.keys[n * 389 % KEYS]

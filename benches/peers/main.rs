@@ -6,7 +6,8 @@
 //! cargo bench -p dogpile-bench -- [--quick] [--json] [--only=PART]
 //! ```
 //!
-//! The parts are `memory`, `near`, `file`, `redis`, `memcached`, `collections` and `exec`. `--quick`
+//! The parts are `memory`, `ablation`, `ratio`, `near`, `file`, `redis`, `memcached`, `collections` and
+//! `exec`. `--quick`
 //! takes a few seconds, `--json` prints one object in place of the
 //! tables. A missed target is marked and no failure: it may be the machine's.
 //!
@@ -15,6 +16,9 @@
 //!   table     rows, targets, printing
 //!   caches    the contestants' caches, filled alike
 //!   hits      one thread
+//!   many      one thread, a million entries
+//!   ablation  where a hit goes
+//!   ratio     the part of reads that are hits
 //!   threads   one thread and two
 //!   storm     a crowd and a cold key
 //!   bytes     memory per entry
@@ -28,6 +32,7 @@
 //!   python    Python beside them
 //! ```
 
+mod ablation;
 mod bytes;
 mod caches;
 mod collections;
@@ -35,10 +40,12 @@ mod exec;
 mod file;
 mod hits;
 mod json;
+mod many;
 mod measure;
 mod near;
 mod near_fleet;
 mod python;
+mod ratio;
 mod servers;
 mod storm;
 mod table;
@@ -60,17 +67,24 @@ fn main() {
     let wanted = |name| only.is_none_or(|only| only == name);
     let effort = if asked_for("--quick") { Effort::QUICK } else { Effort::FULL };
     let mut report = Report::new(asked_for("--json"));
-    if wanted("memory") {
-        let caches = Caches::filled();
-        report.add(&hits::section(&caches, effort));
+    let caches = (wanted("memory") || wanted("ablation")).then(Caches::filled);
+    if let Some(caches) = caches.as_ref().filter(|_| wanted("memory")) {
+        report.add(&hits::section(caches, effort));
         report.add(&json::section(effort));
-        report.add(&threads::section(&caches, effort));
+        report.add(&threads::section(caches, effort));
+        report.add(&many::section());
         report.add(&storm::section(effort));
         report.add(&bytes::section());
     }
     if wanted("near") {
         report.add(&near::section(effort));
         report.add(&near_fleet::section(effort));
+    }
+    if let Some(caches) = caches.as_ref().filter(|_| wanted("ablation")) {
+        report.add(&ablation::section(caches, effort));
+    }
+    if wanted("ratio") {
+        report.add(&ratio::section());
     }
     if wanted("file") {
         report.add(&file::section(effort));

@@ -23,6 +23,7 @@ enum Target {
     RatioAtMost(f64),
     RatioAtLeast(f64),
     AtMost(f64),
+    AtLeast(f64),
 }
 
 impl Row {
@@ -52,6 +53,12 @@ impl Row {
         self
     }
 
+    /// Ours should be at least `limit`, whatever the peer's is.
+    pub(crate) fn at_least(mut self, limit: f64) -> Self {
+        self.target = Some(Target::AtLeast(limit));
+        self
+    }
+
     fn ratio(&self) -> f64 {
         self.ours / self.theirs
     }
@@ -61,6 +68,7 @@ impl Row {
             Target::RatioAtMost(limit) => self.ratio() <= limit,
             Target::RatioAtLeast(limit) => self.ratio() >= limit,
             Target::AtMost(limit) => self.ours <= limit,
+            Target::AtLeast(limit) => self.ours >= limit,
         })
     }
 
@@ -70,6 +78,7 @@ impl Row {
             Some(Target::RatioAtMost(limit)) => format!("<= {limit} x"),
             Some(Target::RatioAtLeast(limit)) => format!(">= {limit} x"),
             Some(Target::AtMost(limit)) => format!("<= {limit} {}", self.unit),
+            Some(Target::AtLeast(limit)) => format!(">= {limit:.1} {}", self.unit),
         }
     }
 

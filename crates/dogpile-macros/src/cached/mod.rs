@@ -120,6 +120,22 @@ impl Code {
         quote!(#entry #times #lifetime)
     }
 
+    /// The region, async or blocking as the function is.
+    fn region(&self) -> Tokens {
+        let (dogpile, region) = (self.dogpile(), &self.options.region);
+        if self.function.is_async() {
+            quote!(#dogpile::__macro::region(&#region))
+        } else {
+            quote!(#dogpile::Region::blocking(&#region))
+        }
+    }
+
+    /// Is a call of the region the same as one of its entry?
+    fn has_no_options(&self) -> bool {
+        let has_times = !self.times().is_empty() || !self.lifetime(&self.value()).is_empty();
+        !has_times && !self.options.background
+    }
+
     /// The options about time.
     pub(crate) fn times(&self) -> Tokens {
         let own = &self.options;
@@ -283,6 +299,13 @@ impl Code {
     /// The call that takes what is there, or runs `original`.
     fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
+        if self.has_no_options() && veto.is_empty() {
+            // The region itself: an entry, with its options, would be a fifth of a hit.
+            let region = self.typed(&self.region());
+            let call = if self.function.can_fail { "try_get_or_create" } else { "get_or_create" };
+            let call = Ident::new(call, Span::call_site());
+            return self.returning(quote!(#region.#call(#key, #original) #waiting));
+        }
         let entry = self.typed(&quote!(#entry #veto));
         let (can_fail, in_background) = (self.function.can_fail, self.options.background);
         let verb = if self.function.previous().is_some() { "update" } else { "create" };

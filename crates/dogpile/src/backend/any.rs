@@ -9,12 +9,12 @@ use super::CollectionStore;
 use super::erased::{Erased, ErasedBackend};
 use super::inspect::Inspect;
 use super::{
-    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Keeps, Ordered, Version,
-    Wanted, Watch,
+    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Keeps, Looked, Ordered,
+    Version, Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
-use crate::value::Entry;
+use crate::value::{Entry, Object};
 
 /// A backend of any type, proxies around it included. Clones share it.
 ///
@@ -119,6 +119,12 @@ impl AnyBackend {
     /// See [`Backend::get_now`].
     pub fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
         self.reads.get_now(key)
+    }
+
+    /// See [`Backend::look_now`].
+    #[inline]
+    pub(crate) fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        self.reads.look_now(key, look)
     }
 
     /// See [`Backend::set`].

@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{
-    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Version, Wanted, Watch,
+    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Looked, Version, Wanted,
+    Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
-use crate::value::Entry;
+use crate::value::{Entry, Object};
 
 /// The future of an erased operation.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -23,6 +24,9 @@ pub(crate) trait ErasedBackend: Send + Sync {
     fn is_shared(&self) -> bool;
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>>;
     fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>>;
+    fn look_now(&self, _key: &str, _look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        Looked::Unknown
+    }
     fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()>;
     fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()>;
     fn get_multi<'a>(&'a self, keys: &'a [&'a str]) -> Boxed<'a, Vec<Option<Entry>>>;
@@ -66,6 +70,10 @@ impl<B: Backend> ErasedBackend for Erased<B> {
     #[inline]
     fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>> {
         self.backend.get_now(key)
+    }
+
+    fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        self.backend.look_now(key, look)
     }
 
     fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()> {

@@ -1,12 +1,14 @@
 //! Objects in this process's memory, bounded by count or by weight.
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::{Backend, BackendError, KeepsObjects};
+use super::stored_object::{Asked, Looking, Moments, Stored};
+use super::{Backend, BackendError, KeepsObjects, Looked};
 use crate::value::{Entry, Metadata, Object, Payload};
 
 /// The memory backend: live objects, none of them serialized, the least
@@ -14,23 +16,15 @@ use crate::value::{Entry, Metadata, Object, Payload};
 ///
 /// What a caller gets is a clone of what is kept. For a type whose clones are
 /// expensive, cache an `Arc` of it: then a hit is two reference counts, and all
-/// callers share one object.
+/// callers share one object. A clone of a value no larger than two pointers is made while a
+/// part of the map is locked, so that hits need no count of their own: such a `Clone` must not use the
+/// same backend.
 ///
 /// There is no unbounded form here, because a cache that only grows ends a
 /// process sooner or later; where that is wanted there is
 /// [`MapBackend::unbounded`](super::MapBackend::unbounded).
 pub struct Memory {
-    cache: Cache<Box<str>, Slot, Weigher>,
-}
-
-/// The stored part of an entry: the rest of its metadata says nothing about an
-/// object of this very process.
-#[derive(Clone)]
-struct Slot {
-    object: Object,
-    ct: f64,
-    /// Not a number where the object is a [`Whole`].
-    begun: f64,
+    cache: Cache<Stored, Moments, Weigher>,
 }
 
 /// An entry whose metadata say something rare, in the place of its object: so all others are
@@ -38,11 +32,11 @@ struct Slot {
 struct Whole(Entry);
 
 impl Whole {
-    /// Returns the object that a slot is for.
-    fn object_of(slot: &Slot) -> &Object {
-        match slot.object.downcast_ref::<Self>().map(|whole| &whole.0.payload) {
+    /// Returns the object that is stored.
+    fn object_of(stored: &Stored) -> &Object {
+        match stored.object.downcast_ref::<Self>().map(|whole| &whole.0.payload) {
             Some(Payload::Object(object)) => object,
-            _ => &slot.object,
+            _ => &stored.object,
         }
     }
 }
@@ -52,10 +46,11 @@ type Weigh = dyn Fn(&str, &Object) -> u64 + Send + Sync;
 #[derive(Clone)]
 struct Weigher(Option<Arc<Weigh>>);
 
-impl Weighter<Box<str>, Slot> for Weigher {
-    fn weight(&self, key: &Box<str>, slot: &Slot) -> u64 {
+impl Weighter<Stored, Moments> for Weigher {
+    fn weight(&self, stored: &Stored, _moments: &Moments) -> u64 {
         // What weighs nothing would never be evicted, and the cache would grow without end.
-        self.0.as_ref().map_or(1, |weigh| weigh(key, Whole::object_of(slot)).max(1))
+        let weigh = |weigh: &Arc<Weigh>| weigh(stored.key(), Whole::object_of(stored)).max(1);
+        self.0.as_ref().map_or(1, weigh)
     }
 }
 
@@ -63,10 +58,28 @@ impl Weighter<Box<str>, Slot> for Weigher {
 /// size of its first allocation follows from it.
 const WEIGHTED_ENTRIES: usize = 1_000;
 
+/// Returns the number of parts, each with a lock and a bound of its own, for so many objects, where
+/// that is more than the map would choose: threads meet at fewer locks. In parts of 256 objects and
+/// more that fill unevenly nothing is lost that counts (`cargo xtask bench --only=ratio`).
+fn shards(max_entries: usize) -> Option<usize> {
+    const PER_SHARD: usize = 256;
+    const MOST: usize = 256;
+    let usual = 4 * std::thread::available_parallelism().map_or(1, NonZero::get);
+    let shards = 1 << (max_entries / PER_SHARD).clamp(1, MOST).ilog2();
+    (shards > usual).then_some(shards)
+}
+
 impl Memory {
     /// A backend for at most `max_entries` objects. Zero keeps nothing.
     pub fn new(max_entries: usize) -> Self {
-        Self { cache: Cache::with_weighter(max_entries, max_entries as u64, Weigher(None)) }
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(max_entries).weight_capacity(max_entries as u64);
+        if let Some(shards) = shards(max_entries) {
+            options.shards(shards);
+        }
+        let Ok(options) = options.build() else { unreachable!("both capacities are set") };
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { cache: Cache::with_options(options, Weigher(None), hasher, lifecycle) }
     }
 
     /// A backend for objects of `max_weight` in total, weighed by `weigh`
@@ -123,31 +136,45 @@ impl Backend for Memory {
         Some(Ok(self.lookup(key)))
     }
 
+    #[inline]
+    fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        let mut is_it = false;
+        let looking = Looking::new(key, |object| is_it = look(object));
+        let moments = self.cache.get(&looking);
+        match moments {
+            None => Looked::Absent,
+            Some(Moments { ct, begun }) if is_it && !ct.is_nan() => Looked::Object { ct, begun },
+            Some(_) => Looked::Unknown,
+        }
+    }
+
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
         let Payload::Object(object) = &entry.payload else {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
         let Metadata { ct, begun, .. } = entry.metadata;
-        let slot = if entry.metadata.is_of_times_alone() {
-            Slot { object: object.clone(), ct, begun }
+        let (object, ct) = if entry.metadata.is_of_times_alone() {
+            (object.clone(), ct)
         } else {
-            Slot { object: Object::new(Whole(entry)), ct, begun: f64::NAN }
+            (Object::new(Whole(entry)), f64::NAN)
         };
-        self.cache.insert(key.into(), slot);
+        self.cache.insert(Stored::new(key, object), Moments { ct, begun });
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.cache.remove(key);
+        self.cache.remove(&Asked(key));
         Ok(())
     }
 }
 
 impl Memory {
-    #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let Slot { object, ct, begun } = self.cache.get(key)?;
-        if begun.is_nan()
+        let mut object = None;
+        let looking = Looking::new(key, |found| object = Some(found.clone()));
+        let Moments { ct, begun } = self.cache.get(&looking)?;
+        let object = object?;
+        if ct.is_nan()
             && let Some(Whole(entry)) = object.downcast_ref()
         {
             return Some(entry.clone());

@@ -32,6 +32,8 @@ mod ordered;
 mod redis;
 #[cfg(feature = "memory")]
 mod serialized;
+#[cfg(feature = "memory")]
+mod stored_object;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -39,10 +41,11 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::process::Owned;
-use crate::value::Entry;
+use crate::value::{Entry, Object};
 
 pub use crate::error::{BackendError, ErrorKind};
 pub use any::AnyBackend;
@@ -69,6 +72,8 @@ pub(crate) use ordered::Ordered;
 pub use redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
 pub use serialized::SerializedMemory;
+#[cfg(feature = "memory")]
+pub(crate) use stored_object::{Asked, Looking, Stored};
 
 /// A place to keep entries.
 ///
@@ -140,6 +145,14 @@ pub trait Backend: Send + Sync + 'static {
     /// cheap. `None` from a backend that must wait.
     fn get_now(&self, _key: &str) -> Option<Result<Option<Entry>, BackendError>> {
         None
+    }
+
+    /// Shows `look` the object under `key`, if it can at once, and where its moments are all that
+    /// is to be known of it. `look` returns whether that is what it looks for. It may be called while
+    /// a lock is held: it uses no backend.
+    #[doc(hidden)]
+    fn look_now(&self, _key: &str, _look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        Looked::Unknown
     }
 
     /// Returns the entry stored under each of `keys`, in their order.
@@ -457,6 +470,20 @@ pub fn mark_key(key: &str) -> String {
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) fn own_mark_key(key: &str) -> String {
     format!("_mark{{{key}}}")
+}
+
+/// The result of a [look](Backend::look_now) at an object.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum Looked {
+    /// It was what is looked for.
+    Object {
+        ct: Timestamp,
+        begun: Timestamp,
+    },
+    Absent,
+    /// [`get_now`](Backend::get_now) may tell.
+    Unknown,
 }
 
 /// Says in which form a backend keeps values.

@@ -36,11 +36,13 @@ pub fn key<K: Kind>(
     function: &FunctionKey<'_>,
     own: Option<KeyGenerator>,
 ) -> Key {
+    let mut key = Key(KeyText::escaped());
     match own.or_else(|| region.key_generator()) {
         // Needs no key on the heap.
-        None => Key(function.escaped()),
-        Some(generator) => Key(KeyText::whole(&generator(function))),
+        None => function.write_escaped(&mut key.0),
+        Some(generator) => key.0.raw(&generator(function)),
     }
+    key
 }
 
 /// A key.

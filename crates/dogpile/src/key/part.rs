@@ -7,19 +7,36 @@ use std::sync::Arc;
 
 use super::text::{KeyPart, KeyText};
 
-macro_rules! integers {
+macro_rules! numbers {
     ($($type:ty)*) => {
         $(
             impl KeyPart for $type {
                 fn write_key(&self, key: &mut KeyText) {
-                    key.integer(self);
+                    key.number(u64::from(*self));
                 }
             }
         )*
     };
 }
 
-integers! { i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+numbers! { u8 u16 u32 u64 }
+
+macro_rules! integers {
+    ($($type:ty)*) => {
+        $(
+            impl KeyPart for $type {
+                fn write_key(&self, key: &mut KeyText) {
+                    match u64::try_from(*self) {
+                        Ok(number) => key.number(number),
+                        Err(_) => key.integer(self),
+                    }
+                }
+            }
+        )*
+    };
+}
+
+integers! { i8 i16 i32 i64 i128 isize u128 usize }
 
 impl KeyPart for char {
     fn write_key(&self, key: &mut KeyText) {

@@ -63,15 +63,14 @@ impl KeyText {
         self.buffer.as_str()
     }
 
-    /// A key that is whole already.
-    #[cfg(feature = "macros")]
-    pub(crate) fn whole(key: &str) -> Self {
-        let mut whole = Self::empty(Style::Escaped);
-        whole.raw(key);
-        whole
+    /// An empty key in the usual style.
+    #[inline]
+    pub(crate) fn escaped() -> Self {
+        Self::empty(Style::Escaped)
     }
 
-    pub(super) fn raw(&mut self, text: &str) {
+    /// Writes text as it is.
+    pub(crate) fn raw(&mut self, text: &str) {
         // Writing to memory does not fail.
         let _ = self.buffer.write_str(text);
     }
@@ -80,6 +79,7 @@ impl KeyText {
         self.style == Style::Python
     }
 
+    #[inline]
     pub(super) fn empty(style: Style) -> Self {
         Self { buffer: KeyBuffer::new(), style }
     }
@@ -169,7 +169,12 @@ impl KeyText {
         });
     }
 
-    /// Digits need no escaping.
+    /// Writes a number, which needs no escaping.
+    pub(super) fn number(&mut self, number: u64) {
+        self.buffer.write_number(number);
+    }
+
+    /// Writes a number that may be negative, or larger.
     pub(super) fn integer(&mut self, number: &dyn fmt::Display) {
         let _ = write!(self.buffer, "{number}");
     }

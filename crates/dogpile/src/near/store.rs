@@ -4,7 +4,8 @@ use bytes::Bytes;
 use quick_cache::sync::Cache;
 
 use super::bound::Mark;
-use crate::backend::Version;
+use crate::backend::{Asked, Looking, Stored, Version};
+use crate::clock::Timestamp;
 use crate::value::{Entry, Metadata, Object, Payload};
 
 /// A copy of a value.
@@ -12,9 +13,15 @@ use crate::value::{Entry, Metadata, Object, Payload};
 pub(super) struct Copy {
     /// The decoded value, or a [`Whole`].
     object: Object,
-    ct: f64,
+    pub(super) said: Said,
+}
+
+/// What is said of a copy.
+#[derive(Clone, Copy)]
+pub(super) struct Said {
     /// Not a number where the object is a [`Whole`].
-    begun: f64,
+    pub(super) ct: Timestamp,
+    pub(super) begun: Timestamp,
     pub(super) mark: Mark,
     pub(super) version: Version,
 }
@@ -27,16 +34,18 @@ impl Copy {
         let Metadata { ct, begun, .. } = entry.metadata;
         match &entry.payload {
             Payload::Object(object) if entry.metadata.is_of_times_alone() => {
-                Self { object: object.clone(), ct, begun, mark, version }
+                Self { object: object.clone(), said: Said { ct, begun, mark, version } }
             }
-            _ => Self { object: Object::new(Whole(entry)), ct, begun: f64::NAN, mark, version },
+            _ => {
+                let said = Said { ct: f64::NAN, begun, mark, version };
+                Self { object: Object::new(Whole(entry)), said }
+            }
         }
     }
 
-    #[inline]
     pub(super) fn entry(self) -> Entry {
-        let Self { object, ct, begun, .. } = self;
-        if begun.is_nan()
+        let Self { object, said: Said { ct, begun, .. } } = self;
+        if ct.is_nan()
             && let Some(Whole(entry)) = object.downcast_ref()
         {
             return entry.clone();
@@ -47,7 +56,7 @@ impl Copy {
 
     /// The same copy of a value that was read again.
     pub(super) fn marked(self, mark: Mark) -> Self {
-        Self { mark, ..self }
+        Self { said: Said { mark, ..self.said }, ..self }
     }
 
     /// Returns the same copy with the value that was decoded from it, if it is one of these very
@@ -62,35 +71,50 @@ impl Copy {
         // It is about the bytes.
         metadata.shape = None;
         let entry = Entry { metadata, payload: Payload::Object(value()) };
-        Some(Self::new(entry, self.mark, self.version))
+        Some(Self::new(entry, self.said.mark, self.said.version))
     }
 }
 
 /// The copies by their keys.
-pub(super) struct Copies(Cache<Box<str>, Copy>);
+pub(super) struct Copies(Cache<Stored, Said>);
 
 impl Copies {
     pub(super) fn new(most: usize) -> Self {
         Self(Cache::new(most))
     }
 
+    /// Shows `look` the object of a copy where it lies, under the lock of a part of the map.
     #[inline]
+    pub(super) fn look(&self, key: &str, look: impl FnMut(&Object)) -> Option<Said> {
+        self.0.get(&Looking::new(key, look))
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<Copy> {
-        self.0.get(key)
+        let mut object = None;
+        let said = self.look(key, |found| object = Some(found.clone()))?;
+        Some(Copy { object: object?, said })
     }
 
     /// Returns the copy without a mark that it was of use.
     pub(super) fn peek(&self, key: &str) -> Option<Copy> {
-        self.0.peek(key)
+        let mut object = None;
+        let said =
+            self.0.peek(&Looking::new(key, |found: &Object| object = Some(found.clone())))?;
+        Some(Copy { object: object?, said })
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(&Asked(key))
     }
 
     pub(super) fn put(&self, key: &str, copy: Copy) {
-        self.0.insert(key.into(), copy);
+        let Copy { object, said } = copy;
+        self.0.insert(Stored::new(key, object), said);
     }
 
     /// Returns whether there was one.
     pub(super) fn remove(&self, key: &str) -> bool {
-        self.0.remove(key).is_some()
+        self.0.remove(&Asked(key)).is_some()
     }
 
     pub(super) fn clear(&self) {

@@ -14,10 +14,10 @@ use futures_util::future::try_join_all;
 use super::Near;
 use super::admission::Admission;
 use super::bound::{Bound, Mark, in_ticks};
-use super::store::{Copies, Copy};
+use super::store::{Copies, Copy, Said};
 use crate::backend::{
     AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Follower, IfChanged,
-    Version, Wanted, Watch,
+    Looked, Version, Wanted, Watch,
 };
 use crate::clock::ticks;
 use crate::key::Mangler;
@@ -200,14 +200,16 @@ impl Tier {
     #[inline]
     pub(crate) fn at_hand(&self, key: &str) -> Option<Entry> {
         let copy = self.0.news.copies.get(key)?;
-        self.0.news.bound.holds(copy.mark, ticks::now()).then(|| copy.entry())
+        self.0.news.bound.holds(copy.said.mark, ticks::now()).then(|| copy.entry())
     }
 
     /// Returns the copy that may stand in while the backend does not answer, as an expired value.
     pub(crate) fn stand_in(&self, key: &str) -> Option<Entry> {
         let Shared { news, stands_in_for, .. } = &*self.0;
         let copy = news.copies.peek(key)?;
-        if *stands_in_for == 0 || !news.bound.stands_in(copy.mark, ticks::now(), *stands_in_for) {
+        if *stands_in_for == 0
+            || !news.bound.stands_in(copy.said.mark, ticks::now(), *stands_in_for)
+        {
             return None;
         }
         news.count(Count::NearUnverified);
@@ -302,7 +304,7 @@ impl Shared {
     fn is_due(&self, key: &str) -> bool {
         let hash = self.news.hasher.hash_one(key);
         self.news.count(Count::NearMisses);
-        self.admission.is_due(hash, ticks::now()) || self.news.copies.peek(key).is_some()
+        self.admission.is_due(hash, ticks::now()) || self.news.copies.has(key)
     }
 
     async fn read(
@@ -330,7 +332,7 @@ impl Shared {
         // A proxy that changes keys may change how they begin.
         let is_told = news.prefix.as_ref().is_none_or(|prefix| told_as.starts_with(prefix));
         let mark = if is_told { mark } else { mark.unfollowed() };
-        let since = before.as_ref().map(|copy| copy.version);
+        let since = before.as_ref().map(|copy| copy.said.version);
         match inner.get_if_changed(key, since).await? {
             IfChanged::NotModified { is_followed } => match before {
                 Some(copy) => {
@@ -404,6 +406,20 @@ impl ErasedBackend for Tier {
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
         // No objects: whoever asks so may store it again.
         Box::pin(self.0.read(key, |_| false))
+    }
+
+    #[inline]
+    fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        let News { copies, bound, .. } = &*self.0.news;
+        let mut is_it = false;
+        match copies.look(key, |object| is_it = look(object)) {
+            Some(Said { ct, begun, mark, .. })
+                if is_it && !ct.is_nan() && bound.holds(mark, ticks::now()) =>
+            {
+                Looked::Object { ct, begun }
+            }
+            _ => Looked::Unknown,
+        }
     }
 
     #[inline]

@@ -22,12 +22,25 @@ use crate::key::KeyBuffer;
 pub struct Keyspace<'r, Q, T, K = Serialized> {
     region: &'r Region<K>,
     prefix: &'r str,
+    /// Has the prefix nothing in it that is to be escaped?
+    is_plain: bool,
     types: PhantomData<fn(Q) -> T>,
 }
 
 impl<'r, Q, T, K> Keyspace<'r, Q, T, K> {
     pub(super) const fn new(region: &'r Region<K>, prefix: &'r str) -> Self {
-        Self { region, prefix, types: PhantomData }
+        Self { region, prefix, is_plain: is_plain(prefix.as_bytes()), types: PhantomData }
+    }
+}
+
+/// The characters of a prefix that are to be escaped.
+const ESCAPED: [char; 2] = [':', '\\'];
+
+const fn is_plain(prefix: &[u8]) -> bool {
+    match prefix {
+        [] => true,
+        [b':' | b'\\', ..] => false,
+        [_, rest @ ..] => is_plain(rest),
     }
 }
 
@@ -45,8 +58,9 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     fn write(&self, key: &Q, into: &mut impl Write) -> fmt::Result {
-        const ESCAPED: [char; 2] = [':', '\\'];
-        if self.prefix.contains(ESCAPED) {
+        if self.is_plain {
+            into.write_str(self.prefix)?;
+        } else {
             for piece in self.prefix.split_inclusive(ESCAPED) {
                 let plain = piece.trim_end_matches(ESCAPED);
                 into.write_str(plain)?;
@@ -54,10 +68,9 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
                     write!(into, "\\{escaped}")?;
                 }
             }
-        } else {
-            into.write_str(self.prefix)?;
         }
-        write!(into, ":{key}")
+        into.write_str(":")?;
+        write!(into, "{key}")
     }
 
     /// One key, for a call with options of its own.

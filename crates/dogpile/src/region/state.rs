@@ -86,6 +86,12 @@ impl State {
         self.core.load().map(InForce::into_owned)
     }
 
+    /// The same for a look at it.
+    #[inline]
+    pub(super) fn in_force(&self) -> Option<InForce<'_>> {
+        self.core.load()
+    }
+
     pub(super) fn configured(&self) -> Result<Arc<Core>> {
         self.core().ok_or_else(|| self.not_configured())
     }
@@ -149,8 +155,8 @@ impl State {
         self.core.load().map(|core| core.key_generator)
     }
 
-    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
-    #[inline(always)]
+    /// Looks for a value where the backend needs not wait. Objects in memory are not found this way,
+    /// but by the [short one](Self::object_now).
     pub(super) fn look_now<K, T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
         let Some(core) = self.core.load() else { return Now::Unclear };
         if core.invalidation_is_due() {

@@ -237,7 +237,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         }
     }
 
-    fn create<T, E>(
+    pub(super) fn create<T, E>(
         self,
         creator: impl FnOnce() -> Result<T, E> + Send,
     ) -> Result<Answer<T>, CreateError<E>>

@@ -1,0 +1,131 @@
+//! An object as the memory backend stores it, with its key beside it.
+//!
+//! The map under that backend gives values away as clones. A key it shows by reference, to
+//! whoever asks for an equal one. So the object lies beside its key: a hit looks at it where it
+//! is, and takes no reference count but that of the value.
+
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
+
+use quick_cache::Equivalent;
+
+use crate::clock::Timestamp;
+use crate::value::Object;
+
+/// An object under its key.
+pub(crate) struct Stored {
+    key: Key,
+    pub(super) object: Object,
+}
+
+impl Stored {
+    pub(crate) fn new(key: &str, object: Object) -> Self {
+        Self { key: Key::new(key), object }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        str::from_utf8(self.key.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        self.key.as_bytes() == other.key.as_bytes()
+    }
+}
+
+impl Eq for Stored {}
+
+impl Hash for Stored {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.key.as_bytes());
+    }
+}
+
+/// The text of a key. A short one lies in the map itself: another pointer to follow would be a
+/// third of a hit among many entries.
+enum Key {
+    Short { length: u8, bytes: [u8; Key::SHORT] },
+    Long(Box<[u8]>),
+}
+
+impl Key {
+    /// As much as has room where a pointer and its tag would lie otherwise.
+    const SHORT: usize = 22;
+
+    fn new(text: &str) -> Self {
+        let text = text.as_bytes();
+        match u8::try_from(text.len()) {
+            Ok(length) if text.len() <= Self::SHORT => {
+                let mut bytes = [0; Self::SHORT];
+                bytes[..text.len()].copy_from_slice(text);
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(text.into()),
+        }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// The moments of an object's creation.
+#[derive(Clone, Copy)]
+pub(super) struct Moments {
+    /// Not a number where the object says more than these.
+    pub(super) ct: Timestamp,
+    pub(super) begun: Timestamp,
+}
+
+/// A key that is asked for.
+pub(crate) struct Asked<'k>(pub(crate) &'k str);
+
+impl Hash for Asked<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0.as_bytes());
+    }
+}
+
+impl Equivalent<Stored> for Asked<'_> {
+    #[inline]
+    fn equivalent(&self, stored: &Stored) -> bool {
+        stored.key.as_bytes() == self.0.as_bytes()
+    }
+}
+
+/// A key that is asked for, with what is to be done with the object under it. That is called
+/// under the lock of a part of the map.
+pub(crate) struct Looking<'k, F> {
+    asked: Asked<'k>,
+    look: RefCell<F>,
+}
+
+impl<'k, F: FnMut(&Object)> Looking<'k, F> {
+    pub(crate) fn new(key: &'k str, look: F) -> Self {
+        Self { asked: Asked(key), look: RefCell::new(look) }
+    }
+}
+
+impl<F> Hash for Looking<'_, F> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.asked.hash(state);
+    }
+}
+
+impl<F: FnMut(&Object)> Equivalent<Stored> for Looking<'_, F> {
+    #[inline]
+    fn equivalent(&self, stored: &Stored) -> bool {
+        let is_it = self.asked.equivalent(stored);
+        if is_it {
+            (self.look.borrow_mut())(&stored.object);
+        }
+        is_it
+    }
+}
