@@ -70,6 +70,7 @@ async fn work(job: Job) -> Result<(), Box<dyn std::error::Error>> {
     watch_input(stopping.clone());
     watch_time(worker.clone());
     run_tasks(&worker, &stopping).await?;
+    worker.log_near_hits();
     // A lock that is given up in the background must not stay when the process ends.
     dogpile::shutdown(PATIENCE).await;
     if let Some(pause) = worker.job.looks_after {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dogpile::invalidation::Mode;
 
 use super::calls::{Wants, Worker};
-use crate::clock::{MILLISECOND, now};
+use crate::clock::{MILLISECOND, nanoseconds, now};
 use crate::plan::{CREATION, Change, KEYS};
 use crate::random::Random;
 
@@ -69,6 +69,8 @@ async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
 /// Do all tasks leave the keys as they are now? What is missing they create.
 fn is_quiet(worker: &Worker) -> bool {
     let [busy, quiet] = PHASES;
+    // Long enough for copies to be found that are older than they may be.
+    let quiet = quiet + nanoseconds(worker.job.near.unwrap_or_default());
     now().saturating_sub(worker.job.began) % (busy + quiet) >= busy
 }
 
