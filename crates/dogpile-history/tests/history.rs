@@ -131,7 +131,6 @@ fn near_tiers_are_no_older_whatever_happens() {
         near(disturbed(Backend::Redis, Change::Mixed, Disturb::ServerStop)),
         near(disturbed(Backend::Redis, Change::Set, Disturb::Stop)),
         near(disturbed(Backend::RedisCluster, Change::Mixed, Disturb::Migrate)),
-        near(disturbed(Backend::RedisSentinel, Change::Mixed, Disturb::Failover)),
     ]);
 }
 

@@ -47,6 +47,14 @@ pub(super) async fn run(worker: Arc<Worker>, mut random: Random, stopping: Arc<A
     }
 }
 
+/// Reads `key`, and does nothing else, until it is to stop.
+pub(super) async fn read(worker: Arc<Worker>, key: usize, stopping: Arc<AtomicBool>) {
+    while !stopping.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(PAUSE)).await;
+        worker.get(key).await;
+    }
+}
+
 async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
     let key = random.index(KEYS);
     let takes = random.duration(0, CREATION.as_millis().try_into().unwrap_or(u64::MAX));
