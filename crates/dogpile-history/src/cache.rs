@@ -8,7 +8,7 @@ use dogpile::backend::{
 };
 use dogpile::invalidation::SharedInvalidation;
 use dogpile::proxy::Logging;
-use dogpile::{Config, Region};
+use dogpile::{Config, Near, Region};
 
 use crate::plan::{Around, Job, LEASE, Place};
 
@@ -18,7 +18,8 @@ const CAPACITY: usize = 1_000;
 /// Opens the region that `job` asks for.
 pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
     let backend = backend(&job.place, job.time_out)?;
-    let mut config = Config::over(backend.clone()).keep_when_down(job.keep_when_down);
+    let under = job.sabotage.map_or(backend.clone(), |sabotage| sabotage.under(backend.clone()));
+    let mut config = Config::over(under).keep_when_down(job.keep_when_down);
     let is_shared = !matches!(job.place, Place::Memory | Place::Serialized);
     if is_shared && job.change.is_of_the_region() {
         let strategy = SharedInvalidation::new(backend, "history", job.change.delay());
@@ -31,6 +32,9 @@ pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
         Some(Around::Logging) => config.proxy(Logging),
         None => config,
     };
+    if let Some(bound) = job.near {
+        config = config.near(Near::entries(CAPACITY).max_staleness(bound));
+    }
     let region = Region::new("history");
     region.configure(config)?;
     Ok(region)

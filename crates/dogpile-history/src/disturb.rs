@@ -63,6 +63,8 @@ impl<'p> Disturber<'p> {
             Disturb::Kill => LEASE + self.random.duration(0, 500),
             Disturb::Cut => self.random.duration(200, 800),
             Disturb::HalfOpen => self.random.duration(1_500, 2_500),
+            Disturb::TrackingCut => self.random.duration(20, 300),
+            Disturb::TrackingHalfOpen => self.random.duration(500, 2_000),
             Disturb::Migrate => self.random.duration(20, 200),
             // Sentinels do not let the same master fail over twice in six seconds.
             Disturb::Failover => self.random.duration(6_500, 7_500),
@@ -75,7 +77,9 @@ impl<'p> Disturber<'p> {
         }
         let begin = now();
         let process = self.disturb(fleet, stage)?;
-        self.done.push(Disturbance { process, begin, end: now() });
+        if self.plan.disturb.breaks_things() {
+            self.done.push(Disturbance { process, begin, end: now() });
+        }
         Ok(())
     }
 
@@ -100,6 +104,11 @@ impl<'p> Disturber<'p> {
             Disturb::ServerAway => self.take_server_away(stage),
             Disturb::Cut => self.cut(stage),
             Disturb::HalfOpen => stage.proxies.iter().for_each(Proxy::abandon),
+            Disturb::TrackingCut => stage.kill_tracking(),
+            Disturb::TrackingHalfOpen => {
+                stage.proxies.iter().for_each(|proxy| proxy.abandon_asking(b"TRACKING"));
+            }
+            Disturb::Partition => return Ok(self.hold_back(fleet, stage)),
             Disturb::Failover => self.fail_over(stage),
             Disturb::Migrate => migrate(stage, &mut self.random),
         }
@@ -152,6 +161,15 @@ impl<'p> Disturber<'p> {
         stage.set(Condition::Cut);
         thread::sleep(self.random.duration(0, 50));
         stage.set(Condition::Normal);
+    }
+
+    /// Holds one proxy's connections back; the process whose proxy it is, if it is one's alone.
+    fn hold_back(&mut self, fleet: &Fleet, stage: &Stage) -> Option<u64> {
+        let index = self.random.index(stage.proxies.len());
+        stage.proxies[index].set(Condition::Held);
+        thread::sleep(self.random.duration(200, 900));
+        stage.proxies[index].set(Condition::Normal);
+        (stage.places.len() > 1).then(|| fleet.process(index))
     }
 
     fn fail_over(&mut self, stage: &mut Stage) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::{Moment, now};
-use crate::plan::Job;
+use crate::plan::{Job, Place};
 use crate::worker::{GO, READY};
 
 /// The time that the workers have for their last calls, and what they do after them.
@@ -28,6 +28,8 @@ pub(crate) struct Fleet {
     program: PathBuf,
     /// The orders of each worker, but for its number and place.
     job: Job,
+    /// How the workers reach the cache, each in its turn.
+    places: Vec<Place>,
     members: Vec<Member>,
     /// The number of processes.
     count: u64,
@@ -37,9 +39,9 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Starts the workers that `job` speaks of, and lets them begin at once.
-    pub(crate) fn start(program: PathBuf, job: Job) -> io::Result<Self> {
-        let mut fleet =
-            Self { program, job, members: Vec::new(), count: 0, killed: HashMap::new() };
+    pub(crate) fn start(program: PathBuf, job: Job, places: Vec<Place>) -> io::Result<Self> {
+        let (members, killed) = (Vec::new(), HashMap::new());
+        let mut fleet = Self { program, job, places, members, count: 0, killed };
         for index in 0..fleet.job.workers {
             let member = fleet.launch(index)?;
             fleet.members.push(member);
@@ -50,7 +52,8 @@ impl Fleet {
 
     fn launch(&mut self, index: usize) -> io::Result<Member> {
         self.count += 1;
-        let job = Job { process: self.count, index, ..self.job.clone() };
+        let place = self.places[index % self.places.len()].clone();
+        let job = Job { process: self.count, index, place, ..self.job.clone() };
         let mut child = spawn(&self.program, &job)?;
         let input = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;

@@ -46,6 +46,16 @@ struct Cli {
     /// The milliseconds for which processes keep what they cannot store
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
     keep_when_down: u64,
+    /// Give processes near tiers whose copies are at most so old [default: 1000]
+    #[arg(
+        long,
+        value_name = "MILLISECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1000",
+        value_parser = clap::value_parser!(u64).range(50..)
+    )]
+    near: Option<u64>,
     /// Break the backend on purpose
     #[arg(long)]
     sabotage: Option<Sabotage>,
@@ -98,6 +108,7 @@ impl Cli {
                         around: self.proxy,
                         sabotage: self.sabotage,
                         keep_when_down: Duration::from_millis(self.keep_when_down),
+                        near: self.near.map(Duration::from_millis),
                         lasts: Duration::from_secs(self.seconds),
                         seed: self.seed,
                         processes: self.processes.into(),

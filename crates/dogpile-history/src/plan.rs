@@ -94,6 +94,12 @@ pub enum Disturb {
     Cut,
     /// Connections stay open, but nothing passes any more.
     HalfOpen,
+    /// The connections on which servers tell of changes end, again and again.
+    TrackingCut,
+    /// The connections on which servers tell of changes stay open, but nothing passes any more.
+    TrackingHalfOpen,
+    /// The connections of one process, or those to one server, are held back for a while.
+    Partition,
     /// Everything comes 10 ms later, each way.
     Slow,
     /// A master is killed, and a replica takes over.
@@ -125,6 +131,8 @@ pub struct Plan {
     pub sabotage: Option<Sabotage>,
     /// The time for which a process keeps what it cannot store.
     pub keep_when_down: Duration,
+    /// The age of the copies in the near tiers of the processes at most, if they have any.
+    pub near: Option<Duration>,
     /// For how long the processes work.
     pub lasts: Duration,
     /// The seed of the random numbers.
@@ -149,6 +157,7 @@ impl Plan {
             around: None,
             sabotage: None,
             keep_when_down: Duration::ZERO,
+            near: None,
             lasts: Duration::from_secs(5),
             seed: 1,
             processes: 4,
@@ -171,6 +180,9 @@ impl Plan {
     /// Returns why there is no such run, if there is none.
     pub fn skipped(&self) -> Option<&'static str> {
         let Self { backend, change, disturb, .. } = *self;
+        if self.near.is_some() && backend == Backend::Memory {
+            return Some("a near tier over memory is refused");
+        }
         if change == Change::InvalidateDelayed && !backend.is_shared() {
             return Some("an invalidation within a process has no delay");
         }
@@ -187,6 +199,11 @@ impl Backend {
     /// Returns whether it lies on servers.
     pub fn has_servers(self) -> bool {
         self.is_shared() && self != Self::File
+    }
+
+    /// Returns whether its servers tell of changes on connections for this.
+    fn tells_of_changes(self) -> bool {
+        self.has_servers() && !matches!(self, Self::Memcached | Self::Memcached2)
     }
 
     fn has_replicas(self) -> bool {
@@ -224,12 +241,15 @@ impl Disturb {
 
     /// Returns whether locks may end before their time, and calls fail.
     pub fn breaks_things(self) -> bool {
-        !matches!(self, Self::None | Self::Cancel | Self::Slow)
+        !matches!(self, Self::None | Self::Cancel | Self::Slow | Self::TrackingCut)
     }
 
     /// Returns whether it needs proxies before the servers.
     pub fn needs_proxy(self) -> bool {
-        matches!(self, Self::Cut | Self::HalfOpen | Self::Slow)
+        matches!(
+            self,
+            Self::Cut | Self::HalfOpen | Self::TrackingHalfOpen | Self::Partition | Self::Slow
+        )
     }
 
     /// Returns why `backend` cannot be disturbed so, if it cannot.
@@ -240,12 +260,15 @@ impl Disturb {
             }
             Self::None | Self::Cancel | Self::Stop | Self::Kill => None,
             Self::Failover if !backend.has_replicas() => Some("it has no replicas"),
+            Self::TrackingCut | Self::TrackingHalfOpen if !backend.tells_of_changes() => {
+                Some("it has no connections that tell of changes")
+            }
             Self::Migrate if backend != Backend::RedisCluster => Some("it is not a cluster"),
             _ if !backend.has_servers() => Some("it has no servers"),
             Self::ServerStop | Self::ServerAway if backend.has_replicas() => {
                 Some("a replica takes over: see `failover`")
             }
-            Self::HalfOpen if backend == Backend::RedisSentinel => {
+            Self::HalfOpen | Self::Partition if backend == Backend::RedisSentinel => {
                 Some("its sentinels would take it for dead: see `failover`")
             }
             _ => None,
@@ -301,6 +324,8 @@ pub struct Job {
     pub sabotage: Option<Sabotage>,
     /// The time for which it keeps what it cannot store.
     pub keep_when_down: Duration,
+    /// The age of the copies in its near tier at most, if it has one.
+    pub near: Option<Duration>,
     /// The directory of the database and the logs.
     pub directory: PathBuf,
     /// Whether it looks at what is left when it has ended, and how much later.

@@ -32,6 +32,8 @@ pub const LOOKED_FOR_WITHIN: Duration = Duration::from_millis(100);
 pub struct Promise {
     /// For how long after a change an older value may be read; `None`: not at all.
     pub old_for: Option<Duration>,
+    /// The same after a change of the process that reads.
+    pub own_old_for: Option<Duration>,
     /// The time that a call may wait, beside the creation.
     pub waits: Duration,
 }
@@ -39,7 +41,9 @@ pub struct Promise {
 impl Promise {
     /// Returns what is promised for `plan`.
     pub fn of(plan: &Plan) -> Self {
-        Self { old_for: old_for(plan), waits: waits(plan) }
+        let own_old_for = old_without_near(plan);
+        let near = plan.near.map(|bound| own_old_for.unwrap_or_default() + bound);
+        Self { old_for: near.or(own_old_for), own_old_for, waits: waits(plan) }
     }
 
     /// Returns which promises `findings` break, in words; none if all were kept.
@@ -54,6 +58,17 @@ impl Promise {
                 bound.as_millis(),
             )),
             _ => {}
+        }
+        let own = nanoseconds(self.own_old_for.unwrap_or_default());
+        if self.own_old_for != self.old_for
+            && findings.old_reads_own > 0
+            && (self.own_old_for.is_none() || findings.longest_old_own > own)
+        {
+            broken.push(format!(
+                "{} times a process was given a value older than its own change, {:.0} ms after it",
+                findings.old_reads_own,
+                milliseconds(findings.longest_old_own),
+            ));
         }
         let permanent = findings.old_reads_permanent;
         if permanent > 0 {
@@ -79,7 +94,8 @@ impl Promise {
     }
 }
 
-fn old_for(plan: &Plan) -> Option<Duration> {
+/// For how long after a change an older value may be read where there are no near tiers.
+fn old_without_near(plan: &Plan) -> Option<Duration> {
     let withdraws =
         matches!(plan.backend, Backend::RedisPlain | Backend::Memcached | Backend::Memcached2);
     let withdrawn = match plan.disturb {
@@ -129,7 +145,7 @@ fn waits(plan: &Plan) -> Duration {
 /// Returns how long after the last change a value may still be there that is to be
 /// withdrawn, with time to spare.
 pub fn settling(plan: &Plan) -> Duration {
-    old_for(plan).unwrap_or_default() + Duration::from_millis(500)
+    Promise::of(plan).old_for.unwrap_or_default() + Duration::from_millis(500)
 }
 
 #[cfg(test)]
@@ -169,6 +185,34 @@ mod tests {
         };
         assert_eq!(keeping(Disturb::ServerAway), Some(second + TICK));
         assert_eq!(keeping(Disturb::None), None);
+    }
+
+    #[test]
+    fn a_near_tier_may_be_older_by_its_bound_but_for_changes_of_its_own_process() {
+        let bound = Duration::from_secs(1);
+        let near = |backend, disturb| {
+            let plan = Plan::new(backend, Change::Delete, "worker");
+            Promise::of(&Plan { disturb, near: Some(bound), ..plan })
+        };
+        let redis = near(Backend::Redis, Disturb::None);
+        assert_eq!((redis.old_for, redis.own_old_for), (Some(bound), None));
+        let old = |milliseconds, own| Findings {
+            old_reads: 1,
+            longest_old: nanoseconds(Duration::from_millis(milliseconds)),
+            old_reads_own: u64::from(own > 0),
+            longest_old_own: nanoseconds(Duration::from_millis(own)),
+            ..Findings::default()
+        };
+        for (found, broken) in [(old(1_000, 0), 0), (old(1_001, 0), 1), (old(10, 1), 1)] {
+            assert_eq!(redis.broken(&found).len(), broken, "{found:?}");
+        }
+        let memcached = near(Backend::Memcached, Disturb::None);
+        let least = Some(WITHDRAWN_WITHIN);
+        assert_eq!((memcached.old_for, memcached.own_old_for), (least.map(|it| it + bound), least));
+        assert_eq!(memcached.broken(&old(1_250, 250)).len(), 0);
+        assert_eq!(memcached.broken(&old(1_250, 251)).len(), 1);
+        let disturbed = promise(Backend::Redis, Change::Delete, Disturb::Stop);
+        assert_eq!(near(Backend::Redis, Disturb::Stop).waits, disturbed.waits);
     }
 
     #[test]

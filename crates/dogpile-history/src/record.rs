@@ -130,6 +130,8 @@ pub enum Record {
         /// Until when.
         end: Moment,
     },
+    /// So many keys were answered by the near tier of the process when it ended.
+    NearHits(u64),
 }
 
 const KINDS: [(Kind, &str); 5] = [
@@ -172,6 +174,7 @@ impl fmt::Display for Record {
             }
             Self::Created { creation, end } => write!(f, "D {creation} {end}"),
             Self::Halted { begin, end } => write!(f, "H {begin} {end}"),
+            Self::NearHits(count) => write!(f, "N {count}"),
         }
     }
 }
@@ -206,6 +209,7 @@ impl Record {
             },
             "D" => Self::Created { creation: number()?, end: number()? },
             "H" => Self::Halted { begin: number()?, end: number()? },
+            "N" => Self::NearHits(number()?),
             _ => return None,
         })
     }
@@ -279,6 +283,7 @@ mod tests {
             Record::Creating { creation: 1, operation: 6, key: 3, begin: 4, version: 7 },
             Record::Created { creation: 1, end: 8 },
             Record::Halted { begin: 4, end: 6 },
+            Record::NearHits(11),
         ]
     }
 

@@ -13,6 +13,7 @@ pub struct Line {
     change: Change,
     disturb: Disturb,
     proxy: Option<Around>,
+    near_ms: Option<u64>,
     seed: u64,
     seconds: f64,
     reads: u64,
@@ -22,6 +23,9 @@ pub struct Line {
     old_reads: u64,
     old_reads_permanent: u64,
     longest_old_ms: f64,
+    old_reads_own: u64,
+    longest_old_own_ms: f64,
+    near_hits: u64,
     lost_in_failover: u64,
     overlaps: u64,
     overlaps_excused: u64,
@@ -44,6 +48,7 @@ impl Line {
             change: plan.change,
             disturb: plan.disturb,
             proxy: plan.around,
+            near_ms: plan.near.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
             seed: plan.seed,
             seconds: plan.lasts.as_secs_f64(),
             reads: findings.reads,
@@ -53,6 +58,9 @@ impl Line {
             old_reads: findings.old_reads,
             old_reads_permanent: findings.old_reads_permanent,
             longest_old_ms: rounded(findings.longest_old),
+            old_reads_own: findings.old_reads_own,
+            longest_old_own_ms: rounded(findings.longest_old_own),
+            near_hits: findings.near_hits,
             lost_in_failover: findings.lost_in_failover,
             overlaps: findings.overlaps,
             overlaps_excused: findings.overlaps_excused,
@@ -64,20 +72,21 @@ impl Line {
 }
 
 /// The heading of the table.
-pub const HEADING: &str = "backend         change             disturb         reads changes \
-                           created    old  left  old ms  overlaps  wait ms";
+pub const HEADING: &str = "backend         change             disturb              reads changes \
+                           created  near hits    old  left  old ms  overlaps  wait ms";
 
 /// Returns a run as a row of the table, with what was broken below it.
 pub fn row(plan: &Plan, ended: &Ended) -> String {
     let findings = &ended.findings;
     let row = format!(
-        "{:<15} {:<18} {:<13} {:>7} {:>7} {:>7} {:>6} {:>5} {:>7.1} {:>9} {:>8.1}",
+        "{:<15} {:<18} {:<18} {:>7} {:>7} {:>7} {:>10} {:>6} {:>5} {:>7.1} {:>9} {:>8.1}",
         plan.backend.name(),
         plan.change.name(),
         plan.disturb.name(),
         findings.reads,
         findings.changes,
         findings.creations,
+        plan.near.map_or("-".to_owned(), |_| findings.near_hits.to_string()),
         findings.old_reads,
         findings.old_reads_permanent,
         milliseconds(findings.longest_old),
@@ -102,5 +111,5 @@ fn overlaps(overlaps: u64, excused: u64) -> String {
 /// Returns the row of a run that does not exist.
 pub fn skipped(plan: &Plan, why: &str) -> String {
     let Plan { backend, change, disturb, .. } = plan;
-    format!("{:<15} {:<18} {:<13} skipped: {why}", backend.name(), change.name(), disturb.name())
+    format!("{:<15} {:<18} {:<18} skipped: {why}", backend.name(), change.name(), disturb.name())
 }

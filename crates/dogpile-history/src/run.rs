@@ -74,17 +74,18 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
         tasks: plan.tasks,
         seed: plan.seed,
         began: history.began,
-        place: stage.place.clone(),
+        place: stage.places[0].clone(),
         change: plan.change,
         time_out: plan.time_out(),
         cancels: plan.disturb == Disturb::Cancel,
         around: plan.around,
         keep_when_down: plan.keep_when_down,
+        near: plan.near,
         sabotage: plan.sabotage,
         directory: directory.to_owned(),
         looks_after: (!is_shared).then_some(settling),
     };
-    let mut fleet = Fleet::start(plan.worker.clone(), job)?;
+    let mut fleet = Fleet::start(plan.worker.clone(), job, stage.places.clone())?;
     let mut disturber = Disturber::new(plan);
     disturber.run(&mut fleet, &mut stage)?;
     fleet.finish()?;

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex as Guarded, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex as Guarded, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use dogpile::Config;
-use dogpile::backend::{AnyBackend, BackendError};
+use dogpile::backend::{
+    AnyBackend, Backend, BackendError, Claimed, Commit, Follower, IfChanged, KeepsBytes, Version,
+    Wanted, Watch,
+};
 use dogpile::lock::{AnyMutex, KeyedLock, Lease, NullMutex};
 use dogpile::proxy::Proxy;
 use dogpile::value::Entry;
@@ -28,9 +31,16 @@ pub enum Sabotage {
     WakesNobody,
     /// Now and then a read takes a second and a half.
     Sleeps,
+    /// What the backend tells of changes is lost, though the link seems to be good.
+    TellsNothing,
 }
 
 impl Sabotage {
+    /// Puts itself under the proxies of `backend`, if it belongs there.
+    pub fn under(self, backend: AnyBackend) -> AnyBackend {
+        if self == Self::TellsNothing { AnyBackend::new(Silent(backend)) } else { backend }
+    }
+
     /// Puts itself around the backend of `config`.
     pub fn around(self, config: Config) -> Config {
         config.proxy(Saboteur {
@@ -135,5 +145,81 @@ impl KeyedLock for Sleeper {
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
         self.0.is_locked(key).await
+    }
+}
+
+/// A backend whose followers hear that they are in step, and of no change.
+struct Silent(AnyBackend);
+
+impl Backend for Silent {
+    type Keeps = KeepsBytes;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        self.0.get(key).await
+    }
+
+    async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
+        self.0.set(key, entry).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        self.0.delete(key).await
+    }
+
+    fn mutex(&self) -> Option<AnyMutex> {
+        self.0.mutex()
+    }
+
+    fn orders_changes(&self) -> bool {
+        true
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
+    async fn claim(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
+        self.0.claim(keys).await
+    }
+
+    async fn commit(&self, changes: Vec<Commit<'_>>) -> Result<Vec<bool>, BackendError> {
+        self.0.commit(changes).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) {
+        self.0.release(leases).await;
+    }
+
+    fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
+        self.0.follow(Arc::new(Deaf(follower)))
+    }
+
+    async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        self.0.get_if_changed(key, since).await
+    }
+}
+
+/// A follower that hears of everything but changes.
+struct Deaf(Arc<dyn Follower>);
+
+impl Follower for Deaf {
+    fn changed(&self, _key: &str) {}
+
+    fn all_changed(&self) {}
+
+    fn lost(&self) {
+        self.0.lost();
+    }
+
+    fn interval(&self) -> Duration {
+        self.0.interval()
+    }
+
+    fn in_step(&self, moment: Instant) {
+        self.0.in_step(moment);
     }
 }

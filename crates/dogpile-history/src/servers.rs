@@ -5,7 +5,7 @@ use std::path::Path;
 use dogpile_servers::{MemcachedServer, RedisCluster, RedisSentinels, RedisServer};
 use dogpile_testkit::tcp::{Condition, Proxy};
 
-use crate::plan::{Backend, Place, Plan};
+use crate::plan::{Backend, Disturb, Place, Plan};
 
 /// The servers under the cache of a run.
 pub(crate) enum Servers {
@@ -21,7 +21,8 @@ pub(crate) enum Servers {
 pub(crate) struct Stage {
     pub(crate) servers: Servers,
     pub(crate) proxies: Vec<Proxy>,
-    pub(crate) place: Place,
+    /// One for all workers, or one for each.
+    pub(crate) places: Vec<Place>,
 }
 
 impl Stage {
@@ -43,7 +44,7 @@ impl Stage {
                     (RedisCluster::start(), Vec::new())
                 };
                 let place = Place::Redis(cluster.url());
-                Self { servers: Servers::Cluster(cluster), proxies, place }
+                Self { servers: Servers::Cluster(cluster), proxies, places: vec![place] }
             }
             Backend::RedisSentinel => {
                 let (sentinels, proxies) = if plan.disturb.needs_proxy() {
@@ -52,7 +53,7 @@ impl Stage {
                     (RedisSentinels::start(), Vec::new())
                 };
                 let place = Place::Redis(sentinels.url());
-                Self { servers: Servers::Sentinels(sentinels), proxies, place }
+                Self { servers: Servers::Sentinels(sentinels), proxies, places: vec![place] }
             }
             Backend::Memcached => Self::memcached(1, plan),
             Backend::Memcached2 => Self::memcached(2, plan),
@@ -60,13 +61,16 @@ impl Stage {
     }
 
     fn without_servers(place: Place) -> Self {
-        Self { servers: Servers::None, proxies: Vec::new(), place }
+        Self { servers: Servers::None, proxies: Vec::new(), places: vec![place] }
     }
 
     fn redis(server: RedisServer, login: &str, plan: &Plan) -> Self {
-        let (port, proxies) = before(&[server.port()], plan);
-        let place = Place::Redis(format!("redis://{login}127.0.0.1:{}", port[0]));
-        Self { servers: Servers::Redis(server), proxies, place }
+        // Only where each worker has a proxy of its own can one of them be cut off.
+        let doors = if plan.disturb == Disturb::Partition { plan.workers() } else { 1 };
+        let (ports, proxies) = before(&vec![server.port(); doors], plan);
+        let place = |port: &u16| Place::Redis(format!("redis://{login}127.0.0.1:{port}"));
+        let places = ports.iter().map(place).collect();
+        Self { servers: Servers::Redis(server), proxies, places }
     }
 
     fn memcached(count: usize, plan: &Plan) -> Self {
@@ -75,7 +79,17 @@ impl Stage {
         let (ports, proxies) = before(&ports, plan);
         let places = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let place = Place::Memcached(places);
-        Self { servers: Servers::Memcached(servers), proxies, place }
+        Self { servers: Servers::Memcached(servers), proxies, places: vec![place] }
+    }
+
+    /// Ends the connections on which servers tell of changes.
+    pub(crate) fn kill_tracking(&self) {
+        match &self.servers {
+            Servers::Redis(server) => server.kill_tracking(),
+            Servers::Sentinels(servers) => servers.kill_tracking(),
+            Servers::Cluster(cluster) => cluster.kill_tracking(),
+            Servers::None | Servers::Memcached(_) => {}
+        }
     }
 
     /// Sets the condition of all connections.

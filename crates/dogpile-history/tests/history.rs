@@ -20,6 +20,7 @@ fn promises_are_kept(plans: impl IntoIterator<Item = Plan>) {
         let findings = &ended.findings;
         let happened = [findings.reads, findings.changes, findings.creations];
         assert!(happened.iter().all(|count| *count > 0), "{row}");
+        assert_eq!(findings.near_hits > 0, plan.near.is_some(), "{row}");
         if !ended.broken.is_empty() {
             broken.push(row);
         }
@@ -102,6 +103,34 @@ fn what_is_kept_while_a_server_is_away_is_not_older_than_promised() {
         keeping(disturbed(Backend::Redis, Change::Mixed, Disturb::ServerAway)),
         keeping(disturbed(Backend::Redis, Change::Delete, Disturb::Cut)),
         keeping(disturbed(Backend::Memcached, Change::Delete, Disturb::ServerAway)),
+    ]);
+}
+
+fn near(plan: Plan) -> Plan {
+    Plan { near: Some(Duration::from_millis(300)), ..plan }
+}
+
+#[test]
+fn near_tiers_are_no_older_than_their_bound() {
+    promises_are_kept([
+        near(plan(Backend::Redis, Change::Mixed)),
+        near(logged(plan(Backend::Redis, Change::Set))),
+        near(plan(Backend::RedisPlain, Change::Delete)),
+        near(plan(Backend::Serialized, Change::Mixed)),
+        near(plan(Backend::File, Change::Mixed)),
+        near(plan(Backend::Memcached, Change::Mixed)),
+    ]);
+}
+
+#[test]
+fn near_tiers_are_no_older_whatever_happens() {
+    promises_are_kept([
+        near(disturbed(Backend::Redis, Change::Mixed, Disturb::TrackingCut)),
+        near(disturbed(Backend::Redis, Change::Mixed, Disturb::TrackingHalfOpen)),
+        near(disturbed(Backend::Redis, Change::Delete, Disturb::Partition)),
+        near(disturbed(Backend::Redis, Change::Mixed, Disturb::ServerStop)),
+        near(disturbed(Backend::Redis, Change::Set, Disturb::Stop)),
+        near(disturbed(Backend::RedisCluster, Change::Mixed, Disturb::Migrate)),
     ]);
 }
 

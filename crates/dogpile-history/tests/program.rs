@@ -24,6 +24,22 @@ fn a_run_is_a_line_of_json() {
 }
 
 #[test]
+fn a_near_tier_is_named_in_the_line() {
+    let run = "--backend serialized --change delete --seconds 1 --json";
+    for (near, bound) in [("--near", 1_000), ("--near=200", 200)] {
+        let ended = history(&format!("{run} {near}"));
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        let line: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(line["near_ms"].as_u64(), Some(bound), "{line}");
+        assert!(line["near_hits"].as_u64() > Some(0) && line["longest_old_ms"].is_f64(), "{line}");
+    }
+    let refused = history("--backend memory --change delete --near --json");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(0), 0));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("skipped: a near tier over memory is refused"), "{told}");
+}
+
+#[test]
 fn a_broken_promise_is_a_failure_of_the_program() {
     let arguments = "--backend serialized --change delete --seconds 1 --sabotage keeps-first";
     let ended = history(arguments);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{plan, run_alone};
 use dogpile_history::check::Findings;
+use dogpile_history::clock::nanoseconds;
 use dogpile_history::plan::{Backend, Change, Plan};
 use dogpile_history::sabotage::Sabotage;
 
@@ -53,4 +54,15 @@ fn calls_that_take_too_long_are_found() {
     let [good, broken] = found(plan(Backend::Serialized, Change::Delete), Sabotage::Sleeps);
     assert!(good.longest_wait < broken.longest_wait, "{good:?} {broken:?}");
     assert_eq!((broken.unended, broken.old_reads), (0, 0), "{broken:?}");
+}
+
+#[test]
+fn a_near_tier_that_is_told_of_no_changes_is_found() {
+    let bound = Duration::from_millis(100);
+    let plan = Plan { near: Some(bound), ..plan(Backend::Redis, Change::Delete) };
+    let [good, broken] = found(plan, Sabotage::TellsNothing);
+    assert!(good.near_hits > 0 && good.longest_old <= nanoseconds(bound), "{good:?}");
+    assert!(broken.near_hits > 0 && broken.longest_old > nanoseconds(bound), "{broken:?}");
+    // Copies end by changes of their own process, whoever tells of the others.
+    assert_eq!((good.old_reads_own, broken.old_reads_own), (0, 0), "{broken:?}");
 }

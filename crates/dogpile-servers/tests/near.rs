@@ -154,7 +154,7 @@ async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
     two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     for value in 2..6 {
-        kill_tracking(&server);
+        server.kill_tracking();
         let began = Instant::now();
         two.other.set("k", &value).await.unwrap();
         eventually("the change", async || two.get("k").await == Some(value)).await;
@@ -162,16 +162,6 @@ async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
         two.warm("k").await;
     }
     assert!(two.near.statistics().near_lost >= 4);
-}
-
-/// Ends the connections on which the server tells of changes.
-fn kill_tracking(server: &RedisServer) {
-    for client in server.ask("CLIENT LIST").lines() {
-        let field = |name: &str| client.split(' ').find_map(|field| field.strip_prefix(name));
-        if field("flags=").is_some_and(|flags| flags.contains('t')) {
-            server.ask(&format!("CLIENT KILL ID {}", field("id=").unwrap()));
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -46,16 +46,26 @@ pub struct Proxy {
     condition: Arc<Mutex<Condition>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
     requests: Arc<AtomicU64>,
-    /// The number of times that all connections were abandoned.
-    abandoned: Arc<AtomicU64>,
+    fates: Arc<Mutex<Vec<Weak<Fate>>>>,
 }
+
+/// The fate of one connection.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Nothing passes any more.
+    is_abandoned: AtomicBool,
+    /// What its client has sent at first.
+    asked: Mutex<Vec<u8>>,
+}
+
+/// So much of what a client sends is remembered.
+const REMEMBERED: usize = 1_024;
 
 /// One connection through the proxy.
 #[derive(Clone)]
 struct Line {
     proxy: Proxy,
-    /// Older than that, and nothing passes any more.
-    since: u64,
+    fate: Arc<Fate>,
     /// The next answer is lost.
     loses: Arc<AtomicBool>,
 }
@@ -75,7 +85,7 @@ impl Proxy {
             condition,
             open: Arc::default(),
             requests: Arc::default(),
-            abandoned: Arc::default(),
+            fates: Arc::default(),
         };
         let accepting = proxy.clone();
         thread::spawn(move || {
@@ -98,9 +108,9 @@ impl Proxy {
 
     /// Changes the condition, for open connections as well.
     pub fn set(&self, condition: Condition) {
-        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
+        *locked(&self.condition) = condition;
         if condition == Condition::Cut {
-            for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            for stream in locked(&self.open).drain(..) {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
@@ -109,11 +119,25 @@ impl Proxy {
     /// Drops everything that is sent over the connections that are open. Neither side is told
     /// that they have ended, as when a machine dies. New connections are good.
     pub fn abandon(&self) {
-        self.abandoned.fetch_add(1, Ordering::Relaxed);
+        self.abandon_if(|_| true);
+    }
+
+    /// Does the same to those connections alone over which `bytes` were sent to the server soon after
+    /// they began.
+    pub fn abandon_asking(&self, bytes: &[u8]) {
+        self.abandon_if(|fate| has(&locked(&fate.asked), bytes));
+    }
+
+    fn abandon_if(&self, is_meant: impl Fn(&Fate) -> bool) {
+        let mut fates = locked(&self.fates);
+        fates.retain(|fate| fate.strong_count() > 0);
+        for fate in fates.iter().filter_map(Weak::upgrade).filter(|fate| is_meant(fate)) {
+            fate.is_abandoned.store(true, Ordering::Relaxed);
+        }
     }
 
     fn condition(&self) -> Condition {
-        *self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.condition)
     }
 
     fn connect(&self, client: TcpStream, port: u16) {
@@ -123,11 +147,12 @@ impl Proxy {
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
         let both = || Some([client.try_clone().ok()?, server.try_clone().ok()?]);
         let (Some(one), Some(other)) = (both(), both()) else { return };
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, server]);
+        locked(&self.open).extend([client, server]);
         let [from_client, to_server] = one;
         let [to_client, from_server] = other;
-        let since = self.abandoned.load(Ordering::Relaxed);
-        let there = Line { proxy: self.clone(), since, loses: Arc::default() };
+        let fate = Arc::new(Fate::default());
+        locked(&self.fates).push(Arc::downgrade(&fate));
+        let there = Line { proxy: self.clone(), fate, loses: Arc::default() };
         let back = there.clone();
         thread::spawn(move || there.carry(from_client, to_server, false));
         thread::spawn(move || back.carry(from_server, to_client, true));
@@ -142,8 +167,13 @@ impl Line {
             while self.proxy.condition() == Condition::Held {
                 thread::sleep(Duration::from_millis(5));
             }
-            if self.proxy.abandoned.load(Ordering::Relaxed) > self.since {
+            if self.fate.is_abandoned.load(Ordering::Relaxed) {
                 continue;
+            }
+            if !is_answer {
+                let mut asked = locked(&self.fate.asked);
+                let room = REMEMBERED.saturating_sub(asked.len());
+                asked.extend_from_slice(&bytes[..length.min(room)]);
             }
             match self.proxy.condition() {
                 Condition::Slow(delay) => thread::sleep(delay),
@@ -170,6 +200,10 @@ impl Line {
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn has(bytes: &[u8], wanted: &[u8]) -> bool {

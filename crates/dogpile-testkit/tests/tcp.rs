@@ -114,3 +114,16 @@ fn abandoned_connections_are_silent_and_new_ones_are_good() {
     assert_eq!(silent.kind(), ErrorKind::WouldBlock, "it is open");
     assert_eq!(echoed(&connect(&proxy), b"new"), b"new");
 }
+
+#[test]
+fn those_connections_alone_are_abandoned_that_have_asked_for_something() {
+    let proxy = echo();
+    let [meant, other] = [(); 2].map(|()| connect(&proxy));
+    assert_eq!(echoed(&meant, b"please track"), b"please track");
+    assert_eq!(echoed(&other, b"before"), b"before");
+    proxy.abandon_asking(b"track");
+    meant.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(echoed(&meant, b"after"), b"");
+    assert_eq!(echoed(&other, b"track"), b"track");
+    assert_eq!(echoed(&connect(&proxy), b"track"), b"track", "it asks later");
+}

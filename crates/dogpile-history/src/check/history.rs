@@ -86,6 +86,8 @@ pub struct History {
     pub disturbances: Vec<Disturbance>,
     /// When processes did not run.
     pub halts: Vec<Halt>,
+    /// The number of keys that near tiers answered, in processes that ended by themselves.
+    pub near_hits: u64,
     /// When each master was dead whose replica took over: changes that began before may be
     /// lost.
     pub failovers: Vec<Moment>,
@@ -138,6 +140,7 @@ impl History {
                         self.creations[index].end = end;
                     }
                 }
+                Record::NearHits(count) => self.near_hits += count,
                 Record::Halted { begin, end } => self.halts.push(Halt { process, begin, end }),
             }
         }

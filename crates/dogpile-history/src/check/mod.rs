@@ -46,6 +46,12 @@ pub struct Findings {
     pub old_reads_permanent: u64,
     /// The longest time after a change at which an older value was given, in nanoseconds.
     pub longest_old: u64,
+    /// The number of times that a process was given a value older than a change of its own.
+    pub old_reads_own: u64,
+    /// The longest time after such a change at which that happened, in nanoseconds.
+    pub longest_old_own: u64,
+    /// The number of keys that near tiers answered.
+    pub near_hits: u64,
     /// The number of times that an older value was given because a failover had lost a change.
     pub lost_in_failover: u64,
     /// The number of times that the value of another key was given.
@@ -68,7 +74,7 @@ const EXAMPLES: usize = 4;
 
 /// Checks `history`.
 pub fn check(history: &History, terms: &Terms) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = Findings { near_hits: history.near_hits, ..Findings::default() };
     reads::check(history, &mut findings);
     creations::check(history, terms, &mut findings);
     waits::check(history, &mut findings);

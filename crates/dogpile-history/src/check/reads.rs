@@ -1,6 +1,6 @@
 //! Nobody who asks after a change is given an older value.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::history::{History, Operation};
 use super::{Findings, Telling, told};
@@ -37,6 +37,11 @@ impl Floor {
         let first = self.0.partition_point(|(_, highest)| *highest <= version);
         self.0.get(first).map(|(end, _)| *end)
     }
+
+    /// For how long `version` has not been good enough at `moment`.
+    fn since(&self, version: u64, moment: Moment) -> u64 {
+        self.left(version).map_or(0, |left| moment.saturating_sub(left))
+    }
 }
 
 /// The floors of one key.
@@ -51,11 +56,13 @@ struct Floors {
 }
 
 impl Floors {
-    fn of(history: &History, key: usize) -> Self {
+    /// Those by all changes, or by those of one process.
+    fn of(history: &History, key: usize, process: Option<u64>) -> Self {
         let since = |failover: Option<Moment>| {
             [false, true].map(|soft| {
                 let changes = history.operations.iter().filter(|operation| {
                     operation.has_changed()
+                        && process.is_none_or(|own| process_of(operation.id) == own)
                         && Some(operation.begin) > failover
                         && (soft || operation.kind == Kind::Hard)
                 });
@@ -100,9 +107,9 @@ fn unknown_writes(history: &History) -> HashSet<Id> {
 pub(super) fn check(history: &History, findings: &mut Findings) {
     let keys = history.operations.iter().flat_map(|operation| &operation.keys);
     let keys = keys.map(|(key, _)| key + 1).max().unwrap_or(0);
-    let floors: Vec<Floors> = (0..keys).map(|key| Floors::of(history, key)).collect();
+    let floors = (0..keys).map(|key| Floors::of(history, key, None)).collect();
+    let mut judge = Judge { history, floors, own: HashMap::new(), telling: Telling::new() };
     let unknown = unknown_writes(history);
-    let mut telling = Telling::new();
     for operation in &history.operations {
         if operation.is_change() {
             findings.changes += 1;
@@ -113,49 +120,69 @@ pub(super) fn check(history: &History, findings: &mut Findings) {
         for answer in &operation.answers {
             if answer.row.key != answer.key {
                 findings.wrong_keys += 1;
-                telling.tell(findings, || format!("the value of another key: {answer:?}"));
+                judge.telling.tell(findings, || format!("the value of another key: {answer:?}"));
             } else if !unknown.contains(&answer.row.by) && answer.key < keys {
-                let floors = &floors[answer.key];
-                judge(history, floors, operation, answer, findings, &mut telling);
+                judge.judge(operation, answer, findings);
             }
         }
     }
 }
 
-fn judge(
-    history: &History,
-    floors: &Floors,
-    operation: &Operation,
-    answer: &Answer,
-    findings: &mut Findings,
-    telling: &mut Telling,
-) {
-    let (begin, version) = (operation.begin, answer.row.version);
-    let floor = floors.for_given(answer.given);
-    if version >= floor.at(begin) {
-        return;
+/// Finds older values among answers.
+struct Judge<'h> {
+    history: &'h History,
+    /// Those of each key.
+    floors: Vec<Floors>,
+    /// Those by the changes of a process, of each key of which it was given an older value.
+    own: HashMap<(u64, usize), Floors>,
+    telling: Telling,
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, operation: &Operation, answer: &Answer, findings: &mut Findings) {
+        let (begin, version) = (operation.begin, answer.row.version);
+        let floors = &self.floors[answer.key];
+        let floor = floors.for_given(answer.given);
+        if version >= floor.at(begin) {
+            return;
+        }
+        if !floors.is_old(self.history, operation, answer.given, version) {
+            findings.lost_in_failover += 1;
+            return;
+        }
+        let since = floor.since(version, begin);
+        if operation.kind == Kind::Look {
+            findings.old_reads_permanent += 1;
+        } else {
+            findings.old_reads += 1;
+            findings.longest_old = findings.longest_old.max(since);
+        }
+        if let Some(since) = self.since_own(operation, answer) {
+            findings.old_reads_own += 1;
+            findings.longest_old_own = findings.longest_old_own.max(since);
+        }
+        self.telling.tell(findings, || {
+            format!(
+                "key {}: {:?} in process {}, at {}, got version {version} of process {}, \
+                 {:.3} ms after a change of a later one",
+                answer.key,
+                operation.kind,
+                process_of(operation.id),
+                told(self.history, begin),
+                process_of(answer.row.by),
+                milliseconds(since),
+            )
+        });
     }
-    if !floors.is_old(history, operation, answer.given, version) {
-        findings.lost_in_failover += 1;
-        return;
+
+    /// Returns how long after a change by the reader's own process `answer` was given to it, if it is
+    /// older than that.
+    fn since_own(&mut self, reader: &Operation, answer: &Answer) -> Option<u64> {
+        let (history, process) = (self.history, process_of(reader.id));
+        let own = self.own.entry((process, answer.key));
+        let own = own.or_insert_with(|| Floors::of(history, answer.key, Some(process)));
+        let version = answer.row.version;
+        let is_old = own.is_old(history, reader, answer.given, version);
+        is_old.then(|| own.for_given(answer.given).since(version, reader.begin))
     }
-    let since = floor.left(version).map_or(0, |left| begin.saturating_sub(left));
-    if operation.kind == Kind::Look {
-        findings.old_reads_permanent += 1;
-    } else {
-        findings.old_reads += 1;
-        findings.longest_old = findings.longest_old.max(since);
-    }
-    telling.tell(findings, || {
-        format!(
-            "key {}: {:?} in process {}, at {}, got version {version} of process {}, \
-             {:.3} ms after a change of a later one",
-            answer.key,
-            operation.kind,
-            process_of(operation.id),
-            told(history, begin),
-            process_of(answer.row.by),
-            milliseconds(since),
-        )
-    });
 }

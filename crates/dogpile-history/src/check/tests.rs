@@ -101,6 +101,20 @@ fn who_asks_after_a_change_may_not() {
 }
 
 #[test]
+fn a_value_older_than_a_change_of_the_same_process_is_counted_apart() {
+    let mut story = Story::new();
+    story.change([10, 20], 3);
+    story.call(2, Kind::Hard, [30, 40], &[(0, 2)]);
+    story.read([50, 51], 2);
+    let found = story.found();
+    assert_eq!((found.old_reads, found.old_reads_own, found.longest_old_own), (1, 0, 0));
+    story.read([60, 61], 1);
+    let found = story.found();
+    assert_eq!((found.old_reads, found.longest_old), (2, 40 * MILLISECOND));
+    assert_eq!((found.old_reads_own, found.longest_old_own), (1, 20 * MILLISECOND));
+}
+
+#[test]
 fn a_change_with_an_unknown_outcome_obliges_nobody() {
     for outcome in [Outcome::Failed, Outcome::Cancelled] {
         let mut story = Story::new();

@@ -12,7 +12,7 @@ use crate::cache;
 use crate::clock::now;
 use crate::database::Database;
 use crate::plan::{Job, KEYS};
-use crate::record::{Answer, Given, Id, Kind, Log, Row};
+use crate::record::{Answer, Given, Id, Kind, Log, Record, Row};
 
 /// The state that the tasks of a worker share.
 pub(super) struct Worker {
@@ -53,6 +53,13 @@ impl Worker {
     /// Lets a first use cost what it costs.
     pub(super) async fn warm_up(&self) {
         let _ = self.region.get::<u64>("warm-up").await;
+    }
+
+    /// Writes down how many keys the near tier has answered, if there is one.
+    pub(super) fn log_near_hits(&self) {
+        if self.job.near.is_some() {
+            self.log.write(&Record::NearHits(self.region.statistics().near_hits));
+        }
     }
 
     /// Returns whether this process bumps the versions of `key`.

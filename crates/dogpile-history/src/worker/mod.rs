@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use self::calls::Worker;
 use crate::clock::{MILLISECOND, now};
-use crate::plan::{Job, LEASE};
+use crate::plan::{Job, KEYS, LEASE};
 use crate::random::Random;
 use crate::record::Record;
 
@@ -70,6 +70,7 @@ async fn work(job: Job) -> Result<(), Box<dyn std::error::Error>> {
     watch_input(stopping.clone());
     watch_time(worker.clone());
     run_tasks(&worker, &stopping).await?;
+    worker.log_near_hits();
     // A lock that is given up in the background must not stay when the process ends.
     dogpile::shutdown(PATIENCE).await;
     if let Some(pause) = worker.job.looks_after {
@@ -86,6 +87,11 @@ async fn run_tasks(worker: &Arc<Worker>, stopping: &Arc<AtomicBool>) -> Result<(
         let stream = worker.job.process << 8 | task as u64;
         let random = Random::new(worker.job.seed, stream);
         tasks.spawn(task::run(worker.clone(), random, stopping.clone()));
+    }
+    // The others wait for a server that is away, while copies are there that may be too old.
+    let watched = if worker.job.near.is_some() { 0..KEYS } else { 0..0 };
+    for key in watched {
+        tasks.spawn(task::read(worker.clone(), key, stopping.clone()));
     }
     let mut limit = None;
     loop {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dogpile::invalidation::Mode;
 
 use super::calls::{Wants, Worker};
-use crate::clock::{MILLISECOND, now};
+use crate::clock::{MILLISECOND, nanoseconds, now};
 use crate::plan::{CREATION, Change, KEYS};
 use crate::random::Random;
 
@@ -47,6 +47,14 @@ pub(super) async fn run(worker: Arc<Worker>, mut random: Random, stopping: Arc<A
     }
 }
 
+/// Reads `key`, and does nothing else, until it is to stop.
+pub(super) async fn read(worker: Arc<Worker>, key: usize, stopping: Arc<AtomicBool>) {
+    while !stopping.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(PAUSE)).await;
+        worker.get(key).await;
+    }
+}
+
 async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
     let key = random.index(KEYS);
     let takes = random.duration(0, CREATION.as_millis().try_into().unwrap_or(u64::MAX));
@@ -69,6 +77,8 @@ async fn call(worker: &Worker, random: &mut Random) -> io::Result<()> {
 /// Do all tasks leave the keys as they are now? What is missing they create.
 fn is_quiet(worker: &Worker) -> bool {
     let [busy, quiet] = PHASES;
+    // Long enough for copies to be found that are older than they may be.
+    let quiet = quiet + nanoseconds(worker.job.near.unwrap_or_default());
     now().saturating_sub(worker.job.began) % (busy + quiet) >= busy
 }
 

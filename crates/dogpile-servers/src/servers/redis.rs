@@ -87,6 +87,18 @@ impl RedisServer {
         ask(self.port, command)
     }
 
+    /// Ends the connections on which it tells of changed keys.
+    pub fn kill_tracking(&self) {
+        for client in self.ask("CLIENT LIST").lines() {
+            let field = |name: &str| client.split(' ').find_map(|field| field.strip_prefix(name));
+            if let (Some(flags), Some(id)) = (field("flags="), field("id="))
+                && flags.contains('t')
+            {
+                self.ask(&format!("CLIENT KILL ID {id}"));
+            }
+        }
+    }
+
     /// Returns whether it is a Valkey.
     pub fn is_valkey(&self) -> bool {
         self.ask("INFO server").contains("valkey_version:")
@@ -235,6 +247,11 @@ impl RedisSentinels {
         let ports: Vec<String> =
             self.sentinels.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
         format!("redis+sentinel://{}/main", ports.join(","))
+    }
+
+    /// Ends the connections on which they tell of changed keys.
+    pub fn kill_tracking(&self) {
+        self.servers.iter().for_each(RedisServer::kill_tracking);
     }
 
     /// Kills the present master; the other server takes over.
@@ -419,6 +436,11 @@ impl RedisCluster {
             let is_replica = self.servers[node].ask("INFO replication");
             is_replica.contains("role:slave") && is_replica.contains("master_link_status:up")
         });
+    }
+
+    /// Ends the connections on which they tell of changed keys.
+    pub fn kill_tracking(&self) {
+        self.servers.iter().for_each(RedisServer::kill_tracking);
     }
 
     /// Returns the number of times that all nodes have carried out the command `name`, in lower case.
