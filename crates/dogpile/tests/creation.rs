@@ -483,3 +483,43 @@ async fn keys_that_are_stored_under_one_key_do_not_wait_for_each_other() {
         assert_eq!(region.get::<i32>("a").await.unwrap(), Some(value));
     }
 }
+
+/// A creator that is dropped ends before its key is free: no other creation of the key begins before.
+#[test]
+fn a_cancelled_creator_ends_before_its_key_is_free() {
+    struct Watches<'r> {
+        region: &'r Region,
+        was_locked: &'r std::sync::Mutex<Option<bool>>,
+    }
+
+    impl Drop for Watches<'_> {
+        fn drop(&mut self) {
+            let locked = futures_util::FutureExt::now_or_never(self.region.key_is_locked("k"));
+            *self.was_locked.lock().unwrap() = locked.map(Result::unwrap);
+        }
+    }
+
+    let region = Region::new("cancelled");
+    region.configure(Config::new(Memory::new(10))).unwrap();
+    for refreshes in [false, true] {
+        let was_locked = std::sync::Mutex::new(None);
+        let ends = Watches { region: &region, was_locked: &was_locked };
+        let creator = async move || {
+            let _ends = &ends;
+            std::future::pending::<u32>().await
+        };
+        let entry = region.entry("k");
+        let poll = |call: std::pin::Pin<&mut dyn Future<Output = u32>>| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(call.poll(&mut context).is_pending());
+        };
+        if refreshes {
+            let mut call = Box::pin(entry.refresh(creator));
+            poll(call.as_mut());
+        } else {
+            let mut call = Box::pin(entry.get_or_create(creator));
+            poll(call.as_mut());
+        }
+        assert_eq!(*was_locked.lock().unwrap(), Some(true), "refreshes: {refreshes}");
+    }
+}

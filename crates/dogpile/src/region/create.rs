@@ -3,6 +3,7 @@
 //! caller's side or behind it.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -77,7 +78,9 @@ impl<'v> Creation<'v> {
         Box::pin(async move {
             let creator = Once::new(creator, self.goes_on());
             let work = observed(&self.flight, creator.for_lock());
-            let outcomes = self.run(work, None, self.goes_on()).await;
+            let mut call = pin!(self.run(work, None, self.goes_on()));
+            let _cancels = creator.cancels();
+            let outcomes = call.as_mut().await;
             self.or_uncached(creator, outcomes).await
         })
     }
@@ -86,7 +89,9 @@ impl<'v> Creation<'v> {
     pub(crate) fn refresh_one<'s>(&'s self, creator: OneCreator<'s>) -> BoxFuture<'s, Outcome> {
         Box::pin(async move {
             let creator = Once::new(creator, self.goes_on());
-            let outcomes = self.refresh(creator.for_lock()).await;
+            let mut call = self.refresh(creator.for_lock());
+            let _cancels = creator.cancels();
+            let outcomes = call.as_mut().await;
             let is_stored = outcomes.is_ok();
             let outcome = self.or_uncached(creator, outcomes).await;
             if !is_stored && outcome.is_ok() {
@@ -208,7 +213,9 @@ impl Creation<'static> {
     ) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
             let creator = Once::new(creator, self.goes_on());
-            let outcomes = self.start_or_run(creator.for_lock(), self.goes_on()).await;
+            let mut call = self.start_or_run(creator.for_lock(), self.goes_on());
+            let _cancels = creator.cancels();
+            let outcomes = call.as_mut().await;
             self.or_uncached(creator, outcomes).await
         })
     }

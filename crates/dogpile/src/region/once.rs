@@ -25,6 +25,8 @@ enum Stage<'a> {
     /// The lock has dropped it before its end.
     Dropped(Work<'a>),
     Taken,
+    /// It is not to go on.
+    Cancelled,
 }
 
 impl<'a> Once<'a> {
@@ -52,12 +54,30 @@ impl<'a> Once<'a> {
         })
     }
 
+    /// Returns what a call holds while the lock has its creator. If the call is dropped, this goes
+    /// first, and the creator ends with what the lock has of it, before its key is free.
+    pub(super) fn cancels(&self) -> Cancels<'a> {
+        Cancels(self.stage.clone())
+    }
+
     /// Returns what is left to do of the creator, if the lock did not finish it.
     pub(super) fn rest(&self) -> Option<Work<'a>> {
         match std::mem::replace(&mut *self.stage.lock(), Stage::Taken) {
             Stage::New(creator) => Some(Box::pin(async move { creator().await })),
             Stage::Dropped(work) => Some(work),
-            Stage::Taken => None,
+            Stage::Taken | Stage::Cancelled => None,
+        }
+    }
+}
+
+/// The call that a creator belongs to.
+pub(super) struct Cancels<'a>(Arc<Mutex<Stage<'a>>>);
+
+impl Drop for Cancels<'_> {
+    fn drop(&mut self) {
+        let mut stage = self.0.lock();
+        if matches!(*stage, Stage::Taken) {
+            *stage = Stage::Cancelled;
         }
     }
 }
@@ -86,8 +106,13 @@ impl Future for Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(work) = self.work.take().filter(|_| self.goes_on) {
-            *self.stage.lock() = Stage::Dropped(work);
+        let Some(work) = self.work.take().filter(|_| self.goes_on) else { return };
+        let mut stage = self.stage.lock();
+        if matches!(*stage, Stage::Cancelled) {
+            drop(stage);
+            drop(work);
+        } else {
+            *stage = Stage::Dropped(work);
         }
     }
 }
