@@ -6,7 +6,7 @@
 //! cargo bench -p dogpile-bench -- [--quick] [--json] [--only=PART]
 //! ```
 //!
-//! The parts are `memory`, `file`, `redis`, `memcached`, `collections` and `exec`. `--quick`
+//! The parts are `memory`, `near`, `file`, `redis`, `memcached`, `collections` and `exec`. `--quick`
 //! takes a few seconds, `--json` prints one object in place of the
 //! tables. A missed target is marked and no failure: it may be the machine's.
 //!
@@ -19,6 +19,8 @@
 //!   storm     a crowd and a cold key
 //!   bytes     memory per entry
 //!   json      values kept as bytes
+//!   near      popular values of a Redis server
+//!   near_fleet  four processes with a near tier, and without
 //!   file      values kept in a file
 //!   servers   values kept on Redis and memcached servers
 //!   collections  whole tables in every process
@@ -34,6 +36,8 @@ mod file;
 mod hits;
 mod json;
 mod measure;
+mod near;
+mod near_fleet;
 mod python;
 mod servers;
 mod storm;
@@ -46,6 +50,11 @@ use table::Report;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((near_fleet::WORKER, rest)) =
+        arguments.split_first().map(|(first, rest)| (first.as_str(), rest))
+    {
+        return near_fleet::work(rest);
+    }
     let asked_for = |option| arguments.iter().any(|argument| argument == option);
     let only = arguments.iter().find_map(|argument| argument.strip_prefix("--only="));
     let wanted = |name| only.is_none_or(|only| only == name);
@@ -58,6 +67,10 @@ fn main() {
         report.add(&threads::section(&caches, effort));
         report.add(&storm::section(effort));
         report.add(&bytes::section());
+    }
+    if wanted("near") {
+        report.add(&near::section(effort));
+        report.add(&near_fleet::section(effort));
     }
     if wanted("file") {
         report.add(&file::section(effort));

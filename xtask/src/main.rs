@@ -93,7 +93,7 @@ fn test() -> Result<(), Error> {
     cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]).named("tests").run()?;
     valkey::test()?;
     examples()?;
-    model_checks().run()
+    model_checks()
 }
 
 fn on_valkey() -> Result<(), Error> {
@@ -140,13 +140,18 @@ fn examples() -> Result<(), Error> {
 
 /// The lock under a model checker, with the primitives it is built on
 /// replaced.
-fn model_checks() -> Step {
+fn model_checks() -> Result<(), Error> {
+    let within = ["--lib", "near::bound::model"];
     let models = ["--test", "model", "--test", "model_server"];
-    let test = ["test", "-p", "dogpile", "--features", "testing", "--release"];
-    cargo(test.into_iter().chain(models))
-        .env("RUSTFLAGS", "--cfg shuttle")
-        .target_dir("target-model")
-        .named("model checks")
+    for (name, which) in [("model checks", &models[..]), ("model of the near tier", &within)] {
+        let test = ["test", "-p", "dogpile", "--features", "testing", "--release"];
+        cargo(test.iter().chain(which).copied())
+            .env("RUSTFLAGS", "--cfg shuttle")
+            .target_dir("target-model")
+            .named(name)
+            .run()?;
+    }
+    Ok(())
 }
 
 fn bench(arguments: &[&str]) -> Result<(), Error> {

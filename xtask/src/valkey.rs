@@ -4,7 +4,8 @@ use crate::python;
 use crate::run::{Error, cargo};
 
 /// The test programs that start Redis servers, and no other kind.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
+    "near",
     "redis",
     "redis_faults",
     "redis_fleet",

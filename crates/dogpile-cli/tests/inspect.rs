@@ -178,6 +178,8 @@ fn a_bench_measures_and_leaves_nothing() {
         let seconds = &operation["seconds"];
         assert!(seconds["p50"].as_f64().unwrap() <= seconds["max"].as_f64().unwrap());
     }
+    let near = place.json(&[&["bench", "c.db", "--near", "100", "--json"][..], &options].concat());
+    assert_eq!(near["stampede"]["creations"], 1);
     assert_eq!(place.text(&["keys", "c.db"]), "");
     let text = place.text(&[&["bench", "memory:"][..], &options].concat());
     assert!(text.contains("1 creation") && text.contains('█') && !text.contains('\u{1b}'));

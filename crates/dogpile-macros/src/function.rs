@@ -36,6 +36,8 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
     /// It is part of the key, or of what the key is made of.
     pub(crate) is_keyed: bool,
+    /// It is given the value of before, and callers do not pass it.
+    pub(crate) is_previous: bool,
 }
 
 impl Function {
@@ -52,15 +54,18 @@ impl Function {
                         Pat::Ident(name) if name.subpat.is_none() => name.ident.clone(),
                         _ => format_ident!("argument_{index}"),
                     };
+                    let is_previous = options.previous.as_ref() == Some(&name);
                     let is_keyed = match &options.key {
                         Some(key) => key.iter().any(|part| mentions(part, &name)),
-                        None => !options.skip.contains(&name),
+                        None => !is_previous && !options.skip.contains(&name),
                     };
-                    arguments.push(Argument { name, ty: (*typed.ty).clone(), is_keyed });
+                    let ty = (*typed.ty).clone();
+                    arguments.push(Argument { name, ty, is_keyed, is_previous });
                 }
             }
         }
         check_skipped(options, &item, receiver.is_some(), &arguments)?;
+        check_previous(options, &arguments)?;
         let (returned, is_boxed) = returned(&item)?;
         let can_fail = options.fallible || last_name(&returned).is_some_and(|n| n == "Result");
         if (options.share_failures || options.remember_failures.is_some()) && !can_fail {
@@ -119,6 +124,11 @@ impl Function {
     /// The arguments that those who only need the key are asked for.
     pub(crate) fn keyed(&self) -> impl Iterator<Item = &Argument> {
         self.arguments.iter().filter(|argument| argument.is_keyed)
+    }
+
+    /// The argument that is given the value of before.
+    pub(crate) fn previous(&self) -> Option<&Argument> {
+        self.arguments.iter().find(|argument| argument.is_previous)
     }
 
     pub(crate) fn names(&self) -> Vec<&Ident> {
@@ -358,6 +368,22 @@ fn check_skipped(
         }
     }
     Ok(())
+}
+
+fn check_previous(options: &Options, arguments: &[Argument]) -> Result<()> {
+    let Some(previous) = &options.previous else { return Ok(()) };
+    match arguments.iter().find(|argument| argument.is_previous) {
+        None => {
+            let why = format!("there is no argument `{previous}` for the value of before");
+            Err(Error::new(previous.span(), why))
+        }
+        Some(argument) if argument.is_keyed => {
+            let why =
+                format!("`{previous}` is given the value of before, so it is not part of the key");
+            Err(Error::new(previous.span(), why))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Refuses what cannot outlive the call, where the function may run after it.

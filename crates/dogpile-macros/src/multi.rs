@@ -202,6 +202,7 @@ impl Code {
         let passed = self.function.arguments.iter().map(|argument| match &argument.name {
             name if *name == many.keys && many.is_owned => quote!(#asked.clone()),
             name if *name == many.keys => quote!(&#asked),
+            _ if argument.is_previous => self.multi_taken(many, argument),
             name => quote!(#name),
         });
         let call = quote!(#name::_original(#(#passed),*) #waiting);
@@ -209,6 +210,45 @@ impl Code {
             call
         } else {
             quote!(::core::result::Result::<_, ::core::convert::Infallible>::Ok(#call))
+        }
+    }
+
+    /// The values of before, in the form in which the function takes them.
+    fn multi_taken(&self, many: &Many, argument: &Argument) -> Tokens {
+        let (ty, span, container) = (&argument.ty, argument.ty.span(), &many.container);
+        let (previous, plain) = (hygienic("previous"), self.dogpile());
+        let (value, dogpile) = (self.multi_types(many).0, at(span, plain));
+        let found = quote!(#plain::__macro::previous::<#container>(#previous));
+        quote_spanned! {span=>
+            <#ty as #dogpile::__macro::PreviousOfMany<#value>>::from_previous(#found)
+        }
+    }
+
+    /// `let`, for a function that takes the values of before of the keys in `asked`: there are none.
+    fn multi_nothing(&self, asked: &Ident) -> Tokens {
+        let previous = hygienic("previous");
+        let is_taken = self.function.previous().map(|_| {
+            quote! {
+                let #previous = #asked.iter().map(|_| ::core::option::Option::None);
+                let #previous: ::std::vec::Vec<_> = #previous.collect();
+            }
+        });
+        is_taken.unwrap_or_default()
+    }
+
+    /// `let` for what a creator of `method` is given: the names of keys, and their values of before.
+    fn multi_asked(&self, many: &Many, method: &Ident, asked: &Ident) -> Tokens {
+        let (dogpile, previous) = (self.dogpile(), hygienic("previous"));
+        let names = quote!(::std::vec::Vec<::std::string::String>);
+        if method != "try_get_or_update" {
+            let nothing = self.multi_nothing(asked);
+            return quote!(let #asked: #names = #asked; #nothing);
+        }
+        let stored = self.multi_types(many).1;
+        let found = quote!(::core::option::Option<#dogpile::CachedValue<#stored>>);
+        quote! {
+            let (#asked, #previous): (#names, ::std::vec::Vec<#found>) =
+                ::core::iter::Iterator::unzip(::core::iter::IntoIterator::into_iter(#asked));
         }
     }
 
@@ -282,12 +322,14 @@ impl Code {
     /// The function, with the cache before it.
     fn multi_decorated(&self, many: &Many) -> Tokens {
         let name = self.function.name();
-        self.multi_creating(many, name, &quote!(#name), &quote!(try_get_or_create))
+        let is_given = self.function.previous().is_some();
+        let method = if is_given { "try_get_or_update" } else { "try_get_or_create" };
+        self.multi_creating(many, name, &quote!(#name), &format_ident!("{method}"))
     }
 
     /// A function called `name` that creates values by `method`, under keys that `owner`
     /// makes.
-    fn multi_creating(&self, many: &Many, name: &Ident, owner: &Tokens, method: &Tokens) -> Tokens {
+    fn multi_creating(&self, many: &Many, name: &Ident, owner: &Tokens, method: &Ident) -> Tokens {
         let (function, dogpile) = (&self.function, &self.options.dogpile);
         let Many { keys, container, .. } = many;
         let [names, asked, made] = ["names", "asked", "made"].map(hygienic);
@@ -298,17 +340,21 @@ impl Code {
         let lifetime = self.multi_lifetime(many, &value);
         let entries = self.held(&stored, &quote!(#entries #veto #lifetime), &Tokens::new());
         let (call, settled) = (self.multi_call(many, &asked), self.multi_settled(&made));
-        let others = function.names().into_iter().filter(|other| *other != keys);
+        let previous = function.previous().map(|argument| &argument.name);
+        let others = function.names().into_iter();
+        let others = others.filter(|other| *other != keys && Some(*other) != previous);
+        let (taken, nothing) = (self.multi_asked(many, method, &asked), self.multi_nothing(&asked));
         let in_order = quote! {
             #call.map(|#made| #dogpile::__macro::SeveralBy::in_order(#made, &#asked))
         };
         let creation =
             if function.is_async() { quote!(async move { #in_order }) } else { in_order };
-        let signature = self.signature(name);
+        let signature = self.called(name);
         quote! {
             #signature {
                 let #names = #owner::make_keys(&#keys);
-                let #made = #entries .#method(|#asked: ::std::vec::Vec<::std::string::String>| {
+                let #made = #entries .#method(|#asked| {
+                    #taken
                     let #asked = #dogpile::__macro::asked(&#keys[..], &#names, &#asked);
                     #(let #others = ::core::clone::Clone::clone(&#others);)*
                     #creation
@@ -319,6 +365,7 @@ impl Code {
                     }),
                     ::core::option::Option::None => {
                         let #asked = #keys.to_vec();
+                        #nothing
                         #call
                     }
                 };
@@ -334,15 +381,15 @@ impl Code {
         let Many { keys, keys_type, key, container, .. } = many;
         let [names, made, given, one] = ["names", "made", "values", "one"].map(hygienic);
         let (value, stored) = self.multi_types(many);
+        let lifetime = self.multi_lifetime(many, &value);
         let entries = self.entries(&quote!(#names.iter().cloned()));
+        let setting = self.held(&stored, &quote!(#entries #lifetime), &Tokens::new());
         let entries = self.held(&stored, &entries, &Tokens::new());
-        let pairs = quote!(#given.iter().map(|(#one, #made)| (#one, #made)));
         let region = self.multi_region();
-        let held = self.held(&stored, &region, &Tokens::new());
-        let set = quote!(#held.set_multi::<#stored, _, _>(#pairs) #waiting);
         let delete = quote!(#region.delete_multi(Self::make_keys(&#keys)) #waiting);
         let refresh = format_ident!("refresh");
-        let refresh = self.multi_creating(many, &refresh, &quote!(Self), &quote!(try_refresh));
+        let refresh =
+            self.multi_creating(many, &refresh, &quote!(Self), &format_ident!("try_refresh"));
         let make_key = self.multi_key(many, &one);
         quote! {
             /// Creates the values, whatever is stored, and stores them.
@@ -363,14 +410,14 @@ impl Code {
             #vis #asyncness fn set<'keys>(
                 #given: impl ::core::iter::IntoIterator<Item = (&'keys #key, &'keys #value)>,
             ) -> #dogpile::Result<()> {
-                let #given: ::std::vec::Vec<_> = #given
+                let (#names, #given): (::std::vec::Vec<_>, ::std::vec::Vec<_>) = #given
                     .into_iter()
                     .map(|(#one, #made)| {
                         let #made = <#container as #dogpile::__macro::Several>::kept(#made);
                         (Self::make_key(#one), #made)
                     })
-                    .collect();
-                #set
+                    .unzip();
+                #setting.set::<#stored>(&#given) #waiting
             }
 
             /// Removes the stored values.

@@ -35,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) key_generator: Option<Expr>,
     pub(crate) to_str: Option<Expr>,
     pub(crate) skip: Vec<Ident>,
+    pub(crate) previous: Option<Ident>,
     pub(crate) background: bool,
     pub(crate) fallible: bool,
     pub(crate) resilient: bool,
@@ -47,7 +48,7 @@ pub(crate) struct Options {
 
 const KNOWN: &str = "`region`, `expiration`, `stale_while_revalidate`, `stale_if_error`, `retry_after`, \
     `lifetime`, `none`, `remember_failures`, `early`, `jitter`, `soft_timeout`, `creation_timeout`, `wait_timeout`, `on_wait_timeout`, \
-    `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `name`, `namespace`, \
+    `should_cache`, `cache_none`, `key`, `key_generator`, `to_str`, `skip`, `previous`, `name`, `namespace`, \
     `background`, `fallible`, `resilient`, `share_failures`, `associated`, `companions`, `in_memory`, `crate`";
 
 /// The option names of other caches, and ours.
@@ -117,6 +118,7 @@ struct Rest {
     key_generator: Option<Expr>,
     to_str: Option<Expr>,
     skip: Vec<Ident>,
+    previous: Option<Ident>,
     flags: Vec<String>,
 }
 
@@ -149,6 +151,7 @@ impl Parsed {
             "key_generator" => rest.key_generator = Some(value()?),
             "to_str" => rest.to_str = Some(value()?),
             "skip" => rest.skip = names(meta)?,
+            "previous" => rest.previous = Some(one_name(meta)?),
             "background" | "fallible" | "resilient" | "share_failures" | "associated"
             | "in_memory" => {
                 if !meta.input.is_empty() && !meta.input.peek(Token![,]) {
@@ -201,6 +204,7 @@ impl Parsed {
             key_generator: rest.key_generator,
             to_str: rest.to_str,
             skip: rest.skip,
+            previous: rest.previous,
             dogpile,
         })
     }
@@ -232,6 +236,18 @@ fn names(meta: &ParseNestedMeta<'_>) -> syn::Result<Vec<Ident>> {
     parenthesized!(inside in meta.input);
     let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&inside, Ident::parse_any)?;
     Ok(names.into_iter().collect())
+}
+
+/// The name of an argument in parentheses.
+fn one_name(meta: &ParseNestedMeta<'_>) -> syn::Result<Ident> {
+    let why = "name the argument that is given the value of before: `previous(known)`";
+    if !meta.input.peek(syn::token::Paren) {
+        return Err(meta.error(why));
+    }
+    match <[Ident; 1]>::try_from(names(meta)?) {
+        Ok([name]) => Ok(name),
+        Err(_) => Err(meta.error(why)),
+    }
 }
 
 /// Keys of other functions begin with a name and a bar.

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::faults::eventually;
@@ -89,7 +91,7 @@ async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
         let began = Instant::now();
         two.other.set("k", &value).await.unwrap();
         eventually("the change", async || two.get("k").await == Some(value)).await;
-        assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
+        assert!(began.elapsed() < BOUND * 25, "{:?}", began.elapsed());
         two.warm("k").await;
     }
     assert!(two.near.statistics().near_lost >= 4);
@@ -114,7 +116,7 @@ async fn a_server_that_is_paused_proves_nothing() {
     server.pause();
     let began = Instant::now();
     eventually("the end of the copy", async || two.near.get::<u32>("k").await.is_err()).await;
-    assert!(began.elapsed() < BOUND * 10, "{:?}", began.elapsed());
+    assert!(began.elapsed() < BOUND * 25, "{:?}", began.elapsed());
     server.resume();
     eventually("an answer", async || two.near.get::<u32>("k").await.is_ok()).await;
     two.changes_are_seen("k", 2).await;
@@ -132,7 +134,7 @@ async fn a_connection_that_swallows_proves_nothing() {
     two.other.set("k", &2_u32).await.unwrap();
     let began = Instant::now();
     eventually("the end of the copy", async || two.near.get::<u32>("k").await.is_err()).await;
-    assert!(began.elapsed() < BOUND * 10, "{:?}", began.elapsed());
+    assert!(began.elapsed() < BOUND * 25, "{:?}", began.elapsed());
     proxy.set(Condition::Normal);
     eventually("the change", async || two.near.get("k").await.ok() == Some(Some(2))).await;
 }
@@ -192,7 +194,7 @@ async fn a_slot_that_moves_takes_its_copies_with_it() {
         .await;
         let began = Instant::now();
         eventually("it", async || two.near.get("k").await.ok() == Some(Some(1_000 + value))).await;
-        assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
+        assert!(began.elapsed() < BOUND * 25, "{:?}", began.elapsed());
     }
 }
 
@@ -226,7 +228,7 @@ async fn where_tracking_is_refused_copies_go_by_their_age() {
     let began = Instant::now();
     two.other.set("k", &2_u32).await.unwrap();
     eventually("the change", async || two.get("k").await == Some(2)).await;
-    assert!(began.elapsed() < BOUND * 5, "{:?}", began.elapsed());
+    assert!(began.elapsed() < BOUND * 25, "{:?}", began.elapsed());
     assert_eq!(two.near.statistics().near_changed, 1, "it was found by comparing");
 }
 
@@ -237,9 +239,96 @@ async fn a_scan_leaves_nothing() {
     let keys: Vec<String> = (0..20_000).map(|n| format!("k{n}")).collect();
     two.near.get_multi::<u32, _>(&keys).await.unwrap();
     assert_eq!(two.near.statistics().near_entries, 0);
-    let tracked = server.ask("INFO clients");
+    let tracked = server.ask("INFO stats");
     let tracked = tracked.lines().find_map(|line| line.strip_prefix("tracking_total_keys:"));
-    assert!(tracked.is_none_or(|tracked| tracked.trim() == "0"), "{tracked:?}");
+    // The moments of invalidations are watched.
+    assert!(tracked.is_some_and(|tracked| matches!(tracked.trim(), "0" | "1")), "{tracked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_can_be_told_by_prefix() {
+    let server = RedisServer::start();
+    let two = at(&server.url(), holding().broadcast());
+    two.other.set("k", &1_u32).await.unwrap();
+    two.warm("k").await;
+    eventually("a proof", async || two.near.statistics().near_age.is_some()).await;
+    for value in 2..20 {
+        two.changes_are_seen("k", value).await;
+    }
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    two.other.entries(&keys).set(&vec![1_u32; keys.len()]).await.unwrap();
+    for _ in 0..3 {
+        two.near.get_multi::<u32, _>(&keys).await.unwrap();
+    }
+    assert!(two.near.statistics().near_entries >= 100);
+    let tracked = server.ask("INFO stats");
+    let tracked = tracked.lines().find_map(|line| line.strip_prefix("tracking_total_keys:"));
+    let tracked: u32 = tracked.expect("Redis counts them").trim().parse().unwrap();
+    assert!(tracked < 10, "the server remembers {tracked} keys that were read");
+    server.ask("FLUSHALL");
+    eventually("the flush", async || two.get("k").await.is_none()).await;
+    let two = at(&server.url(), tier().broadcast());
+    for value in 20..23 {
+        kill_tracking(&server);
+        two.changes_are_seen("k", value).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_told_by_prefix_in_a_cluster_too() {
+    let cluster = RedisCluster::start();
+    let two = at(&cluster.url(), tier().broadcast());
+    for value in 0..5 {
+        for key in ["k", "another", "third"] {
+            two.changes_are_seen(key, value).await;
+        }
+    }
+    cluster.move_slot_of("r:k", 1);
+    eventually("a change", async || two.other.set("k", &100_u32).await.is_ok()).await;
+    eventually("it", async || two.near.get("k").await.ok() == Some(Some(100_u32))).await;
+}
+
+/// Our proof needs it: the client hands on what the server tells before the answer to any later command
+/// of the same connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_hands_news_on_before_later_answers() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(format!("{}?protocol=resp3", server.url())).unwrap();
+    let told = Arc::new(AtomicU64::new(0));
+    let heard = told.clone();
+    let hear = move |push: redis::PushInfo| {
+        if push.kind == redis::PushKind::Invalidate {
+            heard.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok::<(), redis::aio::SendError>(())
+    };
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(hear);
+    let tracking = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    let mut writing = client.get_multiplexed_async_connection().await.unwrap();
+    let run = async |connection: &redis::aio::MultiplexedConnection, command: &str| {
+        let mut words = command.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        words.for_each(|word| drop(command.arg(word)));
+        command.exec_async(&mut connection.clone()).await.unwrap();
+    };
+    run(&tracking, "CLIENT TRACKING ON").await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn({
+        let (tracking, is_over) = (tracking.clone(), is_over.clone());
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                run(&tracking, "ECHO other-traffic").await;
+            }
+        }
+    });
+    for round in 1..=2_000 {
+        run(&tracking, "GET k").await;
+        redis::cmd("INCR").arg("k").exec_async(&mut writing).await.unwrap();
+        run(&tracking, "PING").await;
+        assert_eq!(told.load(Ordering::SeqCst), round);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    beside.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

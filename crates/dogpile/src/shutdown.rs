@@ -2,6 +2,7 @@
 //!
 //! Whoever keeps something that outlives a call [registers](register) it as a [`Part`].
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -65,6 +66,45 @@ impl Counted {
     }
 }
 
+thread_local! {
+    /// The owners of the jobs around the running code, by their addresses.
+    static JOBS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn address<C: Counts + ?Sized>(owner: &Arc<C>) -> usize {
+    Arc::as_ptr(owner).cast::<()>().addr()
+}
+
+/// Returns the number of this owner's jobs around the running code. Whoever waits there for jobs
+/// would wait for these in vain.
+pub(crate) fn jobs_around<C: Counts>(owner: &Arc<C>) -> usize {
+    JOBS.with_borrow(|jobs| jobs.iter().filter(|job| **job == address(owner)).count())
+}
+
+fn all_jobs_around() -> usize {
+    JOBS.with_borrow(Vec::len)
+}
+
+/// The code that runs is that of a job, until this is dropped.
+pub(crate) struct InJob;
+
+impl Counted {
+    /// Says that this job runs on this thread from now on.
+    pub(crate) fn enter(&self) -> InJob {
+        // Where the thread ends, there is nobody left to be told.
+        let _ = JOBS.try_with(|jobs| jobs.borrow_mut().push(address(&self.owner)));
+        InJob
+    }
+}
+
+impl Drop for InJob {
+    fn drop(&mut self) {
+        let _ = JOBS.try_with(|jobs| {
+            jobs.borrow_mut().pop();
+        });
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         if self.generation == generation() {
@@ -116,8 +156,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 365 * 3_600);
 /// ```
 pub async fn shutdown(limit: Duration) -> bool {
     let limit = limit.min(LONGEST);
-    let began = Instant::now();
-    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background().zero()).await;
+    let (began, own) = (Instant::now(), all_jobs_around());
+    let has_ended = ends_within(limit.mul_f64(FOR_BACKGROUND), background().at_most(own)).await;
     let parts: Vec<Arc<dyn Part>> = parts().iter().filter_map(Weak::upgrade).collect();
     for part in &parts {
         part.clone().close();

@@ -1,5 +1,7 @@
 //! Values that are created again before they expire.
 
+mod polled;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +9,8 @@ use std::time::Duration;
 use dogpile::backend::{AnyBackend, Memory, SerializedMemory};
 use dogpile::clock::Clock as _;
 use dogpile::{Config, Early, Region, Status, cached};
-use dogpile_testkit::ManualClock;
+use dogpile_testkit::{Fault, Faults, ManualClock, Operation};
+use polled::settle;
 use tokio::sync::Notify;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -122,6 +125,33 @@ async fn in_the_background_nobody_waits() {
     assert_eq!(region.get("k").await.unwrap(), Some(2));
     let counted = region.statistics();
     assert_eq!((counted.hits, counted.stale, counted.background), (3, 0, 1));
+}
+
+/// The store goes away between the look and the claim: what is created now could not be stored.
+#[tokio::test]
+async fn nothing_is_created_early_where_it_cannot_be_stored() {
+    let (faults, clock, region) = (Faults::new(), ManualClock::new(), Region::new("lost"));
+    let config = Config::new(SerializedMemory::new(10)).proxy(faults.clone()).expiration(MINUTE);
+    region.configure(config.early(Early::at(0.5)).clock(clock.clone())).unwrap();
+    region.set("k", &1).await.unwrap();
+    clock.advance(40 * SECOND);
+    let mut call = Box::pin(ask(&region, Ok(2)));
+    faults.next(Operation::Get, Fault::Held, 1);
+    assert!(settle(&mut call).await.is_pending());
+    faults.down();
+    faults.release();
+    assert_eq!(call.await, Ok((1, Status::Hit)));
+    faults.clear();
+    // A key that has no value is created all the same.
+    let mut call = Box::pin(region.get_or_create_multi(["k", "l"], async |_| vec![5]));
+    faults.next(Operation::GetMulti, Fault::Held, 1);
+    assert!(settle(&mut call).await.is_pending());
+    faults.down();
+    faults.release();
+    assert_eq!(call.await.unwrap(), [1, 5]);
+    faults.clear();
+    assert_eq!(region.statistics().creations, 1);
+    assert_eq!(ask(&region, Ok(3)).await, Ok((3, Status::Created)), "nobody holds the key");
 }
 
 /// One process reads one key in steps of `pause`; a creation takes a second, a value lives for 20.

@@ -203,6 +203,32 @@ async fn an_invalidation_that_failed_holds_here_at_once_and_everywhere_when_the_
     }
 }
 
+/// Attempts are a second apart by then. Whoever finds the store answering again ends the pause.
+#[tokio::test]
+async fn what_is_owed_is_paid_as_soon_as_the_store_answers_again() {
+    let step = Duration::from_millis(100);
+    for steps in 0..10 {
+        let two = Two::new();
+        two.other.set("k", &1).await.unwrap();
+        two.faults.down();
+        two.cut_off.delete("k").await.unwrap_err();
+        let pass = async |steps| {
+            for _ in 0..steps {
+                two.clock.advance(step);
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        pass(40 + steps).await;
+        assert_eq!(two.cut_off.get_or_create("another", async || 2).await, 2);
+        two.faults.clear();
+        assert_eq!(two.cut_off.get_or_create("another", async || 3).await, 3);
+        pass(1).await;
+        assert_eq!(two.cut_off.statistics().pending_deletions, 0, "after {steps} steps");
+    }
+}
+
 /// More deletions than are remembered are one invalidation of all.
 #[tokio::test]
 async fn too_many_deletions_invalidate_the_region() {

@@ -48,6 +48,33 @@ fn everything_can_be_set() {
 }
 
 #[test]
+fn a_near_tier_is_set_by_its_size() {
+    let bytes = ("backend", "memory_pickle");
+    let shown = |settings: &[(&str, &str)]| format!("{:?}", config(settings).unwrap());
+    let near = shown(&[
+        bytes,
+        ("near.max_entries", "7"),
+        ("near.max_staleness", "250ms"),
+        ("near.serve_when_down", "10s"),
+        ("near.broadcast", "true"),
+    ]);
+    for part in ["max_entries: 7", "250ms", "serve_when_down: 10s", "broadcast: true"] {
+        assert!(near.contains(part), "{near}");
+    }
+    assert!(!shown(&[bytes, ("near.max_entries", " ")]).contains("Near"), "it is empty");
+    for (name, value) in
+        [("near.max_staleness", "1s"), ("near.max_entries", "many"), ("near.size", "7")]
+    {
+        let error = config(&[bytes, (name, value)]).unwrap_err().to_string();
+        assert!(error.contains("max_entries") || error.contains("near"), "{error}");
+    }
+    let region = Region::new("memory");
+    let memory = [("backend", "memory"), ("near.max_entries", "7")];
+    let refused = region.configure(config(&memory).unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("leave the near tier out"), "{refused}");
+}
+
+#[test]
 fn expirations_are_numbers_durations_or_never() {
     for (text, expected) in [
         ("300", "After(300s)"),

@@ -197,3 +197,24 @@ async fn a_region_is_drained() {
     assert!(drained.await);
     assert_eq!(region.statistics().creations, 1);
 }
+
+/// A creation that waits for those of its region leaves itself out.
+#[tokio::test]
+async fn a_creator_in_the_background_may_drain_its_region() {
+    let (region, _clock) = expired(MINUTE, |config| config.soft_timeout(Duration::ZERO)).await;
+    region.set("other", &1).await.unwrap();
+    region.expire("other").await.unwrap();
+    let go = Arc::new(Notify::new());
+    let other = gated(&go);
+    region.entry("other").get_or_create_in_background(|| other).await;
+    let draining = region.clone();
+    let drains = async move || i32::from(draining.drain(MINUTE).await) + 1;
+    assert_eq!(region.entry("k").get_or_create_in_background(drains).await, 1);
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(region.key_is_locked("k").await.unwrap(), "it waits for the other");
+    go.notify_one();
+    until_free(&region).await;
+    assert_eq!(region.get("k").await.unwrap(), Some(2));
+}

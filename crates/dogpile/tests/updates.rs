@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, Memory, SerializedMemory};
-use dogpile::{CachedValue, Config, Region};
+use dogpile::{CachedValue, Config, CreateError, Region};
 use dogpile_testkit::ManualClock;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -88,5 +88,78 @@ fn blocking_calls_have_it_too() {
         }
         let fails = |_: Option<CachedValue<i32>>| Err::<i32, _>("down");
         assert_eq!(region.entry("k").try_get_or_update(fails), Err("down"));
+    }
+}
+
+type Pairs = Vec<(String, Option<CachedValue<i32>>)>;
+
+/// The keys with the values of before, without their ages.
+fn shown(pairs: &Pairs) -> Vec<(String, Option<i32>)> {
+    pairs.iter().map(|(key, old)| (key.clone(), old.as_ref().map(|old| old.value))).collect()
+}
+
+fn next(pairs: &Pairs) -> Vec<i32> {
+    pairs.iter().map(|(_, old)| old.as_ref().map_or(1, |old| old.value + 1)).collect()
+}
+
+#[tokio::test]
+async fn a_creator_of_many_is_given_each_keys_own() {
+    for (region, clock) in regions() {
+        let given = Mutex::new(Vec::new());
+        let ask = async |keys: &[&str]| {
+            let creator = async |pairs: Pairs| {
+                given.lock().unwrap().push(shown(&pairs));
+                next(&pairs)
+            };
+            region.entries(keys.iter().copied()).get_or_update(creator).await.unwrap()
+        };
+        assert_eq!(ask(&["a", "b", "a"]).await, [1, 1, 1]);
+        clock.advance(2 * MINUTE);
+        region.set("b", &20).await.unwrap();
+        assert_eq!(ask(&["c", "b", "a"]).await, [1, 20, 2]);
+        region.delete("a").await.unwrap();
+        assert_eq!(ask(&["a", "b"]).await, [1, 20]);
+        let pair = |key: &str, old| (key.to_owned(), old);
+        let expected = [
+            vec![pair("a", None), pair("b", None)],
+            vec![pair("c", None), pair("a", Some(1))],
+            vec![pair("a", None)],
+        ];
+        assert_eq!(*given.lock().unwrap(), expected);
+        let fails = async |_: Pairs| Err::<Vec<i32>, _>("down");
+        let failed = region.entries(["z"]).try_get_or_update(fails).await;
+        assert!(matches!(failed, Err(CreateError::Creator("down"))));
+    }
+}
+
+#[test]
+fn blocking_calls_of_many_have_it_too() {
+    for (region, clock) in regions() {
+        let region = region.blocking();
+        for expected in [1, 2] {
+            let ask = || region.entries(["a", "b"]).get_or_update(|pairs: Pairs| next(&pairs));
+            assert_eq!(ask().unwrap(), [expected; 2]);
+            assert_eq!(ask().unwrap(), [expected; 2]);
+            clock.advance(2 * MINUTE);
+        }
+        let fails = |_: Pairs| Err::<Vec<i32>, _>("down");
+        let failed = region.entries(["a"]).try_get_or_update(fails);
+        assert!(matches!(failed, Err(CreateError::Creator("down"))));
+    }
+}
+
+#[tokio::test]
+async fn a_creator_in_the_background_is_given_it() {
+    for (region, clock) in regions() {
+        let counts = async |old: Option<CachedValue<i32>>| old.map_or(1, |old| old.value + 1);
+        let ask = async || region.entry("k").get_or_update_in_background(counts).await;
+        assert_eq!(ask().await, 1);
+        clock.advance(2 * MINUTE);
+        assert_eq!(ask().await, 1);
+        assert!(region.drain(MINUTE).await);
+        assert_eq!(ask().await, 2);
+        clock.advance(2 * MINUTE);
+        let fails = async |_: Option<CachedValue<i32>>| Err::<i32, _>("down");
+        assert_eq!(region.entry("k").try_get_or_update_in_background(fails).await, Ok(2));
     }
 }

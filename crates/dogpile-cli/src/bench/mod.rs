@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dogpile::{Config, Region};
+use dogpile::{Config, Near, Region};
 
 use crate::cache;
 use crate::error::CommandError;
@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Tasks that ask for one cold key at the same moment
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     crowd: u32,
+    /// Answer popular keys from a near tier of at most so many copies
+    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    near: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -47,7 +50,11 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, CommandError> {
     let seconds = Duration::try_from_secs_f64(options.seconds)
         .map_err(|error| CommandError::usage(&format!("--seconds: {error}")))?;
     let region = Region::new("bench");
-    region.configure(Config::over(cache::open(&options.cache)?))?;
+    let mut config = Config::over(cache::open(&options.cache)?);
+    if let Some(entries) = options.near {
+        config = config.near(Near::entries(entries as usize));
+    }
+    region.configure(config)?;
     let load = Load {
         region: Arc::new(region),
         seconds,

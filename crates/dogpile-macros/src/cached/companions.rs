@@ -26,7 +26,7 @@ impl Code {
         let (attrs, conditions) = (function.attributes(), function.conditions());
         let (value, asyncness, own_name) = (self.value(), self.asyncness(), own_ident(name));
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
-        let (all, turbofish_all) = (self.all_names(), function.turbofish());
+        let (all, turbofish_all) = (self.passed(), function.turbofish());
         let original = self.creator(&quote!(#own_name::_original #turbofish_all(#(#all),*)));
         let [local, given] = ["key", "value"].map(hygienic);
         let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
@@ -36,11 +36,11 @@ impl Code {
             (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
         let (entry, waiting) = (self.entry(&key_str), self.waiting());
         let typed = self.typed(&entry);
-        let signature = self.signature(name);
+        let signature = self.called(name);
         let body = self.body(&own_ident(&format_ident!("_original", span = name.span())));
         let call_body = self.call_body(&quote!(Self::_original));
         let passing = own(self.signature(&format_ident!("original")).to_token_stream());
-        let refreshing = own(self.signature(&format_ident!("refresh")).to_token_stream());
+        let refreshing = own(self.called(&format_ident!("refresh")).to_token_stream());
         let about = format!("The cache of [`{name}()`](fn@{name}).");
         let own_vis = own(vis.to_token_stream());
         let many_arguments = self.many_arguments();
@@ -121,7 +121,7 @@ impl Code {
         let (name, vis, dogpile) = (function.name(), &function.item.vis, self.dogpile());
         let (attrs, conditions) = (function.attributes(), function.conditions());
         let Keyed { params, clause, turbofish, names, types } = self.keyed();
-        let (all, turbofish_all) = (self.all_names(), function.turbofish());
+        let (all, turbofish_all) = (self.passed(), function.turbofish());
         let bare = name.unraw();
         let [original_name, refresh_name, entry_name, key_name] =
             ["original", "refresh", "entry", "key"]
@@ -142,11 +142,11 @@ impl Code {
         let kind = if self.options.in_memory { quote!(InMemory) } else { quote!(Serialized) };
         let entry_type = if function.is_async() { quote!(Entry) } else { quote!(blocking::Entry) };
         let entry = self.entry(&quote!(::std::string::String::from(#key_str)));
-        let signature = self.signature(name);
+        let signature = self.called(name);
         let body = self.body(&body_name);
         let call_body = self.call_body(&quote!(#owner #body_name));
         let passing = own(self.signature(&original_name).to_token_stream());
-        let refreshing = own(self.signature(&refresh_name).to_token_stream());
+        let refreshing = own(self.called(&refresh_name).to_token_stream());
         let about = format!("Returns the entry of [`{name}`](Self::{name}) for these arguments.");
         let own_vis = own(vis.to_token_stream());
         let many_arguments = self.many_arguments();

@@ -5,16 +5,18 @@
 //! there can be no struct: methods `load_entry`, `load_key`, `load_refresh` and
 //! `load_original` stand beside it. In a trait's `impl` there can be nothing beside it.
 //!
-//! `keys` writes the key of a call, `companions` what stands beside a function; here is the call itself.
+//! `keys` writes the key of a call, `companions` what stands beside a function, `previous` the argument
+//! that callers do not pass; here is the call itself.
 //!
 //! Everything that is made here counts as written by a macro (`own`), so that the lints of
 //! the user's crate, also those that it forbids to allow, are about the user's code alone.
 
 mod companions;
 mod keys;
+mod previous;
 
 use proc_macro2::{Span, TokenStream as Tokens};
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, Ident, ItemFn, Pat, Result, Signature};
 
@@ -258,13 +260,15 @@ impl Code {
     /// A call of the function itself, as a creator.
     fn creator(&self, call: &Tokens) -> Tokens {
         if !self.options.fallible {
-            return quote!(move || #call);
+            let given = self.given();
+            return quote!(move |#given| #call);
         }
         let returned = &self.function.returned;
         let dogpile = at(returned.span(), self.dogpile());
         let (asyncness, waiting) = (self.asyncness(), self.waiting());
+        let given = self.given();
         quote_spanned! {returned.span()=>
-            #asyncness move || <#returned as #dogpile::__macro::Fallible>::into_result(#call #waiting)
+            #asyncness move |#given| <#returned as #dogpile::__macro::Fallible>::into_result(#call #waiting)
         }
     }
 
@@ -280,15 +284,17 @@ impl Code {
     fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
         let entry = self.typed(&quote!(#entry #veto));
-        let call = match (self.function.can_fail, self.options.background) {
-            (false, false) => quote!(get_or_create(#original)),
-            (false, true) => quote!(get_or_create_in_background(#original)),
-            (true, false) => quote!(try_get_or_create(#original)),
-            (true, true) => {
-                let telling = self.telling();
-                quote!(try_get_or_create_telling(#original, #telling))
-            }
+        let (can_fail, in_background) = (self.function.can_fail, self.options.background);
+        let verb = if self.function.previous().is_some() { "update" } else { "create" };
+        let method = match (can_fail, in_background) {
+            (false, false) => format_ident!("get_or_{verb}"),
+            (false, true) => format_ident!("get_or_{verb}_in_background"),
+            (true, false) => format_ident!("try_get_or_{verb}"),
+            (true, true) => format_ident!("try_get_or_{verb}_telling"),
         };
+        let telling = (can_fail && in_background).then(|| self.telling());
+        let telling = telling.map(|telling| quote!(, #telling));
+        let call = quote!(#method(#original #telling));
         self.returning(quote!(#entry.#call #waiting))
     }
 
@@ -309,6 +315,7 @@ impl Code {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
         let method = if self.function.can_fail { quote!(try_refresh) } else { quote!(refresh) };
         let entry = self.typed(&quote!(#entry #veto));
+        let original = self.unconditional(original);
         self.returning(quote!(#entry.#method(#original) #waiting))
     }
 
@@ -363,14 +370,14 @@ impl Code {
         let references = function.keyed().map(|argument| own_ident(&argument.name));
         let references: Vec<Ident> = references.collect();
         let key = self.key(&name_of_key);
-        let patterns = self.patterns();
+        let (patterns, given) = (self.patterns(), self.given());
         let original = if function.is_boxed {
             let future = &function.item.sig.output;
-            quote!(move || #future { #patterns #body })
+            quote!(move |#given| #future { #patterns #body })
         } else if function.is_async() {
-            quote!(async move || -> #returned { #patterns #body })
+            quote!(async move |#given| -> #returned { #patterns #body })
         } else {
-            quote!(move || -> #returned { #patterns #body })
+            quote!(move |#given| -> #returned { #patterns #body })
         };
         let call = self.get_or_create(&quote!(#local.as_str()), &original);
         let inside = quote! {
@@ -385,7 +392,7 @@ impl Code {
         } else {
             inside
         };
-        let signature = self.signature(name);
+        let signature = self.called(name);
         quote! {
             #(#attrs)*
             #vis #signature {
@@ -400,9 +407,8 @@ impl Code {
             syn::FnArg::Typed(typed) => Some(&typed.pat),
             syn::FnArg::Receiver(_) => None,
         });
-        let lets =
-            inputs.zip(self.all_names()).map(|(pattern, name)| quote!(let #pattern = #name;));
-        lets.collect()
+        let lets = inputs.zip(self.passed());
+        lets.map(|(pattern, passed)| quote!(let #pattern = #passed;)).collect()
     }
 }
 

@@ -21,6 +21,13 @@ pub trait Follower: Send + Sync + 'static {
     /// Of what was read before this call no changes are told from now on.
     fn lost(&self);
 
+    /// Returns the beginning of the keys of which it wants to be told all changes, whoever has read
+    /// them. None, the default, asks for those that were read by
+    /// [`get_if_changed`](super::Backend::get_if_changed) only. A backend may tell of more.
+    fn prefix(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns the time after which it is to be told again that it is in step, at the latest.
     fn interval(&self) -> Duration;
 

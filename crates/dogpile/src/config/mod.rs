@@ -31,6 +31,9 @@
 //! | `early` | `adaptive`, or a share of the expiration from 0 to 1; see [`Config::early`] |
 //! | `jitter` | a number from 0 to 1 |
 //! | `stale_if_error`, `retry_after`, `soft_timeout`, `creation_timeout`, `keep_when_down` | a duration |
+//! | `near.max_entries` | the number of copies in a near tier, which there is with this setting only; see [`Config::near`] |
+//! | `near.max_staleness`, `near.serve_when_down` | a duration |
+//! | `near.broadcast` | `true` or `false` |
 //! | `negative` | the lifetime of `None`: a duration |
 //! | `remember_failures` | a duration, for calls that share failures |
 //! | `retention` | how long Redis and memcached keep values: a duration, or `none` for ever; see [`Config::retention`] |
@@ -85,6 +88,8 @@ pub use crate::settings::{Arguments, ConfigError, FromSetting, Scalar, Settings,
 pub use location::{Location, backend_at};
 pub use registry::{register_backend, register_proxy};
 
+#[cfg(feature = "memory")]
+use crate::near::Near;
 use crate::region::{Config, InvalidationChoice, Kind};
 
 impl Settings {
@@ -142,6 +147,10 @@ impl Settings {
         if let Some(time) = region.take("keep_when_down")? {
             config = config.keep_when_down(time);
         }
+        #[cfg(feature = "memory")]
+        if let Some(near) = near(region.take_group("near."))? {
+            config = config.near(near);
+        }
         if let Some(limit) = region.take("wait_timeout")? {
             config = config.wait_timeout(limit);
         }
@@ -179,6 +188,27 @@ fn unable_to_tell_none() -> ConfigError {
                 .to_owned(),
         found: "one".to_owned(),
     }
+}
+
+/// Reads the settings of a near tier, if there are any.
+#[cfg(feature = "memory")]
+fn near(settings: Settings) -> Result<Option<Near>, ConfigError> {
+    if settings.iter().all(|(_, value)| value.trim().is_empty()) {
+        return Ok(None);
+    }
+    let mut tier = Arguments::new("near tier", settings);
+    let mut near = Near::entries(tier.require("max_entries")?);
+    if let Some(limit) = tier.take("max_staleness")? {
+        near = near.max_staleness(limit);
+    }
+    if let Some(time) = tier.take("serve_when_down")? {
+        near = near.serve_when_down(time);
+    }
+    if tier.take("broadcast")? == Some(true) {
+        near = near.broadcast();
+    }
+    tier.finish()?;
+    Ok(Some(near))
 }
 
 /// Reads the place of the moments of invalidations, and the delay of the others.

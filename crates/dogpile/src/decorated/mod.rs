@@ -5,12 +5,14 @@
 //! - `parts`: how arguments become parts of a key;
 //! - `calls`: what is asked of a region, with the requirements of a value's type in one place;
 //! - `causes`: what is said of errors in the background;
-//! - `several`: what functions of many keys return.
+//! - `several`: what functions of many keys return;
+//! - `previous`: the value of before, as functions take it.
 
 mod calls;
 mod causes;
 mod names;
 mod parts;
+mod previous;
 mod several;
 
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ pub use calls::*;
 pub use causes::*;
 pub use names::*;
 pub use parts::*;
+pub use previous::*;
 pub use several::*;
 
 use crate::error::{CreateError, Error};

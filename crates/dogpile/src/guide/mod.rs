@@ -13,6 +13,7 @@
 //! | [`files`] | one file for all processes of a machine |
 //! | [`redis`] | Redis and Valkey: one creation for a fleet |
 //! | [`memcached`] | the same over memcached |
+//! | [`near`] | popular values of a server from this process's memory, never older than a bound |
 //! | [`settings`] | regions and backends from TOML or the environment, with all settings |
 //! | [`python`] | sharing values and locks with dogpile.cache |
 //! | [`queries`] | results of sqlx, SeaORM and Diesel |
@@ -58,6 +59,8 @@ pub mod memcached {}
 pub mod memory {}
 #[doc = include_str!("moving.md")]
 pub mod moving {}
+#[doc = include_str!("near.md")]
+pub mod near {}
 #[doc = include_str!("observability.md")]
 pub mod observability {}
 #[doc = include_str!("python.md")]

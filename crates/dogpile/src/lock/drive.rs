@@ -183,7 +183,12 @@ async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Resul
     for (index, claim) in indexes.into_iter().zip(claims) {
         let slot = &mut slots[index];
         match claim {
-            Claim::Won(guard) => slot.guard = Some(guard),
+            // Its value is fresh, and a new one could not be stored.
+            Claim::Unclaimed(guard) if slot.reading.found.is_fresh() => {
+                slot.outcome = slot.meanwhile();
+                flight.abandon(vec![guard]).await;
+            }
+            Claim::Won(guard) | Claim::Unclaimed(guard) => slot.guard = Some(guard),
             Claim::Held(waiting) => slot.waiting = Some(waiting),
             Claim::Changed(reading) => slot.reading = reading,
         }
@@ -213,7 +218,7 @@ fn refuse_own_keys<S: Flight>(
 fn ready_for_background<S: Flight>(flight: &S, slots: &[Slot<'_, S>]) -> bool {
     let may_be = |slot: &Slot<'_, S>| match slot.action() {
         Some(Action::CreateInBackground) => true,
-        Some(Action::Create) => slot.meanwhile().is_some() && flight.soft_limit().is_some(),
+        Some(Action::Create) => slot.meanwhile().is_some() && flight.has_soft_limit(),
         _ => false,
     };
     let mut open = slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
@@ -311,29 +316,41 @@ where
     }
 }
 
+/// The time after which a stale value is better than waiting on.
+#[derive(Default)]
+enum Soft {
+    #[default]
+    Unlimited,
+    Running(Timer),
+    /// From now on a key that gets a stale value waits no longer.
+    Over,
+}
+
 /// The limits to waiting for others.
 #[derive(Default)]
 struct Limits {
     has_begun: bool,
-    soft: Option<Timer>,
+    soft: Soft,
     deadline: Option<Deadline>,
 }
 
 impl Limits {
     fn begin<S: Flight>(&mut self, flight: &S) {
         if !self.has_begun {
-            let (soft, deadline) = (flight.soft_limit(), flight.deadline());
+            let soft = flight.soft_limit().map_or(Soft::Unlimited, Soft::Running);
+            let deadline = flight.deadline();
             *self = Self { has_begun: true, soft, deadline };
         }
     }
 
     /// Returns what has ended, if anything has.
     fn poll(&mut self, cx: &mut Context<'_>, has_stand_in: bool) -> Option<Ended> {
-        if has_stand_in
-            && let Some(timer) = &mut self.soft
+        if let Soft::Running(timer) = &mut self.soft
             && timer.as_mut().poll(cx).is_ready()
         {
-            self.soft = None;
+            self.soft = Soft::Over;
+        }
+        if has_stand_in && matches!(self.soft, Soft::Over) {
             return Some(Ended::Soft);
         }
         let Deadline { timeout, timer } = self.deadline.as_mut()?;
@@ -456,4 +473,22 @@ fn settle_created<S: Flight>(
         slots[index].outcome = Some(outcome);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_stays_over() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let soft = Soft::Running(Box::pin(std::future::ready(())));
+        let mut limits = Limits { has_begun: true, soft, deadline: None };
+        assert!(limits.poll(cx, false).is_none(), "there is nothing better than waiting");
+        for _ in 0..2 {
+            assert!(matches!(limits.poll(cx, true), Some(Ended::Soft)));
+        }
+    }
 }

@@ -108,6 +108,11 @@ pub(crate) trait Flight: Sync {
         None
     }
 
+    /// Does that time have an end? No timer is started.
+    fn has_soft_limit(&self) -> bool {
+        false
+    }
+
     /// Returns the failure of a creation of the key `index` that is remembered: none is attempted.
     fn remembered(&self, _index: usize) -> Option<Self::Failure> {
         None
@@ -219,6 +224,8 @@ pub(crate) enum Fallback {
 /// The outcome of trying to get a key.
 pub(crate) enum Claim<'s, S: Flight + ?Sized> {
     Won(S::Guard),
+    /// It is held from other callers of this process alone: the store could not be asked.
+    Unclaimed(S::Guard),
     Changed(Reading<S>),
     Held(Waiting<'s, S>),
 }

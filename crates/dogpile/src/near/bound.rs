@@ -238,6 +238,7 @@ mod model {
         time: u64,
         changes: Vec<u64>,
         is_tracked: bool,
+        is_cut: bool,
         /// In the order in which it is sent.
         sent: VecDeque<Sent>,
     }
@@ -291,9 +292,11 @@ mod model {
             let mark = self.bound.mark(0, now);
             let value = self.server(|server| {
                 server.is_tracked = true;
-                server.value()
+                (!server.is_cut).then(|| server.value())
             });
-            *self.copy.lock().unwrap() = Some((value, mark));
+            if let Some(value) = value {
+                *self.copy.lock().unwrap() = Some((value, mark));
+            }
         }
 
         /// One reader of the link: it hands on what was sent, in its order.
@@ -308,7 +311,21 @@ mod model {
 
         fn ping(&self) {
             let sent_at = self.server(Server::now);
-            self.server(|server| server.sent.push_back(Sent::Answer(sent_at)));
+            self.server(|server| {
+                if !server.is_cut {
+                    server.sent.push_back(Sent::Answer(sent_at));
+                }
+            });
+        }
+
+        /// The link is lost, with all that was under way, and another begins.
+        fn cut(&self) {
+            self.server(|server| {
+                (server.is_cut, server.is_tracked) = (true, false);
+                server.sent.clear();
+            });
+            self.bound.lose();
+            self.server(|server| server.is_cut = false);
         }
 
         fn change_here(&self) {
@@ -349,12 +366,36 @@ mod model {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
+    fn change_twice(world: &World) {
+        for _ in 0..2 {
+            world.server(Server::change);
+        }
+    }
+
+    #[test]
+    fn no_hit_is_older_than_the_limit_where_the_link_is_lost() {
+        check(|| {
+            all_at_once([
+                (|world| (0..2).for_each(|_| world.fill())) as fn(&World),
+                change_twice,
+                |world| {
+                    world.ping();
+                    world.deliver();
+                    world.cut();
+                    world.ping();
+                    world.deliver();
+                },
+                |world| (0..6).for_each(|_| world.hit()),
+            ]);
+        });
+    }
+
     #[test]
     fn no_hit_is_older_than_the_limit() {
         check(|| {
             all_at_once([
                 (|world| (0..2).for_each(|_| world.fill())) as fn(&World),
-                |world| (0..2).for_each(|_| drop(world.server(Server::change))),
+                change_twice,
                 |world| {
                     for _ in 0..2 {
                         world.ping();

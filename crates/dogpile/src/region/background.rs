@@ -11,7 +11,7 @@ use super::Region;
 use super::kind::Kind;
 use crate::bridge::block_on;
 use crate::finish::Orphan;
-use crate::shutdown::{Counted, Counts as _, ends_within};
+use crate::shutdown::{Counted, Counts as _, ends_within, jobs_around};
 use crate::sync::Mutex;
 use crate::tally::Tally;
 
@@ -42,7 +42,7 @@ pub struct Job {
     pub(crate) region: String,
     pub(crate) keys: Vec<String>,
     pub(crate) work: Pin<Box<dyn Future<Output = ()> + Send>>,
-    pub(crate) _counted: Counted,
+    pub(crate) counted: Counted,
 }
 
 impl Job {
@@ -67,6 +67,7 @@ impl Future for Job {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let _inside = self.counted.enter();
         self.work.as_mut().poll(cx)
     }
 }
@@ -93,13 +94,15 @@ impl<K: Kind> Region<K> {
     /// Waits until the creations of this region that go on in the background have ended and are
     /// stored. Returns whether that was within `limit`.
     ///
-    /// Their jobs go on if not. At the end of a process, [`shutdown`](crate::shutdown()) waits for
+    /// Their jobs go on if not. Called by the creator of one of them, it waits for the others. At the end of a process, [`shutdown`](crate::shutdown()) waits for
     /// those of all regions, and gives up locks.
     ///
     /// Cancel safe.
     pub async fn drain(&self, limit: Duration) -> bool {
         let state = self.state();
-        ends_within(limit, state.shared().background().zero()).await
+        let shared = state.shared();
+        let own = jobs_around(shared);
+        ends_within(limit, shared.background().at_most(own)).await
     }
 }
 

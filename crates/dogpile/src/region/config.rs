@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::{DefaultRunner, Runner};
+use super::choices::{InvalidationChoice, ManglerChoice};
 use super::early::Early;
 use super::kept::Kept;
 use super::kind::{Codec as KindCodec, Holds, Kind, Serialized};
@@ -13,7 +14,7 @@ use super::options::{Expiration, Lifetime, Options, Retention, share_of_expirati
 use crate::backend::{AnyBackend, Backend};
 use crate::clock::Clock;
 use crate::codec::{Codec, RegionCodec};
-use crate::invalidation::{InProcess, Invalidation, SharedInvalidation};
+use crate::invalidation::Invalidation;
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::OnWaitTimeout;
 #[cfg(feature = "memory")]
@@ -56,68 +57,6 @@ pub struct Config<K = Serialized> {
     pub(crate) near: Option<Near>,
     pub(crate) replace_existing: bool,
     kind: PhantomData<fn() -> K>,
-}
-
-/// Which mangler a region uses.
-pub(crate) enum ManglerChoice {
-    /// The backend's, if it recommends one.
-    Recommended,
-    Own(Mangler),
-    None,
-}
-
-/// The store of the moments of a region's invalidations.
-pub(crate) enum InvalidationChoice {
-    /// The place of the backend's values.
-    Usual,
-    Local,
-    Shared(Duration),
-    Own(Arc<dyn Invalidation>),
-}
-
-impl ManglerChoice {
-    /// The mangler of a region over `backend`. What it stores begins with `prefix`, if
-    /// there is one, as far as the backend takes such keys.
-    pub(crate) fn of(self, backend: &AnyBackend, prefix: Option<Mangler>) -> Option<Mangler> {
-        let chain = |first: Option<Mangler>, next| match first {
-            Some(first) => first.then(next),
-            None => next,
-        };
-        let recommended = backend.recommended_mangler();
-        let (own, last) = match self {
-            Self::Recommended => (recommended.clone(), recommended),
-            Self::Own(mangler) => (Some(mangler), recommended),
-            Self::None => (None, None),
-        };
-        let Some(prefix) = prefix else { return own };
-        let prefixed = chain(own, prefix);
-        // The prefix can make a key too long.
-        Some(match last {
-            Some(last) => prefixed.then(last),
-            None => prefixed,
-        })
-    }
-}
-
-impl InvalidationChoice {
-    pub(crate) const USUAL_DELAY: Duration = Duration::from_secs(1);
-
-    /// The strategy of the region `name`. The moments that are known to this process alone
-    /// are `local` ones.
-    pub(crate) fn of(
-        self,
-        backend: &AnyBackend,
-        name: &str,
-        local: &Arc<InProcess>,
-    ) -> Arc<dyn Invalidation> {
-        let shared = |delay| Arc::new(SharedInvalidation::new(backend.clone(), name, delay));
-        match self {
-            Self::Own(strategy) => strategy,
-            Self::Shared(delay) => shared(delay),
-            Self::Usual if backend.is_shared() => shared(Self::USUAL_DELAY),
-            Self::Usual | Self::Local => local.clone(),
-        }
-    }
 }
 
 impl<K: Kind> Config<K> {
@@ -592,10 +531,12 @@ impl Config<Serialized> {
 
 impl<K> fmt::Debug for Config<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("backend", &self.backend)
-            .field("codec", &self.codec.0.name())
-            .field("defaults", &self.defaults)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("Config");
+        shown.field("backend", &self.backend).field("codec", &self.codec.0.name());
+        #[cfg(feature = "memory")]
+        if let Some(near) = &self.near {
+            shown.field("near", near);
+        }
+        shown.field("defaults", &self.defaults).finish_non_exhaustive()
     }
 }

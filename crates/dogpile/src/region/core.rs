@@ -74,6 +74,15 @@ impl Observer for Shared {
     }
 }
 
+/// Returns how the stored keys of a region begin, as far as that is known.
+#[cfg(feature = "memory")]
+fn near_prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {
+    if !has_prefix || backend.recommended_mangler().is_some() {
+        return String::new();
+    }
+    key::of_region(region).mangle("").into_owned()
+}
+
 /// When a failure of the backend was last worth a warning.
 pub(crate) struct FailureSeries {
     /// Epoch seconds, as bits.
@@ -167,6 +176,8 @@ impl Core {
         }
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let has_prefix = is_shared && config.has_prefix;
+        #[cfg(feature = "memory")]
+        let prefix = near_prefix(&backend, has_prefix, &shared.name);
         let mangler = mangler.of(&backend, has_prefix.then(|| key::of_region(&shared.name)));
         let mangler =
             if is_shared && !has_prefix { Some(key::beside_moments(mangler)) } else { mangler };
@@ -181,7 +192,7 @@ impl Core {
                 let region = shared.name.clone();
                 return Err(Error::NearInMemory { region, backend: backend.name() });
             }
-            Some(near) => Some(Tier::new(near, backend.clone(), shared.clone())),
+            Some(near) => Some(Tier::new(near, backend.clone(), &prefix, shared.clone())),
             None => None,
         };
         #[cfg(feature = "memory")]
@@ -214,8 +225,7 @@ impl Core {
         #[cfg(feature = "memory")]
         let near = self.near.as_ref();
         #[cfg(feature = "memory")]
-        let near = near
-            .map(|near| Tier::new(near.options().clone(), backend.clone(), self.shared.clone()));
+        let near = near.map(|near| near.around(backend.clone()));
         #[cfg(feature = "memory")]
         let backend = near.as_ref().map_or(backend, Tier::backend);
         Self {

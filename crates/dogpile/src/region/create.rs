@@ -317,6 +317,6 @@ fn start_in_background(
     let work = crate::__scope::carried(work);
     core.stats().count(Count::Background);
     let counted = crate::shutdown::Counted::new(core.shared.clone());
-    core.runner.run(Job { region: core.name().to_owned(), keys, work, _counted: counted });
+    core.runner.run(Job { region: core.name().to_owned(), keys, work, counted });
     Box::pin(reported)
 }

@@ -85,6 +85,13 @@ impl Core {
         }
     }
 
+    /// The backend was asked for a value, and has answered or not.
+    pub(crate) fn note_answer(&self, has_answered: bool) {
+        if self.owed.are_any() {
+            self.owed.note_answer(has_answered);
+        }
+    }
+
     fn begin_to_pay(self: &Arc<Self>) {
         spawn("dogpile-deletion", Box::pin(Paying::of(self.clone()).pay()));
     }
@@ -110,7 +117,12 @@ impl Paying {
     async fn pay(mut self) {
         let mut pause = FIRST_PAUSE;
         while !self.is_over {
-            self.core.clock.sleep(pause).await;
+            // The rest ends early where the backend answers again.
+            self.core.clock.sleep(FIRST_PAUSE).await;
+            let rest = pause.saturating_sub(FIRST_PAUSE);
+            if !rest.is_zero() {
+                self.core.owed.pause(self.core.clock.sleep(rest)).await;
+            }
             pause = match self.try_to_delete().await {
                 Ok(()) => FIRST_PAUSE,
                 Err(error) => {

@@ -15,6 +15,7 @@
 //   mod            Region: what users call
 //   config         what a region is configured with
 //   configuration  the one that it has now
+//   choices        what of it depends on the backend in the end
 //   options        what a region, or one call of it, can set
 //   entry          one key and the options of a call on it
 //   entries        the same for several keys
@@ -36,6 +37,7 @@
 
 pub(crate) mod background;
 pub(crate) mod blocking;
+mod choices;
 mod config;
 mod configuration;
 mod core;
@@ -79,9 +81,9 @@ use crate::proxy::Layer;
 use crate::stats::{Count, Statistics};
 
 pub use background::{DefaultRunner, Job, Runner};
-pub use config::Config;
 #[cfg(feature = "config")]
-pub(crate) use config::{InvalidationChoice, ManglerChoice};
+pub(crate) use choices::{InvalidationChoice, ManglerChoice};
+pub use config::Config;
 pub use early::Early;
 pub use entries::Entries;
 pub use entry::Entry;

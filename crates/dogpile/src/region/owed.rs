@@ -1,7 +1,10 @@
 //! Changes of keys that a backend has not taken: the keys are deleted as soon as it does.
 
 use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 
 use crate::clock::Timestamp;
 use crate::invalidation::Mode;
@@ -13,6 +16,16 @@ pub(crate) struct Owed {
     deletions: Mutex<Deletions>,
     /// Spares everybody else the lock.
     are_any: AtomicBool,
+    /// The backend did not answer when it was last asked.
+    is_unanswered: AtomicBool,
+    next_attempt: Mutex<NextAttempt>,
+}
+
+#[derive(Default)]
+struct NextAttempt {
+    /// The backend answers again, so it need not wait.
+    is_due: bool,
+    waiting: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -51,6 +64,33 @@ impl Owed {
     #[inline]
     pub(crate) fn are_any(&self) -> bool {
         self.are_any.load(Ordering::Acquire)
+    }
+
+    /// The backend was asked for a value, and has answered or not. When it answers again, the next
+    /// attempt need not wait.
+    pub(super) fn note_answer(&self, has_answered: bool) {
+        let is_back = self.is_unanswered.swap(!has_answered, Ordering::AcqRel) && has_answered;
+        if is_back {
+            let mut next = self.next_attempt.lock();
+            next.is_due = true;
+            let waiting = next.waiting.take();
+            drop(next);
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits for the end of a pause, or until the backend answers again.
+    pub(super) async fn pause(&self, mut pause: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        poll_fn(|cx| {
+            let mut next = self.next_attempt.lock();
+            if std::mem::take(&mut next.is_due) {
+                return Poll::Ready(());
+            }
+            next.waiting = Some(cx.waker().clone());
+            drop(next);
+            pause.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Is what is stored under `key` older than a change of it?

@@ -49,7 +49,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(1),
-            retry: Duration::from_secs(2),
+            // What a process owes a server is paid within a second of its return.
+            retry: Duration::from_secs(1),
         }
     }
 }

@@ -113,7 +113,7 @@ impl MemcachedBuilder {
     }
 
     /// The longest pause between two attempts to connect to a server that is
-    /// down; 2 seconds by default.
+    /// down; a second by default.
     pub fn dead_retry(mut self, pause: Duration) -> Self {
         self.options.limits.retry = pause;
         self

@@ -144,11 +144,12 @@ impl Target {
         }
     }
 
-    /// A new connection on which `on_push` hears of the keys that it read and
-    /// that change afterwards.
+    /// A new connection on which `on_push` hears of changes: of the keys that it has read, or of all
+    /// that begin with `prefix`.
     pub(super) async fn connect_tracking(
         &self,
         on_push: OnPush,
+        prefix: Option<&str>,
     ) -> RedisResult<Arc<dyn Connection>> {
         #[cfg(feature = "tls")]
         self.choose_cryptography();
@@ -159,7 +160,11 @@ impl Target {
         let config = ours(AsyncConnectionConfig::new()).set_push_sender(hear);
         let mut connection = self.connect_one(ProtocolVersion::RESP3, &config).await?;
         let mut tracking = redis::cmd("CLIENT");
-        tracking.arg("TRACKING").arg("ON").exec_async(&mut connection).await?;
+        tracking.arg("TRACKING").arg("ON");
+        if let Some(prefix) = prefix {
+            tracking.arg("BCAST").arg("PREFIX").arg(prefix);
+        }
+        tracking.exec_async(&mut connection).await?;
         Ok(Arc::new(Multiplexed(connection)))
     }
 

@@ -6,7 +6,7 @@
 //! - `connect`, `connection`, `link`: making a connection, what is said over it, keeping it alive and
 //!   knowing that it is down while it is;
 //! - `frame`: what is stored for an entry;
-//! - `lock`, `tracking`, `watched`: locks, telling of changes, and those who are told;
+//! - `lock`, `tracking`, `broadcasts`, `watched`: locks, telling of changes, and those who are told;
 //! - `asked`, `claim`, `commit`, `change`, with `mark`, `scripts` and `slot`: claiming, committing and
 //!   changing in one step each; `plain`, `refusal`: the same where the server refuses scripts, and
 //!   whether it does;
@@ -17,6 +17,7 @@
 //! Here are the type itself, what it shares between clones, and the trait, by way of these.
 
 mod asked;
+mod broadcasts;
 mod builder;
 mod change;
 mod claim;
@@ -358,6 +359,11 @@ impl Backend for Redis {
     ) -> Result<IfChanged, BackendError> {
         let shared = &*self.0;
         let key = shared.stored(key);
+        if shared.tracker.as_ref().is_some_and(|tracker| tracker.tells_all_of(&key)) {
+            // Of the master: a replica may be behind what was told.
+            let answer = shared.link.ask(&lock::get(&key)).await?;
+            return frame::if_changed(&shared.link, answer, since, true);
+        }
         if let Some(tracker) = &shared.tracker
             && let Ok((link, Ok(answer))) = tracker.read(&key).await
         {

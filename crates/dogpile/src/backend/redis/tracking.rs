@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join;
+use futures_util::future::{join_all, try_join};
 use redis::{Cmd, Value, cmd};
 use tokio::task::AbortHandle;
 
+use super::broadcasts::Broadcasts;
 use super::connect::{OnPush, Target};
 use super::connection::Answer;
 use super::link::{self, Link};
@@ -27,6 +28,7 @@ use crate::remote::timer::Timers;
 #[derive(Clone)]
 pub(super) struct Tracker {
     nodes: Arc<Nodes>,
+    broadcasts: Arc<Broadcasts>,
     watched: Arc<Watched>,
     /// After as long without a word, a server is asked whether it is there.
     silence: Duration,
@@ -42,12 +44,22 @@ impl Tracker {
     /// `cluster` is a link to any of the servers.
     pub(super) fn new(target: &Target, cluster: Link, limits: Limits) -> Self {
         let watched = Arc::new(Watched::default());
-        let heard = watched.clone();
-        let open = move |target: &Target| tracking_link(target, limits, heard.clone());
-        let moved = watched.clone();
-        let nodes = Nodes::new(target, cluster, open).telling(move || moved.all_changed());
-        let nodes = Arc::new(nodes);
-        Self { nodes, watched, silence: limits.response.saturating_mul(LONGEST_SILENCE) }
+        let open = {
+            let (target, watched) = (target.clone(), watched.clone());
+            move |prefix: Option<String>| {
+                let heard = watched.clone();
+                let link = move |target: &Target| {
+                    tracking_link(target, limits, prefix.clone(), heard.clone())
+                };
+                let moved = watched.clone();
+                let nodes = Nodes::new(&target, cluster.clone(), link);
+                Arc::new(nodes.telling(move || moved.all_changed()))
+            }
+        };
+        let nodes = open(None);
+        let broadcasts = Arc::new(Broadcasts::new(move |prefix| open(Some(prefix))));
+        let silence = limits.response.saturating_mul(LONGEST_SILENCE);
+        Self { nodes, broadcasts, watched, silence }
     }
 
     /// Waits until the lock is free or either key has changed.
@@ -125,19 +137,34 @@ impl Tracker {
         read
     }
 
+    /// Are all changes to `key` told, whoever has read it?
+    pub(super) fn tells_all_of(&self, key: &str) -> bool {
+        self.broadcasts.include(key)
+    }
+
+    /// Has everything been told that was to be told until now?
+    async fn answers(&self) -> bool {
+        let all = self.broadcasts.nodes();
+        let all = all.iter().chain([&self.nodes]).map(|nodes| nodes.answer());
+        join_all(all).await.into_iter().all(|answers| answers)
+    }
+
     /// Tells `follower` of changes, and when it is in step with them.
     pub(super) fn follow(
         &self,
         follower: Arc<dyn Follower>,
         key_prefix: KeyPrefix,
     ) -> Result<Watch, BackendError> {
+        if let Some(prefix) = follower.prefix() {
+            self.broadcasts.open(&key_prefix.stored(prefix));
+        }
         let following = Arc::new(Following { follower, key_prefix });
         self.watched.add(&following);
-        let (nodes, told) = (self.nodes.clone(), following.clone());
+        let (tracker, told) = (self.clone(), following.clone());
         let task = io::spawn(async move {
             loop {
                 let asked = Instant::now();
-                if nodes.answer().await {
+                if tracker.answers().await {
                     told.follower.in_step(asked);
                 }
                 tokio::time::sleep(told.follower.interval()).await;
@@ -170,8 +197,13 @@ impl Drop for Ends {
 }
 
 /// A link to one server, or to the master of a service, that hears of changed
-/// keys.
-fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
+/// keys: of those that were read over it, or of all with this prefix.
+fn tracking_link(
+    target: &Target,
+    limits: Limits,
+    prefix: Option<String>,
+    heard: Arc<Watched>,
+) -> Link {
     let target = target.clone();
     let name = format!("{} (tracking)", target.describe());
     let is_first = Arc::new(AtomicBool::new(true));
@@ -179,8 +211,9 @@ fn tracking_link(target: &Target, limits: Limits, heard: Arc<Watched>) -> Link {
         let (target, heard, is_first) = (target.clone(), heard.clone(), is_first.clone());
         let watched = heard.clone();
         let on_push: OnPush = Arc::new(move |push| heard.heard(&push));
+        let prefix = prefix.clone();
         async move {
-            let connection = target.connect_tracking(on_push).await?;
+            let connection = target.connect_tracking(on_push, prefix.as_deref()).await?;
             watched.begins(is_first.swap(false, Ordering::Relaxed));
             Ok(connection)
         }

@@ -126,6 +126,35 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
         block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
     }
 
+    /// See [`Entries::get_or_update`](crate::Entries::get_or_update).
+    pub fn get_or_update<T>(
+        self,
+        mut creator: impl FnMut(Vec<(String, Option<CachedValue<T>>)>) -> Vec<T> + Send,
+    ) -> Result<Vec<T>>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+    {
+        wait(self.region, self.inner.get_or_update(|keys| ready(creator(keys))))
+    }
+
+    /// See [`Entries::try_get_or_update`](crate::Entries::try_get_or_update).
+    pub fn try_get_or_update<T, E>(
+        self,
+        mut creator: impl FnMut(Vec<(String, Option<CachedValue<T>>)>) -> Result<Vec<T>, E> + Send,
+    ) -> Result<Vec<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Send,
+        S: Fails<E>,
+    {
+        let call = self.inner.try_get_or_update(|keys| ready(creator(keys)));
+        block_on(call).unwrap_or_else(|Starved| Err(would_deadlock(self.region).into()))
+    }
+
     /// See [`Entries::get_or_create_in_background`](crate::Entries::get_or_create_in_background).
     pub fn get_or_create_in_background<T>(
         mut self,

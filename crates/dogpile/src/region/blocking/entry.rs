@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Display;
-use std::future::ready;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -349,9 +349,75 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         S::tried(self.answer_in_background(creator, tell).map(Answer::into_value))
     }
 
+    /// See [`Entry::get_or_update_in_background`](crate::Entry::get_or_update_in_background).
+    pub fn get_or_update_in_background<T>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> T + Send + 'static,
+    ) -> S::One<T>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+    {
+        let creator = |before| Ok::<_, Infallible>(creator(before));
+        let answer = self.update_in_background(creator, Infallible::to_string);
+        S::one(answer.map(Answer::into_value))
+    }
+
+    /// See
+    /// [`Entry::try_get_or_update_in_background`](crate::Entry::try_get_or_update_in_background).
+    pub fn try_get_or_update_in_background<T, E>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> Result<T, E> + Send + 'static,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Display + Send + 'static,
+        S: Fails<E>,
+    {
+        self.try_get_or_update_telling(creator, E::to_string)
+    }
+
+    /// Updates in the background, for any error, with the text to log of it.
+    #[doc(hidden)]
+    pub fn try_get_or_update_telling<T, E>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
+    ) -> S::Tried<T, E>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+        S: Fails<E>,
+    {
+        S::tried(self.update_in_background(creator, tell).map(Answer::into_value))
+    }
+
     fn answer_in_background<T, E>(
-        mut self,
+        self,
         creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+        S: Fails<E>,
+    {
+        match self.inner.hit_now() {
+            Some(hit) => Ok(hit),
+            None => self.create_in_background(ready(()), creator, tell),
+        }
+    }
+
+    fn update_in_background<T, E>(
+        self,
+        creator: impl FnOnce(Option<CachedValue<T>>) -> Result<T, E> + Send + 'static,
         tell: fn(&E) -> String,
     ) -> Result<Answer<T>, CreateError<E>>
     where
@@ -364,12 +430,39 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
         if let Some(hit) = self.inner.hit_now() {
             return Ok(hit);
         }
+        let (before, found) = (self.inner.before(), Arc::new(Mutex::new(None)));
+        let for_creator = found.clone();
+        let reading = async move { *found.lock() = before.await };
+        let creator = move || {
+            let before = for_creator.lock().take();
+            creator(before)
+        };
+        self.create_in_background(reading, creator, tell)
+    }
+
+    /// Creates in the background, after what is to be done before.
+    fn create_in_background<T, E>(
+        mut self,
+        before: impl Future<Output = ()> + Send + 'static,
+        creator: impl FnOnce() -> Result<T, E> + Send + 'static,
+        tell: fn(&E) -> String,
+    ) -> Result<Answer<T>, CreateError<E>>
+    where
+        T: Cacheable<K>,
+        V: Takes<T>,
+        C: ShouldCache<T>,
+        E: Send + 'static,
+        S: Fails<E>,
+    {
         let region = self.inner.region;
         self.inner.options.cannot_wait = !blocking_is_allowed();
         let creator = Arc::new(Starvable::new(creator));
         let for_call = creator.clone();
-        let call = self.inner.create_in_background(move || async move { for_call.run() }, tell);
-        match block_on(call) {
+        let creating = move || async move {
+            before.await;
+            for_call.run()
+        };
+        match block_on(self.inner.create_in_background(creating, tell)) {
             Ok(result) => result,
             Err(Starved) => creator.rescue(region, S::STRICT),
         }

@@ -26,6 +26,8 @@ macro_rules! fallible {
     }};
 }
 
+pub(super) use fallible;
+
 impl<K: Kind, C, V, S: Shape> Entries<'_, K, C, V, S> {
     /// Returns the values, those that are missing created by `creator`. See
     /// [`Region::get_or_create_multi`](crate::Region::get_or_create_multi).
@@ -288,7 +290,7 @@ fn values<T>(answers: Vec<Answer<T>>) -> Vec<T> {
     answers.into_iter().map(Answer::into_value).collect()
 }
 
-fn infallibly<T>(result: Result<T, CreateError<Infallible>>) -> Result<T> {
+pub(super) fn infallibly<T>(result: Result<T, CreateError<Infallible>>) -> Result<T> {
     result.map_err(|failure| match failure {
         CreateError::Cache(error) => error,
     })

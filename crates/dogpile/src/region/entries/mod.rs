@@ -1,10 +1,12 @@
 //! Several keys of a region and the options of a call on them.
 //!
 //! - `create`: their creating calls, here or in the background;
+//! - `update`: those whose creators are given the values of before;
 //! - `stored`: reading, storing and deleting.
 
 mod create;
 mod stored;
+mod update;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -6,7 +6,7 @@ use std::future::Future;
 use super::super::Region;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
-use super::super::lookup::{Answer, CachedValue, Fails, Lookup, Shape, takes};
+use super::super::lookup::{Answer, Fails, Lookup, Shape, takes};
 use super::super::options::ShouldCache;
 use super::super::values::ErrorSlot;
 use super::Entry;
@@ -100,79 +100,6 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
         }
         let created = Box::pin(self.create(creator)).await;
         S::tried(created.map(Answer::into_lookup))
-    }
-
-    /// Returns the value; where none is fresh, `creator` is given the one of before, and may return
-    /// that again if it is still right: a conditional creation, as with an `ETag`,
-    /// `If-Modified-Since` or a version column. Otherwise as
-    /// [`get_or_create`](Self::get_or_create).
-    ///
-    /// The creator is given none where nothing is stored that can be read, or where it was
-    /// [invalidated](crate::Region::invalidate_all). It is read when the creation begins, by a
-    /// request of its own. To return it again is to store it again, as created now.
-    ///
-    /// ```
-    /// use dogpile::{Config, Region, backend::Memory};
-    ///
-    /// type Page = (String, u32);
-    ///
-    /// /// The page, if its version is another than this one.
-    /// async fn fetch(known: Option<u32>) -> Option<Page> {
-    ///     (known != Some(7)).then(|| ("Hello".to_owned(), 7))
-    /// }
-    ///
-    /// # pollster::block_on(async {
-    /// let pages = Region::new("pages");
-    /// pages.configure(Config::new(Memory::new(100)))?;
-    /// for _ in 0..2 {
-    ///     let page = pages.entry("/").get_or_update(async |old: Option<dogpile::CachedValue<Page>>| {
-    ///         let old = old.map(|old| old.value);
-    ///         fetch(old.as_ref().map(|(_, version)| *version)).await.or(old).expect("a page")
-    ///     });
-    ///     assert_eq!(page.await, ("Hello".to_owned(), 7));
-    ///     pages.expire("/").await?;
-    /// }
-    /// # Ok::<(), dogpile::Error>(())
-    /// # }).unwrap();
-    /// ```
-    #[doc(alias("conditional", "revalidate", "etag", "and_upsert_with"))]
-    pub async fn get_or_update<T, F, Fut>(self, creator: F) -> S::One<T>
-    where
-        T: Cacheable<K>,
-        V: Takes<T>,
-        C: ShouldCache<T>,
-        F: FnOnce(Option<CachedValue<T>>) -> Fut + Send,
-        Fut: Future<Output = T> + Send,
-    {
-        let before = self.before();
-        self.get_or_create(|| async { creator(before.await).await }).await
-    }
-
-    /// Returns the value as [`get_or_update`](Self::get_or_update) does, or the creator's error if it
-    /// fails.
-    pub async fn try_get_or_update<T, E, F, Fut>(self, creator: F) -> S::Tried<T, E>
-    where
-        T: Cacheable<K>,
-        V: Takes<T>,
-        C: ShouldCache<T>,
-        E: Send,
-        S: Fails<E>,
-        F: FnOnce(Option<CachedValue<T>>) -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        let before = self.before();
-        self.try_get_or_create(|| async { creator(before.await).await }).await
-    }
-
-    /// Returns what is stored, for a creator that may go on from there.
-    pub(in crate::region) fn before<T>(
-        &self,
-    ) -> impl Future<Output = Option<CachedValue<T>>> + Send + use<'r, K, S, C, V, T>
-    where
-        T: Cacheable<K>,
-    {
-        let (region, key) = (self.region, self.key.clone());
-        async move { region.core()?.before(&key).await }
     }
 
     /// Creates the value, whatever is stored, and stores it.

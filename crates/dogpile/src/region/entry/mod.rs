@@ -2,11 +2,13 @@
 //!
 //! - `create`: its creating calls;
 //! - `background`: the same, and deletions, in the background;
+//! - `update`: those whose creators are given the value of before;
 //! - `stored`: reading, storing and deleting.
 
 mod background;
 mod create;
 mod stored;
+mod update;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -11,10 +11,9 @@ use super::Entry;
 use crate::backend::BackendError;
 use crate::clock::{Stamp, Timestamp};
 use crate::error::{Error, Result};
-use crate::invalidation::Mode;
 use crate::lock::KeyedLock;
 use crate::stats::Count;
-use crate::value::{Entry as StoredEntry, Object, VERSION};
+use crate::value::{Entry as StoredEntry, Object};
 
 impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     /// The value, if it is present, not expired and not invalidated.
@@ -134,24 +133,6 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
 }
 
 impl Core {
-    /// Returns the stored value, whatever its age, unless it was invalidated.
-    pub(in crate::region) async fn before<K, T: Cacheable<K>>(
-        &self,
-        key: &str,
-    ) -> Option<CachedValue<T>> {
-        let stored = self.stored_key(key);
-        self.refresh_invalidation().await;
-        let entry = self.backend.get(&stored).await.ok()??;
-        let metadata = &entry.metadata;
-        let is_gone = self.verdict(metadata) == Some(Mode::Hard) || self.owed.has(&stored);
-        if is_gone || metadata.v != VERSION {
-            return None;
-        }
-        let value = self.decode_entry(&entry).ok()?;
-        let ct = metadata.ct;
-        Some(CachedValue { value, ct, age: age(self.clock.now(), ct) })
-    }
-
     /// A `get`'s answer from what the backend said.
     #[inline]
     pub(in crate::region) fn read<K, T: Cacheable<K>>(

@@ -61,7 +61,7 @@ impl RegionFlight<'_> {
             let claim = match claim {
                 Some(Claimed::Failed(_)) | None => match self.kept(index, before) {
                     Some(reading) => Claim::Changed(pass_on_if_fresh(local, reading)),
-                    None => Claim::Won(Guard::new(local, None)),
+                    None => Claim::Unclaimed(Guard::new(local, None)),
                 },
                 Some(Claimed::Won(lease)) => Claim::Won(Guard::new(local, Some(lease))),
                 Some(Claimed::Held) => {
@@ -202,7 +202,7 @@ impl RegionFlight<'_> {
         let claims = self.claim_there(vec![(index, local, snapshot)]).await?;
         match claims.into_iter().next() {
             Some((_, Claim::Held(waiting))) => waiting.await,
-            Some((_, Claim::Won(guard))) => Ok(Waited::Won(guard)),
+            Some((_, Claim::Won(guard) | Claim::Unclaimed(guard))) => Ok(Waited::Won(guard)),
             Some((_, Claim::Changed(reading))) => Ok(Waited::Changed(reading)),
             None => Ok(Waited::Changed(self.look_at(index).await?)),
         }

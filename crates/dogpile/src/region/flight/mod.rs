@@ -152,6 +152,7 @@ impl RegionFlight<'_> {
         let FlightKey { asked, stored } = &self.keys[index];
         let Before { ticket, cut, is_kept } = before;
         let seen = ReadSnapshot { seen: Seen::of(entry), ticket, cut };
+        self.core.note_answer(!is_kept);
         let instead = if is_kept { None } else { self.core.kept_instead_of(stored, entry) };
         let is_kept = is_kept || instead.is_some();
         let entry = instead.as_ref().or(entry);
@@ -255,6 +256,10 @@ impl Flight for RegionFlight<'_> {
             return Some(Box::pin(std::future::ready(())));
         }
         Some(self.core.clock.sleep(limit))
+    }
+
+    fn has_soft_limit(&self) -> bool {
+        self.options.soft_timeout.is_some()
     }
 
     fn creation_limit(&self) -> Option<CreationLimit> {

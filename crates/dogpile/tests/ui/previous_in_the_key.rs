@@ -1,0 +1,10 @@
+use dogpile::{Region, cached};
+
+static REGION: Region = Region::new("r");
+
+#[cached(region = REGION, key = (id, known), previous(known))]
+fn load(id: u32, known: Option<u32>) -> u32 {
+    known.unwrap_or(id)
+}
+
+fn main() {}
