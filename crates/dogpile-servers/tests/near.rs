@@ -31,7 +31,7 @@ async fn the_third_read_is_answered_here_and_changes_are_told() {
     let two = at(&server.url(), holding());
     two.other.set("k", &1_u32).await.unwrap();
     for hits in [0, 0, 1, 2] {
-        assert_eq!((two.get("k").await, two.hits()), (Some(1), hits));
+        assert_eq!((two.get("k").await, two.near_hits()), (Some(1), hits));
     }
     let found = two.near.entry("k").lookup(async || 7_u32).await;
     assert_eq!((found.value, found.status), (1, Status::Hit));
@@ -68,9 +68,9 @@ async fn many_changes_at_once_and_a_flush_are_told() {
             two.near.get_multi::<u32, _>(&keys).await.unwrap();
         }
         assert_eq!(two.near.statistics().near_entries, 100);
-        let before = two.hits();
+        let before = two.near_hits();
         two.near.get_multi::<u32, _>(&keys).await.unwrap();
-        assert_eq!(two.hits() - before, 100);
+        assert_eq!(two.near_hits() - before, 100);
     }
     server.ask("FLUSHALL");
     eventually("the flush", async || {
@@ -308,7 +308,9 @@ async fn the_client_hands_news_on_before_later_answers() {
     let run = async |connection: &redis::aio::MultiplexedConnection, command: &str| {
         let mut words = command.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
-        words.for_each(|word| drop(command.arg(word)));
+        for word in words {
+            command.arg(word);
+        }
         command.exec_async(&mut connection.clone()).await.unwrap();
     };
     run(&tracking, "CLIENT TRACKING ON").await;

@@ -39,7 +39,7 @@ async fn the_third_read_is_answered_here_and_changes_are_seen_at_once() {
     let two = two(&path(&directory));
     two.other.set("k", &1_u32).await.unwrap();
     for hits in [0, 0, 1, 2] {
-        assert_eq!((two.get("k").await, two.hits()), (Some(1), hits));
+        assert_eq!((two.get("k").await, two.near_hits()), (Some(1), hits));
     }
     let found = two.near.entry("k").lookup(async || 7_u32).await;
     assert_eq!((found.value, found.status), (1, Status::Hit));
@@ -100,7 +100,7 @@ fn no_thread_is_given_what_was_before_a_change() {
             two.other.blocking().set("k", &value).unwrap();
             stored.store(value, Ordering::SeqCst);
         }
-        two.hits()
+        two.near_hits()
     });
     assert!(hits > 100, "{hits}");
 }

@@ -26,7 +26,7 @@ async fn the_third_read_is_answered_here() {
     let two = at(&server.url(), holding());
     two.other.set("k", &1_u32).await.unwrap();
     for hits in [0, 0, 1, 2] {
-        assert_eq!((two.get("k").await, two.hits()), (Some(1), hits));
+        assert_eq!((two.get("k").await, two.near_hits()), (Some(1), hits));
     }
     two.near.entry("k").delete().await.unwrap();
     assert_eq!(two.get("k").await, None);

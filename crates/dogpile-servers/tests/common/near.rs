@@ -39,16 +39,16 @@ impl Two {
         self.near.get(key).await.unwrap()
     }
 
-    pub(crate) fn hits(&self) -> u64 {
+    pub(crate) fn near_hits(&self) -> u64 {
         self.near.statistics().near_hits
     }
 
     /// Reads the key until a copy answers.
     pub(crate) async fn warm(&self, key: &str) {
         eventually("a near hit", async || {
-            let before = self.hits();
+            let before = self.near_hits();
             self.get(key).await;
-            self.hits() > before
+            self.near_hits() > before
         })
         .await;
     }
@@ -102,14 +102,14 @@ pub(crate) async fn no_copy_is_older_under_writes(two: Two, bound: Duration) {
     while !writing.is_finished() {
         let asked = Instant::now();
         let read = two.get("k").await.unwrap();
-        let written = written.lock().unwrap();
-        let after = written.iter().find(|(value, _)| *value > read).map(|(_, at)| *at);
+        let later = |(value, _): &&(u32, Instant)| *value > read;
+        let after = written.lock().unwrap().iter().find(later).map(|(_, at)| *at);
         let age = after.map_or(Duration::ZERO, |at| asked.saturating_duration_since(at));
         assert!(age <= bound, "{read} was replaced {age:?} before it was asked for");
         (reads, oldest) = (reads + 1, oldest.max(age));
         tokio::task::yield_now().await;
     }
     writing.await.unwrap();
-    println!("{reads} reads, {} near hits, at most {oldest:?} old", two.hits());
-    assert!(two.hits() > 100);
+    println!("{reads} reads, {} near hits, at most {oldest:?} old", two.near_hits());
+    assert!(two.near_hits() > 100);
 }
