@@ -8,83 +8,30 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::faults::eventually;
-use dogpile::backend::Redis;
-use dogpile::{Config, Near, Region, Status};
+use common::near::{self, BOUND, LONG, Two, holding, tier};
+use dogpile::backend::{AnyBackend, Redis};
+use dogpile::proxy::{Algorithm, Compression, Encryption, EncryptionKey, KeyPrefix, Layer};
+use dogpile::{Config, Near, Status};
 use dogpile_servers::{RedisCluster, RedisSentinels, RedisServer};
+use dogpile_testkit::conformance;
 use dogpile_testkit::tcp::{Condition, Proxy};
-
-const BOUND: Duration = Duration::from_millis(400);
-
-/// Copies hold for so long in tests in which nobody may wait for their end.
-const LONG: Duration = Duration::from_secs(3_600);
 
 fn redis(url: &str) -> Redis {
     let limit = Duration::from_millis(500);
     Redis::builder(url).unwrap().response_timeout(limit).connect_timeout(limit).open().unwrap()
 }
 
-/// A region with a near tier, and one of another process.
-struct Two {
-    near: Region,
-    other: Region,
-}
-
-impl Two {
-    fn at(url: &str, near: Near) -> Self {
-        Self::over(Config::new(redis(url)), Config::new(redis(url)), near)
-    }
-
-    fn over(ours: Config, others: Config, near: Near) -> Self {
-        let [one, other] = ["r"; 2].map(Region::new);
-        one.configure(ours.near(near)).unwrap();
-        other.configure(others).unwrap();
-        Self { near: one, other }
-    }
-
-    async fn get(&self, key: &str) -> Option<u32> {
-        self.near.get(key).await.unwrap()
-    }
-
-    fn hits(&self) -> u64 {
-        self.near.statistics().near_hits
-    }
-
-    /// Reads the key until a copy answers.
-    async fn warm(&self, key: &str) {
-        eventually("a near hit", async || {
-            let before = self.hits();
-            self.get(key).await;
-            self.hits() > before
-        })
-        .await;
-    }
-
-    /// Another process sets the key, which is seen.
-    async fn changes_are_seen(&self, key: &str, value: u32) {
-        if self.get(key).await.is_none() {
-            self.other.set(key, &0_u32).await.unwrap();
-        }
-        self.warm(key).await;
-        self.other.set(key, &value).await.unwrap();
-        eventually("the change", async || self.get(key).await == Some(value)).await;
-    }
-}
-
-fn tier() -> Near {
-    Near::entries(1_000).max_staleness(BOUND)
-}
-
-fn holding() -> Near {
-    Near::entries(1_000).max_staleness(LONG)
+fn at(url: &str, near: Near) -> Two {
+    Two::over(Config::new(redis(url)), Config::new(redis(url)), near)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_third_read_is_answered_here_and_changes_are_told() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), holding());
+    let two = at(&server.url(), holding());
     two.other.set("k", &1_u32).await.unwrap();
     for hits in [0, 0, 1, 2] {
-        assert_eq!((two.get("k").await, two.hits()), (Some(1), hits));
+        assert_eq!((two.get("k").await, two.near_hits()), (Some(1), hits));
     }
     let found = two.near.entry("k").lookup(async || 7_u32).await;
     assert_eq!((found.value, found.status), (1, Status::Hit));
@@ -100,28 +47,14 @@ async fn the_third_read_is_answered_here_and_changes_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn own_changes_are_seen_at_once() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), holding());
-    for value in 0..50_u32 {
-        two.near.set("k", &value).await.unwrap();
-        assert_eq!(two.get("k").await, Some(value));
-        two.warm("k").await;
-        two.near.entry("k").refresh(async || 1_000 + value).await;
-        assert_eq!(two.get("k").await, Some(1_000 + value));
-        two.warm("k").await;
-        two.near.expire("k").await.unwrap();
-        assert_eq!(two.get("k").await, None);
-        let found = two.near.entry("k").get_or_create(async || 2_000 + value).await;
-        assert_eq!((found, two.get("k").await), (2_000 + value, Some(2_000 + value)));
-        two.warm("k").await;
-        two.near.delete("k").await.unwrap();
-        assert_eq!(two.get("k").await, None);
-    }
+    let two = at(&server.url(), holding());
+    near::own_changes_are_seen_at_once(&two).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_changes_at_once_and_a_flush_are_told() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), holding());
+    let two = at(&server.url(), holding());
     let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
     for round in 1..=3_u32 {
         let values: Vec<u32> = vec![round; keys.len()];
@@ -135,9 +68,9 @@ async fn many_changes_at_once_and_a_flush_are_told() {
             two.near.get_multi::<u32, _>(&keys).await.unwrap();
         }
         assert_eq!(two.near.statistics().near_entries, 100);
-        let before = two.hits();
+        let before = two.near_hits();
         two.near.get_multi::<u32, _>(&keys).await.unwrap();
-        assert_eq!(two.hits() - before, 100);
+        assert_eq!(two.near_hits() - before, 100);
     }
     server.ask("FLUSHALL");
     eventually("the flush", async || {
@@ -150,7 +83,7 @@ async fn many_changes_at_once_and_a_flush_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), tier());
+    let two = at(&server.url(), tier());
     two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     for value in 2..6 {
@@ -167,7 +100,7 @@ async fn a_connection_that_is_killed_tells_nothing_of_what_was_read_over_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_paused_proves_nothing() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), tier());
+    let two = at(&server.url(), tier());
     two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     server.pause();
@@ -199,7 +132,7 @@ async fn a_connection_that_swallows_proves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_stands_in_while_the_server_is_away_if_it_may() {
     let mut server = RedisServer::start();
-    let two = Two::at(&server.url(), tier().serve_when_down(LONG));
+    let two = at(&server.url(), tier().serve_when_down(LONG));
     two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     server.kill();
@@ -223,7 +156,7 @@ async fn a_copy_stands_in_while_the_server_is_away_if_it_may() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_is_followed_by_copies_too() {
     let mut sentinels = RedisSentinels::start();
-    let two = Two::at(&sentinels.url(), tier());
+    let two = at(&sentinels.url(), tier());
     two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     sentinels.kill_master();
@@ -237,7 +170,7 @@ async fn a_failover_is_followed_by_copies_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_moves_takes_its_copies_with_it() {
     let cluster = RedisCluster::start();
-    let two = Two::at(&cluster.url(), tier());
+    let two = at(&cluster.url(), tier());
     let mut value = 0;
     for to in [1, 2, 0, 1] {
         for key in ["k", "another"] {
@@ -258,7 +191,7 @@ async fn a_slot_that_moves_takes_its_copies_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_table_of_the_server_drops_copies_with_a_word() {
     let server = RedisServer::with(&["--tracking-table-max-keys", "100"]);
-    let two = Two::at(&server.url(), holding());
+    let two = at(&server.url(), holding());
     let keys: Vec<String> = (0..1_000).map(|n| format!("k{n}")).collect();
     two.other.entries(&keys).set(&vec![1_u32; keys.len()]).await.unwrap();
     for _ in 0..3 {
@@ -286,13 +219,13 @@ async fn where_tracking_is_refused_copies_go_by_their_age() {
     two.other.set("k", &2_u32).await.unwrap();
     eventually("the change", async || two.get("k").await == Some(2)).await;
     assert!(began.elapsed() < BOUND * 25, "{:?}", began.elapsed());
-    assert_eq!(two.near.statistics().near_changed, 0);
+    assert_eq!(two.near.statistics().near_changed, 1, "it was found by comparing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_leaves_nothing() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), holding());
+    let two = at(&server.url(), holding());
     let keys: Vec<String> = (0..20_000).map(|n| format!("k{n}")).collect();
     two.near.get_multi::<u32, _>(&keys).await.unwrap();
     assert_eq!(two.near.statistics().near_entries, 0);
@@ -305,7 +238,7 @@ async fn a_scan_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_can_be_told_by_prefix() {
     let server = RedisServer::start();
-    let two = Two::at(&server.url(), holding().broadcast());
+    let two = at(&server.url(), holding().broadcast());
     two.other.set("k", &1_u32).await.unwrap();
     two.warm("k").await;
     eventually("a proof", async || two.near.statistics().near_age.is_some()).await;
@@ -324,7 +257,7 @@ async fn changes_can_be_told_by_prefix() {
     assert!(tracked < 10, "the server remembers {tracked} keys that were read");
     server.ask("FLUSHALL");
     eventually("the flush", async || two.get("k").await.is_none()).await;
-    let two = Two::at(&server.url(), tier().broadcast());
+    let two = at(&server.url(), tier().broadcast());
     for value in 20..23 {
         kill_tracking(&server);
         two.changes_are_seen("k", value).await;
@@ -334,7 +267,7 @@ async fn changes_can_be_told_by_prefix() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_are_told_by_prefix_in_a_cluster_too() {
     let cluster = RedisCluster::start();
-    let two = Two::at(&cluster.url(), tier().broadcast());
+    let two = at(&cluster.url(), tier().broadcast());
     for value in 0..5 {
         for key in ["k", "another", "third"] {
             two.changes_are_seen(key, value).await;
@@ -365,7 +298,9 @@ async fn the_client_hands_news_on_before_later_answers() {
     let run = async |connection: &redis::aio::MultiplexedConnection, command: &str| {
         let mut words = command.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
-        words.for_each(|word| drop(command.arg(word)));
+        for word in words {
+            command.arg(word);
+        }
         command.exec_async(&mut connection.clone()).await.unwrap();
     };
     run(&tracking, "CLIENT TRACKING ON").await;
@@ -388,35 +323,22 @@ async fn the_client_hands_news_on_before_later_answers() {
     beside.await.unwrap();
 }
 
-/// Readers never see a value of before one that was stored longer ago than the bound.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_copy_is_older_than_the_bound_under_writes() {
     let server = RedisServer::start();
-    let two = Arc::new(Two::at(&server.url(), tier()));
-    let began = Instant::now();
-    let written = Arc::new(std::sync::Mutex::new(vec![(0_u32, began)]));
-    two.other.set("k", &0_u32).await.unwrap();
-    let writing = tokio::spawn({
-        let (two, written) = (two.clone(), written.clone());
-        async move {
-            for value in 1..2_000 {
-                two.other.set("k", &value).await.unwrap();
-                written.lock().unwrap().push((value, Instant::now()));
-            }
-        }
-    });
-    let (mut reads, mut oldest) = (0, Duration::ZERO);
-    while !writing.is_finished() {
-        let asked = Instant::now();
-        let read = two.get("k").await.unwrap();
-        let written = written.lock().unwrap();
-        let after = written.iter().find(|(value, _)| *value > read).map(|(_, at)| *at);
-        let age = after.map_or(Duration::ZERO, |at| asked.saturating_duration_since(at));
-        assert!(age <= BOUND, "{read} was replaced {age:?} before it was asked for");
-        (reads, oldest) = (reads + 1, oldest.max(age));
-        tokio::task::yield_now().await;
-    }
-    writing.await.unwrap();
-    println!("{reads} reads, {} near hits, at most {oldest:?} old", two.hits());
-    assert!(two.hits() > 100);
+    near::no_copy_is_older_under_writes(at(&server.url(), tier()), BOUND).await;
+}
+
+fn within_proxies(url: &str) -> AnyBackend {
+    let backend = KeyPrefix::new("inner:").layer(AnyBackend::new(redis(url)));
+    let backend = Encryption::new(EncryptionKey::new("test", &[7; 32])).layer(backend);
+    Compression::new(Algorithm::Zstd(3)).min_size(0).layer(backend)
+}
+
+#[test]
+fn versions_and_news_reach_through_proxies() {
+    let server = RedisServer::start();
+    let open = async || conformance::Fixture::from(within_proxies(&server.url()));
+    conformance::run(open, conformance::a_version_tells_states_apart);
+    conformance::run(open, conformance::followers_learn_of_changes);
 }

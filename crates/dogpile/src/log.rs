@@ -90,7 +90,7 @@ pub(crate) fn near_by_age(region: &str) {
     event!(
         WARN,
         region,
-        "nobody tells the near tier of changes: its copies are read again by their age alone"
+        "the server tells the near tier of no changes: its copies are read again by their age alone"
     );
 }
 

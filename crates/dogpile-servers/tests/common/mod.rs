@@ -5,6 +5,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod leases;
+pub(crate) mod near;
 pub(crate) mod python;
 
 use std::io::{BufRead, Read, Write};

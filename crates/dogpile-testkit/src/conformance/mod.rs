@@ -11,6 +11,7 @@
 mod collections;
 mod failures;
 mod fixture;
+mod follow;
 mod mutex;
 mod plain;
 mod region;
@@ -20,6 +21,7 @@ use std::future::Future;
 pub use collections::*;
 pub use failures::*;
 pub use fixture::Fixture;
+pub use follow::*;
 pub use mutex::*;
 pub use plain::*;
 pub use region::*;
@@ -84,6 +86,11 @@ macro_rules! conformance {
                 concurrent_writes_are_never_torn
                 a_listing_has_every_key
                 a_watch_tells_of_changes
+
+                a_version_tells_states_apart
+                versions_reach_through_proxies_that_say_their_keys
+                followers_learn_of_changes
+                followers_behind_proxies_learn_of_changes
 
                 one_creation_for_a_crowd
                 a_failed_creator_is_followed_by_one_waiter

@@ -202,8 +202,8 @@ impl AnyBackend {
         self.outermost.get_if_changed(key, since).await
     }
 
-    /// The key by which followers are told of changes to `key`.
-    pub(crate) fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
+    /// Returns the key by which followers are told of changes to `key`: proxies may change it.
+    pub fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
         self.outermost.told_as(key)
     }
 

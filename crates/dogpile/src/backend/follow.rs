@@ -38,30 +38,43 @@ pub trait Follower: Send + Sync + 'static {
 
 /// A state of a value: another state has another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version(u64);
+pub struct Version {
+    number: u64,
+    series: u64,
+}
 
 impl Version {
     /// The version with this number, by a server's own count of changes.
     pub const fn numbered(number: u64) -> Self {
-        Self(number)
+        Self::in_series(number, 0)
+    }
+
+    /// The version with this number in a series of numbers: another series uses them again.
+    pub const fn in_series(number: u64, series: u64) -> Self {
+        Self { number, series }
+    }
+
+    /// Returns the number, and that of its series.
+    #[cfg(feature = "memcached")]
+    pub(crate) const fn parts(self) -> (u64, u64) {
+        (self.number, self.series)
     }
 
     /// The version of a value that is stored in these bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
-        Self(hasher.finish())
+        Self::numbered(hasher.finish())
     }
 
-    /// The version of an entry, by its metadata and its bytes.
-    pub fn of(entry: &Entry) -> Self {
+    /// The version of an entry, by its metadata and its bytes. `None` for one without bytes.
+    pub fn of(entry: &Entry) -> Option<Self> {
+        let Payload::Bytes(bytes) = &entry.payload else { return None };
         let metadata = &entry.metadata;
         let mut hasher = DefaultHasher::new();
         (metadata.ct.to_bits(), metadata.begun.to_bits(), metadata.expired).hash(&mut hasher);
-        if let Payload::Bytes(bytes) = &entry.payload {
-            bytes.hash(&mut hasher);
-        }
-        Self(hasher.finish())
+        bytes.hash(&mut hasher);
+        Some(Self::numbered(hasher.finish()))
     }
 }
 
@@ -119,9 +132,12 @@ mod tests {
         let mut expired = entry.clone();
         expired.metadata.expired = true;
         let others = [Entry::bytes("2", 10.0), Entry::bytes("1", 11.0), expired];
+        assert!(Version::of(&entry).is_some());
         assert_eq!(Version::of(&entry), Version::of(&entry.clone()));
         assert!(others.iter().all(|other| Version::of(other) != Version::of(&entry)));
         assert_ne!(Version::of_bytes(b"1"), Version::of_bytes(b"2"));
+        assert_ne!(Version::numbered(1), Version::in_series(1, 1));
+        assert_eq!(Version::of(&Entry::object(1_u8, 10.0)), None);
     }
 
     #[test]

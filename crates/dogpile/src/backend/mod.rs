@@ -264,13 +264,16 @@ pub trait Backend: Send + Sync + 'static {
     /// dropped. `None`, the default, from a backend that cannot tell.
     ///
     /// A [near tier](crate::Near) keeps copies by it. A backend may tell of those keys alone that
-    /// were read by [`get_if_changed`](Self::get_if_changed).
+    /// were read by [`get_if_changed`](Self::get_if_changed), or be [asked](Watch::asking) before
+    /// each use of a copy. Where it cannot do either, copies go by their age; if that is only so here
+    /// and now, it answers a watch all the same and says with each read that nobody is told,
+    /// which is worth a warning.
     fn follow(&self, _follower: Arc<dyn Follower>) -> Option<Watch> {
         None
     }
 
-    /// The key by which followers are told of changes to `key`: that itself, unless a proxy changes
-    /// keys on their way.
+    /// Returns the key by which followers are told of changes to `key`: that itself, unless a proxy
+    /// changes keys on their way.
     #[doc(hidden)]
     fn told_as<'k>(&self, key: &'k str) -> Cow<'k, str> {
         Cow::Borrowed(key)
@@ -286,7 +289,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Result<IfChanged, BackendError>> + Send {
         async move {
             let entry = self.get(key).await?;
-            let version = entry.as_ref().map(Version::of);
+            let version = entry.as_ref().and_then(Version::of);
             Ok(IfChanged::compare(entry, version, since, true))
         }
     }
@@ -312,14 +315,33 @@ pub trait Backend: Send + Sync + 'static {
 pub type Changed = Arc<dyn Fn() + Send + Sync>;
 
 /// Watching a key, or following all, until this is dropped.
-pub struct Watch(
-    #[expect(dead_code, reason = "it is there to be dropped")] Owned<Box<dyn Any + Send + Sync>>,
-);
+pub struct Watch {
+    _ends: Owned<Box<dyn Any + Send + Sync>>,
+    state: Option<StateNow>,
+}
+
+/// A function that returns the number of the present state of all that a backend keeps.
+pub type StateNow = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
 impl Watch {
     /// Wraps what ends the watching when it is dropped.
     pub fn new<T: Send + Sync + 'static>(ends: T) -> Self {
-        Self(Owned::new(Box::new(ends)))
+        Self { _ends: Owned::new(Box::new(ends)), state: None }
+    }
+
+    /// Follows by asking: where the present state is known at once, its follower is told nothing, and
+    /// calls `state` before each use of a copy.
+    ///
+    /// That returns a positive number, and a greater one once anything was changed, whoever changed it;
+    /// also in a process that was forked meanwhile. `None` if it is not known now: then no copy is
+    /// used.
+    pub fn asking(state: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self { state: Some(Arc::new(state)), ..Self::new(()) }
+    }
+
+    /// Returns the function that a follower is to [ask](Self::asking), if it is not told.
+    pub fn state(&self) -> Option<&StateNow> {
+        self.state.as_ref()
     }
 }
 

@@ -8,6 +8,9 @@
 //! - the *epoch* of the link that tells of changes. A link that was lost has another epoch.
 //! - the moment before the value was asked for: the copy is as old as that, at most.
 //!
+//! Where a backend is asked instead, the epoch of a copy is the number of the state before its value was
+//! read, and it is of use only in that state: no older than the call.
+//!
 //! News come in the order of the changes, and before the answer to any later command. So when a command
 //! that was sent at a moment is answered, all changes before that moment have raised their
 //! generations. That moment is [noted](Bound::in_step), and a copy whose generation still holds is no
@@ -21,7 +24,7 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(super) struct Bound {
     /// For so many stripes of keys, a power of two.
     generations: Box<[AtomicU32]>,
-    epoch: AtomicU32,
+    epoch: AtomicU64,
     /// In ticks. All changes before it have been told, if the epoch is that of a copy.
     in_step: AtomicU64,
     /// The age of a copy at most, in ticks.
@@ -34,18 +37,26 @@ pub(super) struct Mark {
     stripe: u32,
     generation: u32,
     /// [`UNFOLLOWED`] where nobody tells of changes.
-    epoch: u32,
+    epoch: u64,
     /// In ticks.
     read: u64,
 }
 
 /// No link has this epoch.
-const UNFOLLOWED: u32 = 0;
+const UNFOLLOWED: u64 = 0;
+
+/// A state that is not known has this number, and no other.
+const UNKNOWN: u64 = u64::MAX;
 
 impl Mark {
     /// The same of a copy of whose changes nobody tells.
     pub(super) const fn unfollowed(self) -> Self {
         Self { epoch: UNFOLLOWED, ..self }
+    }
+
+    /// The same where the backend was asked for the number of its state.
+    pub(super) fn in_state(self, number: Option<u64>) -> Self {
+        Self { epoch: number.unwrap_or(UNKNOWN), ..self }
     }
 }
 
@@ -60,7 +71,7 @@ impl Bound {
         let stripes = copies.saturating_mul(4).clamp(1 << 12, 1 << 22).next_power_of_two();
         Self {
             generations: (0..stripes).map(|_| AtomicU32::new(0)).collect(),
-            epoch: AtomicU32::new(UNFOLLOWED + 1),
+            epoch: AtomicU64::new(UNFOLLOWED + 1),
             in_step: AtomicU64::new(0),
             limit,
         }
@@ -101,9 +112,7 @@ impl Bound {
 
     /// Of what was read until now no changes are told any more.
     pub(super) fn lose(&self) {
-        if self.epoch.fetch_add(1, Ordering::AcqRel) == u32::MAX {
-            self.epoch.fetch_add(1, Ordering::AcqRel);
-        }
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// All changes before `moment` have been told.
@@ -134,6 +143,18 @@ impl Bound {
     #[inline]
     pub(super) fn holds(&self, mark: Mark, now: u64) -> bool {
         now.saturating_sub(self.proved(mark)) <= self.limit && self.is_unchanged(mark)
+    }
+
+    /// Is the backend still in the state of the copy? It was asked for the number `now`, after `moment`.
+    pub(super) fn is_in_state(&self, mark: Mark, now: Option<u64>, moment: u64) -> bool {
+        let Some(now) = now else { return false };
+        if self.epoch.load(Ordering::Acquire) < now {
+            self.epoch.fetch_max(now, Ordering::AcqRel);
+        }
+        if self.last_in_step() < moment {
+            self.in_step(moment);
+        }
+        mark.epoch == now && self.is_unchanged(mark)
     }
 
     /// May a copy stand in that is older than the limit, by `more` at most, and of which nobody said
@@ -181,11 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn no_link_has_the_epoch_of_none() {
+    fn a_copy_of_another_state_is_of_no_use_however_young() {
         let bound = Bound::new(10, LIMIT);
-        bound.epoch.store(u32::MAX, Ordering::SeqCst);
-        bound.lose();
-        assert_ne!(bound.mark(0, 0).epoch, UNFOLLOWED);
+        let mark = bound.mark(3, 1_000).in_state(Some(70));
+        assert!(bound.is_in_state(mark, Some(70), 5_000), "however long ago it was read");
+        assert!(bound.stands_in(mark, 5_150, 50), "it was up to date not long ago");
+        for (state, of) in [(Some(71), mark), (None, mark), (None, mark.in_state(None))] {
+            assert!(!bound.is_in_state(of, state, 5_001));
+        }
+        assert!(!bound.stands_in(mark, 5_150, 50), "its state has ended");
+        let unfollowed = bound.mark(3, 6_000).unfollowed();
+        assert!(!bound.is_in_state(unfollowed, Some(71), 6_000));
+        let mark = bound.mark(3, 6_000).in_state(Some(71));
+        assert!(bound.is_in_state(mark, Some(71), 6_000));
+        bound.change(3);
+        assert!(!bound.is_in_state(mark, Some(71), 6_000), "a change of this process");
     }
 }
 

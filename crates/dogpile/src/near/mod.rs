@@ -9,6 +9,8 @@
 mod admission;
 mod bound;
 mod store;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
 mod tier;
 
 use std::time::Duration;
@@ -23,8 +25,9 @@ pub(crate) use tier::{Observer, Tier};
 ///
 /// **No copy is older than [`max_staleness`](Self::max_staleness)**, a second unless it is set: what another
 /// process changed is seen within that time, also when the server is paused or the connection dead.
-/// Where the backend tells of changes, which Redis 6 and later, Valkey and files do, copies mostly end
-/// within milliseconds of a change. This process's own changes are seen at once.
+/// Where the backend tells of changes, which Redis 6 and later and Valkey do, copies mostly end within
+/// milliseconds of a change. A file is asked before each hit, which is no older than the call, and takes
+/// somewhat longer. This process's own changes are seen at once.
 ///
 /// ```no_run
 /// use dogpile::{Config, Near, Region, backend::Redis};

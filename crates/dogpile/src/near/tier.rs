@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::bound::{Bound, Mark, in_ticks};
 use super::store::{Copies, Copy, Said};
 use crate::backend::{
     AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Follower, IfChanged,
-    Looked, Version, Wanted, Watch,
+    Looked, StateNow, Version, Wanted, Watch,
 };
 use crate::clock::ticks;
 use crate::key::Mangler;
@@ -33,7 +33,7 @@ pub(crate) trait Observer: Send + Sync {
     /// There are so many copies, and what is proved is so old.
     fn measured(&self, copies: usize, age: Duration);
 
-    /// Nobody tells of changes.
+    /// Nobody tells of changes, although the backend is one that does.
     fn is_unfollowed(&self);
 }
 
@@ -53,6 +53,8 @@ struct Shared {
     admission: Admission,
     stands_in_for: u64,
     following: PerProcess<Option<Watch>>,
+    /// Of a backend that is asked, and tells nothing.
+    asks: OnceLock<StateNow>,
     /// Somebody was told that nobody tells of changes.
     warned: std::sync::Once,
 }
@@ -81,6 +83,10 @@ impl News {
         let in_step = self.bound.last_in_step();
         let age = ticks::now().saturating_sub(in_step);
         (in_step > 0).then(|| Duration::from_nanos(age))
+    }
+
+    fn measure(&self) {
+        self.observer.measured(self.copies.len(), self.age().unwrap_or_default());
     }
 
     fn end(&self, key: &str, told_as: &str) -> bool {
@@ -118,7 +124,7 @@ impl Follower for News {
 
     fn in_step(&self, moment: Instant) {
         self.bound.in_step(ticks::of(moment));
-        self.observer.measured(self.copies.len(), self.age().unwrap_or_default());
+        self.measure();
     }
 }
 
@@ -176,6 +182,7 @@ impl Tier {
             admission: Admission::new(max_entries),
             stands_in_for: in_ticks(serve_when_down),
             following: PerProcess::new(),
+            asks: OnceLock::new(),
             warned: std::sync::Once::new(),
         }))
     }
@@ -200,7 +207,7 @@ impl Tier {
     #[inline]
     pub(crate) fn at_hand(&self, key: &str) -> Option<Entry> {
         let copy = self.0.news.copies.get(key)?;
-        self.0.news.bound.holds(copy.said.mark, ticks::now()).then(|| copy.entry())
+        self.0.holds(copy.said.mark).then(|| copy.entry())
     }
 
     /// Returns the copy that may stand in while the backend does not answer, as an expired value.
@@ -285,11 +292,24 @@ impl Shared {
             // In a forked process the link of its parent tells nothing.
             self.news.bound.lose();
             let following = self.inner.follow(self.news.clone());
-            if following.is_none() {
-                self.warn();
+            if let Some(state) = following.as_ref().and_then(Watch::state) {
+                // In a forked process the function of its parent answers too.
+                let _ = self.asks.set(state.clone());
             }
             following
         });
+    }
+
+    #[inline]
+    fn holds(&self, mark: Mark) -> bool {
+        let bound = &self.news.bound;
+        match self.asks.get() {
+            None => bound.holds(mark, ticks::now()),
+            Some(state) => {
+                let moment = ticks::now();
+                bound.is_in_state(mark, state(), moment)
+            }
+        }
     }
 
     fn is_followed(&self) -> bool {
@@ -331,7 +351,11 @@ impl Shared {
         let mark = news.bound.mark(news.stripe(&told_as), ticks::now());
         // A proxy that changes keys may change how they begin.
         let is_told = news.prefix.as_ref().is_none_or(|prefix| told_as.starts_with(prefix));
-        let mark = if is_told { mark } else { mark.unfollowed() };
+        let mark = match self.asks.get() {
+            Some(state) => mark.in_state(state()),
+            None if is_told => mark,
+            None => mark.unfollowed(),
+        };
         let since = before.as_ref().map(|copy| copy.said.version);
         match inner.get_if_changed(key, since).await? {
             IfChanged::NotModified { is_followed } => match before {
@@ -343,17 +367,22 @@ impl Shared {
                 None => inner.get(key).await,
             },
             IfChanged::Read { entry, version, is_followed } => {
+                if before.is_some() {
+                    news.count(Count::NearChanged);
+                }
                 self.keep(key, entry.as_ref(), version, self.marked(mark, is_followed));
                 Ok(entry)
             }
         }
     }
 
-    fn marked(&self, mark: Mark, is_followed: bool) -> Mark {
-        if is_followed && self.is_followed() {
-            return mark;
+    fn marked(&self, mark: Mark, is_told: bool) -> Mark {
+        match (self.is_followed(), is_told) {
+            (true, true) => return mark,
+            (true, false) => self.warn(),
+            // That is the way of this backend.
+            (false, _) => {}
         }
-        self.warn();
         mark.unfollowed()
     }
 
@@ -366,6 +395,7 @@ impl Shared {
                 self.news.copies.remove(key);
             }
         }
+        self.news.measure();
     }
 
     /// Reads several values: those that are due one by one, since each is to be told of.
@@ -410,12 +440,9 @@ impl ErasedBackend for Tier {
 
     #[inline]
     fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        let News { copies, bound, .. } = &*self.0.news;
         let mut is_it = false;
-        match copies.look(key, |object| is_it = look(object)) {
-            Some(Said { ct, begun, mark, .. })
-                if is_it && !ct.is_nan() && bound.holds(mark, ticks::now()) =>
-            {
+        match self.0.news.copies.look(key, |object| is_it = look(object)) {
+            Some(Said { ct, begun, mark, .. }) if is_it && !ct.is_nan() && self.0.holds(mark) => {
                 Looked::Object { ct, begun }
             }
             _ => Looked::Unknown,

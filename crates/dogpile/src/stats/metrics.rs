@@ -76,7 +76,7 @@ metrics! {
     NEAR_HITS: Counter of Count = "dogpile_near_hits_total";
     /// Keys that the near tier had no copy for that was new enough.
     NEAR_MISSES: Counter of Count = "dogpile_near_misses_total";
-    /// Copies that ended because the backend told of a change.
+    /// Copies that ended because the backend told of a change, or had another value when it was asked.
     NEAR_CHANGED: Counter of Count = "dogpile_near_changed_total";
     /// Times that the backend told of a change to all values.
     NEAR_FLUSHED: Counter of Count = "dogpile_near_flushed_total";

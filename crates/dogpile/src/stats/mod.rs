@@ -77,7 +77,8 @@ pub struct Statistics {
     pub near_hits: u64,
     /// Keys that the near tier had no copy for that was new enough.
     pub near_misses: u64,
-    /// Copies in the near tier that ended because the backend told of a change.
+    /// Copies in the near tier that ended because the backend told of a change, or had another value
+    /// when it was asked.
     pub near_changed: u64,
     /// Times that the backend told of a change to all values: a `FLUSHALL`, or keys that moved to
     /// another server.

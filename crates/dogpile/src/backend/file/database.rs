@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::FileError;
+use crate::backend::{IfChanged, Version};
 use crate::clock::Timestamp;
 use crate::value::{Entry, MAX_HEADER, Metadata};
 
@@ -57,14 +58,46 @@ pub(super) fn get(
     connection: &Connection,
     key: impl AsRef<[u8]>,
 ) -> Result<Option<Entry>, FileError> {
+    with_frame(connection, key.as_ref(), entry_in)
+}
+
+fn entry_in(frame: &[u8]) -> Entry {
+    Entry::from_frame(&Bytes::copy_from_slice(frame))
+}
+
+/// Calls `read` with what is stored under `key`, if anything is, where it lies.
+fn with_frame<T>(
+    connection: &Connection,
+    key: &[u8],
+    read: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>, FileError> {
     let mut statement = connection.prepare_cached("SELECT value FROM Dict WHERE key = ?1")?;
-    let mut rows = statement.query([key.as_ref()])?;
+    let mut rows = statement.query([key])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let frame = match row.get_ref(0)?.as_bytes_or_null() {
-        Ok(Some(bytes)) => Bytes::copy_from_slice(bytes),
-        _ => Bytes::new(),
-    };
-    Ok(Some(Entry::from_frame(&frame)))
+    let frame = row.get_ref(0)?.as_bytes_or_null().ok().flatten();
+    Ok(Some(read(frame.unwrap_or_default())))
+}
+
+/// Returns the entry stored under `key`, unless it is `since`. All its bytes are compared: other
+/// programs may change a row in its place, and a clock that stands still gives two values one
+/// creation time.
+pub(super) fn get_if_changed(
+    connection: &Connection,
+    key: &str,
+    since: Option<Version>,
+) -> Result<IfChanged, FileError> {
+    let read = with_frame(connection, key.as_bytes(), |frame| {
+        let version = Version::of_bytes(frame);
+        let entry = (Some(version) != since).then(|| entry_in(frame));
+        IfChanged::compare(entry, Some(version), since, true)
+    })?;
+    Ok(read.unwrap_or_else(|| IfChanged::compare(None, None, since, true)))
+}
+
+/// Returns a number that is another one once any other connection has changed the file.
+pub(super) fn data_version(connection: &Connection) -> Result<i64, FileError> {
+    let mut statement = connection.prepare_cached("PRAGMA data_version")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// Returns the entry stored under `key`, as far as its header goes.

@@ -14,7 +14,7 @@
 //! - `lock`, `lock_file`: the creation locks between processes, which the kernel owns;
 //! - `claim`, with `creations`: keys that are being created, until somebody changes them, in one
 //!   transaction each;
-//! - `watcher`: notifications of changes by other processes;
+//! - `watcher`: notifications of changes by other processes; `states`: whether anything was changed;
 //! - `collections`: whole tables, in parts;
 //! - `inspect`: looking into it from outside;
 //! - `forked`: a process that was forked from one with open files; `error`: what SQLite says.
@@ -41,6 +41,7 @@ mod readers;
 mod schema;
 #[cfg(feature = "config")]
 mod settings;
+mod states;
 mod watcher;
 mod worker;
 mod writer;
@@ -50,7 +51,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Changed, Claimed, Commit, KeepsBytes, Wanted, Watch};
+use super::{
+    Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, KeepsBytes, Version,
+    Wanted, Watch,
+};
 use crate::lock::{AnyMutex, Lease};
 use crate::process::PerProcess;
 use crate::value::Entry;
@@ -272,6 +276,33 @@ impl Backend for File {
 
     async fn release(&self, leases: Vec<Lease>) {
         self.release_claims(leases).await;
+    }
+
+    /// By asking: each commit, whosever, gives the file another number.
+    fn follow(&self, _follower: Arc<dyn Follower>) -> Option<Watch> {
+        // What is only looked at is opened for each look.
+        if self.0.options.read_only {
+            return None;
+        }
+        let file = self.clone();
+        Some(Watch::asking(move || file.shared().ok()?.readers.state().ok()))
+    }
+
+    async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        let read = |connection: &_| database::get_if_changed(connection, key, since);
+        match self.shared()?.readers.borrow().and_then(|mut reader| reader.with(read)) {
+            Ok(read) => Ok(read),
+            Err(FileError::Backend(error)) => Err(error),
+            Err(_) => {
+                let key = key.to_owned();
+                let read = move |connection: &_| database::get_if_changed(connection, &key, since);
+                self.shared()?.writer.ask(read).await
+            }
+        }
     }
 
     fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {

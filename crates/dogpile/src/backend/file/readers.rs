@@ -10,6 +10,7 @@ use super::database;
 use super::error::FileError;
 use super::forked::Working;
 use super::place::Place;
+use super::states::States;
 use super::{ours, schema};
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
@@ -31,9 +32,18 @@ pub(super) struct Readers {
     place: Arc<Place>,
     /// Nothing is changed by looking.
     only_looks: bool,
-    idle: Mutex<Vec<(u64, Connection)>>,
+    idle: Mutex<Vec<Idle>>,
+    states: States,
     /// When the file's identity was last checked, as bits.
     checked: AtomicU64,
+}
+
+/// A connection that nobody uses now.
+#[derive(Debug)]
+struct Idle {
+    generation: u64,
+    connection: Connection,
+    seen: Option<i64>,
 }
 
 /// A connection on loan.
@@ -41,13 +51,16 @@ pub(super) struct Reader<'a> {
     readers: &'a Readers,
     generation: u64,
     connection: Option<Connection>,
+    /// Its number of the file's state when it was last asked for that.
+    seen: Option<i64>,
     /// Until after its connection.
     _working: Working,
 }
 
 impl Readers {
     pub(super) fn new(place: Arc<Place>, only_looks: bool) -> Self {
-        Self { place, only_looks, idle: Mutex::default(), checked: AtomicU64::new(0) }
+        let (idle, states) = (Mutex::default(), States::new());
+        Self { place, only_looks, idle, states, checked: AtomicU64::new(0) }
     }
 
     /// Is there a file, sound and ours? Then its first connection is idle now;
@@ -59,7 +72,8 @@ impl Readers {
         };
         match self.place.open(open) {
             Ok(Some(connection)) => {
-                self.keep(self.place.generation(), connection);
+                let generation = self.place.generation();
+                self.keep(Idle { generation, connection, seen: None });
                 Ok(true)
             }
             Err(FileError::Backend(error)) => Err(error),
@@ -70,6 +84,15 @@ impl Readers {
     /// Returns the entry stored under `key`.
     pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, FileError> {
         self.borrow()?.with(|connection| database::get(connection, key))
+    }
+
+    /// Returns the number of the file's present state: a greater one once anything was changed in it,
+    /// whoever changed it.
+    pub(super) fn state(&self) -> Result<u64, FileError> {
+        let mut reader = self.borrow()?;
+        let now = reader.with(database::data_version)?;
+        // While nobody else has the connection.
+        Ok(self.states.number(&mut reader.seen, now))
     }
 
     pub(super) fn borrow(&self) -> Result<Reader<'_>, FileError> {
@@ -85,16 +108,17 @@ impl Readers {
         let generation = self.place.generation();
         let mut idle = self.idle.lock();
         let mut found = idle.pop();
-        if found.as_ref().is_some_and(|(made, _)| *made != generation) {
+        if found.as_ref().is_some_and(|found| found.generation != generation) {
             idle.clear();
             found = None;
         }
         drop(idle);
-        let connection = match found {
-            Some((_, connection)) => connection,
-            None => self.open()?,
+        let (connection, seen) = match found {
+            Some(Idle { connection, seen, .. }) => (connection, seen),
+            None => (self.open()?, None),
         };
-        Ok(Reader { readers: self, generation, connection: Some(connection), _working: working })
+        let connection = Some(connection);
+        Ok(Reader { readers: self, generation, connection, seen, _working: working })
     }
 }
 
@@ -107,10 +131,10 @@ impl Readers {
     }
 
     /// Keeps a connection for the next reader; one that only looks is for one look.
-    fn keep(&self, generation: u64, connection: Connection) {
+    fn keep(&self, reader: Idle) {
         let mut idle = self.idle.lock();
         if !self.only_looks && idle.len() < MOST_IDLE {
-            idle.push((generation, connection));
+            idle.push(reader);
         }
     }
 }
@@ -161,7 +185,8 @@ impl Drop for Reader<'_> {
         let Some(connection) = self.connection.take().filter(Connection::is_autocommit) else {
             return;
         };
-        self.readers.keep(self.generation, connection);
+        let (generation, seen) = (self.generation, self.seen);
+        self.readers.keep(Idle { generation, connection, seen });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::item;
 use super::protocol::Reply;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, IfChanged};
 use crate::value::Entry;
 
 /// The answer to a request.
@@ -26,6 +26,15 @@ pub(super) fn found(answer: Answer) -> Result<Option<Entry>, BackendError> {
         Reply::Missing => Ok(None),
         other => Err(strange(&other)),
     }
+}
+
+/// Returns what a read has found that is not to be compared, or is another version.
+pub(super) fn read(answer: Answer) -> Result<IfChanged, BackendError> {
+    let version = match &answer {
+        Ok(Reply::Item { number, .. }) => number.version(),
+        _ => None,
+    };
+    Ok(IfChanged::Read { entry: found(answer)?, version, is_followed: false })
 }
 
 /// Checks that a change was made, or found nothing to change.

@@ -44,7 +44,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::inspect::Inspect;
-use super::{Backend, BackendError, Claimed, Commit, KeepsBytes, Wanted};
+use super::{Backend, BackendError, Claimed, Commit, IfChanged, KeepsBytes, Version, Wanted};
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::process::Rebuilt;
@@ -60,9 +60,7 @@ use connect::Target;
 use doubts::Doubts;
 use lock::{LockToken, Locks};
 pub use placement::{Place, Placement};
-#[cfg(fuzzing)]
-use protocol::Reply;
-use protocol::{Only, Protocol, Request};
+use protocol::{Number, Only, Protocol, Reply, Request};
 use servers::Servers;
 
 /// A memcached server, or several that share the keys. Clones share it.
@@ -293,6 +291,30 @@ impl Backend for Memcached {
 
     async fn release(&self, leases: Vec<Lease>) {
         self.0.give_back(leases).await;
+    }
+
+    /// By the number of the item, which is another one after each change. Where its connection is a
+    /// younger one, the server may be another, and the item is read.
+    async fn get_if_changed(
+        &self,
+        key: &str,
+        since: Option<Version>,
+    ) -> Result<IfChanged, BackendError> {
+        let shared = &*self.0;
+        let key = &*shared.stored(key)?;
+        if let Some(number) = since.map(Number::of_version) {
+            let answer = shared.servers.ask(Request::Compare { key, number }).await;
+            match answer {
+                Ok(Reply::Done { number: now } | Reply::Item { number: now, .. })
+                    if now == number =>
+                {
+                    return Ok(IfChanged::NotModified { is_followed: false });
+                }
+                Ok(Reply::Done { .. } | Reply::Refused) => {}
+                read => return answer::read(read),
+            }
+        }
+        answer::read(shared.servers.ask(Request::Get { key, value: true }).await)
     }
 
     fn recommended_mangler(&self) -> Option<Mangler> {

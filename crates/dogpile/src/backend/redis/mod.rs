@@ -345,7 +345,11 @@ impl Backend for Redis {
     fn follow(&self, follower: Arc<dyn Follower>) -> Option<Watch> {
         let shared = &*self.0;
         let key_prefix = shared.options.key_prefix.clone();
-        shared.tracker.as_ref()?.follow(follower, key_prefix).ok()
+        match &shared.tracker {
+            Some(tracker) => tracker.follow(follower, key_prefix).ok(),
+            // Each read says that nobody is told.
+            None => Some(Watch::new(())),
+        }
     }
 
     async fn get_if_changed(

@@ -19,7 +19,8 @@ const SASL_AUTH: u8 = 0x21;
 
 pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     match request {
-        Request::Get { key, .. } | Request::Examine { key } => {
+        // No request of this protocol leaves the value out.
+        Request::Get { key, .. } | Request::Examine { key } | Request::Compare { key, .. } => {
             packet(into, GET, 0, &[], key.as_bytes(), &[]);
         }
         Request::Touch { key, ttl } => {

@@ -10,7 +10,9 @@ const LONGEST_LINE: usize = 8 * 1024;
 pub(super) fn write(request: &Request<'_>, into: &mut Vec<u8>) {
     let head = match request {
         Request::Get { key, value: true } => format!("mg {key} v f c\r\n"),
-        Request::Get { key, value: false } => format!("mg {key} c\r\n"),
+        Request::Get { key, value: false } | Request::Compare { key, .. } => {
+            format!("mg {key} c\r\n")
+        }
         Request::Examine { key } => format!("mg {key} v f c t\r\n"),
         Request::Store { key, flags, value, ttl, only } => {
             let only = match only {

@@ -10,6 +10,8 @@ mod meta;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::backend::Version;
+
 /// A request.
 #[derive(Debug, Clone)]
 pub(super) enum Request<'a> {
@@ -18,6 +20,9 @@ pub(super) enum Request<'a> {
     Get { key: &'a str, value: bool },
     /// The same with its value, and how long it has to live where the protocol says it.
     Examine { key: &'a str },
+    /// The number of the item under `key`, as [`Get`](Self::Get) without its value, in order to compare
+    /// it with this one.
+    Compare { key: &'a str, number: Number },
     /// Stores an item. `ttl` is in the form that servers understand.
     Store { key: &'a str, flags: u32, value: Bytes, ttl: u32, only: Only },
     /// Gives the item another time to live; its number stays.
@@ -34,6 +39,7 @@ impl<'a> Request<'a> {
     pub(super) fn number(&self) -> Option<Number> {
         match self {
             Self::Renumber { number, .. }
+            | Self::Compare { number, .. }
             | Self::Store { only: Only::IfUnchanged(number), .. }
             | Self::Delete { number: Some(number), .. } => Some(*number),
             Self::Get { .. }
@@ -48,6 +54,7 @@ impl<'a> Request<'a> {
         match self {
             Self::Get { key, .. }
             | Self::Examine { key }
+            | Self::Compare { key, .. }
             | Self::Store { key, .. }
             | Self::Touch { key, .. }
             | Self::Renumber { key, .. }
@@ -115,6 +122,17 @@ impl Number {
     /// The number that a server says.
     fn of(value: u64) -> Self {
         Self { value, connections: 0 }
+    }
+
+    /// Returns the version of an item that has this number. `None` from a server that counts none.
+    pub(super) fn version(self) -> Option<Version> {
+        (self.value > 0).then(|| Version::in_series(self.value, self.connections))
+    }
+
+    /// The number of the item that has this version.
+    pub(super) fn of_version(version: Version) -> Self {
+        let (value, connections) = version.parts();
+        Self { value, connections }
     }
 
     /// Is it good for the connection that was made as the `connection`th?
