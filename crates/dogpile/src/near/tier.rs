@@ -2,14 +2,14 @@
 //! changes end them.
 
 use std::borrow::Cow;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 
 use super::Near;
 use super::admission::Admission;
@@ -36,6 +36,9 @@ pub(crate) trait Observer: Send + Sync {
     /// Nobody tells of changes, although the backend is one that does.
     fn is_unfollowed(&self);
 }
+
+/// So many values are read at once where each is asked for by itself.
+const TOGETHER: usize = 64;
 
 /// A link is looked at so often, also where copies may be older, since one that was lost tells of
 /// nothing.
@@ -406,12 +409,13 @@ impl Shared {
     ) -> Result<Vec<Option<Entry>>, BackendError> {
         let (due, others): (Vec<usize>, Vec<usize>) =
             (0..keys.len()).partition(|&index| self.is_due(keys[index]));
-        let filled = try_join_all(due.iter().map(|&index| self.fill(keys[index], &fits)));
         let asked: Vec<&str> = others.iter().map(|&index| keys[index]).collect();
-        let read = async {
-            if asked.is_empty() { Ok(Vec::new()) } else { self.inner.get_multi(&asked).await }
-        };
-        let (filled, read) = futures_util::future::try_join(filled, read).await?;
+        let read = if asked.is_empty() { Vec::new() } else { self.inner.get_multi(&asked).await? };
+        let mut filled = Vec::with_capacity(due.len());
+        for some in due.chunks(TOGETHER) {
+            let fills = some.iter().map(|&index| self.fill(keys[index], &fits));
+            filled.extend(all(fills.collect()).await?);
+        }
         let mut entries = vec![None; keys.len()];
         for (index, entry) in due.into_iter().zip(filled).chain(others.into_iter().zip(read)) {
             entries[index] = entry;
@@ -536,4 +540,25 @@ impl ErasedBackend for Tier {
     fn recommended_mangler(&self) -> Option<Mangler> {
         self.0.inner.recommended_mangler()
     }
+}
+
+/// Awaits some futures at once, until one of them fails.
+async fn all<T, F: Future<Output = Result<T, BackendError>>>(
+    futures: Vec<F>,
+) -> Result<Vec<T>, BackendError> {
+    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        let open = futures.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none());
+        let mut is_over = true;
+        for (future, done) in open {
+            match future.as_mut().poll(cx) {
+                Poll::Ready(result) => *done = Some(result?),
+                Poll::Pending => is_over = false,
+            }
+        }
+        if is_over { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await?;
+    Ok(done.into_iter().flatten().collect())
 }

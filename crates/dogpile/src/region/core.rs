@@ -26,7 +26,7 @@ use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex};
 use crate::log;
 #[cfg(feature = "memory")]
-use crate::near::{Observer, Tier};
+use crate::near::Tier;
 use crate::process::PerProcess;
 use crate::shutdown::Counts;
 use crate::stats::{Count, Stats};
@@ -55,32 +55,6 @@ impl Counts for Shared {
     fn background(&self) -> &Tally {
         self.background.get_or_init(Tally::new)
     }
-}
-
-#[cfg(feature = "memory")]
-impl Observer for Shared {
-    fn count(&self, what: Count) {
-        self.stats.count(what);
-    }
-
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "gauges of theirs"))]
-    fn measured(&self, copies: usize, age: Duration) {
-        #[cfg(feature = "metrics")]
-        self.stats.note_near(copies, age);
-    }
-
-    fn is_unfollowed(&self) {
-        log::near_by_age(&self.name);
-    }
-}
-
-/// Returns how the stored keys of a region begin, as far as that is known.
-#[cfg(feature = "memory")]
-fn near_prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {
-    if !has_prefix || backend.recommended_mangler().is_some() {
-        return String::new();
-    }
-    key::of_region(region).mangle("").into_owned()
 }
 
 /// When a failure of the backend was last worth a warning.
@@ -177,7 +151,7 @@ impl Core {
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let has_prefix = is_shared && config.has_prefix;
         #[cfg(feature = "memory")]
-        let prefix = near_prefix(&backend, has_prefix, &shared.name);
+        let prefix = super::near::prefix(&backend, has_prefix, &shared.name);
         let mangler = mangler.of(&backend, has_prefix.then(|| key::of_region(&shared.name)));
         let mangler =
             if is_shared && !has_prefix { Some(key::beside_moments(mangler)) } else { mangler };
@@ -253,15 +227,6 @@ impl Core {
 
     pub(crate) fn name(&self) -> &str {
         &self.shared.name
-    }
-
-    /// The backend with its proxies, without the near tier.
-    pub(crate) fn beneath(&self) -> &AnyBackend {
-        #[cfg(feature = "memory")]
-        if let Some(near) = &self.near {
-            return near.inner();
-        }
-        &self.backend
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -543,77 +508,6 @@ impl Core {
     ) -> Option<Error> {
         let Undecodable::WrongType { stored } = why else { return None };
         Some(Error::WrongType { region: self.name().to_owned(), key: shown(key), stored, asked })
-    }
-
-    /// Returns what this process has under `key`, where the backend does not answer: what could not be
-    /// stored, or a copy of the near tier.
-    pub(crate) fn kept_at(&self, key: &str, now: Timestamp) -> Option<Entry> {
-        let kept = self.kept.at(key, now);
-        #[cfg(feature = "memory")]
-        let kept = kept.or_else(|| self.near.as_ref()?.stand_in(key));
-        kept
-    }
-
-    /// Reads a value; a copy in the near tier only if that `fits`.
-    pub(crate) async fn read_one(
-        &self,
-        key: &str,
-        #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
-        fits: impl Fn(&Object) -> bool,
-    ) -> Result<Option<Entry>, BackendError> {
-        #[cfg(feature = "memory")]
-        if let Some(near) = &self.near {
-            return near.read(key, fits).await;
-        }
-        self.backend.get(key).await
-    }
-
-    /// Reads several values; copies in the near tier only if they fit.
-    pub(crate) async fn read_all(
-        &self,
-        keys: &[&str],
-        #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
-        fits: impl Fn(&Object) -> bool,
-    ) -> Result<Vec<Option<Entry>>, BackendError> {
-        #[cfg(feature = "memory")]
-        if let Some(near) = &self.near {
-            return near.read_all(keys, fits).await;
-        }
-        self.backend.get_multi(keys).await
-    }
-
-    /// A stored value was decoded: a copy in the near tier need not be again.
-    #[cfg_attr(not(feature = "memory"), expect(clippy::unused_self, reason = "of the near tier"))]
-    pub(crate) fn note_decoded(
-        &self,
-        key: &str,
-        payload: &Payload,
-        value: impl FnOnce() -> Object,
-    ) {
-        #[cfg(feature = "memory")]
-        if let (Some(near), Payload::Bytes(bytes)) = (&self.near, payload) {
-            near.note_decoded(key, bytes, value);
-        }
-        #[cfg(not(feature = "memory"))]
-        let _ = (key, payload, value);
-    }
-
-    #[cfg_attr(not(feature = "memory"), expect(clippy::unused_self, reason = "it has none"))]
-    #[inline]
-    pub(super) const fn has_near(&self) -> bool {
-        #[cfg(feature = "memory")]
-        return self.near.is_some();
-        #[cfg(not(feature = "memory"))]
-        false
-    }
-
-    /// Counts a hit that was given at once.
-    #[inline]
-    pub(super) fn count_hit(&self) {
-        self.stats().count(Count::Hits);
-        if self.has_near() {
-            self.stats().count(Count::NearHits);
-        }
     }
 
     /// Counts a failure of the backend and makes it an error of the region.

@@ -24,6 +24,8 @@
 //   keyspace       one function's keys and type
 //   blocking       the same calls for code that is not async
 //   lookup         what calls return
+//   near           reading through the near tier
+//   object_now     the short way to a hit in memory, or of a near copy
 //   kind           which types a region can hold
 //   state          what a region has of its own in each scope of a test
 //   core           a configured region: decoding and storing values
@@ -55,6 +57,7 @@ mod keyspace;
 mod kind;
 mod late_deletion;
 mod lookup;
+mod near;
 mod object_now;
 mod once;
 mod options;
@@ -505,31 +508,6 @@ impl<K: Kind> Region<K> {
             core.owe_invalidation(mode, at);
             core.failed("invalidate", error)
         })
-    }
-
-    async fn store_multi<'v, T, I, Q>(&self, values: I, options: Options) -> Result<()>
-    where
-        T: Cacheable<K>,
-        I: IntoIterator<Item = (Q, &'v T)>,
-        Q: AsRef<str>,
-    {
-        let core = self.configured()?;
-        let stamp = core.stamp();
-        let options = options.or(&core.defaults);
-        let mut entries = Vec::new();
-        for (key, value) in values {
-            let key = key.as_ref();
-            let entry = core.entry_for(key, value, stamp, &options)?;
-            let key = core.stored_key(key).into_owned();
-            core.note_change(&key);
-            entries.push((key, entry));
-        }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
-        let stored = core.backend.set_multi(&entries).await;
-        core.told("set_multi", entries.iter().map(|(key, _)| *key), stored)
     }
 
     /// The hit path: a fresh value that the backend has at hand, without a

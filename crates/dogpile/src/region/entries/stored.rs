@@ -1,9 +1,11 @@
 //! Reading, storing and deleting several keys.
 
+use super::super::Region;
 use super::super::core::Core;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::CachedValue;
+use super::super::options::Options;
 use super::Entries;
 use super::create::without_duplicates;
 use crate::error::{Error, Result};
@@ -105,5 +107,37 @@ impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
 
     pub(in crate::region) fn stored_keys(&self, core: &Core) -> Vec<String> {
         self.keys.iter().map(|key| core.stored_key(key).into_owned()).collect()
+    }
+}
+
+impl<K: Kind> Region<K> {
+    /// Stores each value under its key, in one write.
+    pub(in crate::region) async fn store_multi<'v, T, I, Q>(
+        &self,
+        values: I,
+        options: Options,
+    ) -> Result<()>
+    where
+        T: Cacheable<K>,
+        I: IntoIterator<Item = (Q, &'v T)>,
+        Q: AsRef<str>,
+    {
+        let core = self.configured()?;
+        let stamp = core.stamp();
+        let options = options.or(&core.defaults);
+        let mut entries = Vec::new();
+        for (key, value) in values {
+            let key = key.as_ref();
+            let entry = core.entry_for(key, value, stamp, &options)?;
+            let key = core.stored_key(key).into_owned();
+            core.note_change(&key);
+            entries.push((key, entry));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
+        let stored = core.backend.set_multi(&entries).await;
+        core.told("set_multi", entries.iter().map(|(key, _)| *key), stored)
     }
 }
