@@ -273,6 +273,26 @@ async fn a_copy_stands_in_only_if_it_may_and_nobody_said_that_it_changed() {
     }
 }
 
+#[test]
+fn a_backend_that_can_be_followed_can_be_watched() {
+    let shelf = Shelf::default();
+    let told = Arc::new(AtomicU32::new(0));
+    let counted = told.clone();
+    let count = Arc::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let watch = AnyBackend::new(shelf.clone()).watch("k", count);
+    assert!(watch.is_some());
+    let tell = |tell: fn(&dyn Follower)| {
+        shelf.tell(tell);
+        told.load(Ordering::SeqCst)
+    };
+    assert_eq!(tell(|follower| follower.changed("another")), 1, "once when it begins");
+    assert_eq!(tell(|follower| follower.changed("k")), 2);
+    assert_eq!(tell(|follower| follower.all_changed()), 3);
+    assert_eq!(tell(|follower| follower.lost()), 4);
+}
+
 #[tokio::test]
 async fn memory_refuses_a_near_tier() {
     let region: Region = Region::new("memory");

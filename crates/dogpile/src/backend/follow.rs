@@ -4,6 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use super::Changed;
 use crate::value::{Entry, Payload};
 
 /// The receiver of a backend's [news](super::Backend::follow): copies of what is stored, which it
@@ -34,6 +35,44 @@ pub trait Follower: Send + Sync + 'static {
     /// All changes that were made before `moment` have been told, of what was read since the last
     /// [`lost`](Self::lost).
     fn in_step(&self, moment: Instant);
+}
+
+/// A follower of one key.
+pub(super) struct OneKey {
+    key: Box<str>,
+    changed: Changed,
+}
+
+impl OneKey {
+    pub(super) fn new(key: &str, changed: Changed) -> Self {
+        Self { key: key.into(), changed }
+    }
+}
+
+impl Follower for OneKey {
+    fn changed(&self, key: &str) {
+        if *key == *self.key {
+            (self.changed)();
+        }
+    }
+
+    fn all_changed(&self) {
+        (self.changed)();
+    }
+
+    fn lost(&self) {
+        (self.changed)();
+    }
+
+    fn prefix(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn in_step(&self, _moment: Instant) {}
 }
 
 /// A state of a value: another state has another version.

@@ -54,6 +54,7 @@ pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revisio
 pub(crate) use erased::{Boxed, Erased, ErasedBackend};
 #[cfg(feature = "file")]
 pub use file::{Damage, File, FileBuilder};
+use follow::OneKey;
 pub use follow::{Follower, IfChanged, Version};
 use inspect::Inspect;
 pub use map::{MapBackend, ObjectMap};
@@ -253,11 +254,17 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Calls `changed` soon after what is stored under `key` may have changed,
     /// whoever changed it, and once when the watching begins; until the answer
-    /// is dropped. `None`, the default, from a backend that cannot tell.
+    /// is dropped. `None` from a backend that cannot tell.
     ///
-    /// `changed` is called on a thread of the backend's, and returns at once.
-    fn watch(&self, _key: &str, _changed: Changed) -> Option<Watch> {
-        None
+    /// By default it [follows](Self::follow) the changes of this one key. `changed` is called on a
+    /// thread of the backend's, and returns at once.
+    fn watch(&self, key: &str, changed: Changed) -> Option<Watch> {
+        let watch = self.follow(Arc::new(OneKey::new(key, changed.clone())))?;
+        // A backend that is to be asked tells nothing.
+        watch.state().is_none().then(|| {
+            changed();
+            watch
+        })
     }
 
     /// Tells `follower` of changes to what is stored, whoever makes them, until the answer is

@@ -25,7 +25,8 @@ impl RegionFlight<'_> {
         if found.is_fresh() {
             return Fallback::OnFailure;
         }
-        if found == Freshness::Stale && is_kept {
+        // A copy of the near tier, that is. What was created while the store is away is created again.
+        if is_kept && found == Freshness::Stale && entry.is_some_and(|it| it.metadata.expired) {
             return Fallback::WhileDown;
         }
         let (Some(entry), Some(_)) = (entry, self.options.stale_if_error) else {
