@@ -259,7 +259,7 @@ async fn changes_can_be_told_by_prefix() {
     eventually("the flush", async || two.get("k").await.is_none()).await;
     let two = at(&server.url(), tier().broadcast());
     for value in 20..23 {
-        kill_tracking(&server);
+        server.kill_tracking();
         two.changes_are_seen("k", value).await;
     }
 }

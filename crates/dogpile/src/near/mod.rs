@@ -15,7 +15,7 @@ mod tier;
 
 use std::time::Duration;
 
-pub(crate) use tier::{Observer, Tier};
+pub(crate) use tier::{Observer, Tier, WeakTier};
 
 /// A near tier: copies of popular values in this process's memory, in front of Redis, memcached, a file
 /// or another backend that processes share. For [`Config::near`](crate::Config::near).

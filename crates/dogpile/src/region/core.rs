@@ -49,6 +49,9 @@ pub(crate) struct Shared {
     pub(crate) background: PerProcess<Tally>,
     /// Held while a configuration is replaced by one that is made of it.
     pub(crate) changing: crate::sync::Mutex<()>,
+    /// The near tier that has replaced another one.
+    #[cfg(feature = "memory")]
+    pub(super) near: crate::sync::Mutex<crate::near::WeakTier>,
 }
 
 impl Counts for Shared {

@@ -13,7 +13,7 @@ use crate::key;
 #[cfg(feature = "memory")]
 use crate::log;
 #[cfg(feature = "memory")]
-use crate::near::Observer;
+use crate::near::{Observer, Tier};
 use crate::stats::Count;
 use crate::value::{Entry, Object, Payload};
 
@@ -89,6 +89,24 @@ impl Core {
         false
     }
 
+    /// Another core will be in force when this is called.
+    #[cfg(feature = "memory")]
+    pub(super) fn replace_near(&self, by: &Self) {
+        if let Some(near) = &self.near {
+            *self.shared.near.lock() = by.near.as_ref().map(Tier::downgrade).unwrap_or_default();
+            near.replace();
+        }
+    }
+
+    /// Another core is in force: the copies of this one are of no use, and nobody needs tell of
+    /// changes to them.
+    #[cfg(feature = "memory")]
+    pub(super) fn end_near(&self) {
+        if let Some(near) = &self.near {
+            near.end();
+        }
+    }
+
     /// Counts a hit that was given at once.
     #[inline]
     pub(super) fn count_hit(&self) {
@@ -113,6 +131,10 @@ impl Observer for Shared {
 
     fn is_unfollowed(&self) {
         log::near_by_age(&self.name);
+    }
+
+    fn in_force(&self) -> Option<Tier> {
+        self.near.lock().upgrade()
     }
 }
 
