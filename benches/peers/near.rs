@@ -92,7 +92,7 @@ impl Contest {
     }
 
     /// Microseconds per call of something that asks the server now and then, or always.
-    fn over_the_network(&self, ask: impl AsyncFn(&str)) -> f64 {
+    fn over_the_network(&self, ask: &impl AsyncFn(&str)) -> f64 {
         let times = (0..20).map(|_| {
             let began = Instant::now();
             self.runtime.block_on(async {
@@ -168,7 +168,9 @@ async fn track(url: &str, keys: &[String]) -> MultiplexedConnection {
     on.expect("it can track");
     for keys in keys.chunks(1_000) {
         let mut pipeline = redis::pipe();
-        keys.iter().for_each(|key| drop(pipeline.cmd("GET").arg(key).ignore()));
+        for key in keys {
+            pipeline.cmd("GET").arg(key).ignore();
+        }
         pipeline.exec_async(&mut connection).await.expect("the server is there");
     }
     connection
@@ -187,16 +189,16 @@ pub(crate) fn section(effort: Effort) -> Section {
     let contest = Contest::over(&server);
     contest.fill();
     let times = hits(&contest, effort);
-    let plain = contest.over_the_network(async |key| {
+    let plain = contest.over_the_network(&async |key| {
         black_box(contest.plain.get::<Value>(key).await.expect("the server is there"));
     });
-    let bare = contest.over_the_network(async |key| {
+    let bare = contest.over_the_network(&async |key| {
         black_box(read(&contest.bare, key).await);
     });
-    let cache_aio = contest.over_the_network(async |key| {
+    let cache_aio = contest.over_the_network(&async |key| {
         black_box(read(&contest.caching, key).await);
     });
-    let by_hand = contest.over_the_network(async |key| {
+    let by_hand = contest.over_the_network(&async |key| {
         let value = contest.moka.get_with_by_ref(key, read(&contest.bare, key));
         black_box(value.await);
     });

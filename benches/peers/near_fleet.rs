@@ -61,8 +61,9 @@ pub(crate) fn work(arguments: &[String]) {
     let config = Config::new(Redis::open(url).expect("a good URL"));
     let config = if mode == "near" { config.near(Near::entries(KEYS)) } else { config };
     region.configure(config).expect("it is new");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    let runtime = runtime.build().expect("a runtime can be started");
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime can be started");
     let times = runtime.block_on(async {
         let tasks = (0..TASKS as u64).map(|task| {
             tokio::spawn(serve(region, seconds, Zipf::new(KEYS, (seed << 8) + task + 1)))
@@ -84,7 +85,7 @@ async fn serve(region: &'static Region, seconds: Duration, mut keys: Zipf) -> Ve
     while Instant::now() < end {
         let key = format!("user:{}", keys.next());
         let began = Instant::now();
-        if keys.random() % CHANGES == 0 {
+        if keys.random().is_multiple_of(CHANGES) {
             region.set(&key, &"y".repeat(200)).await.expect("the server is there");
         } else {
             region.get_or_create(&key, async || "x".repeat(200)).await;

@@ -26,7 +26,7 @@ pub(crate) fn section() -> Section {
     Section { title: "hit ratio, room for 10,000", rows: rows.collect() }
 }
 
-/// SplitMix64: the same numbers in each run.
+/// `SplitMix64`: the same numbers in each run.
 struct Random(u64);
 
 impl Random {
@@ -66,7 +66,7 @@ fn with_scans(trace: Vec<u64>) -> Vec<u64> {
     let walked = 1 << 40..;
     let pairs = trace.into_iter().zip(walked).enumerate();
     let reads = |(at, (key, walked))| {
-        let is_walk = (at / ROOM) % 10 == 0;
+        let is_walk = usize::is_multiple_of(at / ROOM, 10);
         std::iter::once(key).chain(is_walk.then_some(walked))
     };
     pairs.flat_map(reads).collect()
@@ -86,6 +86,7 @@ fn traces() -> Vec<(&'static str, Vec<u64>)> {
         ("zipfian, 1.1", zipfian(1.1)),
         ("zipfian, 0.9, and scans", with_scans(zipfian(0.9))),
         ("a circle of nine tenths of the room", circle(0.9)),
+        ("a circle of nineteen twentieths of the room", circle(0.95)),
         ("a circle of 1.2 times the room", circle(1.2)),
     ]
 }

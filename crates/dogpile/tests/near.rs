@@ -115,7 +115,7 @@ async fn a_copy_answers_until_its_change_is_told() {
     assert_eq!(get(&region).await, Some(2));
     warm(&region).await;
     shelf.change("k", 3);
-    shelf.tell(|follower| follower.all_changed());
+    shelf.tell(Follower::all_changed);
     assert_eq!(get(&region).await, Some(3));
 }
 

@@ -299,7 +299,8 @@ impl Code {
     /// The call that takes what is there, or runs `original`.
     fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
         let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
-        if self.has_no_options() && veto.is_empty() {
+        let has_previous = self.function.previous().is_some();
+        if self.has_no_options() && veto.is_empty() && !has_previous {
             // The region itself: an entry, with its options, would be a fifth of a hit.
             let region = self.typed(&self.region());
             let call = if self.function.can_fail { "try_get_or_create" } else { "get_or_create" };
@@ -308,7 +309,7 @@ impl Code {
         }
         let entry = self.typed(&quote!(#entry #veto));
         let (can_fail, in_background) = (self.function.can_fail, self.options.background);
-        let verb = if self.function.previous().is_some() { "update" } else { "create" };
+        let verb = if has_previous { "update" } else { "create" };
         let method = match (can_fail, in_background) {
             (false, false) => format_ident!("get_or_{verb}"),
             (false, true) => format_ident!("get_or_{verb}_in_background"),
