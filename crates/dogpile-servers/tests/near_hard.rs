@@ -171,7 +171,7 @@ async fn changes_are_told_whatever_stands_before_keys() {
 }
 
 fn percent(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |all, byte| format!("{all}%{byte:02X}"))
 }
 
 /// Commands that change a key in other ways than by `SET` and `DEL`.

@@ -8,13 +8,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Near;
 use super::admission::Admission;
 use super::bound::{Bound, Mark, in_ticks};
+use super::news::{News, Observer};
 use super::store::{Copies, Copy, Said};
 use crate::backend::{
     AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Follower, IfChanged,
@@ -27,22 +28,6 @@ use crate::process::PerProcess;
 use crate::stats::Count;
 use crate::sync::Mutex;
 use crate::value::{Entry, Object, Payload};
-
-/// The region, as its tier sees it.
-pub(crate) trait Observer: Send + Sync {
-    fn count(&self, what: Count);
-
-    /// There are so many copies, and what is proved is so old.
-    fn measured(&self, copies: usize, age: Duration);
-
-    /// Nobody tells of changes, although the backend is one that does.
-    fn is_unfollowed(&self);
-
-    /// Returns the tier that has replaced an earlier one, if there is one.
-    fn in_force(&self) -> Option<Tier> {
-        None
-    }
-}
 
 /// So many values are read at once where each is asked for by itself.
 const TOGETHER: usize = 64;
@@ -82,75 +67,6 @@ struct Shared {
     asks: OnceLock<StateNow>,
     /// Somebody was told that nobody tells of changes.
     warned: std::sync::Once,
-}
-
-/// The part that hears of changes.
-struct News {
-    bound: Bound,
-    copies: Copies,
-    hasher: RandomState,
-    interval: Duration,
-    /// It wants to be told of all keys that begin so.
-    prefix: Option<String>,
-    observer: Arc<dyn Observer>,
-}
-
-impl News {
-    fn stripe(&self, told_as: &str) -> u32 {
-        self.bound.stripe(self.hasher.hash_one(told_as))
-    }
-
-    fn count(&self, what: Count) {
-        self.observer.count(what);
-    }
-
-    fn age(&self) -> Option<Duration> {
-        let in_step = self.bound.last_in_step();
-        let age = ticks::now().saturating_sub(in_step);
-        (in_step > 0).then(|| Duration::from_nanos(age))
-    }
-
-    fn measure(&self) {
-        self.observer.measured(self.copies.len(), self.age().unwrap_or_default());
-    }
-
-    fn end(&self, key: &str, told_as: &str) -> bool {
-        self.bound.change(self.stripe(told_as));
-        self.copies.remove(key)
-    }
-}
-
-impl Follower for News {
-    fn changed(&self, key: &str) {
-        // What a proxy calls otherwise is found out of date when it is asked for.
-        if self.end(key, key) {
-            self.count(Count::NearChanged);
-        }
-    }
-
-    fn all_changed(&self) {
-        self.bound.change_all();
-        self.copies.clear();
-        self.count(Count::NearFlushed);
-    }
-
-    fn lost(&self) {
-        self.bound.lose();
-        self.count(Count::NearLost);
-    }
-
-    fn prefix(&self) -> Option<&str> {
-        self.prefix.as_deref()
-    }
-
-    fn interval(&self) -> Duration {
-        self.interval
-    }
-
-    fn in_step(&self, moment: Instant) {
-        self.bound.in_step(ticks::of(moment));
-        self.measure();
-    }
 }
 
 /// A change of this process: copies end before it is sent, so that nobody reads what is about to
@@ -232,6 +148,11 @@ impl Tier {
         news.bound.lose();
         news.bound.change_all();
         news.copies.clear();
+    }
+
+    /// What lies under these keys was changed by this process, and not through this tier.
+    pub(crate) fn end_copies(&self, keys: &[&str]) {
+        self.0.end_copies(keys);
     }
 
     pub(crate) fn downgrade(&self) -> WeakTier {
@@ -348,11 +269,9 @@ impl Shared {
     /// This process knows of changes to what lies under `keys`.
     fn end_all_copies(&self, keys: &[&str]) {
         self.end_copies(keys);
-        if self.is_replaced.load(Ordering::Acquire)
-            && let Some(Tier(now)) = self.news.observer.in_force()
-        {
+        if self.is_replaced.load(Ordering::Acquire) {
             // Those who have come since may have copies too.
-            now.end_copies(keys);
+            self.news.observer.changed_late(keys);
         }
     }
 

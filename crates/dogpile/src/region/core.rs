@@ -154,7 +154,7 @@ impl Core {
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let has_prefix = is_shared && config.has_prefix;
         #[cfg(feature = "memory")]
-        let prefix = super::near::prefix(&backend, has_prefix, &shared.name);
+        let prefix = Self::near_prefix(&backend, has_prefix, &shared.name);
         let mangler = mangler.of(&backend, has_prefix.then(|| key::of_region(&shared.name)));
         let mangler =
             if is_shared && !has_prefix { Some(key::beside_moments(mangler)) } else { mangler };

@@ -133,16 +133,21 @@ impl Observer for Shared {
         log::near_by_age(&self.name);
     }
 
-    fn in_force(&self) -> Option<Tier> {
-        self.near.lock().upgrade()
+    fn changed_late(&self, keys: &[&str]) {
+        let now = self.near.lock().upgrade();
+        if let Some(now) = now {
+            now.end_copies(keys);
+        }
     }
 }
 
-/// Returns how the stored keys of a region begin, as far as that is known.
 #[cfg(feature = "memory")]
-pub(super) fn prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {
-    if !has_prefix || backend.recommended_mangler().is_some() {
-        return String::new();
+impl Core {
+    /// Returns how the stored keys of a region begin, as far as that is known.
+    pub(super) fn near_prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {
+        if !has_prefix || backend.recommended_mangler().is_some() {
+            return String::new();
+        }
+        key::of_region(region).mangle("").into_owned()
     }
-    key::of_region(region).mangle("").into_owned()
 }

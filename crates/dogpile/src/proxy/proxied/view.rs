@@ -129,21 +129,22 @@ impl View {
         }
     }
 
-    /// Returns what was read under `key` before, if this is about that key.
-    fn compared(&self, asked: &str) -> Option<Option<Compared>> {
+    /// Is this about reading `asked` with its version?
+    fn compares(&self, asked: &str) -> bool {
+        matches!(&*self.state.lock(), State::Comparing { key, .. } if key == asked)
+    }
+
+    /// Returns what was read before, once.
+    fn take_read(&self) -> Option<Compared> {
         match &mut *self.state.lock() {
-            State::Comparing { key, read, .. } if key == asked => Some(read.take()),
+            State::Comparing { read, .. } => read.take(),
             _ => None,
         }
     }
 
     /// Reads with the version, unless that is done.
-    async fn compare(
-        &self,
-        key: &str,
-        read: Option<Compared>,
-    ) -> Result<Option<Entry>, BackendError> {
-        let read = match read {
+    async fn compare(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        let read = match self.take_read() {
             Some(read) => read,
             None => self.next.get_if_changed(key, None).await,
         };
@@ -257,8 +258,8 @@ impl ErasedBackend for View {
 
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
         Box::pin(async move {
-            if let Some(read) = self.compared(key) {
-                return self.compare(key, read).await;
+            if self.compares(key) {
+                return self.compare(key).await;
             }
             match self.next_terms(1) {
                 Some(terms) => Ok(self.claim(&[key], terms).await?.pop().flatten()),
