@@ -4,10 +4,12 @@
 //! - `bound`: the proof;
 //! - `store`: the copies, decoded once;
 //! - `admission`: which keys are worth a copy;
+//! - `news`: hearing of changes;
 //! - `tier`: these as a layer around the backend.
 
 mod admission;
 mod bound;
+mod news;
 mod store;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
@@ -15,7 +17,8 @@ mod tier;
 
 use std::time::Duration;
 
-pub(crate) use tier::{Observer, Tier};
+pub(crate) use news::Observer;
+pub(crate) use tier::{Tier, WeakTier};
 
 /// A near tier: copies of popular values in this process's memory, in front of Redis, memcached, a file
 /// or another backend that processes share. For [`Config::near`](crate::Config::near).

@@ -5,15 +5,17 @@ use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Near;
 use super::admission::Admission;
 use super::bound::{Bound, Mark, in_ticks};
+use super::news::{News, Observer};
 use super::store::{Copies, Copy, Said};
 use crate::backend::{
     AnyBackend, BackendError, Boxed, Changed, Claimed, Commit, ErasedBackend, Follower, IfChanged,
@@ -24,18 +26,8 @@ use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease};
 use crate::process::PerProcess;
 use crate::stats::Count;
+use crate::sync::Mutex;
 use crate::value::{Entry, Object, Payload};
-
-/// The region, as its tier sees it.
-pub(crate) trait Observer: Send + Sync {
-    fn count(&self, what: Count);
-
-    /// There are so many copies, and what is proved is so old.
-    fn measured(&self, copies: usize, age: Duration);
-
-    /// Nobody tells of changes, although the backend is one that does.
-    fn is_unfollowed(&self);
-}
 
 /// So many values are read at once where each is asked for by itself.
 const TOGETHER: usize = 64;
@@ -48,6 +40,19 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Tier(Arc<Shared>);
 
+/// A tier that ends when nobody has it.
+#[derive(Default)]
+pub(crate) struct WeakTier(Weak<Shared>);
+
+impl WeakTier {
+    pub(crate) fn upgrade(&self) -> Option<Tier> {
+        self.0.upgrade().map(Tier)
+    }
+}
+
+/// The backend tells or is asked, until this is dropped or empty.
+struct Following(Mutex<Option<Watch>>);
+
 struct Shared {
     near: Near,
     prefix: String,
@@ -55,80 +60,13 @@ struct Shared {
     inner: AnyBackend,
     admission: Admission,
     stands_in_for: u64,
-    following: PerProcess<Option<Watch>>,
+    following: PerProcess<Option<Following>>,
+    /// The region has another tier now, or none.
+    is_replaced: AtomicBool,
     /// Of a backend that is asked, and tells nothing.
     asks: OnceLock<StateNow>,
     /// Somebody was told that nobody tells of changes.
     warned: std::sync::Once,
-}
-
-/// The part that hears of changes.
-struct News {
-    bound: Bound,
-    copies: Copies,
-    hasher: RandomState,
-    interval: Duration,
-    /// It wants to be told of all keys that begin so.
-    prefix: Option<String>,
-    observer: Arc<dyn Observer>,
-}
-
-impl News {
-    fn stripe(&self, told_as: &str) -> u32 {
-        self.bound.stripe(self.hasher.hash_one(told_as))
-    }
-
-    fn count(&self, what: Count) {
-        self.observer.count(what);
-    }
-
-    fn age(&self) -> Option<Duration> {
-        let in_step = self.bound.last_in_step();
-        let age = ticks::now().saturating_sub(in_step);
-        (in_step > 0).then(|| Duration::from_nanos(age))
-    }
-
-    fn measure(&self) {
-        self.observer.measured(self.copies.len(), self.age().unwrap_or_default());
-    }
-
-    fn end(&self, key: &str, told_as: &str) -> bool {
-        self.bound.change(self.stripe(told_as));
-        self.copies.remove(key)
-    }
-}
-
-impl Follower for News {
-    fn changed(&self, key: &str) {
-        // What a proxy calls otherwise is found out of date when it is asked for.
-        if self.end(key, key) {
-            self.count(Count::NearChanged);
-        }
-    }
-
-    fn all_changed(&self) {
-        self.bound.change_all();
-        self.copies.clear();
-        self.count(Count::NearFlushed);
-    }
-
-    fn lost(&self) {
-        self.bound.lose();
-        self.count(Count::NearLost);
-    }
-
-    fn prefix(&self) -> Option<&str> {
-        self.prefix.as_deref()
-    }
-
-    fn interval(&self) -> Duration {
-        self.interval
-    }
-
-    fn in_step(&self, moment: Instant) {
-        self.bound.in_step(ticks::of(moment));
-        self.measure();
-    }
 }
 
 /// A change of this process: copies end before it is sent, so that nobody reads what is about to
@@ -146,9 +84,7 @@ impl<'t> Changing<'t> {
     }
 
     fn end_copies(&self) {
-        for key in &self.keys {
-            self.tier.news.end(key, &self.tier.inner.told_as(key));
-        }
+        self.tier.end_all_copies(&self.keys);
     }
 }
 
@@ -185,6 +121,7 @@ impl Tier {
             admission: Admission::new(max_entries),
             stands_in_for: in_ticks(serve_when_down),
             following: PerProcess::new(),
+            is_replaced: AtomicBool::new(false),
             asks: OnceLock::new(),
             warned: std::sync::Once::new(),
         }))
@@ -194,6 +131,32 @@ impl Tier {
     pub(crate) fn around(&self, inner: AnyBackend) -> Self {
         let Shared { near, prefix, news, .. } = &*self.0;
         Self::new(near.clone(), inner, prefix, news.observer.clone())
+    }
+
+    /// Another tier will be in force, or none, when this is called; [`end`](Self::end) when it is.
+    pub(crate) fn replace(&self) {
+        self.0.is_replaced.store(true, Ordering::Release);
+    }
+
+    /// Ends all copies, and hears of changes no more. Calls that go on read without copies.
+    pub(crate) fn end(&self) {
+        let Shared { news, following, .. } = &*self.0;
+        if let Some(Following(watch)) = following.get_or_init(|| None) {
+            let ends = watch.lock().take();
+            drop(ends);
+        }
+        news.bound.lose();
+        news.bound.change_all();
+        news.copies.clear();
+    }
+
+    /// What lies under these keys was changed by this process, and not through this tier.
+    pub(crate) fn end_copies(&self, keys: &[&str]) {
+        self.0.end_copies(keys);
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakTier {
+        WeakTier(Arc::downgrade(&self.0))
     }
 
     /// The backend around which it is.
@@ -299,8 +262,23 @@ impl Shared {
                 // In a forked process the function of its parent answers too.
                 let _ = self.asks.set(state.clone());
             }
-            following
+            following.map(|watch| Following(Mutex::new(Some(watch))))
         });
+    }
+
+    /// This process knows of changes to what lies under `keys`.
+    fn end_all_copies(&self, keys: &[&str]) {
+        self.end_copies(keys);
+        if self.is_replaced.load(Ordering::Acquire) {
+            // Those who have come since may have copies too.
+            self.news.observer.changed_late(keys);
+        }
+    }
+
+    fn end_copies(&self, keys: &[&str]) {
+        for key in keys {
+            self.news.end(key, &self.inner.told_as(key));
+        }
     }
 
     #[inline]
@@ -327,6 +305,9 @@ impl Shared {
     fn is_due(&self, key: &str) -> bool {
         let hash = self.news.hasher.hash_one(key);
         self.news.count(Count::NearMisses);
+        if self.is_replaced.load(Ordering::Acquire) {
+            return false;
+        }
         self.admission.is_due(hash, ticks::now()) || self.news.copies.has(key)
     }
 
@@ -502,7 +483,7 @@ impl ErasedBackend for Tier {
             for (key, claim) in asked.into_iter().zip(&claims) {
                 // Whoever gets this must not get an older one after that.
                 if matches!(claim, Claimed::Changed(_)) {
-                    self.0.news.end(key, &self.0.inner.told_as(key));
+                    self.0.end_all_copies(&[key]);
                 }
             }
             Ok(claims)

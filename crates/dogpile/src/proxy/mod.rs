@@ -88,7 +88,8 @@ pub trait Proxy: Send + Sync + 'static {
     }
 
     /// Returns the key that its `get` asks `next` for. A [near tier](crate::Near) keeps no copies of
-    /// what lies under other keys than this says.
+    /// what lies under other keys than this says. It asks past the proxy whether what lies there
+    /// has changed since it was copied, and calls `get` only if so.
     fn key<'k>(&self, key: &'k str) -> Cow<'k, str> {
         Cow::Borrowed(key)
     }

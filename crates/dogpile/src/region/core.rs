@@ -49,6 +49,9 @@ pub(crate) struct Shared {
     pub(crate) background: PerProcess<Tally>,
     /// Held while a configuration is replaced by one that is made of it.
     pub(crate) changing: crate::sync::Mutex<()>,
+    /// The near tier that has replaced another one.
+    #[cfg(feature = "memory")]
+    pub(super) near: crate::sync::Mutex<crate::near::WeakTier>,
 }
 
 impl Counts for Shared {
@@ -151,7 +154,7 @@ impl Core {
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let has_prefix = is_shared && config.has_prefix;
         #[cfg(feature = "memory")]
-        let prefix = super::near::prefix(&backend, has_prefix, &shared.name);
+        let prefix = Self::near_prefix(&backend, has_prefix, &shared.name);
         let mangler = mangler.of(&backend, has_prefix.then(|| key::of_region(&shared.name)));
         let mangler =
             if is_shared && !has_prefix { Some(key::beside_moments(mangler)) } else { mangler };

@@ -13,7 +13,7 @@ use crate::key;
 #[cfg(feature = "memory")]
 use crate::log;
 #[cfg(feature = "memory")]
-use crate::near::Observer;
+use crate::near::{Observer, Tier};
 use crate::stats::Count;
 use crate::value::{Entry, Object, Payload};
 
@@ -89,6 +89,24 @@ impl Core {
         false
     }
 
+    /// Another core will be in force when this is called.
+    #[cfg(feature = "memory")]
+    pub(super) fn replace_near(&self, by: &Self) {
+        if let Some(near) = &self.near {
+            *self.shared.near.lock() = by.near.as_ref().map(Tier::downgrade).unwrap_or_default();
+            near.replace();
+        }
+    }
+
+    /// Another core is in force: the copies of this one are of no use, and nobody needs tell of
+    /// changes to them.
+    #[cfg(feature = "memory")]
+    pub(super) fn end_near(&self) {
+        if let Some(near) = &self.near {
+            near.end();
+        }
+    }
+
     /// Counts a hit that was given at once.
     #[inline]
     pub(super) fn count_hit(&self) {
@@ -114,13 +132,22 @@ impl Observer for Shared {
     fn is_unfollowed(&self) {
         log::near_by_age(&self.name);
     }
+
+    fn changed_late(&self, keys: &[&str]) {
+        let now = self.near.lock().upgrade();
+        if let Some(now) = now {
+            now.end_copies(keys);
+        }
+    }
 }
 
-/// Returns how the stored keys of a region begin, as far as that is known.
 #[cfg(feature = "memory")]
-pub(super) fn prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {
-    if !has_prefix || backend.recommended_mangler().is_some() {
-        return String::new();
+impl Core {
+    /// Returns how the stored keys of a region begin, as far as that is known.
+    pub(super) fn near_prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {
+        if !has_prefix || backend.recommended_mangler().is_some() {
+            return String::new();
+        }
+        key::of_region(region).mangle("").into_owned()
     }
-    key::of_region(region).mangle("").into_owned()
 }

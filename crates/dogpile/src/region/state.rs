@@ -77,6 +77,8 @@ impl State {
                 failed: FailedCreations::default(),
                 background: PerProcess::new(),
                 changing: crate::sync::Mutex::default(),
+                #[cfg(feature = "memory")]
+                near: crate::sync::Mutex::default(),
             })
         })
     }
@@ -120,7 +122,7 @@ impl State {
         if self.is_configured() && !replace {
             return Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() });
         }
-        self.core.store(core);
+        self.put_in_force(core);
         #[cfg(feature = "macros")]
         self.makes_own_keys.store(makes_own_keys, std::sync::atomic::Ordering::Relaxed);
         #[cfg(feature = "testing")]
@@ -143,8 +145,23 @@ impl State {
     pub(super) fn change(&self, change: impl FnOnce(&Core) -> Core) -> Result<()> {
         let _changing = self.shared().changing.lock();
         let core = self.configured()?;
-        self.core.store(Arc::new(change(&core)));
+        self.put_in_force(Arc::new(change(&core)));
         Ok(())
+    }
+
+    /// Puts `core` in force, and ends what the one before has done for later calls.
+    fn put_in_force(&self, core: Arc<Core>) {
+        #[cfg(feature = "memory")]
+        let before = self.core();
+        #[cfg(feature = "memory")]
+        if let Some(before) = &before {
+            before.replace_near(&core);
+        }
+        self.core.store(core);
+        #[cfg(feature = "memory")]
+        if let Some(before) = before {
+            before.end_near();
+        }
     }
 
     #[cfg(feature = "macros")]

@@ -72,7 +72,7 @@ metrics! {
     BYTES_READ: Counter of Bytes = "dogpile_read_bytes_total";
     /// Payload bytes written.
     BYTES_WRITTEN: Counter of Bytes = "dogpile_written_bytes_total";
-    /// Of the hits, keys answered by the near tier.
+    /// Keys that a copy in the near tier answered: hits, and values that have expired.
     NEAR_HITS: Counter of Count = "dogpile_near_hits_total";
     /// Keys that the near tier had no copy for that was new enough.
     NEAR_MISSES: Counter of Count = "dogpile_near_misses_total";

@@ -73,7 +73,8 @@ pub struct Statistics {
     /// them counts as missing in this process, and is still to be deleted. An invalidation counts as
     /// one. Not a count up to now, but those of now.
     pub pending_deletions: u64,
-    /// Of the hits, keys answered by the [near tier](crate::Near).
+    /// Keys that a copy in the [near tier](crate::Near) answered. Nearly all of them are hits; a copy
+    /// of a value that has expired or was invalidated is not.
     pub near_hits: u64,
     /// Keys that the near tier had no copy for that was new enough.
     pub near_misses: u64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, try_join};
+use futures_util::future::{join, join_all, try_join};
 use redis::{Cmd, Value, cmd};
 use tokio::task::AbortHandle;
 
@@ -143,10 +143,14 @@ impl Tracker {
     }
 
     /// Has everything been told that was to be told until now?
+    ///
+    /// What a server tells by prefix it sends at the end of a turn of its loop, after the answers of
+    /// that turn. The answer to what was sent after those comes later than that.
     async fn answers(&self) -> bool {
-        let all = self.broadcasts.nodes();
-        let all = all.iter().chain([&self.nodes]).map(|nodes| nodes.answer());
-        join_all(all).await.into_iter().all(|answers| answers)
+        let broadcasts = self.broadcasts.nodes();
+        let twice = broadcasts.iter().map(async |all| all.answer().await && all.answer().await);
+        let (own, others) = join(self.nodes.answer(), join_all(twice)).await;
+        own && others.into_iter().all(|answers| answers)
     }
 
     /// Tells `follower` of changes, and when it is in step with them.

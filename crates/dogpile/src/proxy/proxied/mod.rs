@@ -2,7 +2,7 @@
 //!
 //! Users override `get` and `set`; the engine claims and commits. A claim calls the
 //! proxy's `get` with a [view](View) of what is inside, whose `get` claims; a commit
-//! calls its `set` with one whose `set` commits. The near tier compares by one whose `get` does.
+//! calls its `set` with one whose `set` commits. The near tier reads by one whose `get` tells versions.
 //!
 //! The proxy may use other keys inside than outside. So a lease bears the key that it was
 //! claimed under, and only that is committed under it, once.
@@ -14,7 +14,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use self::view::{Compared, Comparison, Inside, State, Term, View, claim_inside};
+use self::view::{Inside, State, Term, Told, View, claim_inside};
 use super::Proxy;
 use crate::backend::{
     AnyBackend, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, Erased,
@@ -107,28 +107,27 @@ impl<P: Proxy> Proxied<P> {
         claims.into_iter().next().ok_or_else(|| BackendError::other("a claim was not answered"))
     }
 
-    /// Reads what has changed, as the proxy shows it. What it has not read once, under the key that
-    /// it says, has no version: nobody would tell of changes.
+    /// Reads what has changed, as the proxy shows it. What has not is not shown to the proxy: it could
+    /// only take that for missing, and answer or store something else. What the proxy has not read
+    /// once, under the key that it says, has no version: nobody would tell of changes.
     async fn get_if_changed(
         &self,
         key: &str,
         since: Option<Version>,
     ) -> Result<IfChanged, BackendError> {
         let inside = self.proxy.key(key).into_owned();
-        let comparison = Comparison { inside, since };
-        let view = View::over(&self.next, State::Comparing { comparison, answers: Vec::new() });
+        let mut read = None;
+        if since.is_some() {
+            match self.next.get_if_changed(&inside, since).await {
+                Ok(same @ IfChanged::NotModified { .. }) => return Ok(same),
+                other => read = Some(other),
+            }
+        }
+        let view = View::over(&self.next, State::comparing(inside, read));
         let entry = self.proxy.get(&view.backend(), key).await?;
-        let [answer] = &view.take_answers()[..] else {
-            return Ok(IfChanged::Read { entry, version: None, is_followed: false });
-        };
-        Ok(match *answer {
-            Compared::Same { is_followed } if entry.is_none() => {
-                IfChanged::NotModified { is_followed }
-            }
-            Compared::Other { version, is_followed } => {
-                IfChanged::Read { entry, version, is_followed }
-            }
-            Compared::Same { .. } => IfChanged::Read { entry, version: None, is_followed: false },
+        Ok(match view.take_answers()[..] {
+            [Told { version, is_followed }] => IfChanged::Read { entry, version, is_followed },
+            _ => IfChanged::Read { entry, version: None, is_followed: false },
         })
     }
 

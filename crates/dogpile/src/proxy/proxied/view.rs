@@ -39,23 +39,21 @@ pub(super) enum State {
         outcomes: Vec<bool>,
     },
     Comparing {
-        comparison: Comparison,
-        answers: Vec<Compared>,
+        /// The key inside.
+        key: String,
+        /// What lies there, if it was read before.
+        read: Option<Compared>,
+        answers: Vec<Told>,
     },
 }
 
-/// Is what lies under the key `inside` another version?
-#[derive(Clone)]
-pub(super) struct Comparison {
-    pub(super) inside: String,
-    pub(super) since: Option<Version>,
-}
+pub(super) type Compared = Result<IfChanged, BackendError>;
 
-/// What came out of a comparison inside.
+/// What is said of an entry that the proxy has read.
 #[derive(Clone, Copy)]
-pub(super) enum Compared {
-    Same { is_followed: bool },
-    Other { version: Option<Version>, is_followed: bool },
+pub(super) struct Told {
+    pub(super) version: Option<Version>,
+    pub(super) is_followed: bool,
 }
 
 /// A change on its way inside.
@@ -83,6 +81,10 @@ impl State {
     pub(super) fn storing(claims: Vec<Inside>) -> Self {
         let outcomes = vec![true; claims.len()];
         Self::Committing { removes: false, claims, outcomes }
+    }
+
+    pub(super) fn comparing(key: String, read: Option<Compared>) -> Self {
+        Self::Comparing { key, read, answers: Vec::new() }
     }
 
     pub(super) fn removing(claim: Inside) -> Self {
@@ -120,37 +122,43 @@ impl View {
         outcomes
     }
 
-    pub(super) fn take_answers(&self) -> Vec<Compared> {
+    pub(super) fn take_answers(&self) -> Vec<Told> {
         match &mut *self.state.lock() {
             State::Comparing { answers, .. } => std::mem::take(answers),
             _ => Vec::new(),
         }
     }
 
-    /// Returns what `key` is to be compared with, if this is about that.
-    fn comparison(&self, key: &str) -> Option<Comparison> {
-        match &*self.state.lock() {
-            State::Comparing { comparison, .. } if comparison.inside == key => {
-                Some(comparison.clone())
-            }
+    /// Is this about reading `asked` with its version?
+    fn compares(&self, asked: &str) -> bool {
+        matches!(&*self.state.lock(), State::Comparing { key, .. } if key == asked)
+    }
+
+    /// Returns what was read before, once.
+    fn take_read(&self) -> Option<Compared> {
+        match &mut *self.state.lock() {
+            State::Comparing { read, .. } => read.take(),
             _ => None,
         }
     }
 
-    /// Compares instead of reading: what is the same is not shown.
-    async fn compare(
-        &self,
-        key: &str,
-        since: Option<Version>,
-    ) -> Result<Option<Entry>, BackendError> {
-        let (entry, compared) = match self.next.get_if_changed(key, since).await? {
-            IfChanged::NotModified { is_followed } => (None, Compared::Same { is_followed }),
+    /// Reads with the version, unless that is done.
+    async fn compare(&self, key: &str) -> Result<Option<Entry>, BackendError> {
+        let read = match self.take_read() {
+            Some(read) => read,
+            None => self.next.get_if_changed(key, None).await,
+        };
+        let (entry, told) = match read? {
             IfChanged::Read { entry, version, is_followed } => {
-                (entry, Compared::Other { version, is_followed })
+                (entry, Told { version, is_followed })
+            }
+            // As what? It was not compared with anything.
+            IfChanged::NotModified { is_followed } => {
+                (self.next.get(key).await?, Told { version: None, is_followed })
             }
         };
         if let State::Comparing { answers, .. } = &mut *self.state.lock() {
-            answers.push(compared);
+            answers.push(told);
         }
         Ok(entry)
     }
@@ -250,8 +258,8 @@ impl ErasedBackend for View {
 
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>> {
         Box::pin(async move {
-            if let Some(Comparison { since, .. }) = self.comparison(key) {
-                return self.compare(key, since).await;
+            if self.compares(key) {
+                return self.compare(key).await;
             }
             match self.next_terms(1) {
                 Some(terms) => Ok(self.claim(&[key], terms).await?.pop().flatten()),
