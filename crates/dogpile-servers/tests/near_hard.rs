@@ -30,7 +30,7 @@ fn heard(reader: &mut impl BufRead, enough: impl Fn(&str) -> bool) -> String {
     all
 }
 
-/// Redis, issue 6867 and its kin: what is told by prefix comes at the end of a turn of the server's
+/// What is told by prefix comes at the end of a turn of the server's
 /// loop, after the answers of that turn. So one answer proves nothing; the answer to a command that was
 /// sent after it does.
 #[test]

@@ -283,14 +283,14 @@ fn a_backend_that_can_be_followed_can_be_watched() {
     });
     let watch = AnyBackend::new(shelf.clone()).watch("k", count);
     assert!(watch.is_some());
-    let tell = |tell: fn(&dyn Follower)| {
+    let tell = |tell: fn(&(dyn Follower + 'static))| {
         shelf.tell(tell);
         told.load(Ordering::SeqCst)
     };
     assert_eq!(tell(|follower| follower.changed("another")), 1, "once when it begins");
     assert_eq!(tell(|follower| follower.changed("k")), 2);
-    assert_eq!(tell(|follower| follower.all_changed()), 3);
-    assert_eq!(tell(|follower| follower.lost()), 4);
+    assert_eq!(tell(Follower::all_changed), 3);
+    assert_eq!(tell(Follower::lost), 4);
 }
 
 #[tokio::test]
