@@ -145,7 +145,9 @@ pub(super) struct OfRegion {
     creation_seconds: Histogram,
     wait_seconds: Histogram,
     pending_deletions: metrics::Gauge,
+    #[cfg(feature = "memory")]
     near_entries: metrics::Gauge,
+    #[cfg(feature = "memory")]
     near_age: metrics::Gauge,
 }
 
@@ -158,7 +160,9 @@ impl Handles for OfRegion {
             creation_seconds: with.histogram(names::CREATION_SECONDS),
             wait_seconds: with.histogram(names::WAIT_SECONDS),
             pending_deletions: with.gauge(names::PENDING_DELETIONS),
+            #[cfg(feature = "memory")]
             near_entries: with.gauge(names::NEAR_ENTRIES),
+            #[cfg(feature = "memory")]
             near_age: with.gauge(names::NEAR_AGE_SECONDS),
         }
     }
