@@ -125,7 +125,7 @@ pub enum IfChanged {
         /// Followers are told when it changes.
         is_followed: bool,
     },
-    /// What is stored now.
+    /// The present state.
     Read {
         /// The value, if there is one.
         entry: Option<Entry>,

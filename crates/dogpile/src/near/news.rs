@@ -20,7 +20,7 @@ pub(crate) trait Observer: Send + Sync {
     /// Nobody tells of changes, although the backend is one that does.
     fn is_unfollowed(&self);
 
-    /// What lies under these keys was changed through a tier that another one has replaced.
+    /// These keys were changed through a tier that another one has replaced.
     fn changed_late(&self, _keys: &[&str]) {}
 }
 

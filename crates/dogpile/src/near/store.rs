@@ -16,7 +16,7 @@ pub(super) struct Copy {
     pub(super) said: Said,
 }
 
-/// What is said of a copy.
+/// The moments and the mark of a copy.
 #[derive(Clone, Copy)]
 pub(super) struct Said {
     /// Not a number where the object is a [`Whole`].

@@ -150,7 +150,7 @@ impl Tier {
         news.copies.clear();
     }
 
-    /// What lies under these keys was changed by this process, and not through this tier.
+    /// These keys were changed by this process, and not through this tier.
     pub(crate) fn end_copies(&self, keys: &[&str]) {
         self.0.end_copies(keys);
     }

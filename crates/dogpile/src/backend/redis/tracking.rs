@@ -144,7 +144,7 @@ impl Tracker {
 
     /// Has everything been told that was to be told until now?
     ///
-    /// What a server tells by prefix it sends at the end of a turn of its loop, after the answers of
+    /// A server sends what it tells by prefix at the end of a turn of its loop, after the answers of
     /// that turn. The answer to what was sent after those comes later than that.
     async fn answers(&self) -> bool {
         let broadcasts = self.broadcasts.nodes();

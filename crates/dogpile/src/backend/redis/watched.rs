@@ -56,7 +56,7 @@ impl Watched {
         }
     }
 
-    /// Whatever is stored may have changed.
+    /// Any value may have changed.
     pub(super) fn all_changed(&self) {
         self.wake_all();
         self.tell(Follower::all_changed);

@@ -41,7 +41,7 @@ pub(super) enum State {
     Comparing {
         /// The key inside.
         key: String,
-        /// What lies there, if it was read before.
+        /// The value there, if it was read before.
         read: Option<Compared>,
         answers: Vec<Told>,
     },
