@@ -89,9 +89,11 @@ impl Row {
             Some(true) => "ok",
             Some(false) => "MISSED",
         };
-        let (ratio, target) = (self.ratio(), self.shown_target());
+        let ratio = self.ratio();
+        let ratio = if ratio.is_finite() { format!("{ratio:.2}") } else { "-".to_owned() };
+        let target = self.shown_target();
         let row = format!(
-            "  {name:46}{ours:8.1} {unit:6}  {peer:30}{theirs:8.1} {ratio:6.2}  {target:9}  {mark}"
+            "  {name:46}{ours:8.1} {unit:6}  {peer:30}{theirs:8.1} {ratio:>6}  {target:9}  {mark}"
         );
         println!("{}", row.trim_end());
     }
