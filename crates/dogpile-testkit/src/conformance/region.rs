@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dogpile::value::Entry;
 use dogpile::{Config, Expiration, Region, Status};
 use tokio::sync::{Barrier, Notify};
@@ -342,8 +343,8 @@ async fn store(fixture: &Fixture, region: &Region, key: &str, entry: Entry) {
     fixture.backend.set(&region.stored_key(key).unwrap(), entry).await.unwrap();
 }
 
-/// A payload that the codec cannot read is a miss, created again and overwritten (bytes
-/// only).
+/// What cannot be read, as a frame or by the codec, is a miss, created again and overwritten
+/// (bytes only).
 pub async fn an_undecodable_payload_is_created_again(fixture: Fixture) {
     if fixture.backend.keeps_objects() {
         return;
@@ -357,6 +358,20 @@ pub async fn an_undecodable_payload_is_created_again(fixture: Fixture) {
         assert_eq!(region.get::<u32>(&key).await.unwrap(), None);
         assert_eq!(region.get_or_create(&key, async || 7_u32).await, 7);
         assert_eq!(region.get::<u32>(&key).await.unwrap(), Some(7));
+    }
+    for (name, frame) in [("nothing", &b""[..]), ("no header", b"some value"), ("bar", b"|")] {
+        let key = fixture.key(name);
+        let unparsed = Entry::from_frame(&Bytes::from_static(frame));
+        store(&fixture, &region, &key, unparsed).await;
+        let stored = fixture.backend.get(&region.stored_key(&key).unwrap()).await.unwrap();
+        let stored = stored.and_then(|entry| entry.to_frame()).unwrap_or_default();
+        assert_eq!(&stored[..], frame, "no bytes may be no value, but others stay as they were");
+        assert_eq!(region.get::<u32>(&key).await.unwrap(), None);
+        assert_eq!(region.get_or_create(&key, async || 7_u32).await, 7);
+        assert_eq!(region.get::<u32>(&key).await.unwrap(), Some(7), "{name}");
+        store(&fixture, &region, &key, Entry::from_frame(&Bytes::from_static(frame))).await;
+        assert_eq!(region.entry(&key).refresh(async || 8_u32).await, 8);
+        assert_eq!(region.get::<u32>(&key).await.unwrap(), Some(8), "{name}");
     }
     let key = fixture.key("other type");
     region.set(&key, &"text".to_owned()).await.unwrap();

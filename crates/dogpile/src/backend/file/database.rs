@@ -102,7 +102,8 @@ pub(super) fn data_version(connection: &Connection) -> Result<i64, FileError> {
 
 /// Returns the entry stored under `key`, as far as its header goes.
 pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, FileError> {
-    let sql = "SELECT CAST(substr(value, 1, ?2) AS BLOB) FROM Dict WHERE key = ?1";
+    // Of an empty value it is null.
+    let sql = "SELECT coalesce(CAST(substr(value, 1, ?2) AS BLOB), X'') FROM Dict WHERE key = ?1";
     let most = i64::try_from(HEAD).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
     let head = statement.query_row(params![key.as_bytes(), most], |row| row.get(0));
@@ -115,7 +116,8 @@ pub(super) fn head(connection: &Connection, key: &str) -> Result<Option<Entry>, 
 pub(super) type Mark = (i64, Vec<u8>);
 
 pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, FileError> {
-    let sql = "SELECT rowid, CAST(substr(value, 1, 64) AS BLOB) FROM Dict WHERE key = ?1";
+    let sql =
+        "SELECT rowid, coalesce(CAST(substr(value, 1, 64) AS BLOB), X'') FROM Dict WHERE key = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mark = statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
     Ok(mark.optional()?)
