@@ -1,6 +1,7 @@
 //! Parts that the backends on servers share; collections use the thread.
 //!
 //! - `io`: the thread that looks after connections; `timer`: its timers;
+//! - `pipelined`: a connection with many requests under way; `driver`: the task that drives it;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
@@ -14,6 +15,8 @@
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod builder;
 #[cfg(any(feature = "redis", feature = "memcached"))]
+mod driver;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod finish;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -24,6 +27,8 @@ pub(crate) mod ledger;
 pub(crate) mod life;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod pipelined;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod prefix;
 #[cfg(any(feature = "redis", feature = "memcached"))]

@@ -17,6 +17,7 @@ use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
 use tokio::net::TcpStream;
 
 use super::connection::{Clustered, Connection, Multiplexed};
+use super::single::Single;
 #[cfg(feature = "tls")]
 use crate::log;
 use crate::process;
@@ -136,7 +137,8 @@ impl Target {
                 let client = self.cluster(*read_from_replicas)?;
                 Ok(Arc::new(Clustered(client.get_async_connection().await?)))
             }
-            Endpoint::Single | Endpoint::Sentinel { .. } => {
+            Endpoint::Single => Ok(Arc::new(Single::connect(self).await?)),
+            Endpoint::Sentinel { .. } => {
                 let config = ours(AsyncConnectionConfig::new());
                 let connection = self.connect_one(ProtocolVersion::RESP2, &config).await?;
                 Ok(Arc::new(Multiplexed(connection)))
