@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 
-use super::pipelined::{Decode, Ended, KEPT, Shared};
+use super::queue::{Decode, Ended, KEPT, Shared};
 
 /// The way out of the driver.
 pub(super) enum Output {

@@ -6,13 +6,8 @@ use std::io;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use futures_util::future::select_ok;
-use redis::{Cmd, ConnectionAddr, ErrorKind, RedisError, RedisResult, Value, cmd};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
+use redis::{Cmd, RedisError, RedisResult, Value, cmd};
 
-use super::connect::Target;
 use super::connection::{Answer, Batch, Boxed, Connection, checked};
 use super::resp::{Ends, value};
 use crate::remote::link::Probe;
@@ -21,31 +16,39 @@ use crate::remote::pipelined::{Ended, Pipelined, Stream};
 /// A connection to one server.
 pub(super) struct Single(Pipelined<Bytes>);
 
+/// The user and the database of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Login<'a> {
+    pub(super) username: Option<&'a str>,
+    pub(super) password: Option<&'a str>,
+    pub(super) db: i64,
+}
+
 impl Single {
-    /// Connects to the first address of `target`, and logs in.
-    pub(super) async fn connect(target: &Target) -> RedisResult<Self> {
-        let connection = Self(Pipelined::new(open(target).await?, Ends::default()));
-        let username = target.credentials.username.as_deref();
-        match connection.log_in(target, username).await {
+    /// Drives `stream` from the runtime that this is called on, and logs in.
+    pub(super) async fn connect(stream: Stream, login: Login<'_>) -> RedisResult<Self> {
+        let connection = Self(Pipelined::new(stream, Ends::default()));
+        let username = login.username;
+        match connection.log_in(login).await {
             // A server without users knows the password alone.
             Err(error)
                 if username.is_some()
                     && error.to_string().contains("wrong number of arguments") =>
             {
-                connection.log_in(target, None).await?;
+                connection.log_in(Login { username: None, ..login }).await?;
             }
             other => other?,
         }
         Ok(connection)
     }
 
-    async fn log_in(&self, target: &Target, username: Option<&str>) -> RedisResult<()> {
+    async fn log_in(&self, Login { username, password, db }: Login<'_>) -> RedisResult<()> {
         let mut setup = Vec::new();
-        if let Some(password) = &target.credentials.password {
+        if let Some(password) = password {
             setup.push(cmd("AUTH").arg(username).arg(password).take());
         }
-        if target.db != 0 {
-            setup.push(cmd("SELECT").arg(target.db).take());
+        if db != 0 {
+            setup.push(cmd("SELECT").arg(db).take());
         }
         let needed = setup.len();
         for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
@@ -67,35 +70,6 @@ impl Single {
 
 fn dropped(Ended(why): Ended) -> RedisError {
     io::Error::new(io::ErrorKind::BrokenPipe, why).into()
-}
-
-async fn open(target: &Target) -> RedisResult<Stream> {
-    let none = (ErrorKind::InvalidClientConfig, "there is no address");
-    Ok(match target.addresses.first().ok_or(none)? {
-        ConnectionAddr::Tcp(host, port) => Stream::Tcp(reach(host, *port).await?),
-        #[cfg(feature = "tls")]
-        ConnectionAddr::TcpTls { host, port, .. } => {
-            let no_tls = (ErrorKind::InvalidClientConfig, "the address has no TLS");
-            let tls = target.tls.as_ref().ok_or(no_tls)?;
-            let stream = reach(host, *port).await?;
-            Stream::Other(Box::new(crate::remote::tls::connect(tls, host, stream).await?))
-        }
-        #[cfg(unix)]
-        ConnectionAddr::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
-        _ => return Err((ErrorKind::InvalidClientConfig, "this kind of address").into()),
-    })
-}
-
-/// Connects to whichever address of `host` is the quickest.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = tokio::net::lookup_host((host, port)).await?;
-    let attempts: Vec<_> = addresses.map(|address| Box::pin(TcpStream::connect(address))).collect();
-    if attempts.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
-    }
-    let (stream, _) = select_ok(attempts).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 impl Connection for Single {

@@ -6,6 +6,8 @@
 //! ([`ranges`], or [`files`] where those do not exist; [`together`] for many). A waiter sleeps in the
 //! kernel, on a thread of its own, and is woken by it.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod bytes;
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 mod files;
 mod notes;

@@ -14,12 +14,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::Hash;
+use super::bytes::{self, LockFile, is_taken};
 use super::notes::{read_at, write_at};
-use super::ranges::{self, Ranges, is_taken};
 use crate::sync::Mutex;
 
 /// The longest list.
-pub(super) const LONGEST: usize = 1 << 17;
+const LONGEST: usize = 1 << 17;
 
 /// The number of places.
 const PLACES: usize = 8;
@@ -32,35 +32,31 @@ const FIRST_PLACE: u64 = LISTING + 1;
 const FIRST_LIST: u64 = 1 << 20;
 const LIST_BYTES: u64 = 8 * (LONGEST as u64 + 1);
 
-/// The places that this process holds: the kernel does not tell them apart.
-#[derive(Debug, Default)]
-pub(super) struct Places(Mutex<[bool; PLACES]>);
-
-impl Places {
-    fn take(&self, place: usize) -> bool {
-        !std::mem::replace(&mut self.0.lock()[place], true)
-    }
-
-    fn give_back(&self, place: usize) {
-        self.0.lock()[place] = false;
-    }
+/// The places of a lock file.
+#[derive(Debug)]
+pub(super) struct Together {
+    file: Arc<LockFile>,
+    /// Those that this process holds: the kernel does not tell them apart.
+    held: Mutex<[bool; PLACES]>,
+    /// Held by the thread that lists keys.
+    listing: Mutex<()>,
 }
 
 /// A place that is held.
 pub(crate) struct Place {
     number: usize,
-    ranges: Arc<Ranges>,
+    together: Arc<Together>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.ranges.unlock_byte(byte_of(self.number));
-        self.ranges.places().give_back(self.number);
+        self.together.file.unlock_byte(byte_of(self.number));
+        self.together.held.lock()[self.number] = false;
     }
 }
 
 /// This process lists keys.
-struct Listing<'r>(&'r Ranges);
+struct Listing<'f>(&'f LockFile);
 
 impl Drop for Listing<'_> {
     fn drop(&mut self) {
@@ -76,53 +72,59 @@ fn list_of(place: usize) -> u64 {
     FIRST_LIST + place as u64 * LIST_BYTES
 }
 
-/// Locks those of `keys` that nobody else has: which these are, and the place that holds them.
-/// `None` where there is no place for them.
-pub(super) fn lock(ranges: &Arc<Ranges>, keys: &[Hash]) -> io::Result<Option<(Place, Vec<bool>)>> {
-    let file = ranges.file()?;
-    let mut listed: Vec<u64> = keys.iter().map(|key| key.0).collect();
-    listed.sort_unstable();
-    if listed.len() > LONGEST {
-        return Ok(None);
+impl Together {
+    pub(super) fn new(file: Arc<LockFile>) -> Self {
+        Self { file, held: Mutex::default(), listing: Mutex::default() }
     }
-    // The threads of a process are kept apart here, and processes by the kernel.
-    let _alone = ranges.listing().lock();
-    if !ranges.try_lock_byte(LISTING)? {
-        return Ok(None);
-    }
-    let _listing = Listing(ranges);
-    let Some(place) = take_place(ranges)? else { return Ok(None) };
-    let lists = others(&file)?;
-    if write_list(&file, place.number, &listed).is_err() {
-        return Ok(None);
-    }
-    let is_anybody_there = is_taken(&file, ranges::ALL_KEYS)?;
-    let is_elsewhere = |key| -> io::Result<bool> {
-        for &list in &lists {
-            if contains(&file, list, key)? {
-                return Ok(true);
-            }
-        }
-        Ok(is_anybody_there && is_taken(&file, ranges::byte_of(key))?)
-    };
-    let ours = keys.iter().map(|&key| Ok(!is_elsewhere(key)?)).collect::<io::Result<_>>()?;
-    Ok(Some((place, ours)))
-}
 
-fn take_place(ranges: &Arc<Ranges>) -> io::Result<Option<Place>> {
-    for number in 0..PLACES {
-        if !ranges.places().take(number) {
-            continue;
+    /// Locks those of `keys` that nobody else has: which these are, and the place that holds
+    /// them. `None` where there is no place for them.
+    pub(super) fn lock(self: &Arc<Self>, keys: &[Hash]) -> io::Result<Option<(Place, Vec<bool>)>> {
+        let mut listed: Vec<u64> = keys.iter().map(|key| key.0).collect();
+        listed.sort_unstable();
+        if listed.len() > LONGEST {
+            return Ok(None);
         }
-        match ranges.try_lock_byte(byte_of(number)) {
-            Ok(true) => return Ok(Some(Place { number, ranges: ranges.clone() })),
-            other => {
-                ranges.places().give_back(number);
-                other?;
+        // The threads of a process are kept apart here, and processes by the kernel.
+        let _alone = self.listing.lock();
+        if !self.file.try_lock_byte(LISTING)? {
+            return Ok(None);
+        }
+        let _listing = Listing(&self.file);
+        let file = self.file.file()?;
+        let Some(place) = self.take_place()? else { return Ok(None) };
+        let lists = others(&file)?;
+        if write_list(&file, place.number, &listed).is_err() {
+            return Ok(None);
+        }
+        let is_anybody_there = is_taken(&file, bytes::ALL_KEYS)?;
+        let is_elsewhere = |key| -> io::Result<bool> {
+            for &list in &lists {
+                if contains(&file, list, key)? {
+                    return Ok(true);
+                }
+            }
+            Ok(is_anybody_there && is_taken(&file, bytes::byte_of(key))?)
+        };
+        let ours = keys.iter().map(|&key| Ok(!is_elsewhere(key)?)).collect::<io::Result<_>>()?;
+        Ok(Some((place, ours)))
+    }
+
+    fn take_place(self: &Arc<Self>) -> io::Result<Option<Place>> {
+        for number in 0..PLACES {
+            if std::mem::replace(&mut self.held.lock()[number], true) {
+                continue;
+            }
+            match self.file.try_lock_byte(byte_of(number)) {
+                Ok(true) => return Ok(Some(Place { number, together: self.clone() })),
+                other => {
+                    self.held.lock()[number] = false;
+                    other?;
+                }
             }
         }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// The places that other processes hold. Mostly there are none, which takes one question.
@@ -210,23 +212,23 @@ mod tests {
         pollster::block_on(locks.is_locked(key)).unwrap()
     }
 
-    /// The number of locks that the kernel has for the lock file.
-    #[cfg(target_os = "linux")]
-    fn kernel_locks(directory: &tempfile::TempDir) -> usize {
+    /// The number of locks that the kernel has for the lock file, if it says so.
+    fn kernel_locks(directory: &tempfile::TempDir) -> Option<usize> {
         use std::os::unix::fs::MetadataExt;
 
         let file = std::fs::metadata(directory.path().join("cache.db.lock")).unwrap().ino();
-        let locks = std::fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().filter(|line| line.contains(&format!(":{file} "))).count()
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        Some(locks.lines().filter(|line| line.contains(&format!(":{file} "))).count())
     }
 
     #[test]
     fn many_are_one_lock_of_the_kernels() {
-        let (_directory, [one, two]) = handles();
+        let (directory, [one, two]) = handles();
         let held = take(&one, &keys(0, COUNT));
         assert_eq!(count(&held), COUNT);
-        #[cfg(target_os = "linux")]
-        assert_eq!(kernel_locks(&_directory), 1);
+        if let Some(locks) = kernel_locks(&directory) {
+            assert_eq!(locks, 1);
+        }
         for key in [&keys(0, COUNT)[0], &keys(0, COUNT)[COUNT - 1]] {
             assert!(is_locked(&one, key) && is_locked(&two, key));
             assert_eq!(count(&take(&two, std::slice::from_ref(key))), 0);
