@@ -6,8 +6,8 @@
 //! cargo bench -p dogpile-bench -- [--quick] [--json] [--only=PART]
 //! ```
 //!
-//! The parts are `memory`, `ablation`, `ratio`, `near`, `file`, `redis`, `memcached`, `collections` and
-//! `exec`. `--quick`
+//! The parts are `memory`, `ablation`, `ratio`, `near`, `file`, `redis`, `memcached`, `multi`,
+//! `collections` and `exec`. `--quick`
 //! takes a few seconds, `--json` prints one object in place of the
 //! tables. A missed target is marked and no failure: it may be the machine's.
 //!
@@ -26,6 +26,7 @@
 //!   near      popular values of a Redis server
 //!   near_fleet  four processes with a near tier, and without
 //!   file      values kept in a file
+//!   multi     calls on many keys, over each backend
 //!   servers   values kept on Redis and memcached servers
 //!   collections  whole tables in every process
 //!   exec      `dogpile exec`
@@ -42,6 +43,7 @@ mod hits;
 mod json;
 mod many;
 mod measure;
+mod multi;
 mod near;
 mod near_fleet;
 mod python;
@@ -94,6 +96,9 @@ fn main() {
     }
     if wanted("memcached") {
         report.add(&servers::memcached());
+    }
+    if wanted("multi") {
+        report.add(&multi::section());
     }
     if wanted("collections") {
         collections::sections(effort).iter().for_each(|section| report.add(section));

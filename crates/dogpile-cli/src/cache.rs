@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dogpile::backend::inspect::Inspect;
 use dogpile::backend::{AnyBackend, ErrorKind};
@@ -81,6 +82,22 @@ fn existing(location: &str) -> Result<Location, CommandError> {
 /// Opens the cache at `location` to look into it: nothing is created, locked or changed.
 pub(crate) fn look(location: &str) -> Result<AnyBackend, CommandError> {
     Ok(read_only(existing(location)?).open()?)
+}
+
+/// A file that was changed within this time may be written to.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// Opens the file at `location` to look into it, if that needs no wait and no part in the work
+/// of others: for what is stored and may be served at once. A log that the last process has left
+/// is for those to clear up who open the file to write.
+pub(crate) fn glance(location: &Location) -> Option<AnyBackend> {
+    let path = location.path()?.canonicalize().ok()?;
+    let changed = std::fs::metadata(&path).ok()?.modified().ok()?;
+    let is_settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
+    let mut log = path.into_os_string();
+    log.push("-wal");
+    let has_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    if is_settled && !has_log { read_only(location.clone()).open().ok() } else { None }
 }
 
 fn read_only(location: Location) -> Location {

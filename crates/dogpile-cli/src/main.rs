@@ -24,7 +24,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::CommandError;
 
@@ -78,7 +78,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::try_parse().unwrap_or_else(|error| explain(&error));
+    let command = match exec_alone() {
+        Some(options) => Command::Exec(options),
+        None => Cli::try_parse().unwrap_or_else(|error| explain(&error)).command,
+    };
     let is_quiet = match &command {
         Command::Exec(_) => true,
         Command::Demo(options) => options.is_outage(),
@@ -88,6 +91,18 @@ fn main() -> ExitCode {
     let ended = run(&command);
     warnings::end();
     ended.unwrap_or_else(|failure| failure.report())
+}
+
+/// Reads the arguments of `exec` without those of all other commands, which takes a tenth of a hit.
+/// What is wrong with them is said by the whole.
+fn exec_alone() -> Option<exec::Options> {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.peek()? != "exec" {
+        return None;
+    }
+    let exec = exec::Options::augment_args(clap::Command::new("exec"));
+    let matches = exec.try_get_matches_from(arguments).ok()?;
+    exec::Options::from_arg_matches(&matches).ok()
 }
 
 /// Says what is wrong with the arguments, or helps, and ends.

@@ -326,3 +326,27 @@ fn a_full_cache_file_is_a_warning_only() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("max_bytes"), "{told}");
 }
+
+/// A file that SQLite opens to write has a log and an index beside it for the time, which the
+/// folder's time of change tells.
+#[test]
+fn a_hit_writes_nothing() {
+    let place = Place::new();
+    assert_eq!(place.stdout(&[], "echo out; date > ran"), "out\n");
+    // The second may clear up what the first has left.
+    assert_eq!(place.stdout(&[], "echo out; date > ran"), "out\n");
+    assert!(!place.path().join("cache.db-wal").exists());
+    let settled = fs::File::options().write(true).open(place.path().join("cache.db")).unwrap();
+    settled.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+    let state = || {
+        let names = ["", "cache.db", "cache.db.lock"];
+        names.map(|name| fs::metadata(place.path().join(name)).unwrap().modified().unwrap())
+    };
+    let before = state();
+    assert_eq!(place.explained(&[], "echo out; date > ran")["status"], "hit");
+    assert_eq!(state(), before);
+    assert!(!place.path().join("cache.db-wal").exists());
+    // What others write is seen at once.
+    assert_eq!(place.stdout(&["--refresh"], "echo out; date > ran"), "out\n");
+    assert_eq!(place.explained(&[], "echo out; date > ran")["status"], "hit");
+}

@@ -1,6 +1,8 @@
 //! Parts that the backends on servers share; collections use the thread.
 //!
 //! - `io`: the thread that looks after connections; `timer`: its timers;
+//! - `pipelined`: a connection with many requests under way, which are in its `queue`; `driver`: the task that
+//!   drives it;
 //! - `link`: a connection that is kept alive, and known to be down while it is;
 //! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
@@ -14,6 +16,8 @@
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod builder;
 #[cfg(any(feature = "redis", feature = "memcached"))]
+mod driver;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod finish;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -25,7 +29,11 @@ pub(crate) mod life;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
 #[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod pipelined;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod prefix;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod queue;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod release;
 #[cfg(any(feature = "redis", feature = "memcached"))]

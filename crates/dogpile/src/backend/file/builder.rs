@@ -110,7 +110,7 @@ impl FileBuilder {
     /// permission to read it is enough. Storing is an error. A file that is not there is an
     /// error of [`open`](Self::open).
     ///
-    /// Each look opens the file, so it sees what others wrote before it.
+    /// Each look sees what others wrote before it.
     pub fn read_only(mut self, yes: bool) -> Self {
         self.options.read_only = yes;
         self

@@ -14,7 +14,7 @@ use super::database::Mark;
 use super::error::FileError;
 use super::joint::{Change, Step};
 use crate::backend::{BackendError, ClaimMode, Claimed, Commit, Wanted};
-use crate::lock::{KeyedLock, Lease};
+use crate::lock::Lease;
 use crate::token::new_token;
 use crate::value::Entry;
 
@@ -140,9 +140,11 @@ impl File {
         &self,
         keys: Vec<Wanted<'_>>,
     ) -> Result<Vec<Claimed>, BackendError> {
+        // Most who have waited, for one key, find a value: that takes no transaction.
+        let looks = keys.len() == 1;
         let mut claiming = Vec::with_capacity(keys.len());
-        for wanted in keys {
-            claiming.push(self.lock_key(wanted).await?);
+        for wanted in self.lock_keys(keys)? {
+            claiming.push(self.found_or_asked(wanted, looks)?);
         }
         let claiming = Claiming(claiming);
         if claiming.0.iter().any(|asked| matches!(asked, Asked::Key(_))) {
@@ -151,19 +153,27 @@ impl File {
         Ok(claiming.done())
     }
 
-    /// Takes the lock of a key, as far as its claim needs it.
-    async fn lock_key(&self, wanted: Wanted<'_>) -> Result<Asked, BackendError> {
-        let Wanted { key, mode, held, .. } = wanted;
-        let is_locking = self.0.options.creation_locks;
-        let lock = match held {
-            None if is_locking => self.shared()?.locks.try_lock(key).await?,
-            held => held,
-        };
-        if lock.is_none() && is_locking && !mode.takes_over() {
+    /// Takes the locks of keys that have none yet, where there are locks.
+    fn lock_keys<'k>(&self, mut keys: Vec<Wanted<'k>>) -> Result<Vec<Wanted<'k>>, BackendError> {
+        if self.0.options.creation_locks {
+            let free = keys.iter().filter(|wanted| wanted.held.is_none());
+            let free: Vec<&str> = free.map(|wanted| wanted.key).collect();
+            let mut locks = self.shared()?.locks.try_lock_all(&free)?.into_iter();
+            for wanted in keys.iter_mut().filter(|wanted| wanted.held.is_none()) {
+                wanted.held = locks.next().flatten();
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Says what is to be asked about a key, whose lock was taken if it was free.
+    fn found_or_asked(&self, wanted: Wanted<'_>, looks: bool) -> Result<Asked, BackendError> {
+        let Wanted { key, mode, held: lock, .. } = wanted;
+        if lock.is_none() && self.0.options.creation_locks && !mode.takes_over() {
             return Ok(Asked::Locked);
         }
-        // Most who have waited find a value: that takes no transaction.
-        if let ClaimMode::Create(_) = mode
+        if looks
+            && let ClaimMode::Create(_) = mode
             && let Ok(Some(entry)) = self.shared()?.readers.get(key)
             && mode.is_settled_by(Some(&entry))
         {

@@ -34,8 +34,15 @@ impl Shared {
         options: &Arc<Options>,
     ) -> Result<Self, BackendError> {
         let _working = Working::begin()?;
-        options.check(path, lock_file)?;
         let place = Arc::new(Place::new(path));
+        let readers = Readers::new(place.clone(), options.read_only);
+        // A look finds out by itself whether the file is ours, and changes nothing.
+        let is_looked_at = options.read_only
+            && schema::check_path(path).is_ok()
+            && readers.find_ready().unwrap_or(false);
+        if !is_looked_at {
+            options.check(path, lock_file)?;
+        }
         if place.is_sqlites(lock_file) {
             let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
             return Err(BackendError::unavailable(message));
@@ -46,7 +53,9 @@ impl Shared {
             Locks::open(lock_file, options.mode.or_else(|| place::mode_of(&place.path)))?
         };
         let writer = Writer::new(options.clone(), place.clone(), locks.clone());
-        let readers = Readers::new(place.clone(), options.read_only);
+        if is_looked_at {
+            return Ok(Self { place, readers, writer, locks, watcher: Watcher::default() });
+        }
         if !readers.find_ready()? {
             writer.open_now()?;
         } else if !options.read_only {

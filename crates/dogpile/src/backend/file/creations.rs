@@ -18,7 +18,7 @@ pub(super) type Token = Vec<u8>;
 
 /// As many tokens are kept. Those of processes that have died stay until their key is
 /// changed, or until so many claims came later.
-const MOST_TOKENS: i64 = 65_536;
+const MOST_TOKENS: i64 = 1 << 18;
 
 /// The outcome of a claim.
 #[derive(Debug)]

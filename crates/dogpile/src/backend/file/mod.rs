@@ -6,7 +6,8 @@
 //! - `builder`, `settings`: what it is given: options, and settings by name (a path is no address, so
 //!   there is nothing to parse);
 //! - `connect`: opening the file, by way of `place` (the path, and whether its file is still the one
-//!   opened), `ours` (whether it is a cache, before anything is done with it) and `schema` (how the
+//!   opened), `ours` (whether it is a cache, before anything is done with it), `still` (whether
+//!   somebody writes to it) and `schema` (how the
 //!   SQLite database is opened and checked, and its tables);
 //! - `database`, in place of `connection`: what is asked of SQLite, by `readers` on the caller's
 //!   thread; by `writer` and `worker`, the way to the thread that writes, and what that does; `joint`
@@ -42,6 +43,7 @@ mod schema;
 #[cfg(feature = "config")]
 mod settings;
 mod states;
+mod still;
 mod watcher;
 mod worker;
 mod writer;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::FileError;
 use super::place::{self, with_suffix};
+use super::still::Still;
 use super::{forked, schema};
 use crate::backend::BackendError;
 
@@ -79,13 +80,23 @@ fn connect(path: &Path, access: OpenFlags, how: &str) -> Result<Connection, File
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// A connection that only looks, with the state of the file in which it does.
+pub(super) type Look = (Connection, Option<Still>);
+
 /// A connection that only looks: it creates no file, changes none, and needs no permission to.
-/// It is for one look: what others write later may not be seen by it.
-pub(super) fn look(path: &Path) -> Result<Connection, FileError> {
+/// It is for one look: what others write later may not be seen by it. Over a file that is still,
+/// it is good as long as that lasts.
+pub(super) fn look(path: &Path) -> Result<Look, FileError> {
     let mut tries = TRIES;
     loop {
-        let has = |suffix| fs::metadata(with_suffix(path, suffix)).is_ok_and(|it| it.len() > 0);
-        let has_log = has("-wal");
+        tries -= 1;
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let has = |suffix| fs::metadata(with_suffix(&real, suffix)).is_ok_and(|it| it.len() > 0);
+        let (has_log, still) = (has("-wal"), Still::of(path));
+        if !has_log && still.is_none() && path.exists() && tries > 0 {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
         let looked = match (has_log, has("-shm")) {
             // Without a log everything is in the file itself.
             (false, _) => connect(path, READ, "immutable=1"),
@@ -94,9 +105,8 @@ pub(super) fn look(path: &Path) -> Result<Connection, FileError> {
         };
         let looked = looked.and_then(|connection| {
             schema::stand_in(&connection)?;
-            Ok(connection)
+            Ok((connection, still.filter(|_| !has_log)))
         });
-        tries -= 1;
         match looked {
             // Others may just have opened it, or closed it as the last: it is another case now.
             Err(_) if has_log && tries > 0 => std::thread::sleep(PAUSE),

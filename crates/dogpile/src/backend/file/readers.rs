@@ -11,6 +11,7 @@ use super::error::FileError;
 use super::forked::Working;
 use super::place::Place;
 use super::states::States;
+use super::still::Still;
 use super::{ours, schema};
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
@@ -22,6 +23,9 @@ const MOST_IDLE: usize = 8;
 
 /// The seconds between two checks that the file is still at its path.
 const CHECK_SECONDS: f64 = 1.0;
+
+/// The number of looks at a value that others may change.
+const LOOKS: usize = 3;
 
 /// Keys read before other tasks get their turn.
 pub(super) const CHUNK: usize = 256;
@@ -43,6 +47,8 @@ pub(super) struct Readers {
 struct Idle {
     generation: u64,
     connection: Connection,
+    /// It only looks, at a file that is still.
+    still: Option<Still>,
     seen: Option<i64>,
 }
 
@@ -51,6 +57,7 @@ pub(super) struct Reader<'a> {
     readers: &'a Readers,
     generation: u64,
     connection: Option<Connection>,
+    still: Option<Still>,
     /// Its number of the file's state when it was last asked for that.
     seen: Option<i64>,
     /// Until after its connection.
@@ -68,12 +75,16 @@ impl Readers {
     pub(super) fn find_ready(&self) -> Result<bool, BackendError> {
         let only_looks = self.only_looks;
         let open = |path: &_| {
-            if only_looks { ours::look(path).map(Some) } else { schema::open_ready(path) }
+            if only_looks {
+                ours::look(path).map(Some)
+            } else {
+                Ok(schema::open_ready(path)?.map(|connection| (connection, None)))
+            }
         };
         match self.place.open(open) {
-            Ok(Some(connection)) => {
+            Ok(Some((connection, still))) => {
                 let generation = self.place.generation();
-                self.keep(Idle { generation, connection, seen: None });
+                self.keep(Idle { generation, connection, still, seen: None });
                 Ok(true)
             }
             Err(FileError::Backend(error)) => Err(error),
@@ -83,7 +94,14 @@ impl Readers {
 
     /// Returns the entry stored under `key`.
     pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, FileError> {
-        self.borrow()?.with(|connection| database::get(connection, key))
+        let mut looks = if self.only_looks { LOOKS } else { 1 };
+        loop {
+            looks -= 1;
+            match self.borrow()?.with(|connection| database::get(connection, key)) {
+                Err(FileError::Busy) if looks > 0 => {}
+                read => return read,
+            }
+        }
     }
 
     /// Returns the number of the file's present state: a greater one once anything was changed in it,
@@ -113,27 +131,34 @@ impl Readers {
             found = None;
         }
         drop(idle);
-        let (connection, seen) = match found {
-            Some(Idle { connection, seen, .. }) => (connection, seen),
-            None => (self.open()?, None),
+        let lasts = |found: &Idle| found.still.as_ref().is_none_or(Still::lasts);
+        let Idle { connection, still, seen, .. } = match found.filter(lasts) {
+            Some(found) => found,
+            None => self.open(generation)?,
         };
         let connection = Some(connection);
-        Ok(Reader { readers: self, generation, connection, seen, _working: working })
+        Ok(Reader { readers: self, generation, connection, still, seen, _working: working })
     }
 }
 
 impl Readers {
-    fn open(&self) -> Result<Connection, FileError> {
+    fn open(&self, generation: u64) -> Result<Idle, FileError> {
         let path = &self.place.path;
-        let opened = if self.only_looks { ours::look(path) } else { schema::open_reader(path) };
+        let open = || schema::open_reader(path).map(|connection| (connection, None));
+        let opened = if self.only_looks { ours::look(path) } else { open() };
         // It may be another file than the writer's, or none.
-        if self.place.is_current() { opened } else { Err(FileError::Replaced) }
+        if !self.place.is_current() {
+            return Err(FileError::Replaced);
+        }
+        opened.map(|(connection, still)| Idle { generation, connection, still, seen: None })
     }
 
-    /// Keeps a connection for the next reader; one that only looks is for one look.
+    /// Keeps a connection for the next reader. One that only looks is for one look, unless the file
+    /// is still.
     fn keep(&self, reader: Idle) {
+        let is_for_more = !self.only_looks || reader.still.is_some();
         let mut idle = self.idle.lock();
-        if !self.only_looks && idle.len() < MOST_IDLE {
+        if is_for_more && idle.len() < MOST_IDLE {
             idle.push(reader);
         }
     }
@@ -146,7 +171,12 @@ impl Reader<'_> {
         read: impl FnOnce(&Connection) -> Result<T, FileError>,
     ) -> Result<T, FileError> {
         let connection = self.connection.take().ok_or(FileError::Replaced)?;
-        let answer = read(&connection)?;
+        let answer = read(&connection);
+        // Somebody may have written meanwhile, which no lock has kept from it.
+        if self.still.as_ref().is_some_and(|still| !still.lasts()) {
+            return Err(FileError::Busy);
+        }
+        let answer = answer?;
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -185,8 +215,8 @@ impl Drop for Reader<'_> {
         let Some(connection) = self.connection.take().filter(Connection::is_autocommit) else {
             return;
         };
-        let (generation, seen) = (self.generation, self.seen);
-        self.readers.keep(Idle { generation, connection, seen });
+        let (generation, still, seen) = (self.generation, self.still.take(), self.seen);
+        self.readers.keep(Idle { generation, connection, still, seen });
     }
 }
 

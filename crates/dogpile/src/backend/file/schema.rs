@@ -109,6 +109,11 @@ const COUNTED: &str = concat!(
     "), 0) AS bytes FROM Dict"
 );
 
+/// The pages that connections keep in memory, as far as they have seen so many: those of a great
+/// many keys would be read and written again and again otherwise.
+const WRITER_KIB: u32 = 32 * 1024;
+const READER_KIB: u32 = 8 * 1024;
+
 /// The time that set-up goes on trying while other processes do the same, at least.
 const SETUP_LIMIT: Duration = Duration::from_secs(2);
 const SETUP_PAUSE: Duration = Duration::from_millis(10);
@@ -143,6 +148,7 @@ pub(super) fn open(
 pub(super) fn open_reader(path: &Path) -> Result<Connection, FileError> {
     let connection = connect(path, OpenFlags::empty())?;
     connection.busy_timeout(Duration::ZERO)?;
+    connection.execute_batch(&format!("PRAGMA cache_size = -{READER_KIB};"))?;
     Ok(connection)
 }
 
@@ -214,7 +220,7 @@ fn set_up(connection: &Connection) -> Result<(), FileError> {
         refuse_foreign(connection)?;
     }
     connection
-        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;")?;
+        .execute_batch(&format!("PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -{WRITER_KIB};"))?;
     if ready {
         return Ok(());
     }

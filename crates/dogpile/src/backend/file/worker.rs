@@ -203,7 +203,11 @@ impl Worker {
                     .map_err(FileError::Backend)?;
             }
             self.connection = Some(self.place.open(|path| {
-                if only_looks { ours::look(path) } else { schema::open(path, timeout, mode) }
+                if only_looks {
+                    ours::look(path).map(|(connection, _)| connection)
+                } else {
+                    schema::open(path, timeout, mode)
+                }
             })?);
             if !only_looks {
                 self.locks.note_database(self.place.number());

@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::connection::{Connection, Stream};
+use super::connection::Connection;
 use super::protocol::{Protocol, ProtocolError};
+use crate::remote::pipelined::Stream;
 use crate::remote::tls::Tls;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl Target {
     }
 
     /// The same as a bare stream.
-    pub(super) async fn open(&self, address: &Address) -> Result<Box<dyn Stream>, String> {
+    pub(super) async fn open(&self, address: &Address) -> Result<Stream, String> {
         let mut stream = self.reach(address).await.map_err(|error| error.to_string())?;
         if self.username.is_some() || self.password.is_some() {
             self.log_in(&mut stream).await?;
@@ -66,7 +67,7 @@ impl Target {
         Ok(stream)
     }
 
-    async fn reach(&self, address: &Address) -> std::io::Result<Box<dyn Stream>> {
+    async fn reach(&self, address: &Address) -> std::io::Result<Stream> {
         match address {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -74,18 +75,18 @@ impl Target {
                 #[cfg(feature = "tls")]
                 if let Some(tls) = &self.tls {
                     let stream = crate::remote::tls::connect(tls, host, stream).await?;
-                    return Ok(Box::new(stream));
+                    return Ok(Stream::Other(Box::new(stream)));
                 }
-                Ok(Box::new(stream))
+                Ok(Stream::Tcp(stream))
             }
             #[cfg(unix)]
-            Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
             #[cfg(not(unix))]
             Address::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
         }
     }
 
-    async fn log_in(&self, stream: &mut Box<dyn Stream>) -> Result<(), String> {
+    async fn log_in(&self, stream: &mut Stream) -> Result<(), String> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let login = self.protocol.login(&text(&self.username), &text(&self.password));
         exchange(stream, &login, |answer| self.protocol.welcome(answer)).await
@@ -94,11 +95,12 @@ impl Target {
 
 /// Sends `request` and reads until `is_answered`.
 async fn exchange(
-    stream: &mut Box<dyn Stream>,
+    stream: &mut Stream,
     request: &[u8],
     is_answered: impl Fn(&mut BytesMut) -> Result<bool, ProtocolError>,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
+    let stream = stream.as_any();
     stream.write_all(request).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
     let mut answer = BytesMut::new();

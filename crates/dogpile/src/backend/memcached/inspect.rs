@@ -123,7 +123,7 @@ async fn listing(target: Target, address: Address) -> Result<Vec<String>, String
 async fn lines(target: &Target, address: &Address, command: &str) -> Result<Vec<String>, String> {
     let stream = target.open(address);
     let stream = tokio::time::timeout(PATIENCE, stream).await.map_err(|_| "no connection")??;
-    let mut stream = BufReader::new(stream);
+    let mut stream = BufReader::new(stream.into_any());
     let failed = |error: std::io::Error| error.to_string();
     stream.write_all(command.as_bytes()).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;

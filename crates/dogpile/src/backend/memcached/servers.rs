@@ -27,6 +27,9 @@ pub(super) struct Servers {
     prefix: KeyPrefix,
 }
 
+/// The number of requests that go together: a server that has many has a time limit for each part.
+const TOGETHER: usize = 4_096;
+
 /// A server with its connections, which take turns.
 struct Server {
     links: Vec<Link<Connection>>,
@@ -106,15 +109,20 @@ impl Servers {
 }
 
 impl Server {
+    /// The replies to `requests`, most of which go together.
     async fn send(&self, requests: &[Request<'_>]) -> Result<Vec<Reply>, BackendError> {
         let link = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len()];
-        let sent = |connection: Arc<Connection>| async move {
-            connection.send(requests).await.map_err(|ProtocolError(why)| {
-                let message = format!("{}: {why}", link.name());
-                Lost::Dropped(BackendError::unavailable(message))
-            })
-        };
-        link.request(sent).await
+        let mut replies = Vec::with_capacity(requests.len());
+        for requests in requests.chunks(TOGETHER) {
+            let sent = |connection: Arc<Connection>| async move {
+                connection.send(requests).await.map_err(|ProtocolError(why)| {
+                    let message = format!("{}: {why}", link.name());
+                    Lost::Dropped(BackendError::unavailable(message))
+                })
+            };
+            replies.extend(link.request(sent).await?);
+        }
+        Ok(replies)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The addresses of the servers, and connecting to them.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
+use futures_util::future::select_ok;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_read_routing::RandomReplicaStrategy;
@@ -13,13 +15,16 @@ use redis::{
 };
 #[cfg(feature = "tls")]
 use redis::{ClientTlsConfig, TlsCertificates, TlsMode};
-#[cfg(feature = "tls")]
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use super::connection::{Clustered, Connection, Multiplexed};
+use super::single::{Login, Single};
 #[cfg(feature = "tls")]
 use crate::log;
 use crate::process;
+use crate::remote::pipelined::Stream;
 use crate::remote::tls::Tls;
 
 /// The address to connect to.
@@ -136,7 +141,13 @@ impl Target {
                 let client = self.cluster(*read_from_replicas)?;
                 Ok(Arc::new(Clustered(client.get_async_connection().await?)))
             }
-            Endpoint::Single | Endpoint::Sentinel { .. } => {
+            Endpoint::Single => {
+                let Credentials { username, password } = &self.credentials;
+                let (username, password) = (username.as_deref(), password.as_deref());
+                let login = Login { username, password, db: self.db };
+                Ok(Arc::new(Single::connect(self.open().await?, login).await?))
+            }
+            Endpoint::Sentinel { .. } => {
                 let config = ours(AsyncConnectionConfig::new());
                 let connection = self.connect_one(ProtocolVersion::RESP2, &config).await?;
                 Ok(Arc::new(Multiplexed(connection)))
@@ -166,6 +177,24 @@ impl Target {
         }
         tracking.exec_async(&mut connection).await?;
         Ok(Arc::new(Multiplexed(connection)))
+    }
+
+    /// A stream to the first of the addresses.
+    async fn open(&self) -> RedisResult<Stream> {
+        let none = (redis::ErrorKind::InvalidClientConfig, "there is no address");
+        Ok(match self.addresses.first().ok_or(none)? {
+            ConnectionAddr::Tcp(host, port) => Stream::Tcp(reach(host, *port).await?),
+            #[cfg(feature = "tls")]
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                let no_tls = (redis::ErrorKind::InvalidClientConfig, "the address has no TLS");
+                let tls = self.tls.as_ref().ok_or(no_tls)?;
+                let stream = reach(host, *port).await?;
+                Stream::Other(Box::new(crate::remote::tls::connect(tls, host, stream).await?))
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            _ => return Err((redis::ErrorKind::InvalidClientConfig, "this kind of address").into()),
+        })
     }
 
     /// The client asks rustls for the cryptography of the process, and has it chosen if there
@@ -300,6 +329,18 @@ impl Target {
         }
         builder.build()
     }
+}
+
+/// Connects to whichever address of `host` is the quickest.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = tokio::net::lookup_host((host, port)).await?;
+    let attempts: Vec<_> = addresses.map(|address| Box::pin(TcpStream::connect(address))).collect();
+    if attempts.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
+    }
+    let (stream, _) = select_ok(attempts).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Time-outs are ours: the client's would need a runtime around its caller.

@@ -13,7 +13,7 @@ use super::slot;
 use crate::remote::io;
 use crate::remote::link::Probe;
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = RedisResult<T>> + Send + 'a>>;
+pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = RedisResult<T>> + Send + 'a>>;
 
 /// The answer to one command of several.
 pub(super) type Answer = Result<Value, RedisError>;
@@ -35,6 +35,10 @@ impl Batch {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn commands(&self) -> impl Iterator<Item = &Cmd> {
+        self.0.iter().map(|(_, command)| command)
     }
 }
 
@@ -58,12 +62,17 @@ async fn in_transaction<C: ConnectionLike>(
 ) -> RedisResult<Option<Vec<Value>>> {
     let mut pipeline = Pipeline::new();
     pipeline.atomic();
-    for (_, command) in &batch.0 {
+    for command in batch.commands() {
         pipeline.add_command(command.clone());
     }
     let answers = connection.req_packed_commands(&pipeline, batch.0.len() + 1, 1).await?;
+    all_done(answers.into_iter().next())
+}
+
+/// Returns the answers in that of `EXEC`; none if one of the commands did nothing.
+pub(super) fn all_done(answer: Option<Value>) -> RedisResult<Option<Vec<Value>>> {
     let done = |answer: &Value| !matches!(answer, Value::Nil | Value::ServerError(_));
-    match answers.into_iter().next() {
+    match answer {
         Some(Value::Array(answers)) => Ok(answers.iter().all(done).then_some(answers)),
         Some(Value::ServerError(error)) => Err(error.into()),
         _ => Ok(None),
@@ -83,7 +92,7 @@ where
     }
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
-        Box::pin(send_together(self.0.clone(), batch.0.iter().map(|(_, command)| command)))
+        Box::pin(send_together(self.0.clone(), batch.commands()))
     }
 
     fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Option<Vec<Value>>> {
@@ -192,7 +201,7 @@ async fn send_together<'a, C: ConnectionLike>(
 }
 
 /// The client has what a server refuses for an answer like others.
-fn checked(answer: Value) -> Answer {
+pub(super) fn checked(answer: Value) -> Answer {
     match answer {
         Value::ServerError(error) => Err(RedisError::from(error)),
         answer => Ok(answer),

@@ -89,20 +89,24 @@ impl Shared {
     }
 }
 
-/// Reads several keys at once.
+/// The number of keys that are read by one command: the server does nothing else meanwhile.
+const TOGETHER: usize = 4_096;
+
+/// Reads several keys, most at once.
 pub(super) async fn get_multi(
     link: &Link,
     keys: &[Cow<'_, str>],
 ) -> Result<Vec<Option<Entry>>, BackendError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
+    let mut entries = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(TOGETHER) {
+        let mut get = cmd("MGET");
+        for key in keys {
+            get.arg(&**key);
+        }
+        match link.send(&get).await? {
+            Value::Array(answers) => entries.extend(answers.into_iter().map(entry)),
+            _ => return Err(BackendError::other("MGET is not answered by a list")),
+        }
     }
-    let mut get = cmd("MGET");
-    for key in keys {
-        get.arg(&**key);
-    }
-    match link.send(&get).await? {
-        Value::Array(answers) => Ok(answers.into_iter().map(entry).collect()),
-        _ => Err(BackendError::other("MGET is not answered by a list")),
-    }
+    Ok(entries)
 }

@@ -4,7 +4,7 @@
 //!
 //! - `builder`, `url`, `settings`: what it is given: options, an address, settings by name;
 //! - `connect`, `connection`, `link`: making a connection, what is said over it, keeping it alive and
-//!   knowing that it is down while it is;
+//!   knowing that it is down while it is; `single`, `resp`: the connection to one server;
 //! - `frame`: what is stored for an entry;
 //! - `lock`, `tracking`, `broadcasts`, `watched`: locks, telling of changes, and those who are told;
 //! - `asked`, `claim`, `commit`, `change`, with `mark`, `scripts` and `slot`: claiming, committing and
@@ -34,9 +34,11 @@ mod mark;
 mod nodes;
 mod plain;
 mod refusal;
+mod resp;
 mod scripts;
 #[cfg(feature = "config")]
 mod settings;
+mod single;
 mod slot;
 mod tracking;
 mod url;

@@ -316,8 +316,12 @@ impl Call {
     }
 }
 
+/// The number of calls that go together: a server that has many has a time limit for each part.
+const TOGETHER: usize = 4_096;
+
 impl Shared {
-    /// Runs `calls` in one round trip; `None` if the server refuses scripts.
+    /// Runs `calls` in one round trip, or in a few where they are many; `None` if the server refuses
+    /// scripts.
     pub(super) async fn run(&self, calls: Vec<Call>) -> Result<Option<Vec<Value>>, BackendError> {
         self.run_over(&self.link, calls).await
     }
@@ -328,10 +332,23 @@ impl Shared {
         link: &Link,
         calls: Vec<Call>,
     ) -> Result<Option<Vec<Value>>, BackendError> {
+        let mut answers = Vec::with_capacity(calls.len());
+        for calls in calls.chunks(TOGETHER) {
+            let Some(part) = self.run_together(link, calls).await? else { return Ok(None) };
+            answers.extend(part);
+        }
+        Ok(Some(answers))
+    }
+
+    async fn run_together(
+        &self,
+        link: &Link,
+        calls: &[Call],
+    ) -> Result<Option<Vec<Value>>, BackendError> {
         if self.refuses_scripts.is_known() {
             return Ok(None);
         }
-        let mut answers = link.send_all(&all(&calls, Call::by_hash)).await?;
+        let mut answers = link.send_all(&all(calls, Call::by_hash)).await?;
         if answers.iter().any(|answer| self.refuses_scripts.is_in(answer)) {
             return Ok(None);
         }

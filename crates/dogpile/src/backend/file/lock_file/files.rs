@@ -23,6 +23,8 @@ impl Files {
 }
 
 impl Kernel for Files {
+    type Together = std::convert::Infallible;
+
     fn look(path: &Path) -> io::Result<Self> {
         let mut directory = path.as_os_str().to_owned();
         directory.push("s");
@@ -58,6 +60,11 @@ impl Kernel for Files {
         // A file that stays behind is locked again next time.
         let _ = fs::remove_file(self.path(key));
         drop(file);
+    }
+
+    /// Each has a file.
+    fn try_lock_all(&self, _keys: &[Hash]) -> io::Result<Option<(Self::Together, Vec<bool>)>> {
+        Ok(None)
     }
 
     fn is_locked_elsewhere(&self, key: Hash) -> io::Result<bool> {

@@ -3,14 +3,18 @@
 //! frees it at once.
 //!
 //! Within the process a [`KeyedMutex`] comes first, then the kernel's lock
-//! ([`ranges`], or [`files`] where those do not exist). A waiter sleeps in the
+//! ([`ranges`], or [`files`] where those do not exist; [`together`] for many). A waiter sleeps in the
 //! kernel, on a thread of its own, and is woken by it.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod bytes;
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 mod files;
 mod notes;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod ranges;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod together;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,7 +35,7 @@ use crate::process::PerProcess;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) type System = files::Files;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) type System = ranges::Ranges;
+pub(super) use ranges::System;
 
 /// A key's hash for the kernel's locks. It is the same in every process and
 /// version.
@@ -48,6 +52,9 @@ impl Hash {
 
 /// The kernel's locks, one per hash, between open files.
 pub(crate) trait Kernel: Sized + Send + Sync + 'static {
+    /// Many locks that are held as one, until this is dropped.
+    type Together: Send + Sync;
+
     /// Opens the lock file, and creates it with `mode` if there is none.
     fn open(path: &Path, mode: Option<u32>) -> io::Result<Self>;
     /// Opens the lock file to look at it, whether there is one or not.
@@ -55,6 +62,9 @@ pub(crate) trait Kernel: Sized + Send + Sync + 'static {
     /// Takes the lock if nobody else holds it. Of one's own it knows nothing.
     fn try_lock(&self, key: Hash) -> io::Result<bool>;
     fn unlock(&self, key: Hash);
+    /// Takes those of many locks that nobody else holds: which these are. `None` where they have
+    /// to be taken one by one.
+    fn try_lock_all(&self, keys: &[Hash]) -> io::Result<Option<(Self::Together, Vec<bool>)>>;
     fn is_locked_elsewhere(&self, key: Hash) -> io::Result<bool>;
     /// Blocks until nobody holds it.
     fn wait(&self, key: Hash) -> io::Result<()>;
@@ -91,6 +101,19 @@ impl<K: Kernel> Drop for Held<K> {
         self.table.kernel.unlock(self.key);
     }
 }
+
+/// Holding one key's lock by one that is held for many. That ends after the last of them.
+struct HeldTogether<K: Kernel> {
+    _together: Arc<K::Together>,
+    _local: KeyGuard,
+}
+
+/// So many locks are taken together, and as many at most.
+const MANY: usize = 256;
+const MOST: usize = 100_000;
+
+/// Notes on so many of them are enough.
+const NOTED: usize = 64;
 
 /// Threads of this process that sleep for a lock, at most.
 const MOST_WAITING_THREADS: usize = 128;
@@ -152,6 +175,37 @@ impl<K: Kernel> Locks<K> {
             Some(local) => Ok(self.try_kernel(key, hash, local)?.ok()),
             None => Ok(None),
         }
+    }
+
+    /// Takes the locks of those of `keys` that nobody holds; none for the others.
+    pub(super) fn try_lock_all(&self, keys: &[&str]) -> Result<Vec<Option<Lease>>, BackendError> {
+        let one = |&key: &&str| Ok(self.try_hold(key)?.map(Lease::new));
+        if keys.len() < MANY {
+            return keys.iter().map(one).collect();
+        }
+        if keys.len() > MOST {
+            let parts = keys.chunks(MOST).map(|keys| self.try_lock_all(keys));
+            return Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect());
+        }
+        let hashes: Vec<Hash> = keys.iter().map(|key| Hash::of(key)).collect();
+        let locals = hashes.iter().map(|&hash| self.0.local.try_hold(&local_name(hash)));
+        let locals: Vec<Option<KeyGuard>> = locals.collect();
+        let held = hashes.iter().zip(&locals).filter(|(_, local)| local.is_some());
+        let held: Vec<Hash> = held.map(|(&hash, _)| hash).collect();
+        let Some((together, ours)) = self.0.kernel.try_lock_all(&held).map_err(io_error)? else {
+            drop(locals);
+            return keys.iter().map(one).collect();
+        };
+        if let Some(file) = self.0.kernel.notes() {
+            let noted = hashes.iter().zip(keys).take(NOTED);
+            noted.for_each(|(&hash, key)| notes::write(&file, hash, key));
+        }
+        let (together, mut ours) = (Arc::new(together), ours.into_iter());
+        let mut lease = |local| {
+            let held = HeldTogether::<K> { _together: together.clone(), _local: local };
+            ours.next().unwrap_or(false).then(|| Lease::new(held))
+        };
+        Ok(locals.into_iter().map(|local| local.and_then(&mut lease)).collect())
     }
 
     /// Takes the kernel's lock too, or gives this process's back.

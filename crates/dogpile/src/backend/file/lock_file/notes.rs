@@ -86,12 +86,12 @@ fn parse(place: &[u8], now: f64) -> Option<(Hash, HeldLock)> {
 }
 
 #[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, mut bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(super) fn read_at(file: &File, mut bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut length = 0;
     while !bytes.is_empty() {
         match std::os::unix::fs::FileExt::read_at(file, bytes, offset + length as u64)? {

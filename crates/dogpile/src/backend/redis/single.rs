@@ -1,0 +1,112 @@
+//! A connection of our own to one server, which is quicker than the client library's: requests
+//! that come together are written together, and callers read their answers by themselves.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use redis::{Cmd, RedisError, RedisResult, Value, cmd};
+
+use super::connection::{Answer, Batch, Boxed, Connection, checked};
+use super::resp::{Ends, value};
+use crate::remote::link::Probe;
+use crate::remote::pipelined::{Ended, Pipelined, Stream};
+
+/// A connection to one server.
+pub(super) struct Single(Pipelined<Bytes>);
+
+/// The user and the database of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Login<'a> {
+    pub(super) username: Option<&'a str>,
+    pub(super) password: Option<&'a str>,
+    pub(super) db: i64,
+}
+
+impl Single {
+    /// Drives `stream` from the runtime that this is called on, and logs in.
+    pub(super) async fn connect(stream: Stream, login: Login<'_>) -> RedisResult<Self> {
+        let connection = Self(Pipelined::new(stream, Ends::default()));
+        let username = login.username;
+        match connection.log_in(login).await {
+            // A server without users knows the password alone.
+            Err(error)
+                if username.is_some()
+                    && error.to_string().contains("wrong number of arguments") =>
+            {
+                connection.log_in(Login { username: None, ..login }).await?;
+            }
+            other => other?,
+        }
+        Ok(connection)
+    }
+
+    async fn log_in(&self, Login { username, password, db }: Login<'_>) -> RedisResult<()> {
+        let mut setup = Vec::new();
+        if let Some(password) = password {
+            setup.push(cmd("AUTH").arg(username).arg(password).take());
+        }
+        if db != 0 {
+            setup.push(cmd("SELECT").arg(db).take());
+        }
+        let needed = setup.len();
+        for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
+            setup.push(cmd("CLIENT").arg("SETINFO").arg(name).arg(value).take());
+        }
+        let answers = self.exchange(&setup.iter().collect::<Vec<_>>()).await?;
+        answers.into_iter().take(needed).try_for_each(|answer| checked(answer).map(drop))
+    }
+
+    async fn exchange(&self, commands: &[&Cmd]) -> RedisResult<Vec<Value>> {
+        let write = |into: &mut Vec<u8>| {
+            commands.iter().for_each(|command| command.write_packed_command(into));
+        };
+        let answers = self.0.exchange(commands.len(), write).await.map_err(dropped)?;
+        let mut rest = &answers[..];
+        commands.iter().map(|_| value(&mut rest)).collect()
+    }
+}
+
+fn dropped(Ended(why): Ended) -> RedisError {
+    io::Error::new(io::ErrorKind::BrokenPipe, why).into()
+}
+
+impl Connection for Single {
+    fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        Box::pin(async move {
+            let write = |into: &mut Vec<u8>| command.write_packed_command(into);
+            let answer = self.0.exchange(1, write).await.map_err(dropped)?;
+            checked(value(&mut &answer[..])?)
+        })
+    }
+
+    fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
+        Box::pin(async move {
+            let commands: Vec<&Cmd> = batch.commands().collect();
+            if commands.is_empty() {
+                return Ok(Vec::new());
+            }
+            Ok(self.exchange(&commands).await?.into_iter().map(checked).collect())
+        })
+    }
+
+    fn send_transaction<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Option<Vec<Value>>> {
+        Box::pin(async move {
+            let (begin, end) = (cmd("MULTI"), cmd("EXEC"));
+            let commands = [&begin].into_iter().chain(batch.commands()).chain([&end]);
+            let mut answers = self.exchange(&commands.collect::<Vec<_>>()).await?;
+            let done = answers.pop();
+            // What was refused says why, and the end only that something was.
+            answers.into_iter().try_for_each(|answer| checked(answer).map(drop))?;
+            super::connection::all_done(done)
+        })
+    }
+}
+
+/// Nothing falls between: a request that is handed over while its connection ends has its error.
+impl Probe for Single {
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
