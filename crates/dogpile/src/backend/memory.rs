@@ -27,8 +27,8 @@ pub struct Memory {
     cache: Cache<Stored, Moments, Weigher>,
 }
 
-/// An entry whose metadata say something rare, in the place of its object: so all others are
-/// the smaller.
+/// An entry whose metadata say something rare, or whose creation took long, in the place of its
+/// object: so all others are the smaller.
 struct Whole(Entry);
 
 impl Whole {
@@ -136,16 +136,8 @@ impl Backend for Memory {
         Some(Ok(self.lookup(key)))
     }
 
-    #[inline]
     fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        let mut is_it = false;
-        let looking = Looking::new(key, |object| is_it = look(object));
-        let moments = self.cache.get(&looking);
-        match moments {
-            None => Looked::Absent,
-            Some(Moments { ct, begun }) if is_it && !ct.is_nan() => Looked::Object { ct, begun },
-            Some(_) => Looked::Unknown,
-        }
+        self.look(key.as_bytes(), look)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
@@ -153,26 +145,42 @@ impl Backend for Memory {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
         let Metadata { ct, begun, .. } = entry.metadata;
-        let (object, ct) = if entry.metadata.is_of_times_alone() {
-            (object.clone(), ct)
-        } else {
-            (Object::new(Whole(entry)), f64::NAN)
+        let exactly = || Moments::exactly(ct, begun);
+        let moments = entry.metadata.is_of_times_alone().then(exactly).flatten();
+        let (object, moments) = match moments {
+            Some(moments) => (object.clone(), moments),
+            None => (Object::new(Whole(entry)), Moments::said_by_object()),
         };
-        self.cache.insert(Stored::new(key, object), Moments { ct, begun });
+        self.cache.insert(Stored::new(key, object), moments);
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.cache.remove(&Asked(key));
+        self.cache.remove(&Asked(key.as_bytes()));
         Ok(())
     }
 }
 
 impl Memory {
+    /// See [`Backend::look_now`].
+    #[inline(never)]
+    pub(crate) fn look(&self, key: &[u8], look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        let mut is_it = false;
+        let looking = Looking::new(key, |object| is_it = look(object));
+        match self.cache.get(&looking) {
+            None => Looked::Absent,
+            Some(moments) if is_it && !moments.ct().is_nan() => {
+                Looked::Object { ct: moments.ct(), begun: moments.begun() }
+            }
+            Some(_) => Looked::Unknown,
+        }
+    }
+
     fn lookup(&self, key: &str) -> Option<Entry> {
         let mut object = None;
-        let looking = Looking::new(key, |found| object = Some(found.clone()));
-        let Moments { ct, begun } = self.cache.get(&looking)?;
+        let looking = Looking::new(key.as_bytes(), |found| object = Some(found.clone()));
+        let moments = self.cache.get(&looking)?;
+        let (ct, begun) = (moments.ct(), moments.begun());
         let object = object?;
         if ct.is_nan()
             && let Some(Whole(entry)) = object.downcast_ref()
