@@ -11,7 +11,7 @@ use crate::table::{Row, Section};
 
 const GET: &str = "get";
 const GET_OR_CREATE: &str = "get_or_create";
-const TYPED: &str = "of::<u64, _> get_or_create";
+const TYPED: &str = "Keyspace<u64, _> get_or_create";
 const DECORATED: &str = "#[cached] fn(u64)";
 const DECORATED_ASYNC: &str = "#[cached] async fn(u64)";
 const BLOCKING_GET: &str = "blocking get";

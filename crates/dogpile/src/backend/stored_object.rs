@@ -45,7 +45,14 @@ impl Hash for Stored {
 /// The text of a key. A short one lies in the map itself: another pointer to follow would be a
 /// third of a hit among many entries.
 enum Key {
-    Short { length: u8, bytes: [u8; Key::SHORT] },
+    /// A third form, so that the compiler has fewer numbers to spare for its forms than for those of the
+    /// map's own types. It takes the most numerous for what an entry is; from here, it could not, and each
+    /// entry would be eight bytes larger.
+    Empty,
+    Short {
+        length: u8,
+        bytes: [u8; Key::SHORT],
+    },
     Long(Box<[u8]>),
 }
 
@@ -56,6 +63,7 @@ impl Key {
     fn new(text: &str) -> Self {
         let text = text.as_bytes();
         match u8::try_from(text.len()) {
+            Ok(0) => Self::Empty,
             Ok(length) if text.len() <= Self::SHORT => {
                 let mut bytes = [0; Self::SHORT];
                 bytes[..text.len()].copy_from_slice(text);
@@ -68,6 +76,7 @@ impl Key {
     #[inline]
     fn as_bytes(&self) -> &[u8] {
         match self {
+            Self::Empty => &[],
             Self::Short { length, bytes } => &bytes[..usize::from(*length)],
             Self::Long(bytes) => bytes,
         }
@@ -194,10 +203,32 @@ mod tests {
     }
 
     #[test]
-    fn an_object_lies_in_one_line_of_the_cache() {
-        // Beside 8 bytes of the map's own, and 3 about its use.
-        assert!(size_of::<(Stored, Moments)>() <= 56);
-        assert_eq!(align_of::<Moments>(), 4);
+    fn an_object_is_as_large_as_a_line_of_the_cache() {
+        /// As the map's own types are.
+        #[expect(dead_code, reason = "only their size counts")]
+        enum State {
+            Hot,
+            Cold,
+        }
+        #[expect(dead_code, reason = "as above")]
+        enum Entry {
+            Resident(Stored, Moments, State, u16),
+            Placeholder(Stored, State, std::sync::Arc<()>),
+            Ghost(u64),
+        }
+        // Eight more bytes link them.
+        assert_eq!(size_of::<Option<Entry>>(), 56);
         assert!(Moments::said_by_object().ct().is_nan());
+    }
+
+    #[test]
+    fn keys_of_all_lengths_are_found() {
+        for length in [0, 1, Key::SHORT, Key::SHORT + 1, 300] {
+            let key = "k".repeat(length);
+            let stored = Stored::new(&key, Object::new(1));
+            assert_eq!(stored.key(), key);
+            assert!(Asked(key.as_bytes()).equivalent(&stored));
+            assert!(!Asked(b"other").equivalent(&stored));
+        }
     }
 }
