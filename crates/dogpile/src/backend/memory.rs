@@ -27,8 +27,8 @@ pub struct Memory {
     cache: Cache<Stored, Moments, Weigher>,
 }
 
-/// An entry whose metadata say something rare, or whose creation took long, in the place of its
-/// object: so all others are the smaller.
+/// An entry whose metadata say something rare, in the place of its object: so all others are
+/// the smaller.
 struct Whole(Entry);
 
 impl Whole {
@@ -145,13 +145,12 @@ impl Backend for Memory {
             return Err(BackendError::refused("the memory backend keeps objects, not bytes"));
         };
         let Metadata { ct, begun, .. } = entry.metadata;
-        let exactly = || Moments::exactly(ct, begun);
-        let moments = entry.metadata.is_of_times_alone().then(exactly).flatten();
-        let (object, moments) = match moments {
-            Some(moments) => (object.clone(), moments),
-            None => (Object::new(Whole(entry)), Moments::said_by_object()),
+        let (object, ct) = if entry.metadata.is_of_times_alone() {
+            (object.clone(), ct)
+        } else {
+            (Object::new(Whole(entry)), f64::NAN)
         };
-        self.cache.insert(Stored::new(key, object), moments);
+        self.cache.insert(Stored::new(key, object), Moments { ct, begun });
         Ok(())
     }
 
@@ -169,9 +168,7 @@ impl Memory {
         let looking = Looking::new(key, |object| is_it = look(object));
         match self.cache.get(&looking) {
             None => Looked::Absent,
-            Some(moments) if is_it && !moments.ct().is_nan() => {
-                Looked::Object { ct: moments.ct(), begun: moments.begun() }
-            }
+            Some(Moments { ct, begun }) if is_it && !ct.is_nan() => Looked::Object { ct, begun },
             Some(_) => Looked::Unknown,
         }
     }
@@ -179,8 +176,7 @@ impl Memory {
     fn lookup(&self, key: &str) -> Option<Entry> {
         let mut object = None;
         let looking = Looking::new(key.as_bytes(), |found| object = Some(found.clone()));
-        let moments = self.cache.get(&looking)?;
-        let (ct, begun) = (moments.ct(), moments.begun());
+        let Moments { ct, begun } = self.cache.get(&looking)?;
         let object = object?;
         if ct.is_nan()
             && let Some(Whole(entry)) = object.downcast_ref()

@@ -45,14 +45,7 @@ impl Hash for Stored {
 /// The text of a key. A short one lies in the map itself: another pointer to follow would be a
 /// third of a hit among many entries.
 enum Key {
-    /// A third form, so that the compiler has fewer numbers to spare for its forms than for those of the
-    /// map's own types. It takes the most numerous for what an entry is; from here, it could not, and each
-    /// entry would be eight bytes larger.
-    Empty,
-    Short {
-        length: u8,
-        bytes: [u8; Key::SHORT],
-    },
+    Short { length: u8, bytes: [u8; Key::SHORT] },
     Long(Box<[u8]>),
 }
 
@@ -63,7 +56,6 @@ impl Key {
     fn new(text: &str) -> Self {
         let text = text.as_bytes();
         match u8::try_from(text.len()) {
-            Ok(0) => Self::Empty,
             Ok(length) if text.len() <= Self::SHORT => {
                 let mut bytes = [0; Self::SHORT];
                 bytes[..text.len()].copy_from_slice(text);
@@ -76,62 +68,19 @@ impl Key {
     #[inline]
     fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Empty => &[],
             Self::Short { length, bytes } => &bytes[..usize::from(*length)],
             Self::Long(bytes) => bytes,
         }
     }
 }
 
-/// The moments of an object's creation. In twelve bytes, so that an object lies beside its key in one
-/// line of the processor's cache: the begin is said by its distance from the end.
+/// The moments of an object's creation. Each is a word: where they are packed, the compiler copies them in
+/// other pieces than it writes them in, and a hit waits for that as long as for all the rest.
 #[derive(Clone, Copy)]
 pub(super) struct Moments {
-    /// The bits of the end, in two halves that need no room for alignment. Not a number where the
-    /// object says more than these.
-    ct: [u32; 2],
-    /// Steps of [`STEP`](Self::STEP).
-    took: i32,
-}
-
-impl Moments {
-    /// No two moments between the years 2004 and 2106 differ by less: a float of epoch seconds
-    /// has no more digits.
-    const STEP: Timestamp = 1.0 / (1 << 22) as Timestamp;
-
-    /// Returns the moments, if they can be said exactly: a creation took no more than eight minutes.
-    pub(super) fn exactly(ct: Timestamp, begun: Timestamp) -> Option<Self> {
-        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is seen below")]
-        let took = ((ct - begun) / Self::STEP) as i32;
-        let moments = Self { ct: halves(ct), took };
-        // Bit by bit: a moment that is off by one would be on the other side of an invalidation.
-        (moments.begun().to_bits() == begun.to_bits()).then_some(moments)
-    }
-
-    /// Returns the moments of an object that says them itself.
-    pub(super) fn said_by_object() -> Self {
-        Self { ct: halves(Timestamp::NAN), took: 0 }
-    }
-
-    /// Returns the end.
-    #[inline]
-    pub(super) fn ct(self) -> Timestamp {
-        let [high, low] = self.ct;
-        Timestamp::from_bits(u64::from(high) << 32 | u64::from(low))
-    }
-
-    /// Returns the begin.
-    #[inline]
-    pub(super) fn begun(self) -> Timestamp {
-        self.ct() - Timestamp::from(self.took) * Self::STEP
-    }
-}
-
-fn halves(moment: Timestamp) -> [u32; 2] {
-    let bits = moment.to_bits();
-    #[expect(clippy::cast_possible_truncation, reason = "that half is the other one")]
-    let low = bits as u32;
-    [(bits >> 32) as u32, low]
+    /// Not a number where the object says more than these.
+    pub(super) ct: Timestamp,
+    pub(super) begun: Timestamp,
 }
 
 /// A key that is asked for, as bytes: nobody needs to look whether they are text.
@@ -184,42 +133,7 @@ impl<F: FnMut(&Object)> Equivalent<Stored> for Looking<'_, F> {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn moments_are_exact_or_not_said(
-            ct in prop_oneof![0.0..1e3_f64, 1.1e9..4e9_f64],
-            took in prop_oneof![Just(0.0), -600.0..600.0_f64, 0.0..1e-3_f64],
-        ) {
-            let begun = ct - took;
-            match Moments::exactly(ct, begun) {
-                Some(moments) => prop_assert_eq!((moments.ct(), moments.begun()), (ct, begun)),
-                None => prop_assert!(ct < 1.1e9 || took.abs() >= 500.0),
-            }
-        }
-    }
-
-    #[test]
-    fn an_object_is_as_large_as_a_line_of_the_cache() {
-        /// As the map's own types are.
-        #[expect(dead_code, reason = "only their size counts")]
-        enum State {
-            Hot,
-            Cold,
-        }
-        #[expect(dead_code, reason = "as above")]
-        enum Entry {
-            Resident(Stored, Moments, State, u16),
-            Placeholder(Stored, State, std::sync::Arc<()>),
-            Ghost(u64),
-        }
-        // Eight more bytes link them.
-        assert_eq!(size_of::<Option<Entry>>(), 56);
-        assert!(Moments::said_by_object().ct().is_nan());
-    }
 
     #[test]
     fn keys_of_all_lengths_are_found() {
