@@ -82,7 +82,7 @@ impl Row {
         }
     }
 
-    fn print(&self) {
+    fn line(&self) -> String {
         let Self { name, ours, peer, theirs, unit, .. } = self;
         let mark = match self.is_met() {
             None => "",
@@ -95,7 +95,7 @@ impl Row {
         let row = format!(
             "  {name:46}{ours:8.1} {unit:6}  {peer:30}{theirs:8.1} {ratio:>6}  {target:9}  {mark}"
         );
-        println!("{}", row.trim_end());
+        row.trim_end().to_owned()
     }
 
     fn to_json(&self) -> Value {
@@ -117,7 +117,7 @@ impl Section {
         println!("\n{}", self.title);
         let (ours, peer, theirs) = ("ours", "peer", "theirs");
         println!("  {:46}{ours:>8} {:6}  {peer:30}{theirs:>8}  ratio  target", "", "");
-        self.rows.iter().for_each(Row::print);
+        self.rows.iter().for_each(|row| println!("{}", row.line()));
     }
 
     fn to_json(&self) -> Value {
@@ -126,19 +126,23 @@ impl Section {
     }
 }
 
-/// Prints sections as they come, or all of them as one JSON object.
+/// Prints sections as they come, or all of them as one JSON object, and in the end once more what has
+/// a target.
 pub(crate) struct Report {
     json: Option<Vec<Value>>,
+    with_targets: Vec<String>,
     missed: usize,
 }
 
 impl Report {
     pub(crate) fn new(as_json: bool) -> Self {
-        Self { json: as_json.then(Vec::new), missed: 0 }
+        Self { json: as_json.then(Vec::new), with_targets: Vec::new(), missed: 0 }
     }
 
     pub(crate) fn add(&mut self, section: &Section) {
         self.missed += section.rows.iter().filter(|row| row.is_met() == Some(false)).count();
+        let with_targets = section.rows.iter().filter(|row| row.target.is_some());
+        self.with_targets.extend(with_targets.map(Row::line));
         match &mut self.json {
             Some(sections) => sections.push(section.to_json()),
             None => section.print(),
@@ -150,7 +154,11 @@ impl Report {
             Some(sections) => {
                 println!("{}", json!({ "sections": sections, "missed": self.missed }));
             }
-            None => println!("\n{} target(s) missed", self.missed),
+            None => {
+                println!("\nall that has a target");
+                self.with_targets.iter().for_each(|row| println!("{row}"));
+                println!("\n{} target(s) missed", self.missed);
+            }
         }
     }
 }

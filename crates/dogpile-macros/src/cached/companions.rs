@@ -29,11 +29,16 @@ impl Code {
         let (all, turbofish_all) = (self.passed(), function.turbofish());
         let original = self.creator(&quote!(#own_name::_original #turbofish_all(#(#all),*)));
         let [local, given] = ["key", "value"].map(hygienic);
-        let make_key = quote!(let #local = #own_name::make_key #turbofish(#(&#names),*););
+        let (into, key_type) = (hygienic("into"), quote!(#dogpile::__macro::Key));
+        let make_key = quote! {
+            let mut #local = #key_type::empty();
+            #own_name::write_key #turbofish(&mut #local, #(&#names),*);
+        };
         let name_of_key = self.free_name(&quote!(of::<#own_name>));
-        let (key, key_str) = (self.key(&name_of_key), quote!(#local.as_str()));
+        let (key, key_str) =
+            (self.write_key(&name_of_key, &quote!(#into)), quote!(#local.as_str()));
         let (call, refresh) =
-            (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
+            (self.get_or_create(&local, &original), self.refresh(&key_str, &original));
         let (entry, waiting) = (self.entry(&key_str), self.waiting());
         let typed = self.typed(&entry);
         let signature = self.called(name);
@@ -109,7 +114,7 @@ impl Code {
                     #key_str.into()
                 }
 
-                fn make_key<#params>(#(#names: &#types),*) -> #dogpile::__macro::Key #clause
+                fn write_key<#params>(#into: &mut #key_type, #(#names: &#types),*) #clause
                     #key
             }
         }
@@ -127,7 +132,7 @@ impl Code {
             ["original", "refresh", "entry", "key"]
                 .map(|what| own_ident(&format_ident!("{bare}_{what}", span = name.span())));
         let body_name = own_ident(&format_ident!("__dogpile_{bare}_original", span = name.span()));
-        let make_name = own_ident(&format_ident!("__dogpile_{bare}_key", span = name.span()));
+        let write_name = own_ident(&format_ident!("__dogpile_{bare}_key", span = name.span()));
         let receiving = function.receiver.as_ref();
         let (receiver, owner, lifetime) = match receiving {
             Some(_) => (quote!(&self,), quote!(self.), quote!('_)),
@@ -135,10 +140,15 @@ impl Code {
         };
         let original = self.creator(&quote!(#owner #body_name #turbofish_all(#(#all),*)));
         let local = hygienic("key");
-        let make_key = quote!(let #local = #owner #make_name #turbofish(#(&#names),*););
-        let (key, key_str) = (self.key(&self.method_name()), quote!(#local.as_str()));
+        let (into, key_type) = (hygienic("into"), quote!(#dogpile::__macro::Key));
+        let make_key = quote! {
+            let mut #local = #key_type::empty();
+            #owner #write_name #turbofish(&mut #local, #(&#names),*);
+        };
+        let key = self.write_key(&self.method_name(), &quote!(#into));
+        let key_str = quote!(#local.as_str());
         let (call, refresh) =
-            (self.get_or_create(&key_str, &original), self.refresh(&key_str, &original));
+            (self.get_or_create(&local, &original), self.refresh(&key_str, &original));
         let kind = if self.options.in_memory { quote!(InMemory) } else { quote!(Serialized) };
         let entry_type = if function.is_async() { quote!(Entry) } else { quote!(blocking::Entry) };
         let entry = self.entry(&quote!(::std::string::String::from(#key_str)));
@@ -193,7 +203,7 @@ impl Code {
 
             #(#conditions)* #many_arguments
             #[doc(hidden)]
-            fn #make_name<#params>(#receiver #(#names: &#types),*) -> #dogpile::__macro::Key #clause
+            fn #write_name<#params>(#receiver #into: &mut #key_type, #(#names: &#types),*) #clause
                 #key
         }
     }
@@ -212,9 +222,10 @@ impl Code {
         }
     }
 
-    /// Companions have an argument more than their function, which is not a mistake of the user's.
+    /// Companions have an argument more than their function, or two with `self`, which is not a mistake
+    /// of the user's.
     fn many_arguments(&self) -> Tokens {
-        if self.function.arguments.len() < 7 {
+        if self.function.arguments.len() < 6 {
             return Tokens::new();
         }
         quote!(#[allow(clippy::too_many_arguments)])

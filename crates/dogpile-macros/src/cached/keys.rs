@@ -1,61 +1,78 @@
 //! The key of a call: its function's name, and a part for each argument.
 
-use proc_macro2::{Span, TokenStream as Tokens};
+use proc_macro2::{Ident, Span, TokenStream as Tokens};
 use quote::quote;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, GenericParam, Type};
 
 use super::Code;
-use crate::hygiene::{own_ident, own_span};
+use crate::hygiene::{hygienic, own_ident, own_span};
 use crate::options::Options;
 use crate::part::Parts;
 
 impl Code {
-    /// The key, where the arguments' names are references to them. `name` is an expression
-    /// of a `&str`.
-    pub(super) fn key(&self, name: &Tokens) -> Tokens {
+    /// The code that writes the key `into` an expression of a `&mut Key`, where the arguments'
+    /// names are references to them. `name` is an expression of a `&str`.
+    pub(super) fn write_key(&self, name: &Tokens, into: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
         let Options { region, key, .. } = &self.options;
         let (namespace, generator) = self.namespace_and_generator();
-        let mut parts: Vec<Tokens> = Vec::new();
+        let mut parts: Vec<(String, Tokens)> = Vec::new();
         if let Some(key) = key {
             for expression in key {
                 let text = quote!(#expression).to_string();
                 let part = self.part(None, &quote!(&(#expression)), expression.span());
-                parts.push(quote!((#text, &#part)));
+                parts.push((text, part));
             }
         } else {
             for argument in self.function.keyed() {
                 let text = argument.name.unraw().to_string();
                 let ident = own_ident(&argument.name);
                 let part = self.part(Some(&argument.ty), &quote!(#ident), argument.name.span());
-                parts.push(quote!((#text, &#part)));
+                parts.push((text, part));
             }
         }
         for param in self.function.generics_of_key() {
             match param {
                 GenericParam::Type(param) => {
                     let (ident, text) = (&param.ident, param.ident.to_string());
-                    parts.push(quote!((#text, &#dogpile::__macro::type_part::<#ident>())));
+                    parts.push((text, quote!(#dogpile::__macro::type_part::<#ident>())));
                 }
                 GenericParam::Const(param) => {
                     let (ident, text) = (&param.ident, param.ident.to_string());
-                    parts.push(quote!((#text, &#ident)));
+                    parts.push((text, quote!(#ident)));
                 }
                 GenericParam::Lifetime(_) => {}
             }
         }
+        let (texts, parts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let [given_name, given_namespace, given_generator] =
+            ["name", "namespace", "generator"].map(hygienic);
+        let names: Vec<Ident> =
+            (0..parts.len()).map(|index| hygienic(&format!("part_{index}"))).collect();
+        let own = quote!(#dogpile::__macro);
+        // The types of the parts are known here: each is written without a detour.
         quote! {
             {
-                use #dogpile::__macro::{
-                    HasDisplay as _, HasElements as _, HasKeyPart as _, HasNothing as _,
-                };
-                #dogpile::__macro::key(
-                    &#region,
-                    &#dogpile::key::FunctionKey::new(#name, #namespace, &[#(#parts),*]),
-                    #generator,
-                )
+                use #own::{HasDisplay as _, HasElements as _, HasKeyPart as _, HasNothing as _};
+                match (#name, #namespace, #(&#parts,)*) {
+                    (#given_name, #given_namespace, #(#names,)*) => match #own::generator(&#region, #generator) {
+                        ::core::option::Option::None => {
+                            #own::begin(#into, #given_name, #given_namespace);
+                            #(#own::next(#into, #names);)*
+                        }
+                        ::core::option::Option::Some(#given_generator) => #own::write_generated(
+                            #into,
+                            #given_generator,
+                            &#dogpile::key::FunctionKey::new(
+                                #given_name,
+                                #given_namespace,
+                                &[#((#texts, #names)),*],
+                            ),
+                        ),
+                    },
+                }
             }
         }
     }

@@ -296,16 +296,18 @@ impl Code {
         if self.function.is_async() { quote!(async) } else { Tokens::new() }
     }
 
-    /// The call that takes what is there, or runs `original`.
-    fn get_or_create(&self, key: &Tokens, original: &Tokens) -> Tokens {
-        let (entry, veto, waiting) = (self.entry(key), self.veto(), self.waiting());
+    /// The call that takes what is there under `key`, or runs `original`.
+    fn get_or_create(&self, key: &Ident, original: &Tokens) -> Tokens {
+        let entry = self.entry(&quote!(#key.as_str()));
+        let (veto, waiting) = (self.veto(), self.waiting());
         let has_previous = self.function.previous().is_some();
         if self.has_no_options() && veto.is_empty() && !has_previous {
             // The region itself: an entry, with its options, would be a fifth of a hit.
             let region = self.typed(&self.region());
-            let call = if self.function.can_fail { "try_get_or_create" } else { "get_or_create" };
-            let call = Ident::new(call, Span::call_site());
-            return self.returning(quote!(#region.#call(#key, #original) #waiting));
+            let can_fail = self.function.can_fail;
+            let call = if can_fail { "try_get_or_create" } else { "get_or_create" };
+            let call = format_ident!("{call}_decorated");
+            return self.returning(quote!(#region.#call(&#key, #original) #waiting));
         }
         let entry = self.typed(&quote!(#entry #veto));
         let (can_fail, in_background) = (self.function.can_fail, self.options.background);
@@ -383,6 +385,7 @@ impl Code {
     fn alone(&self) -> Tokens {
         let function = &self.function;
         let (name, vis, attrs) = (function.name(), &function.item.vis, function.attributes());
+        let dogpile = self.dogpile();
         let (body, returned) = (&function.item.block, &function.returned);
         let local = hygienic("key");
         let name_of_key = if self.is_method() {
@@ -393,7 +396,8 @@ impl Code {
         };
         let references = function.keyed().map(|argument| own_ident(&argument.name));
         let references: Vec<Ident> = references.collect();
-        let key = self.key(&name_of_key);
+        let key_type = quote!(#dogpile::__macro::Key);
+        let key = self.write_key(&name_of_key, &quote!(&mut #local));
         let (patterns, given) = (self.patterns(), self.given());
         let original = if function.is_boxed {
             let future = &function.item.sig.output;
@@ -403,12 +407,13 @@ impl Code {
         } else {
             quote!(move |#given| -> #returned { #patterns #body })
         };
-        let call = self.get_or_create(&quote!(#local.as_str()), &original);
+        let call = self.get_or_create(&local, &original);
         let inside = quote! {
-            let #local = {
+            let mut #local = #key_type::empty();
+            {
                 #(let #references = &#references;)*
                 #key
-            };
+            }
             #call
         };
         let inside = if function.is_boxed {

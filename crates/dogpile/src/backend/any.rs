@@ -27,6 +27,8 @@ pub struct AnyBackend {
     reads: Arc<dyn ErasedBackend>,
     /// The backend inside all proxies.
     actual: Arc<dyn std::any::Any + Send + Sync>,
+    /// There are none, nor anything else around it.
+    is_bare: bool,
     /// The way to look into that one.
     inspect: Option<Arc<dyn Inspect>>,
     #[cfg(feature = "collections")]
@@ -50,6 +52,7 @@ impl AnyBackend {
             reads,
             outermost: if orders_changes { outermost } else { Arc::new(Ordered::new(outermost)) },
             actual,
+            is_bare: true,
             inspect,
             #[cfg(feature = "collections")]
             collections,
@@ -61,7 +64,7 @@ impl AnyBackend {
     /// `outer` around `self`.
     pub(crate) fn within(self, outer: impl ErasedBackend + 'static) -> Self {
         let outermost: Arc<dyn ErasedBackend> = Arc::new(outer);
-        Self { reads: outermost.clone(), outermost, ..self }
+        Self { reads: outermost.clone(), outermost, is_bare: false, ..self }
     }
 
     /// The same without collections, which `proxy` cannot treat as it treats values.
@@ -74,6 +77,12 @@ impl AnyBackend {
     /// The backend inside all proxies, if it is a `B`.
     pub fn actual<B: Backend>(&self) -> Option<&B> {
         self.actual.downcast_ref()
+    }
+
+    /// Returns the backend, if it is a `B` with nothing around it: reads may go there directly.
+    #[cfg(feature = "memory")]
+    pub(crate) fn bare<B: Backend>(&self) -> Option<Arc<B>> {
+        if self.is_bare { self.actual.clone().downcast().ok() } else { None }
     }
 
     /// The way to look into the backend inside all proxies, if it has one.

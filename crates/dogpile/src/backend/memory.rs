@@ -136,16 +136,8 @@ impl Backend for Memory {
         Some(Ok(self.lookup(key)))
     }
 
-    #[inline]
     fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        let mut is_it = false;
-        let looking = Looking::new(key, |object| is_it = look(object));
-        let moments = self.cache.get(&looking);
-        match moments {
-            None => Looked::Absent,
-            Some(Moments { ct, begun }) if is_it && !ct.is_nan() => Looked::Object { ct, begun },
-            Some(_) => Looked::Unknown,
-        }
+        self.look(key.as_bytes(), look)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
@@ -163,15 +155,27 @@ impl Backend for Memory {
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.cache.remove(&Asked(key));
+        self.cache.remove(&Asked(key.as_bytes()));
         Ok(())
     }
 }
 
 impl Memory {
+    /// See [`Backend::look_now`].
+    #[inline(never)]
+    pub(crate) fn look(&self, key: &[u8], look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        let mut is_it = false;
+        let looking = Looking::new(key, |object| is_it = look(object));
+        match self.cache.get(&looking) {
+            None => Looked::Absent,
+            Some(Moments { ct, begun }) if is_it && !ct.is_nan() => Looked::Object { ct, begun },
+            Some(_) => Looked::Unknown,
+        }
+    }
+
     fn lookup(&self, key: &str) -> Option<Entry> {
         let mut object = None;
-        let looking = Looking::new(key, |found| object = Some(found.clone()));
+        let looking = Looking::new(key.as_bytes(), |found| object = Some(found.clone()));
         let Moments { ct, begun } = self.cache.get(&looking)?;
         let object = object?;
         if ct.is_nan()

@@ -74,7 +74,8 @@ impl Key {
     }
 }
 
-/// The moments of an object's creation.
+/// The moments of an object's creation. Each is a word: where they are packed, the compiler copies them in
+/// other pieces than it writes them in, and a hit waits for that as long as for all the rest.
 #[derive(Clone, Copy)]
 pub(super) struct Moments {
     /// Not a number where the object says more than these.
@@ -82,20 +83,20 @@ pub(super) struct Moments {
     pub(super) begun: Timestamp,
 }
 
-/// A key that is asked for.
-pub(crate) struct Asked<'k>(pub(crate) &'k str);
+/// A key that is asked for, as bytes: nobody needs to look whether they are text.
+pub(crate) struct Asked<'k>(pub(crate) &'k [u8]);
 
 impl Hash for Asked<'_> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0.as_bytes());
+        state.write(self.0);
     }
 }
 
 impl Equivalent<Stored> for Asked<'_> {
     #[inline]
     fn equivalent(&self, stored: &Stored) -> bool {
-        stored.key.as_bytes() == self.0.as_bytes()
+        stored.key.as_bytes() == self.0
     }
 }
 
@@ -107,7 +108,7 @@ pub(crate) struct Looking<'k, F> {
 }
 
 impl<'k, F: FnMut(&Object)> Looking<'k, F> {
-    pub(crate) fn new(key: &'k str, look: F) -> Self {
+    pub(crate) fn new(key: &'k [u8], look: F) -> Self {
         Self { asked: Asked(key), look: RefCell::new(look) }
     }
 }
@@ -127,5 +128,21 @@ impl<F: FnMut(&Object)> Equivalent<Stored> for Looking<'_, F> {
             (self.look.borrow_mut())(&stored.object);
         }
         is_it
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_all_lengths_are_found() {
+        for length in [0, 1, Key::SHORT, Key::SHORT + 1, 300] {
+            let key = "k".repeat(length);
+            let stored = Stored::new(&key, Object::new(1));
+            assert_eq!(stored.key(), key);
+            assert!(Asked(key.as_bytes()).equivalent(&stored));
+            assert!(!Asked(b"other").equivalent(&stored));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which function a key is of.
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
@@ -15,7 +16,8 @@ pub struct FunctionName {
     plain: &'static str,
     /// The position in its file.
     place: &'static str,
-    inner: OnceLock<String>,
+    /// What its keys begin with in truth, once somebody has asked.
+    found: OnceLock<Cow<'static, str>>,
 }
 
 impl FunctionName {
@@ -25,26 +27,28 @@ impl FunctionName {
         plain: &'static str,
         place: &'static str,
     ) -> Self {
-        Self { module, function, plain, place, inner: OnceLock::new() }
+        Self { module, function, plain, place, found: OnceLock::new() }
     }
 
     /// Returns `module:function` for a function of a module. One that is inside another
     /// function has the compiler's path of its own type `Of`, and its place in the file: the
     /// path does not tell the blocks of a function apart.
+    #[inline]
     pub fn of<Of>(&'static self) -> &'static str {
-        self.at(type_name::<Of>())
+        self.found.get_or_init(|| self.at(type_name::<Of>()))
     }
 
     /// Returns the same by a type `Here` inside the function.
+    #[inline]
     pub fn around<Here>(&'static self) -> &'static str {
-        self.at(function_of(type_name::<Here>()))
+        self.found.get_or_init(|| self.at(function_of(type_name::<Here>())))
     }
 
-    fn at(&'static self, path: &str) -> &'static str {
+    fn at(&self, path: &str) -> Cow<'static, str> {
         if self.is_of_module(path) {
-            return self.plain;
+            return Cow::Borrowed(self.plain);
         }
-        self.inner.get_or_init(|| format!("{path}@{}", self.place))
+        Cow::Owned(format!("{path}@{}", self.place))
     }
 
     fn is_of_module(&self, path: &str) -> bool {

@@ -114,6 +114,12 @@ impl InProcess {
         Self { hard: Moment::never(), soft: Moment::never() }
     }
 
+    /// Is a value created at `ct` neither missing nor expired?
+    #[inline]
+    pub(crate) fn is_valid(&self, ct: Timestamp) -> bool {
+        !(ct <= self.hard.get() || ct <= self.soft.get())
+    }
+
     fn advance(&self, mode: Mode, at: Timestamp) {
         match mode {
             Mode::Hard => self.hard.advance(at),
@@ -177,6 +183,7 @@ impl Moment {
         Self(AtomicU64::new(f64::NEG_INFINITY.to_bits()))
     }
 
+    #[inline]
     fn get(&self) -> Timestamp {
         f64::from_bits(self.0.load(Ordering::Acquire))
     }

@@ -27,27 +27,36 @@ impl KeyBuffer {
 
     /// Writes a number in decimal digits.
     #[inline]
-    pub(crate) fn write_number(&mut self, mut number: u64) {
-        let (mut digits, mut first) = ([0; 20], 20);
-        loop {
-            first -= 1;
-            digits[first] = b"0123456789"[(number % 10) as usize];
-            number /= 10;
-            if number == 0 {
-                break;
-            }
+    pub(crate) fn write_number(&mut self, number: u64) {
+        // Eight bytes are written, whatever the number's length.
+        if let Some(room) = self.short.0.get_mut(self.length..self.length + 8)
+            && self.long.is_empty()
+            && number < EIGHT_DIGITS
+        {
+            let digits = eight_digits(number);
+            let zeros = (digits.trailing_zeros() / 8).min(7);
+            room.copy_from_slice(&((digits | ASCII_ZEROS) >> (8 * zeros)).to_le_bytes());
+            self.length += 8 - zeros as usize;
+        } else {
+            self.write_long_number(number);
         }
-        self.write_ascii(&digits[first..]);
     }
 
-    /// Writes bytes that are characters each.
+    #[inline(never)]
+    fn write_long_number(&mut self, number: u64) {
+        // Writing to memory does not fail.
+        let _ = write!(self, "{number}");
+    }
+
+    /// Writes a character of one byte.
     #[inline]
-    fn write_ascii(&mut self, text: &[u8]) {
-        if self.has_room(text.len()) {
-            self.append(text);
+    pub(crate) fn write_ascii(&mut self, character: u8) {
+        debug_assert!(character.is_ascii());
+        if self.has_room(1) {
+            self.short.0[self.length] = character;
+            self.length += 1;
         } else {
-            // Writing to memory does not fail.
-            let _ = self.write_str(str::from_utf8(text).unwrap_or_default());
+            let _ = self.write_str(char::from(character).encode_utf8(&mut [0; 4]));
         }
     }
 
@@ -63,9 +72,27 @@ impl KeyBuffer {
         self.length = end;
     }
 
+    /// The key up to now, as nobody has looked whether it is text.
+    #[inline]
+    pub(crate) fn asked(&self) -> AskedKey<'_> {
+        if self.long.is_empty() {
+            AskedKey::Written(&self.short.0[..self.length])
+        } else {
+            AskedKey::Text(&self.long)
+        }
+    }
+
     #[inline]
     pub(crate) fn as_str(&self) -> &str {
         if self.long.is_empty() { self.short_str() } else { &self.long }
+    }
+
+    #[cold]
+    fn write_long(&mut self, text: &str) {
+        if self.long.is_empty() {
+            self.long = self.short_str().to_owned();
+        }
+        self.long.push_str(text);
     }
 
     fn short_str(&self) -> &str {
@@ -77,17 +104,77 @@ impl KeyBuffer {
 }
 
 impl Write for KeyBuffer {
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.has_room(text.len()) {
             self.append(text.as_bytes());
             return Ok(());
         }
-        if self.long.is_empty() {
-            self.long = self.short_str().to_owned();
-        }
-        self.long.push_str(text);
+        self.write_long(text);
         Ok(())
     }
+
+    #[inline]
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        match u8::try_from(character) {
+            Ok(ascii) if ascii.is_ascii() => {
+                self.write_ascii(ascii);
+                Ok(())
+            }
+            _ => self.write_str(character.encode_utf8(&mut [0; 4])),
+        }
+    }
+}
+
+/// A key that is asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum AskedKey<'k> {
+    Text(&'k str),
+    /// Text that was written in a [`KeyBuffer`]. To find out again that it is text would be a tenth of
+    /// a hit, and maps need not know.
+    Written(&'k [u8]),
+}
+
+impl<'k> AskedKey<'k> {
+    #[inline]
+    pub(crate) fn as_bytes(self) -> &'k [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Written(bytes) => bytes,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn as_str(self) -> &'k str {
+        match self {
+            Self::Text(text) => text,
+            // Only whole strings are written, so this is never the empty key.
+            Self::Written(bytes) => str::from_utf8(bytes).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'k> From<&'k str> for AskedKey<'k> {
+    #[inline]
+    fn from(text: &'k str) -> Self {
+        Self::Text(text)
+    }
+}
+
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// Returns the eight decimal digits of a number below [`EIGHT_DIGITS`], the first one in the lowest
+/// byte: halves are parted, then quarters, then eighths, each time all at once.
+#[inline]
+const fn eight_digits(number: u64) -> u64 {
+    let halves = number / 10_000 | (number % 10_000) << 32;
+    // Multiplied by 1/100, and by 1/10, as fractions that are close enough.
+    let hundreds = (halves * 10_486 >> 20) & 0x7f_0000_007f;
+    let quarters = hundreds | (halves - hundreds * 100) << 16;
+    let tens = (quarters * 103 >> 10) & 0x000f_000f_000f_000f;
+    tens | (quarters - tens * 10) << 8
 }
 
 #[cfg(test)]
@@ -97,13 +184,40 @@ mod tests {
     #[test]
     fn numbers_are_written_as_anywhere() {
         for length in [0, 40, 44, 60, 63, 64, 100] {
-            for number in [0, 7, 10, 99, 1_000, u64::from(u32::MAX), u64::MAX] {
+            for number in [0, 7, 10, 99, 1_000, 99_999_999, 100_000_000, u64::MAX] {
                 let mut buffer = KeyBuffer::new();
                 let text = "ключ".chars().cycle().take(length).collect::<String>();
                 buffer.write_str(&text).unwrap();
                 buffer.write_number(number);
                 assert_eq!(buffer.as_str(), format!("{text}{number}"));
             }
+        }
+    }
+
+    #[test]
+    fn eight_digits_are_those_of_the_number() {
+        let text = |number| {
+            let digits = eight_digits(number) | ASCII_ZEROS;
+            String::from_utf8(digits.to_le_bytes().to_vec()).unwrap()
+        };
+        let powers = (0..8).map(|power| 10_u64.pow(power));
+        let edges = powers.flat_map(|power| [power - 1, power, power + 1]);
+        for number in (0..20_000).chain((0..EIGHT_DIGITS).step_by(9_973)).chain(edges) {
+            assert_eq!(text(number), format!("{number:08}"));
+        }
+        assert_eq!(text(EIGHT_DIGITS - 1), "99999999");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_was_written() {
+        for length in [0, 20, 63, 64, 65] {
+            let mut buffer = KeyBuffer::new();
+            buffer.write_str(&"k".repeat(length)).unwrap();
+            buffer.write_ascii(b'|');
+            buffer.write_number(305);
+            let expected = format!("{}|305", "k".repeat(length));
+            assert_eq!(buffer.asked().as_bytes(), expected.as_bytes());
+            assert_eq!((buffer.asked().as_str(), buffer.as_str()), (&*expected, &*expected));
         }
     }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use buffer::KeyBuffer;
+pub(crate) use buffer::{AskedKey, KeyBuffer};
 /// Implements [`trait@KeyPart`] for a struct or an enum: what all its fields say.
 ///
 /// ```

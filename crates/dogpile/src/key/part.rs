@@ -11,6 +11,7 @@ macro_rules! numbers {
     ($($type:ty)*) => {
         $(
             impl KeyPart for $type {
+                #[inline]
                 fn write_key(&self, key: &mut KeyText) {
                     key.number(u64::from(*self));
                 }
@@ -25,6 +26,7 @@ macro_rules! integers {
     ($($type:ty)*) => {
         $(
             impl KeyPart for $type {
+                #[inline]
                 fn write_key(&self, key: &mut KeyText) {
                     match u64::try_from(*self) {
                         Ok(number) => key.number(number),
@@ -98,6 +100,7 @@ macro_rules! pointers {
     ($($type:ty)*) => {
         $(
             impl<T: KeyPart + ?Sized> KeyPart for $type {
+                #[inline]
                 fn write_key(&self, key: &mut KeyText) {
                     (**self).write_key(key);
                 }

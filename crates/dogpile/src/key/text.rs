@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+#[cfg(feature = "macros")]
+use super::AskedKey;
 use super::KeyBuffer;
 
 /// A value that can stand in the key of a decorated function.
@@ -63,6 +65,13 @@ impl KeyText {
         self.buffer.as_str()
     }
 
+    /// The key up to now, for a look at what lies under it.
+    #[cfg(feature = "macros")]
+    #[inline]
+    pub(crate) fn asked(&self) -> AskedKey<'_> {
+        self.buffer.asked()
+    }
+
     /// An empty key in the usual style.
     #[inline]
     pub(crate) fn escaped() -> Self {
@@ -70,6 +79,7 @@ impl KeyText {
     }
 
     /// Writes text as it is.
+    #[inline]
     pub(crate) fn raw(&mut self, text: &str) {
         // Writing to memory does not fail.
         let _ = self.buffer.write_str(text);
@@ -169,7 +179,14 @@ impl KeyText {
         });
     }
 
+    /// Writes a character as it is.
+    #[inline]
+    pub(crate) fn raw_ascii(&mut self, character: u8) {
+        self.buffer.write_ascii(character);
+    }
+
     /// Writes a number, which needs no escaping.
+    #[inline]
     pub(super) fn number(&mut self, number: u64) {
         self.buffer.write_number(number);
     }

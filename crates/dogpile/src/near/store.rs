@@ -86,7 +86,7 @@ impl Copies {
     /// Shows `look` the object of a copy where it lies, under the lock of a part of the map.
     #[inline]
     pub(super) fn look(&self, key: &str, look: impl FnMut(&Object)) -> Option<Said> {
-        self.0.get(&Looking::new(key, look))
+        self.0.get(&Looking::new(key.as_bytes(), look))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Copy> {
@@ -98,13 +98,14 @@ impl Copies {
     /// Returns the copy without a mark that it was of use.
     pub(super) fn peek(&self, key: &str) -> Option<Copy> {
         let mut object = None;
-        let said =
-            self.0.peek(&Looking::new(key, |found: &Object| object = Some(found.clone())))?;
+        let said = self
+            .0
+            .peek(&Looking::new(key.as_bytes(), |found: &Object| object = Some(found.clone())))?;
         Some(Copy { object: object?, said })
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(&Asked(key))
+        self.0.contains_key(&Asked(key.as_bytes()))
     }
 
     pub(super) fn put(&self, key: &str, copy: Copy) {
@@ -114,7 +115,7 @@ impl Copies {
 
     /// Returns whether there was one.
     pub(super) fn remove(&self, key: &str) -> bool {
-        self.0.remove(&Asked(key)).is_some()
+        self.0.remove(&Asked(key.as_bytes())).is_some()
     }
 
     pub(super) fn clear(&self) {

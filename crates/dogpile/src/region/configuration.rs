@@ -32,6 +32,12 @@ impl Configuration {
         }
     }
 
+    /// Returns the first one, as long as it is in force.
+    #[inline]
+    pub(super) fn first(&self) -> Option<&Arc<Core>> {
+        if self.is_replaced.load(Ordering::Acquire) { None } else { self.first.get() }
+    }
+
     #[inline]
     pub(super) fn load(&self) -> Option<InForce<'_>> {
         if self.is_replaced.load(Ordering::Acquire) {

@@ -13,6 +13,7 @@ use super::config::Config;
 use super::failed::FailedCreations;
 use super::kept::Kept;
 use super::kind::{Cacheable, Codec, EncodedValue, Kind};
+use super::object_now::ShortWay;
 use super::options::{Options, Retention};
 use super::owed::Owed;
 use super::unseen::Unseen;
@@ -110,6 +111,7 @@ pub(crate) struct Core {
     pub(crate) owed: Owed,
     unseen: Unseen,
     pub(super) kept: Kept,
+    pub(super) short_way: ShortWay,
     /// Around the backend, if there is one.
     #[cfg(feature = "memory")]
     pub(super) near: Option<Tier>,
@@ -145,6 +147,7 @@ impl Core {
             ..
         } = config;
         let key_generator = config.key_generator;
+        let is_system_time = clock.is_none();
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let objects = backend.keeps_objects();
         if K::NEEDS_OBJECTS && !objects {
@@ -174,7 +177,12 @@ impl Core {
         };
         #[cfg(feature = "memory")]
         let backend = near.as_ref().map_or(backend, Tier::backend);
+        let short_way = ShortWay::new(&defaults)
+            .by_system_time(is_system_time)
+            .by_moments(&invalidation, &shared.moments)
+            .over(&backend, mangler.is_some());
         Ok(Self {
+            short_way,
             shared,
             backend,
             mutex,
@@ -206,6 +214,7 @@ impl Core {
         #[cfg(feature = "memory")]
         let backend = near.as_ref().map_or(backend, Tier::backend);
         Self {
+            short_way: self.short_way.clone().over(&backend, self.mangler.is_some()),
             shared: self.shared.clone(),
             mutex: backend.mutex(),
             objects: backend.keeps_objects(),

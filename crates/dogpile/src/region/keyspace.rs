@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::kind::{Cacheable, Kind, Only, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
-use super::options::{Always, Options};
+use super::options::Always;
 use super::{Entries, Entry, Region};
 use crate::error::{CreateError, Result};
 use crate::key::KeyBuffer;
@@ -44,6 +44,18 @@ const fn is_plain(prefix: &[u8]) -> bool {
     }
 }
 
+#[cold]
+fn write_escaped(prefix: &str, into: &mut impl Write) -> fmt::Result {
+    for piece in prefix.split_inclusive(ESCAPED) {
+        let plain = piece.trim_end_matches(ESCAPED);
+        into.write_str(plain)?;
+        if let Some(escaped) = piece[plain.len()..].chars().next() {
+            write!(into, "\\{escaped}")?;
+        }
+    }
+    Ok(())
+}
+
 impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     /// Returns the region's key for `key`.
     ///
@@ -61,16 +73,11 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
         if self.is_plain {
             into.write_str(self.prefix)?;
         } else {
-            for piece in self.prefix.split_inclusive(ESCAPED) {
-                let plain = piece.trim_end_matches(ESCAPED);
-                into.write_str(plain)?;
-                if let Some(escaped) = piece[plain.len()..].chars().next() {
-                    write!(into, "\\{escaped}")?;
-                }
-            }
+            write_escaped(self.prefix, into)?;
         }
-        into.write_str(":")?;
-        write!(into, "{key}")
+        into.write_char(':')?;
+        // The key itself, not a reference to it, which would be one more `Display` on the way.
+        into.write_fmt(format_args!("{}", *key))
     }
 
     /// One key, for a call with options of its own.
@@ -100,7 +107,7 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
         let mut buffer = KeyBuffer::new();
         // A `Display` that fails gets to the error by the long way.
         self.write(key, &mut buffer).ok()?;
-        self.region.hit_now(buffer.as_str(), Options::NONE).map(|hit| hit.value)
+        self.region.value_now(buffer.asked())
     }
 
     /// See [`Region::get_or_create`](crate::Region::get_or_create).

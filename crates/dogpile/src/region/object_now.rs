@@ -1,12 +1,18 @@
 //! The short way to a hit: an object of this process, looked at where its backend keeps it.
 
+use std::sync::Arc;
+
 use super::core::Core;
 use super::lookup::Answer;
 use super::options::{Expiration, Options};
 use super::state::{Now, State};
-use crate::backend::Looked;
-use crate::clock::Timestamp;
+#[cfg(feature = "memory")]
+use crate::backend::Memory;
+use crate::backend::{AnyBackend, Looked};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::freshness::Freshness;
+use crate::invalidation::{InProcess, Invalidation};
+use crate::key::AskedKey;
 use crate::lock::{CLOCK_SKEW, Status};
 use crate::value::{Metadata, Object};
 
@@ -22,28 +28,75 @@ enum Seen {
     Unknown,
 }
 
-/// What a caller takes of an object: a clone of the value, or where that is larger than a pointer
-/// and may be expensive a clone of the object, since the map is locked meanwhile.
-enum Taken<T> {
-    Value(T),
-    Object(Object),
+/// Is a clone of a value made while the map is locked? One that is larger than two pointers may be
+/// expensive: then it is the object that is cloned, and the value from that.
+const fn is_small<T>() -> bool {
+    size_of::<T>() <= 2 * size_of::<usize>()
 }
 
-impl<T: Clone + 'static> Taken<T> {
-    const IS_SMALL: bool = size_of::<T>() <= 2 * size_of::<usize>();
+/// What a look at an object needs of a configuration, found out once.
+#[derive(Clone)]
+pub(super) struct ShortWay {
+    /// The map that the keys lie in as they are, with nothing around it.
+    #[cfg(feature = "memory")]
+    memory: Option<Arc<Memory>>,
+    /// The greatest age of a fresh value. Not a number where more than that counts.
+    greatest_age: f64,
+    /// The clock is the system's: it is asked without a detour.
+    is_system_time: bool,
+    /// So are the moments of invalidations, if they are the region's own.
+    are_own_moments: bool,
+}
 
-    #[inline]
-    fn of(object: &Object) -> Option<Self> {
-        let value = object.downcast_ref::<T>()?;
-        Some(if Self::IS_SMALL { Self::Value(value.clone()) } else { Self::Object(object.clone()) })
+impl ShortWay {
+    pub(super) fn new(defaults: &Options) -> Self {
+        let has_more = defaults.early.is_some() || defaults.jitter.is_some();
+        Self {
+            #[cfg(feature = "memory")]
+            memory: None,
+            greatest_age: if has_more { f64::NAN } else { greatest_age(&defaults.expiration) },
+            is_system_time: false,
+            are_own_moments: false,
+        }
     }
 
-    #[inline]
-    fn into_value(self) -> Option<T> {
-        match self {
-            Self::Value(value) => Some(value),
-            Self::Object(object) => object.downcast_ref().cloned(),
+    pub(super) fn by_system_time(self, is_system_time: bool) -> Self {
+        Self { is_system_time, ..self }
+    }
+
+    pub(super) fn by_moments(self, used: &Arc<dyn Invalidation>, own: &Arc<InProcess>) -> Self {
+        let are_own_moments = std::ptr::addr_eq(Arc::as_ptr(used), Arc::as_ptr(own));
+        Self { are_own_moments, ..self }
+    }
+
+    /// The same over a backend whose keys may be others than the callers'.
+    #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "there is no map"))]
+    pub(super) fn over(self, backend: &AnyBackend, are_keys_mangled: bool) -> Self {
+        Self {
+            #[cfg(feature = "memory")]
+            memory: backend.bare().filter(|_| !are_keys_mangled),
+            ..self
         }
+    }
+
+    /// Returns the greatest age of a fresh value in a call with these options.
+    #[inline]
+    fn greatest_age(&self, options: &Options) -> f64 {
+        if options.early.is_some() || options.jitter.is_some() || self.greatest_age.is_nan() {
+            return f64::NAN;
+        }
+        if options.expiration.is_none() {
+            return self.greatest_age;
+        }
+        greatest_age(&options.expiration)
+    }
+}
+
+fn greatest_age(expiration: &Option<Expiration>) -> f64 {
+    match expiration {
+        None | Some(Expiration::Never) => f64::INFINITY,
+        Some(Expiration::After(time)) => time.as_secs_f64(),
+        Some(Expiration::Computed(_)) => f64::NAN,
     }
 }
 
@@ -52,20 +105,31 @@ impl State {
     /// in another way.
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
-    pub(super) fn object_now<T: Clone + 'static>(
+    pub(super) fn object_now<T: Clone + 'static, A>(
         &self,
-        key: &str,
+        key: AskedKey<'_>,
         options: &Options,
-    ) -> Option<Now<T>> {
-        let mut taken = None;
-        let mut take = |object: &Object| {
-            taken = Taken::of(object);
-            taken.is_some()
+        take: impl FnOnce(Answer<T>) -> A,
+    ) -> Option<Now<A>> {
+        let mut value: Option<T> = None;
+        let seen = if is_small::<T>() {
+            self.see_object(key, options, &mut |object| {
+                value = object.downcast_ref().cloned();
+                value.is_some()
+            })
+        } else {
+            let mut taken = None;
+            let seen = self.see_object(key, options, &mut |object| {
+                let is_it = object.downcast_ref::<T>().is_some();
+                taken = is_it.then(|| object.clone());
+                is_it
+            });
+            value = taken.and_then(|object| object.downcast_ref().cloned());
+            seen
         };
-        match self.see_object(key, options, &mut take) {
+        match seen {
             Seen::Fresh { ct, now } => {
-                let value = taken?.into_value()?;
-                Some(Now::Hit(Answer { value, status: Status::Hit, ct, now }))
+                Some(Now::Hit(take(Answer { value: value?, status: Status::Hit, ct, now })))
             }
             Seen::Absent => Some(Now::Absent),
             Seen::Unclear => Some(Now::Unclear),
@@ -73,47 +137,77 @@ impl State {
         }
     }
 
-    /// Compiled once, for values of all types.
+    #[inline]
     fn see_object(
         &self,
-        key: &str,
+        key: AskedKey<'_>,
         options: &Options,
         take: &mut dyn FnMut(&Object) -> bool,
     ) -> Seen {
-        match self.in_force() {
-            Some(core) if core.objects || core.has_near() => core.see_object(key, options, take),
-            _ => Seen::Unknown,
+        match self.first_core() {
+            Some(core) => core.see_object(key, options, take),
+            None => self.see_object_later(key, options, take),
         }
+    }
+
+    #[cold]
+    fn see_object_later(
+        &self,
+        key: AskedKey<'_>,
+        options: &Options,
+        take: &mut dyn FnMut(&Object) -> bool,
+    ) -> Seen {
+        self.in_force().map_or(Seen::Unknown, |core| core.see_object(key, options, take))
     }
 }
 
 impl Core {
-    #[inline]
+    /// Compiled once, for values of all types.
     fn see_object(
         &self,
-        key: &str,
+        key: AskedKey<'_>,
         options: &Options,
         take: &mut dyn FnMut(&Object) -> bool,
     ) -> Seen {
         if self.owed.are_any() || self.kept.are_any() || self.invalidation_is_due() {
             return Seen::Unknown;
         }
-        let stored = self.stored_key(key);
-        let (ct, begun) = match self.backend.look_now(&stored, take) {
+        #[cfg(feature = "memory")]
+        let looked = match &self.short_way.memory {
+            Some(memory) => memory.look(key.as_bytes(), take),
+            None => self.look_around(key.as_str(), take),
+        };
+        #[cfg(not(feature = "memory"))]
+        let looked = self.look_around(key.as_str(), take);
+        let (ct, begun) = match looked {
             Looked::Object { ct, begun } => (ct, begun),
             Looked::Absent => return Seen::Absent,
             Looked::Unknown => return Seen::Unknown,
         };
-        let now = self.clock.coarse_now();
-        if !self.is_plainly_fresh(ct, begun, options, now) {
-            let metadata = Metadata::created_at(ct).with_begin(begun);
-            let found = self.freshness(key, &metadata, options, now);
-            if found != Freshness::Fresh && !self.is_created_early(found, &stored) {
-                return Seen::Unclear;
-            }
+        let is_system_time = self.short_way.is_system_time;
+        let now = if is_system_time { SystemClock.coarse_now() } else { self.own_now() };
+        if !self.is_plainly_fresh(ct, begun, options, now)
+            && !self.is_fresh_or_early(key.as_str(), (ct, begun), options, now)
+        {
+            return Seen::Unclear;
         }
         self.count_hit();
         Seen::Fresh { ct, now }
+    }
+
+    /// Looks at an object in another backend than [`Memory`](crate::backend::Memory), behind proxies
+    /// or by a key that is to be mangled.
+    #[inline(never)]
+    fn look_around(&self, key: &str, take: &mut dyn FnMut(&Object) -> bool) -> Looked {
+        if !self.objects && !self.has_near() {
+            return Looked::Unknown;
+        }
+        self.backend.look_now(&self.stored_key(key), take)
+    }
+
+    #[inline(never)]
+    fn own_now(&self) -> Timestamp {
+        self.clock.coarse_now()
     }
 
     /// Is an object fresh, by its age and the invalidations alone? Nothing is said where more than
@@ -126,19 +220,32 @@ impl Core {
         options: &Options,
         now: Timestamp,
     ) -> bool {
-        if options.early.or(self.defaults.early).is_some()
-            || options.jitter.or(self.defaults.jitter).is_some()
-        {
-            return false;
-        }
-        let oldest = match options.expiration.as_ref().or(self.defaults.expiration.as_ref()) {
-            None | Some(Expiration::Never) => f64::INFINITY,
-            Some(Expiration::After(time)) => time.as_secs_f64(),
-            Some(Expiration::Computed(_)) => return false,
+        let is_valid = if self.short_way.are_own_moments && self.keeps_order() {
+            self.shared.moments.is_valid(begun)
+        } else {
+            self.is_valid(ct, begun)
         };
+        let youngest = -CLOCK_SKEW.as_secs_f64();
+        is_valid && (youngest..=self.short_way.greatest_age(options)).contains(&(now - ct))
+    }
+
+    #[inline(never)]
+    fn is_valid(&self, ct: Timestamp, begun: Timestamp) -> bool {
         let as_of = if self.keeps_order() { begun } else { ct.min(begun) };
-        (-CLOCK_SKEW.as_secs_f64()..=oldest).contains(&(now - ct))
-            && self.invalidation.verdict(as_of).is_none()
+        self.invalidation.verdict(as_of).is_none()
+    }
+
+    #[inline(never)]
+    fn is_fresh_or_early(
+        &self,
+        key: &str,
+        (ct, begun): (Timestamp, Timestamp),
+        options: &Options,
+        now: Timestamp,
+    ) -> bool {
+        let metadata = Metadata::created_at(ct).with_begin(begun);
+        let found = self.freshness(key, &metadata, options, now);
+        found == Freshness::Fresh || self.is_created_early(found, &self.stored_key(key))
     }
 }
 

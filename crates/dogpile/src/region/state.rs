@@ -38,13 +38,24 @@ struct Scoped {
     is_assumed: std::sync::atomic::AtomicBool,
 }
 
-/// The result of a look into the backend without waiting.
-pub(super) enum Now<T> {
-    Hit(Answer<T>),
+/// The result of a look into the backend without waiting, with what a caller takes of a hit.
+pub(super) enum Now<A> {
+    Hit(A),
     /// There is nothing stored.
     Absent,
     /// The backend must wait, or has something to be looked at more closely.
     Unclear,
+}
+
+impl<A> Now<A> {
+    #[inline]
+    pub(super) fn map<B>(self, take: impl FnOnce(A) -> B) -> Now<B> {
+        match self {
+            Self::Hit(answer) => Now::Hit(take(answer)),
+            Self::Absent => Now::Absent,
+            Self::Unclear => Now::Unclear,
+        }
+    }
 }
 
 impl State {
@@ -88,7 +99,13 @@ impl State {
         self.core.load().map(InForce::into_owned)
     }
 
-    /// The same for a look at it.
+    /// The first configuration, if there is one that was not replaced.
+    #[inline]
+    pub(super) fn first_core(&self) -> Option<&Core> {
+        self.core.first().map(|core| &**core)
+    }
+
+    /// The configuration for a look at it.
     #[inline]
     pub(super) fn in_force(&self) -> Option<InForce<'_>> {
         self.core.load()
@@ -165,16 +182,27 @@ impl State {
     }
 
     #[cfg(feature = "macros")]
+    #[inline]
     pub(super) fn key_generator(&self) -> Option<crate::key::KeyGenerator> {
         if !self.makes_own_keys.load(std::sync::atomic::Ordering::Relaxed) {
             return None;
         }
+        self.own_key_generator()
+    }
+
+    #[cfg(feature = "macros")]
+    #[cold]
+    fn own_key_generator(&self) -> Option<crate::key::KeyGenerator> {
         self.core.load().map(|core| core.key_generator)
     }
 
     /// Looks for a value where the backend needs not wait. Objects in memory are not found this way,
     /// but by the [short one](Self::object_now).
-    pub(super) fn look_now<K, T: Cacheable<K>>(&self, key: &str, options: &Options) -> Now<T> {
+    pub(super) fn look_now<K, T: Cacheable<K>>(
+        &self,
+        key: &str,
+        options: &Options,
+    ) -> Now<Answer<T>> {
         let Some(core) = self.core.load() else { return Now::Unclear };
         if core.invalidation_is_due() {
             return Now::Unclear;

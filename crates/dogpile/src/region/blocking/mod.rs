@@ -7,6 +7,8 @@
 //! - `starvable`: creators of calls that turn out to be ones that must not wait.
 
 mod begin;
+#[cfg(feature = "macros")]
+mod decorated;
 mod entries;
 mod entry;
 mod starvable;
@@ -17,7 +19,6 @@ use std::future::Future;
 
 use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
-use super::options::Options;
 use crate::bridge::{Starved, block_on};
 use crate::error::{CreateError, Error, Result};
 
@@ -114,8 +115,8 @@ impl<'r, K: Kind> Region<'r, K> {
         creator: impl FnOnce() -> T + Send,
     ) -> T {
         // An entry, with its options, would be a fifth of a hit.
-        if let Some(hit) = self.region.hit_now(key, Options::NONE) {
-            return hit.value;
+        if let Some(hit) = self.region.value_now(key) {
+            return hit;
         }
         let created = self.entry(key).create(|| Ok::<_, Infallible>(creator()));
         Plain::one(created.map(Answer::into_value))
@@ -127,8 +128,8 @@ impl<'r, K: Kind> Region<'r, K> {
         key: &str,
         creator: impl FnOnce() -> Result<T, E> + Send,
     ) -> Result<T, E> {
-        if let Some(hit) = self.region.hit_now(key, Options::NONE) {
-            return Ok(hit.value);
+        if let Some(hit) = self.region.value_now(key) {
+            return Ok(hit);
         }
         Plain::tried(self.entry(key).create(creator).map(Answer::into_value))
     }
