@@ -1,0 +1,72 @@
+//! The time, as Python programs have it: who replaces `time.time` moves our clock too.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use dogpile::clock::{Clock, SystemClock, Timestamp};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+/// The coarse clock is off by less than this, in seconds.
+const COARSE: f64 = 0.05;
+
+struct TimeModule {
+    attributes: Py<PyDict>,
+    time: Py<PyAny>,
+}
+
+static TIME: PyOnceLock<TimeModule> = PyOnceLock::new();
+
+/// Notes the interpreter's own `time.time`.
+pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
+    let module = py.import("time")?;
+    let time = module.getattr("time")?.unbind();
+    let _ = TIME.set(py, TimeModule { attributes: module.dict().unbind(), time });
+    Ok(())
+}
+
+/// Returns what a replaced `time.time` says; `None` while it is the interpreter's own.
+#[inline]
+fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
+    let Some(module) = TIME.get(py) else { return Ok(None) };
+    match module.attributes.bind(py).get_item(intern!(py, "time"))? {
+        Some(time) if !time.is(&module.time) => time.call0()?.extract().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Returns `time.time()`.
+#[inline]
+pub(crate) fn now(py: Python<'_>) -> PyResult<Timestamp> {
+    Ok(replaced(py)?.unwrap_or_else(|| SystemClock.now()))
+}
+
+/// Was it created more than `limit` seconds ago? The cheap clock says so unless it is close.
+#[inline]
+pub(crate) fn is_older(py: Python<'_>, created: Timestamp, limit: f64) -> PyResult<bool> {
+    if let Some(now) = replaced(py)? {
+        return Ok(now - created > limit);
+    }
+    if SystemClock.coarse_now() - created + COARSE <= limit {
+        return Ok(false);
+    }
+    Ok(SystemClock.now() - created > limit)
+}
+
+/// The same time for the crate.
+#[derive(Debug)]
+pub(crate) struct PythonClock;
+
+impl Clock for PythonClock {
+    fn now(&self) -> Timestamp {
+        // An error of the replacement's reaches its user from other calls.
+        Python::attach(now).unwrap_or_else(|_| SystemClock.now())
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        SystemClock.sleep(duration)
+    }
+}

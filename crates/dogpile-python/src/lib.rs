@@ -1,0 +1,57 @@
+//! `dogpile_rs._engine`: the native half of the Python package.
+//!
+//! ```text
+//!   region   the base class of CacheRegion: its attributes and calls
+//!   plan     the attributes in force
+//!   look     reading a value: a dict, a backend, a backend of bytes
+//!   judge    telling whether it is fresh; clock, the time
+//!   create   misses of a dict, through the crate
+//!   store    storing and deleting
+//!   site     decorated functions; keys, writing their keys
+//!   wait     futures of the crate on a Python thread
+//!   value    what the crate stores for Python
+//!   errors   exceptions
+//!   names    what the Python half has registered here
+//! ```
+//!
+//! One rule for all of it: nothing of the crate is locked while this thread is attached to the
+//! interpreter, if another thread can have that locked while it attaches.
+
+mod clock;
+mod create;
+mod errors;
+mod invalidation;
+mod judge;
+mod keys;
+mod log;
+mod look;
+mod names;
+mod plan;
+mod region;
+mod site;
+mod store;
+mod value;
+mod wait;
+
+use pyo3::prelude::*;
+
+/// The native half of dogpile_rs.
+#[pymodule(gil_used = false)]
+mod _engine {
+    use super::{Bound, PyModule, PyResult};
+
+    #[pymodule_export]
+    use super::invalidation::DefaultInvalidation;
+    #[pymodule_export]
+    use super::names::register;
+    #[pymodule_export]
+    use super::region::{Region, lock_is_patched};
+    #[pymodule_export]
+    use super::site::Site;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::clock::init(module.py())?;
+        super::wait::init(module.py())
+    }
+}

@@ -1,0 +1,33 @@
+//! The log records of a creation, with the logger that Python code has: who replaces it gets them.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+
+use crate::clock;
+
+const DEBUG: u8 = 10;
+
+static REGION: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+
+/// Returns the logger of regions, if it takes records of this level.
+pub(crate) fn region(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let module = REGION.get_or_try_init(py, || -> PyResult<_> {
+        Ok(py.import("dogpile_rs.cache.region")?.dict().unbind())
+    })?;
+    let Some(log) = module.bind(py).get_item(intern!(py, "log"))? else { return Ok(None) };
+    let is_enabled = log.call_method1(intern!(py, "isEnabledFor"), (DEBUG,))?.is_truthy()?;
+    Ok(is_enabled.then_some(log))
+}
+
+/// Says that a value was created since `began`.
+pub(crate) fn created(log: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>, began: f64) -> PyResult<()> {
+    let py = log.py();
+    let fields = PyDict::new(py);
+    fields.set_item("seconds", clock::now(py)? - began)?;
+    fields.set_item("keys", key.repr()?)?;
+    let text = "Cache value generated in %(seconds).3f seconds for key(s): %(keys)r";
+    log.call_method1("debug", (PyString::new(py, text), fields))?;
+    Ok(())
+}

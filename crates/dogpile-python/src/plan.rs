@@ -1,0 +1,134 @@
+//! A region's attributes in force. A plan never changes: to assign an attribute puts another
+//! plan in its place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dogpile::InMemory;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::invalidation::Moment;
+
+/// The dict of a region in memory.
+pub(crate) struct Values {
+    pub(crate) dict: Py<PyDict>,
+    /// How many creations are going on: a change must end those, and is one of the dict alone
+    /// while there are none.
+    creations: AtomicUsize,
+}
+
+impl Values {
+    pub(crate) fn new(dict: Py<PyDict>) -> Self {
+        Self { dict, creations: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn are_created(&self) -> bool {
+        self.creations.load(Ordering::Acquire) > 0
+    }
+
+    /// There is a creation more until the returned guard is dropped.
+    pub(crate) fn begin(&self) -> Begun<'_> {
+        self.creations.fetch_add(1, Ordering::AcqRel);
+        Begun(&self.creations)
+    }
+}
+
+/// A creation that is going on.
+pub(crate) struct Begun<'v>(&'v AtomicUsize);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The crate's region over the same dict.
+pub(crate) type Engine = Arc<dogpile::Region<InMemory>>;
+
+pub(crate) struct Plan {
+    pub(crate) mangler: Option<Py<PyAny>>,
+    pub(crate) serializer: Option<Py<PyAny>>,
+    pub(crate) deserializer: Option<Py<PyAny>>,
+    pub(crate) runner: Option<Py<PyAny>>,
+    pub(crate) backend: Option<Py<PyAny>>,
+    pub(crate) expiration: Option<Py<PyAny>>,
+    /// The expiration in seconds; not a number: there is none.
+    pub(crate) max_age: f64,
+    pub(crate) invalidator: Option<Py<PyAny>>,
+    /// Of the invalidator, if that is the usual one.
+    pub(crate) moment: Option<Arc<Moment>>,
+    pub(crate) values: Option<Arc<Values>>,
+    pub(crate) engine: Option<Engine>,
+}
+
+impl Plan {
+    /// The plan of a region that is not configured.
+    pub(crate) const EMPTY: Self = Self {
+        mangler: None,
+        serializer: None,
+        deserializer: None,
+        runner: None,
+        backend: None,
+        expiration: None,
+        max_age: f64::NAN,
+        invalidator: None,
+        moment: None,
+        values: None,
+        engine: None,
+    };
+
+    pub(crate) fn copy(&self, py: Python<'_>) -> Self {
+        let again = |it: &Option<Py<PyAny>>| it.as_ref().map(|it| it.clone_ref(py));
+        Self {
+            mangler: again(&self.mangler),
+            serializer: again(&self.serializer),
+            deserializer: again(&self.deserializer),
+            runner: again(&self.runner),
+            backend: again(&self.backend),
+            expiration: again(&self.expiration),
+            max_age: self.max_age,
+            invalidator: again(&self.invalidator),
+            moment: self.moment.clone(),
+            values: self.values.clone(),
+            engine: self.engine.clone(),
+        }
+    }
+
+    /// The limit of ages for a call; not a number: there is none. Creating calls know -1 for that.
+    #[inline]
+    pub(crate) fn limit(
+        &self,
+        expiration_time: Option<&Bound<'_, PyAny>>,
+        creates: bool,
+    ) -> PyResult<f64> {
+        let limit = match expiration_time {
+            None => self.max_age,
+            Some(time) => time.extract()?,
+        };
+        #[expect(clippy::float_cmp, reason = "Python's -1 is exact")]
+        let is_none = creates && limit == -1.0;
+        Ok(if is_none { f64::NAN } else { limit })
+    }
+
+    /// Tells the collector of all objects.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let objects = [
+            &self.mangler,
+            &self.serializer,
+            &self.deserializer,
+            &self.runner,
+            &self.backend,
+            &self.expiration,
+            &self.invalidator,
+        ];
+        for object in objects {
+            visit.call(object)?;
+        }
+        match &self.values {
+            Some(values) => visit.call(&values.dict),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The base class of `CacheRegion`.
+//!
+//! Hits are answered here, over whatever backend. A miss in memory goes through the crate; others
+//! are the Python half's, which is handed what was read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use pyo3::exceptions::PyAttributeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::create::{self, Call};
+use crate::invalidation::DefaultInvalidation;
+use crate::judge::{self, Terms};
+use crate::look::{self, Seen, no_value};
+use crate::plan::{Plan, Values};
+use crate::store;
+
+/// Has somebody replaced a part of `dogpile.lock.Lock`? Then creating calls use that class.
+static LOCK_IS_PATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Tells the engine that somebody has replaced a part of `Lock`.
+#[pyfunction]
+pub(crate) fn lock_is_patched() {
+    LOCK_IS_PATCHED.store(true, Ordering::Relaxed);
+}
+
+#[inline]
+pub(crate) fn patched_lock() -> bool {
+    LOCK_IS_PATCHED.load(Ordering::Relaxed)
+}
+
+/// A region: its attributes, and its calls.
+#[pyclass(frozen, subclass, weakref, module = "dogpile_rs._engine")]
+pub(crate) struct Region {
+    plan: ArcSwap<Plan>,
+}
+
+impl Region {
+    #[inline]
+    pub(crate) fn plan(&self) -> Guard<Arc<Plan>> {
+        self.plan.load()
+    }
+
+    fn change<T>(&self, py: Python<'_>, change: impl FnOnce(&mut Plan) -> T) -> T {
+        let mut plan = self.plan.load().copy(py);
+        let done = change(&mut plan);
+        self.plan.store(Arc::new(plan));
+        done
+    }
+
+    /// The crate's region over the same dict, anew.
+    fn rebuild(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, |plan| {
+            plan.engine = match (&plan.values, &plan.moment) {
+                (Some(values), Some(moment)) => Some(create::engine(values, moment.clone())?),
+                _ => None,
+            };
+            Ok(())
+        })
+    }
+
+    /// What is stored for `key`; an error if the region is not configured.
+    fn look<'py>(
+        slf: &Bound<'py, Self>,
+        plan: &Plan,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Seen<'py>> {
+        match &plan.backend {
+            Some(backend) => look::look(plan, backend, key),
+            None => Err(Self::not_configured(slf)),
+        }
+    }
+
+    /// What is asked of a region without a backend: the Python half's property raises its error.
+    #[cold]
+    pub(crate) fn not_configured(slf: &Bound<'_, Self>) -> PyErr {
+        match slf.getattr(intern!(slf.py(), "backend")) {
+            Err(error) => error,
+            Ok(_) => PyAttributeError::new_err("the region is not configured"),
+        }
+    }
+
+    /// A creating call.
+    pub(crate) fn create<'py>(
+        slf: &Bound<'py, Self>,
+        call: &Call<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let plan = slf.get().plan();
+        let seen = Self::look(slf, &plan, call.key)?;
+        let limit = plan.limit(call.expiration_time, true)?;
+        let native = if patched_lock() {
+            None
+        } else {
+            if let Some(value) = &seen.value
+                && let Some(hit) = judge::fresh(&plan, value, Terms { limit, creates: true })?
+            {
+                return Ok(hit);
+            }
+            create::native(&plan, &seen.key, limit)
+        };
+        drop(plan);
+        if let Some(native) = native {
+            return create::create(native, slf.as_any(), &seen, call, limit);
+        }
+        let value = seen.value_or_no_value()?;
+        let args =
+            (call.key, call.creator, call.expiration_time, call.should_cache, call.args, value);
+        slf.call_method1(intern!(py, "_create"), args)
+    }
+
+    /// The `CachedValue` for `key`, if it is there and good for a call that creates nothing.
+    fn found<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        ignore_expiration: bool,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+        let plan = slf.get().plan();
+        let Some(value) = Self::look(slf, &plan, key)?.value else { return Ok(None) };
+        if ignore_expiration {
+            let payload = judge::payload(&value)?;
+            return Ok(Some((value, payload)));
+        }
+        let limit = plan.limit(expiration_time, false)?;
+        let payload = judge::fresh(&plan, &value, Terms { limit, creates: false })?;
+        Ok(payload.map(|payload| (value, payload)))
+    }
+}
+
+impl Plan {
+    /// The payload of what is in the dict, if it is fresh.
+    #[inline]
+    pub(crate) fn hit<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        terms: Terms,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(values) = &self.values else { return Ok(None) };
+        let key = look::mangled(self, key)?;
+        match values.dict.bind(key.py()).get_item(&key)? {
+            Some(value) => judge::fresh(self, &value, terms),
+            None => Ok(None),
+        }
+    }
+}
+
+/// An attribute that may be `None`.
+fn some(value: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+    (!value.is_none()).then(|| value.unbind())
+}
+
+fn again(object: Option<&Py<PyAny>>, py: Python<'_>) -> Option<Py<PyAny>> {
+    object.map(|object| object.clone_ref(py))
+}
+
+#[pymethods]
+impl Region {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { plan: ArcSwap::from_pointee(Plan::EMPTY) }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.plan.load().traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.plan.store(Arc::new(Plan::EMPTY));
+    }
+
+    /// Turns keys of callers into those that values are stored under.
+    #[getter]
+    fn key_mangler(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().mangler.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_key_mangler(&self, value: Bound<'_, PyAny>) {
+        self.change(value.py(), |plan| plan.mangler = some(value.clone()));
+    }
+
+    /// Turns payloads into bytes.
+    #[getter]
+    fn serializer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().serializer.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_serializer(&self, value: Bound<'_, PyAny>) {
+        self.change(value.py(), |plan| plan.serializer = some(value.clone()));
+    }
+
+    /// Turns bytes into payloads.
+    #[getter]
+    fn deserializer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().deserializer.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_deserializer(&self, value: Bound<'_, PyAny>) {
+        self.change(value.py(), |plan| plan.deserializer = some(value.clone()));
+    }
+
+    /// Runs creations elsewhere, where there is a stale value to return meanwhile.
+    #[getter]
+    fn async_creation_runner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().runner.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_async_creation_runner(&self, value: Bound<'_, PyAny>) {
+        self.change(value.py(), |plan| plan.runner = some(value.clone()));
+    }
+
+    /// The age in seconds from which a value is created again.
+    #[getter]
+    fn expiration_time(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().expiration.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_expiration_time(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        let max_age = if value.is_none() { f64::NAN } else { value.extract()? };
+        self.change(value.py(), |plan| {
+            plan.max_age = max_age;
+            plan.expiration = some(value.clone());
+        });
+        Ok(())
+    }
+
+    /// The strategy that `invalidate` uses.
+    #[getter]
+    fn region_invalidator(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let plan = self.plan();
+        let strategy = again(plan.invalidator.as_ref(), py);
+        strategy.ok_or_else(|| PyAttributeError::new_err("region_invalidator"))
+    }
+
+    #[setter]
+    fn set_region_invalidator(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = value.py();
+        let usual = value.cast_exact::<DefaultInvalidation>().ok();
+        let moment = usual.map(|usual| usual.get().moment());
+        self.change(py, |plan| {
+            plan.moment = moment;
+            plan.invalidator = Some(value.clone().unbind());
+        });
+        self.rebuild(py)
+    }
+
+    #[deleter]
+    fn delete_region_invalidator(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, |plan| {
+            plan.moment = None;
+            plan.invalidator = None;
+        });
+        self.rebuild(py)
+    }
+
+    /// The backend within its proxies; `None` before the region is configured.
+    #[getter(_backend)]
+    fn backend_or_none(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().backend.as_ref(), py)
+    }
+
+    #[setter(_backend)]
+    fn set_backend(&self, value: Bound<'_, PyAny>) {
+        self.change(value.py(), |plan| {
+            plan.backend = some(value.clone());
+            plan.values = None;
+            plan.engine = None;
+        });
+    }
+
+    /// Says that values are kept as `CachedValue` in this dict, and that no proxy stands between;
+    /// `None` that they are not. It follows an assignment of `_backend`, which says `None`.
+    #[pyo3(signature = (values))]
+    fn _use_dict(&self, py: Python<'_>, values: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        // A subclass may do other things.
+        let dict = values.and_then(|values| values.cast_exact::<PyDict>().ok());
+        let values = dict.map(|dict| Arc::new(Values::new(dict.clone().unbind())));
+        self.change(py, |plan| plan.values = values);
+        self.rebuild(py)
+    }
+
+    /// Returns the value for `key`, or `NO_VALUE`.
+    #[pyo3(signature = (key, expiration_time = None, ignore_expiration = false))]
+    fn get<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        ignore_expiration: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match Self::found(slf, key, expiration_time, ignore_expiration)? {
+            Some((_, payload)) => Ok(payload),
+            None => no_value(slf.py()),
+        }
+    }
+
+    /// Returns the `CachedValue` for `key`, or `None`.
+    #[pyo3(signature = (key, expiration_time = None, ignore_expiration = false))]
+    fn get_value_metadata<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        ignore_expiration: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let found = Self::found(slf, key, expiration_time, ignore_expiration)?;
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// Returns the values for `keys`, with `NO_VALUE` where there is none.
+    #[pyo3(signature = (keys, expiration_time = None, ignore_expiration = false))]
+    fn get_multi<'py>(
+        slf: &Bound<'py, Self>,
+        keys: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        ignore_expiration: bool,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        if !keys.is_truthy()? {
+            return Ok(PyList::empty(py));
+        }
+        let plan = slf.get().plan();
+        let Some(backend) = &plan.backend else { return Err(Self::not_configured(slf)) };
+        let stored = PyList::empty(py);
+        for key in keys.try_iter()? {
+            stored.append(look::mangled(&plan, &key?)?)?;
+        }
+        let terms = Terms { limit: plan.limit(expiration_time, false)?, creates: false };
+        let mut found = look::look_multi(&plan, backend, &stored)?;
+        let absent = no_value(py)?;
+        for value in &mut found {
+            *value = match value.take() {
+                Some(value) if ignore_expiration => Some(judge::payload(&value)?),
+                Some(value) => judge::fresh(&plan, &value, terms)?,
+                None => None,
+            };
+        }
+        PyList::new(py, found.into_iter().map(|value| value.unwrap_or_else(|| absent.clone())))
+    }
+
+    /// Returns the value for `key`, which `creator` creates if there is none that is fresh.
+    #[pyo3(signature = (key, creator, expiration_time = None, should_cache_fn = None, creator_args = None))]
+    fn get_or_create<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        creator: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        should_cache_fn: Option<&Bound<'py, PyAny>>,
+        creator_args: Option<&Bound<'py, PyTuple>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let args = creator_args.filter(|args| !args.is_empty());
+        Self::create(
+            slf,
+            &Call { key, creator, expiration_time, should_cache: should_cache_fn, args },
+        )
+    }
+
+    /// Returns the values for `keys`, of which `creator` creates those that are not fresh.
+    #[pyo3(signature = (keys, creator, expiration_time = None, should_cache_fn = None))]
+    fn get_or_create_multi<'py>(
+        slf: &Bound<'py, Self>,
+        keys: &Bound<'py, PyAny>,
+        creator: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        should_cache_fn: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let keys: Vec<_> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let plan = slf.get().plan();
+        if plan.values.is_some() && !patched_lock() {
+            let terms = Terms { limit: plan.limit(expiration_time, true)?, creates: true };
+            let hits = keys.iter().map(|key| plan.hit(key, terms));
+            if let Some(hits) = hits.collect::<PyResult<Option<Vec<_>>>>()? {
+                return Ok(PyList::new(py, hits)?.into_any());
+            }
+        }
+        drop(plan);
+        let args = (PyList::new(py, keys)?, creator, expiration_time, should_cache_fn);
+        slf.call_method1(intern!(py, "_create_multi"), args)
+    }
+
+    /// Stores `value` for `key`.
+    fn set<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let plan = slf.get().plan();
+        match &plan.backend {
+            Some(backend) => store::set(&plan, backend, key, value),
+            None => Err(Self::not_configured(slf)),
+        }
+    }
+
+    /// Stores the values of a mapping for its keys.
+    fn set_multi<'py>(slf: &Bound<'py, Self>, mapping: &Bound<'py, PyAny>) -> PyResult<()> {
+        if !mapping.is_truthy()? {
+            return Ok(());
+        }
+        let plan = slf.get().plan();
+        match &plan.backend {
+            Some(backend) => store::set_multi(&plan, backend, mapping),
+            None => Err(Self::not_configured(slf)),
+        }
+    }
+
+    /// Deletes what is stored for `key`.
+    fn delete<'py>(slf: &Bound<'py, Self>, key: &Bound<'py, PyAny>) -> PyResult<()> {
+        let plan = slf.get().plan();
+        match &plan.backend {
+            Some(backend) => store::delete(&plan, backend, key),
+            None => Err(Self::not_configured(slf)),
+        }
+    }
+
+    /// Deletes what is stored for `keys`.
+    fn delete_multi<'py>(slf: &Bound<'py, Self>, keys: &Bound<'py, PyAny>) -> PyResult<()> {
+        let plan = slf.get().plan();
+        match &plan.backend {
+            Some(backend) => store::delete_multi(&plan, backend, keys),
+            None => Err(Self::not_configured(slf)),
+        }
+    }
+
+    /// Is a value for the stored key `key` being created here? `None`: the Python half knows.
+    fn _is_creating(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<bool>> {
+        let plan = slf.get().plan();
+        let native = create::native(&plan, key, 0.0);
+        native.map(|native| create::is_creating(slf.py(), &native)).transpose()
+    }
+}

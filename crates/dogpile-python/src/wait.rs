@@ -1,0 +1,79 @@
+//! Running a future of the crate on a thread of Python's.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread, ThreadId};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// How often the main thread looks for signals while it waits.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// The thread that Python handles signals on, as far as that is known.
+static MAIN: PyOnceLock<Option<ThreadId>> = PyOnceLock::new();
+
+/// Finds out whether this is the main thread: the one that imports the module, most times.
+pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?;
+    let is_main = threading.call_method0("current_thread")?.is(&main);
+    let _ = MAIN.set(py, is_main.then(|| thread::current().id()));
+    Ok(())
+}
+
+/// May this be the main thread?
+fn may_be_main(py: Python<'_>) -> bool {
+    let main = MAIN.get(py).copied().flatten();
+    main.is_none_or(|main| main == thread::current().id())
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Drives `future` to its end: first attached to the interpreter, since most futures are ready at
+/// once, then detached. On the main thread a signal's handler may end it by an exception.
+#[inline]
+pub(crate) fn run<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => wait(py, future),
+    }
+}
+
+#[cold]
+fn wait<F>(py: Python<'_>, mut future: Pin<&mut F>) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let has_signals = may_be_main(py);
+    py.detach(|| {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return Ok(output);
+            }
+            if has_signals {
+                thread::park_timeout(SIGNALS);
+                Python::attach(|py| py.check_signals())?;
+            } else {
+                thread::park();
+            }
+        }
+    })
+}
