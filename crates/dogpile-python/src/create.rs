@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::aio::Flight;
 use crate::clock::{self, PythonClock};
 use crate::errors;
 use crate::invalidation::Moment;
@@ -85,6 +86,22 @@ pub(crate) fn create<'py>(
     let made = wait::run(py, entry.try_get_or_create(|| std::future::ready(creator.run())))?;
     veto.into_error()?;
     made.map(|value| value.bind(py)).map_err(errors::of_creation)
+}
+
+/// Begins a creating call of a task's.
+pub(crate) fn begin(native: Native, should_cache: Option<&Bound<'_, PyAny>>, limit: f64) -> Flight {
+    let veto = should_cache.map(Veto::new).unwrap_or_default();
+    Flight::new(|creator| {
+        Box::pin(async move {
+            let Native { values, engine, key } = native;
+            let _begun = values.begin();
+            let entry = engine.entry(key).strict().expiration(expiration(limit));
+            let entry = entry.should_cache(|value: &Object| veto.allows(value));
+            let made = entry.try_get_or_create(|| creator.run()).await;
+            veto.into_error()?;
+            made.map_err(errors::of_creation)
+        })
+    })
 }
 
 /// A limit of ages, as the crate has it.

@@ -7,6 +7,7 @@
 //!   judge    telling whether it is fresh; clock, the time
 //!   create   misses of a dict, through the crate
 //!   store    storing and deleting
+//!   aio      creations of asyncio's tasks; bell, waking their loop
 //!   site     decorated functions; keys, writing their keys
 //!   wait     futures of the crate on a Python thread
 //!   value    what the crate stores for Python
@@ -17,6 +18,8 @@
 //! One rule for all of it: nothing of the crate is locked while this thread is attached to the
 //! interpreter, if another thread can have that locked while it attaches.
 
+mod aio;
+mod bell;
 mod clock;
 mod create;
 mod errors;
@@ -40,6 +43,8 @@ use pyo3::prelude::*;
 mod _engine {
     use super::{Bound, PyModule, PyResult};
 
+    #[pymodule_export]
+    use super::aio::{Bridge, Flight};
     #[pymodule_export]
     use super::invalidation::DefaultInvalidation;
     #[pymodule_export]

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::aio::Flight;
 use crate::create::{self, Call};
 use crate::invalidation::DefaultInvalidation;
 use crate::judge::{self, Terms};
@@ -429,6 +430,36 @@ impl Region {
             Some(backend) => store::delete_multi(&plan, backend, keys),
             None => Err(Self::not_configured(slf)),
         }
+    }
+
+    /// Returns the value for `key` if a creating call would not have to create it or to wait, else
+    /// `NO_VALUE`.
+    #[pyo3(signature = (key, expiration_time = None))]
+    fn _peek<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let plan = slf.get().plan();
+        let limit = plan.limit(expiration_time, true)?;
+        match plan.hit(key, Terms { limit, creates: true })? {
+            Some(hit) => Ok(hit),
+            None => no_value(slf.py()),
+        }
+    }
+
+    /// Begins a creating call of a task's. `None`: the crate cannot do it.
+    #[pyo3(signature = (key, expiration_time = None, should_cache_fn = None))]
+    fn _begin<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+        should_cache_fn: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Flight>> {
+        let plan = slf.get().plan();
+        let limit = plan.limit(expiration_time, true)?;
+        let native = create::native(&plan, &look::mangled(&plan, key)?, limit);
+        Ok(native.map(|native| create::begin(native, should_cache_fn, limit)))
     }
 
     /// Is a value for the stored key `key` being created here? `None`: the Python half knows.
