@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bridge::park_until_done;
 
-pub use crate::region::blocking::{Entries, Entry, Region};
+pub use crate::region::blocking::{Creation, Entries, Entry, Region};
 
 /// The blocking form of [`shutdown`](crate::shutdown()), which has the documentation.
 ///

@@ -56,7 +56,8 @@
 //! A value's type is chosen by the call. A plain [`Region`] holds types that
 //! are `Clone`, have serde's traits and own their data; over backends that keep
 //! objects nothing is serialized all the same. A [`Region<InMemory>`](InMemory) holds
-//! any `Clone` type, and the compiler keeps it from backends that keep bytes.
+//! any `Clone` type, and the compiler keeps it from backends that keep bytes. A
+//! [`Region<Encoded>`](Encoded) holds values that are bytes already.
 //! Every hit clones the value. Wrap values that are expensive to clone in an `Arc`.
 //!
 //! # When things go wrong
@@ -183,8 +184,8 @@ pub use lock::Status;
 #[cfg(feature = "memory")]
 pub use near::Near;
 pub use region::{
-    CachedValue, Config, Early, Entries, Entry, EntryOptions, Expiration, InMemory, Keyspace,
-    Lookup, Region, Serialized,
+    Begun, CachedValue, Config, Creation, Early, Encoded, Entries, Entry, EntryOptions, Expiration,
+    InMemory, Keyspace, Lookup, Region, Serialized,
 };
 pub use shutdown::shutdown;
 

@@ -14,6 +14,8 @@
 //! Nothing is ever waited for while a key is held that was won: what is won is
 //! created at once, the rest waited for afterwards. So two callers with
 //! overlapping keys finish in any order.
+//!
+//! [`begin`] is the first half for one key: its caller creates, and says when that has ended.
 
 use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
@@ -55,9 +57,7 @@ where
     let mut slots: Vec<Slot<'_, S>> = readings.into_iter().map(Slot::new).collect();
     let mut limits = Limits::default();
     loop {
-        resolve_ready(flight, &mut slots).await;
-        claim(flight, &mut slots).await?;
-        resolve_ready(flight, &mut slots).await;
+        until_won(flight, &mut slots, &mut limits).await?;
         if let Some(start) = background.take_if(|_| ready_for_background(flight, &slots)) {
             let won = take_won(&mut slots);
             let indexes = won.iter().map(|(index, _)| *index).collect();
@@ -65,28 +65,81 @@ where
             break;
         }
         let won = take_won(&mut slots);
-        if !won.is_empty() {
-            // Not to become the holder of a key while busy with these.
-            for slot in &mut slots {
-                slot.waiting = None;
-            }
-            let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
-            let created = create_won(flight, &mut create, won).await;
-            settle_created(&mut slots, indexes, created)?;
-        } else if slots.iter().any(|slot| slot.waiting.is_some()) {
-            limits.begin(flight);
-            match wait_for_any(&mut slots, &mut limits).await? {
-                Ended::Moved => {}
-                Ended::Soft => take_stand_ins(&mut slots),
-                Ended::Deadline(timeout) => {
-                    give_up(flight, &mut slots, &mut create, timeout).await?;
-                }
-            }
-        } else if slots.iter().all(|slot| slot.outcome.is_some()) {
+        if won.is_empty() {
             break;
         }
+        // Not to become the holder of a key while busy with these.
+        for slot in &mut slots {
+            slot.waiting = None;
+        }
+        let indexes: Vec<usize> = won.iter().map(|(index, _)| *index).collect();
+        let created = create_won(flight, &mut create, won).await;
+        settle_created(&mut slots, indexes, created)?;
     }
     Ok(slots.into_iter().filter_map(|slot| slot.outcome).collect())
+}
+
+/// The beginning of a call for one key.
+pub(crate) enum Begun<S: Flight> {
+    Value(S::Value, Status),
+    /// Its creation is this caller's. It has begun.
+    Won(Won<S>),
+}
+
+/// A key that was won, and what is there without its creation.
+pub(crate) struct Won<S: Flight> {
+    pub(crate) guard: S::Guard,
+    /// The value that is served while it is created.
+    pub(crate) meanwhile: Option<(S::Value, Status)>,
+    /// The value that is served if its creation fails.
+    pub(crate) stand_in: Option<(S::Value, Status)>,
+}
+
+/// Brings the only key of `flight` to a value, or to its creation, which is left to the caller.
+pub(crate) async fn begin<S: Flight>(
+    flight: &S,
+    reading: Reading<S>,
+) -> Result<Begun<S>, Stopped<S>> {
+    let mut slots = [Slot::new(reading)];
+    until_won(flight, &mut slots, &mut Limits::default()).await?;
+    let [mut slot] = slots;
+    if let Some((value, status)) = slot.outcome {
+        return Ok(Begun::Value(value, status));
+    }
+    let (meanwhile, stand_in) = (slot.meanwhile(), slot.stand_in());
+    match slot.guard.take() {
+        Some(mut guard) => {
+            flight.begin(&mut guard);
+            Ok(Begun::Won(Won { guard, meanwhile, stand_in }))
+        }
+        None => unreachable!("a key has a value, or it was won"),
+    }
+}
+
+/// Goes on until keys are won, or all have a value.
+async fn until_won<'s, S: Flight>(
+    flight: &'s S,
+    slots: &mut [Slot<'s, S>],
+    limits: &mut Limits,
+) -> Result<(), Stopped<S>> {
+    loop {
+        resolve_ready(flight, slots).await;
+        claim(flight, slots).await?;
+        resolve_ready(flight, slots).await;
+        if slots.iter().any(|slot| slot.guard.is_some()) {
+            return Ok(());
+        }
+        if slots.iter().any(|slot| slot.waiting.is_some()) {
+            limits.begin(flight);
+            match wait_for_any(slots, limits).await? {
+                Ended::Moved => {}
+                Ended::Soft => take_stand_ins(slots),
+                Ended::Deadline(timeout) => give_up(flight, slots, timeout).await?,
+            }
+        } else if slots.iter().all(|slot| slot.outcome.is_some()) {
+            return Ok(());
+        }
+    }
 }
 
 impl<S: Flight> Slot<'_, S> {
@@ -419,18 +472,12 @@ impl<S: Flight> Slot<'_, S> {
     }
 }
 
-/// Deadline has ended: does what was asked for that case.
-async fn give_up<S, C, F>(
+/// The deadline has ended: does what was asked for that case.
+async fn give_up<S: Flight>(
     flight: &S,
     slots: &mut [Slot<'_, S>],
-    create: &mut C,
     WaitTimeout { limit, then }: WaitTimeout,
-) -> Result<(), Stopped<S>>
-where
-    S: Flight,
-    C: FnMut(Vec<usize>) -> F,
-    F: Future<Output = Result<Vec<S::Made>, S::Failure>>,
-{
+) -> Result<(), Stopped<S>> {
     let open = slots.iter_mut().enumerate().filter(|(_, slot)| slot.waiting.is_some());
     let mut still_open = Vec::new();
     for (index, slot) in open {
@@ -450,9 +497,10 @@ where
         return Err(flight.error(first, error).into());
     }
     let guards = flight.seize(&still_open).await?;
-    let won = still_open.iter().copied().zip(guards).collect();
-    let created = create_won(flight, create, won).await;
-    settle_created(slots, still_open, created)
+    for (index, guard) in still_open.into_iter().zip(guards) {
+        slots[index].guard = Some(guard);
+    }
+    Ok(())
 }
 
 /// Gives slots what was created for them, or, where that failed, the values that stand in for it.

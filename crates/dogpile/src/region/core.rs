@@ -12,7 +12,7 @@ use super::background::Runner;
 use super::config::Config;
 use super::failed::FailedCreations;
 use super::kept::Kept;
-use super::kind::{Cacheable, Codec, Encoded, Kind};
+use super::kind::{Cacheable, Codec, EncodedValue, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
 use super::unseen::Unseen;
@@ -326,13 +326,13 @@ impl Core {
     }
 
     /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
-    fn encoded(&self, entry: &Entry, bytes: &Bytes) -> Result<Encoded, Undecodable> {
+    fn encoded(&self, entry: &Entry, bytes: &Bytes) -> Result<EncodedValue, Undecodable> {
         self.stats().add(Count::BytesRead, bytes.len() as u64);
         if let Some(what) = entry.metadata.left_undone() {
             let why = format!("it is {what}, and the region has no proxy for that");
             return Err(Undecodable::Unreadable(why));
         }
-        Ok(Encoded { bytes: bytes.clone(), shape: entry.metadata.shape })
+        Ok(EncodedValue { bytes: bytes.clone(), shape: entry.metadata.shape })
     }
 
     /// The entry to store for `value`, by a call with all of these options.
@@ -370,12 +370,12 @@ impl Core {
 
     fn entry_of(
         &self,
-        encoded: Encoded,
+        encoded: EncodedValue,
         ct: Timestamp,
         lifetime: Option<Duration>,
         options: &Options,
     ) -> Entry {
-        let Encoded { bytes, shape } = encoded;
+        let EncodedValue { bytes, shape } = encoded;
         self.stats().add(Count::BytesWritten, bytes.len() as u64);
         let mut entry = Entry::bytes(bytes, ct);
         entry.metadata.shape = shape;

@@ -58,6 +58,10 @@ impl<'v> Creation<'v> {
         Self { flight: Arc::new(flight) }
     }
 
+    pub(super) fn into_flight(self) -> Arc<RegionFlight<'v>> {
+        self.flight
+    }
+
     /// Marks the values of all keys as expired.
     pub(crate) fn expire(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.flight.expire())
@@ -250,7 +254,7 @@ impl<'v> RegionFlight<'v> {
     }
 
     /// Counts how a value came about, and tells the caller.
-    fn answer(&self, (got, status): (Timestamped, Status)) -> Answer<Object> {
+    pub(super) fn answer(&self, (got, status): (Timestamped, Status)) -> Answer<Object> {
         let counted = self.core.stats();
         match status {
             Status::Hit => counted.count(Count::Hits),
@@ -269,6 +273,10 @@ impl<'v> RegionFlight<'v> {
                 counted.count(Count::Waits);
             }
         }
+        self.uncounted(got, status)
+    }
+
+    pub(super) fn uncounted(&self, got: Timestamped, status: Status) -> Answer<Object> {
         Answer { value: got.value, status, ct: got.ct, now: self.core.clock.now() }
     }
 

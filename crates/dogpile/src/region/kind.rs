@@ -19,7 +19,12 @@ pub struct Serialized;
 #[derive(Debug, Clone, Copy)]
 pub struct InMemory;
 
-/// [`Serialized`] or [`InMemory`].
+/// The kind of region whose values are bytes already, or become bytes by conversions of their own: it
+/// works over every backend, and has no codec. See [`Region::encoded`](crate::Region::encoded).
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded;
+
+/// [`Serialized`], [`InMemory`] or [`Encoded`].
 pub trait Kind: sealed::Sealed + Send + Sync + 'static {
     /// Does it need a backend that keeps objects?
     const NEEDS_OBJECTS: bool;
@@ -33,6 +38,10 @@ impl Kind for InMemory {
     const NEEDS_OBJECTS: bool = true;
 }
 
+impl Kind for Encoded {
+    const NEEDS_OBJECTS: bool = false;
+}
+
 /// Whether a backend that keeps values in this form fits a region of kind
 /// `K`.
 #[diagnostic::on_unimplemented(
@@ -44,19 +53,22 @@ pub trait Holds<K> {}
 impl Holds<Serialized> for KeepsObjects {}
 impl Holds<Serialized> for KeepsBytes {}
 impl Holds<InMemory> for KeepsObjects {}
+impl Holds<Encoded> for KeepsObjects {}
+impl Holds<Encoded> for KeepsBytes {}
 
-/// A type that a region of kind `K` can hold: clonable, shareable and, unless
-/// the region is [`InMemory`], serializable. Implemented for all that are.
+/// A type that a region of kind `K` can hold: clonable, shareable and, by the kind, serializable
+/// ([`Serialized`]) or convertible from and to bytes ([`Encoded`]). Implemented for all that are.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in a region of kind `{K}`",
     label = "not cacheable here",
-    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<InMemory>`, which needs no serde; both need `Send + Sync + 'static`"
+    note = "derive `Clone`, `Serialize` and `Deserialize` for it, or use a `Region<InMemory>`, which needs no serde; both need `Send + Sync + 'static`",
+    note = "a `Region<Encoded>` takes types that convert from and into `Bytes`"
 )]
 pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
     #[doc(hidden)]
-    fn encode(&self, codec: &Codec) -> Result<Encoded, CodecError>;
+    fn encode(&self, codec: &Codec) -> Result<EncodedValue, CodecError>;
     #[doc(hidden)]
-    fn decode(codec: &Codec, encoded: &Encoded) -> Result<Self, CodecError>;
+    fn decode(codec: &Codec, encoded: &EncodedValue) -> Result<Self, CodecError>;
     /// Is it `None`, as far as that can be told?
     #[doc(hidden)]
     fn is_none(&self) -> bool;
@@ -66,7 +78,7 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
 /// crate has written it.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedValue {
     pub(crate) bytes: Bytes,
     pub(crate) shape: Option<u32>,
 }
@@ -79,12 +91,12 @@ pub struct Codec(pub(crate) RegionCodec);
 // The advice is that of the trait, and is given once.
 #[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serialized> for T {
-    fn encode(&self, codec: &Codec) -> Result<Encoded, CodecError> {
+    fn encode(&self, codec: &Codec) -> Result<EncodedValue, CodecError> {
         let bytes = check::encode::<T, T>(&codec.0, self)?;
-        Ok(Encoded { bytes, shape: check::shape(self) })
+        Ok(EncodedValue { bytes, shape: check::shape(self) })
     }
 
-    fn decode(codec: &Codec, encoded: &Encoded) -> Result<Self, CodecError> {
+    fn decode(codec: &Codec, encoded: &EncodedValue) -> Result<Self, CodecError> {
         let value = codec.0.decode(&encoded.bytes)?;
         // What others have written says nothing of its shape.
         if encoded.shape.is_some() && encoded.shape != check::shape(&value) {
@@ -101,12 +113,30 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
 /// An in-memory region's backend keeps objects, so these two are never reached.
 #[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
-    fn encode(&self, _codec: &Codec) -> Result<Encoded, CodecError> {
+    fn encode(&self, _codec: &Codec) -> Result<EncodedValue, CodecError> {
         Err(CodecError::new("an in-memory region has no codec"))
     }
 
-    fn decode(_codec: &Codec, _encoded: &Encoded) -> Result<Self, CodecError> {
+    fn decode(_codec: &Codec, _encoded: &EncodedValue) -> Result<Self, CodecError> {
         Err(CodecError::new("an in-memory region has no codec"))
+    }
+
+    fn is_none(&self) -> bool {
+        false
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Cacheable<Encoded> for T
+where
+    T: Clone + Send + Sync + From<Bytes> + Into<Bytes> + 'static,
+{
+    fn encode(&self, _codec: &Codec) -> Result<EncodedValue, CodecError> {
+        Ok(EncodedValue { bytes: self.clone().into(), shape: None })
+    }
+
+    fn decode(_codec: &Codec, encoded: &EncodedValue) -> Result<Self, CodecError> {
+        Ok(encoded.bytes.clone().into())
     }
 
     fn is_none(&self) -> bool {
@@ -132,6 +162,7 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Serialized {}
     impl Sealed for super::InMemory {}
+    impl Sealed for super::Encoded {}
     impl Sealed for super::AnyValue {}
     impl<T> Sealed for super::Only<T> {}
 }

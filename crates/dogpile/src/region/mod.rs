@@ -90,12 +90,12 @@ pub(crate) use choices::{InvalidationChoice, ManglerChoice};
 pub use config::Config;
 pub use early::Early;
 pub use entries::Entries;
-pub use entry::Entry;
+pub use entry::{Begun, Creation, Entry};
 pub use entry_options::EntryOptions;
 pub use keyspace::Keyspace;
-pub use kind::{AnyValue, Cacheable, Holds, InMemory, Kind, Only, Serialized, Takes};
+pub use kind::{AnyValue, Cacheable, Encoded, Holds, InMemory, Kind, Only, Serialized, Takes};
 #[doc(hidden)]
-pub use kind::{Codec as KindCodec, Encoded};
+pub use kind::{Codec as KindCodec, EncodedValue};
 pub use lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing, Strict};
 pub use options::{Always, Expiration, ShouldCache};
 
@@ -123,7 +123,8 @@ pub use options::{Always, Expiration, ShouldCache};
 /// ```
 ///
 /// The kind `K` says what it can hold: [`Serialized`], the default, types that can
-/// be serialized; [`InMemory`] any type, over backends that keep objects.
+/// be serialized; [`InMemory`] any type, over backends that keep objects; [`Encoded`] types that
+/// are bytes already, over every backend.
 pub struct Region<K = Serialized> {
     own: State,
     kind: PhantomData<fn() -> K>,
@@ -171,6 +172,37 @@ impl Region<InMemory> {
     /// ```
     pub const fn in_memory(name: &'static str) -> Self {
         Self::unconfigured(Cow::Borrowed(name))
+    }
+}
+
+impl Region<Encoded> {
+    /// A region of values that are bytes already, not configured yet. No codec touches them: what
+    /// is stored is what their conversion into [`Bytes`](bytes::Bytes) returns.
+    ///
+    /// Rendered pages are such values, and those of callers with a serialization of their own.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use dogpile::{Config, Encoded, Region, backend::SerializedMemory};
+    ///
+    /// static PAGES: Region<Encoded> = Region::encoded("pages");
+    ///
+    /// # pollster::block_on(async {
+    /// PAGES.configure(Config::new(SerializedMemory::new(10)))?;
+    /// let page = PAGES.get_or_create("/", async || Bytes::from("<h1>Welcome</h1>")).await;
+    /// assert_eq!(page, "<h1>Welcome</h1>");
+    /// # Ok::<(), dogpile::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// Whoever reads a value must know what its bytes are: they tell no type.
+    pub const fn encoded(name: &'static str) -> Self {
+        Self::unconfigured(Cow::Borrowed(name))
+    }
+
+    /// Returns a region as [`encoded`](Self::encoded) does, whose name is not known at compile time.
+    pub fn encoded_named(name: impl Into<String>) -> Self {
+        Self::unconfigured(Cow::Owned(name.into()))
     }
 }
 
@@ -398,6 +430,12 @@ impl<K: Kind> Region<K> {
             Some(found) => Ok(found),
             None => Box::pin(self.entry(key).get_slowly()).await,
         }
+    }
+
+    /// Returns the value under `key` if it is fresh and at hand: in memory, or in a near tier.
+    /// Nothing is asked of a server, and nobody is waited for. See [`Entry::peek`].
+    pub fn peek<T: Cacheable<K>>(&self, key: &str) -> Option<T> {
+        self.hit_now(key, Options::NONE).map(Answer::into_value)
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.

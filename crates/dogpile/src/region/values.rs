@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kind::{Cacheable, Codec, Encoded};
+use super::kind::{Cacheable, Codec, EncodedValue};
 use super::lookup::{Answer, Fails};
 use super::options::{Options, ShouldCache};
 use crate::codec::CodecError;
@@ -52,8 +52,8 @@ pub(crate) trait Values: Send + Sync {
     fn are_cached(&self, value: &Object) -> bool;
     /// Returns the lifetime of `value`'s own, by these options.
     fn lifetime(&self, value: &Object, options: &Options) -> Option<Duration>;
-    fn encode(&self, value: &Object, codec: &Codec) -> Result<Encoded, CodecError>;
-    fn decode(&self, codec: &Codec, encoded: &Encoded) -> Result<Object, CodecError>;
+    fn encode(&self, value: &Object, codec: &Codec) -> Result<EncodedValue, CodecError>;
+    fn decode(&self, codec: &Codec, encoded: &EncodedValue) -> Result<Object, CodecError>;
 }
 
 /// Values of type `T` in a region of kind `K`, of which `C` chooses what is stored.
@@ -89,14 +89,14 @@ impl<K, T: Cacheable<K>, C: ShouldCache<T>> Values for Typed<K, T, C> {
         options.lifetime_of::<K, T>(value.downcast_ref()?)
     }
 
-    fn encode(&self, value: &Object, codec: &Codec) -> Result<Encoded, CodecError> {
+    fn encode(&self, value: &Object, codec: &Codec) -> Result<EncodedValue, CodecError> {
         match value.downcast_ref::<T>() {
             Some(value) => value.encode(codec),
             None => Err(CodecError::new("it is of another type")),
         }
     }
 
-    fn decode(&self, codec: &Codec, encoded: &Encoded) -> Result<Object, CodecError> {
+    fn decode(&self, codec: &Codec, encoded: &EncodedValue) -> Result<Object, CodecError> {
         T::decode(codec, encoded).map(Object::new)
     }
 }
@@ -121,11 +121,11 @@ impl Values for NoValues {
         None
     }
 
-    fn encode(&self, _value: &Object, _codec: &Codec) -> Result<Encoded, CodecError> {
+    fn encode(&self, _value: &Object, _codec: &Codec) -> Result<EncodedValue, CodecError> {
         Err(CodecError::new("the call is about no values"))
     }
 
-    fn decode(&self, _codec: &Codec, _encoded: &Encoded) -> Result<Object, CodecError> {
+    fn decode(&self, _codec: &Codec, _encoded: &EncodedValue) -> Result<Object, CodecError> {
         Err(CodecError::new("the call is about no values"))
     }
 }

@@ -21,19 +21,34 @@ use super::{Entry, Extra, Metadata, Payload};
 pub const MAX_HEADER: usize = 64 * 1024;
 
 /// Why stored bytes cannot be read as a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed(Arc<str>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Malformed {
+    why: Arc<str>,
+    /// The stored bytes, where they are all that is known.
+    frame: Option<Bytes>,
+}
 
 impl Malformed {
     /// Says `why`, in a few words that hold no part of the value.
     pub fn new(why: &str) -> Self {
-        Self(why.into())
+        Self { why: why.into(), frame: None }
+    }
+
+    fn of(self, frame: &Bytes) -> Self {
+        Self { frame: Some(frame.clone()), ..self }
     }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
+    }
+}
+
+/// Shows the reason, never the bytes: they may be secret.
+impl fmt::Debug for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Malformed").field(&self.why).finish()
     }
 }
 
@@ -99,14 +114,17 @@ impl Entry {
     /// The entry in a stored frame. Never fails: what cannot be parsed is an
     /// entry with an unreadable payload, which a region treats as missing.
     pub fn from_frame(frame: &Bytes) -> Self {
-        parse(frame).unwrap_or_else(Self::unreadable)
+        parse(frame).unwrap_or_else(|why| Self::unreadable(why.of(frame)))
     }
 
-    /// The bytes to store; `None` for an entry that holds an object or
-    /// something unreadable, which have no form as bytes.
+    /// Returns the bytes to store: of a frame that could not be parsed, the same bytes again.
+    /// `None` for an entry that holds an object or an unreadable payload, which have no form
+    /// as bytes.
     pub fn to_frame(&self) -> Option<Bytes> {
-        let Payload::Bytes(payload) = &self.payload else {
-            return None;
+        let payload = match &self.payload {
+            Payload::Bytes(payload) => payload,
+            Payload::Unreadable(why) => return why.frame.clone(),
+            Payload::Object(_) => return None,
         };
         let mut frame = Vec::with_capacity(48 + payload.len());
         let header = HeaderOut { metadata: &self.metadata };
@@ -385,6 +403,17 @@ mod tests {
         ] {
             assert_eq!(reason(frame), bad, "{}", String::from_utf8_lossy(frame));
         }
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_parsed_is_stored_again_as_it_was() {
+        for frame in [&b"some value"[..], b"", b"|x", b"\xff\xfe|x"] {
+            let entry = Entry::from_frame(&Bytes::copy_from_slice(frame));
+            assert_eq!(entry.to_frame().unwrap(), frame);
+            assert!(!format!("{entry:?}").contains("some"), "{entry:?}");
+        }
+        let undone = read(br#"{"ct":5,"v":2}|x"#).with_unreadable_payload("it is encrypted");
+        assert_eq!(undone.to_frame(), None);
     }
 
     #[test]

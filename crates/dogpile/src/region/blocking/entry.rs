@@ -35,6 +35,12 @@ impl<'r, K: Kind> Entry<'r, K> {
     }
 }
 
+impl<'r, K, S, C, V> Entry<'r, K, S, C, V> {
+    pub(super) fn into_inner(self) -> AsyncEntry<'r, K, S, C, V> {
+        self.inner
+    }
+}
+
 impl<S: Shape, C, V> Entry<'_, Serialized, S, C, V> {
     serialized_options!(inner.options);
 }
@@ -68,6 +74,14 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// See [`Entry::strict`](crate::Entry::strict).
     pub fn strict(self) -> Entry<'r, K, S::WithErrors, C, V> {
         Entry { inner: self.inner.strict() }
+    }
+
+    /// See [`Entry::peek`](crate::Entry::peek).
+    pub fn peek<T: Cacheable<K>>(self) -> Option<Lookup<T>>
+    where
+        V: Takes<T>,
+    {
+        self.inner.peek()
     }
 
     /// See [`Entry::get_or_create`](crate::Entry::get_or_create).

@@ -2,9 +2,11 @@
 //! on the calling thread.
 //!
 //! - `entry`: one key;
+//! - `begin`: its creations in two halves;
 //! - `entries`: several keys;
 //! - `starvable`: creators of calls that turn out to be ones that must not wait.
 
+mod begin;
 mod entries;
 mod entry;
 mod starvable;
@@ -19,6 +21,7 @@ use super::options::Options;
 use crate::bridge::{Starved, block_on};
 use crate::error::{CreateError, Error, Result};
 
+pub use begin::Creation;
 pub use entries::Entries;
 pub use entry::Entry;
 

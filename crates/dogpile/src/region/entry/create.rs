@@ -10,7 +10,7 @@ use super::super::lookup::{Answer, Fails, Lookup, Shape, takes};
 use super::super::options::ShouldCache;
 use super::super::values::ErrorSlot;
 use super::Entry;
-use crate::error::{CreateError, Result};
+use crate::error::{CreateError, Error, Result};
 
 impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     /// Returns the value, created by `creator` if there is none that is fresh. See
@@ -219,6 +219,14 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
 pub(in crate::region) struct Unconfigured<'r, K>(&'r Region<K>);
 
 impl<K: Kind> Unconfigured<'_, K> {
+    pub(super) fn error(&self) -> Error {
+        self.0.not_configured()
+    }
+
+    pub(super) fn note_use(&self) {
+        self.0.note_uncached_use();
+    }
+
     pub(super) async fn run<T, E, F, Fut>(
         self,
         strict: bool,
@@ -229,9 +237,9 @@ impl<K: Kind> Unconfigured<'_, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         if strict {
-            return Err(self.0.not_configured().into());
+            return Err(self.error().into());
         }
-        self.0.note_uncached_use();
+        self.note_use();
         creator().await.map(Answer::uncached).map_err(CreateError::Creator)
     }
 }

@@ -1,11 +1,13 @@
 //! One key of a region and the options of a call on it.
 //!
 //! - `create`: its creating calls;
+//! - `begin`: those in two halves;
 //! - `background`: the same, and deletions, in the background;
 //! - `update`: those whose creators are given the value of before;
 //! - `stored`: reading, storing and deleting.
 
 mod background;
+mod begin;
 mod create;
 mod stored;
 mod update;
@@ -14,6 +16,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
+
+pub use begin::{Begun, Creation};
 
 use super::Region;
 use super::early::Early;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::core::Core;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
-use super::super::lookup::{CachedValue, Shape, age};
+use super::super::lookup::{Answer, CachedValue, Lookup, Shape, age};
 use super::super::options::Options;
 use super::Entry;
 use crate::backend::BackendError;
@@ -35,6 +35,18 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
     {
         Ok(self.get_with_metadata().await?.map(|stored| stored.value))
+    }
+
+    /// Returns the value if it is fresh and at hand: in memory, or in a near tier. Nothing is asked of
+    /// a server, and nobody is waited for: `None` means that one has to [`get`](Self::get) it.
+    ///
+    /// Code with an event loop of its own begins so, since most calls end here. It counts as a
+    /// hit where it is one; nothing else is counted.
+    pub fn peek<T: Cacheable<K>>(self) -> Option<Lookup<T>>
+    where
+        V: Takes<T>,
+    {
+        self.hit_now().map(Answer::into_lookup)
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.
