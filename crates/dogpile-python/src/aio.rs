@@ -5,23 +5,20 @@
 //! interpreter: they put it into a queue and ring a bell that the loop hears.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_channel::oneshot;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::bell::Bell;
-use crate::value::Object;
-
-/// A call of the crate's, to its value.
-pub(crate) type Work = Pin<Box<dyn Future<Output = PyResult<Object>> + Send>>;
+use crate::clock;
+use crate::engine::{Ask, Begun, Engine, Half, Work};
+use crate::errors;
+use crate::value::{Noted, Stored};
 
 /// What `Flight.poll` says is to be done.
 const DONE: u8 = 0;
@@ -32,18 +29,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The creator as the crate has it: it waits for what the task creates.
-pub(crate) struct Creator {
-    is_elected: Arc<AtomicBool>,
-    created: oneshot::Receiver<Object>,
-}
-
-impl Creator {
-    pub(crate) async fn run(self) -> PyResult<Object> {
-        self.is_elected.store(true, Ordering::Release);
-        let created = self.created.await;
-        created.map_err(|_| PyRuntimeError::new_err("the creation was abandoned"))
-    }
+/// Where a call is.
+enum Stage {
+    Beginning(Work<Begun>),
+    /// The value is this call's to create.
+    Creating(Box<dyn Half>),
+    Ending(Work<()>, Py<PyAny>),
+    Over,
 }
 
 /// A creating call in two halves.
@@ -52,38 +44,71 @@ impl Creator {
 /// `(2, future)`: wait for that and poll again. Who stops in between calls `abandon`.
 #[pyclass(frozen, module = "dogpile_rs._engine")]
 pub(crate) struct Flight {
-    /// Taken out while it is polled.
-    work: Mutex<Option<Work>>,
-    finish: Mutex<Option<oneshot::Sender<Object>>>,
-    is_elected: Arc<AtomicBool>,
-    is_told: AtomicBool,
+    engine: Engine,
+    ask: Ask,
+    /// Taken out while it is polled: what is polled may run Python code.
+    stage: Mutex<Stage>,
     waiting: Mutex<Option<(Arc<Wakes>, u64)>>,
+    _noted: Option<Noted>,
 }
 
 impl Flight {
-    /// A flight that does what `work` says with the creator that it is given.
-    pub(crate) fn new(work: impl FnOnce(Creator) -> Work) -> Self {
-        let (finish, created) = oneshot::channel();
-        let is_elected = Arc::new(AtomicBool::new(false));
-        let creator = Creator { is_elected: is_elected.clone(), created };
-        Self {
-            work: Mutex::new(Some(work(creator))),
-            finish: Mutex::new(Some(finish)),
-            is_elected,
-            is_told: AtomicBool::new(false),
-            waiting: Mutex::default(),
-        }
+    pub(crate) fn new(engine: Engine, ask: Ask, noted: Option<Noted>) -> Self {
+        let stage = Mutex::new(Stage::Beginning(engine.begin(ask.clone())));
+        Self { engine, ask, stage, waiting: Mutex::default(), _noted: noted }
     }
 
-    fn poll_work(&self, waker: &Waker) -> PyResult<Poll<Object>> {
-        let Some(mut work) = lock(&self.work).take() else {
-            return Err(PyRuntimeError::new_err("the call is over"));
-        };
-        match work.as_mut().poll(&mut Context::from_waker(waker)) {
-            Poll::Ready(value) => value.map(Poll::Ready),
-            Poll::Pending => {
-                *lock(&self.work) = Some(work);
-                Ok(Poll::Pending)
+    fn take(&self) -> Stage {
+        std::mem::replace(&mut *lock(&self.stage), Stage::Over)
+    }
+
+    fn put(&self, stage: Stage) {
+        *lock(&self.stage) = stage;
+    }
+
+    /// Goes on as far as that is possible. `None`: it has to wait.
+    fn step(&self, py: Python<'_>, waker: &Waker) -> PyResult<Option<(u8, Py<PyAny>)>> {
+        let mut context = Context::from_waker(waker);
+        match self.take() {
+            Stage::Beginning(mut work) => match work.as_mut().poll(&mut context) {
+                Poll::Pending => self.put(Stage::Beginning(work)),
+                Poll::Ready(begun) => {
+                    return self.begun(py, waker, begun.map_err(errors::of_region)?);
+                }
+            },
+            Stage::Ending(mut work, value) => match work.as_mut().poll(&mut context) {
+                Poll::Pending => self.put(Stage::Ending(work, value)),
+                Poll::Ready(ended) => {
+                    ended.map_err(errors::of_region)?;
+                    return Ok(Some((DONE, value)));
+                }
+            },
+            Stage::Creating(half) => {
+                self.put(Stage::Creating(half));
+                return Ok(Some((CREATE, py.None())));
+            }
+            Stage::Over => return Err(PyRuntimeError::new_err("the call is over")),
+        }
+        Ok(None)
+    }
+
+    fn begun(
+        &self,
+        py: Python<'_>,
+        waker: &Waker,
+        begun: Begun,
+    ) -> PyResult<Option<(u8, Py<PyAny>)>> {
+        match begun {
+            Begun::Value(stored) => match stored.load(py, self.engine.codec())? {
+                Some(value) => Ok(Some((DONE, value.unbind()))),
+                None => {
+                    self.put(Stage::Beginning(self.engine.begin_without(self.ask.clone())));
+                    self.step(py, waker)
+                }
+            },
+            Begun::Create(half) => {
+                self.put(Stage::Creating(half));
+                Ok(Some((CREATE, py.None())))
             }
         }
     }
@@ -106,15 +131,13 @@ impl Drop for Flight {
 #[pymethods]
 impl Flight {
     fn poll(&self, py: Python<'_>, bridge: &Bound<'_, Bridge>) -> PyResult<(u8, Py<PyAny>)> {
+        clock::look(py)?;
         self.forget_waiting();
         let bridge = bridge.get();
         let number = bridge.wakes.next.fetch_add(1, Ordering::Relaxed);
         let waker = Arc::new(Wakener { wakes: bridge.wakes.clone(), number });
-        if let Poll::Ready(value) = self.poll_work(&Waker::from(waker))? {
-            return Ok((DONE, value.bind(py).unbind()));
-        }
-        if self.is_elected.load(Ordering::Acquire) && !self.is_told.swap(true, Ordering::AcqRel) {
-            return Ok((CREATE, py.None()));
+        if let Some(done) = self.step(py, &Waker::from(waker))? {
+            return Ok(done);
         }
         // The loop looks into the queue on this thread, and so not before this is there.
         let future = bridge.create_future.call0(py)?;
@@ -123,18 +146,24 @@ impl Flight {
         Ok((WAIT, future))
     }
 
-    /// Hands over the value that was created.
-    fn finish(&self, value: Py<PyAny>) {
-        if let Some(finish) = lock(&self.finish).take() {
-            let _ = finish.send(Object::new(value));
-        }
+    /// Ends the creation with a value, which is stored unless that is refused; poll again then.
+    #[pyo3(signature = (value, stored = true))]
+    fn finish(&self, value: Bound<'_, PyAny>, stored: bool) -> PyResult<()> {
+        let Stage::Creating(half) = self.take() else {
+            return Err(PyRuntimeError::new_err("there is nothing to finish"));
+        };
+        let work = match Stored::of(self.engine.codec(), &value) {
+            Ok(bytes) => half.finish(bytes, stored),
+            Err(error) => half.fail(error.to_string()),
+        };
+        self.put(Stage::Ending(work, value.unbind()));
+        Ok(())
     }
 
     /// Ends the call: if it was to create the value, somebody else is.
     fn abandon(&self) {
         self.forget_waiting();
-        let work = lock(&self.work).take();
-        drop(work);
+        drop(self.take());
     }
 }
 

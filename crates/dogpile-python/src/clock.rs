@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dogpile::clock::{Clock, SystemClock, Timestamp};
@@ -28,6 +29,10 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Was `time.time` replaced when a call last looked? The crate asks for the time on threads that
+/// should not have to attach to the interpreter.
+static IS_REPLACED: AtomicBool = AtomicBool::new(false);
+
 /// Returns what a replaced `time.time` says; `None` while it is the interpreter's own.
 #[inline]
 fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
@@ -36,6 +41,15 @@ fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
         Some(time) if !time.is(&module.time) => time.call0()?.extract().map(Some),
         _ => Ok(None),
     }
+}
+
+/// Looks whether `time.time` is replaced, before a call of the crate's.
+pub(crate) fn look(py: Python<'_>) -> PyResult<()> {
+    let is_replaced = replaced(py)?.is_some();
+    if IS_REPLACED.load(Ordering::Relaxed) != is_replaced {
+        IS_REPLACED.store(is_replaced, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Returns `time.time()`.
@@ -62,6 +76,9 @@ pub(crate) struct PythonClock;
 
 impl Clock for PythonClock {
     fn now(&self) -> Timestamp {
+        if !IS_REPLACED.load(Ordering::Relaxed) {
+            return SystemClock.now();
+        }
         // An error of the replacement's reaches its user from other calls.
         Python::attach(now).unwrap_or_else(|_| SystemClock.now())
     }

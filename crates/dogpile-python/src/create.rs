@@ -1,33 +1,21 @@
-//! Misses of a region in memory, through the crate: one creation for each key, whatever asks.
+//! Creating calls through the crate: one creation for each key, whatever asks.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::cell::RefCell;
+use std::sync::Arc;
 
-use dogpile::backend::MapBackend;
-use dogpile::{Config, Expiration, Region};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::aio::Flight;
-use crate::clock::{self, PythonClock};
+use crate::clock;
+use crate::engine::{Ask, Begun, Engine, Half};
 use crate::errors;
-use crate::invalidation::Moment;
 use crate::log;
-use crate::look::Seen;
-use crate::plan::{Engine, Plan, Values};
-use crate::value::{DictMap, Object};
+use crate::look::no_value;
+use crate::plan::Plan;
+use crate::value::{Stored, Values};
 use crate::wait;
-
-/// Returns the crate's region over a dict, invalidated by `moment`.
-pub(crate) fn engine(values: &Arc<Values>, moment: Arc<Moment>) -> PyResult<Engine> {
-    let region = Region::in_memory("python");
-    let backend = MapBackend::over(DictMap(Arc::downgrade(values)));
-    let config = Config::new(backend).no_key_mangler().shared_keys();
-    let config = config.clock(PythonClock).invalidation(moment);
-    region.configure(config).map_err(errors::of_region)?;
-    Ok(Arc::new(region))
-}
 
 /// What a creating call was given.
 pub(crate) struct Call<'a, 'py> {
@@ -38,114 +26,140 @@ pub(crate) struct Call<'a, 'py> {
     pub(crate) args: Option<&'a Bound<'py, PyTuple>>,
 }
 
-/// A key, and the crate's region for it.
+/// A stored key, and the crate's region for it.
 pub(crate) struct Native {
-    values: Arc<Values>,
-    engine: Engine,
-    key: String,
+    pub(crate) engine: Engine,
+    pub(crate) values: Option<Arc<Values>>,
+    pub(crate) key: String,
 }
 
-/// Returns how the crate does a call on a key, if it can: others are the Python half's. All calls
-/// of a region with the same key go the same way.
+/// Returns how the crate does a creating call on a stored key, if it can: others are the Python
+/// half's. All calls of a region with the same key go the same way.
 pub(crate) fn native(plan: &Plan, key: &Bound<'_, PyAny>, limit: f64) -> Option<Native> {
-    let (values, engine) = (plan.values.as_ref()?, plan.engine.as_ref()?);
-    let moment = plan.moment.as_ref()?;
-    // It is an error there.
+    let (engine, moment) = (plan.engine.as_ref()?, plan.moment.as_ref()?);
+    // Soft invalidation without an expiration is an error there.
     if plan.runner.is_some() || (moment.is_soft() && limit.is_nan()) {
         return None;
     }
     let key = key.cast_exact::<PyString>().ok()?.to_str().ok()?.to_owned();
-    Some(Native { values: values.clone(), engine: engine.clone(), key })
+    Some(Native { engine: engine.clone(), values: plan.values.clone(), key })
 }
 
-/// Is a value for that key being created?
-pub(crate) fn is_creating(py: Python<'_>, native: &Native) -> PyResult<bool> {
-    wait::run(py, native.engine.key_is_locked(&native.key))?.map_err(errors::of_region)
+impl Native {
+    fn id(&self) -> usize {
+        match &self.engine {
+            Engine::Objects(region) => Arc::as_ptr(region).addr(),
+            Engine::Bytes(region, _) => Arc::as_ptr(region).addr(),
+        }
+    }
+
+    fn ask(&self, limit: f64) -> Ask {
+        Ask { key: self.key.clone(), limit }
+    }
+
+    /// Is a value being created?
+    pub(crate) fn is_creating(self, py: Python<'_>) -> PyResult<bool> {
+        wait::run(py, self.engine.is_locked(self.key))?.map_err(errors::of_region)
+    }
+
+    /// Begins a creating call of a task's.
+    pub(crate) fn flight(self, limit: f64) -> Flight {
+        let noted = self.values.as_ref().map(Values::note_creation);
+        Flight::new(self.engine, Ask { key: self.key, limit }, noted)
+    }
 }
 
 /// Creates a value, or waits for the caller that does.
 pub(crate) fn create<'py>(
-    native: Native,
+    native: &Native,
     region: &Bound<'py, PyAny>,
-    seen: &Seen<'py>,
+    seen: Option<&Bound<'py, PyAny>>,
     call: &Call<'_, 'py>,
     limit: f64,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = region.py();
-    let log = log::region(py)?;
-    if log.is_some() {
-        let value = seen.value_or_no_value()?;
-        region.call_method1(intern!(py, "_is_cache_miss"), (value, call.key))?;
-    }
-    let creator = Creator::new(call, log.as_ref());
-    let veto = call.should_cache.map(Veto::new).unwrap_or_default();
-    let Native { values, engine, key } = native;
-    let _begun = values.begin();
-    let entry = engine.entry(key).strict().expiration(expiration(limit));
-    let entry = entry.should_cache(|value: &Object| veto.allows(value));
-    let made = wait::run(py, entry.try_get_or_create(|| std::future::ready(creator.run())))?;
-    veto.into_error()?;
-    made.map(|value| value.bind(py)).map_err(errors::of_creation)
-}
-
-/// Begins a creating call of a task's.
-pub(crate) fn begin(native: Native, should_cache: Option<&Bound<'_, PyAny>>, limit: f64) -> Flight {
-    let veto = should_cache.map(Veto::new).unwrap_or_default();
-    Flight::new(|creator| {
-        Box::pin(async move {
-            let Native { values, engine, key } = native;
-            let _begun = values.begin();
-            let entry = engine.entry(key).strict().expiration(expiration(limit));
-            let entry = entry.should_cache(|value: &Object| veto.allows(value));
-            let made = entry.try_get_or_create(|| creator.run()).await;
-            veto.into_error()?;
-            made.map_err(errors::of_creation)
-        })
-    })
-}
-
-/// A limit of ages, as the crate has it.
-fn expiration(limit: f64) -> Expiration {
-    if limit.is_nan() {
-        return Expiration::Never;
-    }
-    match Duration::try_from_secs_f64(limit.max(0.0)) {
-        Ok(limit) => Expiration::After(limit),
-        Err(_) => Expiration::Never,
-    }
-}
-
-/// The caller's function, for whatever thread polls it.
-struct Creator {
-    function: Py<PyAny>,
-    args: Option<Py<PyTuple>>,
-    /// The logger and the key that is told to it.
-    told: Option<(Py<PyAny>, Py<PyAny>)>,
-}
-
-impl Creator {
-    fn new(call: &Call<'_, '_>, log: Option<&Bound<'_, PyAny>>) -> Self {
-        Self {
-            function: call.creator.clone().unbind(),
-            args: call.args.map(|args| args.clone().unbind()),
-            told: log.map(|log| (log.clone().unbind(), call.key.clone().unbind())),
+    clock::look(py)?;
+    let _noted = native.values.as_ref().map(Values::note_creation);
+    let own = || Creating::check(native);
+    let mut work = native.engine.begin(native.ask(limit));
+    loop {
+        match wait::run_unless(py, work, own)?.map_err(errors::of_region)? {
+            Begun::Value(stored) => match stored.load(py, native.engine.codec())? {
+                Some(value) => return Ok(value),
+                None => work = native.engine.begin_without(native.ask(limit)),
+            },
+            Begun::Create(half) => return run(native, region, seen, call, half),
         }
     }
+}
 
-    fn run(self) -> PyResult<Object> {
-        Python::attach(|py| {
-            let began = if self.told.is_some() { clock::now(py)? } else { 0.0 };
-            let function = self.function.bind(py);
-            let value = match &self.args {
-                None => function.call0()?,
-                Some(args) => call_with(function, args.bind(py))?,
-            };
-            if let Some((log, key)) = &self.told {
-                log::created(log.bind(py), key.bind(py), began)?;
-            }
-            Ok(Object::new(value.unbind()))
-        })
+/// Runs the creator and ends the creation.
+fn run<'py>(
+    native: &Native,
+    region: &Bound<'py, PyAny>,
+    seen: Option<&Bound<'py, PyAny>>,
+    call: &Call<'_, 'py>,
+    half: Box<dyn Half>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = region.py();
+    let created = {
+        let _creating = Creating::enter(native);
+        created(region, seen, call)
+    };
+    let (value, is_stored) = match created {
+        Ok(created) => created,
+        Err(error) => return fail(py, half, error),
+    };
+    match Stored::of(native.engine.codec(), &value) {
+        Ok(stored) => {
+            wait::run(py, half.finish(stored, is_stored))?.map_err(errors::of_region)?;
+            Ok(value)
+        }
+        Err(error) => {
+            log::not_serializable(call.key, &error)?;
+            wait::run(py, half.fail(error.to_string()))?.map_err(errors::of_region)?;
+            Ok(value)
+        }
     }
+}
+
+#[cold]
+fn fail<'py>(
+    py: Python<'py>,
+    half: Box<dyn Half>,
+    error: PyErr,
+) -> PyResult<Bound<'py, PyAny>> {
+    let why = error.get_type(py).to_string();
+    wait::run(py, half.fail(why))?.map_err(errors::of_region)?;
+    Err(error)
+}
+
+/// The creator's value, and whether it is to be stored.
+fn created<'py>(
+    region: &Bound<'py, PyAny>,
+    seen: Option<&Bound<'py, PyAny>>,
+    call: &Call<'_, 'py>,
+) -> PyResult<(Bound<'py, PyAny>, bool)> {
+    let py = region.py();
+    let log = log::region(py)?;
+    let mut began = 0.0;
+    if log.is_some() {
+        let value = seen.map_or_else(|| no_value(py), |seen| Ok(seen.clone()))?;
+        region.call_method1(intern!(py, "_is_cache_miss"), (value, call.key))?;
+        began = clock::now(py)?;
+    }
+    let value = match call.args {
+        None => call.creator.call0()?,
+        Some(args) => call_with(call.creator, args)?,
+    };
+    if let Some(log) = log {
+        log::created(&log, call.key, began)?;
+    }
+    let is_stored = match call.should_cache {
+        None => true,
+        Some(should_cache) => should_cache.call1((&value,))?.is_truthy()?,
+    };
+    Ok((value, is_stored))
 }
 
 /// Calls with `(positional, named)`.
@@ -154,46 +168,47 @@ fn call_with<'py>(
     args: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let positional = args.get_item(0)?;
+    let positional = match positional.cast::<PyTuple>() {
+        Ok(positional) => positional.clone(),
+        Err(_) => PyTuple::new(args.py(), positional.try_iter()?.collect::<PyResult<Vec<_>>>()?)?,
+    };
     let named = args.get_item(1)?;
-    let positional = positional.cast::<PyTuple>()?;
     match named.cast::<PyDict>() {
-        Ok(named) if named.is_empty() => function.call1(positional.clone()),
-        Ok(named) => function.call(positional.clone(), Some(named)),
+        Ok(named) if named.is_empty() => function.call1(positional),
+        Ok(named) => function.call(positional, Some(named)),
         Err(_) => {
             let copy = PyDict::new(function.py());
             copy.update(named.cast()?)?;
-            function.call(positional.clone(), Some(&copy))
+            function.call(positional, Some(&copy))
         }
     }
 }
 
-/// `should_cache_fn`. An exception of its is raised once the call is over.
-#[derive(Default)]
-struct Veto {
-    function: Option<Py<PyAny>>,
-    raised: Mutex<Option<PyErr>>,
+thread_local! {
+    /// What creators on this thread are creating now.
+    static CREATING: RefCell<Vec<(usize, String)>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Veto {
-    fn new(function: &Bound<'_, PyAny>) -> Self {
-        Self { function: Some(function.clone().unbind()), raised: Mutex::default() }
+/// A creator that runs on this thread. If it asks for its own key, it would wait for itself.
+struct Creating;
+
+impl Creating {
+    fn enter(native: &Native) -> Self {
+        CREATING.with_borrow_mut(|creating| creating.push((native.id(), native.key.clone())));
+        Self
     }
 
-    fn allows(&self, value: &Object) -> bool {
-        let Some(function) = &self.function else { return true };
-        Python::attach(|py| {
-            let allowed = function.bind(py).call1((value.bind(py),));
-            allowed.and_then(|allowed| allowed.is_truthy()).unwrap_or_else(|error| {
-                *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                false
-            })
-        })
-    }
-
-    fn into_error(self) -> PyResult<()> {
-        match self.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(()),
+    fn check(native: &Native) -> PyResult<()> {
+        let is_own = |own: &(usize, String)| own.0 == native.id() && own.1 == native.key;
+        if CREATING.with_borrow(|creating| creating.iter().any(is_own)) {
+            return Err(errors::recursive(&native.key));
         }
+        Ok(())
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        CREATING.with_borrow_mut(|creating| creating.pop());
     }
 }

@@ -1,7 +1,7 @@
 //! Errors of the crate as exceptions: the classes of `dogpile_rs.cache.exception`.
 
 use dogpile::backend::BackendError;
-use dogpile::{CreateError, Error};
+use dogpile::Error;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -37,16 +37,12 @@ pub(crate) fn of_region(error: Error) -> PyErr {
     }
 }
 
-/// An error of a creating call: the creator's own, or the region's.
-pub(crate) fn of_creation(error: CreateError<PyErr>) -> PyErr {
-    match error {
-        CreateError::Creator(error) => error,
-        CreateError::Cache(error) => of_region(error),
-    }
+/// A creator has asked for its own key.
+pub(crate) fn recursive(key: &str) -> PyErr {
+    recursive_creation(format!("a creator asked for the key that it is creating: {key:?}"))
 }
 
 /// An error of a backend's.
-#[expect(dead_code, reason = "of backends, which follow")]
 pub(crate) fn of_backend(error: BackendError) -> PyErr {
     backend_error(with_cause(&error))
 }

@@ -5,10 +5,11 @@
 //!   plan     the attributes in force
 //!   look     reading a value: a dict, a backend, a backend of bytes
 //!   judge    telling whether it is fresh; clock, the time
-//!   create   misses of a dict, through the crate
+//!   create   creating calls through the crate; engine, its region
 //!   store    storing and deleting
 //!   aio      creations of asyncio's tasks; bell, waking their loop
 //!   site     decorated functions; keys, writing their keys
+//!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
 //!   value    what the crate stores for Python
 //!   errors   exceptions
@@ -19,15 +20,18 @@
 //! interpreter, if another thread can have that locked while it attaches.
 
 mod aio;
+mod backend;
 mod bell;
 mod clock;
 mod create;
+mod engine;
 mod errors;
 mod invalidation;
 mod judge;
 mod keys;
 mod log;
 mod look;
+mod mutex;
 mod names;
 mod plan;
 mod region;
@@ -45,6 +49,10 @@ mod _engine {
 
     #[pymodule_export]
     use super::aio::{Bridge, Flight};
+    #[pymodule_export]
+    use super::backend::NativeBackend;
+    #[pymodule_export]
+    use super::mutex::NativeMutex;
     #[pymodule_export]
     use super::invalidation::DefaultInvalidation;
     #[pymodule_export]

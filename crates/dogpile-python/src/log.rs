@@ -31,3 +31,13 @@ pub(crate) fn created(log: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>, began: f64
     log.call_method1("debug", (PyString::new(py, text), fields))?;
     Ok(())
 }
+
+/// Says that a value that was created cannot be stored.
+#[cold]
+pub(crate) fn not_serializable(key: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<()> {
+    let py = key.py();
+    let log = py.import("dogpile_rs.cache.region")?.getattr("log")?;
+    let text = "The value for key %r cannot be serialized, and is not cached: %s";
+    log.call_method1("warning", (text, key, error.to_string()))?;
+    Ok(())
+}

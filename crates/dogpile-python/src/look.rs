@@ -7,6 +7,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use crate::judge::VERSION;
 use crate::names::names;
 use crate::plan::Plan;
+use crate::value::deserialized;
 
 /// What is stored, with the key that it is stored under.
 pub(crate) struct Seen<'py> {
@@ -108,10 +109,9 @@ fn decoded<'py>(
     let bar = bytes.iter().position(|&byte| byte == b'|').unwrap_or(bytes.len());
     let metadata = metadata(py, &bytes[..bar])?;
     let payload = PyBytes::new(py, bytes.get(bar + 1..).unwrap_or_default());
-    match deserializer.call1((payload,)) {
-        Ok(payload) => names.new_cached_value(&payload, &metadata).map(Some),
-        Err(error) if error.is_instance(py, names.cant_deserialize.bind(py)) => Ok(None),
-        Err(error) => Err(error),
+    match deserialized(deserializer, payload)? {
+        Some(payload) => names.new_cached_value(&payload, &metadata).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -2,50 +2,13 @@
 //! plan in its place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dogpile::InMemory;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::engine::Engine;
 use crate::invalidation::Moment;
-
-/// The dict of a region in memory.
-pub(crate) struct Values {
-    pub(crate) dict: Py<PyDict>,
-    /// How many creations are going on: a change must end those, and is one of the dict alone
-    /// while there are none.
-    creations: AtomicUsize,
-}
-
-impl Values {
-    pub(crate) fn new(dict: Py<PyDict>) -> Self {
-        Self { dict, creations: AtomicUsize::new(0) }
-    }
-
-    pub(crate) fn are_created(&self) -> bool {
-        self.creations.load(Ordering::Acquire) > 0
-    }
-
-    /// There is a creation more until the returned guard is dropped.
-    pub(crate) fn begin(&self) -> Begun<'_> {
-        self.creations.fetch_add(1, Ordering::AcqRel);
-        Begun(&self.creations)
-    }
-}
-
-/// A creation that is going on.
-pub(crate) struct Begun<'v>(&'v AtomicUsize);
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The crate's region over the same dict.
-pub(crate) type Engine = Arc<dogpile::Region<InMemory>>;
+use crate::value::{Codec, Values};
 
 pub(crate) struct Plan {
     pub(crate) mangler: Option<Py<PyAny>>,
@@ -60,6 +23,7 @@ pub(crate) struct Plan {
     /// Of the invalidator, if that is the usual one.
     pub(crate) moment: Option<Arc<Moment>>,
     pub(crate) values: Option<Arc<Values>>,
+    /// The crate's region, over the dict or over a backend of the crate's that no proxy hides.
     pub(crate) engine: Option<Engine>,
 }
 
@@ -94,6 +58,12 @@ impl Plan {
             values: self.values.clone(),
             engine: self.engine.clone(),
         }
+    }
+
+    /// What makes bytes of values, if there is.
+    pub(crate) fn codec(&self, py: Python<'_>) -> Option<Codec> {
+        let serializer = self.serializer.as_ref()?.clone_ref(py);
+        Some(Codec { serializer, deserializer: self.deserializer.as_ref()?.clone_ref(py) })
     }
 
     /// The limit of ages for a call; not a number: there is none. Creating calls know -1 for that.

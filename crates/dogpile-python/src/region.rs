@@ -14,12 +14,15 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::aio::Flight;
+use crate::backend::NativeBackend;
 use crate::create::{self, Call};
-use crate::invalidation::DefaultInvalidation;
+use crate::engine::Engine;
+use crate::invalidation::{DefaultInvalidation, Moment};
 use crate::judge::{self, Terms};
 use crate::look::{self, Seen, no_value};
-use crate::plan::{Plan, Values};
+use crate::plan::Plan;
 use crate::store;
+use crate::value::Values;
 
 /// Has somebody replaced a part of `dogpile.lock.Lock`? Then creating calls use that class.
 static LOCK_IS_PATCHED: AtomicBool = AtomicBool::new(false);
@@ -58,7 +61,8 @@ impl Region {
     fn rebuild(&self, py: Python<'_>) -> PyResult<()> {
         self.change(py, |plan| {
             plan.engine = match (&plan.values, &plan.moment) {
-                (Some(values), Some(moment)) => Some(create::engine(values, moment.clone())?),
+                (Some(values), Some(moment)) => Some(Engine::over_dict(values, moment.clone())?),
+                (None, Some(moment)) => native_engine(py, plan, moment)?,
                 _ => None,
             };
             Ok(())
@@ -93,8 +97,16 @@ impl Region {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let plan = slf.get().plan();
-        let seen = Self::look(slf, &plan, call.key)?;
         let limit = plan.limit(call.expiration_time, true)?;
+        if plan.engine.is_some() && plan.values.is_none() && !patched_lock() {
+            // The crate reads what is stored.
+            let native = create::native(&plan, &look::mangled(&plan, call.key)?, limit);
+            if let Some(native) = native {
+                drop(plan);
+                return create::create(&native, slf.as_any(), None, call, limit);
+            }
+        }
+        let seen = Self::look(slf, &plan, call.key)?;
         let native = if patched_lock() {
             None
         } else {
@@ -107,7 +119,7 @@ impl Region {
         };
         drop(plan);
         if let Some(native) = native {
-            return create::create(native, slf.as_any(), &seen, call, limit);
+            return create::create(&native, slf.as_any(), seen.value.as_ref(), call, limit);
         }
         let value = seen.value_or_no_value()?;
         let args =
@@ -149,6 +161,13 @@ impl Plan {
             None => Ok(None),
         }
     }
+}
+
+/// The crate's region over a backend of the crate's.
+fn native_engine(py: Python<'_>, plan: &Plan, moment: &Arc<Moment>) -> PyResult<Option<Engine>> {
+    let Some(backend) = &plan.backend else { return Ok(None) };
+    let Ok(native) = backend.bind(py).cast::<NativeBackend>() else { return Ok(None) };
+    Engine::over(native.get().backend().clone(), plan.codec(py), moment.clone())
 }
 
 /// An attribute that may be `None`.
@@ -194,8 +213,9 @@ impl Region {
     }
 
     #[setter]
-    fn set_serializer(&self, value: Bound<'_, PyAny>) {
+    fn set_serializer(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
         self.change(value.py(), |plan| plan.serializer = some(value.clone()));
+        self.rebuild(value.py())
     }
 
     /// Turns bytes into payloads.
@@ -205,8 +225,9 @@ impl Region {
     }
 
     #[setter]
-    fn set_deserializer(&self, value: Bound<'_, PyAny>) {
+    fn set_deserializer(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
         self.change(value.py(), |plan| plan.deserializer = some(value.clone()));
+        self.rebuild(value.py())
     }
 
     /// Runs creations elsewhere, where there is a stale value to return meanwhile.
@@ -272,12 +293,12 @@ impl Region {
     }
 
     #[setter(_backend)]
-    fn set_backend(&self, value: Bound<'_, PyAny>) {
+    fn set_backend(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
         self.change(value.py(), |plan| {
             plan.backend = some(value.clone());
             plan.values = None;
-            plan.engine = None;
         });
+        self.rebuild(value.py())
     }
 
     /// Says that values are kept as `CachedValue` in this dict, and that no proxy stands between;
@@ -449,17 +470,16 @@ impl Region {
     }
 
     /// Begins a creating call of a task's. `None`: the crate cannot do it.
-    #[pyo3(signature = (key, expiration_time = None, should_cache_fn = None))]
+    #[pyo3(signature = (key, expiration_time = None))]
     fn _begin<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         expiration_time: Option<&Bound<'py, PyAny>>,
-        should_cache_fn: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Flight>> {
         let plan = slf.get().plan();
         let limit = plan.limit(expiration_time, true)?;
         let native = create::native(&plan, &look::mangled(&plan, key)?, limit);
-        Ok(native.map(|native| create::begin(native, should_cache_fn, limit)))
+        Ok(native.map(|native| native.flight(limit)))
     }
 
     /// Is a value for the stored key `key` being created here? `None`: the Python half knows.
@@ -469,6 +489,6 @@ impl Region {
     ) -> PyResult<Option<bool>> {
         let plan = slf.get().plan();
         let native = create::native(&plan, key, 0.0);
-        native.map(|native| create::is_creating(slf.py(), &native)).transpose()
+        native.map(|native| native.is_creating(slf.py())).transpose()
     }
 }

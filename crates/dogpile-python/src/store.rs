@@ -5,11 +5,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::clock;
+use crate::engine::Engine;
 use crate::errors;
 use crate::look::{mangled, usual_metadata};
 use crate::names::names;
-use crate::plan::{Engine, Plan, Values};
-use crate::value::Object;
+use crate::plan::Plan;
+use crate::value::{Stored, Values};
 use crate::wait;
 
 /// A header and a payload, as they are written to a backend of bytes.
@@ -40,10 +41,10 @@ fn cached<'py>(value: &Bound<'py, PyAny>, created: f64) -> PyResult<Bound<'py, P
 fn to_be_told<'a>(
     plan: &'a Plan,
     values: &Values,
-    key: &'a Bound<'_, PyAny>,
-) -> Option<(&'a Engine, &'a str)> {
+    key: &Bound<'_, PyAny>,
+) -> Option<(&'a Engine, String)> {
     let engine = plan.engine.as_ref().filter(|_| values.are_created())?;
-    Some((engine, key.cast_exact::<PyString>().ok()?.to_str().ok()?))
+    Some((engine, key.cast_exact::<PyString>().ok()?.to_str().ok()?.to_owned()))
 }
 
 pub(crate) fn set<'py>(
@@ -56,8 +57,8 @@ pub(crate) fn set<'py>(
     let key = mangled(plan, key)?;
     if let Some(values) = &plan.values {
         if let Some((engine, key)) = to_be_told(plan, values, &key) {
-            let value = Object::new(value.clone().unbind());
-            return wait::run(py, engine.set(key, &value))?.map_err(errors::of_region);
+            let value = Stored::of(None, value)?;
+            return wait::run(py, engine.set_multi(vec![(key, value)]))?.map_err(errors::of_region);
         }
         let value = cached(value, clock::now(py)?)?;
         return values.dict.bind(py).set_item(key, value);
@@ -114,7 +115,7 @@ pub(crate) fn delete(plan: &Plan, backend: &Py<PyAny>, key: &Bound<'_, PyAny>) -
         return backend.bind(py).call_method1(intern!(py, "delete"), (key,)).map(drop);
     };
     if let Some((engine, key)) = to_be_told(plan, values, &key) {
-        return wait::run(py, engine.delete(key))?.map_err(errors::of_region);
+        return wait::run(py, engine.delete_multi(vec![key]))?.map_err(errors::of_region);
     }
     let values = values.dict.bind(py);
     if values.contains(&key)? { values.del_item(key) } else { Ok(()) }

@@ -1,16 +1,50 @@
 //! What the crate stores and hands on for Python.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use dogpile::backend::ObjectMap;
 use dogpile::value::{Entry, Payload};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::judge;
 use crate::look::usual_metadata;
 use crate::names::names;
-use crate::plan::Values;
+
+/// The dict of a region in memory.
+pub(crate) struct Values {
+    pub(crate) dict: Py<PyDict>,
+    /// How many creations are going on: a change must end those, and is one of the dict alone
+    /// while there are none.
+    creations: AtomicUsize,
+}
+
+impl Values {
+    pub(crate) fn new(dict: Py<PyDict>) -> Self {
+        Self { dict, creations: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn are_created(&self) -> bool {
+        self.creations.load(Ordering::Acquire) > 0
+    }
+
+    /// There is a creation more until the returned guard is dropped.
+    pub(crate) fn note_creation(self: &Arc<Self>) -> Noted {
+        self.creations.fetch_add(1, Ordering::AcqRel);
+        Noted(self.clone())
+    }
+}
+
+/// A creation that is going on.
+pub(crate) struct Noted(Arc<Values>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.0.creations.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// A live Python object as the crate's value. A clone needs no interpreter.
 #[derive(Clone)]
@@ -26,9 +60,95 @@ impl Object {
     }
 }
 
+/// A value in either form.
+pub(crate) enum Stored {
+    Object(Object),
+    Bytes(Bytes),
+}
+
+impl From<Object> for Stored {
+    fn from(object: Object) -> Self {
+        Self::Object(object)
+    }
+}
+
+impl From<Bytes> for Stored {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl TryFrom<Stored> for Object {
+    type Error = ();
+
+    fn try_from(stored: Stored) -> Result<Self, ()> {
+        match stored {
+            Stored::Object(object) => Ok(object),
+            Stored::Bytes(_) => Err(()),
+        }
+    }
+}
+
+impl TryFrom<Stored> for Bytes {
+    type Error = ();
+
+    fn try_from(stored: Stored) -> Result<Self, ()> {
+        match stored {
+            Stored::Bytes(bytes) => Ok(bytes),
+            Stored::Object(_) => Err(()),
+        }
+    }
+}
+
+/// The functions of Python's that make bytes of values, and values of bytes.
+pub(crate) struct Codec {
+    pub(crate) serializer: Py<PyAny>,
+    pub(crate) deserializer: Py<PyAny>,
+}
+
+impl Stored {
+    /// Returns what is to be stored for `value`.
+    pub(crate) fn of(codec: Option<&Codec>, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let Some(codec) = codec else {
+            return Ok(Self::Object(Object::new(value.clone().unbind())));
+        };
+        let bytes = codec.serializer.bind(value.py()).call1((value,))?;
+        let bytes: &[u8] = bytes.extract()?;
+        Ok(Self::Bytes(Bytes::copy_from_slice(bytes)))
+    }
+
+    /// Returns the Python value; none for what its deserializer cannot read.
+    pub(crate) fn load<'py>(
+        &self,
+        py: Python<'py>,
+        codec: Option<&Codec>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match (self, codec) {
+            (Self::Object(object), _) => Ok(Some(object.bind(py))),
+            (Self::Bytes(bytes), Some(codec)) => {
+                deserialized(codec.deserializer.bind(py), PyBytes::new(py, bytes))
+            }
+            (Self::Bytes(bytes), None) => Ok(Some(PyBytes::new(py, bytes).into_any())),
+        }
+    }
+}
+
+/// The value in `payload`; none if the deserializer cannot read it.
+pub(crate) fn deserialized<'py>(
+    deserializer: &Bound<'py, PyAny>,
+    payload: Bound<'py, PyBytes>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = payload.py();
+    match deserializer.call1((payload,)) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance(py, names(py)?.cant_deserialize.bind(py)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A region's dict, as the crate has it. The collector is told of the dict by the region, so the
-/// crate must not keep it: see [`Values`].
-pub(crate) struct DictMap(pub(crate) std::sync::Weak<Values>);
+/// crate must not keep it.
+pub(crate) struct DictMap(pub(crate) Weak<Values>);
 
 impl ObjectMap for DictMap {
     fn get(&self, key: &str) -> Option<Entry> {
@@ -62,7 +182,7 @@ impl ObjectMap for DictMap {
     fn remove(&self, key: &str) {
         let Some(values) = self.0.upgrade() else { return };
         Python::attach(|py| {
-            // It is not there.
+            // An error says that it is not there.
             let _ = values.dict.bind(py).del_item(PyString::new(py, key));
         });
     }

@@ -47,10 +47,27 @@ where
     F: Future + Send,
     F::Output: Send,
 {
+    run_unless(py, future, || Ok(()))
+}
+
+/// The same. Before it waits, `check` may refuse that.
+#[inline]
+pub(crate) fn run_unless<F>(
+    py: Python<'_>,
+    future: F,
+    check: impl FnOnce() -> PyResult<()>,
+) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
     let mut future = pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => wait(py, future),
+        Poll::Pending => {
+            check()?;
+            wait(py, future)
+        }
     }
 }
 

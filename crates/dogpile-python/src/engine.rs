@@ -1,0 +1,294 @@
+//! The crate's region behind a Python region: of live objects, or of bytes with a codec of
+//! Python's.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dogpile::backend::{AnyBackend, MapBackend};
+use dogpile::region::{Cacheable, Kind};
+use dogpile::{Begun as RegionBegun, Config, Creation, Encoded, Expiration, InMemory, Region};
+use pyo3::prelude::*;
+
+use crate::clock::PythonClock;
+use crate::errors;
+use crate::invalidation::Moment;
+use crate::value::{Codec, DictMap, Object, Stored, Values};
+
+/// A call of the crate's that needs no interpreter.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, dogpile::Error>> + Send>>;
+
+#[derive(Clone)]
+pub(crate) enum Engine {
+    Objects(Arc<Region<InMemory>>),
+    Bytes(Arc<Region<Encoded>>, Arc<Codec>),
+}
+
+/// What a call asks.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    pub(crate) key: String,
+    /// In seconds; not a number: there is none.
+    pub(crate) limit: f64,
+}
+
+/// The first half of a creating call.
+pub(crate) enum Begun {
+    Value(Stored),
+    /// The value is the caller's to create.
+    Create(Box<dyn Half>),
+}
+
+/// The second half.
+pub(crate) trait Half: Send {
+    /// Hands the value to those who wait, and stores it if it is `stored`.
+    fn finish(self: Box<Self>, value: Stored, stored: bool) -> Work<()>;
+    /// Leaves the creation to the next caller.
+    fn fail(self: Box<Self>, why: String) -> Work<()>;
+}
+
+struct Open<T> {
+    creation: Creation<T>,
+    is_stored: Arc<AtomicBool>,
+}
+
+impl<T> Half for Open<T>
+where
+    T: Clone + Send + Sync + TryFrom<Stored> + 'static,
+{
+    fn finish(self: Box<Self>, value: Stored, stored: bool) -> Work<()> {
+        self.is_stored.store(stored, Ordering::Release);
+        Box::pin(async move {
+            match T::try_from(value).ok() {
+                Some(value) => drop(self.creation.finish(value).await),
+                None => drop(self.creation.fail("its value is of another form").await),
+            }
+            Ok(())
+        })
+    }
+
+    fn fail(self: Box<Self>, why: String) -> Work<()> {
+        Box::pin(async move {
+            drop(self.creation.fail(why).await);
+            Ok(())
+        })
+    }
+}
+
+impl Engine {
+    /// Over a region's dict.
+    pub(crate) fn over_dict(values: &Arc<Values>, moment: Arc<Moment>) -> PyResult<Self> {
+        let backend = MapBackend::over(DictMap(Arc::downgrade(values)));
+        Self::objects(Config::new(backend), moment)
+    }
+
+    /// Over a backend of the crate's. `None`: it keeps bytes, and there is no codec.
+    pub(crate) fn over(
+        backend: AnyBackend,
+        codec: Option<Codec>,
+        moment: Arc<Moment>,
+    ) -> PyResult<Option<Self>> {
+        if backend.keeps_objects() {
+            return Self::objects(Config::over(backend), moment).map(Some);
+        }
+        let Some(codec) = codec else { return Ok(None) };
+        let region = Region::encoded("python");
+        region.configure(usual(Config::over(backend), moment)).map_err(errors::of_region)?;
+        Ok(Some(Self::Bytes(Arc::new(region), Arc::new(codec))))
+    }
+
+    fn objects(config: Config<InMemory>, moment: Arc<Moment>) -> PyResult<Self> {
+        let region = Region::in_memory("python");
+        region.configure(usual(config, moment)).map_err(errors::of_region)?;
+        Ok(Self::Objects(Arc::new(region)))
+    }
+
+    pub(crate) fn codec(&self) -> Option<&Codec> {
+        match self {
+            Self::Objects(_) => None,
+            Self::Bytes(_, codec) => Some(codec),
+        }
+    }
+
+    /// Begins a creating call.
+    pub(crate) fn begin(&self, ask: Ask) -> Work<Begun> {
+        match self {
+            Self::Objects(region) => begin::<_, Object>(region.clone(), ask),
+            Self::Bytes(region, _) => begin::<_, Bytes>(region.clone(), ask),
+        }
+    }
+
+    /// Begins a creating call without what is stored, which nobody can read.
+    pub(crate) fn begin_without(&self, ask: Ask) -> Work<Begun> {
+        let deleted = self.delete_multi(vec![ask.key.clone()]);
+        let begun = self.begin(ask);
+        Box::pin(async move {
+            deleted.await?;
+            begun.await
+        })
+    }
+
+    /// The value if it is fresh and at hand.
+    pub(crate) fn peek(&self, ask: Ask) -> Option<Stored> {
+        match self {
+            Self::Objects(region) => peek::<_, Object>(region, ask),
+            Self::Bytes(region, _) => peek::<_, Bytes>(region, ask),
+        }
+    }
+
+    /// The value with its creation time; with a limit only if it is fresh.
+    pub(crate) fn get(&self, key: String, limit: Option<f64>) -> Work<Option<(Stored, f64)>> {
+        match self {
+            Self::Objects(region) => get::<_, Object>(region.clone(), key, limit),
+            Self::Bytes(region, _) => get::<_, Bytes>(region.clone(), key, limit),
+        }
+    }
+
+    /// The same for several keys.
+    pub(crate) fn get_multi(
+        &self,
+        keys: Vec<String>,
+        limit: Option<f64>,
+    ) -> Work<Vec<Option<(Stored, f64)>>> {
+        match self {
+            Self::Objects(region) => get_multi::<_, Object>(region.clone(), keys, limit),
+            Self::Bytes(region, _) => get_multi::<_, Bytes>(region.clone(), keys, limit),
+        }
+    }
+
+    pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>) -> Work<()> {
+        match self {
+            Self::Objects(region) => set_multi::<_, Object>(region.clone(), values),
+            Self::Bytes(region, _) => set_multi::<_, Bytes>(region.clone(), values),
+        }
+    }
+
+    pub(crate) fn delete_multi(&self, keys: Vec<String>) -> Work<()> {
+        match self {
+            Self::Objects(region) => delete_multi(region.clone(), keys),
+            Self::Bytes(region, _) => delete_multi(region.clone(), keys),
+        }
+    }
+
+    pub(crate) fn is_locked(&self, key: String) -> Work<bool> {
+        match self {
+            Self::Objects(region) => is_locked(region.clone(), key),
+            Self::Bytes(region, _) => is_locked(region.clone(), key),
+        }
+    }
+}
+
+/// As Python has it: keys are what the caller says.
+fn usual<K: Kind>(config: Config<K>, moment: Arc<Moment>) -> Config<K> {
+    config.no_key_mangler().shared_keys().clock(PythonClock).invalidation(moment)
+}
+
+/// A limit of ages, as the crate has it.
+fn expiration(limit: f64) -> Expiration {
+    if limit.is_nan() {
+        return Expiration::Never;
+    }
+    match Duration::try_from_secs_f64(limit.max(0.0)) {
+        Ok(limit) => Expiration::After(limit),
+        Err(_) => Expiration::Never,
+    }
+}
+
+fn begin<K, T>(region: Arc<Region<K>>, ask: Ask) -> Work<Begun>
+where
+    K: Kind,
+    T: Cacheable<K> + Into<Stored> + TryFrom<Stored>,
+{
+    Box::pin(async move {
+        let is_stored = Arc::new(AtomicBool::new(true));
+        let stored = is_stored.clone();
+        let entry = region.entry(ask.key).expiration(expiration(ask.limit));
+        let entry = entry.should_cache(move |_: &T| stored.load(Ordering::Acquire));
+        Ok(match entry.begin::<T>().await {
+            RegionBegun::Value(found) => Begun::Value(found.value.into()),
+            RegionBegun::Create(creation) => Begun::Create(Box::new(Open { creation, is_stored })),
+        })
+    })
+}
+
+fn peek<K, T>(region: &Region<K>, ask: Ask) -> Option<Stored>
+where
+    K: Kind,
+    T: Cacheable<K> + Into<Stored>,
+{
+    let entry = region.entry(ask.key).expiration(expiration(ask.limit));
+    entry.peek::<T>().map(|found| found.value.into())
+}
+
+fn get<K, T>(
+    region: Arc<Region<K>>,
+    key: String,
+    limit: Option<f64>,
+) -> Work<Option<(Stored, f64)>>
+where
+    K: Kind,
+    T: Cacheable<K> + Into<Stored>,
+{
+    Box::pin(async move {
+        let entry = region.entry(key);
+        let entry = match limit {
+            Some(limit) => entry.expiration(expiration(limit)),
+            None => entry.ignore_expiration(),
+        };
+        let found = entry.get_with_metadata::<T>().await?;
+        Ok(found.map(|found| (found.value.into(), found.ct)))
+    })
+}
+
+fn get_multi<K, T>(
+    region: Arc<Region<K>>,
+    keys: Vec<String>,
+    limit: Option<f64>,
+) -> Work<Vec<Option<(Stored, f64)>>>
+where
+    K: Kind,
+    T: Cacheable<K> + Into<Stored>,
+{
+    Box::pin(async move {
+        let entries = region.entries(keys);
+        let entries = match limit {
+            Some(limit) => entries.expiration(expiration(limit)),
+            None => entries.ignore_expiration(),
+        };
+        let found = entries.get_with_metadata::<T>().await?.into_iter();
+        Ok(found.map(|found| found.map(|found| (found.value.into(), found.ct))).collect())
+    })
+}
+
+fn set_multi<K, T>(region: Arc<Region<K>>, values: Vec<(String, Stored)>) -> Work<()>
+where
+    K: Kind,
+    T: Cacheable<K> + TryFrom<Stored>,
+{
+    Box::pin(async move {
+        let values: Vec<(String, T)> = values
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, T::try_from(value).ok()?)))
+            .collect();
+        match &values[..] {
+            [(key, value)] => region.set(key, value).await,
+            values => region.set_multi(values.iter().map(|(key, value)| (key, value))).await,
+        }
+    })
+}
+
+fn delete_multi<K: Kind>(region: Arc<Region<K>>, keys: Vec<String>) -> Work<()> {
+    Box::pin(async move {
+        match &keys[..] {
+            [key] => region.delete(key).await,
+            _ => region.delete_multi(keys).await,
+        }
+    })
+}
+
+fn is_locked<K: Kind>(region: Arc<Region<K>>, key: String) -> Work<bool> {
+    Box::pin(async move { region.key_is_locked(&key).await })
+}
