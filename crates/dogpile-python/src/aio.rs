@@ -153,7 +153,7 @@ impl Flight {
             return Err(PyRuntimeError::new_err("there is nothing to finish"));
         };
         let work = match Stored::of(self.engine.codec(), &value) {
-            Ok(bytes) => half.finish(bytes, stored),
+            Ok(created) => half.finish(created.if_stored(stored)),
             Err(error) => half.fail(error.to_string()),
         };
         self.put(Stage::Ending(work, value.unbind()));

@@ -84,11 +84,7 @@ fn object_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
 impl NativeBackend {
     #[new]
     #[pyo3(signature = (name, arguments = None))]
-    fn new(
-        py: Python<'_>,
-        name: &str,
-        arguments: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
+    fn new(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let backend = open(py, name, arguments)?;
         let mutex = backend.mutex();
         Ok(Self { name: name.to_owned(), backend, mutex })
@@ -205,11 +201,7 @@ fn pairs(
 }
 
 /// Opens a backend. Arguments that it does not know are warned of, as those of other clients are.
-fn open(
-    py: Python<'_>,
-    name: &str,
-    arguments: Option<&Bound<'_, PyDict>>,
-) -> PyResult<AnyBackend> {
+fn open(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<AnyBackend> {
     let mut settings = vec![("backend".to_owned(), name.to_owned())];
     for (argument, value) in arguments.into_iter().flat_map(PyDictMethods::iter) {
         if let Some(value) = argument_text(&value)? {

@@ -46,13 +46,6 @@ pub(crate) fn native(plan: &Plan, key: &Bound<'_, PyAny>, limit: f64) -> Option<
 }
 
 impl Native {
-    fn id(&self) -> usize {
-        match &self.engine {
-            Engine::Objects(region) => Arc::as_ptr(region).addr(),
-            Engine::Bytes(region, _) => Arc::as_ptr(region).addr(),
-        }
-    }
-
     fn ask(&self, limit: f64) -> Ask {
         Ask { key: self.key.clone(), limit }
     }
@@ -80,7 +73,7 @@ pub(crate) fn create<'py>(
     let py = region.py();
     clock::look(py)?;
     let _noted = native.values.as_ref().map(Values::note_creation);
-    let own = || Creating::check(native);
+    let own = || Creating::check(&native.engine, std::slice::from_ref(&native.key));
     let mut work = native.engine.begin(native.ask(limit));
     loop {
         match wait::run_unless(py, work, own)?.map_err(errors::of_region)? {
@@ -103,7 +96,7 @@ fn run<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = region.py();
     let created = {
-        let _creating = Creating::enter(native);
+        let _creating = Creating::enter(&native.engine, std::slice::from_ref(&native.key));
         created(region, seen, call)
     };
     let (value, is_stored) = match created {
@@ -112,7 +105,7 @@ fn run<'py>(
     };
     match Stored::of(native.engine.codec(), &value) {
         Ok(stored) => {
-            wait::run(py, half.finish(stored, is_stored))?.map_err(errors::of_region)?;
+            wait::run(py, half.finish(stored.if_stored(is_stored)))?.map_err(errors::of_region)?;
             Ok(value)
         }
         Err(error) => {
@@ -124,11 +117,7 @@ fn run<'py>(
 }
 
 #[cold]
-fn fail<'py>(
-    py: Python<'py>,
-    half: Box<dyn Half>,
-    error: PyErr,
-) -> PyResult<Bound<'py, PyAny>> {
+fn fail<'py>(py: Python<'py>, half: Box<dyn Half>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
     let why = error.get_type(py).to_string();
     wait::run(py, half.fail(why))?.map_err(errors::of_region)?;
     Err(error)
@@ -190,25 +179,30 @@ thread_local! {
 }
 
 /// A creator that runs on this thread. If it asks for its own key, it would wait for itself.
-struct Creating;
+pub(crate) struct Creating {
+    keys: usize,
+}
 
 impl Creating {
-    fn enter(native: &Native) -> Self {
-        CREATING.with_borrow_mut(|creating| creating.push((native.id(), native.key.clone())));
-        Self
+    pub(crate) fn enter(engine: &Engine, keys: &[String]) -> Self {
+        let keyed = keys.iter().map(|key| (engine.id(), key.clone()));
+        CREATING.with_borrow_mut(|creating| creating.extend(keyed));
+        Self { keys: keys.len() }
     }
 
-    fn check(native: &Native) -> PyResult<()> {
-        let is_own = |own: &(usize, String)| own.0 == native.id() && own.1 == native.key;
-        if CREATING.with_borrow(|creating| creating.iter().any(is_own)) {
-            return Err(errors::recursive(&native.key));
-        }
-        Ok(())
+    /// An error if a creator on this thread is creating one of these.
+    pub(crate) fn check(engine: &Engine, keys: &[String]) -> PyResult<()> {
+        let own = CREATING.with_borrow(|creating| {
+            let id = engine.id();
+            let is_own = |key: &&String| creating.iter().any(|own| own.0 == id && own.1 == **key);
+            keys.iter().find(is_own).cloned()
+        });
+        own.map_or(Ok(()), |key| Err(errors::recursive(&key)))
     }
 }
 
 impl Drop for Creating {
     fn drop(&mut self) {
-        CREATING.with_borrow_mut(|creating| creating.pop());
+        CREATING.with_borrow_mut(|creating| creating.truncate(creating.len() - self.keys));
     }
 }

@@ -4,19 +4,19 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use dogpile::backend::{AnyBackend, MapBackend};
 use dogpile::region::{Cacheable, Kind};
-use dogpile::{Begun as RegionBegun, Config, Creation, Encoded, Expiration, InMemory, Region};
+use dogpile::{
+    Begun as RegionBegun, Config, CreateError, Creation, Encoded, Expiration, InMemory, Region,
+};
 use pyo3::prelude::*;
 
 use crate::clock::PythonClock;
 use crate::errors;
 use crate::invalidation::Moment;
-use crate::value::{Codec, DictMap, Object, Stored, Values};
+use crate::value::{Codec, DictMap, Form, Object, Serialized, Stored, Values};
 
 /// A call of the crate's that needs no interpreter.
 pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, dogpile::Error>> + Send>>;
@@ -44,27 +44,18 @@ pub(crate) enum Begun {
 
 /// The second half.
 pub(crate) trait Half: Send {
-    /// Hands the value to those who wait, and stores it if it is `stored`.
-    fn finish(self: Box<Self>, value: Stored, stored: bool) -> Work<()>;
+    /// Hands the value to those who wait, and stores it, if it is to be stored.
+    fn finish(self: Box<Self>, value: Stored) -> Work<()>;
     /// Leaves the creation to the next caller.
     fn fail(self: Box<Self>, why: String) -> Work<()>;
 }
 
-struct Open<T> {
-    creation: Creation<T>,
-    is_stored: Arc<AtomicBool>,
-}
-
-impl<T> Half for Open<T>
-where
-    T: Clone + Send + Sync + TryFrom<Stored> + 'static,
-{
-    fn finish(self: Box<Self>, value: Stored, stored: bool) -> Work<()> {
-        self.is_stored.store(stored, Ordering::Release);
+impl<T: Form + Clone + Send + Sync> Half for Creation<T> {
+    fn finish(self: Box<Self>, value: Stored) -> Work<()> {
         Box::pin(async move {
-            match T::try_from(value).ok() {
-                Some(value) => drop(self.creation.finish(value).await),
-                None => drop(self.creation.fail("its value is of another form").await),
+            match T::of(value) {
+                Some(value) => drop((*self).finish(value).await),
+                None => drop((*self).fail("its value is of another form").await),
             }
             Ok(())
         })
@@ -72,11 +63,14 @@ where
 
     fn fail(self: Box<Self>, why: String) -> Work<()> {
         Box::pin(async move {
-            drop(self.creation.fail(why).await);
+            drop((*self).fail(why).await);
             Ok(())
         })
     }
 }
+
+/// A creator of values for several keys.
+pub(crate) type MultiCreator = Box<dyn FnMut(Vec<String>) -> PyResult<Vec<Stored>> + Send>;
 
 impl Engine {
     /// Over a region's dict.
@@ -106,6 +100,14 @@ impl Engine {
         Ok(Self::Objects(Arc::new(region)))
     }
 
+    /// Tells it from others.
+    pub(crate) fn id(&self) -> usize {
+        match self {
+            Self::Objects(region) => Arc::as_ptr(region).addr(),
+            Self::Bytes(region, _) => Arc::as_ptr(region).addr(),
+        }
+    }
+
     pub(crate) fn codec(&self) -> Option<&Codec> {
         match self {
             Self::Objects(_) => None,
@@ -117,7 +119,7 @@ impl Engine {
     pub(crate) fn begin(&self, ask: Ask) -> Work<Begun> {
         match self {
             Self::Objects(region) => begin::<_, Object>(region.clone(), ask),
-            Self::Bytes(region, _) => begin::<_, Bytes>(region.clone(), ask),
+            Self::Bytes(region, _) => begin::<_, Serialized>(region.clone(), ask),
         }
     }
 
@@ -131,11 +133,28 @@ impl Engine {
         })
     }
 
+    /// The values of several keys, of which `creator` creates those that are missing.
+    pub(crate) fn create_multi(
+        &self,
+        keys: Vec<String>,
+        limit: f64,
+        creator: MultiCreator,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Stored>, CreateError<PyErr>>> + Send>> {
+        match self {
+            Self::Objects(region) => {
+                create_multi::<_, Object>(region.clone(), keys, limit, creator)
+            }
+            Self::Bytes(region, _) => {
+                create_multi::<_, Serialized>(region.clone(), keys, limit, creator)
+            }
+        }
+    }
+
     /// The value if it is fresh and at hand.
     pub(crate) fn peek(&self, ask: Ask) -> Option<Stored> {
         match self {
             Self::Objects(region) => peek::<_, Object>(region, ask),
-            Self::Bytes(region, _) => peek::<_, Bytes>(region, ask),
+            Self::Bytes(region, _) => peek::<_, Serialized>(region, ask),
         }
     }
 
@@ -143,7 +162,7 @@ impl Engine {
     pub(crate) fn get(&self, key: String, limit: Option<f64>) -> Work<Option<(Stored, f64)>> {
         match self {
             Self::Objects(region) => get::<_, Object>(region.clone(), key, limit),
-            Self::Bytes(region, _) => get::<_, Bytes>(region.clone(), key, limit),
+            Self::Bytes(region, _) => get::<_, Serialized>(region.clone(), key, limit),
         }
     }
 
@@ -155,14 +174,14 @@ impl Engine {
     ) -> Work<Vec<Option<(Stored, f64)>>> {
         match self {
             Self::Objects(region) => get_multi::<_, Object>(region.clone(), keys, limit),
-            Self::Bytes(region, _) => get_multi::<_, Bytes>(region.clone(), keys, limit),
+            Self::Bytes(region, _) => get_multi::<_, Serialized>(region.clone(), keys, limit),
         }
     }
 
     pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>) -> Work<()> {
         match self {
             Self::Objects(region) => set_multi::<_, Object>(region.clone(), values),
-            Self::Bytes(region, _) => set_multi::<_, Bytes>(region.clone(), values),
+            Self::Bytes(region, _) => set_multi::<_, Serialized>(region.clone(), values),
         }
     }
 
@@ -200,37 +219,51 @@ fn expiration(limit: f64) -> Expiration {
 fn begin<K, T>(region: Arc<Region<K>>, ask: Ask) -> Work<Begun>
 where
     K: Kind,
-    T: Cacheable<K> + Into<Stored> + TryFrom<Stored>,
+    T: Cacheable<K> + Form,
 {
     Box::pin(async move {
-        let is_stored = Arc::new(AtomicBool::new(true));
-        let stored = is_stored.clone();
         let entry = region.entry(ask.key).expiration(expiration(ask.limit));
-        let entry = entry.should_cache(move |_: &T| stored.load(Ordering::Acquire));
-        Ok(match entry.begin::<T>().await {
-            RegionBegun::Value(found) => Begun::Value(found.value.into()),
-            RegionBegun::Create(creation) => Begun::Create(Box::new(Open { creation, is_stored })),
+        Ok(match entry.should_cache(T::is_stored).begin::<T>().await {
+            RegionBegun::Value(found) => Begun::Value(found.value.erase()),
+            RegionBegun::Create(creation) => Begun::Create(Box::new(creation)),
         })
+    })
+}
+
+fn create_multi<K, T>(
+    region: Arc<Region<K>>,
+    keys: Vec<String>,
+    limit: f64,
+    mut creator: MultiCreator,
+) -> Pin<Box<dyn Future<Output = Result<Vec<Stored>, CreateError<PyErr>>> + Send>>
+where
+    K: Kind,
+    T: Cacheable<K> + Form,
+{
+    Box::pin(async move {
+        let entries = region.entries(keys).expiration(expiration(limit));
+        let created = |keys| {
+            let created = creator(keys);
+            std::future::ready(created.map(|it| it.into_iter().filter_map(T::of).collect()))
+        };
+        let values = entries.should_cache(T::is_stored).try_get_or_create(created).await?;
+        Ok(values.into_iter().map(T::erase).collect())
     })
 }
 
 fn peek<K, T>(region: &Region<K>, ask: Ask) -> Option<Stored>
 where
     K: Kind,
-    T: Cacheable<K> + Into<Stored>,
+    T: Cacheable<K> + Form,
 {
     let entry = region.entry(ask.key).expiration(expiration(ask.limit));
-    entry.peek::<T>().map(|found| found.value.into())
+    entry.peek::<T>().map(|found| found.value.erase())
 }
 
-fn get<K, T>(
-    region: Arc<Region<K>>,
-    key: String,
-    limit: Option<f64>,
-) -> Work<Option<(Stored, f64)>>
+fn get<K, T>(region: Arc<Region<K>>, key: String, limit: Option<f64>) -> Work<Option<(Stored, f64)>>
 where
     K: Kind,
-    T: Cacheable<K> + Into<Stored>,
+    T: Cacheable<K> + Form,
 {
     Box::pin(async move {
         let entry = region.entry(key);
@@ -239,7 +272,7 @@ where
             None => entry.ignore_expiration(),
         };
         let found = entry.get_with_metadata::<T>().await?;
-        Ok(found.map(|found| (found.value.into(), found.ct)))
+        Ok(found.map(|found| (found.value.erase(), found.ct)))
     })
 }
 
@@ -250,7 +283,7 @@ fn get_multi<K, T>(
 ) -> Work<Vec<Option<(Stored, f64)>>>
 where
     K: Kind,
-    T: Cacheable<K> + Into<Stored>,
+    T: Cacheable<K> + Form,
 {
     Box::pin(async move {
         let entries = region.entries(keys);
@@ -259,20 +292,18 @@ where
             None => entries.ignore_expiration(),
         };
         let found = entries.get_with_metadata::<T>().await?.into_iter();
-        Ok(found.map(|found| found.map(|found| (found.value.into(), found.ct))).collect())
+        Ok(found.map(|found| found.map(|found| (found.value.erase(), found.ct))).collect())
     })
 }
 
 fn set_multi<K, T>(region: Arc<Region<K>>, values: Vec<(String, Stored)>) -> Work<()>
 where
     K: Kind,
-    T: Cacheable<K> + TryFrom<Stored>,
+    T: Cacheable<K> + Form,
 {
     Box::pin(async move {
-        let values: Vec<(String, T)> = values
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, T::try_from(value).ok()?)))
-            .collect();
+        let values: Vec<(String, T)> =
+            values.into_iter().filter_map(|(key, value)| Some((key, T::of(value)?))).collect();
         match &values[..] {
             [(key, value)] => region.set(key, value).await,
             values => region.set_multi(values.iter().map(|(key, value)| (key, value))).await,

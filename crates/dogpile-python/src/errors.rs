@@ -1,7 +1,7 @@
 //! Errors of the crate as exceptions: the classes of `dogpile_rs.cache.exception`.
 
 use dogpile::backend::BackendError;
-use dogpile::Error;
+use dogpile::{CreateError, Error};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -34,6 +34,14 @@ pub(crate) fn of_region(error: Error) -> PyErr {
         Error::WaitTimeout { .. } => wait_timeout(message),
         Error::RecursiveCreation { .. } => recursive_creation(message),
         _ => other_error(message),
+    }
+}
+
+/// An error of a creating call: the creator's own, or the region's.
+pub(crate) fn of_creation(error: CreateError<PyErr>) -> PyErr {
+    match error {
+        CreateError::Creator(error) => error,
+        CreateError::Cache(error) => of_region(error),
     }
 }
 

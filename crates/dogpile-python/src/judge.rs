@@ -45,9 +45,9 @@ impl<'py> Parts<'py> {
     #[inline]
     fn field(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         match self.metadata.cast_exact::<PyDict>() {
-            Ok(metadata) => metadata
-                .get_item(name)?
-                .ok_or_else(|| PyKeyError::new_err(name.clone().unbind())),
+            Ok(metadata) => {
+                metadata.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.clone().unbind()))
+            }
             Err(_) => self.metadata.get_item(name),
         }
     }

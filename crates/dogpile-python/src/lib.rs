@@ -5,8 +5,8 @@
 //!   plan     the attributes in force
 //!   look     reading a value: a dict, a backend, a backend of bytes
 //!   judge    telling whether it is fresh; clock, the time
-//!   create   creating calls through the crate; engine, its region
-//!   store    storing and deleting
+//!   create   creating calls through the crate; multi, for several keys; engine, its region
+//!   store    storing and deleting; direct, over a backend of the crate's
 //!   aio      creations of asyncio's tasks; bell, waking their loop
 //!   site     decorated functions; keys, writing their keys
 //!   backend  backends of the crate's; mutex, their locks
@@ -24,6 +24,7 @@ mod backend;
 mod bell;
 mod clock;
 mod create;
+mod direct;
 mod engine;
 mod errors;
 mod invalidation;
@@ -31,6 +32,7 @@ mod judge;
 mod keys;
 mod log;
 mod look;
+mod multi;
 mod mutex;
 mod names;
 mod plan;
@@ -52,9 +54,9 @@ mod _engine {
     #[pymodule_export]
     use super::backend::NativeBackend;
     #[pymodule_export]
-    use super::mutex::NativeMutex;
-    #[pymodule_export]
     use super::invalidation::DefaultInvalidation;
+    #[pymodule_export]
+    use super::mutex::NativeMutex;
     #[pymodule_export]
     use super::names::register;
     #[pymodule_export]

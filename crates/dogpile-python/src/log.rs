@@ -26,7 +26,8 @@ pub(crate) fn created(log: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>, began: f64
     let py = log.py();
     let fields = PyDict::new(py);
     fields.set_item("seconds", clock::now(py)? - began)?;
-    fields.set_item("keys", key.repr()?)?;
+    let shown = py.import("dogpile_rs.cache.util")?.getattr("repr_obj")?.call1((key,))?;
+    fields.set_item("keys", shown)?;
     let text = "Cache value generated in %(seconds).3f seconds for key(s): %(keys)r";
     log.call_method1("debug", (PyString::new(py, text), fields))?;
     Ok(())

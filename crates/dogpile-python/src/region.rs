@@ -16,10 +16,12 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::aio::Flight;
 use crate::backend::NativeBackend;
 use crate::create::{self, Call};
-use crate::engine::Engine;
+use crate::direct;
+use crate::engine::{Ask, Engine};
 use crate::invalidation::{DefaultInvalidation, Moment};
 use crate::judge::{self, Terms};
 use crate::look::{self, Seen, no_value};
+use crate::multi;
 use crate::plan::Plan;
 use crate::store;
 use crate::value::Values;
@@ -127,23 +129,37 @@ impl Region {
         slf.call_method1(intern!(py, "_create"), args)
     }
 
-    /// The `CachedValue` for `key`, if it is there and good for a call that creates nothing.
+    /// What is there for `key`, and good for a call that creates nothing.
     fn found<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         expiration_time: Option<&Bound<'py, PyAny>>,
         ignore_expiration: bool,
-    ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    ) -> PyResult<Option<Found<'py>>> {
         let plan = slf.get().plan();
+        if plan.engine.is_some() && plan.values.is_none() {
+            let stored = look::mangled(&plan, key)?;
+            if let Some(native) = direct::engine(&plan, &stored) {
+                let limit = plan.limit(expiration_time, false)?;
+                let found = direct::get(slf.py(), native, (!ignore_expiration).then_some(limit));
+                return Ok(found?.map(Found::Native));
+            }
+        }
         let Some(value) = Self::look(slf, &plan, key)?.value else { return Ok(None) };
         if ignore_expiration {
             let payload = judge::payload(&value)?;
-            return Ok(Some((value, payload)));
+            return Ok(Some(Found::Read { value, payload }));
         }
         let limit = plan.limit(expiration_time, false)?;
         let payload = judge::fresh(&plan, &value, Terms { limit, creates: false })?;
-        Ok(payload.map(|payload| (value, payload)))
+        Ok(payload.map(|payload| Found::Read { value, payload }))
     }
+}
+
+/// What a call that creates nothing has found.
+enum Found<'py> {
+    Native(direct::Found<'py>),
+    Read { value: Bound<'py, PyAny>, payload: Bound<'py, PyAny> },
 }
 
 impl Plan {
@@ -321,7 +337,8 @@ impl Region {
         ignore_expiration: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         match Self::found(slf, key, expiration_time, ignore_expiration)? {
-            Some((_, payload)) => Ok(payload),
+            Some(Found::Native(found)) => Ok(found.payload),
+            Some(Found::Read { payload, .. }) => Ok(payload),
             None => no_value(slf.py()),
         }
     }
@@ -334,8 +351,11 @@ impl Region {
         expiration_time: Option<&Bound<'py, PyAny>>,
         ignore_expiration: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let found = Self::found(slf, key, expiration_time, ignore_expiration)?;
-        Ok(found.map(|(value, _)| value))
+        match Self::found(slf, key, expiration_time, ignore_expiration)? {
+            Some(Found::Native(found)) => found.cached_value().map(Some),
+            Some(Found::Read { value, .. }) => Ok(Some(value)),
+            None => Ok(None),
+        }
     }
 
     /// Returns the values for `keys`, with `NO_VALUE` where there is none.
@@ -357,15 +377,20 @@ impl Region {
             stored.append(look::mangled(&plan, &key?)?)?;
         }
         let terms = Terms { limit: plan.limit(expiration_time, false)?, creates: false };
-        let mut found = look::look_multi(&plan, backend, &stored)?;
         let absent = no_value(py)?;
-        for value in &mut found {
-            *value = match value.take() {
-                Some(value) if ignore_expiration => Some(judge::payload(&value)?),
-                Some(value) => judge::fresh(&plan, &value, terms)?,
-                None => None,
+        let found = if let Some(native) = direct::engine_multi(&plan, &stored) {
+            direct::get_multi(py, native, (!ignore_expiration).then_some(terms.limit))?
+        } else {
+            let good = |value| match value {
+                Some(value) if ignore_expiration => judge::payload(&value).map(Some),
+                Some(value) => judge::fresh(&plan, &value, terms),
+                None => Ok(None),
             };
-        }
+            look::look_multi(&plan, backend, &stored)?
+                .into_iter()
+                .map(good)
+                .collect::<PyResult<_>>()?
+        };
         PyList::new(py, found.into_iter().map(|value| value.unwrap_or_else(|| absent.clone())))
     }
 
@@ -398,11 +423,16 @@ impl Region {
         let py = slf.py();
         let keys: Vec<_> = keys.try_iter()?.collect::<PyResult<_>>()?;
         let plan = slf.get().plan();
-        if plan.values.is_some() && !patched_lock() {
-            let terms = Terms { limit: plan.limit(expiration_time, true)?, creates: true };
+        if !patched_lock() && plan.engine.is_some() {
+            let limit = plan.limit(expiration_time, true)?;
+            let terms = Terms { limit, creates: true };
             let hits = keys.iter().map(|key| plan.hit(key, terms));
             if let Some(hits) = hits.collect::<PyResult<Option<Vec<_>>>>()? {
                 return Ok(PyList::new(py, hits)?.into_any());
+            }
+            let call = multi::Call { keys: &keys, creator, should_cache: should_cache_fn, limit };
+            if let Some(values) = multi::create(&plan, &call)? {
+                return Ok(values.into_any());
             }
         }
         drop(plan);
@@ -461,12 +491,19 @@ impl Region {
         key: &Bound<'py, PyAny>,
         expiration_time: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
         let plan = slf.get().plan();
         let limit = plan.limit(expiration_time, true)?;
-        match plan.hit(key, Terms { limit, creates: true })? {
-            Some(hit) => Ok(hit),
-            None => no_value(slf.py()),
+        if let Some(hit) = plan.hit(key, Terms { limit, creates: true })? {
+            return Ok(hit);
         }
+        if let Some((engine, key)) = direct::engine(&plan, &look::mangled(&plan, key)?)
+            && let Some(stored) = engine.peek(Ask { key, limit })
+            && let Some(value) = stored.load(py, engine.codec())?
+        {
+            return Ok(value);
+        }
+        no_value(py)
     }
 
     /// Begins a creating call of a task's. `None`: the crate cannot do it.
@@ -483,10 +520,7 @@ impl Region {
     }
 
     /// Is a value for the stored key `key` being created here? `None`: the Python half knows.
-    fn _is_creating(
-        slf: &Bound<'_, Self>,
-        key: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<bool>> {
+    fn _is_creating(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
         let plan = slf.get().plan();
         let native = create::native(&plan, key, 0.0);
         native.map(|native| native.is_creating(slf.py())).transpose()

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::clock;
+use crate::direct;
 use crate::engine::Engine;
 use crate::errors;
 use crate::look::{mangled, usual_metadata};
@@ -63,6 +64,9 @@ pub(crate) fn set<'py>(
         let value = cached(value, clock::now(py)?)?;
         return values.dict.bind(py).set_item(key, value);
     }
+    if let Some((engine, key)) = direct::engine(plan, &key) {
+        return direct::set(engine, [(key, value.clone())], py);
+    }
     let (backend, created) = (backend.bind(py), clock::now(py)?);
     match &plan.serializer {
         Some(serializer) => {
@@ -90,6 +94,11 @@ pub(crate) fn set_multi(
         }
         return Ok(());
     }
+    if let Some(engine) = &plan.engine
+        && let Some(pairs) = direct::pairs(plan, mapping)?
+    {
+        return direct::set(engine, pairs, py);
+    }
     let (created, stored) = (clock::now(py)?, PyDict::new(py));
     for pair in pairs.try_iter()? {
         let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
@@ -111,6 +120,9 @@ pub(crate) fn set_multi(
 pub(crate) fn delete(plan: &Plan, backend: &Py<PyAny>, key: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = key.py();
     let key = mangled(plan, key)?;
+    if let Some((engine, key)) = direct::engine(plan, &key) {
+        return direct::delete(py, engine, vec![key]);
+    }
     let Some(values) = &plan.values else {
         return backend.bind(py).call_method1(intern!(py, "delete"), (key,)).map(drop);
     };
@@ -133,6 +145,9 @@ pub(crate) fn delete_multi(
     let stored = PyList::empty(py);
     for key in keys.try_iter()? {
         stored.append(mangled(plan, &key?)?)?;
+    }
+    if let Some((engine, keys)) = direct::engine_multi(plan, &stored) {
+        return direct::delete(py, engine, keys);
     }
     backend.bind(py).call_method1(intern!(py, "delete_multi"), (stored,)).map(drop)
 }

@@ -48,54 +48,85 @@ impl Drop for Noted {
 
 /// A live Python object as the crate's value. A clone needs no interpreter.
 #[derive(Clone)]
-pub(crate) struct Object(Arc<Py<PyAny>>);
+pub(crate) struct Object {
+    object: Arc<Py<PyAny>>,
+    /// Of a value that was just created: is it to be stored?
+    is_stored: bool,
+}
 
 impl Object {
     pub(crate) fn new(object: Py<PyAny>) -> Self {
-        Self(Arc::new(object))
+        Self { object: Arc::new(object), is_stored: true }
     }
 
     pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        self.0.bind(py).clone()
+        self.object.bind(py).clone()
+    }
+}
+
+/// A value that is bytes.
+#[derive(Clone)]
+pub(crate) struct Serialized {
+    bytes: Bytes,
+    /// See [`Object`].
+    is_stored: bool,
+}
+
+impl From<Bytes> for Serialized {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, is_stored: true }
+    }
+}
+
+impl From<Serialized> for Bytes {
+    fn from(serialized: Serialized) -> Self {
+        serialized.bytes
     }
 }
 
 /// A value in either form.
 pub(crate) enum Stored {
     Object(Object),
-    Bytes(Bytes),
+    Serialized(Serialized),
 }
 
-impl From<Object> for Stored {
-    fn from(object: Object) -> Self {
-        Self::Object(object)
+/// A form of values.
+pub(crate) trait Form: Sized + 'static {
+    fn is_stored(&self) -> bool;
+    fn erase(self) -> Stored;
+    fn of(stored: Stored) -> Option<Self>;
+}
+
+impl Form for Object {
+    fn is_stored(&self) -> bool {
+        self.is_stored
     }
-}
 
-impl From<Bytes> for Stored {
-    fn from(bytes: Bytes) -> Self {
-        Self::Bytes(bytes)
+    fn erase(self) -> Stored {
+        Stored::Object(self)
     }
-}
 
-impl TryFrom<Stored> for Object {
-    type Error = ();
-
-    fn try_from(stored: Stored) -> Result<Self, ()> {
+    fn of(stored: Stored) -> Option<Self> {
         match stored {
-            Stored::Object(object) => Ok(object),
-            Stored::Bytes(_) => Err(()),
+            Stored::Object(object) => Some(object),
+            Stored::Serialized(_) => None,
         }
     }
 }
 
-impl TryFrom<Stored> for Bytes {
-    type Error = ();
+impl Form for Serialized {
+    fn is_stored(&self) -> bool {
+        self.is_stored
+    }
 
-    fn try_from(stored: Stored) -> Result<Self, ()> {
+    fn erase(self) -> Stored {
+        Stored::Serialized(self)
+    }
+
+    fn of(stored: Stored) -> Option<Self> {
         match stored {
-            Stored::Bytes(bytes) => Ok(bytes),
-            Stored::Object(_) => Err(()),
+            Stored::Serialized(serialized) => Some(serialized),
+            Stored::Object(_) => None,
         }
     }
 }
@@ -107,6 +138,14 @@ pub(crate) struct Codec {
 }
 
 impl Stored {
+    /// The same value, which was just created, and is stored or not.
+    pub(crate) fn if_stored(self, is_stored: bool) -> Self {
+        match self {
+            Self::Object(object) => Self::Object(Object { is_stored, ..object }),
+            Self::Serialized(it) => Self::Serialized(Serialized { is_stored, ..it }),
+        }
+    }
+
     /// Returns what is to be stored for `value`.
     pub(crate) fn of(codec: Option<&Codec>, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let Some(codec) = codec else {
@@ -114,7 +153,7 @@ impl Stored {
         };
         let bytes = codec.serializer.bind(value.py()).call1((value,))?;
         let bytes: &[u8] = bytes.extract()?;
-        Ok(Self::Bytes(Bytes::copy_from_slice(bytes)))
+        Ok(Self::Serialized(Bytes::copy_from_slice(bytes).into()))
     }
 
     /// Returns the Python value; none for what its deserializer cannot read.
@@ -125,10 +164,10 @@ impl Stored {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         match (self, codec) {
             (Self::Object(object), _) => Ok(Some(object.bind(py))),
-            (Self::Bytes(bytes), Some(codec)) => {
-                deserialized(codec.deserializer.bind(py), PyBytes::new(py, bytes))
+            (Self::Serialized(it), Some(codec)) => {
+                deserialized(codec.deserializer.bind(py), PyBytes::new(py, &it.bytes))
             }
-            (Self::Bytes(bytes), None) => Ok(Some(PyBytes::new(py, bytes).into_any())),
+            (Self::Serialized(it), None) => Ok(Some(PyBytes::new(py, &it.bytes).into_any())),
         }
     }
 }
