@@ -62,9 +62,9 @@ class Servers:
         redis = shutil.which("redis-server") or "redis-server"
         valkey = os.environ.get("DOGPILE_VALKEY_SERVER") or (str(VALKEY) if VALKEY.exists() else redis)
         for name, server in (("REDIS", redis), ("VALKEY", valkey)):
-            port = self.redis(server)
-            self.variables[f"DOGPILE_{name}_PORT"] = str(port)
-            self.variables[f"DOGPILE_{name}_SENTINEL_PORT"] = str(self.sentinel(server, port))
+            self.variables[f"DOGPILE_{name}_PORT"] = str(self.redis(server))
+            # A server of its own: its tests use the keys of the others, in another format.
+            self.variables[f"DOGPILE_{name}_SENTINEL_PORT"] = str(self.sentinel(server, self.redis(server)))
         self.variables["DOGPILE_MEMCACHED_PORT"] = str(self.memcached())
         if self.tls:
             self.variables["DOGPILE_TLS_MEMCACHED_PORT"] = str(self.memcached(self.tls))

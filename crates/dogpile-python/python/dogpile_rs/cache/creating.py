@@ -82,6 +82,15 @@ def usable(region: CacheRegion, key: Any, value: CacheReturnType, limit: float |
     return time.time() - limit - 0.0001
 
 
+def is_fresh(created: float, limit: float | None) -> bool:
+    return created > 0 and (limit is None or time.time() - created <= limit)
+
+
+def check_number(keys: Sequence[Any], values: Sequence[Any]) -> None:
+    if len(values) != len(keys):
+        raise DogpileCacheException(f"the creator returned {len(values)} values for {len(keys)} keys")
+
+
 def refuse_without_limit(region: CacheRegion, limit: float | None) -> None:
     if limit is None and region.region_invalidator.was_soft_invalidated():
         raise DogpileCacheException(NO_LIMIT)
@@ -190,7 +199,7 @@ class MultiCreation:
         self.should_cache = should_cache
         self.limit = limit_of(region, expiration_time)
         # All callers take the locks in the same order: so none waits for one that waits for it.
-        self.stored_keys = {key: region._mangled(key) for key in _sorted(set(keys))}
+        self.stored_keys = {key: region._mangled(key) for key in in_order(set(keys))}
         self.values: dict[Any, CacheReturnType] = {}
         self.held: dict[Any, _Noticing] = {}
 
@@ -239,8 +248,7 @@ class MultiCreation:
             running(self.region, [self.stored_keys[key] for key in keys]),
         ):
             payloads = list(self.creator(*keys))
-        if len(payloads) != len(keys):
-            raise DogpileCacheException(f"the creator returned {len(payloads)} values for {len(keys)} keys")
+        check_number(keys, payloads)
         values = {key: self.region._value(payload) for key, payload in zip(keys, payloads)}
         to_store = {
             self.stored_keys[key]: value
@@ -252,7 +260,8 @@ class MultiCreation:
         self.values.update(values)
 
 
-def _sorted(keys: set[Any]) -> list[Any]:
+def in_order(keys: set[Any]) -> list[Any]:
+    """Returns the keys in an order that is the same for all callers."""
     try:
         return sorted(keys)
     except TypeError:

@@ -99,7 +99,7 @@ def call_by_name() -> None:
         cached.call_by_name()
 
 
-def _is_replaced(region: CacheRegion) -> bool:
+def is_replaced(region: CacheRegion) -> bool:
     return "get_or_create" in vars(region) or type(region).get_or_create is not _engine.Region.get_or_create
 
 
@@ -116,24 +116,38 @@ def cached(
     # A generator of the user's may not know of `to_str`.
     keys = generator(namespace, function) if to_str is str else generator(namespace, function, to_str)
     is_usual = generator is function_key_generator
+    prefix = key_prefix(namespace, function) if is_usual and to_str is str else None
+    given = (region, function, keys, is_usual, expiration_time, should_cache)
     if inspect.iscoroutinefunction(function):
         from . import aio_decorate
 
-        return aio_decorate.cached(region, function, keys, is_usual, expiration_time, should_cache)
-    own = Cached(region, function, keys, is_usual, expiration_time, should_cache)
-    call: Callable[..., Any] = own.call
-    if is_usual and to_str is str and own.signature.is_positional and not _is_replaced(region):
-        site = _engine.Site(
-            region, function, key_prefix(namespace, function), int(is_method(function)), expiration_time, should_cache
-        )
-        positional = None if own.signature.has_more else own.signature.positional
-        call = {0: site.call0, 1: site.call1, 2: site.call2, 3: site.call3}.get(positional, site.calln)
-        _native.add(own)
-        region._decorated.add(own)
-    made, own.globals, own.name_of_call = own.signature.calling(function, call)
-    for name in ("get", "set", "invalidate", "refresh", "key"):
+        own: Cached = aio_decorate.AioCached(*given)
+        made = aio_decorate.cached(own, prefix)  # type: ignore[arg-type]
+    else:
+        own = Cached(*given)
+        made, own.globals, own.name_of_call = own.signature.calling(function, _call(own, prefix))
+    return _with_companions(made, own, ("get", "set", "invalidate", "refresh", "key"))
+
+
+def _call(own: Cached, prefix: str | None) -> Callable[..., Any]:
+    """Returns what a decorated function calls; the engine's, if `prefix` is what its keys begin with."""
+    if prefix is None or not own.signature.is_positional or is_replaced(own.region):
+        return own.call
+    function = own.function
+    site = _engine.Site(
+        own.region, function, prefix, int(is_method(function)), own.expiration_time, own.should_cache
+    )
+    _native.add(own)
+    own.region._decorated.add(own)
+    positional = None if own.signature.has_more else own.signature.positional
+    by_number = {0: site.call0, 1: site.call1, 2: site.call2, 3: site.call3}
+    return by_number.get(positional, site.calln)  # type: ignore[arg-type]
+
+
+def _with_companions(made: Any, own: Any, names: Sequence[str]) -> Any:
+    for name in names:
         setattr(made, name, getattr(own, name))
-    made.original = function
+    made.original = own.function
     return made
 
 
@@ -199,8 +213,11 @@ class CachedMulti:
 
     def set(self, mapping: Mapping[Any, Any]) -> None:
         """Stores a value for each key of the mapping."""
+        self.region.set_multi(self.by_key(mapping))
+
+    def by_key(self, mapping: Mapping[Any, Any]) -> dict[Any, Any]:
         keys = self.generator(*(None,) * self.skipped, *mapping)
-        self.region.set_multi(dict(zip(keys, mapping.values())))
+        return dict(zip(keys, mapping.values()))
 
     def invalidate(self, *args: Any, **kw: Any) -> None:
         """Deletes the values of the keys."""
@@ -232,13 +249,13 @@ def cached_multi(
     keys = generator(namespace, function) if to_str is str else generator(namespace, function, to_str)
     # The usual generator leaves `self` out; another one may do what it likes with it.
     skipped = int(generator is function_multi_key_generator and is_method(function))
+    given = (region, function, keys, skipped, expiration_time, should_cache, asdict)
     if inspect.iscoroutinefunction(function):
         from . import aio_decorate
 
-        return aio_decorate.cached_multi(region, function, keys, skipped, expiration_time, should_cache, asdict)
-    own = CachedMulti(region, function, keys, skipped, expiration_time, should_cache, asdict)
-    made = Signature(function).calling(function, own.call)[0]
-    for name in ("get", "set", "invalidate", "refresh"):
-        setattr(made, name, getattr(own, name))
-    made.original = function
-    return made
+        own: CachedMulti = aio_decorate.AioCachedMulti(*given)
+        made = aio_decorate.cached_multi(own)  # type: ignore[arg-type]
+    else:
+        own = CachedMulti(*given)
+        made = Signature(function).calling(function, own.call)[0]
+    return _with_companions(made, own, ("get", "set", "invalidate", "refresh"))

@@ -15,10 +15,11 @@ from weakref import WeakSet
 
 from .. import _engine, lock
 from ..lock import Lock, NeedRegenerationException
-from ..util.langhelpers import PluginLoader, coerce_string_conf
+from ..util.langhelpers import PluginLoader, coerce_string_conf, memoized_property
 from ..util.nameregistry import NameRegistry
 from ..util.typing import Self
 from . import creating, decorate
+from .aio import AioRegion
 from .api import (
     NO_VALUE,
     BackendArguments,
@@ -357,7 +358,17 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         else:
             self.backend.set_serialized_multi(stored)
 
+    @property
+    def _is_in_memory(self) -> bool:
+        """True if calls of the backend take no time to speak of."""
+        return isinstance(self._backend, MemoryBackend)
+
     # --- Functions ---
+
+    @memoized_property
+    def aio(self) -> AioRegion:
+        """The same calls for asyncio, to be awaited."""
+        return AioRegion(self)
 
     def cache_on_arguments(
         self,
