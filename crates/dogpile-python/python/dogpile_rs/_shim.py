@@ -61,12 +61,17 @@ def _is_drop_in(module: ModuleType) -> bool:
     return pathlib.Path(getattr(module, "__file__", None) or "/").is_relative_to(DROP_IN)
 
 
-def install() -> None:
+def install(native: bool | None = None) -> None:
     """Makes `import dogpile` find this package, in this process and from now on.
+
+    With `native`, the names of dogpile.cache for backends of servers and files have native ones, where the arguments
+    allow for it; the variable DOGPILE_NATIVE=1 does the same.
 
     A dogpile.cache that is installed beside it is shadowed. Raises `ImportError` if that library was imported
     before, since its classes are then in use already. Installing twice does nothing.
     """
+    if native is not None:
+        importlib.import_module(OURS + ".cache.backends")._backend_loader.is_native = native
     present = sys.modules.get(THEIRS)
     if isinstance(present, _Root):
         return

@@ -39,6 +39,7 @@ from .api import (
 )
 from .backends import _backend_loader, register_backend
 from .backends.memory import MemoryBackend
+from .codecs import codec
 from .exception import PluginNotFound, RegionAlreadyConfigured, RegionNotConfigured, ValidationError
 from .invalidation import DefaultInvalidationStrategy, RegionInvalidationStrategy
 from .proxy import ProxyBackend
@@ -116,6 +117,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
     - `key_mangler`: turns keys of callers into those that values are stored under. Without one, that of the backend
       is used, if it has any.
     - `serializer`, `deserializer`: turn values into bytes and back. Without them, those of the backend are used.
+      `serializer` may be "pickle", "json" or "msgpack" for both.
     - `async_creation_runner`: called with the region, a key, a creator and a mutex where an expired value is to be
       created again. It stores the new value when it likes to, and then releases the mutex; callers get the expired
       value meanwhile.
@@ -129,7 +131,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         function_key_generator: FunctionKeyGenerator = function_key_generator,
         function_multi_key_generator: FunctionMultiKeyGenerator = function_multi_key_generator,
         key_mangler: KeyManglerType | None = None,
-        serializer: Serializer | None = None,
+        serializer: Serializer | str | None = None,
         deserializer: Deserializer | None = None,
         async_creation_runner: AsyncCreator | None = None,
     ) -> None:
@@ -137,6 +139,8 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         self.function_key_generator = function_key_generator
         self.function_multi_key_generator = function_multi_key_generator
         self.key_mangler = self._user_defined_key_mangler = key_mangler
+        if isinstance(serializer, str):
+            serializer, deserializer = codec(serializer)
         self.serializer = self._user_defined_serializer = serializer
         self.deserializer = self._user_defined_deserializer = deserializer
         self.async_creation_runner = async_creation_runner

@@ -16,7 +16,16 @@ class MemoryBackend(CacheBackend):
 
     - `cache_dict`: the mapping to keep them in, a new dict by default. It may be one that forgets, such as those of
       cachetools. A plain dict grows until its keys are deleted.
+    - `max_entries`: the number of values to keep at most, instead of a mapping: `NativeMemoryBackend` is the backend
+      then.
     """
+
+    def __new__(cls, arguments: BackendArguments) -> Any:
+        if cls is MemoryBackend and arguments.get("max_entries") is not None:
+            from .native import NativeMemoryBackend
+
+            return NativeMemoryBackend(arguments)
+        return super().__new__(cls)
 
     def __init__(self, arguments: BackendArguments) -> None:
         self._regions: list[WeakMethod[Callable[[], None]]] = []
