@@ -2,32 +2,49 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 /// How often the main thread looks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
 
 /// The thread that Python handles signals on, as far as that is known.
-static MAIN: PyOnceLock<Option<ThreadId>> = PyOnceLock::new();
+static MAIN: Mutex<Option<ThreadId>> = Mutex::new(None);
 
-/// Finds out whether this is the main thread: the one that imports the module, most times.
+fn set_main(main: Option<ThreadId>) {
+    *MAIN.lock().unwrap_or_else(PoisonError::into_inner) = main;
+}
+
+/// Finds out whether this is the main thread: the one that imports the module, most times. From now
+/// on, forks are announced.
 pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?;
     let is_main = threading.call_method0("current_thread")?.is(&main);
-    let _ = MAIN.set(py, is_main.then(|| thread::current().id()));
+    set_main(is_main.then(|| thread::current().id()));
+    let Ok(register) = py.import("os")?.getattr("register_at_fork") else { return Ok(()) };
+    let hooks = PyDict::new(py);
+    hooks.set_item("after_in_child", wrap_pyfunction!(after_fork, py)?)?;
+    register.call((), Some(&hooks))?;
+    dogpile::announce_forks();
     Ok(())
 }
 
+/// This process was just forked, by this thread.
+#[pyfunction]
+fn after_fork() {
+    dogpile::after_fork();
+    set_main(Some(thread::current().id()));
+}
+
 /// May this be the main thread?
-fn may_be_main(py: Python<'_>) -> bool {
-    let main = MAIN.get(py).copied().flatten();
+fn may_be_main() -> bool {
+    let main = *MAIN.lock().unwrap_or_else(PoisonError::into_inner);
     main.is_none_or(|main| main == thread::current().id())
 }
 
@@ -77,7 +94,7 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    let has_signals = may_be_main(py);
+    let has_signals = may_be_main();
     py.detach(|| {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
