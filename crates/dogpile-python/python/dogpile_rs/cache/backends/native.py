@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ... import _engine
+from ...util.langhelpers import memoized_property
 from ...util.typing import Self
 from ..api import BackendArguments, BytesBackend, CacheBackend
 from ..codecs import codec
@@ -40,7 +41,7 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):
     native_name: ClassVar[str]
 
     def __new__(cls, arguments: BackendArguments) -> Self:
-        given = dict(arguments)
+        given = {name: _places(value) for name, value in arguments.items()}
         serializer, deserializer = codec(given.pop("codec", "pickle"))
         backend = super().__new__(cls, cls.native_name, given)
         backend.serializer, backend.deserializer = serializer, deserializer
@@ -48,6 +49,13 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):
 
     def __init__(self, arguments: BackendArguments) -> None:
         pass
+
+
+def _places(argument: Any) -> Any:
+    """Returns lists of pairs of a host and a port as the engine has them."""
+    if isinstance(argument, list):
+        return [tuple(place) if isinstance(place, list) else place for place in argument]
+    return argument
 
 
 class NativeRedisBackend(NativeBackend):
@@ -120,7 +128,6 @@ _PYTHONS = frozenset(
         "connection_pool",
         "default_noreply",
         "enable_retry_client",
-        "lock_factory",
         "sentinel_kwargs",
         "serde",
         "socket_keepalive_options",
@@ -129,15 +136,36 @@ _PYTHONS = frozenset(
 )
 
 
+# Those that a native backend does without.
+_UNUSED = frozenset({"lock_factory"})
+
+
 def instead_of(pythons: type[CacheBackend], native_name: str) -> type[CacheBackend]:
-    """Returns a class that creates a native backend instead of one of `pythons`, where the arguments allow for it."""
-    without_locks: Mapping[str, Any] = {} if native_name.endswith("_sentinel") else {"distributed_lock": False}
+    """Returns a class that creates a native backend instead of one of `pythons`, where the arguments allow for it.
+
+    Attributes that only the Python backend has, such as its client, are those of one that is then created.
+    """
+    has_locks = native_name.endswith("_sentinel") or native_name == "file"
+    usual: Mapping[str, Any] = {} if has_locks else {"distributed_lock": False}
 
     class Instead(NativeBackend):
         def __new__(cls, arguments: BackendArguments) -> Any:
             if any(arguments.get(name) for name in _PYTHONS):
                 return pythons(arguments)
-            return super().__new__(cls, {**without_locks, **arguments})
+            given = {name: value for name, value in arguments.items() if name not in _UNUSED}
+            return super().__new__(cls, {**usual, **given})
+
+        def __init__(self, arguments: BackendArguments) -> None:
+            self._arguments = arguments
+
+        @memoized_property
+        def _pythons(self) -> CacheBackend:
+            return pythons(self._arguments)
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("_arguments", "proxied"):
+                raise AttributeError(name)
+            return getattr(self._pythons, name)
 
     Instead.native_name = native_name
     Instead.__name__ = Instead.__qualname__ = f"Native{pythons.__name__}"
