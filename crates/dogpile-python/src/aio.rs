@@ -99,13 +99,14 @@ impl Flight {
         begun: Begun,
     ) -> PyResult<Option<(u8, Py<PyAny>)>> {
         match begun {
-            Begun::Value(stored) => match stored.load(py, self.engine.codec())? {
-                Some(value) => Ok(Some((DONE, value.unbind()))),
-                None => {
-                    self.put(Stage::Beginning(self.engine.begin_without(self.ask.clone())));
-                    self.step(py, waker)
+            Begun::Value(stored) => {
+                if let Some(value) = stored.load(py, self.engine.codec())? {
+                    return Ok(Some((DONE, value.unbind())));
                 }
-            },
+                // It is a miss.
+                self.put(Stage::Beginning(self.engine.begin_without(self.ask.clone())));
+                self.step(py, waker)
+            }
             Begun::Create(half) => {
                 self.put(Stage::Creating(half));
                 Ok(Some((CREATE, py.None())))

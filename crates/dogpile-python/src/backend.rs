@@ -228,7 +228,7 @@ fn open(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> Py
 }
 
 fn backend_of(settings: &[(String, String)]) -> Result<AnyBackend, ConfigError> {
-    let settings = || Settings::from_iter(settings.iter().cloned());
+    let settings = || settings.iter().cloned().collect::<Settings>();
     if settings().get("backend") == Some("memory") {
         let region = CrateRegion::in_memory("arguments");
         let config: Config<dogpile::InMemory> = settings().config()?;

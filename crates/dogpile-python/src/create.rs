@@ -51,7 +51,7 @@ impl Native {
     }
 
     /// Is a value being created?
-    pub(crate) fn is_creating(self, py: Python<'_>) -> PyResult<bool> {
+    pub(crate) fn into_is_creating(self, py: Python<'_>) -> PyResult<bool> {
         wait::run(py, self.engine.is_locked(self.key))?.map_err(errors::of_region)
     }
 
@@ -117,7 +117,7 @@ fn run<'py>(
 }
 
 #[cold]
-fn fail<'py>(py: Python<'py>, half: Box<dyn Half>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+fn fail(py: Python<'_>, half: Box<dyn Half>, error: PyErr) -> PyResult<Bound<'_, PyAny>> {
     let why = error.get_type(py).to_string();
     wait::run(py, half.fail(why))?.map_err(errors::of_region)?;
     Err(error)

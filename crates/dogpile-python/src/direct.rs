@@ -26,6 +26,9 @@ impl<'py> Found<'py> {
     }
 }
 
+/// Values with the keys that they are stored under.
+pub(crate) type Pairs<'py> = Vec<(String, Bound<'py, PyAny>)>;
+
 /// The crate's region of a plan over a backend of the crate's, and the key in it, if this key can be
 /// one of its.
 pub(crate) fn engine<'a>(plan: &'a Plan, key: &Bound<'_, PyAny>) -> Option<(&'a Engine, String)> {
@@ -109,10 +112,7 @@ pub(crate) fn delete(py: Python<'_>, engine: &Engine, keys: Vec<String>) -> PyRe
 
 /// The pairs of a mapping, with the keys that they are stored under; none if one of these cannot be
 /// a key of the crate's.
-pub(crate) fn pairs<'py>(
-    plan: &Plan,
-    mapping: &Bound<'py, PyAny>,
-) -> PyResult<Option<Vec<(String, Bound<'py, PyAny>)>>> {
+pub(crate) fn pairs<'py>(plan: &Plan, mapping: &Bound<'py, PyAny>) -> PyResult<Option<Pairs<'py>>> {
     let items = mapping.call_method0(intern!(mapping.py(), "items"))?;
     let mut pairs = Vec::new();
     for item in items.try_iter()? {

@@ -69,6 +69,10 @@ impl<T: Form + Clone + Send + Sync> Half for Creation<T> {
     }
 }
 
+/// The values of a creating call for several keys.
+pub(crate) type Created =
+    Pin<Box<dyn Future<Output = Result<Vec<Stored>, CreateError<PyErr>>> + Send>>;
+
 /// A creator of values for several keys.
 pub(crate) type MultiCreator = Box<dyn FnMut(Vec<String>) -> PyResult<Vec<Stored>> + Send>;
 
@@ -139,7 +143,7 @@ impl Engine {
         keys: Vec<String>,
         limit: f64,
         creator: MultiCreator,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<Stored>, CreateError<PyErr>>> + Send>> {
+    ) -> Created {
         match self {
             Self::Objects(region) => {
                 create_multi::<_, Object>(region.clone(), keys, limit, creator)
@@ -235,7 +239,7 @@ fn create_multi<K, T>(
     keys: Vec<String>,
     limit: f64,
     mut creator: MultiCreator,
-) -> Pin<Box<dyn Future<Output = Result<Vec<Stored>, CreateError<PyErr>>> + Send>>
+) -> Created
 where
     K: Kind,
     T: Cacheable<K> + Form,

@@ -90,7 +90,7 @@ fn joined<'py>(
     prefix: &str,
     args: &[Bound<'py, PyAny>],
 ) -> PyResult<Bound<'py, PyString>> {
-    let texts = args.iter().map(|arg| arg.str()).collect::<PyResult<Vec<_>>>()?;
+    let texts = args.iter().map(PyAnyMethods::str).collect::<PyResult<Vec<_>>>()?;
     let arguments = PyString::new(py, " ").call_method1("join", (PyList::new(py, texts)?,))?;
     Ok(PyString::new(py, prefix).add(arguments)?.cast_into()?)
 }

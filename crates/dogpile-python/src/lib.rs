@@ -44,7 +44,7 @@ mod wait;
 
 use pyo3::prelude::*;
 
-/// The native half of dogpile_rs.
+/// The native half of `dogpile_rs`.
 #[pymodule(gil_used = false)]
 mod _engine {
     use super::{Bound, PyModule, PyResult};

@@ -42,3 +42,11 @@ pub(crate) fn not_serializable(key: &Bound<'_, PyAny>, error: &PyErr) -> PyResul
     log.call_method1("warning", (text, key, error.to_string()))?;
     Ok(())
 }
+
+/// Says that stored bytes are none of a cached value.
+#[cold]
+pub(crate) fn unreadable(py: Python<'_>) -> PyResult<()> {
+    let log = py.import("dogpile_rs.cache.region")?.getattr("log")?;
+    log.call_method1("warning", ("A stored value has no header, and is ignored",))?;
+    Ok(())
+}

@@ -1,10 +1,12 @@
 //! Reading what is stored: from a dict, a backend of objects, or a backend of bytes.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::judge::VERSION;
+use crate::log;
 use crate::names::names;
 use crate::plan::Plan;
 use crate::value::deserialized;
@@ -107,7 +109,7 @@ fn decoded<'py>(
     }
     let bytes: &[u8] = frame.extract()?;
     let bar = bytes.iter().position(|&byte| byte == b'|').unwrap_or(bytes.len());
-    let metadata = metadata(py, &bytes[..bar])?;
+    let Some(metadata) = metadata(py, &bytes[..bar])? else { return Ok(None) };
     let payload = PyBytes::new(py, bytes.get(bar + 1..).unwrap_or_default());
     match deserialized(deserializer, payload)? {
         Some(payload) => names.new_cached_value(&payload, &metadata).map(Some),
@@ -115,14 +117,23 @@ fn decoded<'py>(
     }
 }
 
-/// The metadata in a header.
-fn metadata<'py>(py: Python<'py>, header: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    match usual(header) {
-        Some(created) => Ok(usual_metadata(py, created)?.into_any()),
-        None => py
-            .import(intern!(py, "json"))?
-            .call_method1(intern!(py, "loads"), (PyBytes::new(py, header),)),
+/// The metadata in a header; none, and a warning, where it is not one.
+fn metadata<'py>(py: Python<'py>, header: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some(created) = usual(header) {
+        return Ok(Some(usual_metadata(py, created)?.into_any()));
     }
+    let json = py.import(intern!(py, "json"))?;
+    let metadata = json.call_method1(intern!(py, "loads"), (PyBytes::new(py, header),));
+    match metadata {
+        Ok(metadata) if is_complete(&metadata) => Ok(Some(metadata)),
+        Err(error) if !error.is_instance_of::<PyValueError>(py) => Err(error),
+        _ => log::unreadable(py).map(|()| None),
+    }
+}
+
+fn is_complete(metadata: &Bound<'_, PyAny>) -> bool {
+    let has = |name| metadata.contains(name).unwrap_or_default();
+    has("ct") && has("v")
 }
 
 /// The metadata of a value that was created then, as it is written here.

@@ -44,23 +44,24 @@ pub(crate) fn create<'py>(
     let values = wait::run_unless(py, work, check)?.map_err(errors::of_creation)?;
     let own = own.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = HashMap::with_capacity(values.len());
+    let mut unreadable = Vec::new();
     for (key, value) in keys.stored.iter().zip(values) {
         let value = match own.get(key) {
             Some(own) => Some(own.bind(py).clone()),
             None => value.load(py, engine.codec())?,
         };
         match value {
-            Some(value) => found.insert(key.as_str(), value),
-            // Nobody can read it. The Python half creates it again.
-            None => return Ok(None),
-        };
+            Some(value) => drop(found.insert(key.as_str(), value)),
+            None => unreadable.push(key.clone()),
+        }
     }
-    let ordered = keys.asked.iter().map(|key| found.get(key.as_str()));
-    ordered
-        .map(Option::<&_>::cloned)
-        .collect::<Option<Vec<_>>>()
-        .map(|it| PyList::new(py, it))
-        .transpose()
+    if !unreadable.is_empty() {
+        // Each is a miss, which the second call creates.
+        wait::run(py, engine.delete_multi(unreadable))?.map_err(errors::of_region)?;
+        return create(plan, call);
+    }
+    let ordered = keys.asked.iter().filter_map(|key| found.get(key.as_str()));
+    PyList::new(py, ordered.collect::<Vec<_>>()).map(Some)
 }
 
 /// The stored keys of a call.

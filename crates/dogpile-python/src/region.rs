@@ -494,8 +494,9 @@ impl Region {
         let py = slf.py();
         let plan = slf.get().plan();
         let limit = plan.limit(expiration_time, true)?;
-        if let Some(hit) = plan.hit(key, Terms { limit, creates: true })? {
-            return Ok(hit);
+        if plan.values.is_some() {
+            let hit = plan.hit(key, Terms { limit, creates: true })?;
+            return hit.map_or_else(|| no_value(py), Ok);
         }
         if let Some((engine, key)) = direct::engine(&plan, &look::mangled(&plan, key)?)
             && let Some(stored) = engine.peek(Ask { key, limit })
@@ -523,6 +524,6 @@ impl Region {
     fn _is_creating(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
         let plan = slf.get().plan();
         let native = create::native(&plan, key, 0.0);
-        native.map(|native| native.is_creating(slf.py())).transpose()
+        native.map(|native| native.into_is_creating(slf.py())).transpose()
     }
 }

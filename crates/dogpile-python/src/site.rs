@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::create::Call;
 use crate::judge::Terms;
 use crate::keys;
+use crate::look::no_value;
 use crate::region::{Region, patched_lock};
 
 /// A decorated function: how its keys are written, and what its calls are about.
@@ -62,16 +63,25 @@ impl Site {
         let expiration = self.expiration.now(py)?;
         let region = self.region.bind(py);
         // A hit needs no tuple of arguments.
-        if !patched_lock() {
-            let plan = region.get().plan();
-            if plan.values.is_some() {
-                let limit = plan.limit(expiration.as_ref(), true)?;
-                if let Some(hit) = plan.hit(&key, Terms { limit, creates: true })? {
-                    return Ok(hit);
-                }
-            }
+        if let Some(hit) = hit(region, &key, expiration.as_ref())? {
+            return Ok(hit);
         }
         self.create(region, &key, expiration.as_ref(), args)
+    }
+
+    /// The value of a hit in memory, or `NO_VALUE`.
+    #[inline]
+    fn peek<'py>(
+        &self,
+        py: Python<'py>,
+        args: &[Bound<'py, PyAny>],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = self.key_of(py, args)?.into_any();
+        let expiration = self.expiration.now(py)?;
+        match hit(self.region.bind(py), &key, expiration.as_ref())? {
+            Some(hit) => Ok(hit),
+            None => no_value(py),
+        }
     }
 
     #[cold]
@@ -94,6 +104,20 @@ impl Site {
         };
         Region::create(region, &call)
     }
+}
+
+#[inline]
+fn hit<'py>(
+    region: &Bound<'py, Region>,
+    key: &Bound<'py, PyAny>,
+    expiration_time: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let plan = region.get().plan();
+    if plan.values.is_none() || patched_lock() {
+        return Ok(None);
+    }
+    let limit = plan.limit(expiration_time, true)?;
+    plan.hit(key, Terms { limit, creates: true })
 }
 
 #[pymethods]
@@ -152,6 +176,44 @@ impl Site {
     #[pyo3(signature = (*args))]
     fn calln<'py>(&self, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         self.call(args.py(), &args.iter().collect::<Vec<_>>())
+    }
+
+    /// As `call0`, but `NO_VALUE` where the value is not at hand.
+    fn peek0<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.peek(py, &[])
+    }
+
+    /// As `call1`, but `NO_VALUE` where the value is not at hand.
+    fn peek1<'py>(&self, a: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = a.py();
+        self.peek(py, &[a])
+    }
+
+    /// As `call2`, but `NO_VALUE` where the value is not at hand.
+    fn peek2<'py>(
+        &self,
+        a: Bound<'py, PyAny>,
+        b: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = a.py();
+        self.peek(py, &[a, b])
+    }
+
+    /// As `call3`, but `NO_VALUE` where the value is not at hand.
+    fn peek3<'py>(
+        &self,
+        a: Bound<'py, PyAny>,
+        b: Bound<'py, PyAny>,
+        c: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = a.py();
+        self.peek(py, &[a, b, c])
+    }
+
+    /// As `calln`, but `NO_VALUE` where the value is not at hand.
+    #[pyo3(signature = (*args))]
+    fn peekn<'py>(&self, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        self.peek(args.py(), &args.iter().collect::<Vec<_>>())
     }
 
     /// Returns the key of a call with these arguments.

@@ -110,9 +110,10 @@ pub(crate) fn set_multi(
             None => stored.set_item(key, cached(&value, created)?)?,
         }
     }
-    let name = match &plan.serializer {
-        Some(_) => intern!(py, "set_serialized_multi"),
-        None => intern!(py, "set_multi"),
+    let name = if plan.serializer.is_some() {
+        intern!(py, "set_serialized_multi")
+    } else {
+        intern!(py, "set_multi")
     };
     backend.bind(py).call_method1(name, (stored,)).map(drop)
 }

@@ -104,6 +104,7 @@ where
             }
             if has_signals {
                 thread::park_timeout(SIGNALS);
+                #[expect(clippy::redundant_closure_for_method_calls, reason = "of any lifetime")]
                 Python::attach(|py| py.check_signals())?;
             } else {
                 thread::park();
