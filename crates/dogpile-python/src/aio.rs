@@ -16,9 +16,10 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::bell::Bell;
 use crate::clock;
+use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
-use crate::value::{Noted, Stored};
+use crate::value::Stored;
 
 /// What `Flight.poll` says is to be done.
 const DONE: u8 = 0;

@@ -13,11 +13,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyString, PyTuple};
 
+use crate::cached::{self, usual_metadata};
 use crate::errors;
-use crate::judge;
-use crate::look::{no_value, usual_metadata};
 use crate::mutex::NativeMutex;
-use crate::names::names;
+use crate::names::{names, no_value};
 use crate::value::Object;
 use crate::wait;
 
@@ -75,9 +74,9 @@ fn bytes_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
 }
 
 fn object_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
-    let (created, _) = judge::stamp(value)
+    let (created, _) = cached::stamp(value)
         .ok_or_else(|| PyTypeError::new_err("this backend keeps CachedValue objects"))?;
-    Ok(Entry::object(Object::new(judge::payload(value)?.unbind()), created))
+    Ok(Entry::object(Object::new(cached::payload(value)?.unbind()), created))
 }
 
 #[pymethods]

@@ -9,12 +9,13 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::aio::Flight;
 use crate::clock;
+use crate::dict::Values;
 use crate::engine::{Ask, Begun, Engine, Half};
 use crate::errors;
 use crate::log;
-use crate::look::no_value;
+use crate::names::no_value;
 use crate::plan::Plan;
-use crate::value::{Stored, Values};
+use crate::value::Stored;
 use crate::wait;
 
 /// What a creating call was given.

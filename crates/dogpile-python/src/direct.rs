@@ -4,10 +4,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
+use crate::cached::usual_metadata;
 use crate::clock;
 use crate::engine::{Engine, Work};
 use crate::errors;
-use crate::look::usual_metadata;
 use crate::names::names;
 use crate::plan::Plan;
 use crate::value::Stored;

@@ -14,9 +14,10 @@ use dogpile::{
 use pyo3::prelude::*;
 
 use crate::clock::PythonClock;
+use crate::dict::{DictMap, Values};
 use crate::errors;
 use crate::invalidation::Moment;
-use crate::value::{Codec, DictMap, Form, Object, Serialized, Stored, Values};
+use crate::value::{Codec, Form, Object, Serialized, Stored};
 
 /// A call of the crate's that needs no interpreter.
 pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, dogpile::Error>> + Send>>;

@@ -1,16 +1,11 @@
 //! Telling whether a stored value is fresh.
 
-use pyo3::exceptions::PyKeyError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
+use crate::cached::Parts;
 use crate::clock;
-use crate::names::names;
 use crate::plan::Plan;
-
-/// The format of values that is written here.
-pub(crate) const VERSION: i64 = dogpile::value::VERSION as i64;
 
 /// What a call asks of a value.
 #[derive(Clone, Copy)]
@@ -19,52 +14,6 @@ pub(crate) struct Terms {
     pub(crate) limit: f64,
     /// Is it for a call that creates values? For others, every version is good.
     pub(crate) creates: bool,
-}
-
-/// A stored value, taken apart.
-struct Parts<'py> {
-    payload: Bound<'py, PyAny>,
-    metadata: Bound<'py, PyAny>,
-}
-
-impl<'py> Parts<'py> {
-    /// Of a `CachedValue`, or of what somebody else's backend returns in place of one.
-    #[inline]
-    fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let py = value.py();
-        if value.get_type().is(&names(py)?.cached_value)
-            && let Ok(tuple) = value.cast::<PyTuple>()
-        {
-            return Ok(Self { payload: tuple.get_item(0)?, metadata: tuple.get_item(1)? });
-        }
-        let payload = value.getattr(intern!(py, "payload"))?;
-        Ok(Self { payload, metadata: value.getattr(intern!(py, "metadata"))? })
-    }
-
-    /// A field of the metadata.
-    #[inline]
-    fn field(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        match self.metadata.cast_exact::<PyDict>() {
-            Ok(metadata) => {
-                metadata.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.clone().unbind()))
-            }
-            Err(_) => self.metadata.get_item(name),
-        }
-    }
-
-    #[inline]
-    fn created(&self) -> PyResult<f64> {
-        let created = self.field(intern!(self.payload.py(), "ct"))?;
-        match created.cast_exact::<PyFloat>() {
-            Ok(created) => Ok(created.value()),
-            Err(_) => created.extract(),
-        }
-    }
-
-    #[inline]
-    fn is_of_this_version(&self) -> PyResult<bool> {
-        Ok(self.field(intern!(self.payload.py(), "v"))?.extract::<i64>()? == VERSION)
-    }
 }
 
 /// Returns the payload of `value`, which is not `NO_VALUE`, if it is fresh.
@@ -103,19 +52,4 @@ fn is_invalidated(py: Python<'_>, plan: &Plan, created: f64, creates: bool) -> P
     } else {
         says(intern!(py, "is_invalidated"))
     }
-}
-
-/// The moment of creation and version of a `CachedValue`, if it has both in its usual form.
-pub(crate) fn stamp(value: &Bound<'_, PyAny>) -> Option<(f64, i64)> {
-    let parts = Parts::of(value).ok()?;
-    let version = parts.field(intern!(value.py(), "v")).ok()?.extract().ok()?;
-    Some((parts.created().ok()?, version))
-}
-
-/// The payload of a value, or the value where that is `NO_VALUE`.
-pub(crate) fn payload<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    if names(value.py())?.is_no_value(value) {
-        return Ok(value.clone());
-    }
-    Ok(Parts::of(value)?.payload)
 }

@@ -11,7 +11,7 @@
 //!   site     decorated functions; keys, writing their keys
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
-//!   value    what the crate stores for Python
+//!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
 //!   errors   exceptions
 //!   names    what the Python half has registered here
 //! ```
@@ -22,8 +22,10 @@
 mod aio;
 mod backend;
 mod bell;
+mod cached;
 mod clock;
 mod create;
+mod dict;
 mod direct;
 mod engine;
 mod errors;

@@ -3,11 +3,11 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyList};
 
-use crate::judge::VERSION;
+use crate::cached::usual_metadata;
 use crate::log;
-use crate::names::names;
+use crate::names::{names, no_value};
 use crate::plan::Plan;
 use crate::value::deserialized;
 
@@ -26,10 +26,6 @@ impl<'py> Seen<'py> {
             None => no_value(self.key.py()),
         }
     }
-}
-
-pub(crate) fn no_value(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    Ok(names(py)?.no_value.bind(py).clone())
 }
 
 /// The key that a value of `key` is stored under.
@@ -134,14 +130,6 @@ fn metadata<'py>(py: Python<'py>, header: &[u8]) -> PyResult<Option<Bound<'py, P
 fn is_complete(metadata: &Bound<'_, PyAny>) -> bool {
     let has = |name| metadata.contains(name).unwrap_or_default();
     has("ct") && has("v")
-}
-
-/// The metadata of a value that was created then, as it is written here.
-pub(crate) fn usual_metadata(py: Python<'_>, created: f64) -> PyResult<Bound<'_, PyDict>> {
-    let metadata = PyDict::new(py);
-    metadata.set_item(intern!(py, "ct"), created)?;
-    metadata.set_item(intern!(py, "v"), VERSION)?;
-    Ok(metadata)
 }
 
 /// The creation time in a header as Python's `json.dumps` writes it.

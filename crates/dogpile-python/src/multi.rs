@@ -10,12 +10,13 @@ use pyo3::types::{PyList, PySet, PyString, PyTuple};
 
 use crate::clock;
 use crate::create::{self, Creating};
+use crate::dict::Values;
 use crate::engine::{Engine, MultiCreator};
 use crate::errors;
 use crate::log;
 use crate::look::mangled;
 use crate::plan::Plan;
-use crate::value::{Stored, Values};
+use crate::value::Stored;
 use crate::wait;
 
 /// What a call was given.

@@ -38,6 +38,11 @@ pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
     NAMES.get(py).ok_or_else(not_registered)
 }
 
+/// Returns `NO_VALUE`.
+pub(crate) fn no_value(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(names(py)?.no_value.bind(py).clone())
+}
+
 #[cold]
 fn not_registered() -> PyErr {
     PyRuntimeError::new_err("dogpile_rs.cache is not imported")

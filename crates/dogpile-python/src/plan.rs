@@ -6,9 +6,10 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::dict::Values;
 use crate::engine::Engine;
 use crate::invalidation::Moment;
-use crate::value::{Codec, Values};
+use crate::value::Codec;
 
 pub(crate) struct Plan {
     pub(crate) mangler: Option<Py<PyAny>>,

@@ -15,16 +15,18 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::aio::Flight;
 use crate::backend::NativeBackend;
+use crate::cached;
 use crate::create::{self, Call};
+use crate::dict::Values;
 use crate::direct;
 use crate::engine::{Ask, Engine};
 use crate::invalidation::{DefaultInvalidation, Moment};
 use crate::judge::{self, Terms};
-use crate::look::{self, Seen, no_value};
+use crate::look::{self, Seen};
 use crate::multi;
+use crate::names::no_value;
 use crate::plan::Plan;
 use crate::store;
-use crate::value::Values;
 
 /// Has somebody replaced a part of `dogpile.lock.Lock`? Then creating calls use that class.
 static LOCK_IS_PATCHED: AtomicBool = AtomicBool::new(false);
@@ -147,7 +149,7 @@ impl Region {
         }
         let Some(value) = Self::look(slf, &plan, key)?.value else { return Ok(None) };
         if ignore_expiration {
-            let payload = judge::payload(&value)?;
+            let payload = cached::payload(&value)?;
             return Ok(Some(Found::Read { value, payload }));
         }
         let limit = plan.limit(expiration_time, false)?;
@@ -382,7 +384,7 @@ impl Region {
             direct::get_multi(py, native, (!ignore_expiration).then_some(terms.limit))?
         } else {
             let good = |value| match value {
-                Some(value) if ignore_expiration => judge::payload(&value).map(Some),
+                Some(value) if ignore_expiration => cached::payload(&value).map(Some),
                 Some(value) => judge::fresh(&plan, &value, terms),
                 None => Ok(None),
             };

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::create::Call;
 use crate::judge::Terms;
 use crate::keys;
-use crate::look::no_value;
+use crate::names::no_value;
 use crate::region::{Region, patched_lock};
 
 /// A decorated function: how its keys are written, and what its calls are about.

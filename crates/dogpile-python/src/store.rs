@@ -4,14 +4,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use crate::cached::usual_metadata;
 use crate::clock;
+use crate::dict::Values;
 use crate::direct;
 use crate::engine::Engine;
 use crate::errors;
-use crate::look::{mangled, usual_metadata};
+use crate::look::mangled;
 use crate::names::names;
 use crate::plan::Plan;
-use crate::value::{Stored, Values};
+use crate::value::Stored;
 use crate::wait;
 
 /// A header and a payload, as they are written to a backend of bytes.
