@@ -35,18 +35,21 @@ def wait_for(port: int, seconds: float = 20) -> None:
 class Servers:
     """Redis, Valkey, a sentinel for each, and memcached with and without TLS.
 
-    `variables` are the environment variables in which dogpile.cache's tests look for the ports.
+    `variables` are the environment variables in which dogpile.cache's tests look for the ports. With `start` false, none
+    is started until it is asked for.
     """
 
-    def __init__(self, work: pathlib.Path, tls: pathlib.Path | None = None) -> None:
+    def __init__(self, work: pathlib.Path, tls: pathlib.Path | None = None, *, start: bool = True) -> None:
         self.work = work
         self.tls = tls
+        self.starts = start
         self.variables: dict[str, str] = {}
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Servers:
         try:
-            self._start_all()
+            if self.starts:
+                self._start_all()
         except BaseException:
             self.__exit__()
             raise

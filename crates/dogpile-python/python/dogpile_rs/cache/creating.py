@@ -141,9 +141,9 @@ class Creation:
         return value.payload, created
 
     def create(self) -> tuple[Any, float]:
-        refuse_without_limit(self.region, self.limit)
         with self.region._log_time(self.key), running(self.region, (self.stored_key,)):
             payload = self.bound_creator()()
+        refuse_without_limit(self.region, self.limit)
         value = self.region._value(payload)
         if self.should_cache is None or self.should_cache(payload):
             self.region._set_cached_value_to_backend(self.stored_key, value)
@@ -242,12 +242,12 @@ class MultiCreation:
             pass
 
     def create(self, keys: list[Any]) -> None:
-        refuse_without_limit(self.region, self.limit)
         with (
             self.region._log_time(keys),
             running(self.region, [self.stored_keys[key] for key in keys]),
         ):
             payloads = list(self.creator(*keys))
+        refuse_without_limit(self.region, self.limit)
         check_number(keys, payloads)
         values = {key: self.region._value(payload) for key, payload in zip(keys, payloads)}
         to_store = {
