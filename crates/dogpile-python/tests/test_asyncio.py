@@ -88,6 +88,22 @@ def test_one_of_many_tasks_creates(region, tasks):
     asyncio.run(use())
 
 
+def test_waiters_have_objects_of_their_own_where_values_are_bytes():
+    region = new_region("memory_pickle")
+
+    async def use():
+        slow = Slow(["value"])
+        waiting = [asyncio.create_task(region.aio.get_or_create("k", slow)) for _ in range(5)]
+        await slow.going.wait()
+        await tick()
+        slow.may_end.set()
+        values = await asyncio.gather(*waiting)
+        assert values == [["value"]] * 5
+        assert len({id(value) for value in values}) == 5
+
+    asyncio.run(use())
+
+
 def test_plain_creators_and_arguments(region):
     async def use():
         assert await region.aio.get_or_create("k", lambda: 1) == 1

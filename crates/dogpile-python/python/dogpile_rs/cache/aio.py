@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .. import _engine
 from . import creating
+from .aio_turns import NativeTurn, PythonTurn, Queue, Turn, call
 from .api import NO_VALUE, CachedValue
 
 if TYPE_CHECKING:
@@ -17,33 +17,6 @@ if TYPE_CHECKING:
 
 # Creators may be coroutine functions or plain ones. A plain one that blocks blocks the event loop.
 Creator: TypeAlias = Callable[..., Any]
-
-# The first of the pair that a flight's `poll` returns.
-DONE, CREATE, WAIT = 0, 1, 2
-
-_bridges: dict[asyncio.AbstractEventLoop, Any] = {}
-
-
-def bridge() -> Any:
-    """Returns what wakes the running loop when an answer of the engine is there."""
-    loop = asyncio.get_running_loop()
-    found = _bridges.get(loop)
-    if found is None:
-        for closed in [other for other in list(_bridges) if other.is_closed()]:
-            _bridges.pop(closed, None)
-        found = _bridges[loop] = _bridge_of(loop)
-    return found
-
-
-def _bridge_of(loop: asyncio.AbstractEventLoop) -> Any:
-    try:
-        made = _engine.Bridge(loop.create_future)
-        loop.add_reader(made.fileno(), made.drain)
-    except (NotImplementedError, OSError):
-        # Windows' usual loop waits for no file descriptors.
-        made = _engine.Bridge(loop.create_future, loop.call_soon_threadsafe)
-        made.start()
-    return made
 
 
 async def _value_of(creator: Creator, creator_args: tuple[Any, Mapping[str, Any]] | None) -> Any:
@@ -53,110 +26,6 @@ async def _value_of(creator: Creator, creator_args: tuple[Any, Mapping[str, Any]
     else:
         value = creator()
     return await value if inspect.isawaitable(value) else value
-
-
-class Turn:
-    """A task's part in the creation of one value.
-
-    `take` returns a value to use, or says that the task is to create one. It then calls `finish`, in any case `leave`.
-    """
-
-    value: Any = NO_VALUE
-
-    def __init__(self, region: CacheRegion, key: Any, stored_key: Any, limit: float | None) -> None:
-        self.region = region
-        self.key = key
-        self.stored_key = stored_key
-        self.limit = limit
-
-    async def take(self) -> bool:
-        """Returns True if this task is to create the value; else it is in `value`."""
-        raise NotImplementedError()
-
-    async def finish(self, value: Any, is_stored: bool) -> None:
-        raise NotImplementedError()
-
-    def leave(self) -> None:
-        """Lets another create the value, if this task was to and has not."""
-        raise NotImplementedError()
-
-
-class NativeTurn(Turn):
-    """By the engine, which has the lock and the value."""
-
-    def __init__(self, flight: Any, region: CacheRegion, key: Any, stored_key: Any, limit: float | None) -> None:
-        super().__init__(region, key, stored_key, limit)
-        self.flight = flight
-
-    async def take(self) -> bool:
-        while True:
-            state, it = self.flight.poll(bridge())
-            if state == CREATE:
-                return True
-            if state == DONE:
-                self.value = it
-                return False
-            creating.refuse_recursion(self.region, self.stored_key)
-            await it
-
-    async def finish(self, value: Any, is_stored: bool) -> None:
-        self.flight.finish(value, is_stored)
-        # The engine stores it, which may take a server.
-        await self.take()
-
-    def leave(self) -> None:
-        self.flight.abandon()
-
-
-class PythonTurn(Turn):
-    """Over a backend and a lock of Python's. Calls of the backend are made in other threads.
-
-    The lock is asked for again and again, on this thread: it may be one that belongs to a thread.
-    """
-
-    mutex: Any = None
-
-    async def take(self) -> bool:
-        if self.is_usable(await self.read()):
-            return False
-        is_stale = self.created > 0
-        mutex = self.region._mutex(self.stored_key)
-        if not mutex.acquire(False):
-            if is_stale:
-                return False
-            creating.refuse_recursion(self.region, self.stored_key)
-            await self.acquired(mutex)
-        self.mutex = mutex
-        # Another may have created it while this one waited.
-        if not is_stale and self.is_usable(await self.read()):
-            self.leave()
-            return False
-        return True
-
-    async def read(self) -> Any:
-        return await asyncio.to_thread(self.region._get_from_backend, self.stored_key)
-
-    def is_usable(self, value: Any) -> bool:
-        self.created = creating.usable(self.region, self.key, value, self.limit)
-        self.value = value.payload
-        return creating.is_fresh(self.created, self.limit)
-
-    async def acquired(self, mutex: Any) -> None:
-        pause = 0.001
-        while not mutex.acquire(False):
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.05)
-
-    async def finish(self, value: Any, is_stored: bool) -> None:
-        if is_stored:
-            stored = self.region._value(value)
-            await asyncio.to_thread(self.region._set_cached_value_to_backend, self.stored_key, stored)
-        self.value = value
-
-    def leave(self) -> None:
-        mutex, self.mutex = self.mutex, None
-        if mutex is not None:
-            mutex.release()
 
 
 class AioRegion:
@@ -169,6 +38,7 @@ class AioRegion:
     def __init__(self, region: CacheRegion) -> None:
         self.region = region
         self._peek = region._peek
+        self._queues: dict[Any, Queue] = {}
 
     async def get_or_create(
         self,
@@ -251,11 +121,8 @@ class AioRegion:
             await turns[key].finish(value, should_cache is None or bool(should_cache(value)))
         return dict(zip(keys, values))
 
-    async def _call(self, call: Callable[..., Any], *args: Any) -> Any:
-        # Those of memory take no time, and the rest may take a server.
-        if self.region._is_in_memory:
-            return call(*args)
-        return await asyncio.to_thread(call, *args)
+    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await call(self.region, function, *args)
 
     async def get(self, key: Any, expiration_time: float | None = None, ignore_expiration: bool = False) -> Any:
         """Returns the value of the key, or `NO_VALUE`."""
