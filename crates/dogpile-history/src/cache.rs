@@ -10,6 +10,7 @@ use dogpile::invalidation::SharedInvalidation;
 use dogpile::proxy::Logging;
 use dogpile::{Config, Near, Region};
 
+use crate::by_hand::ByHand;
 use crate::plan::{Around, Job, LEASE, Place};
 
 /// More than there ever are.
@@ -30,6 +31,7 @@ pub fn open(job: &Job) -> Result<Region, Box<dyn std::error::Error>> {
     }
     config = match job.around {
         Some(Around::Logging) => config.proxy(Logging),
+        Some(Around::ByHand) => config.proxy(ByHand::new()),
         None => config,
     };
     if let Some(bound) = job.near {

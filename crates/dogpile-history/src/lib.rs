@@ -9,6 +9,7 @@
 //!   disturb    what happens to processes, servers and connections meanwhile
 //!   worker     a worker process: random calls, each of them logged
 //!   cache      opening the region under test
+//!   by_hand    copies as services keep them by hand, to compare with
 //!   sabotage   backends that are broken on purpose
 //!   database   the versions that the cached rows come from
 //!   record     what is logged of a call, and how it is written
@@ -21,6 +22,7 @@
 //! the cache. Each value says which version it was read at, so a value that is older than a
 //! change gives itself away.
 
+mod by_hand;
 pub mod cache;
 pub mod check;
 pub mod clock;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{plan, run_alone};
 use dogpile_history::check::Findings;
 use dogpile_history::clock::nanoseconds;
-use dogpile_history::plan::{Backend, Change, Plan};
+use dogpile_history::plan::{Around, Backend, Change, Plan};
 use dogpile_history::sabotage::Sabotage;
 
 /// Returns what the same run finds without and with `sabotage`.
@@ -65,4 +65,13 @@ fn a_near_tier_that_is_told_of_no_changes_is_found() {
     assert!(broken.near_hits > 0 && broken.longest_old > nanoseconds(bound), "{broken:?}");
     // Copies end by changes of their own process, whoever tells of the others.
     assert_eq!((good.old_reads_own, broken.old_reads_own), (0, 0), "{broken:?}");
+}
+
+#[test]
+fn copies_that_are_kept_by_hand_are_older_than_changes() {
+    let lasts = Duration::from_millis(1_200);
+    let around = Some(Around::ByHand);
+    let plan = Plan { around, lasts, ..plan(Backend::Redis, Change::Delete) };
+    let by_hand = run_alone(&plan);
+    assert!(by_hand.findings.old_reads > 0, "{:?}", by_hand.findings);
 }

@@ -128,6 +128,46 @@ async fn what_was_created_before_a_change_is_not_stored_after_it() {
 }
 
 #[tokio::test]
+async fn a_refresh_takes_the_key_from_a_creation_under_way() {
+    let (region, _clock) = region(|config| config);
+    let creation = begun(&region).await;
+    assert_eq!(region.entry("k").refresh(async || 3).await, 3);
+    assert_eq!(creation.finish(2).await, 2);
+    assert_eq!(region.get("k").await.unwrap(), Some(3));
+    assert!(!region.key_is_locked("k").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_creation_ends_where_it_began_though_the_region_is_configured_anew() {
+    let (region, _clock) = region(|config| config);
+    let creation = begun(&region).await;
+    region.configure(Config::new(Memory::new(10)).replace_existing()).unwrap();
+    assert_eq!(creation.finish(2).await, 2);
+    assert!(!region.key_is_locked("k").await.unwrap());
+    assert_eq!(region.get_or_create("k", async || 3).await, 3);
+}
+
+#[tokio::test]
+async fn an_end_that_is_dropped_frees_the_key() {
+    let faults = Faults::new();
+    let (region, _clock) = region(|config| config.proxy(faults.clone()));
+    let creation = begun(&region).await;
+    faults.always(Operation::Set, Fault::Held);
+    let mut end = Box::pin(creation.finish(2));
+    assert!(settle(&mut end).await.is_pending());
+    drop(end);
+    faults.clear();
+    faults.release();
+    let mut next = Box::pin(region.entry("k").begin::<i32>());
+    for _ in 0..1_000 {
+        if settle(&mut next).await.is_ready() {
+            return;
+        }
+    }
+    panic!("the key is held for ever");
+}
+
+#[tokio::test]
 async fn a_region_without_a_backend_stores_nothing() {
     let region = Region::new("unconfigured");
     assert_eq!(begun(&region).await.finish(2).await, 2);
