@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import creating
-from .aio_turns import NativeTurn, PythonTurn, Queue, Turn, call
+from .aio_turns import CREATE, DONE, NativeTurn, PythonTurn, Queue, Turn, bridge, call
 from .api import NO_VALUE, CachedValue
 
 if TYPE_CHECKING:
@@ -62,17 +62,56 @@ class AioRegion:
         should_cache: Callable[[Any], bool] | None,
         creator_args: tuple[Any, Mapping[str, Any]] | None,
     ) -> Any:
+        region = self.region
+        assert region.backend is not None
+        flight = region._begin(key, expiration_time)
+        if flight is None:
+            return await self._create_in_python(key, creator, expiration_time, should_cache, creator_args)
+        # As `NativeTurn` does it. Thousands of tasks may wait here, so there is nothing else of theirs.
+        try:
+            while True:
+                state, it = flight.poll(bridge())
+                if state == DONE:
+                    return it
+                if state == CREATE:
+                    value, is_stored = await self._created(key, creator, creator_args, should_cache)
+                    flight.finish(value, is_stored)
+                else:
+                    creating.refuse_recursion(region, key, is_mangled=False)
+                    await it
+        finally:
+            flight.abandon()
+
+    async def _create_in_python(
+        self,
+        key: Any,
+        creator: Creator,
+        expiration_time: float | None,
+        should_cache: Callable[[Any], bool] | None,
+        creator_args: tuple[Any, Mapping[str, Any]] | None,
+    ) -> Any:
         turn = self._turn(key, expiration_time)
         try:
             if not await turn.take():
                 return turn.value
             creating.refuse_without_limit(self.region, turn.limit)
-            with self.region._log_time(key), creating.running(self.region, (turn.stored_key,)):
-                value = await _value_of(creator, creator_args)
-            await turn.finish(value, should_cache is None or bool(should_cache(value)))
+            value, is_stored = await self._created(key, creator, creator_args, should_cache)
+            await turn.finish(value, is_stored)
             return value
         finally:
             turn.leave()
+
+    async def _created(
+        self,
+        key: Any,
+        creator: Creator,
+        creator_args: tuple[Any, Mapping[str, Any]] | None,
+        should_cache: Callable[[Any], bool] | None,
+    ) -> tuple[Any, bool]:
+        """Returns what the creator returns, and whether it is to be stored."""
+        with self.region._log_time(key), creating.running(self.region, (self.region._mangled(key),)):
+            value = await _value_of(creator, creator_args)
+        return value, should_cache is None or bool(should_cache(value))
 
     def _turn(self, key: Any, expiration_time: float | None) -> Turn:
         region = self.region

@@ -19,9 +19,7 @@ class AioCached(Cached):
     """The calls of one decorated coroutine function."""
 
     async def call(self, *args: Any, **kw: Any) -> Any:
-        return await self.create(self.generator(*args, **kw), args, kw)
-
-    async def create(self, key: Any, args: tuple[Any, ...], kw: Mapping[str, Any]) -> Any:
+        key = self.generator(*args, **kw)
         return await self.region.aio.get_or_create(
             key, self.function, self.timeout(), self.should_cache, (args, kw)
         )
@@ -49,10 +47,9 @@ class AioCached(Cached):
 # A hit needs no further coroutine.
 _PEEKING = """\
 async def function({declared}):
-    {key} = {key_of}({passed})
-    {value} = {peek}({key}{limit})
+    {value} = {peek}({passed})
     if {value} is {missing}:
-        {value} = await {create}({key}, ({passed}{comma}), {{}})
+        return await {call}({passed})
     return {value}
 """
 
@@ -60,22 +57,15 @@ async def function({declared}):
 def _peeking(own: AioCached, prefix: str) -> Any:
     """Returns a coroutine function that looks for the value before it calls anything else."""
     signature, function = own.signature, own.function
-    site = _engine.Site(own.region, function, prefix, int(is_method(function)), None, None)
-    objects = {"key_of": site.key, "peek": own.region._peek, "missing": NO_VALUE, "create": own.create}
-    own_names = {name: signature.unused(name) for name in (*objects, "key", "value", "limit_of")}
-    limit = ""
-    if own.expiration_time is not None:
-        limit = f", {own_names['limit_of']}()"
-        objects["limit_of"] = own.timeout
-    passed = ", ".join(signature.passed)
+    site = _engine.Site(own.region, function, prefix, int(is_method(function)), own.expiration_time, None)
+    positional = None if signature.has_more else signature.positional
+    peek = {0: site.peek0, 1: site.peek1, 2: site.peek2, 3: site.peek3}.get(positional, site.peekn)  # type: ignore[arg-type]
+    objects = {"peek": peek, "missing": NO_VALUE, "call": own.call}
+    names = {name: signature.unused(name) for name in (*objects, "value")}
     source = _PEEKING.format(
-        declared=", ".join(signature.declared),
-        passed=passed,
-        comma="," if signature.passed else "",
-        limit=limit,
-        **{name: own_name for name, own_name in own_names.items() if name != "limit_of"},
+        declared=", ".join(signature.declared), passed=", ".join(signature.passed), **names
     )
-    return signature.function(function, source, {own_names[name]: it for name, it in objects.items()})
+    return signature.function(function, source, {names[name]: it for name, it in objects.items()})
 
 
 def cached(own: AioCached, prefix: str | None) -> Any:

@@ -56,9 +56,10 @@ def running(region: CacheRegion, keys: Sequence[Any]) -> Iterator[None]:
         own.over = True
 
 
-def refuse_recursion(region: CacheRegion, key: Any) -> None:
+def refuse_recursion(region: CacheRegion, key: Any, *, is_mangled: bool = True) -> None:
+    """Raises if the creator of the key waits for its value: in this context, or one that was copied from it."""
     outer = _running.get()
-    if outer is not None and outer.has(region, key):
+    if outer is not None and outer.has(region, key if is_mangled else region._mangled(key)):
         raise RecursiveCreation(f"the creator of {key!r} asked for {key!r}")
 
 
