@@ -251,7 +251,7 @@ def test_several_keys(region):
         assert await region.aio.get_or_create_multi(["a", "b"], creator) == ["A", "set"]
         assert calls == [("a", "c")]
         assert await region.aio.get_or_create_multi([], creator) == []
-        with pytest.raises(DogpileCacheException, match="2 values for 1 keys"):
+        with pytest.raises(ValueError, match="2 values for 1 keys"):
             await region.aio.get_or_create_multi(["x"], lambda *keys: [1, 2])
         assert not await region.aio.key_is_locked("x")
 

@@ -89,7 +89,7 @@ def is_fresh(created: float, limit: float | None) -> bool:
 
 def check_number(keys: Sequence[Any], values: Sequence[Any]) -> None:
     if len(values) != len(keys):
-        raise DogpileCacheException(f"the creator returned {len(values)} values for {len(keys)} keys")
+        raise ValueError(f"the creator returned {len(values)} values for {len(keys)} keys")
 
 
 def refuse_without_limit(region: CacheRegion, limit: float | None) -> None:

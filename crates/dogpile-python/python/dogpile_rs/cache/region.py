@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,6 +75,19 @@ FunctionMultiKeyGenerator: TypeAlias = Callable[..., Callable[..., Sequence[KeyT
 log = logging.getLogger("dogpile.cache.region")
 
 lock.on_replacement(_engine.lock_is_patched)
+
+
+_regions: WeakSet[CacheRegion] = WeakSet()
+
+
+def _after_fork() -> None:
+    # Locks that other threads of the parent hold are never released here.
+    for region in list(_regions):
+        region._forget_mutexes()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _LockWrapper(CacheMutex):
@@ -145,7 +159,8 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         self.deserializer = self._user_defined_deserializer = deserializer
         self.async_creation_runner = async_creation_runner
         self.region_invalidator = DefaultInvalidationStrategy()
-        self._mutexes = NameRegistry(self._create_mutex)
+        self._forget_mutexes()
+        _regions.add(self)
         self._decorated: WeakSet[decorate.Cached] = WeakSet()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -273,6 +288,9 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         backend = self.backend
         assert backend is not None
         return bool(self._is_creating(stored_key)) or bool(self._mutex(stored_key).locked())
+
+    def _forget_mutexes(self) -> None:
+        self._mutexes = NameRegistry(self._create_mutex)
 
     def _mutex(self, key: KeyType) -> Any:
         return self._mutexes.get(key)
