@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Number
 from typing import Any, TypeAlias
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from .. import _engine, lock
 from ..lock import Lock, NeedRegenerationException
@@ -77,12 +77,13 @@ log = logging.getLogger("dogpile.cache.region")
 lock.on_replacement(_engine.lock_is_patched)
 
 
-_regions: WeakSet[CacheRegion] = WeakSet()
+# By their identity: a subclass may have another idea of equality.
+_regions: WeakValueDictionary[int, CacheRegion] = WeakValueDictionary()
 
 
 def _after_fork() -> None:
     # Locks that other threads of the parent hold are never released here.
-    for region in list(_regions):
+    for region in list(_regions.values()):
         region._forget_mutexes()
 
 
@@ -160,7 +161,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         self.async_creation_runner = async_creation_runner
         self.region_invalidator = DefaultInvalidationStrategy()
         self._forget_mutexes()
-        _regions.add(self)
+        _regions[id(self)] = self
         self._decorated: WeakSet[decorate.Cached] = WeakSet()
 
     def __setattr__(self, name: str, value: Any) -> None:
