@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCES = HERE.parent / "python"
 
@@ -47,9 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def run_python(tmp_path: pathlib.Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program of its own, with the package importable, and returns what it has printed."""
 
-    def run(
-        program: str, *arguments: str, check: bool = True, **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(program: str, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "program.py"
         script.write_text(textwrap.dedent(program))
         environment = dict(os.environ, **variables)

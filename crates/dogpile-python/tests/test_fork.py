@@ -48,7 +48,9 @@ PROGRAM = """
 
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("used", [False, True])
-@pytest.mark.parametrize("backend", ["dogpile.cache.memory", "dogpile.cache.memory_pickle", "file", "redis", "dogpile.cache.redis"])
+@pytest.mark.parametrize(
+    "backend", ["dogpile.cache.memory", "dogpile.cache.memory_pickle", "file", "redis", "dogpile.cache.redis"]
+)
 def test_a_forked_process_creates_and_reads(run_python, tmp_path, redis_port, backend, used, held):
     if backend == "dogpile.cache.redis":
         pytest.importorskip("redis")

@@ -12,7 +12,6 @@ import typing
 from unittest import mock
 
 import pytest
-
 from dogpile_rs.cache import CacheRegion, make_region
 from dogpile_rs.cache.api import NO_VALUE
 from dogpile_rs.cache.util import kwarg_function_key_generator

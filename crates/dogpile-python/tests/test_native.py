@@ -11,7 +11,6 @@ import time
 import warnings
 
 import pytest
-
 from dogpile_rs.cache import exception, make_region
 from dogpile_rs.cache.api import NO_VALUE
 from dogpile_rs.cache.backends.native import NativeBackend

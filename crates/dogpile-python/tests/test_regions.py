@@ -9,7 +9,6 @@ import pickle
 import weakref
 
 import pytest
-
 from dogpile_rs.cache import CacheRegion, api, exception, make_region
 from dogpile_rs.cache.api import NO_VALUE, CachedValue
 from dogpile_rs.cache.proxy import ProxyBackend
@@ -49,7 +48,12 @@ def test_anything_hashable_is_a_key_in_memory(region, key):
 
 
 def test_what_cannot_be_hashed_is_no_key(region):
-    for call in (region.get, region.delete, lambda key: region.set(key, 1), lambda key: region.get_or_create(key, never)):
+    for call in (
+        region.get,
+        region.delete,
+        lambda key: region.set(key, 1),
+        lambda key: region.get_or_create(key, never),
+    ):
         with pytest.raises(TypeError):
             call([])
 
@@ -141,7 +145,12 @@ def test_settings_with_a_prefix():
 
 def test_errors_of_settings():
     region = make_region()
-    for call in (lambda: region.get("k"), lambda: region.set("k", 1), lambda: region.backend, lambda: region.get_multi("k")):
+    for call in (
+        lambda: region.get("k"),
+        lambda: region.set("k", 1),
+        lambda: region.backend,
+        lambda: region.get_multi("k"),
+    ):
         with pytest.raises(exception.RegionNotConfigured, match="No backend is configured on this region"):
             call()
     with pytest.raises(exception.RegionNotConfigured):

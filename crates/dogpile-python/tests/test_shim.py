@@ -29,7 +29,6 @@ def test_the_folder_on_the_path(run_python) -> None:
     assert run_python(SAME, PYTHONPATH=folder).stdout == "ok\n"
 
 
-
 def test_run_a_script(run_python, tmp_path) -> None:
     (tmp_path / "neighbour.py").write_text("x = 1\n")
     script = tmp_path / "script.py"

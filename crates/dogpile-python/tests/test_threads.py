@@ -9,7 +9,6 @@ import threading
 import time
 
 import pytest
-
 from dogpile_rs.cache import make_region
 from dogpile_rs.cache.api import NO_VALUE
 from dogpile_rs.cache.exception import RecursiveCreation

@@ -2,8 +2,9 @@
 
     python tests/third_parties.py SQLALCHEMY
 
-The Python needs oslo.cache with its tests, dogpile.cache and SQLAlchemy; SQLALCHEMY is the unpacked source distribution of
-the latter, which has the examples. The tests of oslo.cache must pass, and each example must run as many queries on either.
+The Python needs oslo.cache with its tests, dogpile.cache and SQLAlchemy; SQLALCHEMY is the unpacked source distribution
+of the latter, which has the examples. The tests of oslo.cache must pass, and each example must run as many queries on
+either.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "python"
 DROP_IN = os.pathsep.join([str(PACKAGE / "dogpile_rs" / "_dropin"), str(PACKAGE)])
+OSLO = ("oslo_cache.tests.unit", "oslo_cache.tests.test_cache")
 EXAMPLES = ("helloworld", "relationship_caching", "advanced", "local_session_caching")
 
 
@@ -57,7 +59,7 @@ def main() -> None:
     for name, paths in (("dogpile.cache", ""), ("dogpile_rs", DROP_IN)):
         where = run(["-c", "import dogpile.cache; print(dogpile.cache.__file__)"], ".", paths)
         assert ("dogpile_rs" in where) == (name == "dogpile_rs"), where
-        summary = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "oslo_cache.tests.unit", "oslo_cache.tests.test_cache"], ".", paths)
+        summary = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", *OSLO], ".", paths)
         print(f"{name}: oslo.cache: {summary.strip().splitlines()[-1]}")
     with tempfile.TemporaryDirectory(prefix="dogpile-examples-") as data:
         prepared(examples, data)

@@ -46,7 +46,7 @@ import re
 import pytest
 
 REASONS = {
-    r"(Redis|Valkey)ConnectionTest::test_connect_with_(?!connection_pool|socket_keepalive_options)": "asks for a call of a Python client's class",
+    r"ConnectionTest::test_connect_with_(?!connection_pool|socket_keepalive_options)": "asks for calls of a client",
     r"DBMMutex.*::test_release_assertion_": "any thread may release a native lock",
 }
 

@@ -84,8 +84,11 @@ def install(native: bool | None = None) -> None:
     root = _Root(THEIRS, ours.__doc__)
     root.__path__ = []
     root.__spec__ = ModuleSpec(THEIRS, _finder, is_package=True)
-    root.__version__ = ours.__api_version__
-    root.Lock, root.NeedRegenerationException = ours.Lock, ours.NeedRegenerationException
+    vars(root).update(
+        __version__=ours.__api_version__,
+        Lock=ours.Lock,
+        NeedRegenerationException=ours.NeedRegenerationException,
+    )
     sys.meta_path.insert(0, _finder)
     sys.modules[THEIRS] = root
     _name_pickled_classes()

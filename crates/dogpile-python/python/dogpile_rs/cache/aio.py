@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -215,5 +214,3 @@ def _leaving(turns: Mapping[Any, Turn]) -> Iterator[None]:
     finally:
         for turn in turns.values():
             turn.leave()
-
-

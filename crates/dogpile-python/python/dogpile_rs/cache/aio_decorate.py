@@ -12,7 +12,7 @@ from .signatures import Signature
 from .util import is_method
 
 if TYPE_CHECKING:
-    from .region import CacheRegion
+    pass
 
 
 class AioCached(Cached):
@@ -20,19 +20,17 @@ class AioCached(Cached):
 
     async def call(self, *args: Any, **kw: Any) -> Any:
         key = self.generator(*args, **kw)
-        return await self.region.aio.get_or_create(
-            key, self.function, self.timeout(), self.should_cache, (args, kw)
-        )
+        return await self.region.aio.get_or_create(key, self.function, self.timeout(), self.should_cache, (args, kw))
 
     async def get(self, *args: Any, **kw: Any) -> Any:
         """Returns the value that is cached for these arguments, or `NO_VALUE`."""
         return await self.region.aio.get(self.key(*args, **kw))
 
-    async def set(self, value: Any, *args: Any, **kw: Any) -> None:
+    async def set(self, value: Any, *args: Any, **kw: Any) -> None:  # type: ignore[override]
         """Stores a value for these arguments."""
         await self.region.aio.set(self.key(*args, **kw), value)
 
-    async def invalidate(self, *args: Any, **kw: Any) -> None:
+    async def invalidate(self, *args: Any, **kw: Any) -> None:  # type: ignore[override]
         """Deletes the value of these arguments."""
         await self.region.aio.delete(self.key(*args, **kw))
 
@@ -62,9 +60,7 @@ def _peeking(own: AioCached, prefix: str) -> Any:
     peek = {0: site.peek0, 1: site.peek1, 2: site.peek2, 3: site.peek3}.get(positional, site.peekn)  # type: ignore[arg-type]
     objects = {"peek": peek, "missing": NO_VALUE, "call": own.call}
     names = {name: signature.unused(name) for name in (*objects, "value")}
-    source = _PEEKING.format(
-        declared=", ".join(signature.declared), passed=", ".join(signature.passed), **names
-    )
+    source = _PEEKING.format(declared=", ".join(signature.declared), passed=", ".join(signature.passed), **names)
     return signature.function(function, source, {names[name]: it for name, it in objects.items()})
 
 
@@ -93,9 +89,7 @@ class AioCachedMulti(CachedMulti):
     async def call(self, *args: Any, **kw: Any) -> Any:
         keys = self.generator(*args, **kw)
         should_cache = self.is_stored if self.asdict else self.should_cache
-        values = await self.region.aio.get_or_create_multi(
-            keys, self.creator(args, keys), self.timeout(), should_cache
-        )
+        values = await self.region.aio.get_or_create_multi(keys, self.creator(args, keys), self.timeout(), should_cache)
         return self.answer(args, values)
 
     async def get(self, *args: Any, **kw: Any) -> list[Any]:  # type: ignore[override]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _engine
 from . import creating
-from .api import NO_VALUE, CachedValue
+from .api import NO_VALUE, BackendFormatted
 
 if TYPE_CHECKING:
     from .region import CacheRegion
@@ -124,7 +124,7 @@ class Queue:
                 self.hand_over()
             raise
 
-    def answer(self, value: CachedValue | bytes) -> None:
+    def answer(self, value: BackendFormatted) -> None:
         del self.queues[self.key]
         for future in self.waiting:
             if not future.done():

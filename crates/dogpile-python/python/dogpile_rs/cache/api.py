@@ -94,7 +94,7 @@ class CacheMutex(abc.ABC):
     @classmethod
     def __subclasshook__(cls, C: type) -> bool:
         if cls is not CacheMutex:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         return hasattr(C, "acquire") and hasattr(C, "release")
 
 

@@ -134,14 +134,12 @@ def _call(own: Cached, prefix: str | None) -> Callable[..., Any]:
     if prefix is None or not own.signature.is_positional or is_replaced(own.region):
         return own.call
     function = own.function
-    site = _engine.Site(
-        own.region, function, prefix, int(is_method(function)), own.expiration_time, own.should_cache
-    )
+    site = _engine.Site(own.region, function, prefix, int(is_method(function)), own.expiration_time, own.should_cache)
     _native.add(own)
     own.region._decorated.add(own)
     positional = None if own.signature.has_more else own.signature.positional
     by_number = {0: site.call0, 1: site.call1, 2: site.call2, 3: site.call3}
-    return by_number.get(positional, site.calln)  # type: ignore[arg-type]
+    return by_number.get(positional, site.calln)  # type: ignore[arg-type, return-value]
 
 
 def _with_companions(made: Any, own: Any, names: Sequence[str]) -> Any:

@@ -30,12 +30,12 @@ from .api import (
     CacheMutex,
     CacheReturnType,
     CantDeserializeException,
+    Deserializer,
     KeyManglerType,
     KeyType,
     MetaDataType,
     SerializedReturnType,
     Serializer,
-    Deserializer,
     ValuePayload,
 )
 from .backends import _backend_loader, register_backend
@@ -267,7 +267,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
     def _look_into_dict(self) -> None:
         """Lets the engine look into the backend's dict itself, where that is all that the backend does."""
         backend = self._backend
-        values = None
+        values: Any = None
         if type(backend) is MemoryBackend:
             backend._tell(self._look_into_dict)
             if self.serializer is None and self.deserializer is None:

@@ -91,9 +91,7 @@ class Signature:
         names = {name: call}
         return self.function(of, source, names), names, name
 
-    def awaiting(
-        self, of: Callable[..., Any], call: Callable[..., Any]
-    ) -> tuple[FunctionType, dict[str, Any], str]:
+    def awaiting(self, of: Callable[..., Any], call: Callable[..., Any]) -> tuple[FunctionType, dict[str, Any], str]:
         """Returns a coroutine function that awaits `call` with its arguments; else as `calling`."""
         name = self.unused("call")
         source = f"async def function({', '.join(self.declared)}): return await {name}({', '.join(self.passed)})"

@@ -1,8 +1,7 @@
 """Test suites for backends, to be inherited from by classes that pytest collects.
 
-    class MyBackendTest(_GenericBackendTestSuite):
-        backend = "my_backend"
-        config_args = {"arguments": {"url": "127.0.0.1"}}
+A class that derives from `_GenericBackendTestSuite` and has `backend = "my_backend"` and `config_args =
+{"arguments": {"url": "127.0.0.1"}}` runs all tests of the suite on that backend.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import pytest
 
 from ..cache import CacheRegion, register_backend
 from ..cache.api import NO_VALUE, CacheBackend, CacheMutex, CantDeserializeException
-from ..cache.region import _backend_loader
+from ..cache.backends import _backend_loader
 from .assertions import assert_raises_message, eq_
 
 
@@ -384,7 +383,7 @@ class _GenericMutexTestSuite(_GenericBackendFixture):
         region = self._region()
 
         def create_foo() -> str:
-            return "foo" + region.get_or_create("bar", lambda: "bar")
+            return f"foo{region.get_or_create('bar', lambda: 'bar')}"
 
         eq_(region.get_or_create("foo", create_foo), "foobar")
         eq_(region.get_or_create("foo", create_foo), "foobar")

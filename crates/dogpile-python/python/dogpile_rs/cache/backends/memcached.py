@@ -110,7 +110,7 @@ class GenericMemcachedBackend(CacheBackend):
         return self._clients.memcached
 
     def has_lock_timeout(self) -> bool:
-        return self.lock_timeout != 0
+        return bool(self.lock_timeout != 0)
 
     def get_mutex(self, key: KeyType) -> CacheMutex | None:
         if not self.distributed_lock:
@@ -207,9 +207,7 @@ class BMemcachedBackend(GenericMemcachedBackend):
         import bmemcached
 
     def _create_client(self) -> Any:
-        return bmemcached.Client(
-            self.url, username=self.username, password=self.password, tls_context=self.tls_context
-        )
+        return bmemcached.Client(self.url, username=self.username, password=self.password, tls_context=self.tls_context)
 
     def delete_multi(self, keys: Iterable[KeyType]) -> None:
         # The client's own waits for answers that do not come where a key is absent.

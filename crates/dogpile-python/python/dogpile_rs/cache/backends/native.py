@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-class NativeBackend(_engine.NativeBackend, BytesBackend):
+class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
     """The base of native backends, which keep bytes.
 
     They have the arguments of the Python backends of the same name, as far as those are not about a Python client, and
@@ -110,7 +110,7 @@ class NativeFileBackend(NativeBackend):
     native_name = "file"
 
 
-class NativeMemoryBackend(_engine.NativeBackend, CacheBackend):
+class NativeMemoryBackend(_engine.NativeBackend, CacheBackend):  # type: ignore[misc]
     """Objects in memory, of which the least useful are forgotten: `max_entries` is the number that is kept."""
 
     def __new__(cls, arguments: BackendArguments) -> Self:

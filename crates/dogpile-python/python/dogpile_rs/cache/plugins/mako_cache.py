@@ -24,9 +24,7 @@ class MakoPlugin(CacheImpl):  # type: ignore[misc]
         try:
             self.regions = cache.template.cache_args["regions"]
         except KeyError:
-            raise KeyError(
-                "the argument cache_args of the Mako template or lookup needs a dict 'regions'"
-            ) from None
+            raise KeyError("the argument cache_args of the Mako template or lookup needs a dict 'regions'") from None
 
     def _get_region(self, *, region: str, **_: Any) -> Any:
         try:
