@@ -19,7 +19,6 @@ use crate::clock;
 use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
-use crate::value::Stored;
 
 /// What `Flight.poll` says is to be done.
 const DONE: u8 = 0;
@@ -154,7 +153,7 @@ impl Flight {
         let Stage::Creating(half) = self.take() else {
             return Err(PyRuntimeError::new_err("there is nothing to finish"));
         };
-        let work = match Stored::of(self.engine.codec(), &value) {
+        let work = match self.engine.stored(&value) {
             Ok(created) => half.finish(created.if_stored(stored)),
             Err(error) => half.fail(error.to_string()),
         };

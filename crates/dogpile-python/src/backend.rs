@@ -76,7 +76,7 @@ fn bytes_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
 fn object_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
     let (created, _) = cached::stamp(value)
         .ok_or_else(|| PyTypeError::new_err("this backend keeps CachedValue objects"))?;
-    Ok(Entry::object(Object::new(cached::payload(value)?.unbind()), created))
+    Ok(Entry::object(Object::evictable(cached::payload(value)?.unbind()), created))
 }
 
 #[pymethods]

@@ -9,13 +9,14 @@ use dogpile::clock::{Clock, SystemClock, Timestamp};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 
 /// The coarse clock is off by less than this, in seconds.
 const COARSE: f64 = 0.05;
 
 struct TimeModule {
     attributes: Py<PyDict>,
+    /// The interpreter's own function, as far as that is known: it is found sooner so.
     time: Py<PyAny>,
 }
 
@@ -24,9 +25,15 @@ static TIME: PyOnceLock<TimeModule> = PyOnceLock::new();
 /// Notes the interpreter's own `time.time`.
 pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     let module = py.import("time")?;
-    let time = module.getattr("time")?.unbind();
+    let time = module.getattr("time")?;
+    let time = if is_own(&time) { time.unbind() } else { py.None() };
     let _ = TIME.set(py, TimeModule { attributes: module.dict().unbind(), time });
     Ok(())
+}
+
+/// Is it the interpreter's own function, and not one in its place?
+fn is_own(time: &Bound<'_, PyAny>) -> bool {
+    time.cast_exact::<PyCFunction>().is_ok()
 }
 
 /// Was `time.time` replaced when a call last looked? The crate asks for the time on threads that
@@ -38,7 +45,7 @@ static IS_REPLACED: AtomicBool = AtomicBool::new(false);
 fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
     let Some(module) = TIME.get(py) else { return Ok(None) };
     match module.attributes.bind(py).get_item(intern!(py, "time"))? {
-        Some(time) if !time.is(&module.time) => time.call0()?.extract().map(Some),
+        Some(time) if !time.is(&module.time) && !is_own(&time) => time.call0()?.extract().map(Some),
         _ => Ok(None),
     }
 }

@@ -15,7 +15,6 @@ use crate::errors;
 use crate::log;
 use crate::names::no_value;
 use crate::plan::Plan;
-use crate::value::Stored;
 use crate::wait;
 
 /// What a creating call was given.
@@ -104,7 +103,7 @@ fn run<'py>(
         Ok(created) => created,
         Err(error) => return fail(py, half, error),
     };
-    match Stored::of(native.engine.codec(), &value) {
+    match native.engine.stored(&value) {
         Ok(stored) => {
             wait::run(py, half.finish(stored.if_stored(is_stored)))?.map_err(errors::of_region)?;
             Ok(value)

@@ -100,7 +100,7 @@ pub(crate) fn set<'py>(
 ) -> PyResult<()> {
     let values = values
         .into_iter()
-        .map(|(key, value)| Ok((key, Stored::of(engine.codec(), &value)?)))
+        .map(|(key, value)| Ok((key, engine.stored(&value)?)))
         .collect::<PyResult<Vec<_>>>()?;
     run(py, engine.set_multi(values))
 }

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dogpile::backend::{AnyBackend, MapBackend};
+use dogpile::config::Settings;
+use dogpile::proxy::Layer;
 use dogpile::region::{Cacheable, Kind};
+use dogpile::stats::Statistics;
 use dogpile::{
     Begun as RegionBegun, Config, CreateError, Creation, Encoded, Expiration, InMemory, Region,
 };
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::clock::PythonClock;
@@ -24,7 +28,10 @@ pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, dogpile::Error>>
 
 #[derive(Clone)]
 pub(crate) enum Engine {
+    /// Over a dict.
     Objects(Arc<Region<InMemory>>),
+    /// Over the crate's memory.
+    Evicting(Arc<Region<InMemory>>),
     Bytes(Arc<Region<Encoded>>, Arc<Codec>),
 }
 
@@ -81,41 +88,58 @@ impl Engine {
     /// Over a region's dict.
     pub(crate) fn over_dict(values: &Arc<Values>, moment: Arc<Moment>) -> PyResult<Self> {
         let backend = MapBackend::over(DictMap(Arc::downgrade(values)));
-        Self::objects(Config::new(backend), moment)
+        let region = Region::in_memory("python");
+        region.configure(usual(Config::new(backend), moment)).map_err(errors::of_region)?;
+        Ok(Self::Objects(Arc::new(region)))
     }
 
     /// Over a backend of the crate's. `None`: it keeps bytes, and there is no codec.
     pub(crate) fn over(
-        backend: AnyBackend,
+        backend: &AnyBackend,
         codec: Option<Codec>,
         moment: Arc<Moment>,
+        options: &Options,
     ) -> PyResult<Option<Self>> {
         if backend.keeps_objects() {
-            return Self::objects(Config::over(backend), moment).map(Some);
+            let region = Region::in_memory("python");
+            let config = usual(config(backend, options)?, moment);
+            region.configure(config).map_err(errors::of_region)?;
+            return Ok(Some(Self::Evicting(Arc::new(region))));
         }
         let Some(codec) = codec else { return Ok(None) };
         let region = Region::encoded("python");
-        region.configure(usual(Config::over(backend), moment)).map_err(errors::of_region)?;
+        let config = usual(config(backend, options)?, moment);
+        region.configure(config).map_err(errors::of_region)?;
         Ok(Some(Self::Bytes(Arc::new(region), Arc::new(codec))))
     }
 
-    fn objects(config: Config<InMemory>, moment: Arc<Moment>) -> PyResult<Self> {
-        let region = Region::in_memory("python");
-        region.configure(usual(config, moment)).map_err(errors::of_region)?;
-        Ok(Self::Objects(Arc::new(region)))
+    /// Returns what is to be stored for `value`.
+    pub(crate) fn stored(&self, value: &Bound<'_, PyAny>) -> PyResult<Stored> {
+        match self {
+            Self::Objects(_) => Ok(Object::new(value.clone().unbind()).erase()),
+            Self::Evicting(_) => Ok(Object::evictable(value.clone().unbind()).erase()),
+            Self::Bytes(_, codec) => Stored::serialized(codec, value),
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        match self {
+            Self::Objects(region) | Self::Evicting(region) => region.statistics(),
+            Self::Bytes(region, _) => region.statistics(),
+        }
     }
 
     /// Tells it from others.
     pub(crate) fn id(&self) -> usize {
         match self {
-            Self::Objects(region) => Arc::as_ptr(region).addr(),
+            Self::Objects(region) | Self::Evicting(region) => Arc::as_ptr(region).addr(),
             Self::Bytes(region, _) => Arc::as_ptr(region).addr(),
         }
     }
 
     pub(crate) fn codec(&self) -> Option<&Codec> {
         match self {
-            Self::Objects(_) => None,
+            Self::Objects(_) | Self::Evicting(_) => None,
             Self::Bytes(_, codec) => Some(codec),
         }
     }
@@ -123,7 +147,9 @@ impl Engine {
     /// Begins a creating call.
     pub(crate) fn begin(&self, ask: Ask) -> Work<Begun> {
         match self {
-            Self::Objects(region) => begin::<_, Object>(region.clone(), ask),
+            Self::Objects(region) | Self::Evicting(region) => {
+                begin::<_, Object>(region.clone(), ask)
+            }
             Self::Bytes(region, _) => begin::<_, Serialized>(region.clone(), ask),
         }
     }
@@ -146,7 +172,7 @@ impl Engine {
         creator: MultiCreator,
     ) -> Created {
         match self {
-            Self::Objects(region) => {
+            Self::Objects(region) | Self::Evicting(region) => {
                 create_multi::<_, Object>(region.clone(), keys, limit, creator)
             }
             Self::Bytes(region, _) => {
@@ -158,7 +184,7 @@ impl Engine {
     /// The value if it is fresh and at hand.
     pub(crate) fn peek(&self, ask: Ask) -> Option<Stored> {
         match self {
-            Self::Objects(region) => peek::<_, Object>(region, ask),
+            Self::Objects(region) | Self::Evicting(region) => peek::<_, Object>(region, ask),
             Self::Bytes(region, _) => peek::<_, Serialized>(region, ask),
         }
     }
@@ -166,7 +192,9 @@ impl Engine {
     /// The value with its creation time; with a limit only if it is fresh.
     pub(crate) fn get(&self, key: String, limit: Option<f64>) -> Work<Option<(Stored, f64)>> {
         match self {
-            Self::Objects(region) => get::<_, Object>(region.clone(), key, limit),
+            Self::Objects(region) | Self::Evicting(region) => {
+                get::<_, Object>(region.clone(), key, limit)
+            }
             Self::Bytes(region, _) => get::<_, Serialized>(region.clone(), key, limit),
         }
     }
@@ -178,30 +206,54 @@ impl Engine {
         limit: Option<f64>,
     ) -> Work<Vec<Option<(Stored, f64)>>> {
         match self {
-            Self::Objects(region) => get_multi::<_, Object>(region.clone(), keys, limit),
+            Self::Objects(region) | Self::Evicting(region) => {
+                get_multi::<_, Object>(region.clone(), keys, limit)
+            }
             Self::Bytes(region, _) => get_multi::<_, Serialized>(region.clone(), keys, limit),
         }
     }
 
     pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>) -> Work<()> {
         match self {
-            Self::Objects(region) => set_multi::<_, Object>(region.clone(), values),
+            Self::Objects(region) | Self::Evicting(region) => {
+                set_multi::<_, Object>(region.clone(), values)
+            }
             Self::Bytes(region, _) => set_multi::<_, Serialized>(region.clone(), values),
         }
     }
 
     pub(crate) fn delete_multi(&self, keys: Vec<String>) -> Work<()> {
         match self {
-            Self::Objects(region) => delete_multi(region.clone(), keys),
+            Self::Objects(region) | Self::Evicting(region) => delete_multi(region.clone(), keys),
             Self::Bytes(region, _) => delete_multi(region.clone(), keys),
         }
     }
 
     pub(crate) fn is_locked(&self, key: String) -> Work<bool> {
         match self {
-            Self::Objects(region) => is_locked(region.clone(), key),
+            Self::Objects(region) | Self::Evicting(region) => is_locked(region.clone(), key),
             Self::Bytes(region, _) => is_locked(region.clone(), key),
         }
+    }
+}
+
+/// Options of the crate's regions by the names of its settings, such as `near.max_entries`.
+pub(crate) type Options = Vec<(String, String)>;
+
+/// A configuration over `backend` with the options.
+fn config<K: Kind>(backend: &AnyBackend, options: &Options) -> PyResult<Config<K>> {
+    let named = [("backend".to_owned(), "null".to_owned())];
+    let settings: Settings = named.into_iter().chain(options.iter().cloned()).collect();
+    let config = settings.config().map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(config.proxy(Instead(backend.clone())))
+}
+
+/// Puts a backend in the place of the one that settings name.
+struct Instead(AnyBackend);
+
+impl Layer for Instead {
+    fn layer(self, _inner: AnyBackend) -> AnyBackend {
+        self.0
     }
 }
 

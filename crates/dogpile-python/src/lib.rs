@@ -12,7 +12,8 @@
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
 //!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
-//!   errors   exceptions
+//!   errors   exceptions; statistics, counters
+//!   grave    objects that were evicted
 //!   names    what the Python half has registered here
 //! ```
 //!
@@ -29,6 +30,7 @@ mod dict;
 mod direct;
 mod engine;
 mod errors;
+mod grave;
 mod invalidation;
 mod judge;
 mod keys;
@@ -40,6 +42,7 @@ mod names;
 mod plan;
 mod region;
 mod site;
+mod statistics;
 mod store;
 mod value;
 mod wait;

@@ -11,16 +11,18 @@ use pyo3::types::{PyList, PySet, PyString, PyTuple};
 use crate::clock;
 use crate::create::{self, Creating};
 use crate::dict::Values;
-use crate::engine::{Engine, MultiCreator};
+use crate::engine::Engine;
 use crate::errors;
 use crate::log;
 use crate::look::mangled;
+use crate::names::no_value;
 use crate::plan::Plan;
 use crate::value::Stored;
 use crate::wait;
 
 /// What a call was given.
 pub(crate) struct Call<'a, 'py> {
+    pub(crate) region: &'a Bound<'py, PyAny>,
     pub(crate) keys: &'a [Bound<'py, PyAny>],
     pub(crate) creator: &'a Bound<'py, PyAny>,
     pub(crate) should_cache: Option<&'a Bound<'py, PyAny>>,
@@ -38,15 +40,17 @@ pub(crate) fn create<'py>(
     let Some(engine) = plan.engine.clone() else { return Ok(None) };
     clock::look(py)?;
     let _noted = plan.values.as_ref().map(Values::note_creation);
-    let own = Arc::new(Mutex::new(HashMap::new()));
-    let creator = creator(call, &engine, &keys, own.clone());
-    let work = engine.create_multi(keys.stored.clone(), call.limit, creator);
-    let check = || Creating::check(&engine, &keys.stored);
+    let own = Own::default();
+    let (stored, asked) = (keys.stored.clone(), keys.asked.clone());
+    let creator = Creator::new(plan, call, &engine, keys, own.clone());
+    let creator = move |stored| Python::attach(|py| creator.run(py, stored));
+    let work = engine.create_multi(stored.clone(), call.limit, Box::new(creator));
+    let check = || Creating::check(&engine, &stored);
     let values = wait::run_unless(py, work, check)?.map_err(errors::of_creation)?;
     let own = own.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = HashMap::with_capacity(values.len());
     let mut unreadable = Vec::new();
-    for (key, value) in keys.stored.iter().zip(values) {
+    for (key, value) in stored.iter().zip(values) {
         let value = match own.get(key) {
             Some(own) => Some(own.bind(py).clone()),
             None => value.load(py, engine.codec())?,
@@ -61,7 +65,7 @@ pub(crate) fn create<'py>(
         wait::run(py, engine.delete_multi(unreadable))?.map_err(errors::of_region)?;
         return create(plan, call);
     }
-    let ordered = keys.asked.iter().filter_map(|key| found.get(key.as_str()));
+    let ordered = asked.iter().filter_map(|key| found.get(key.as_str()));
     PyList::new(py, ordered.collect::<Vec<_>>()).map(Some)
 }
 
@@ -105,59 +109,85 @@ fn sorted<'py>(keys: &[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyList>> {
     Ok(unique)
 }
 
-/// The caller's function for the crate. What it returns is noted in `own`: its caller gets these
-/// very objects.
-fn creator(
-    call: &Call<'_, '_>,
-    engine: &Engine,
-    keys: &Keys<'_>,
-    own: Arc<Mutex<HashMap<String, Py<PyAny>>>>,
-) -> MultiCreator {
-    let function = call.creator.clone().unbind();
-    let should_cache = call.should_cache.map(|it| it.clone().unbind());
-    let engine = engine.clone();
-    let names: HashMap<String, Py<PyAny>> =
-        keys.own.iter().map(|(stored, key)| (stored.clone(), key.clone().unbind())).collect();
-    Box::new(move |stored| {
-        Python::attach(|py| {
-            let asked = stored.iter().filter_map(|key| names.get(key)).map(|key| key.bind(py));
-            let asked = asked.collect::<Vec<_>>();
-            let asked = PyTuple::new(py, asked)?;
-            let values = {
-                let _creating = Creating::enter(&engine, &stored);
-                created(function.bind(py), &asked)?
-            };
-            if values.len() < stored.len() {
-                return Err(PyValueError::new_err("the creator returned too few values"));
-            }
-            let mut created = Vec::with_capacity(stored.len());
-            for (key, value) in stored.into_iter().zip(values) {
-                let is_stored = match &should_cache {
-                    Some(should_cache) => should_cache.bind(py).call1((&value,))?.is_truthy()?,
-                    None => true,
-                };
-                created.push(Stored::of(engine.codec(), &value)?.if_stored(is_stored));
-                let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-                own.insert(key, value.unbind());
-            }
-            Ok(created)
-        })
-    })
+/// What was created, by stored keys: the caller of the creator gets these very objects.
+type Own = Arc<Mutex<HashMap<String, Py<PyAny>>>>;
+
+/// The caller's function for the crate.
+struct Creator {
+    region: Py<PyAny>,
+    function: Py<PyAny>,
+    should_cache: Option<Py<PyAny>>,
+    engine: Engine,
+    values: Option<Arc<Values>>,
+    /// The caller's keys, by those that are stored.
+    names: HashMap<String, Py<PyAny>>,
+    own: Own,
 }
 
-/// Calls the creator, with its log record.
-fn created<'py>(
-    function: &Bound<'py, PyAny>,
-    asked: &Bound<'py, PyTuple>,
-) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let py = function.py();
-    let log = log::region(py)?;
-    let began = if log.is_some() { clock::now(py)? } else { 0.0 };
-    let values = function.call1(asked)?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-    if let Some(log) = log {
-        let keys = asked.call_method0(intern!(py, "__iter__"))?;
-        let keys = PyList::new(py, keys.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
-        log::created(&log, keys.as_any(), began)?;
+impl Creator {
+    fn new(plan: &Plan, call: &Call<'_, '_>, engine: &Engine, keys: Keys<'_>, own: Own) -> Self {
+        Self {
+            region: call.region.clone().unbind(),
+            function: call.creator.clone().unbind(),
+            should_cache: call.should_cache.map(|it| it.clone().unbind()),
+            engine: engine.clone(),
+            values: plan.values.clone(),
+            names: keys.own.into_iter().map(|(stored, key)| (stored, key.unbind())).collect(),
+            own,
+        }
     }
-    Ok(values)
+
+    fn run(&self, py: Python<'_>, stored: Vec<String>) -> PyResult<Vec<Stored>> {
+        let values = {
+            let _creating = Creating::enter(&self.engine, &stored);
+            self.create(py, &stored)?
+        };
+        if values.len() != stored.len() {
+            let (values, keys) = (values.len(), stored.len());
+            let message = format!("the creator returned {values} values for {keys} keys");
+            return Err(PyValueError::new_err(message));
+        }
+        let mut created = Vec::with_capacity(stored.len());
+        for (key, value) in stored.into_iter().zip(values) {
+            let is_stored = match &self.should_cache {
+                Some(should_cache) => should_cache.bind(py).call1((&value,))?.is_truthy()?,
+                None => true,
+            };
+            created.push(self.engine.stored(&value)?.if_stored(is_stored));
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            own.insert(key, value.unbind());
+        }
+        Ok(created)
+    }
+
+    /// Calls the function, with the log records of that.
+    fn create<'py>(&self, py: Python<'py>, stored: &[String]) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let asked = stored.iter().filter_map(|key| self.names.get(key));
+        let asked: Vec<_> = asked.map(|key| key.bind(py).clone()).collect();
+        let log = log::region(py)?;
+        let mut began = 0.0;
+        if log.is_some() {
+            for (stored, key) in stored.iter().zip(&asked) {
+                self.log_miss(py, stored, key)?;
+            }
+            began = clock::now(py)?;
+        }
+        let created = self.function.bind(py).call1(PyTuple::new(py, &asked)?)?;
+        let created = created.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        if let Some(log) = log {
+            log::created(&log, PyList::new(py, asked)?.as_any(), began)?;
+        }
+        Ok(created)
+    }
+
+    #[cold]
+    fn log_miss(&self, py: Python<'_>, stored: &str, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let found = match &self.values {
+            Some(values) => values.dict.bind(py).get_item(stored)?,
+            None => None,
+        };
+        let value = found.map_or_else(|| no_value(py), Ok)?;
+        self.region.bind(py).call_method1(intern!(py, "_is_cache_miss"), (value, key))?;
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::dict::Values;
-use crate::engine::Engine;
+use crate::engine::{Engine, Options};
 use crate::invalidation::Moment;
 use crate::value::Codec;
 
@@ -24,25 +24,30 @@ pub(crate) struct Plan {
     /// Of the invalidator, if that is the usual one.
     pub(crate) moment: Option<Arc<Moment>>,
     pub(crate) values: Option<Arc<Values>>,
+    /// Options of that.
+    pub(crate) options: Arc<Options>,
     /// The crate's region, over the dict or over a backend of the crate's that no proxy hides.
     pub(crate) engine: Option<Engine>,
 }
 
 impl Plan {
     /// The plan of a region that is not configured.
-    pub(crate) const EMPTY: Self = Self {
-        mangler: None,
-        serializer: None,
-        deserializer: None,
-        runner: None,
-        backend: None,
-        expiration: None,
-        max_age: f64::NAN,
-        invalidator: None,
-        moment: None,
-        values: None,
-        engine: None,
-    };
+    pub(crate) fn empty() -> Self {
+        Self {
+            mangler: None,
+            serializer: None,
+            deserializer: None,
+            runner: None,
+            backend: None,
+            expiration: None,
+            max_age: f64::NAN,
+            invalidator: None,
+            moment: None,
+            values: None,
+            options: Arc::default(),
+            engine: None,
+        }
+    }
 
     pub(crate) fn copy(&self, py: Python<'_>) -> Self {
         let again = |it: &Option<Py<PyAny>>| it.as_ref().map(|it| it.clone_ref(py));
@@ -57,6 +62,7 @@ impl Plan {
             invalidator: again(&self.invalidator),
             moment: self.moment.clone(),
             values: self.values.clone(),
+            options: self.options.clone(),
             engine: self.engine.clone(),
         }
     }

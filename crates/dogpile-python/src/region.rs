@@ -3,6 +3,7 @@
 //! Hits are answered here, over whatever backend. A miss in memory goes through the crate; others
 //! are the Python half's, which is handed what was read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,6 +27,7 @@ use crate::look::{self, Seen};
 use crate::multi;
 use crate::names::no_value;
 use crate::plan::Plan;
+use crate::statistics;
 use crate::store;
 
 /// Has somebody replaced a part of `dogpile.lock.Lock`? Then creating calls use that class.
@@ -185,7 +187,7 @@ impl Plan {
 fn native_engine(py: Python<'_>, plan: &Plan, moment: &Arc<Moment>) -> PyResult<Option<Engine>> {
     let Some(backend) = &plan.backend else { return Ok(None) };
     let Ok(native) = backend.bind(py).cast::<NativeBackend>() else { return Ok(None) };
-    Engine::over(native.get().backend().clone(), plan.codec(py), moment.clone())
+    Engine::over(native.get().backend(), plan.codec(py), moment.clone(), &plan.options)
 }
 
 /// An attribute that may be `None`.
@@ -202,7 +204,7 @@ impl Region {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { plan: ArcSwap::from_pointee(Plan::EMPTY) }
+        Self { plan: ArcSwap::from_pointee(Plan::empty()) }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -210,7 +212,7 @@ impl Region {
     }
 
     fn __clear__(&self) {
-        self.plan.store(Arc::new(Plan::EMPTY));
+        self.plan.store(Arc::new(Plan::empty()));
     }
 
     /// Turns keys of callers into those that values are stored under.
@@ -317,6 +319,24 @@ impl Region {
             plan.values = None;
         });
         self.rebuild(value.py())
+    }
+
+    /// Options of the engine over a backend of its own, by the names of the crate's settings.
+    #[getter(_options)]
+    fn options(&self) -> HashMap<String, String> {
+        self.plan().options.iter().cloned().collect()
+    }
+
+    #[setter(_options)]
+    fn set_options(&self, py: Python<'_>, options: HashMap<String, String>) -> PyResult<()> {
+        self.change(py, |plan| plan.options = Arc::new(options.into_iter().collect()));
+        self.rebuild(py)
+    }
+
+    /// What has happened in the engine: counters by name. `None`: the engine does not work here.
+    fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let engine = self.plan().engine.clone();
+        engine.map(|engine| statistics::counters(py, &engine.statistics())).transpose()
     }
 
     /// Says that values are kept as `CachedValue` in this dict, and that no proxy stands between;
@@ -432,7 +452,8 @@ impl Region {
             if let Some(hits) = hits.collect::<PyResult<Option<Vec<_>>>>()? {
                 return Ok(PyList::new(py, hits)?.into_any());
             }
-            let call = multi::Call { keys: &keys, creator, should_cache: should_cache_fn, limit };
+            let (region, should_cache) = (slf.as_any(), should_cache_fn);
+            let call = multi::Call { region, keys: &keys, creator, should_cache, limit };
             if let Some(values) = multi::create(&plan, &call)? {
                 return Ok(values.into_any());
             }

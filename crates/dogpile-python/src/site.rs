@@ -5,6 +5,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::create::Call;
 use crate::judge::Terms;
@@ -138,6 +139,17 @@ impl Site {
             Some(time) => Expiration::Fixed(time.clone().unbind()),
         };
         Self { region, function, prefix, skip, expiration, should_cache: should_cache_fn }
+    }
+
+    /// A region that is reachable from its own functions is collected by its own means.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.region)?;
+        visit.call(&self.function)?;
+        visit.call(&self.should_cache)?;
+        match &self.expiration {
+            Expiration::OfRegion => Ok(()),
+            Expiration::Fixed(time) | Expiration::Computed(time) => visit.call(time),
+        }
     }
 
     /// Calls a function without arguments.

@@ -13,7 +13,6 @@ use crate::errors;
 use crate::look::mangled;
 use crate::names::names;
 use crate::plan::Plan;
-use crate::value::Stored;
 use crate::wait;
 
 /// A header and a payload, as they are written to a backend of bytes.
@@ -60,7 +59,7 @@ pub(crate) fn set<'py>(
     let key = mangled(plan, key)?;
     if let Some(values) = &plan.values {
         if let Some((engine, key)) = to_be_told(plan, values, &key) {
-            let value = Stored::of(None, value)?;
+            let value = engine.stored(value)?;
             return wait::run(py, engine.set_multi(vec![(key, value)]))?.map_err(errors::of_region);
         }
         let value = cached(value, clock::now(py)?)?;

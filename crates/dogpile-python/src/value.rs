@@ -6,23 +6,51 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::grave;
 use crate::names::names;
 
 /// A live Python object as the crate's value. A clone needs no interpreter.
 #[derive(Clone)]
 pub(crate) struct Object {
-    object: Arc<Py<PyAny>>,
+    object: Arc<Live>,
     /// Of a value that was just created: is it to be stored?
     is_stored: bool,
 }
 
+struct Live {
+    object: Option<Py<PyAny>>,
+    /// Can the crate's memory evict it?
+    is_evictable: bool,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take().filter(|_| self.is_evictable) {
+            grave::bury(object);
+        }
+    }
+}
+
 impl Object {
     pub(crate) fn new(object: Py<PyAny>) -> Self {
-        Self { object: Arc::new(object), is_stored: true }
+        Self::of(object, false)
+    }
+
+    /// An object for the crate's memory.
+    pub(crate) fn evictable(object: Py<PyAny>) -> Self {
+        Self::of(object, true)
+    }
+
+    fn of(object: Py<PyAny>, is_evictable: bool) -> Self {
+        let live = Live { object: Some(object), is_evictable };
+        Self { object: Arc::new(live), is_stored: true }
     }
 
     pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        self.object.bind(py).clone()
+        match &self.object.object {
+            Some(object) => object.bind(py).clone(),
+            None => unreachable!("it is there until it is dropped"),
+        }
     }
 }
 
@@ -108,11 +136,8 @@ impl Stored {
         }
     }
 
-    /// Returns what is to be stored for `value`.
-    pub(crate) fn of(codec: Option<&Codec>, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let Some(codec) = codec else {
-            return Ok(Self::Object(Object::new(value.clone().unbind())));
-        };
+    /// The bytes of `value`.
+    pub(crate) fn serialized(codec: &Codec, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let bytes = codec.serializer.bind(value.py()).call1((value,))?;
         let bytes: &[u8] = bytes.extract()?;
         Ok(Self::Serialized(Bytes::copy_from_slice(bytes).into()))

@@ -10,6 +10,8 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::grave;
+
 /// How often the main thread looks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
 
@@ -79,13 +81,12 @@ where
     F::Output: Send,
 {
     let mut future = pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    let output = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => {
-            check()?;
-            wait(py, future)
-        }
-    }
+        Poll::Pending => check().and_then(|()| wait(py, future)),
+    };
+    grave::clear(py);
+    output
 }
 
 #[cold]
