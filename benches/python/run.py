@@ -1,4 +1,4 @@
-"""Benchmarks of dogpile_rs beside dogpile.cache, in one process: `run.py [hits] [threads] [aio] [remote]`."""
+"""Benchmarks of dogpile_rs beside dogpile.cache, in one process: `run.py [hits] [threads] [aio] [remote] [fleet]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import dogpile.cache.region
 import dogpile_rs.cache.proxy
 import dogpile_rs.cache.region
 
-PARTS = ["hits", "threads", "aio", "remote"]
+PARTS = ["hits", "threads", "aio", "remote", "fleet"]
 
 
 def main(chosen: list[str]) -> None:
