@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::bell::Bell;
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
+use crate::log;
 
 /// What `Flight.poll` says is to be done.
 const DONE: u8 = 0;
@@ -155,7 +157,11 @@ impl Flight {
         };
         let work = match self.engine.stored(&value) {
             Ok(created) => half.finish(created.if_stored(stored)),
-            Err(error) => half.fail(error.to_string()),
+            Err(error) => {
+                log::not_serializable(PyString::new(value.py(), &self.ask.key).as_any(), &error)?;
+                let failed = half.fail(error.to_string());
+                Box::pin(async move { failed.await.map(drop) })
+            }
         };
         self.put(Stage::Ending(work, value.unbind()));
         Ok(())

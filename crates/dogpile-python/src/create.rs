@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -101,7 +102,7 @@ fn run<'py>(
     };
     let (value, is_stored) = match created {
         Ok(created) => created,
-        Err(error) => return fail(py, half, error),
+        Err(error) => return fail(py, native, half, error),
     };
     match native.engine.stored(&value) {
         Ok(stored) => {
@@ -116,11 +117,21 @@ fn run<'py>(
     }
 }
 
+/// The creator has raised `error`: another value may stand in.
 #[cold]
-fn fail(py: Python<'_>, half: Box<dyn Half>, error: PyErr) -> PyResult<Bound<'_, PyAny>> {
+fn fail<'py>(
+    py: Python<'py>,
+    native: &Native,
+    half: Box<dyn Half>,
+    error: PyErr,
+) -> PyResult<Bound<'py, PyAny>> {
     let why = error.get_type(py).to_string();
-    wait::run(py, half.fail(why))?.map_err(errors::of_region)?;
-    Err(error)
+    let stand_in = wait::run(py, half.fail(why))?.map_err(errors::of_region)?;
+    // An interrupt is no failure.
+    match stand_in.filter(|_| error.is_instance_of::<PyException>(py)) {
+        Some(stored) => stored.load(py, native.engine.codec())?.ok_or(error),
+        None => Err(error),
+    }
 }
 
 /// The creator's value, and whether it is to be stored.

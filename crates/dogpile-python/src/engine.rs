@@ -54,8 +54,8 @@ pub(crate) enum Begun {
 pub(crate) trait Half: Send {
     /// Hands the value to those who wait, and stores it, if it is to be stored.
     fn finish(self: Box<Self>, value: Stored) -> Work<()>;
-    /// Leaves the creation to the next caller.
-    fn fail(self: Box<Self>, why: String) -> Work<()>;
+    /// Leaves the creation to the next caller. Returns the value that stands in for it, if there is one.
+    fn fail(self: Box<Self>, why: String) -> Work<Option<Stored>>;
 }
 
 impl<T: Form + Clone + Send + Sync> Half for Creation<T> {
@@ -69,11 +69,8 @@ impl<T: Form + Clone + Send + Sync> Half for Creation<T> {
         })
     }
 
-    fn fail(self: Box<Self>, why: String) -> Work<()> {
-        Box::pin(async move {
-            drop((*self).fail(why).await);
-            Ok(())
-        })
+    fn fail(self: Box<Self>, why: String) -> Work<Option<Stored>> {
+        Box::pin(async move { Ok((*self).fail(why).await.map(|found| found.value.erase())) })
     }
 }
 

@@ -12,7 +12,7 @@
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
 //!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
-//!   errors   exceptions; statistics, counters
+//!   errors   exceptions; statistics, counters; log, trace, records
 //!   grave    objects that were evicted
 //!   names    what the Python half has registered here
 //! ```
@@ -44,6 +44,7 @@ mod region;
 mod site;
 mod statistics;
 mod store;
+mod trace;
 mod value;
 mod wait;
 
@@ -71,6 +72,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::trace::init();
         super::clock::init(module.py())?;
         super::wait::init(module.py())
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::grave;
+use crate::{grave, trace};
 
 /// How often the main thread looks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
@@ -86,6 +86,7 @@ where
         Poll::Pending => check().and_then(|()| wait(py, future)),
     };
     grave::clear(py);
+    trace::flush(py);
     output
 }
 
