@@ -18,7 +18,7 @@ use run::{Error, Step, cargo, program};
 const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
 cargo xtask python          what the tests need of Python, into `target/python`
-cargo xtask python-package  the wheel of the Python package into `target/wheels`, tried where nothing else is
+cargo xtask python-package  the wheel of the Python package into `target/wheels`, tried where nothing else is; with `test`, its tests too
 cargo xtask valkey          the tests of the Redis backend on Valkey servers
 cargo xtask package         packages what is published, without building it, and looks what is in it
 cargo xtask servers         installs the servers that the tests start (Debian packages)
@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         ["servers"] => servers::install(),
         ["python"] => python::install(),
         ["python-package"] => python_package::build().map(drop),
+        ["python-package", "test"] => python_package::test(false),
+        ["python-package", "test", "whole"] => python_package::test(true),
         ["valkey"] => on_valkey(),
         ["bench", ref rest @ ..] => bench(rest),
         ["history", ref rest @ ..] => history(rest),
@@ -95,6 +97,7 @@ fn test() -> Result<(), Error> {
     python::install()?;
     cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]).named("tests").run()?;
     valkey::test()?;
+    python_package::test(false)?;
     examples()?;
     model_checks()
 }

@@ -11,6 +11,29 @@ const WHEELS: &str = "target/wheels";
 const BUILDER: &str = "target/python-build";
 /// Where it is tried.
 const FRESH: &str = "target/python-wheel";
+/// Where it is tested.
+const TESTS: &str = "target/python-tests";
+const TESTED_WITH: [&str; 18] = [
+    "aiocache",
+    "decorator",
+    "dogpile.cache==1.5.0",
+    "mako",
+    "msgpack",
+    "oslo.cache==4.3.0",
+    "oslotest",
+    "pylibmc",
+    "pymemcache",
+    "pytest",
+    "pytest-xdist",
+    "python-binary-memcached",
+    "python-memcached",
+    "redis",
+    "setuptools",
+    "sqlalchemy==2.1.9",
+    "uvloop",
+    "valkey",
+];
+const SOURCES: [&str; 2] = ["dogpile.cache==1.5.0", "sqlalchemy==2.1.9"];
 /// Where it is measured.
 const BENCH: &str = "target/python-bench";
 const PEERS: [&str; 5] = ["dogpile.cache==1.5.0", "redis", "async-lru", "aiocache", "cashews"];
@@ -84,6 +107,70 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<(), Error> {
     let rounds = if arguments.contains(&"--quick") { "3" } else { "15" };
     let run = program(&python, ["benches/python/run.py"]).env("ROUNDS", rounds);
     run.named("benchmarks of the Python package").run()
+}
+
+/// Runs the package's own tests, dogpile.cache's on it (with the old names native, too), and other
+/// libraries on it. `whole`: also those of dogpile.cache that take long.
+pub(crate) fn test(whole: bool) -> Result<(), Error> {
+    build()?;
+    put_engine_beside_its_sources()?;
+    let python = prepare_tests()?;
+    let tests = ["-m", "pytest", "--quiet", "crates/dogpile-python/tests"];
+    program(&python, tests).named("tests of the Python package").run()?;
+    let sources = source_of("dogpile_cache")?;
+    for (kind, name) in [("", "dogpile.cache's tests"), ("--native", "the same, natively")] {
+        let further = [kind, if whole { "--whole" } else { "" }];
+        let further = further.into_iter().filter(|option| !option.is_empty());
+        let suite = ["crates/dogpile-python/tests/upstream.py", &sources, "-n", "2", "--quiet"];
+        program(&python, suite).args(further).named(name).run()?;
+    }
+    let examples = source_of("sqlalchemy")?;
+    let others = ["crates/dogpile-python/tests/third_parties.py", &examples];
+    program(&python, others).named("other libraries on the Python package").run()
+}
+
+/// The tests run on the package's sources, with the engine of the wheel.
+fn put_engine_beside_its_sources() -> Result<(), Error> {
+    const COPY: &str =
+        "import dogpile_rs._engine as e, shutil, sys; shutil.copy(e.__file__, sys.argv[1])";
+    let python = Path::new(FRESH).join("bin/python");
+    let folder = format!("{PACKAGE}/python/dogpile_rs");
+    program(python, ["-I", "-c", COPY, &folder]).run()
+}
+
+/// Installs what the tests need, and gets the sources that have them. Returns the interpreter.
+fn prepare_tests() -> Result<PathBuf, Error> {
+    let python = Path::new(TESTS).join("bin/python");
+    let check = "import aiocache, oslo_cache, pytest, sqlalchemy, uvloop";
+    if program(&python, ["-c", check]).quiet().run().is_ok() {
+        return Ok(python);
+    }
+    program("python3", ["-m", "venv", "--clear", TESTS]).named("Python for tests").run()?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    program(&python, pip).args(TESTED_WITH).named("what the Python tests need").run()?;
+    for package in SOURCES {
+        let download = ["-m", "pip", "download", "--quiet", "--no-deps"];
+        let name = package.split("==").next().unwrap_or(package);
+        let from = ["--no-binary", name, "--dest", TESTS, package];
+        program(&python, download).args(from).named(package).run()?;
+    }
+    for archive in std::fs::read_dir(TESTS)?.flatten().map(|file| file.path()) {
+        if archive.extension().is_some_and(|it| it == "gz") {
+            program("tar", ["-xzf", &*archive.to_string_lossy(), "-C", TESTS]).run()?;
+        }
+    }
+    Ok(python)
+}
+
+/// The folder of an unpacked source distribution.
+fn source_of(name: &str) -> Result<String, Error> {
+    let folders = std::fs::read_dir(TESTS)?.flatten().map(|file| file.path());
+    let mut named = folders.filter(|folder| {
+        let found = folder.file_name().map(|it| it.to_string_lossy().to_lowercase());
+        folder.is_dir() && found.is_some_and(|it| it.starts_with(name))
+    });
+    let folder = named.next().ok_or_else(|| Error(format!("{name} was not unpacked")))?;
+    Ok(folder.to_string_lossy().into_owned())
 }
 
 fn first_program(readme: &str) -> Option<&str> {
