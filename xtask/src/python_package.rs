@@ -92,8 +92,8 @@ fn try_out(wheel: &Path) -> Result<(), Error> {
     let readme = std::fs::read_to_string(Path::new(PACKAGE).join("README.md"))?;
     let first = first_program(&readme).ok_or_else(|| Error("no program in README".to_owned()))?;
     program(&python, ["-I", "-c", first]).named("the first program of its README").run()?;
-    let shim = ["-I", "-m", "dogpile_rs", "-m", "dogpile.cache.region"];
-    program(&python, shim).named("the shim").run()
+    let shim = "import dogpile_rs; dogpile_rs.install(); import dogpile.cache, dogpile_rs.cache as ours; assert dogpile.cache is ours";
+    program(&python, ["-I", "-c", shim]).named("the shim").run()
 }
 
 /// Measures the wheel beside dogpile.cache and caches for asyncio.
