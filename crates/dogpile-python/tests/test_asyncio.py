@@ -52,6 +52,13 @@ async def tick(times=20):
         await asyncio.sleep(0)
 
 
+def run_in(loop, coroutine):
+    try:
+        loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+
+
 def test_values_are_got_set_and_deleted(region):
     async def use():
         aio = region.aio
@@ -362,8 +369,7 @@ def test_other_loops_than_asyncios(region):
         assert await asyncio.gather(*waiting) == ["value"] * 50
         assert slow.calls == 1
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(use())
+    run_in(uvloop.new_event_loop(), use())
 
 
 def test_loops_that_watch_no_file_descriptors(region):
@@ -381,5 +387,4 @@ def test_loops_that_watch_no_file_descriptors(region):
         slow.may_end.set()
         assert await asyncio.wait_for(asyncio.gather(*waiting), 20) == ["value"] * 50
 
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(use())
+    run_in(Loop(), use())

@@ -58,9 +58,16 @@ def pytest_collection_modifyitems(items):
 """
 
 
+def ours() -> list[pathlib.Path]:
+    """Returns the folders that make `dogpile` this package: as it is installed, or with an engine in this folder."""
+    if os.environ.get("DOGPILE_RS_INSTALLED", "0") != "1":
+        return [PACKAGE / "dogpile_rs" / "_dropin", PACKAGE]
+    found = subprocess.run([sys.executable, "-m", "dogpile_rs", "--path"], capture_output=True, text=True, check=True)
+    return [pathlib.Path(found.stdout.strip())]
+
+
 def environment(folder: pathlib.Path, theirs: bool, native: bool) -> dict[str, str]:
-    further = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = [folder] if theirs else [PACKAGE / "dogpile_rs" / "_dropin", PACKAGE, *further]
+    paths = [folder] if theirs else ours()
     variables = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, paths)))
     if native:
         variables["DOGPILE_NATIVE"] = "1"

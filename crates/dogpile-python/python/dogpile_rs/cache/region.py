@@ -82,9 +82,10 @@ _regions: WeakValueDictionary[int, CacheRegion] = WeakValueDictionary()
 
 
 def _after_fork() -> None:
-    # Locks that other threads of the parent hold are never released here.
+    # Locks that other threads of the parent hold are never released here: neither ours nor those of the engine.
     for region in list(_regions.values()):
         region._forget_mutexes()
+        region._backend = region._backend
 
 
 if hasattr(os, "register_at_fork"):
