@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit};
@@ -21,6 +20,7 @@ use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
 use crate::log;
+use crate::strings::text;
 
 /// What `Flight.poll` says is to be done.
 const DONE: u8 = 0;
@@ -238,7 +238,7 @@ impl Bridge {
 
     /// With a loop's `call_soon_threadsafe`: says what it is to call.
     fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let drain = slf.getattr(intern!(slf.py(), "drain"))?;
+        let drain = slf.getattr(text!(slf.py(), drain))?;
         slf.get().wakes.bell.start(drain.unbind());
         Ok(())
     }
@@ -250,8 +250,8 @@ impl Bridge {
         for number in woken {
             let Some(future) = self.wakes.take(number) else { continue };
             let future = future.bind(py);
-            if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                future.call_method1(intern!(py, "set_result"), (py.None(),))?;
+            if !future.call_method0(text!(py, done))?.is_truthy()? {
+                future.call_method1(text!(py, set_result), (py.None(),))?;
             }
         }
         Ok(())

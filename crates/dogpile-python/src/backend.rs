@@ -9,7 +9,6 @@ use dogpile::lock::AnyMutex;
 use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Encoded, Region as CrateRegion};
 use pyo3::exceptions::{PyTypeError, PyUserWarning, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyString, PyTuple};
 
@@ -17,6 +16,7 @@ use crate::cached::{self, usual_metadata};
 use crate::errors;
 use crate::mutex::NativeMutex;
 use crate::names::{names, no_value};
+use crate::strings::text;
 use crate::value::Object;
 use crate::wait;
 
@@ -189,7 +189,7 @@ fn pairs(
     mapping: &Bound<'_, PyAny>,
     entry: impl Fn(&Bound<'_, PyAny>) -> PyResult<Entry>,
 ) -> PyResult<Vec<(String, Entry)>> {
-    let items = mapping.call_method0(intern!(mapping.py(), "items"))?;
+    let items = mapping.call_method0(text!(mapping.py(), items))?;
     items
         .try_iter()?
         .map(|item| {

@@ -1,11 +1,11 @@
 //! `CachedValue` objects: made, and taken apart.
 
 use pyo3::exceptions::PyKeyError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
 use crate::names::names;
+use crate::strings::text;
 
 /// The format of values that is written here.
 pub(crate) const VERSION: i64 = dogpile::value::VERSION as i64;
@@ -13,8 +13,8 @@ pub(crate) const VERSION: i64 = dogpile::value::VERSION as i64;
 /// The metadata of a value that was created then, as it is written here.
 pub(crate) fn usual_metadata(py: Python<'_>, created: f64) -> PyResult<Bound<'_, PyDict>> {
     let metadata = PyDict::new(py);
-    metadata.set_item(intern!(py, "ct"), created)?;
-    metadata.set_item(intern!(py, "v"), VERSION)?;
+    metadata.set_item(text!(py, ct), created)?;
+    metadata.set_item(text!(py, v), VERSION)?;
     Ok(metadata)
 }
 
@@ -34,8 +34,8 @@ impl<'py> Parts<'py> {
         {
             return Ok(Self { payload: tuple.get_item(0)?, metadata: tuple.get_item(1)? });
         }
-        let payload = value.getattr(intern!(py, "payload"))?;
-        Ok(Self { payload, metadata: value.getattr(intern!(py, "metadata"))? })
+        let payload = value.getattr(text!(py, payload))?;
+        Ok(Self { payload, metadata: value.getattr(text!(py, metadata))? })
     }
 
     /// A field of the metadata.
@@ -51,7 +51,7 @@ impl<'py> Parts<'py> {
 
     #[inline]
     pub(crate) fn created(&self) -> PyResult<f64> {
-        let created = self.field(intern!(self.payload.py(), "ct"))?;
+        let created = self.field(text!(self.payload.py(), ct))?;
         match created.cast_exact::<PyFloat>() {
             Ok(created) => Ok(created.value()),
             Err(_) => created.extract(),
@@ -60,14 +60,14 @@ impl<'py> Parts<'py> {
 
     #[inline]
     pub(crate) fn is_of_this_version(&self) -> PyResult<bool> {
-        Ok(self.field(intern!(self.payload.py(), "v"))?.extract::<i64>()? == VERSION)
+        Ok(self.field(text!(self.payload.py(), v))?.extract::<i64>()? == VERSION)
     }
 }
 
 /// The moment of creation and version of a `CachedValue`, if it has both in its usual form.
 pub(crate) fn stamp(value: &Bound<'_, PyAny>) -> Option<(f64, i64)> {
     let parts = Parts::of(value).ok()?;
-    let version = parts.field(intern!(value.py(), "v")).ok()?.extract().ok()?;
+    let version = parts.field(text!(value.py(), v)).ok()?.extract().ok()?;
     Some((parts.created().ok()?, version))
 }
 

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dogpile::clock::{Clock, SystemClock, Timestamp};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict};
+
+use crate::strings::text;
 
 /// The coarse clock is off by less than this, in seconds.
 const COARSE: f64 = 0.05;
@@ -44,7 +45,7 @@ static IS_REPLACED: AtomicBool = AtomicBool::new(false);
 #[inline]
 fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
     let Some(module) = TIME.get(py) else { return Ok(None) };
-    match module.attributes.bind(py).get_item(intern!(py, "time"))? {
+    match module.attributes.bind(py).get_item(text!(py, time))? {
         Some(time) if !time.is(&module.time) && !is_own(&time) => time.call0()?.extract().map(Some),
         _ => Ok(None),
     }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -16,6 +15,7 @@ use crate::errors;
 use crate::log;
 use crate::names::no_value;
 use crate::plan::Plan;
+use crate::strings::text;
 use crate::wait;
 
 /// What a creating call was given.
@@ -145,7 +145,7 @@ fn created<'py>(
     let mut began = 0.0;
     if log.is_some() {
         let value = seen.map_or_else(|| no_value(py), |seen| Ok(seen.clone()))?;
-        region.call_method1(intern!(py, "_is_cache_miss"), (value, call.key))?;
+        region.call_method1(text!(py, _is_cache_miss), (value, call.key))?;
         began = clock::now(py)?;
     }
     let value = match call.args {

@@ -1,6 +1,5 @@
 //! Reading and storing over a backend of the crate's, where no proxy is between.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
@@ -10,6 +9,7 @@ use crate::engine::{Engine, Work};
 use crate::errors;
 use crate::names::names;
 use crate::plan::Plan;
+use crate::strings::text;
 use crate::value::Stored;
 use crate::wait;
 
@@ -113,7 +113,7 @@ pub(crate) fn delete(py: Python<'_>, engine: &Engine, keys: Vec<String>) -> PyRe
 /// The pairs of a mapping, with the keys that they are stored under; none if one of these cannot be
 /// a key of the crate's.
 pub(crate) fn pairs<'py>(plan: &Plan, mapping: &Bound<'py, PyAny>) -> PyResult<Option<Pairs<'py>>> {
-    let items = mapping.call_method0(intern!(mapping.py(), "items"))?;
+    let items = mapping.call_method0(text!(mapping.py(), items))?;
     let mut pairs = Vec::new();
     for item in items.try_iter()? {
         let (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;

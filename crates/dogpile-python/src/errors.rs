@@ -3,7 +3,6 @@
 use dogpile::backend::BackendError;
 use dogpile::{CreateError, Error};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 const MODULE: &str = "dogpile_rs.cache.exception";
@@ -12,10 +11,12 @@ macro_rules! class {
     ($(#[$doc:meta])* $name:ident, $class:literal) => {
         $(#[$doc])*
         fn $name(message: String) -> PyErr {
-            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-            Python::attach(|py| match CLASS.import(py, MODULE, $class) {
-                Ok(class) => PyErr::from_type(class.clone(), message),
-                Err(error) => error,
+            Python::attach(|py| {
+                let class = py.import(MODULE).and_then(|module| module.getattr($class));
+                match class.and_then(|class| Ok(class.cast_into::<PyType>()?)) {
+                    Ok(class) => PyErr::from_type(class, message),
+                    Err(error) => error,
+                }
             })
         }
     };

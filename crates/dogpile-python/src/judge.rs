@@ -1,11 +1,11 @@
 //! Telling whether a stored value is fresh.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::cached::Parts;
 use crate::clock;
 use crate::plan::Plan;
+use crate::strings::text;
 
 /// What a call asks of a value.
 #[derive(Clone, Copy)]
@@ -48,8 +48,8 @@ fn is_invalidated(py: Python<'_>, plan: &Plan, created: f64, creates: bool) -> P
     let strategy = strategy.bind(py);
     let says = |question| strategy.call_method1(question, (created,))?.is_truthy();
     if creates {
-        Ok(says(intern!(py, "is_hard_invalidated"))? || says(intern!(py, "is_soft_invalidated"))?)
+        Ok(says(text!(py, is_hard_invalidated))? || says(text!(py, is_soft_invalidated))?)
     } else {
-        says(intern!(py, "is_invalidated"))
+        says(text!(py, is_invalidated))
     }
 }

@@ -14,7 +14,7 @@
 //!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
 //!   errors   exceptions; statistics, counters; log, trace, records
 //!   grave    objects that were evicted
-//!   names    what the Python half has registered here
+//!   names    what the Python half has registered here; strings, Python's names
 //! ```
 //!
 //! One rule for all of it: nothing of the crate is locked while this thread is attached to the
@@ -44,6 +44,7 @@ mod region;
 mod site;
 mod statistics;
 mod store;
+mod strings;
 mod trace;
 mod value;
 mod wait;
@@ -72,6 +73,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::strings::init(module.py());
         super::trace::init();
         super::clock::init(module.py())?;
         super::wait::init(module.py())

@@ -1,23 +1,31 @@
 //! The log records of a creation, with the logger that Python code has: who replaces it gets them.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use crate::clock;
+use crate::strings::text;
 
 const DEBUG: u8 = 10;
 
 static REGION: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
 
+fn module(py: Python<'_>) -> PyResult<&Py<PyDict>> {
+    REGION.get_or_try_init(py, || Ok(py.import("dogpile_rs.cache.region")?.dict().unbind()))
+}
+
+/// Finds the logger's module, for the first region: not in a call, which a fork may interrupt.
+pub(crate) fn prepare(py: Python<'_>) {
+    // A program may use the engine alone.
+    let _ = module(py);
+}
+
 /// Returns the logger of regions, if it takes records of this level.
 pub(crate) fn region(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let module = REGION.get_or_try_init(py, || -> PyResult<_> {
-        Ok(py.import("dogpile_rs.cache.region")?.dict().unbind())
-    })?;
-    let Some(log) = module.bind(py).get_item(intern!(py, "log"))? else { return Ok(None) };
-    let is_enabled = log.call_method1(intern!(py, "isEnabledFor"), (DEBUG,))?.is_truthy()?;
+    let module = module(py)?;
+    let Some(log) = module.bind(py).get_item(text!(py, log))? else { return Ok(None) };
+    let is_enabled = log.call_method1(text!(py, isEnabledFor), (DEBUG,))?.is_truthy()?;
     Ok(is_enabled.then_some(log))
 }
 

@@ -1,7 +1,6 @@
 //! Reading what is stored: from a dict, a backend of objects, or a backend of bytes.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -9,6 +8,7 @@ use crate::cached::usual_metadata;
 use crate::log;
 use crate::names::{names, no_value};
 use crate::plan::Plan;
+use crate::strings::text;
 use crate::value::deserialized;
 
 /// What is stored, with the key that it is stored under.
@@ -52,9 +52,9 @@ pub(crate) fn look<'py>(
     }
     let backend = backend.bind(py);
     let value = match &plan.deserializer {
-        None => some(backend.call_method1(intern!(py, "get"), (&key,))?)?,
+        None => some(backend.call_method1(text!(py, get), (&key,))?)?,
         Some(deserializer) => {
-            let frame = backend.call_method1(intern!(py, "get_serialized"), (&key,))?;
+            let frame = backend.call_method1(text!(py, get_serialized), (&key,))?;
             decoded(deserializer.bind(py), &frame)?
         }
     };
@@ -75,12 +75,12 @@ pub(crate) fn look_multi<'py>(
     let backend = backend.bind(py);
     match &plan.deserializer {
         None => {
-            let found = backend.call_method1(intern!(py, "get_multi"), (keys,))?;
+            let found = backend.call_method1(text!(py, get_multi), (keys,))?;
             found.try_iter()?.map(|value| some(value?)).collect()
         }
         Some(deserializer) => {
             let deserializer = deserializer.bind(py);
-            let found = backend.call_method1(intern!(py, "get_serialized_multi"), (keys,))?;
+            let found = backend.call_method1(text!(py, get_serialized_multi), (keys,))?;
             found.try_iter()?.map(|frame| decoded(deserializer, &frame?)).collect()
         }
     }
@@ -118,8 +118,8 @@ fn metadata<'py>(py: Python<'py>, header: &[u8]) -> PyResult<Option<Bound<'py, P
     if let Some(created) = usual(header) {
         return Ok(Some(usual_metadata(py, created)?.into_any()));
     }
-    let json = py.import(intern!(py, "json"))?;
-    let metadata = json.call_method1(intern!(py, "loads"), (PyBytes::new(py, header),));
+    let json = py.import(text!(py, json))?;
+    let metadata = json.call_method1(text!(py, loads), (PyBytes::new(py, header),));
     match metadata {
         Ok(metadata) if is_complete(&metadata) => Ok(Some(metadata)),
         Err(error) if !error.is_instance_of::<PyValueError>(py) => Err(error),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet, PyString, PyTuple};
 
@@ -17,6 +16,7 @@ use crate::log;
 use crate::look::mangled;
 use crate::names::no_value;
 use crate::plan::Plan;
+use crate::strings::text;
 use crate::value::Stored;
 use crate::wait;
 
@@ -187,7 +187,7 @@ impl Creator {
             None => None,
         };
         let value = found.map_or_else(|| no_value(py), Ok)?;
-        self.region.bind(py).call_method1(intern!(py, "_is_cache_miss"), (value, key))?;
+        self.region.bind(py).call_method1(text!(py, _is_cache_miss), (value, key))?;
         Ok(())
     }
 }

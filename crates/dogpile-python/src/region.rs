@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use pyo3::exceptions::PyAttributeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -23,12 +22,14 @@ use crate::direct;
 use crate::engine::{Ask, Engine};
 use crate::invalidation::{DefaultInvalidation, Moment};
 use crate::judge::{self, Terms};
+use crate::log;
 use crate::look::{self, Seen};
 use crate::multi;
 use crate::names::no_value;
 use crate::plan::Plan;
 use crate::statistics;
 use crate::store;
+use crate::strings::text;
 
 /// Has somebody replaced a part of `dogpile.lock.Lock`? Then creating calls use that class.
 static LOCK_IS_PATCHED: AtomicBool = AtomicBool::new(false);
@@ -90,7 +91,7 @@ impl Region {
     /// What is asked of a region without a backend: the Python half's property raises its error.
     #[cold]
     pub(crate) fn not_configured(slf: &Bound<'_, Self>) -> PyErr {
-        match slf.getattr(intern!(slf.py(), "backend")) {
+        match slf.getattr(text!(slf.py(), backend)) {
             Err(error) => error,
             Ok(_) => PyAttributeError::new_err("the region is not configured"),
         }
@@ -130,7 +131,7 @@ impl Region {
         let value = seen.value_or_no_value()?;
         let args =
             (call.key, call.creator, call.expiration_time, call.should_cache, call.args, value);
-        slf.call_method1(intern!(py, "_create"), args)
+        slf.call_method1(text!(py, _create), args)
     }
 
     /// What is there for `key`, and good for a call that creates nothing.
@@ -202,8 +203,9 @@ fn again(object: Option<&Py<PyAny>>, py: Python<'_>) -> Option<Py<PyAny>> {
 #[pymethods]
 impl Region {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+    #[pyo3(signature = (*args, **_kwargs))]
+    fn new(args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        log::prepare(args.py());
         Self { plan: ArcSwap::from_pointee(Plan::empty()) }
     }
 
@@ -460,7 +462,7 @@ impl Region {
         }
         drop(plan);
         let args = (PyList::new(py, keys)?, creator, expiration_time, should_cache_fn);
-        slf.call_method1(intern!(py, "_create_multi"), args)
+        slf.call_method1(text!(py, _create_multi), args)
     }
 
     /// Stores `value` for `key`.

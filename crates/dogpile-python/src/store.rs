@@ -1,6 +1,5 @@
 //! Storing and deleting values.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
@@ -13,6 +12,7 @@ use crate::errors;
 use crate::look::mangled;
 use crate::names::names;
 use crate::plan::Plan;
+use crate::strings::text;
 use crate::wait;
 
 /// A header and a payload, as they are written to a backend of bytes.
@@ -72,10 +72,10 @@ pub(crate) fn set<'py>(
     match &plan.serializer {
         Some(serializer) => {
             let frame = frame(serializer.bind(py), created, value)?;
-            backend.call_method1(intern!(py, "set_serialized"), (key, frame))?;
+            backend.call_method1(text!(py, set_serialized), (key, frame))?;
         }
         None => {
-            backend.call_method1(intern!(py, "set"), (key, cached(value, created)?))?;
+            backend.call_method1(text!(py, set), (key, cached(value, created)?))?;
         }
     }
     Ok(())
@@ -87,7 +87,7 @@ pub(crate) fn set_multi(
     mapping: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let py = mapping.py();
-    let pairs = mapping.call_method0(intern!(py, "items"))?;
+    let pairs = mapping.call_method0(text!(py, items))?;
     if plan.values.is_some() {
         for pair in pairs.try_iter()? {
             let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
@@ -112,9 +112,9 @@ pub(crate) fn set_multi(
         }
     }
     let name = if plan.serializer.is_some() {
-        intern!(py, "set_serialized_multi")
+        text!(py, set_serialized_multi)
     } else {
-        intern!(py, "set_multi")
+        text!(py, set_multi)
     };
     backend.bind(py).call_method1(name, (stored,)).map(drop)
 }
@@ -126,7 +126,7 @@ pub(crate) fn delete(plan: &Plan, backend: &Py<PyAny>, key: &Bound<'_, PyAny>) -
         return direct::delete(py, engine, vec![key]);
     }
     let Some(values) = &plan.values else {
-        return backend.bind(py).call_method1(intern!(py, "delete"), (key,)).map(drop);
+        return backend.bind(py).call_method1(text!(py, delete), (key,)).map(drop);
     };
     if let Some((engine, key)) = to_be_told(plan, values, &key) {
         return wait::run(py, engine.delete_multi(vec![key]))?.map_err(errors::of_region);
@@ -151,5 +151,5 @@ pub(crate) fn delete_multi(
     if let Some((engine, keys)) = direct::engine_multi(plan, &stored) {
         return direct::delete(py, engine, keys);
     }
-    backend.bind(py).call_method1(intern!(py, "delete_multi"), (stored,)).map(drop)
+    backend.bind(py).call_method1(text!(py, delete_multi), (stored,)).map(drop)
 }

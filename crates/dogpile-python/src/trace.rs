@@ -7,11 +7,12 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::strings::text;
 
 /// More are dropped.
 const MOST: usize = 1_000;
@@ -38,7 +39,7 @@ fn flush_all(py: Python<'_>) {
     ARE_ANY.store(false, Ordering::Release);
     let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     let logged = || -> PyResult<()> {
-        let logging = py.import(intern!(py, "logging"))?;
+        let logging = py.import(text!(py, logging))?;
         let logger = logging.call_method1("getLogger", ("dogpile.cache.engine",))?;
         for (is_warning, message) in waiting {
             let level = if is_warning { "warning" } else { "debug" };
