@@ -14,10 +14,11 @@ use syn::{Attribute, Item, ItemUse, UseTree};
 use crate::run::Error;
 
 /// The crates that are checked.
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "dogpile",
     "dogpile-macros",
     "dogpile-orm",
+    "dogpile-python",
     "dogpile-cli",
     "dogpile-testkit",
     "dogpile-servers",

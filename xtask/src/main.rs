@@ -4,6 +4,7 @@ mod circles;
 mod compile_time;
 mod package;
 mod python;
+mod python_package;
 mod run;
 mod servers;
 mod smallest_program;
@@ -17,10 +18,11 @@ use run::{Error, Step, cargo, program};
 const USAGE: &str = "\
 cargo xtask test            all checks and tests, as CI runs them
 cargo xtask python          what the tests need of Python, into `target/python`
+cargo xtask python-package  the wheel of the Python package into `target/wheels`, tried where nothing else is; with `test`, its tests too
 cargo xtask valkey          the tests of the Redis backend on Valkey servers
 cargo xtask package         packages what is published, without building it, and looks what is in it
 cargo xtask servers         installs the servers that the tests start (Debian packages)
-cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`)
+cargo xtask bench [ARGS]    the benchmarks beside other caches (`--quick`, `--json`; `--only=python`: the Python package)
 cargo xtask compile-time    what the smallest program and many decorated functions take to compile, beside others
 cargo xtask history [ARGS]  the history checker (`--help` says what it checks, and what can be chosen)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
         ["package"] => package::check(),
         ["servers"] => servers::install(),
         ["python"] => python::install(),
+        ["python-package"] => python_package::build().map(drop),
+        ["python-package", "test"] => python_package::test(false),
+        ["python-package", "test", "whole"] => python_package::test(true),
         ["valkey"] => on_valkey(),
         ["bench", ref rest @ ..] => bench(rest),
         ["history", ref rest @ ..] => history(rest),
@@ -92,6 +97,7 @@ fn test() -> Result<(), Error> {
     python::install()?;
     cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]).named("tests").run()?;
     valkey::test()?;
+    python_package::test(false)?;
     examples()?;
     model_checks()
 }
@@ -156,6 +162,9 @@ fn model_checks() -> Result<(), Error> {
 
 fn bench(arguments: &[&str]) -> Result<(), Error> {
     servers::install()?;
+    if arguments.contains(&"--only=python") {
+        return python_package::bench(arguments);
+    }
     python::install()?;
     cargo(["build", "--release", "-p", "dogpile-cli"]).named("the command").run()?;
     let bkt = ["install", "bkt", "--root", "target/bkt", "--quiet"];

@@ -77,7 +77,8 @@
 //! A process that was forked from one that has used the cache starts afresh. It has threads,
 //! connections and file handles of its own. No caller in it waits for creations of its parent,
 //! and its parent's locks stand. Values in memory are there. A call that was interrupted by the
-//! fork stores nothing in the child. Three limits remain:
+//! fork stores nothing in the child. A runtime with a hook for forks spares the system some questions:
+//! see [`announce_forks`]. Three limits remain:
 //!
 //! - A cache file: see `backend::File` (with the feature `file`).
 //! - A tokio runtime of the parent's has no threads, and a connection that the application has
@@ -183,6 +184,7 @@ pub use error::{CreateError, Error, Result};
 pub use lock::Status;
 #[cfg(feature = "memory")]
 pub use near::Near;
+pub use process::{after_fork, announce_forks};
 pub use region::{
     Begun, CachedValue, Config, Creation, Early, Encoded, Entries, Entry, EntryOptions, Expiration,
     InMemory, Keyspace, Lookup, Region, Serialized,

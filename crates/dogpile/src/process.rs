@@ -19,17 +19,41 @@
 use std::fmt;
 use std::mem;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The generation of this process, and its number below that.
 static PRESENT: AtomicU64 = AtomicU64::new(0);
 
+/// Is [`after_fork`] called in every process that is forked?
+static ARE_FORKS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process calls [`after_fork`] in each process that it forks. For runtimes with a hook
+/// for that, such as Python's `os.register_at_fork`.
+///
+/// Without it, a fork is recognized by the number of the process, for which the system is asked
+/// several times in a miss.
+pub fn announce_forks() {
+    generation();
+    ARE_FORKS_ANNOUNCED.store(true, Ordering::Release);
+}
+
+/// Says that this process was just forked, and has done nothing else with this crate. See
+/// [`announce_forks`].
+pub fn after_fork() {
+    let generation = PRESENT.load(Ordering::Acquire) >> 32;
+    let present = (generation + 1) << 32 | u64::from(std::process::id());
+    PRESENT.store(present, Ordering::Release);
+}
+
 /// Returns the generation of this process: 1, and one more in a process that was forked
 /// after its parent had asked.
 pub(crate) fn generation() -> u32 {
-    let process = u64::from(std::process::id());
     let mut present = PRESENT.load(Ordering::Acquire);
+    if ARE_FORKS_ANNOUNCED.load(Ordering::Acquire) {
+        return u32::try_from(present >> 32).unwrap_or(u32::MAX);
+    }
+    let process = u64::from(std::process::id());
     loop {
         let generation = present >> 32;
         if present & u64::from(u32::MAX) == process && generation > 0 {

@@ -1,0 +1,91 @@
+"""Backends for Valkey, by the client valkey-py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..api import BackendArguments
+from ._servers import RE_VALID_PREFIX, ClusterCalls, LockWrapper, ServerBackend
+
+__all__ = ["RE_VALID_PREFIX", "ValkeyBackend", "ValkeyClusterBackend", "ValkeySentinelBackend"]
+
+if TYPE_CHECKING:
+    import valkey
+else:
+    # Imported with the first backend.
+    valkey = None
+
+
+class _ValkeyLockWrapper(LockWrapper):
+    __slots__ = ()
+
+
+class ValkeyBackend(ServerBackend):
+    """A Valkey server. See `ServerBackend` for the arguments."""
+
+    server_name = "Valkey"
+    lock_wrapper = _ValkeyLockWrapper
+
+    def __init__(self, arguments: BackendArguments) -> None:
+        super().__init__(arguments)
+
+    @property
+    def valkey_expiration_time(self) -> Any:
+        return self._expiration_time
+
+    @valkey_expiration_time.setter
+    def valkey_expiration_time(self, seconds: Any) -> None:
+        self._expiration_time = seconds
+
+    def _imports(self) -> None:
+        global valkey
+        import valkey
+
+    def _create_client(self) -> None:
+        self.writer_client = self.reader_client = self._connected(valkey.StrictValkey)
+
+
+class ValkeySentinelBackend(ValkeyBackend):
+    """The Valkey servers that sentinels watch: writes go to the master, reads to a replica.
+
+    Further arguments:
+
+    - `sentinels`: a list of pairs of a host and a port.
+    - `service_name`: the name of the master, by default "mymaster".
+    - `sentinel_kwargs`: arguments of the connections to the sentinels.
+
+    Locks are taken on the server unless `distributed_lock` is False.
+    """
+
+    def __init__(self, arguments: BackendArguments) -> None:
+        self._arguments = {"distributed_lock": True, "thread_local_lock": False, **arguments}
+        super().__init__(self._arguments)
+
+    def _imports(self) -> None:
+        super()._imports()
+        import valkey.sentinel  # noqa: F401
+
+    def _create_client(self) -> None:
+        self._connect_by_sentinels(valkey.sentinel.Sentinel, self._arguments)
+
+
+class ValkeyClusterBackend(ClusterCalls, ValkeyBackend):
+    """A Valkey cluster.
+
+    Further arguments:
+
+    - `startup_nodes`: a list of the client's `ClusterNode`, of which one at least should be there. With `url`, it is one.
+    - `connection_kwargs`: further arguments of the client, such as `password`.
+    """
+
+    def __init__(self, arguments: BackendArguments) -> None:
+        self.startup_nodes = arguments.get("startup_nodes")
+        super().__init__(arguments)
+
+    def _imports(self) -> None:
+        super()._imports()
+        import valkey.cluster  # noqa: F401
+
+    def _create_client(self) -> None:
+        client = self._connected_to_cluster(valkey.cluster.ValkeyCluster, self.startup_nodes)
+        self.writer_client = self.reader_client = client

@@ -1,0 +1,27 @@
+"""Serializers by name, as services in Rust have them too."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+from .api import Deserializer, Serializer
+from .exception import ValidationError
+
+
+def _json_bytes(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def codec(name: str) -> tuple[Serializer, Deserializer]:
+    """Returns the serializer and the deserializer of that name: "pickle", "json" or "msgpack"."""
+    if name == "pickle":
+        return pickle.dumps, pickle.loads
+    if name == "json":
+        return _json_bytes, json.loads
+    if name == "msgpack":
+        import msgpack
+
+        return msgpack.packb, msgpack.unpackb
+    raise ValidationError(f"there is no codec {name!r}; there are pickle, json and msgpack")

@@ -1,0 +1,288 @@
+//! Backends of the crate's as Python objects: opened by name, with the arguments of Python's
+//! backends. Their values are bytes in the format that Python writes, but for the one that keeps
+//! objects in memory.
+
+use bytes::Bytes;
+use dogpile::backend::{AnyBackend, Memory};
+use dogpile::config::{ConfigError, Settings};
+use dogpile::lock::AnyMutex;
+use dogpile::value::{Entry, Payload};
+use dogpile::{Config, Encoded, Region as CrateRegion};
+use pyo3::exceptions::{PyTypeError, PyUserWarning, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyString, PyTuple};
+
+use crate::cached::{self, usual_metadata};
+use crate::errors;
+use crate::mutex::NativeMutex;
+use crate::names::{names, no_value};
+use crate::strings::text;
+use crate::value::Object;
+use crate::wait;
+
+/// A backend of the crate's.
+#[pyclass(frozen, subclass, dict, weakref, module = "dogpile_rs._engine")]
+pub(crate) struct NativeBackend {
+    name: String,
+    backend: AnyBackend,
+    mutex: Option<AnyMutex>,
+}
+
+impl NativeBackend {
+    pub(crate) fn backend(&self) -> &AnyBackend {
+        &self.backend
+    }
+}
+
+/// A key as servers have it.
+pub(crate) fn text(key: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(key) = key.cast::<PyString>() {
+        return Ok(key.to_str()?.to_owned());
+    }
+    if let Ok(key) = key.cast::<PyBytes>() {
+        let key = str::from_utf8(key.as_bytes());
+        return key.map(str::to_owned).map_err(|_| PyTypeError::new_err("a key must be text"));
+    }
+    Ok(key.str()?.to_str()?.to_owned())
+}
+
+fn texts(keys: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    keys.try_iter()?.map(|key| text(&key?)).collect()
+}
+
+/// The bytes that an entry is stored as.
+fn frame(py: Python<'_>, entry: Option<Entry>) -> PyResult<Bound<'_, PyAny>> {
+    match entry.and_then(|entry| entry.to_frame()) {
+        Some(frame) => Ok(PyBytes::new(py, &frame).into_any()),
+        None => no_value(py),
+    }
+}
+
+/// The `CachedValue` in an entry that holds an object.
+fn object(py: Python<'_>, entry: Option<Entry>) -> PyResult<Bound<'_, PyAny>> {
+    let Some(Entry { metadata, payload: Payload::Object(object) }) = entry else {
+        return no_value(py);
+    };
+    let Some(object) = object.downcast_ref::<Object>() else { return no_value(py) };
+    let metadata = usual_metadata(py, metadata.ct)?;
+    names(py)?.new_cached_value(&object.bind(py), metadata.as_any())
+}
+
+fn bytes_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
+    let bytes: &[u8] = value.extract()?;
+    Ok(Entry::from_frame(&Bytes::copy_from_slice(bytes)))
+}
+
+fn object_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
+    let (created, _) = cached::stamp(value)
+        .ok_or_else(|| PyTypeError::new_err("this backend keeps CachedValue objects"))?;
+    Ok(Entry::object(Object::evictable(cached::payload(value)?.unbind()), created))
+}
+
+#[pymethods]
+impl NativeBackend {
+    #[new]
+    #[pyo3(signature = (name, arguments = None))]
+    fn new(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let backend = open(py, name, arguments)?;
+        let mutex = backend.mutex();
+        Ok(Self { name: name.to_owned(), backend, mutex })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<{} backend of dogpile_rs>", self.name)
+    }
+
+    /// Does it keep objects, and not bytes?
+    #[getter]
+    fn keeps_objects(&self) -> bool {
+        self.backend.keeps_objects()
+    }
+
+    /// Returns the `CachedValue` for `key`, of a backend that keeps objects.
+    fn get<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, key) = (key.py(), text(key)?);
+        object(py, wait::run(py, self.backend.get(&key))?.map_err(errors::of_backend)?)
+    }
+
+    /// Returns what is stored for several keys, of a backend that keeps objects.
+    fn get_multi<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = keys.py();
+        let found = self.entries(keys)?.into_iter().map(|entry| object(py, entry));
+        PyList::new(py, found.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// Returns the bytes that are stored for `key`.
+    fn get_serialized<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, key) = (key.py(), text(key)?);
+        frame(py, wait::run(py, self.backend.get(&key))?.map_err(errors::of_backend)?)
+    }
+
+    /// Returns the bytes that are stored for several keys.
+    fn get_serialized_multi<'py>(&self, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = keys.py();
+        let found = self.entries(keys)?.into_iter().map(|entry| frame(py, entry));
+        PyList::new(py, found.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// Stores a `CachedValue`.
+    fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(key.py(), vec![(text(key)?, object_entry(value)?)])
+    }
+
+    /// Stores the values of a mapping.
+    fn set_multi(&self, mapping: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(mapping.py(), pairs(mapping, object_entry)?)
+    }
+
+    /// Stores bytes.
+    fn set_serialized(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(key.py(), vec![(text(key)?, bytes_entry(value)?)])
+    }
+
+    /// Stores the bytes of a mapping.
+    fn set_serialized_multi(&self, mapping: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(mapping.py(), pairs(mapping, bytes_entry)?)
+    }
+
+    /// Deletes what is stored for `key`.
+    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, key) = (key.py(), text(key)?);
+        wait::run(py, self.backend.delete(&key))?.map_err(errors::of_backend)
+    }
+
+    /// Deletes what is stored for several keys.
+    fn delete_multi(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, keys) = (keys.py(), texts(keys)?);
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        wait::run(py, self.backend.delete_multi(&keys))?.map_err(errors::of_backend)
+    }
+
+    /// Returns the lock of a key that all processes share, if there is one.
+    fn get_mutex(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<NativeMutex>> {
+        let Some(mutex) = self.mutex.clone() else { return Ok(None) };
+        Ok(Some(NativeMutex::new(mutex, text(key)?)))
+    }
+}
+
+impl NativeBackend {
+    fn entries(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Option<Entry>>> {
+        let (py, keys) = (keys.py(), texts(keys)?);
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        wait::run(py, self.backend.get_multi(&keys))?.map_err(errors::of_backend)
+    }
+
+    fn store(&self, py: Python<'_>, entries: Vec<(String, Entry)>) -> PyResult<()> {
+        let done = match <[_; 1]>::try_from(entries) {
+            Ok([(key, entry)]) => wait::run(py, self.backend.set(&key, entry))?,
+            Err(entries) => {
+                let entries: Vec<(&str, Entry)> =
+                    entries.iter().map(|(key, entry)| (key.as_str(), entry.clone())).collect();
+                wait::run(py, self.backend.set_multi(&entries))?
+            }
+        };
+        done.map_err(errors::of_backend)
+    }
+}
+
+fn pairs(
+    mapping: &Bound<'_, PyAny>,
+    entry: impl Fn(&Bound<'_, PyAny>) -> PyResult<Entry>,
+) -> PyResult<Vec<(String, Entry)>> {
+    let items = mapping.call_method0(text!(mapping.py(), items))?;
+    items
+        .try_iter()?
+        .map(|item| {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+            Ok((text(&key)?, entry(&value)?))
+        })
+        .collect()
+}
+
+/// Opens a backend. Arguments that it does not know are warned of, as those of other clients are.
+fn open(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<AnyBackend> {
+    let mut settings = vec![("backend".to_owned(), name.to_owned())];
+    for (argument, value) in arguments.into_iter().flat_map(PyDictMethods::iter) {
+        if let Some(value) = argument_text(&value)? {
+            settings.push((format!("arguments.{}", text(&argument)?), value));
+        }
+    }
+    loop {
+        let unknown = match backend_of(&settings) {
+            Ok(backend) => return Ok(backend),
+            Err(ConfigError::UnknownArguments { names, .. }) if !names.is_empty() => names,
+            Err(error) => return Err(PyValueError::new_err(error.to_string())),
+        };
+        let message = format!("the backend {name} does not use: {}", unknown.join(", "));
+        let category = py.get_type::<PyUserWarning>();
+        py.import("warnings")?.call_method1("warn", (message, category, 3))?;
+        let before = settings.len();
+        settings.retain(|(setting, _)| {
+            !setting.strip_prefix("arguments.").is_some_and(|it| unknown.iter().any(|u| u == it))
+        });
+        if settings.len() == before {
+            return Err(PyValueError::new_err("the arguments cannot be understood"));
+        }
+    }
+}
+
+fn backend_of(settings: &[(String, String)]) -> Result<AnyBackend, ConfigError> {
+    let settings = || settings.iter().cloned().collect::<Settings>();
+    if settings().get("backend") == Some("memory") {
+        let region = CrateRegion::in_memory("arguments");
+        let config: Config<dogpile::InMemory> = settings().config()?;
+        return Ok(backend_in(&region, config).unwrap_or_else(|| Memory::new(10_000).into()));
+    }
+    let region = CrateRegion::encoded("arguments");
+    let config: Config<Encoded> = settings().config()?;
+    backend_in(&region, config).ok_or_else(|| ConfigError::Missing {
+        owner: "region".to_owned(),
+        name: "backend".to_owned(),
+    })
+}
+
+/// The backend of a configuration, which only a region tells.
+fn backend_in<K: dogpile::region::Kind>(
+    region: &CrateRegion<K>,
+    config: Config<K>,
+) -> Option<AnyBackend> {
+    region.configure(config).ok()?;
+    region.backend().ok()
+}
+
+/// An argument as the crate's settings have it; none for one that is `None`.
+fn argument_text(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if let Ok(yes) = value.cast::<PyBool>() {
+        return Ok(Some(yes.is_true().to_string()));
+    }
+    if let Ok(seconds) = value.call_method0("total_seconds") {
+        return Ok(Some(seconds.str()?.to_str()?.to_owned()));
+    }
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        let items = value.try_iter()?.map(|item| place_text(&item?));
+        return Ok(Some(items.collect::<PyResult<Vec<_>>>()?.join(",")));
+    }
+    Ok(Some(value.str()?.to_str()?.to_owned()))
+}
+
+/// One of several places: text, `(host, port)`, or an object with `host` and `port`.
+fn place_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let of = |host: Bound<'_, PyAny>, port: Bound<'_, PyAny>| {
+        Ok(format!("{}:{}", host.str()?.to_str()?, port.str()?.to_str()?))
+    };
+    if let Ok(pair) = value.cast::<PyTuple>() {
+        return of(pair.get_item(0)?, pair.get_item(1)?);
+    }
+    if let Ok(pair) = value.cast::<PyDict>()
+        && let (Some(host), Some(port)) = (pair.get_item("host")?, pair.get_item("port")?)
+    {
+        return of(host, port);
+    }
+    match (value.getattr("host"), value.getattr("port")) {
+        (Ok(host), Ok(port)) => of(host, port),
+        _ => Ok(value.str()?.to_str()?.to_owned()),
+    }
+}

@@ -1,0 +1,97 @@
+//! The time, as Python programs have it: who replaces `time.time` moves our clock too.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dogpile::clock::{Clock, SystemClock, Timestamp};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCFunction, PyDict};
+
+use crate::strings::text;
+
+/// The coarse clock is off by less than this, in seconds.
+const COARSE: f64 = 0.05;
+
+struct TimeModule {
+    attributes: Py<PyDict>,
+    /// The interpreter's own function, as far as that is known: it is found sooner so.
+    time: Py<PyAny>,
+}
+
+static TIME: PyOnceLock<TimeModule> = PyOnceLock::new();
+
+/// Notes the interpreter's own `time.time`.
+pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
+    let module = py.import("time")?;
+    let time = module.getattr("time")?;
+    let time = if is_own(&time) { time.unbind() } else { py.None() };
+    let _ = TIME.set(py, TimeModule { attributes: module.dict().unbind(), time });
+    Ok(())
+}
+
+/// Is it the interpreter's own function, and not one in its place?
+fn is_own(time: &Bound<'_, PyAny>) -> bool {
+    time.cast_exact::<PyCFunction>().is_ok()
+}
+
+/// Was `time.time` replaced when a call last looked? The crate asks for the time on threads that
+/// should not have to attach to the interpreter.
+static IS_REPLACED: AtomicBool = AtomicBool::new(false);
+
+/// Returns what a replaced `time.time` says; `None` while it is the interpreter's own.
+#[inline]
+fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
+    let Some(module) = TIME.get(py) else { return Ok(None) };
+    match module.attributes.bind(py).get_item(text!(py, time))? {
+        Some(time) if !time.is(&module.time) && !is_own(&time) => time.call0()?.extract().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Looks whether `time.time` is replaced, before a call of the crate's.
+pub(crate) fn look(py: Python<'_>) -> PyResult<()> {
+    let is_replaced = replaced(py)?.is_some();
+    if IS_REPLACED.load(Ordering::Relaxed) != is_replaced {
+        IS_REPLACED.store(is_replaced, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Returns `time.time()`.
+#[inline]
+pub(crate) fn now(py: Python<'_>) -> PyResult<Timestamp> {
+    Ok(replaced(py)?.unwrap_or_else(|| SystemClock.now()))
+}
+
+/// Was it created more than `limit` seconds ago? The cheap clock says so unless it is close.
+#[inline]
+pub(crate) fn is_older(py: Python<'_>, created: Timestamp, limit: f64) -> PyResult<bool> {
+    if let Some(now) = replaced(py)? {
+        return Ok(now - created > limit);
+    }
+    if SystemClock.coarse_now() - created + COARSE <= limit {
+        return Ok(false);
+    }
+    Ok(SystemClock.now() - created > limit)
+}
+
+/// The same time for the crate.
+#[derive(Debug)]
+pub(crate) struct PythonClock;
+
+impl Clock for PythonClock {
+    fn now(&self) -> Timestamp {
+        if !IS_REPLACED.load(Ordering::Relaxed) {
+            return SystemClock.now();
+        }
+        // An error of the replacement's reaches its user from other calls.
+        Python::attach(now).unwrap_or_else(|_| SystemClock.now())
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        SystemClock.sleep(duration)
+    }
+}

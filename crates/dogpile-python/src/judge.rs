@@ -1,0 +1,55 @@
+//! Telling whether a stored value is fresh.
+
+use pyo3::prelude::*;
+
+use crate::cached::Parts;
+use crate::clock;
+use crate::plan::Plan;
+use crate::strings::text;
+
+/// What a call asks of a value.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// In seconds; not a number: there is none.
+    pub(crate) limit: f64,
+    /// Is it for a call that creates values? For others, every version is good.
+    pub(crate) creates: bool,
+}
+
+/// Returns the payload of `value`, which is not `NO_VALUE`, if it is fresh.
+#[inline]
+pub(crate) fn fresh<'py>(
+    plan: &Plan,
+    value: &Bound<'py, PyAny>,
+    terms: Terms,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let parts = Parts::of(value)?;
+    if terms.creates && !parts.is_of_this_version()? {
+        return Ok(None);
+    }
+    let may_be_invalid = plan.moment.as_ref().is_none_or(|moment| moment.is_set());
+    if terms.limit.is_nan() && !may_be_invalid {
+        return Ok(Some(parts.payload));
+    }
+    let created = parts.created()?;
+    let py = value.py();
+    if !terms.limit.is_nan() && clock::is_older(py, created, terms.limit)? {
+        return Ok(None);
+    }
+    let is_fresh = !may_be_invalid || !is_invalidated(py, plan, created, terms.creates)?;
+    Ok(is_fresh.then_some(parts.payload))
+}
+
+fn is_invalidated(py: Python<'_>, plan: &Plan, created: f64, creates: bool) -> PyResult<bool> {
+    if let Some(moment) = &plan.moment {
+        return Ok(moment.is_after(created));
+    }
+    let Some(strategy) = &plan.invalidator else { return Ok(false) };
+    let strategy = strategy.bind(py);
+    let says = |question| strategy.call_method1(question, (created,))?.is_truthy();
+    if creates {
+        Ok(says(text!(py, is_hard_invalidated))? || says(text!(py, is_soft_invalidated))?)
+    } else {
+        says(text!(py, is_invalidated))
+    }
+}

@@ -1,0 +1,81 @@
+//! `dogpile_rs._engine`: the native half of the Python package.
+//!
+//! ```text
+//!   region   the base class of CacheRegion: its attributes and calls
+//!   plan     the attributes in force
+//!   look     reading a value: a dict, a backend, a backend of bytes
+//!   judge    telling whether it is fresh; clock, the time
+//!   create   creating calls through the crate; multi, for several keys; engine, its region
+//!   store    storing and deleting; direct, over a backend of the crate's
+//!   aio      creations of asyncio's tasks; bell, waking their loop
+//!   site     decorated functions; keys, writing their keys
+//!   backend  backends of the crate's; mutex, their locks
+//!   wait     futures of the crate on a Python thread
+//!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
+//!   errors   exceptions; statistics, counters; log, trace, records
+//!   grave    objects that were evicted
+//!   names    what the Python half has registered here; strings, Python's names
+//! ```
+//!
+//! One rule for all of it: nothing of the crate is locked while this thread is attached to the
+//! interpreter, if another thread can have that locked while it attaches.
+
+mod aio;
+mod backend;
+mod bell;
+mod cached;
+mod clock;
+mod create;
+mod dict;
+mod direct;
+mod engine;
+mod errors;
+mod grave;
+mod invalidation;
+mod judge;
+mod keys;
+mod log;
+mod look;
+mod multi;
+mod mutex;
+mod names;
+mod plan;
+mod region;
+mod site;
+mod statistics;
+mod store;
+mod strings;
+mod trace;
+mod value;
+mod wait;
+
+use pyo3::prelude::*;
+
+/// The native half of `dogpile_rs`.
+#[pymodule(gil_used = false)]
+mod _engine {
+    use super::{Bound, PyModule, PyResult};
+
+    #[pymodule_export]
+    use super::aio::{Bridge, Flight};
+    #[pymodule_export]
+    use super::backend::NativeBackend;
+    #[pymodule_export]
+    use super::invalidation::DefaultInvalidation;
+    #[pymodule_export]
+    use super::mutex::NativeMutex;
+    #[pymodule_export]
+    use super::names::register;
+    #[pymodule_export]
+    use super::region::{Region, lock_is_patched};
+    #[pymodule_export]
+    use super::site::Site;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::strings::init(module.py());
+        super::trace::init();
+        super::clock::init(module.py())?;
+        super::wait::init(module.py())
+    }
+}

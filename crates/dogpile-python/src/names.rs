@@ -1,0 +1,67 @@
+//! What the Python half tells this one when it is imported.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyType};
+
+/// Objects of Python's that are met in every call.
+pub(crate) struct Names {
+    /// Stands for a value that is not there.
+    pub(crate) no_value: Py<PyAny>,
+    /// The named tuple of a payload and its metadata.
+    pub(crate) cached_value: Py<PyType>,
+    /// `tuple.__new__`, which makes one without running Python code.
+    tuple_new: Py<PyAny>,
+    /// Raised by deserializers for what they cannot read.
+    pub(crate) cant_deserialize: Py<PyType>,
+}
+
+static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+
+/// Tells the engine of the classes of `dogpile_rs.cache.api`. The first call counts.
+#[pyfunction]
+#[pyo3(signature = (*, no_value, cached_value, cant_deserialize))]
+pub(crate) fn register(
+    py: Python<'_>,
+    no_value: Py<PyAny>,
+    cached_value: Py<PyType>,
+    cant_deserialize: Py<PyType>,
+) -> PyResult<()> {
+    let tuple_new = py.get_type::<PyTuple>().getattr("__new__")?.unbind();
+    let _ = NAMES.set(py, Names { no_value, cached_value, tuple_new, cant_deserialize });
+    Ok(())
+}
+
+#[inline]
+pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
+    NAMES.get(py).ok_or_else(not_registered)
+}
+
+/// Returns `NO_VALUE`.
+pub(crate) fn no_value(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(names(py)?.no_value.bind(py).clone())
+}
+
+#[cold]
+fn not_registered() -> PyErr {
+    PyRuntimeError::new_err("dogpile_rs.cache is not imported")
+}
+
+impl Names {
+    /// Is it `NO_VALUE`?
+    #[inline]
+    pub(crate) fn is_no_value(&self, value: &Bound<'_, PyAny>) -> bool {
+        value.is(&self.no_value)
+    }
+
+    /// Returns `CachedValue(payload, metadata)`.
+    pub(crate) fn new_cached_value<'py>(
+        &self,
+        payload: &Bound<'py, PyAny>,
+        metadata: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = payload.py();
+        self.tuple_new.bind(py).call1((&self.cached_value, (payload, metadata)))
+    }
+}

@@ -1,0 +1,111 @@
+//! A region's attributes in force. A plan never changes: to assign an attribute puts another
+//! plan in its place.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::dict::Values;
+use crate::engine::{Engine, Options};
+use crate::invalidation::Moment;
+use crate::value::Codec;
+
+pub(crate) struct Plan {
+    pub(crate) mangler: Option<Py<PyAny>>,
+    pub(crate) serializer: Option<Py<PyAny>>,
+    pub(crate) deserializer: Option<Py<PyAny>>,
+    pub(crate) runner: Option<Py<PyAny>>,
+    pub(crate) backend: Option<Py<PyAny>>,
+    pub(crate) expiration: Option<Py<PyAny>>,
+    /// The expiration in seconds; not a number: there is none.
+    pub(crate) max_age: f64,
+    pub(crate) invalidator: Option<Py<PyAny>>,
+    /// Of the invalidator, if that is the usual one.
+    pub(crate) moment: Option<Arc<Moment>>,
+    pub(crate) values: Option<Arc<Values>>,
+    /// Options of that.
+    pub(crate) options: Arc<Options>,
+    /// The crate's region, over the dict or over a backend of the crate's that no proxy hides.
+    pub(crate) engine: Option<Engine>,
+}
+
+impl Plan {
+    /// The plan of a region that is not configured.
+    pub(crate) fn empty() -> Self {
+        Self {
+            mangler: None,
+            serializer: None,
+            deserializer: None,
+            runner: None,
+            backend: None,
+            expiration: None,
+            max_age: f64::NAN,
+            invalidator: None,
+            moment: None,
+            values: None,
+            options: Arc::default(),
+            engine: None,
+        }
+    }
+
+    pub(crate) fn copy(&self, py: Python<'_>) -> Self {
+        let again = |it: &Option<Py<PyAny>>| it.as_ref().map(|it| it.clone_ref(py));
+        Self {
+            mangler: again(&self.mangler),
+            serializer: again(&self.serializer),
+            deserializer: again(&self.deserializer),
+            runner: again(&self.runner),
+            backend: again(&self.backend),
+            expiration: again(&self.expiration),
+            max_age: self.max_age,
+            invalidator: again(&self.invalidator),
+            moment: self.moment.clone(),
+            values: self.values.clone(),
+            options: self.options.clone(),
+            engine: self.engine.clone(),
+        }
+    }
+
+    /// What makes bytes of values, if there is.
+    pub(crate) fn codec(&self, py: Python<'_>) -> Option<Codec> {
+        let serializer = self.serializer.as_ref()?.clone_ref(py);
+        Some(Codec { serializer, deserializer: self.deserializer.as_ref()?.clone_ref(py) })
+    }
+
+    /// The limit of ages for a call; not a number: there is none. Creating calls know -1 for that.
+    #[inline]
+    pub(crate) fn limit(
+        &self,
+        expiration_time: Option<&Bound<'_, PyAny>>,
+        creates: bool,
+    ) -> PyResult<f64> {
+        let limit = match expiration_time {
+            None => self.max_age,
+            Some(time) => time.extract()?,
+        };
+        #[expect(clippy::float_cmp, reason = "Python's -1 is exact")]
+        let is_none = creates && limit == -1.0;
+        Ok(if is_none { f64::NAN } else { limit })
+    }
+
+    /// Tells the collector of all objects.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let objects = [
+            &self.mangler,
+            &self.serializer,
+            &self.deserializer,
+            &self.runner,
+            &self.backend,
+            &self.expiration,
+            &self.invalidator,
+        ];
+        for object in objects {
+            visit.call(object)?;
+        }
+        match &self.values {
+            Some(values) => visit.call(&values.dict),
+            None => Ok(()),
+        }
+    }
+}

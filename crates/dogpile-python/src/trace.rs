@@ -1,0 +1,103 @@
+//! The crate's own warnings, on their way to Python's `logging`: a server is away, a value cannot be stored.
+//!
+//! They may be given on any thread, also where it must not attach to the interpreter. So they wait in a
+//! queue for the next call that ends.
+
+use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::strings::text;
+
+/// More are dropped.
+const MOST: usize = 1_000;
+
+static WAITING: Mutex<Vec<(bool, String)>> = Mutex::new(Vec::new());
+static ARE_ANY: AtomicBool = AtomicBool::new(false);
+
+/// From now on, warnings are queued.
+pub(crate) fn init() {
+    // Whoever has set another one, in this library alone, gets them.
+    let _ = tracing::subscriber::set_global_default(Queue);
+}
+
+/// Logs what has been queued, on the logger `dogpile.cache.engine`.
+#[inline]
+pub(crate) fn flush(py: Python<'_>) {
+    if ARE_ANY.load(Ordering::Acquire) {
+        flush_all(py);
+    }
+}
+
+#[cold]
+fn flush_all(py: Python<'_>) {
+    ARE_ANY.store(false, Ordering::Release);
+    let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
+    let logged = || -> PyResult<()> {
+        let logging = py.import(text!(py, logging))?;
+        let logger = logging.call_method1("getLogger", ("dogpile.cache.engine",))?;
+        for (is_warning, message) in waiting {
+            let level = if is_warning { "warning" } else { "debug" };
+            logger.call_method1(level, ("%s", message))?;
+        }
+        Ok(())
+    };
+    if let Err(error) = logged() {
+        error.write_unraisable(py, None);
+    }
+}
+
+struct Queue;
+
+impl Subscriber for Queue {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        // The creator's exception reaches its caller.
+        let is_warning = !text.message.starts_with("the creator failed");
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MOST {
+            waiting.push((is_warning, text.message + &text.fields));
+        }
+        drop(waiting);
+        ARE_ANY.store(true, Ordering::Release);
+    }
+
+    fn enter(&self, _span: &Id) {}
+
+    fn exit(&self, _span: &Id) {}
+}
+
+/// The message of an event, and its fields as they are shown behind it.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to memory does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, ", {name}: {value:?}"),
+        };
+    }
+}

@@ -1,0 +1,173 @@
+//! What the crate stores and hands on for Python.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::grave;
+use crate::names::names;
+
+/// A live Python object as the crate's value. A clone needs no interpreter.
+#[derive(Clone)]
+pub(crate) struct Object {
+    object: Arc<Live>,
+    /// Of a value that was just created: is it to be stored?
+    is_stored: bool,
+}
+
+struct Live {
+    object: Option<Py<PyAny>>,
+    /// Can the crate's memory evict it?
+    is_evictable: bool,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take().filter(|_| self.is_evictable) {
+            grave::bury(object);
+        }
+    }
+}
+
+impl Object {
+    pub(crate) fn new(object: Py<PyAny>) -> Self {
+        Self::of(object, false)
+    }
+
+    /// An object for the crate's memory.
+    pub(crate) fn evictable(object: Py<PyAny>) -> Self {
+        Self::of(object, true)
+    }
+
+    fn of(object: Py<PyAny>, is_evictable: bool) -> Self {
+        let live = Live { object: Some(object), is_evictable };
+        Self { object: Arc::new(live), is_stored: true }
+    }
+
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match &self.object.object {
+            Some(object) => object.bind(py).clone(),
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+/// A value that is bytes.
+#[derive(Clone)]
+pub(crate) struct Serialized {
+    bytes: Bytes,
+    /// See [`Object`].
+    is_stored: bool,
+}
+
+impl From<Bytes> for Serialized {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, is_stored: true }
+    }
+}
+
+impl From<Serialized> for Bytes {
+    fn from(serialized: Serialized) -> Self {
+        serialized.bytes
+    }
+}
+
+/// A value in either form.
+pub(crate) enum Stored {
+    Object(Object),
+    Serialized(Serialized),
+}
+
+/// A form of values.
+pub(crate) trait Form: Sized + 'static {
+    fn is_stored(&self) -> bool;
+    fn erase(self) -> Stored;
+    fn of(stored: Stored) -> Option<Self>;
+}
+
+impl Form for Object {
+    fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    fn erase(self) -> Stored {
+        Stored::Object(self)
+    }
+
+    fn of(stored: Stored) -> Option<Self> {
+        match stored {
+            Stored::Object(object) => Some(object),
+            Stored::Serialized(_) => None,
+        }
+    }
+}
+
+impl Form for Serialized {
+    fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    fn erase(self) -> Stored {
+        Stored::Serialized(self)
+    }
+
+    fn of(stored: Stored) -> Option<Self> {
+        match stored {
+            Stored::Serialized(serialized) => Some(serialized),
+            Stored::Object(_) => None,
+        }
+    }
+}
+
+/// The functions of Python's that make bytes of values, and values of bytes.
+pub(crate) struct Codec {
+    pub(crate) serializer: Py<PyAny>,
+    pub(crate) deserializer: Py<PyAny>,
+}
+
+impl Stored {
+    /// The same value, which was just created, and is stored or not.
+    pub(crate) fn if_stored(self, is_stored: bool) -> Self {
+        match self {
+            Self::Object(object) => Self::Object(Object { is_stored, ..object }),
+            Self::Serialized(it) => Self::Serialized(Serialized { is_stored, ..it }),
+        }
+    }
+
+    /// The bytes of `value`.
+    pub(crate) fn serialized(codec: &Codec, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let bytes = codec.serializer.bind(value.py()).call1((value,))?;
+        let bytes: &[u8] = bytes.extract()?;
+        Ok(Self::Serialized(Bytes::copy_from_slice(bytes).into()))
+    }
+
+    /// Returns the Python value; none for what its deserializer cannot read.
+    pub(crate) fn load<'py>(
+        &self,
+        py: Python<'py>,
+        codec: Option<&Codec>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match (self, codec) {
+            (Self::Object(object), _) => Ok(Some(object.bind(py))),
+            (Self::Serialized(it), Some(codec)) => {
+                deserialized(codec.deserializer.bind(py), PyBytes::new(py, &it.bytes))
+            }
+            (Self::Serialized(it), None) => Ok(Some(PyBytes::new(py, &it.bytes).into_any())),
+        }
+    }
+}
+
+/// The value in `payload`; none if the deserializer cannot read it.
+pub(crate) fn deserialized<'py>(
+    deserializer: &Bound<'py, PyAny>,
+    payload: Bound<'py, PyBytes>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = payload.py();
+    match deserializer.call1((payload,)) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance(py, names(py)?.cant_deserialize.bind(py)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

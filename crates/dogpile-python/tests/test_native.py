@@ -1,0 +1,249 @@
+"""Native backends, and one fleet with processes that have dogpile.cache."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import socket
+import threading
+import time
+import warnings
+
+import pytest
+from dogpile_rs.cache import exception, make_region
+from dogpile_rs.cache.api import NO_VALUE
+from dogpile_rs.cache.backends.native import NativeBackend
+
+
+def never():
+    raise AssertionError("the value is cached")
+
+
+@pytest.fixture
+def port(redis_port):
+    with socket.create_connection(("127.0.0.1", redis_port)) as server:
+        server.sendall(b"FLUSHALL\r\n")
+        assert server.recv(5) == b"+OK\r\n"
+    return redis_port
+
+
+@pytest.fixture(params=["redis", "file"])
+def arguments(request, tmp_path, port):
+    if request.param == "file":
+        return "file", {"filename": str(tmp_path / "cache.db")}
+    return "redis", {"host": "127.0.0.1", "port": port, "db": 0}
+
+
+@pytest.fixture
+def region(arguments):
+    name, given = arguments
+    return make_region().configure(name, expiration_time=60, arguments=given)
+
+
+def test_all_calls_of_a_region(region):
+    assert isinstance(region.backend, NativeBackend) and region.backend is region.actual_backend
+    assert region.get("k") is NO_VALUE and region.get_value_metadata("k") is None
+    assert region.get_or_create("k", lambda: [1]) == region.get_or_create("k", never) == region.get("k") == [1]
+    assert abs(region.get_value_metadata("k").age) < 60
+    region.set_multi({"a": 1, "b": None})
+    assert region.get_multi(["b", "x", "a"]) == [None, NO_VALUE, 1]
+    assert region.get_or_create_multi(["a", "c", "a"], lambda *keys: list(keys)) == [1, "c", 1]
+    region.delete("k"), region.delete_multi(["a", "b", "absent"])
+    assert region.get_multi(["k", "a", "b", "c"]) == [NO_VALUE, NO_VALUE, NO_VALUE, "c"]
+    assert region.get_or_create("no", lambda: 5, should_cache_fn=lambda value: value != 5) == 5
+    assert region.get("no") is NO_VALUE
+    with pytest.raises(LookupError, match="no value today"):
+        region.get_or_create("k", lambda: (_ for _ in ()).throw(LookupError("no value today")))
+    region.invalidate()
+    assert region.get("c") is NO_VALUE
+    assert region.cache_on_arguments()(lambda a: [a])(1) == [1]
+
+
+def test_expired_values_are_served_while_one_creates(region, clock):
+    region.set("k", "former")
+    clock.pass_by(61)
+    going, may_end = threading.Event(), threading.Event()
+
+    def creator():
+        going.set()
+        assert may_end.wait(20)
+        return "next"
+
+    thread = threading.Thread(target=region.get_or_create, args=("k", creator))
+    thread.start()
+    assert going.wait(20)
+    assert region.get_or_create("k", never) == "former" and region.key_is_locked("k")
+    may_end.set()
+    thread.join(20)
+    assert region.get_or_create("k", never) == "next"
+
+
+def test_values_that_cannot_be_pickled_are_returned(region, caplog):
+    assert callable(region.get_or_create("k", lambda: lambda: 1))
+    assert region.get("k") is NO_VALUE
+
+
+def test_frames_that_nobody_can_read_are_created_again(region):
+    for frame in (b"no frame", b'{"ct": 1.0, "v": 2}|no pickle', b'{"ct": 4e9, "v": 7}|' + pickle.dumps(1)):
+        region.backend.set_serialized("k", frame)
+        assert region.get_or_create("k", lambda: "new") == region.get_or_create("k", never) == "new"
+
+
+def test_threads_tasks_and_locks(region):
+    calls = []
+
+    async def creator():
+        calls.append(1)
+        await asyncio.sleep(0.02)
+        return ["value"]
+
+    async def use():
+        threads = [asyncio.to_thread(region.get_or_create, "k", lambda: calls.append(1) or ["value"]) for _ in range(4)]
+        tasks = [region.aio.get_or_create("k", creator) for _ in range(50)]
+        values = await asyncio.gather(*tasks, *threads)
+        assert values == [["value"]] * 54 and len(calls) == 1
+        assert await region.aio.get_or_create_multi(["k", "a"], lambda *keys: list(keys)) == [["value"], "a"]
+        assert await region.aio.get("a") == "a"
+
+    asyncio.run(use())
+    mutex = region.backend.get_mutex("k")
+    assert mutex.acquire(False) and mutex.locked() and not region.backend.get_mutex("k").acquire(False)
+    mutex.release()
+    assert not mutex.locked()
+
+
+def test_two_regions_as_two_processes_have_one_creation(arguments):
+    name, given = arguments
+    one, other = (make_region().configure(name, expiration_time=60, arguments=given) for _ in range(2))
+    going, may_end, results = threading.Event(), threading.Event(), []
+
+    def creator():
+        going.set()
+        assert may_end.wait(20)
+        return "value"
+
+    first = threading.Thread(target=one.get_or_create, args=("k", creator))
+    first.start()
+    assert going.wait(20)
+    second = threading.Thread(target=lambda: results.append(other.get_or_create("k", never)))
+    second.start()
+    second.join(0.1)
+    assert other.key_is_locked("k") and not results
+    may_end.set()
+    first.join(20), second.join(20)
+    assert results == ["value"]
+
+
+def test_codecs_of_a_backend(arguments):
+    name, given = arguments
+    region = make_region().configure(name, arguments={**given, "codec": "json"})
+    region.set("k", {"a": 1})
+    assert json.loads(region.backend.get_serialized("k").partition(b"|")[2]) == {"a": 1} == region.get("k")
+
+
+def test_proxies_and_strategies_of_pythons_over_them(arguments):
+    from dogpile_rs.cache.proxy import ProxyBackend
+
+    name, given = arguments
+    asked = []
+
+    class Asking(ProxyBackend):
+        def get_serialized(self, key):
+            asked.append(key)
+            return self.proxied.get_serialized(key)
+
+    region = make_region().configure(name, expiration_time=60, arguments=given, wrap=[Asking])
+    assert region.get_or_create("k", lambda: 1) == region.get_or_create("k", never) == 1
+    assert len(asked) >= 2
+
+
+def test_a_server_that_is_away():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        region = make_region().configure("redis", arguments={"host": "127.0.0.1", "port": unused.getsockname()[1]})
+        with pytest.raises(exception.BackendError) as caught:
+            region.get("k")
+        assert isinstance(caught.value, ConnectionError) and isinstance(caught.value, exception.DogpileCacheException)
+        assert region.get_or_create("k", lambda: "created") == "created"
+
+
+def test_arguments_that_nobody_knows_are_warned_of(port):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_region().configure("redis", arguments={"host": "127.0.0.1", "port": port, "foo": "bar"})
+    assert len(caught) == 1 and "foo" in str(caught[0].message)
+    with pytest.raises(ValueError, match="URL"):
+        make_region().configure("redis", arguments={"url": "no url"})
+
+
+# --- One fleet with dogpile.cache ---
+
+
+@pytest.fixture
+def fleet(port):
+    """A region of dogpile.cache with its Python client, and a native one, over one server."""
+    dogpile = pytest.importorskip("dogpile.cache", reason="dogpile.cache is not installed")
+    pytest.importorskip("redis")
+    given = {"host": "127.0.0.1", "port": port, "distributed_lock": True}
+    theirs = dogpile.make_region().configure(
+        "dogpile.cache.redis", expiration_time=60, arguments={**given, "thread_local_lock": False, "lock_sleep": 0.01}
+    )
+    return theirs, make_region().configure("redis", expiration_time=60, arguments=given)
+
+
+def test_a_fleet_has_the_same_values(fleet):
+    theirs, ours = fleet
+    value = {"id": 7, "tags": ("a", None), "when": 1.5}
+    theirs.set("of theirs", value), ours.set("of ours", value)
+    assert ours.get("of theirs") == theirs.get("of ours") == value
+    ours.set_multi({"a": 1}), theirs.set_multi({"b": 2})
+    assert ours.get_multi(["a", "b"]) == theirs.get_multi(["a", "b"]) == [1, 2]
+    assert theirs.get_or_create("created", lambda: [1]) == ours.get_or_create("created", never) == [1]
+    assert ours.get_or_create("also", lambda: [2]) == theirs.get_or_create("also", never) == [2]
+    ours.delete("a")
+    assert theirs.get("a").name == "NO_VALUE"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_fleet_has_one_creation(fleet, first):
+    creating, waiting = fleet[first], fleet[1 - first]
+    going, may_end, results = threading.Event(), threading.Event(), []
+
+    def creator():
+        going.set()
+        assert may_end.wait(20)
+        return "value"
+
+    one = threading.Thread(target=creating.get_or_create, args=("k", creator))
+    one.start()
+    assert going.wait(20)
+    assert waiting.key_is_locked("k")
+    other = threading.Thread(target=lambda: results.append(waiting.get_or_create("k", never)))
+    other.start()
+    other.join(0.1)
+    assert not results
+    may_end.set()
+    one.join(20), other.join(20)
+    assert results == ["value"]
+
+
+def test_a_fleet_of_threads_on_both_sides(fleet):
+    created, lock = [], threading.Lock()
+
+    def creator():
+        with lock:
+            created.append(1)
+        time.sleep(0.02)
+        return "value"
+
+    results = []
+    threads = [
+        threading.Thread(target=lambda region=region: results.append(region.get_or_create("k", creator)))
+        for region in fleet * 8
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == ["value"] * 16 and len(created) == 1

@@ -1,0 +1,229 @@
+"""Of all threads that need a value one creates it, and the others are not held up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from dogpile_rs.cache import make_region
+from dogpile_rs.cache.api import NO_VALUE
+from dogpile_rs.cache.exception import RecursiveCreation
+
+KINDS = ["dogpile.cache.memory", "dogpile.cache.memory_pickle"]
+
+
+@pytest.fixture(params=KINDS)
+def region(request):
+    return make_region().configure(request.param, expiration_time=60)
+
+
+def together(count, function):
+    """Runs the function in so many threads, and returns their results; an exception is one too."""
+    results = []
+
+    def run(n):
+        try:
+            results.append(function(n))
+        except BaseException as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    return results
+
+
+def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_one_of_64_threads_creates(region):
+    created, waiting = [], threading.Semaphore(0)
+
+    def creator():
+        created.append(threading.get_ident())
+        # All others have begun their calls.
+        for _ in range(63):
+            waiting.acquire()
+        time.sleep(0.02)
+        return ["value"]
+
+    def use(_):
+        if created:
+            waiting.release()
+            return region.get_or_create("k", creator)
+        return region.get_or_create("k", lambda: (waiting.acquire(False), creator())[1])
+
+    first = threading.Thread(target=region.get_or_create, args=("k", creator))
+    first.start()
+    until(lambda: created)
+    assert together(63, use) == [["value"]] * 63
+    first.join()
+    assert len(created) == 1
+
+
+def test_other_keys_and_other_python_code_go_on_meanwhile(region):
+    going, may_end = threading.Event(), threading.Event()
+
+    def creator():
+        going.set()
+        assert may_end.wait(20)
+        return "slow"
+
+    slow = threading.Thread(target=region.get_or_create, args=("slow", creator))
+    slow.start()
+    assert going.wait(20)
+    waiter = threading.Thread(target=region.get_or_create, args=("slow", creator))
+    waiter.start()
+    assert region.get_or_create("quick", lambda: 1) == 1
+    assert region.key_is_locked("slow") and not region.key_is_locked("quick")
+    may_end.set()
+    slow.join(20), waiter.join(20)
+    assert region.get("slow") == "slow" and not region.key_is_locked("slow")
+
+
+def test_an_expired_value_is_served_while_one_creates(region, clock):
+    region.set("k", "former")
+    clock.pass_by(61)
+    going, may_end = threading.Event(), threading.Event()
+
+    def creator():
+        going.set()
+        assert may_end.wait(20)
+        return "next"
+
+    thread = threading.Thread(target=region.get_or_create, args=("k", creator))
+    thread.start()
+    assert going.wait(20)
+    assert together(8, lambda _: region.get_or_create("k", lambda: "not created")) == ["former"] * 8
+    may_end.set()
+    thread.join(20)
+    assert region.get_or_create("k", lambda: "not created") == "next"
+
+
+def test_a_creator_that_fails_fails_alone(region):
+    calls = []
+    lock = threading.Lock()
+
+    def creator():
+        with lock:
+            calls.append(1)
+            is_first = len(calls) == 1
+        if is_first:
+            raise LookupError("the first")
+        return "value"
+
+    results = together(8, lambda _: region.get_or_create("k", creator))
+    assert sorted(map(str, results)) == ["the first"] + ["value"] * 7
+    assert len(calls) == 2
+
+
+def test_callers_with_several_keys_in_any_order_finish(region):
+    def use(n):
+        keys = ["a", "b", "c", "d"] if n % 2 else ["d", "c", "b", "a"]
+        for key in keys:
+            region.delete(key)
+        return region.get_or_create_multi(keys, lambda *keys: [key.upper() for key in keys]) == [
+            key.upper() for key in keys
+        ]
+
+    assert together(16, use) == [True] * 16
+
+
+def test_single_and_several_keys_share_creations(region):
+    going, may_end, calls = threading.Event(), threading.Event(), []
+
+    def creator(*keys):
+        calls.append(keys)
+        going.set()
+        assert may_end.wait(20)
+        return ["value" for _ in keys]
+
+    several = threading.Thread(target=region.get_or_create_multi, args=(["a", "b"], creator))
+    several.start()
+    assert going.wait(20)
+    results = []
+    single = threading.Thread(target=lambda: results.append(region.get_or_create("a", lambda: creator("a")[0])))
+    single.start()
+    # It waits for the other; else it would have called its creator by then.
+    single.join(0.1)
+    may_end.set()
+    several.join(20), single.join(20)
+    assert results == ["value"] and calls == [("a", "b")]
+
+
+def test_a_creator_may_not_ask_for_its_own_key(region):
+    with pytest.raises(RecursiveCreation):
+        region.get_or_create("k", lambda: region.get_or_create("k", lambda: 1))
+    assert region.get("k") is NO_VALUE
+    assert region.get_or_create("k", lambda: region.get_or_create("other", lambda: 1)) == 1
+
+
+def test_invalidation_during_a_creation_keeps_its_value_out(region):
+    going, may_end = threading.Event(), threading.Event()
+
+    def creator():
+        going.set()
+        assert may_end.wait(20)
+        return "of before"
+
+    results = []
+    thread = threading.Thread(target=lambda: results.append(region.get_or_create("k", creator)))
+    thread.start()
+    assert going.wait(20)
+    region.delete("k")
+    may_end.set()
+    thread.join(20)
+    assert results == ["of before"]
+
+
+PROGRAM = """
+import sys, threading, time
+sys.path[:0] = {path!r}
+from dogpile_rs.cache import make_region
+region = make_region().configure({kind!r})
+going = threading.Event()
+def creator():
+    going.set()
+    threading.Event().wait()
+threading.Thread(target=region.get_or_create, args=("k", creator), daemon=True).start()
+going.wait()
+print("waiting", flush=True)
+{then}
+"""
+
+
+def program(kind, then):
+    script = PROGRAM.format(kind=kind, then=then, path=sys.path)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "waiting\n"
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_a_signal_ends_the_wait():
+    process = program(
+        KINDS[0], "try: region.get_or_create('k', creator)\nexcept KeyboardInterrupt: print('interrupted')"
+    )
+    # It is in the wait soon, and does not come out of it by itself.
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[0] == "interrupted\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_that_wait_do_not_keep_a_program_from_its_end(kind):
+    waiters = "[threading.Thread(target=region.get_or_create, args=('k', creator), daemon=True).start() for _ in 'ab']"
+    process = program(kind, waiters)
+    assert process.wait(20) == 0
