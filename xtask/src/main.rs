@@ -153,6 +153,9 @@ fn model_checks() -> Result<(), Error> {
         let test = ["test", "-p", "dogpile", "--features", "testing", "--release"];
         cargo(test.iter().chain(which).copied())
             .env("RUSTFLAGS", "--cfg shuttle")
+            // Quick to build; it is for searching many orders, not for a program to install.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .target_dir("target-model")
             .named(name)
             .run()?;
