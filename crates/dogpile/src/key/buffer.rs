@@ -169,12 +169,12 @@ const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
 /// byte: halves are parted, then quarters, then eighths, each time all at once.
 #[inline]
 const fn eight_digits(number: u64) -> u64 {
-    let halves = number / 10_000 | (number % 10_000) << 32;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
     // Multiplied by 1/100, and by 1/10, as fractions that are close enough.
-    let hundreds = (halves * 10_486 >> 20) & 0x7f_0000_007f;
-    let quarters = hundreds | (halves - hundreds * 100) << 16;
-    let tens = (quarters * 103 >> 10) & 0x000f_000f_000f_000f;
-    tens | (quarters - tens * 10) << 8
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
+    let quarters = hundreds | ((halves - hundreds * 100) << 16);
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((quarters - tens * 10) << 8)
 }
 
 #[cfg(test)]

@@ -54,7 +54,11 @@ impl ShortWay {
         Self {
             #[cfg(feature = "memory")]
             memory: None,
-            greatest_age: if has_more { f64::NAN } else { greatest_age(&defaults.expiration) },
+            greatest_age: if has_more {
+                f64::NAN
+            } else {
+                greatest_age(defaults.expiration.as_ref())
+            },
             is_system_time: false,
             are_own_moments: false,
         }
@@ -88,11 +92,11 @@ impl ShortWay {
         if options.expiration.is_none() {
             return self.greatest_age;
         }
-        greatest_age(&options.expiration)
+        greatest_age(options.expiration.as_ref())
     }
 }
 
-fn greatest_age(expiration: &Option<Expiration>) -> f64 {
+fn greatest_age(expiration: Option<&Expiration>) -> f64 {
     match expiration {
         None | Some(Expiration::Never) => f64::INFINITY,
         Some(Expiration::After(time)) => time.as_secs_f64(),

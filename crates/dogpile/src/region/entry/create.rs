@@ -162,7 +162,7 @@ impl<'r, K: Kind, S: Shape, C, V> Entry<'r, K, S, C, V> {
     }
 
     pub(in crate::region) fn hit_now<T: Cacheable<K>>(&self) -> Option<Answer<T>> {
-        self.region.hit_now(&*self.key, &self.options)
+        self.region.hit_now(&self.key, &self.options)
     }
 
     pub(in crate::region) async fn create_infallibly<T, F, Fut>(
