@@ -150,15 +150,12 @@ impl Report {
     }
 
     pub(crate) fn finish(self) {
-        match self.json {
-            Some(sections) => {
-                println!("{}", json!({ "sections": sections, "missed": self.missed }));
-            }
-            None => {
-                println!("\nall that has a target");
-                self.with_targets.iter().for_each(|row| println!("{row}"));
-                println!("\n{} target(s) missed", self.missed);
-            }
+        if let Some(sections) = self.json {
+            println!("{}", json!({ "sections": sections, "missed": self.missed }));
+            return;
         }
+        println!("\nall that has a target");
+        self.with_targets.iter().for_each(|row| println!("{row}"));
+        println!("\n{} target(s) missed", self.missed);
     }
 }

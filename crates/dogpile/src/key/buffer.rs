@@ -28,24 +28,8 @@ impl KeyBuffer {
     /// Writes a number in decimal digits.
     #[inline]
     pub(crate) fn write_number(&mut self, number: u64) {
-        // Eight bytes are written, whatever the number's length.
-        if let Some(room) = self.short.0.get_mut(self.length..self.length + 8)
-            && self.long.is_empty()
-            && number < EIGHT_DIGITS
-        {
-            let digits = eight_digits(number);
-            let zeros = (digits.trailing_zeros() / 8).min(7);
-            room.copy_from_slice(&((digits | ASCII_ZEROS) >> (8 * zeros)).to_le_bytes());
-            self.length += 8 - zeros as usize;
-        } else {
-            self.write_long_number(number);
-        }
-    }
-
-    #[inline(never)]
-    fn write_long_number(&mut self, number: u64) {
         // Writing to memory does not fail.
-        let _ = write!(self, "{number}");
+        let _ = self.write_str(itoa::Buffer::new().format(number));
     }
 
     /// Writes a character of one byte.
@@ -161,22 +145,6 @@ impl<'k> From<&'k str> for AskedKey<'k> {
     }
 }
 
-const EIGHT_DIGITS: u64 = 100_000_000;
-
-const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// Returns the eight decimal digits of a number below [`EIGHT_DIGITS`], the first one in the lowest
-/// byte: halves are parted, then quarters, then eighths, each time all at once.
-#[inline]
-const fn eight_digits(number: u64) -> u64 {
-    let halves = (number / 10_000) | ((number % 10_000) << 32);
-    // Multiplied by 1/100, and by 1/10, as fractions that are close enough.
-    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
-    let quarters = hundreds | ((halves - hundreds * 100) << 16);
-    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | ((quarters - tens * 10) << 8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,20 +160,6 @@ mod tests {
                 assert_eq!(buffer.as_str(), format!("{text}{number}"));
             }
         }
-    }
-
-    #[test]
-    fn eight_digits_are_those_of_the_number() {
-        let text = |number| {
-            let digits = eight_digits(number) | ASCII_ZEROS;
-            String::from_utf8(digits.to_le_bytes().to_vec()).unwrap()
-        };
-        let powers = (0..8).map(|power| 10_u64.pow(power));
-        let edges = powers.flat_map(|power| [power - 1, power, power + 1]);
-        for number in (0..20_000).chain((0..EIGHT_DIGITS).step_by(9_973)).chain(edges) {
-            assert_eq!(text(number), format!("{number:08}"));
-        }
-        assert_eq!(text(EIGHT_DIGITS - 1), "99999999");
     }
 
     #[test]
