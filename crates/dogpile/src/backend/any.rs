@@ -28,6 +28,7 @@ pub struct AnyBackend {
     /// The backend inside all proxies.
     actual: Arc<dyn std::any::Any + Send + Sync>,
     /// There are none, nor anything else around it.
+    #[cfg(feature = "memory")]
     is_bare: bool,
     /// The way to look into that one.
     inspect: Option<Arc<dyn Inspect>>,
@@ -52,6 +53,7 @@ impl AnyBackend {
             reads,
             outermost: if orders_changes { outermost } else { Arc::new(Ordered::new(outermost)) },
             actual,
+            #[cfg(feature = "memory")]
             is_bare: true,
             inspect,
             #[cfg(feature = "collections")]
@@ -64,7 +66,13 @@ impl AnyBackend {
     /// `outer` around `self`.
     pub(crate) fn within(self, outer: impl ErasedBackend + 'static) -> Self {
         let outermost: Arc<dyn ErasedBackend> = Arc::new(outer);
-        Self { reads: outermost.clone(), outermost, is_bare: false, ..self }
+        Self {
+            reads: outermost.clone(),
+            outermost,
+            #[cfg(feature = "memory")]
+            is_bare: false,
+            ..self
+        }
     }
 
     /// The same without collections, which `proxy` cannot treat as it treats values.

@@ -27,6 +27,7 @@
 //   lookup         what calls return
 //   near           reading through the near tier
 //   object_now     the short way to a hit in memory, or of a near copy
+//   short_way      what that needs of a configuration
 //   kind           which types a region can hold
 //   state          what a region has of its own in each scope of a test
 //   core           a configured region: decoding and storing values
@@ -65,6 +66,7 @@ mod object_now;
 mod once;
 mod options;
 mod owed;
+mod short_way;
 mod state;
 mod unseen;
 mod values;

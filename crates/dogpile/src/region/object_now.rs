@@ -1,17 +1,12 @@
 //! The short way to a hit: an object of this process, looked at where its backend keeps it.
 
-use std::sync::Arc;
-
 use super::core::Core;
 use super::lookup::Answer;
-use super::options::{Expiration, Options};
+use super::options::Options;
 use super::state::{Now, State};
-#[cfg(feature = "memory")]
-use crate::backend::Memory;
-use crate::backend::{AnyBackend, Looked};
+use crate::backend::Looked;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::freshness::Freshness;
-use crate::invalidation::{InProcess, Invalidation};
 use crate::key::AskedKey;
 use crate::lock::{CLOCK_SKEW, Status};
 use crate::value::{Metadata, Object};
@@ -32,76 +27,6 @@ enum Seen {
 /// expensive: then it is the object that is cloned, and the value from that.
 const fn is_small<T>() -> bool {
     size_of::<T>() <= 2 * size_of::<usize>()
-}
-
-/// What a look at an object needs of a configuration, found out once.
-#[derive(Clone)]
-pub(super) struct ShortWay {
-    /// The map that the keys lie in as they are, with nothing around it.
-    #[cfg(feature = "memory")]
-    memory: Option<Arc<Memory>>,
-    /// The greatest age of a fresh value. Not a number where more than that counts.
-    greatest_age: f64,
-    /// The clock is the system's: it is asked without a detour.
-    is_system_time: bool,
-    /// So are the moments of invalidations, if they are the region's own.
-    are_own_moments: bool,
-}
-
-impl ShortWay {
-    pub(super) fn new(defaults: &Options) -> Self {
-        let has_more = defaults.early.is_some() || defaults.jitter.is_some();
-        Self {
-            #[cfg(feature = "memory")]
-            memory: None,
-            greatest_age: if has_more {
-                f64::NAN
-            } else {
-                greatest_age(defaults.expiration.as_ref())
-            },
-            is_system_time: false,
-            are_own_moments: false,
-        }
-    }
-
-    pub(super) fn by_system_time(self, is_system_time: bool) -> Self {
-        Self { is_system_time, ..self }
-    }
-
-    pub(super) fn by_moments(self, used: &Arc<dyn Invalidation>, own: &Arc<InProcess>) -> Self {
-        let are_own_moments = std::ptr::addr_eq(Arc::as_ptr(used), Arc::as_ptr(own));
-        Self { are_own_moments, ..self }
-    }
-
-    /// The same over a backend whose keys may be others than the callers'.
-    #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "there is no map"))]
-    pub(super) fn over(self, backend: &AnyBackend, are_keys_mangled: bool) -> Self {
-        Self {
-            #[cfg(feature = "memory")]
-            memory: backend.bare().filter(|_| !are_keys_mangled),
-            ..self
-        }
-    }
-
-    /// Returns the greatest age of a fresh value in a call with these options.
-    #[inline]
-    fn greatest_age(&self, options: &Options) -> f64 {
-        if options.early.is_some() || options.jitter.is_some() || self.greatest_age.is_nan() {
-            return f64::NAN;
-        }
-        if options.expiration.is_none() {
-            return self.greatest_age;
-        }
-        greatest_age(options.expiration.as_ref())
-    }
-}
-
-fn greatest_age(expiration: Option<&Expiration>) -> f64 {
-    match expiration {
-        None | Some(Expiration::Never) => f64::INFINITY,
-        Some(Expiration::After(time)) => time.as_secs_f64(),
-        Some(Expiration::Computed(_)) => f64::NAN,
-    }
 }
 
 impl State {
