@@ -27,7 +27,7 @@ const NAMES: [&str; 9] = [
     MOKA_HOT,
 ];
 
-/// Where the machine gives less than this to threads that share nothing, nothing is asked of others.
+/// The gain of threads that share nothing, below which nothing is asked of others.
 const FREE: f64 = 1.9;
 
 /// Of so many runs the best counts: in others, somebody else had a processor.

@@ -7,11 +7,11 @@ use crate::run::{Error, program};
 
 const PACKAGE: &str = "crates/dogpile-python";
 const WHEELS: &str = "target/wheels";
-/// What builds the wheel.
+/// The environment that builds the wheel.
 const BUILDER: &str = "target/python-build";
-/// Where it is tried.
+/// The one where it is tried.
 const FRESH: &str = "target/python-wheel";
-/// Where it is tested.
+/// The one where it is tested.
 const TESTS: &str = "target/python-tests";
 const TESTED_WITH: [&str; 18] = [
     "aiocache",
@@ -34,7 +34,7 @@ const TESTED_WITH: [&str; 18] = [
     "valkey",
 ];
 const SOURCES: [&str; 2] = ["dogpile.cache==1.5.0", "sqlalchemy==2.1.9"];
-/// Where it is measured.
+/// The one where it is measured.
 const BENCH: &str = "target/python-bench";
 const PEERS: [&str; 5] = ["dogpile.cache==1.5.0", "redis", "async-lru", "aiocache", "cashews"];
 const MOST_BYTES: u64 = 4_000_000;

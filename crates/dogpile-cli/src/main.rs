@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// Reads the arguments of `exec` without those of all other commands, which takes a tenth of a hit.
-/// What is wrong with them is said by the whole.
+/// The whole says what is wrong with them.
 fn exec_alone() -> Option<exec::Options> {
     let mut arguments = std::env::args_os().skip(1).peekable();
     if arguments.peek()? != "exec" {

@@ -22,7 +22,7 @@ use crate::errors;
 use crate::log;
 use crate::strings::text;
 
-/// What `Flight.poll` says is to be done.
+/// The next step, as `Flight.poll` says it.
 const DONE: u8 = 0;
 const CREATE: u8 = 1;
 const WAIT: u8 = 2;
@@ -31,7 +31,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a call is.
+/// The stage of a call.
 enum Stage {
     Beginning(Work<Begun>),
     /// The value is this call's to create.
@@ -205,7 +205,7 @@ impl Wake for Wakener {
     }
 }
 
-/// What an event loop waits with for flights. The loop calls `drain` when there is something to
+/// The means by which an event loop waits for flights. The loop calls `drain` when there is something to
 /// read from `fileno()`; a loop that cannot wait for that gives its `call_soon_threadsafe`.
 #[pyclass(frozen, weakref, module = "dogpile_rs._engine")]
 pub(crate) struct Bridge {

@@ -1,4 +1,4 @@
-//! How a thread without the interpreter tells an event loop that there is something to do.
+//! The bell by which a thread without the interpreter tells an event loop that there is something to do.
 
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::strings::text;
 use crate::wait;
 
-/// What a creating call was given.
+/// The arguments of a creating call.
 pub(crate) struct Call<'a, 'py> {
     pub(crate) key: &'a Bound<'py, PyAny>,
     pub(crate) creator: &'a Bound<'py, PyAny>,
@@ -185,7 +185,7 @@ fn call_with<'py>(
 }
 
 thread_local! {
-    /// What creators on this thread are creating now.
+    /// The keys that creators on this thread are creating now.
     static CREATING: RefCell<Vec<(usize, String)>> = const { RefCell::new(Vec::new()) };
 }
 

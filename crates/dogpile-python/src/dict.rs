@@ -15,7 +15,7 @@ use crate::value::Object;
 /// The dict of a region in memory.
 pub(crate) struct Values {
     pub(crate) dict: Py<PyDict>,
-    /// How many creations are going on: a change must end those, and is one of the dict alone
+    /// The number of creations that are going on: a change must end those, and is one of the dict alone
     /// while there are none.
     creations: AtomicUsize,
 }

@@ -35,7 +35,7 @@ pub(crate) enum Engine {
     Bytes(Arc<Region<Encoded>>, Arc<Codec>),
 }
 
-/// What a call asks.
+/// The question of a call.
 #[derive(Clone)]
 pub(crate) struct Ask {
     pub(crate) key: String,

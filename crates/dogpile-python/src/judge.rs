@@ -7,7 +7,7 @@ use crate::clock;
 use crate::plan::Plan;
 use crate::strings::text;
 
-/// What a call asks of a value.
+/// The demands of a call on a value.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms {
     /// In seconds; not a number: there is none.

@@ -6,11 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyString};
 
 thread_local! {
-    /// Where the last key was written: the next one needs no memory of its own.
+    /// The place where the last key was written: the next one needs no memory of its own.
     static SPARE: Cell<String> = const { Cell::new(String::new()) };
 }
 
-/// What is kept of a long key.
+/// The part that is kept of a long key.
 const MOST_SPARED: usize = 4_096;
 
 /// Returns `prefix` and the texts of the arguments, with spaces between them.

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::strings::text;
 use crate::value::deserialized;
 
-/// What is stored, with the key that it is stored under.
+/// The stored value, with the key that it is stored under.
 pub(crate) struct Seen<'py> {
     pub(crate) key: Bound<'py, PyAny>,
     /// A `CachedValue`; none where nothing is stored.

@@ -20,7 +20,7 @@ use crate::strings::text;
 use crate::value::Stored;
 use crate::wait;
 
-/// What a call was given.
+/// The arguments of a call.
 pub(crate) struct Call<'a, 'py> {
     pub(crate) region: &'a Bound<'py, PyAny>,
     pub(crate) keys: &'a [Bound<'py, PyAny>],
@@ -109,7 +109,7 @@ fn sorted<'py>(keys: &[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyList>> {
     Ok(unique)
 }
 
-/// What was created, by stored keys: the caller of the creator gets these very objects.
+/// The created values, by stored keys: the caller of the creator gets these very objects.
 type Own = Arc<Mutex<HashMap<String, Py<PyAny>>>>;
 
 /// The caller's function for the crate.

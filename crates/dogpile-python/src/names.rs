@@ -1,4 +1,4 @@
-//! What the Python half tells this one when it is imported.
+//! The names that the Python half tells this one when it is imported.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;

@@ -67,7 +67,7 @@ impl Plan {
         }
     }
 
-    /// What makes bytes of values, if there is.
+    /// The function that makes bytes of values, if there is one.
     pub(crate) fn codec(&self, py: Python<'_>) -> Option<Codec> {
         let serializer = self.serializer.as_ref()?.clone_ref(py);
         Some(Codec { serializer, deserializer: self.deserializer.as_ref()?.clone_ref(py) })

@@ -76,7 +76,7 @@ impl Region {
         })
     }
 
-    /// What is stored for `key`; an error if the region is not configured.
+    /// Returns what is stored for `key`; an error if the region is not configured.
     fn look<'py>(
         slf: &Bound<'py, Self>,
         plan: &Plan,
@@ -88,7 +88,7 @@ impl Region {
         }
     }
 
-    /// What is asked of a region without a backend: the Python half's property raises its error.
+    /// Asks a region without a backend for it: the Python half's property raises its error.
     #[cold]
     pub(crate) fn not_configured(slf: &Bound<'_, Self>) -> PyErr {
         match slf.getattr(text!(slf.py(), backend)) {
@@ -134,7 +134,7 @@ impl Region {
         slf.call_method1(text!(py, _create), args)
     }
 
-    /// What is there for `key`, and good for a call that creates nothing.
+    /// Returns what is there for `key`, and good for a call that creates nothing.
     fn found<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
@@ -161,7 +161,7 @@ impl Region {
     }
 }
 
-/// What a call that creates nothing has found.
+/// The finding of a call that creates nothing.
 enum Found<'py> {
     Native(direct::Found<'py>),
     Read { value: Bound<'py, PyAny>, payload: Bound<'py, PyAny> },
@@ -335,7 +335,7 @@ impl Region {
         self.rebuild(py)
     }
 
-    /// What has happened in the engine: counters by name. `None`: the engine does not work here.
+    /// Returns the engine's counters by name. `None`: the engine does not work here.
     fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let engine = self.plan().engine.clone();
         engine.map(|engine| statistics::counters(py, &engine.statistics())).transpose()

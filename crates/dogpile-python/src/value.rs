@@ -1,4 +1,4 @@
-//! What the crate stores and hands on for Python.
+//! Values as the crate stores them and hands them on for Python.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use pyo3::types::PyDict;
 
 use crate::{grave, trace};
 
-/// How often the main thread looks for signals while it waits.
+/// The pause after which the main thread looks for signals while it waits.
 const SIGNALS: Duration = Duration::from_millis(50);
 
 /// The thread that Python handles signals on, as far as that is known.

@@ -9,7 +9,7 @@ use dogpile_servers::{MemcachedServer, RedisServer};
 const FEW: usize = 1_000;
 const MANY: usize = 30_000;
 
-/// What grows with the square of the number would take thirty times as long for each.
+/// Time that grows with the square of the number would be thirty times as long for each.
 const MOST: f64 = 5.0;
 
 /// The time of a call on so many keys, of which the creator is given `missing`.

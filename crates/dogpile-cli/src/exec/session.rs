@@ -36,7 +36,7 @@ pub(super) struct Session<'a> {
     /// The output's name among processes.
     identity: String,
     cache: Option<Cache>,
-    /// What a look at the cache has found. Then nothing else of it is needed.
+    /// The finding of a look at the cache. Then nothing else of it is needed.
     hit: Option<CachedValue<Record>>,
     output: Output,
     /// The command ran in this process, its output was passed on already.

@@ -343,7 +343,7 @@ async fn store(fixture: &Fixture, region: &Region, key: &str, entry: Entry) {
     fixture.backend.set(&region.stored_key(key).unwrap(), entry).await.unwrap();
 }
 
-/// What cannot be read, as a frame or by the codec, is a miss, created again and overwritten
+/// A value that cannot be read, as a frame or by the codec, is a miss, created again and overwritten
 /// (bytes only).
 pub async fn an_undecodable_payload_is_created_again(fixture: Fixture) {
     if fixture.backend.keeps_objects() {

@@ -16,7 +16,7 @@ pub struct FunctionName {
     plain: &'static str,
     /// The position in its file.
     place: &'static str,
-    /// What its keys begin with in truth, once somebody has asked.
+    /// The true beginning of its keys, once somebody has asked.
     found: OnceLock<Cow<'static, str>>,
 }
 

@@ -1,4 +1,4 @@
-//! What the short way to a hit needs of a configuration.
+//! The part of a configuration that the short way to a hit needs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::backend::AnyBackend;
 use crate::backend::Memory;
 use crate::invalidation::{InProcess, Invalidation};
 
-/// What a look at an object needs of a configuration, found out once.
+/// The part of a configuration that a look at an object needs, found out once.
 #[derive(Clone)]
 pub(super) struct ShortWay {
     /// The map that the keys lie in as they are, with nothing around it.

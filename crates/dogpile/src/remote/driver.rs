@@ -26,7 +26,7 @@ pub(super) struct Driver<D: Decode> {
     decoder: D,
     input: Input,
     output: Output,
-    /// What is being written, and how much of it is.
+    /// The bytes that are being written, and how many of them are.
     bytes: Vec<u8>,
     written: usize,
     is_flushed: bool,

@@ -26,7 +26,7 @@ pub(crate) trait Decode: Send + Unpin + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended(pub(crate) String);
 
-/// What callers and the driver share.
+/// The state that callers and the driver share.
 pub(super) struct Shared<A> {
     queue: Mutex<Queue<A>>,
     direct: Option<Direct>,
@@ -47,7 +47,7 @@ pub(super) struct Job<A> {
 }
 
 pub(super) struct Queue<A> {
-    /// What is left of requests that are on their way.
+    /// The rest of requests that are on their way.
     rest: Vec<u8>,
     /// Requests that are not on their way, and the lengths of each.
     bytes: Vec<u8>,

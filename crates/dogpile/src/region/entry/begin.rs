@@ -31,7 +31,7 @@ impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
     /// simpler with [`get_or_create`](Self::get_or_create), which also refuses creators that ask for
     /// their own key, and watches the creation timeout; here nobody does.
     ///
-    /// Where the cache fails, a plain call returns a creation that is not stored, and a
+    /// If the cache fails, a plain call returns a creation that is not stored, and a
     /// [strict](Self::strict) one the error.
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! Many locks by one of the kernel's, which looks at all locks of a file each time that it takes one.
 //!
-//! Who locks many keys takes one of a few places, and lists the keys in the lock file. Who locks
+//! A caller that locks many keys takes one of a few places, and lists the keys in the lock file. Who locks
 //! one key takes its byte, and then looks into the lists of all places that others hold. Who locks
 //! many lists them first, and then looks whether others hold their bytes. So one of the two sees
 //! the other; if both do, both give way, and one of them comes again.
