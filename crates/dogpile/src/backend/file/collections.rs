@@ -146,7 +146,8 @@ impl CollectionStore for File {
             let keys = [place.revision(), place.data()];
             let found = Backend::get_multi(self, &[&keys[0], &keys[1]]).await?;
             let [revision, data] = &found[..] else { return Ok(None) };
-            let data = data.as_ref().and_then(Entry::to_frame);
+            let is_entry = |data: &&Entry| matches!(data.payload, Payload::Bytes(_));
+            let data = data.as_ref().filter(is_entry).and_then(Entry::to_frame);
             Ok(revision.as_ref().and_then(number).map(|number| (number, data)))
         })
     }
