@@ -27,6 +27,18 @@ CLIENTS = {
     "servers": ["redis", "valkey"],
     "settings_file": ["pymemcache"],
 }
+ALL = sorted(path.stem for path in PROGRAMS.glob("*.py"))
+# Those that show what native backends do not have, with the reason.
+NATIVE_DIFFERS = {
+    "cache_file": "the names of lock files, and locks of one's own",
+    "memcached_clients": "the names of classes",
+    "other_formats": "proxies of memcached see objects there, and bytes here",
+    "servers": "values of a region with an expiration do not stay for ever",
+    "settings_file": "the names of classes and of lock files",
+}
+needs_upstream = pytest.mark.skipif(
+    importlib.util.find_spec("dogpile") is None, reason="dogpile.cache is not installed"
+)
 
 
 class Places:
@@ -93,21 +105,37 @@ def shim() -> list[str]:
 WHERE = "import dogpile.cache.region as it; print(it.__file__)"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("dogpile") is None, reason="dogpile.cache is not installed")
-@pytest.mark.parametrize("program", sorted(path.stem for path in PROGRAMS.glob("*.py")))
-def test_a_documented_program_prints_the_same(program, places):
+def compare(program: str, places: Places, **native: str) -> None:
     for module in CLIENTS.get(program, []):
         pytest.importorskip(module)
-    outputs = []
-    for paths in ([], shim()):
-        places.empty()
-        outputs.append(run(program, paths, places.variables))
-    theirs, ours = outputs
+    places.empty()
+    theirs = run(program, [], places.variables)
+    places.empty()
+    ours = run(program, shim(), places.variables | native)
     assert theirs.strip()
     assert theirs == ours, "\n".join(difflib.unified_diff(theirs.splitlines(), ours.splitlines(), "theirs", "ours"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("dogpile") is None, reason="dogpile.cache is not installed")
+@needs_upstream
+@pytest.mark.parametrize("program", ALL)
+def test_a_documented_program_prints_the_same(program, places):
+    compare(program, places)
+
+
+@needs_upstream
+@pytest.mark.parametrize("program", [program for program in ALL if program not in NATIVE_DIFFERS])
+def test_it_does_on_native_backends(program, places):
+    compare(program, places, DOGPILE_NATIVE="1")
+
+
+@needs_upstream
+@pytest.mark.parametrize("program", NATIVE_DIFFERS)
+def test_what_native_backends_cannot_print(program, places):
+    with pytest.raises(AssertionError):
+        compare(program, places, DOGPILE_NATIVE="1")
+
+
+@needs_upstream
 def test_the_two_are_not_the_same_library():
     files = []
     for paths in ([], shim()):
