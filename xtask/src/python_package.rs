@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::run::{Error, program};
+use crate::run::{Error, cargo, program};
 
 const PACKAGE: &str = "crates/dogpile-python";
 const WHEELS: &str = "target/wheels";
@@ -114,6 +114,9 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<(), Error> {
 pub(crate) fn test(whole: bool) -> Result<(), Error> {
     build()?;
     put_engine_beside_its_sources()?;
+    // The tests of all crates need it with all features as well, and build it only once.
+    let worker = ["build", "--workspace", "--all-features", "--bin", "dogpile-worker"];
+    cargo(worker).named("a process in Rust for the mixed fleet").run()?;
     let python = prepare_tests()?;
     let tests = ["-m", "pytest", "--quiet", "crates/dogpile-python/tests"];
     program(&python, tests).named("tests of the Python package").run()?;

@@ -14,6 +14,7 @@ import pytest
 from dogpile_rs.cache import exception, make_region
 from dogpile_rs.cache.api import NO_VALUE
 from dogpile_rs.cache.backends.native import NativeBackend
+from dogpile_rs.cache.proxy import ProxyBackend
 
 
 def never():
@@ -143,8 +144,6 @@ def test_codecs_of_a_backend(arguments):
 
 
 def test_proxies_and_strategies_of_pythons_over_them(arguments):
-    from dogpile_rs.cache.proxy import ProxyBackend
-
     name, given = arguments
     asked = []
 
@@ -175,6 +174,42 @@ def test_arguments_that_nobody_knows_are_warned_of(port):
     assert len(caught) == 1 and "foo" in str(caught[0].message)
     with pytest.raises(ValueError, match="URL"):
         make_region().configure("redis", arguments={"url": "no url"})
+
+
+@pytest.mark.parametrize("name", ["redis", "valkey"])
+def test_how_long_the_server_keeps_a_value(port, name):
+    given = {"host": "127.0.0.1", "port": port}
+    told = {**given, f"{name}_expiration_time": 7200}
+    for key, limit, arguments in (("told", 60, told), ("never", None, given), ("soon", 60, given), ("late", 36_000, given)):
+        make_region().configure(name, expiration_time=limit, arguments=arguments).get_or_create(key, lambda: 1)
+    make_region().configure(name, arguments=told).set("set", 1)
+    left = [seconds_to_live(port, key) for key in ("told", "set", "never", "soon", "late")]
+    assert left == [pytest.approx(seconds, abs=60) for seconds in (7200, 7200, -1, 86_400, 360_000)]
+
+
+def seconds_to_live(port, key):
+    with socket.create_connection(("127.0.0.1", port)) as server:
+        server.sendall(f'TTL "{key}"\r\n'.encode())
+        return int(server.recv(100).strip(b":\r\n"))
+
+
+def test_proxies_see_what_a_serializer_makes(port):
+    """As those of dogpile.cache's Redis: `get` and `set` are for backends that keep objects."""
+    seen = []
+
+    class Watching(ProxyBackend):
+        def set(self, key, value):
+            raise AssertionError("it keeps bytes")
+
+        def set_serialized(self, key, value):
+            seen.append(value.split(b"|", 1)[1])
+            self.proxied.set_serialized(key, value)
+
+    given = {"host": "127.0.0.1", "port": port, "codec": "json"}
+    region = make_region().configure("redis", arguments=given, wrap=[Watching])
+    region.set("k", [1])
+    assert region.get_or_create("l", lambda: [2]) == [2]
+    assert seen == [b"[1]", b"[2]"] and region.get("k") == [1]
 
 
 # --- One fleet with dogpile.cache ---

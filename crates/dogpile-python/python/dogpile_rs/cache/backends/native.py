@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+# Arguments of Python's backends that the engine has under another name.
+_ENGINES = {"valkey_expiration_time": "redis_expiration_time"}
+
+
 class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
     """The base of native backends, which keep bytes.
 
@@ -41,7 +45,7 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
     native_name: ClassVar[str]
 
     def __new__(cls, arguments: BackendArguments) -> Self:
-        given = {name: _places(value) for name, value in arguments.items()}
+        given = {_ENGINES.get(name, name): _places(value) for name, value in arguments.items()}
         serializer, deserializer = codec(given.pop("codec", "pickle"))
         backend = super().__new__(cls, cls.native_name, given)
         backend.serializer, backend.deserializer = serializer, deserializer
