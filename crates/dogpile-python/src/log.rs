@@ -51,6 +51,15 @@ pub(crate) fn not_serializable(key: &Bound<'_, PyAny>, error: &PyErr) -> PyResul
     Ok(())
 }
 
+/// Says that a stored value cannot be read.
+#[cold]
+pub(crate) fn not_deserializable(py: Python<'_>, error: &PyErr) -> PyResult<()> {
+    let log = py.import("dogpile_rs.cache.region")?.getattr("log")?;
+    let text = "A stored value cannot be deserialized, and is ignored: %s";
+    log.call_method1("warning", (text, error.to_string()))?;
+    Ok(())
+}
+
 /// Says that stored bytes are none of a cached value.
 #[cold]
 pub(crate) fn unreadable(py: Python<'_>) -> PyResult<()> {

@@ -4,6 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::backend::NativeBackend;
 use crate::cached::usual_metadata;
 use crate::log;
 use crate::names::{names, no_value};
@@ -55,7 +56,7 @@ pub(crate) fn look<'py>(
         None => some(backend.call_method1(text!(py, get), (&key,))?)?,
         Some(deserializer) => {
             let frame = backend.call_method1(text!(py, get_serialized), (&key,))?;
-            decoded(deserializer.bind(py), &frame)?
+            decoded(deserializer.bind(py), &frame, backend)?
         }
     };
     Ok(Seen { key, value })
@@ -81,7 +82,7 @@ pub(crate) fn look_multi<'py>(
         Some(deserializer) => {
             let deserializer = deserializer.bind(py);
             let found = backend.call_method1(text!(py, get_serialized_multi), (keys,))?;
-            found.try_iter()?.map(|frame| decoded(deserializer, &frame?)).collect()
+            found.try_iter()?.map(|frame| decoded(deserializer, &frame?, backend)).collect()
         }
     }
 }
@@ -97,6 +98,7 @@ fn some(value: Bound<'_, PyAny>) -> PyResult<Option<Bound<'_, PyAny>>> {
 fn decoded<'py>(
     deserializer: &Bound<'py, PyAny>,
     frame: &Bound<'py, PyAny>,
+    backend: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = frame.py();
     let names = names(py)?;
@@ -107,7 +109,8 @@ fn decoded<'py>(
     let bar = bytes.iter().position(|&byte| byte == b'|').unwrap_or(bytes.len());
     let Some(metadata) = metadata(py, &bytes[..bar])? else { return Ok(None) };
     let payload = PyBytes::new(py, bytes.get(bar + 1..).unwrap_or_default());
-    match deserialized(deserializer, payload)? {
+    let is_native = || backend.is_instance_of::<NativeBackend>();
+    match deserialized(deserializer, payload, is_native)? {
         Some(payload) => names.new_cached_value(&payload, &metadata).map(Some),
         None => Ok(None),
     }

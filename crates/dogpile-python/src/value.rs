@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::grave;
+use crate::log;
 use crate::names::names;
 
 /// A live Python object as the crate's value. A clone needs no interpreter.
@@ -152,22 +154,27 @@ impl Stored {
         match (self, codec) {
             (Self::Object(object), _) => Ok(Some(object.bind(py))),
             (Self::Serialized(it), Some(codec)) => {
-                deserialized(codec.deserializer.bind(py), PyBytes::new(py, &it.bytes))
+                deserialized(codec.deserializer.bind(py), PyBytes::new(py, &it.bytes), || true)
             }
             (Self::Serialized(it), None) => Ok(Some(PyBytes::new(py, &it.bytes).into_any())),
         }
     }
 }
 
-/// The value in `payload`; none if the deserializer cannot read it.
+/// The value in `payload`; none if the deserializer cannot read it. Other errors of its are a
+/// warning in the log on native backends, and errors of the call elsewhere, as in dogpile.cache.
 pub(crate) fn deserialized<'py>(
     deserializer: &Bound<'py, PyAny>,
     payload: Bound<'py, PyBytes>,
+    is_native: impl FnOnce() -> bool,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = payload.py();
     match deserializer.call1((payload,)) {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_instance(py, names(py)?.cant_deserialize.bind(py)) => Ok(None),
+        Err(error) if error.is_instance_of::<PyException>(py) && is_native() => {
+            log::not_deserializable(py, &error).map(|()| None)
+        }
         Err(error) => Err(error),
     }
 }

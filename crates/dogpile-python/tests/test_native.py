@@ -91,6 +91,20 @@ def test_frames_that_nobody_can_read_are_created_again(region):
         assert region.get_or_create("k", lambda: "new") == region.get_or_create("k", never) == "new"
 
 
+@pytest.mark.parametrize("codec", ["json", "msgpack", "pickle"])
+def test_payloads_that_nobody_can_read_are_misses_and_logged(arguments, codec, caplog):
+    name, given = arguments
+    region = make_region().configure(name, expiration_time=60, arguments={**given, "codec": codec})
+    frame = b'{"ct": %f, "v": 2}|\xc1 neither' % time.time()
+    for key in ("k", "a", "b"):
+        region.backend.set_serialized(key, frame)
+    assert region.get("k") is NO_VALUE and region.get_multi(["k", "absent"]) == [NO_VALUE, NO_VALUE]
+    assert "cannot be deserialized" in caplog.text
+    assert region.get_or_create("k", lambda: "new") == region.get_or_create("k", never) == region.get("k") == "new"
+    assert region.get_or_create_multi(["a", "k"], lambda *keys: list(keys)) == ["a", "new"]
+    assert asyncio.run(region.aio.get_or_create("b", lambda: "task")) == region.get("b") == "task"
+
+
 def test_threads_tasks_and_locks(region):
     calls = []
 
