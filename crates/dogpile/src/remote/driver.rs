@@ -151,6 +151,7 @@ impl<D: Decode> Driver<D> {
 
     fn answer(&mut self) -> Result<usize, Ended> {
         let input = &mut self.input.bytes;
+        let is_large = input.len() > KEPT;
         let mut queue = self.shared.queue();
         while let Some(first) = queue.sent.front() {
             let Some(answer) = self.decoder.decode(input, first.count)? else { break };
@@ -160,6 +161,10 @@ impl<D: Decode> Driver<D> {
         }
         if queue.sent.is_empty() && !input.is_empty() {
             return Err(Ended("protocol error: a response that nobody asked for".to_owned()));
+        }
+        if is_large && input.len() <= KEPT {
+            // The room of a large answer ends with it.
+            *input = BytesMut::from(&input[..]);
         }
         let count = self.answered.len();
         if count > 1 {
