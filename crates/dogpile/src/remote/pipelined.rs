@@ -404,14 +404,40 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_asked_for_ends_it() {
+    fn a_server_that_ends_it_says_why() {
+        let runtime = one_worker();
+        for (said, why) in [
+            ("-ERR max number of clients reached\r\n", "max number of clients reached"),
+            ("-DENIED protected mode", "DENIED protected mode"),
+            ("-ERR unknown command 'AUTH', with args beginning with: 'x'", "has closed"),
+            ("$7\r\nsecret", "nobody asked for"),
+        ] {
+            let (connection, mut server) = over_tcp(&runtime);
+            // The answer to this one never comes whole.
+            let asking = (!said.ends_with('\n') && !said.starts_with('$')).then(|| {
+                let asking = runtime.spawn(ask(&connection, "x"));
+                BufReader::new(&server).read_line(&mut String::new()).unwrap();
+                asking
+            });
+            server.write_all(said.as_bytes()).unwrap();
+            drop(server);
+            while !connection.shared.has_ended() {
+                std::thread::yield_now();
+            }
+            let asking = asking.unwrap_or_else(|| runtime.spawn(ask(&connection, "x")));
+            let Ended(found) = runtime.block_on(asking).unwrap().unwrap_err();
+            assert!(found.contains(why), "{said}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_ends_it_for_the_server_too() {
         let runtime = one_worker();
         let (connection, mut server) = over_tcp(&runtime);
         server.write_all(b"hello\n").unwrap();
-        let told = || connection.shared.has_ended();
-        while !told() {
-            std::thread::yield_now();
-        }
+        server.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        assert_eq!(std::io::Read::read(&mut server, &mut [0]).unwrap(), 0);
+        assert!(connection.shared.has_ended());
         assert!(pollster::block_on(ask(&connection, "x")).is_err());
     }
 }

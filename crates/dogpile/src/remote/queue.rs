@@ -2,6 +2,10 @@
 //! answers. Its callers and its driver share them.
 
 use std::collections::VecDeque;
+#[cfg(unix)]
+use std::net::Shutdown;
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -263,6 +267,22 @@ impl<A> Queue<A> {
 }
 
 impl Direct {
+    /// Ends the connection at once: the server would wait until somebody asks again, which is when
+    /// the socket is closed.
+    #[cfg(unix)]
+    pub(super) fn shut(&self) {
+        let socket = match self {
+            Self::Tcp(half) => half.as_ref().as_fd(),
+            Self::Unix(half) => half.as_ref().as_fd(),
+        };
+        // Whatever it fails of, the connection has ended.
+        let shut = |socket| std::net::TcpStream::from(socket).shutdown(Shutdown::Both);
+        let _ = socket.try_clone_to_owned().and_then(shut);
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn shut(&self) {}
+
     pub(super) fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_write(bytes),
