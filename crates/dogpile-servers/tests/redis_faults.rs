@@ -222,3 +222,14 @@ async fn a_server_that_takes_no_changes_costs_one_creation() {
         assert_eq!(region.get::<i32>(name).await.unwrap(), Some(3));
     }
 }
+
+/// A server that does not know a command repeats what it was sent, in part.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_error_says_a_password() {
+    let server = RedisServer::with(&["--rename-command", "AUTH", ""]);
+    for password in ["hushhush".to_owned(), "hush".repeat(100)] {
+        let url = format!("redis://app:{password}@127.0.0.1:{}", server.port());
+        let error = region(at(&url)).get::<String>("k").await.unwrap_err().to_string();
+        assert!(error.contains("AUTH") && !error.contains("hush"), "{error}");
+    }
+}

@@ -44,6 +44,9 @@ struct Input {
 /// The room for what comes at once.
 const ROOM: usize = 32 * 1024;
 
+/// So much of a reason is shown.
+const LONGEST_REASON: usize = 200;
+
 impl<D: Decode> Driver<D> {
     pub(super) fn new(
         shared: Arc<Shared<D::Answer>>,
@@ -141,9 +144,9 @@ impl<D: Decode> Driver<D> {
         let mut answered = 0;
         while let Poll::Ready(read) = self.input.poll_read(context) {
             match read {
-                Ok(0) => return Err(Ended("the server has closed the connection".to_owned())),
+                Ok(0) => return Err(self.input.ended("the server has closed the connection")),
                 Ok(_) => answered += self.answer()?,
-                Err(error) => return Err(Ended(error.to_string())),
+                Err(error) => return Err(self.input.ended(&error.to_string())),
             }
         }
         Ok(answered)
@@ -151,6 +154,7 @@ impl<D: Decode> Driver<D> {
 
     fn answer(&mut self) -> Result<usize, Ended> {
         let input = &mut self.input.bytes;
+        let is_large = input.len() > KEPT;
         let mut queue = self.shared.queue();
         while let Some(first) = queue.sent.front() {
             let Some(answer) = self.decoder.decode(input, first.count)? else { break };
@@ -159,7 +163,11 @@ impl<D: Decode> Driver<D> {
             }
         }
         if queue.sent.is_empty() && !input.is_empty() {
-            return Err(Ended("protocol error: a response that nobody asked for".to_owned()));
+            return Err(self.input.ended("protocol error: a response that nobody asked for"));
+        }
+        if is_large && input.len() <= KEPT {
+            // The room of a large answer ends with it.
+            *input = BytesMut::from(&input[..]);
         }
         let count = self.answered.len();
         if count > 1 {
@@ -179,6 +187,18 @@ impl Input {
         self.bytes.reserve(ROOM);
         pin!(self.stream.read_buf(&mut self.bytes)).poll(context)
     }
+
+    /// The end for the reason `why`, or for that which the server has said: one with too many clients
+    /// says so before anything is asked, and closes.
+    fn ended(&self, why: &str) -> Ended {
+        let line = self.bytes[..].split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+        let line = String::from_utf8_lossy(&line[..line.len().min(LONGEST_REASON)]);
+        let is_error = ["-", "ERROR", "SERVER_ERROR"].iter().any(|start| line.starts_with(start));
+        // What repeats a request may repeat a password.
+        let is_fit = is_error && !line.contains("with args");
+        let said = line.trim_start_matches('-');
+        Ended(if is_fit { format!("the server ends the connection: {said}") } else { why.into() })
+    }
 }
 
 impl<D: Decode> Future for Driver<D> {
@@ -187,6 +207,9 @@ impl<D: Decode> Future for Driver<D> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let ended = ready!(self.work(context));
         self.shared.end(&ended);
+        if let Some(direct) = self.shared.direct() {
+            direct.shut();
+        }
         Poll::Ready(())
     }
 }

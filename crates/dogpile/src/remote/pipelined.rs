@@ -113,7 +113,7 @@ mod tests {
     use std::pin::{Pin, pin};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
-    use std::task::{Context, Poll};
+    use std::task::{Context, Poll, Waker};
 
     use bytes::BytesMut;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -291,6 +291,92 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_left_of_a_request_that_was_not_written_to_its_end() {
+        let runtime = one_worker();
+        let (connection, mut server) = over_tcp(&runtime);
+        let half = connection.exchange(1, |bytes| {
+            bytes.extend(b"half");
+            panic!("while it writes");
+        });
+        let half = std::panic::AssertUnwindSafe(half);
+        assert!(std::panic::catch_unwind(|| pollster::block_on({ half }.0)).is_err());
+        let asking = runtime.spawn(ask(&connection, "whole"));
+        let mut asked = String::new();
+        BufReader::new(&server).read_line(&mut asked).unwrap();
+        assert_eq!(asked, "whole\n");
+        server.write_all(b"answer\n").unwrap();
+        assert_eq!(runtime.block_on(asking).unwrap().unwrap(), "answer");
+    }
+
+    fn poll_once(asking: Pin<&mut impl Future>) {
+        assert!(asking.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+
+    #[test]
+    fn those_who_have_gone_leave_nothing_while_a_server_reads_nothing() {
+        let runtime = one_worker();
+        let (connection, server) = over_tcp(&runtime);
+        let (most, large) = ("x".repeat(20_000_000), "y".repeat(100_000));
+        let mut stuck = pin!(ask(&connection, &most));
+        poll_once(stuck.as_mut());
+        let mut kept = pin!(ask(&connection, "kept"));
+        for round in 0..1_000 {
+            poll_once(pin!(ask(&connection, &large)));
+            if round == 500 {
+                poll_once(kept.as_mut());
+            }
+        }
+        assert!(connection.shared.kept_bytes() < 20 * large.len());
+        let mut reader = BufReader::new(&server);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.trim_end() == most);
+        (&server).write_all(b"first\n").unwrap();
+        assert_eq!(pollster::block_on(stuck).unwrap(), "first");
+        loop {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            (&server).write_all(line.as_bytes()).unwrap();
+            if line == "kept\n" {
+                break;
+            }
+            assert!(line.trim_end() == large);
+        }
+        assert_eq!(pollster::block_on(kept).unwrap(), "kept");
+    }
+
+    /// Notes the room of what it reads from.
+    struct Roomy(Arc<AtomicUsize>);
+
+    impl Decode for Roomy {
+        type Answer = String;
+
+        fn decode(&mut self, input: &mut BytesMut, count: usize) -> Result<Option<String>, Ended> {
+            self.0.store(input.capacity(), Ordering::Relaxed);
+            Lines.decode(input, count)
+        }
+    }
+
+    #[test]
+    fn the_room_of_a_large_answer_ends_with_it() {
+        let runtime = one_worker();
+        let (ours, server) = tokio::io::duplex(64 * 1024);
+        let room = Arc::new(AtomicUsize::new(0));
+        let decoder = Roomy(room.clone());
+        let inside = runtime.enter();
+        let connection = Arc::new(Pipelined::new(Stream::Other(Box::new(ours)), decoder));
+        drop(inside);
+        let large = "x".repeat(10_000_000);
+        runtime.spawn(async move {
+            let (mut input, mut output) = tokio::io::split(server);
+            tokio::io::copy(&mut input, &mut output).await
+        });
+        assert!(runtime.block_on(ask(&connection, &large)).unwrap() == large);
+        assert_eq!(runtime.block_on(ask(&connection, "small")).unwrap(), "small");
+        assert!(room.load(Ordering::Relaxed) < 1_000_000, "{room:?}");
+    }
+
+    #[test]
     fn all_are_told_when_it_ends() {
         let runtime = one_worker();
         let (connection, server) = over_tcp(&runtime);
@@ -318,14 +404,40 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_asked_for_ends_it() {
+    fn a_server_that_ends_it_says_why() {
+        let runtime = one_worker();
+        for (said, why) in [
+            ("-ERR max number of clients reached\r\n", "max number of clients reached"),
+            ("-DENIED protected mode", "DENIED protected mode"),
+            ("-ERR unknown command 'AUTH', with args beginning with: 'x'", "has closed"),
+            ("$7\r\nsecret", "nobody asked for"),
+        ] {
+            let (connection, mut server) = over_tcp(&runtime);
+            // The answer to this one never comes whole.
+            let asking = (!said.ends_with('\n') && !said.starts_with('$')).then(|| {
+                let asking = runtime.spawn(ask(&connection, "x"));
+                BufReader::new(&server).read_line(&mut String::new()).unwrap();
+                asking
+            });
+            server.write_all(said.as_bytes()).unwrap();
+            drop(server);
+            while !connection.shared.has_ended() {
+                std::thread::yield_now();
+            }
+            let asking = asking.unwrap_or_else(|| runtime.spawn(ask(&connection, "x")));
+            let Ended(found) = runtime.block_on(asking).unwrap().unwrap_err();
+            assert!(found.contains(why), "{said}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_ends_it_for_the_server_too() {
         let runtime = one_worker();
         let (connection, mut server) = over_tcp(&runtime);
         server.write_all(b"hello\n").unwrap();
-        let told = || connection.shared.has_ended();
-        while !told() {
-            std::thread::yield_now();
-        }
+        server.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        assert_eq!(std::io::Read::read(&mut server, &mut [0]).unwrap(), 0);
+        assert!(connection.shared.has_ended());
         assert!(pollster::block_on(ask(&connection, "x")).is_err());
     }
 }

@@ -2,6 +2,10 @@
 //! answers. Its callers and its driver share them.
 
 use std::collections::VecDeque;
+#[cfg(unix)]
+use std::net::Shutdown;
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -52,6 +56,8 @@ pub(super) struct Queue<A> {
     /// Requests that are not on their way, and the lengths of each.
     bytes: Vec<u8>,
     waiting: Vec<(usize, Job<A>)>,
+    /// With so many bytes, those of callers that have gone are looked for.
+    crowded: usize,
     /// Those whose requests are on their way, in order.
     pub(super) sent: VecDeque<Job<A>>,
     /// The driver, while it sleeps.
@@ -67,6 +73,7 @@ impl<A> Default for Queue<A> {
             rest: Vec::new(),
             bytes: Vec::new(),
             waiting: Vec::new(),
+            crowded: KEPT,
             sent: VecDeque::new(),
             sleeping: None,
             is_writing: false,
@@ -78,6 +85,11 @@ impl<A> Default for Queue<A> {
 impl<A> Shared<A> {
     pub(super) fn new(direct: Option<Direct>) -> Self {
         Self { queue: Mutex::default(), direct }
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.queue().bytes.capacity()
     }
 
     #[cfg(test)]
@@ -99,7 +111,10 @@ impl<A> Shared<A> {
             return Err(ended.clone());
         }
         let before = queue.bytes.len();
-        write(&mut queue.bytes);
+        let mut request = Request { bytes: &mut queue.bytes, before, is_whole: false };
+        write(request.bytes);
+        request.is_whole = true;
+        drop(request);
         if let Some(direct) = self.direct.as_ref().filter(|_| queue.is_idle()) {
             let bytes = std::mem::take(&mut queue.bytes);
             queue.sent.push_back(job);
@@ -110,6 +125,9 @@ impl<A> Shared<A> {
         }
         let length = queue.bytes.len() - before;
         queue.waiting.push((length, job));
+        if queue.bytes.len() > queue.crowded {
+            queue.forget_those_gone();
+        }
         // A caller that writes wakes it afterwards.
         let driver = if queue.is_writing { None } else { queue.sleeping.take() };
         drop(queue);
@@ -155,6 +173,22 @@ impl<A> Shared<A> {
     }
 }
 
+/// A request that is being written. Of one that its caller could not write to the end, nothing is
+/// left: it would be sent as the beginning of the next one.
+struct Request<'b> {
+    bytes: &'b mut Vec<u8>,
+    before: usize,
+    is_whole: bool,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.bytes.truncate(self.before);
+        }
+    }
+}
+
 /// A buffer that has grown beyond this is not kept.
 pub(super) const KEPT: usize = 256 * 1024;
 
@@ -174,7 +208,8 @@ impl<A> Queue<A> {
         if self.is_writing {
             return;
         }
-        output.append(&mut self.rest);
+        self.crowded = KEPT;
+        std::mem::swap(output, &mut self.rest);
         if output.is_empty() && self.waiting.iter().all(|(_, job)| !job.to.is_closed()) {
             std::mem::swap(output, &mut self.bytes);
             self.sent.extend(self.waiting.drain(..).map(|(_, job)| job));
@@ -189,6 +224,26 @@ impl<A> Queue<A> {
             from += length;
         }
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+    }
+
+    /// Drops the requests of callers that have gone: a server that reads nothing would have them
+    /// all kept until its connection ends.
+    fn forget_those_gone(&mut self) {
+        let (mut from, mut to) = (0, 0);
+        let bytes = &mut self.bytes;
+        self.waiting.retain(|(length, job)| {
+            let request = from..from + length;
+            from = request.end;
+            let is_kept = !job.to.is_closed();
+            if is_kept {
+                bytes.copy_within(request, to);
+                to += length;
+            }
+            is_kept
+        });
+        bytes.truncate(to);
+        self.crowded = KEPT.max(2 * to);
     }
 
     /// Is there something to write?
@@ -212,6 +267,22 @@ impl<A> Queue<A> {
 }
 
 impl Direct {
+    /// Ends the connection at once: the server would wait until somebody asks again, which is when
+    /// the socket is closed.
+    #[cfg(unix)]
+    pub(super) fn shut(&self) {
+        let socket = match self {
+            Self::Tcp(half) => half.as_ref().as_fd(),
+            Self::Unix(half) => half.as_ref().as_fd(),
+        };
+        // Whatever it fails of, the connection has ended.
+        let shut = |socket| std::net::TcpStream::from(socket).shutdown(Shutdown::Both);
+        let _ = socket.try_clone_to_owned().and_then(shut);
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn shut(&self) {}
+
     pub(super) fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_write(bytes),

@@ -24,6 +24,9 @@ type State = (u64, u64, u64, [i64; 4]);
 /// clock, which takes 10 milliseconds at most.
 const TOLD_APART: Duration = Duration::from_millis(30);
 
+/// Some have whole seconds only, or every second one.
+const SECONDS_APART: Duration = Duration::from_millis(2_030);
+
 impl Still {
     /// `None` if somebody writes to the file, or may have a moment ago.
     pub(super) fn of(path: &Path) -> Option<Self> {
@@ -31,9 +34,8 @@ impl Still {
         let path = fs::canonicalize(path).ok()?;
         let metadata = fs::metadata(&path).ok()?;
         let changed = metadata.modified().ok()?;
-        let is_settled = SystemTime::now().duration_since(changed).ok()? >= TOLD_APART;
         let still = Self { path, found: state(&metadata) };
-        (is_settled && still.lasts()).then_some(still)
+        (is_settled(changed, SystemTime::now()) && still.lasts()).then_some(still)
     }
 
     /// Has nobody written to the file?
@@ -45,6 +47,15 @@ impl Still {
             && is_free("-journal")
             && fs::metadata(&self.path).is_ok_and(|found| state(&found) == self.found)
     }
+}
+
+/// Would a change at the moment `now` have another time than that at `changed`? It may come from the
+/// future, after a clock was set back: a change would be before it.
+fn is_settled(changed: SystemTime, now: SystemTime) -> bool {
+    let of_epoch = changed.duration_since(SystemTime::UNIX_EPOCH);
+    let has_parts = of_epoch.is_ok_and(|since| since.subsec_nanos() != 0);
+    let between = now.duration_since(changed).unwrap_or_else(|future| future.duration());
+    between >= if has_parts { TOLD_APART } else { SECONDS_APART }
 }
 
 #[cfg(unix)]
@@ -94,11 +105,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_a_moment_ago_is_not_still_and_neither_is_what_comes_from_the_future() {
-        let (_directory, path) = file(Duration::ZERO);
-        let future = SystemTime::now() + Duration::from_secs(3_600);
-        fs::File::options().write(true).open(&path).unwrap().set_modified(future).unwrap();
-        assert!(Still::of(&path).is_none());
+    fn what_may_change_within_the_same_tick_is_not_still() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        for (changed, now, settled) in [
+            (10_001, 10_001, false),
+            (10_001, 10_011, false),
+            (10_001, 10_041, true),
+            // The clock was set back.
+            (10_001, 9_991, false),
+            (10_001, 8_000, true),
+            // The file system may know whole seconds only.
+            (10_000, 10_999, false),
+            (10_000, 11_999, false),
+            (10_000, 12_100, true),
+        ] {
+            assert_eq!(is_settled(at(changed), at(now)), settled, "{changed} {now}");
+        }
     }
 
     #[cfg(unix)]

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use redis::ErrorKind::AuthenticationFailed;
 use redis::{Cmd, RedisError, RedisResult, Value, cmd};
 
 use super::connection::{Answer, Batch, Boxed, Connection, checked};
@@ -55,7 +56,10 @@ impl Single {
             setup.push(cmd("CLIENT").arg("SETINFO").arg(name).arg(value).take());
         }
         let answers = self.exchange(&setup.iter().collect::<Vec<_>>()).await?;
-        answers.into_iter().take(needed).try_for_each(|answer| checked(answer).map(drop))
+        let mut needed = answers.into_iter().take(needed);
+        needed.try_for_each(|answer| checked(answer).map(drop)).map_err(|error| {
+            if repeats(&error, password) { (AuthenticationFailed, REFUSED).into() } else { error }
+        })
     }
 
     async fn exchange(&self, commands: &[&Cmd]) -> RedisResult<Vec<Value>> {
@@ -66,6 +70,16 @@ impl Single {
         let mut rest = &answers[..];
         commands.iter().map(|_| value(&mut rest)).collect()
     }
+}
+
+const REFUSED: &str = "the server refuses AUTH";
+
+/// Does a server repeat what it was sent? It does for a command that it does not know, and may cut
+/// that off anywhere.
+fn repeats(error: &RedisError, password: Option<&str>) -> bool {
+    let text = error.to_string();
+    let is_in = |password: &str| text.contains("with args") || text.contains(password);
+    error.code() != Some("WRONGPASS") && password.is_some_and(is_in)
 }
 
 fn dropped(Ended(why): Ended) -> RedisError {

@@ -197,8 +197,9 @@ impl<K: Kernel> Locks<K> {
             return keys.iter().map(one).collect();
         };
         if let Some(file) = self.0.kernel.notes() {
-            let noted = hashes.iter().zip(keys).take(NOTED);
-            noted.for_each(|(&hash, key)| notes::write(&file, hash, key));
+            let asked = hashes.iter().zip(keys).zip(&locals).filter(|(_, local)| local.is_some());
+            let noted = asked.zip(&ours).filter(|(_, is_ours)| **is_ours).take(NOTED);
+            noted.for_each(|(((&hash, key), _), _)| notes::write(&file, hash, key));
         }
         let (together, mut ours) = (Arc::new(together), ours.into_iter());
         let mut lease = |local| {

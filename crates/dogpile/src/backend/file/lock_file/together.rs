@@ -226,9 +226,9 @@ mod tests {
         let (directory, [one, two]) = handles();
         let held = take(&one, &keys(0, COUNT));
         assert_eq!(count(&held), COUNT);
-        if let Some(locks) = kernel_locks(&directory) {
-            assert_eq!(locks, 1);
-        }
+        // Of locks that come and go while it lists them, the kernel may leave out others.
+        let is_one = |_| kernel_locks(&directory).is_none_or(|locks| locks == 1);
+        assert!((0..1_000).any(is_one), "{:?}", kernel_locks(&directory));
         for key in [&keys(0, COUNT)[0], &keys(0, COUNT)[COUNT - 1]] {
             assert!(is_locked(&one, key) && is_locked(&two, key));
             assert_eq!(count(&take(&two, std::slice::from_ref(key))), 0);
@@ -255,6 +255,18 @@ mod tests {
         assert_eq!(count(&take(&one, &keys(7, 1))), 1);
         drop(first);
         assert_eq!(count(&take(&two, &keys(7, 1))), 1);
+    }
+
+    /// Some notes may share a place.
+    #[test]
+    fn only_what_is_held_is_noted() {
+        let (_directory, [one, two]) = handles();
+        let single = take(&two, &keys(0, 80));
+        let together = take(&one, &keys(0, COUNT));
+        assert_eq!((count(&single), count(&together)), (80, COUNT - 80));
+        let noted = one.held().unwrap();
+        let of_list = noted.iter().filter(|held| !keys(0, 80).contains(&held.key)).count();
+        assert!(of_list > 30, "{of_list}");
     }
 
     #[test]
