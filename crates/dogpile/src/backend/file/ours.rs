@@ -109,7 +109,13 @@ pub(super) fn look(path: &Path) -> Result<Look, FileError> {
         });
         match looked {
             // Others may just have opened it, or closed it as the last: it is another case now.
-            Err(_) if has_log && tries > 0 => std::thread::sleep(PAUSE),
+            Err(_) if has_log && tries > 0 => {
+                // It went before it was opened, and SQLite has made another.
+                if is_log_empty(&real) {
+                    let _ = alone(path).and_then(|connection| with_log(connection, &real));
+                }
+                std::thread::sleep(PAUSE);
+            }
             looked => return looked,
         }
     }
@@ -120,14 +126,9 @@ pub(super) fn look(path: &Path) -> Result<Look, FileError> {
 /// in memory, which takes SQLite's exclusive lock for the time of the look. The log stays as
 /// it is.
 fn connect_alone(path: &Path) -> Result<Connection, FileError> {
-    let alone = || {
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "")?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok(connection)
-    };
-    alone().map_err(|error| match error {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let to_read = || with_log(alone(path)?, &real);
+    to_read().map_err(|error| match error {
         FileError::Backend(error) => {
             let why = "its last process was killed, and to look at it needs permission to write";
             FileError::Backend(BackendError::unavailable(format!(
@@ -137,6 +138,29 @@ fn connect_alone(path: &Path) -> Result<Connection, FileError> {
         }
         other => other,
     })
+}
+
+/// Opens the database at `path` while nobody else has it open.
+fn alone(path: &Path) -> Result<Connection, FileError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Returns the connection if there is a log for it to read. An empty one is its own: who had the file
+/// open has cleared up meanwhile. It goes with the connection.
+fn with_log(connection: Connection, real: &Path) -> Result<Connection, FileError> {
+    if !is_log_empty(real) {
+        return Ok(connection);
+    }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Err(FileError::Busy)
+}
+
+fn is_log_empty(path: &Path) -> bool {
+    fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() == 0)
 }
 
 fn uri(path: &Path, how: &str) -> String {
