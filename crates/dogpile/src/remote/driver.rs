@@ -79,7 +79,9 @@ impl<D: Decode> Driver<D> {
                 // Others are about to ask too, as those who have just got their answers. What
                 // all of them ask is written at once.
                 self.has_waited = true;
-                let _ = pin!(tokio::task::yield_now()).poll(context);
+                // Any worker may go on: `yield_now` would leave that to this one, which
+                // somebody's code may block.
+                context.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if let Err(error) = ready!(self.write(context)) {
