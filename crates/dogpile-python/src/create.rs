@@ -127,7 +127,7 @@ fn fail<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let why = error.get_type(py).to_string();
     let stand_in = wait::run(py, half.fail(why))?.map_err(errors::of_region)?;
-    // An interrupt is no failure.
+    // An interrupt does not count as a failure.
     match stand_in.filter(|_| error.is_instance_of::<PyException>(py)) {
         Some(stored) => stored.load(py, native.engine.codec())?.ok_or(error),
         None => Err(error),

@@ -1,4 +1,4 @@
-//! The crate's region behind a Python region: of live objects, or of bytes with a codec of
+//! The crate's region under a Python region: of live objects, or of bytes with a codec of
 //! Python's.
 
 use std::future::Future;

@@ -85,7 +85,7 @@ impl Subscriber for Queue {
     fn exit(&self, _span: &Id) {}
 }
 
-/// The message of an event, and its fields as they are shown behind it.
+/// The message of an event, and its fields as they are shown after it.
 #[derive(Default)]
 struct Text {
     message: String,

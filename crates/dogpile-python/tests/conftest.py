@@ -1,4 +1,4 @@
-"""What the tests have in common: the package, a clock that is moved by hand, and servers."""
+"""The common part of the tests: the package, a clock that is moved by hand, and servers."""
 
 from __future__ import annotations
 

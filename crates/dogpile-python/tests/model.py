@@ -27,7 +27,7 @@ class Library:
 
 
 class Records(logging.Handler):
-    """What was logged, without repetitions: how often a value is looked at is nobody's business."""
+    """Records of the log, without repetitions: how often a value is looked at is nobody's business."""
 
     def __init__(self) -> None:
         super().__init__()

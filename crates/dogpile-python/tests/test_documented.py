@@ -1,4 +1,4 @@
-"""What dogpile.cache's documentation shows, as programs that print the same on it and on this package."""
+"""The contents of dogpile.cache's documentation, as programs that print the same on it and on this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conftest import INSTALLED, SOURCES
 from servers import Servers, free_port
 
 PROGRAMS = pathlib.Path(__file__).resolve().parent / "documented"
-# What programs import beside the library; those who have less run the others.
+# Modules that programs import beside the library; those who have less run the others.
 CLIENTS = {
     "background_creation": ["memcache"],
     "first_steps": ["pylibmc"],

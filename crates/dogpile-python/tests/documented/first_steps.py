@@ -1,4 +1,4 @@
-"""A function behind memcached, as the usage guide begins."""
+"""A function cached on memcached, as the usage guide begins."""
 
 import os
 

@@ -21,7 +21,7 @@ pub(crate) trait Decode: Send + Unpin + 'static {
     type Answer: Send + Unpin + 'static;
 
     /// Takes the answer to `count` requests off `input`; `None` if not all of it has come. Then it
-    /// is asked again about the same requests, with more behind the same bytes.
+    /// is asked again about the same requests, with more after the same bytes.
     fn decode(&mut self, input: &mut BytesMut, count: usize)
     -> Result<Option<Self::Answer>, Ended>;
 }

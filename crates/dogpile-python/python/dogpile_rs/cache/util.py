@@ -36,7 +36,7 @@ def key_prefix(namespace: str | None, fn: Callable[..., Any]) -> str:
 
 
 def is_method(fn: Callable[..., Any]) -> bool:
-    """Returns True if the first parameter is the object or the class, which is no part of a key."""
+    """Returns True if the first parameter is the object or the class, which does not belong to a key."""
     try:
         names = inspect.getfullargspec(fn).args
     except TypeError:

@@ -31,7 +31,7 @@ class LockWrapper:
 
 
 class ServerBackend(BytesBackend):
-    """What the backends of Redis and Valkey have in common.
+    """The common part of the backends of Redis and Valkey.
 
     Arguments:
 

@@ -28,7 +28,7 @@ const PLACES: usize = 8;
 const LISTING: u64 = 1 << 61;
 const FIRST_PLACE: u64 = LISTING + 1;
 
-/// The first list in the lock file, behind the notes. Each begins with its length.
+/// The first list in the lock file, after the notes. Each begins with its length.
 const FIRST_LIST: u64 = 1 << 20;
 const LIST_BYTES: u64 = 8 * (LONGEST as u64 + 1);
 
