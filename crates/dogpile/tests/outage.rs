@@ -11,6 +11,7 @@ use dogpile::proxy::Proxy;
 use dogpile::value::Entry;
 use dogpile::{Config, Region, Status};
 use dogpile_testkit::{Faults, ManualClock};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const KEPT: Duration = Duration::from_secs(10);
@@ -359,4 +360,61 @@ async fn keys_of_a_server_that_is_away_are_kept_while_others_answer() {
     assert_eq!(region.get_or_create("down", async || 1).await, 1);
     assert_eq!(region.get_or_create("up", async || 1).await, 1);
     assert_eq!(region.get_or_create("down", async || 2).await, 1);
+}
+
+/// Holds deletions back before they are made, and answers to stores after they are; one permit
+/// each lets one go.
+#[derive(Clone)]
+struct Slow {
+    deletions: Arc<Semaphore>,
+    stored: Arc<Semaphore>,
+}
+
+impl Proxy for Slow {
+    async fn set(&self, next: &AnyBackend, key: &str, entry: Entry) -> Result<(), BackendError> {
+        next.set(key, entry).await?;
+        self.stored.acquire().await.unwrap().forget();
+        Ok(())
+    }
+
+    async fn delete_multi(&self, next: &AnyBackend, keys: &[&str]) -> Result<(), BackendError> {
+        self.deletions.acquire().await.unwrap().forget();
+        next.delete_multi(keys).await
+    }
+}
+
+/// The deletion of what a failed change left behind does not take what a later one has stored.
+#[tokio::test]
+async fn a_late_deletion_does_not_take_what_was_stored_meanwhile() {
+    for is_deletion_first in [true, false] {
+        let none = || Arc::new(Semaphore::new(0));
+        let slow = Slow { deletions: none(), stored: none() };
+        let (region, faults, clock) = down(|config| config.proxy(slow.clone()));
+        region.set("k", &1).await.unwrap_err();
+        faults.clear();
+        let pass = async || {
+            for _ in 0..10 {
+                clock.advance(Duration::from_millis(100));
+                tokio::task::yield_now().await;
+            }
+        };
+        let (first, second) = (&slow.deletions, &slow.stored);
+        let (first, second) = if is_deletion_first { (first, second) } else { (second, first) };
+        if is_deletion_first {
+            pass().await;
+        }
+        let set = tokio::spawn({
+            let region = region.clone();
+            async move { region.set("k", &2).await }
+        });
+        pass().await;
+        second.add_permits(1);
+        pass().await;
+        first.add_permits(1);
+        pass().await;
+        set.await.unwrap().unwrap();
+        pass().await;
+        assert_eq!(region.get("k").await.unwrap(), Some(2), "deletion first: {is_deletion_first}");
+        assert_eq!(region.statistics().pending_deletions, 0);
+    }
 }

@@ -79,9 +79,12 @@ pub(crate) async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key(port: u
         proxy.set(condition);
         load(&region, &created, 10, 20).await;
         proxy.set(Condition::Normal);
-        eventually("recovery", async || region.set("probe", &1).await.is_ok()).await;
-        let probe = async || region.get::<u32>("probe").await.ok() == Some(Some(1));
-        eventually("reading again", probe).await;
+        // What an earlier attempt has sent may still be on its way, and come after this one.
+        let probe = async || {
+            region.set("probe", &1).await.is_ok()
+                && region.get::<u32>("probe").await.ok() == Some(Some(1))
+        };
+        eventually("recovery", probe).await;
         for n in 0..10 {
             let key = format!("k{n}");
             eventually("the lock's end", async || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::background::spawn;
 use super::core::Core;
-use super::owed::{Debt, Debts};
+use super::owed::{Debt, Debts, KeptAway};
 use crate::clock::Timestamp;
 use crate::error::{BackendError, Error, ErrorKind};
 use crate::invalidation::Mode;
@@ -54,6 +54,18 @@ impl Core {
                 Err(self.failed(operation, error))
             }
         }
+    }
+
+    /// Keeps deletions that are owed away from keys that are about to be changed, until what this
+    /// returns is dropped.
+    pub(in crate::region) async fn no_late_deletion<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k str>,
+    ) -> Option<KeptAway<'_>> {
+        if !self.owed.are_any() {
+            return None;
+        }
+        Some(self.owed.keep_away(keys, generation()).await)
     }
 
     /// Sees to it that what is stored under `key` is deleted as soon as that can be done.
@@ -126,6 +138,7 @@ impl Paying {
             pause = match self.try_to_delete().await {
                 Ok(()) => FIRST_PAUSE,
                 Err(error) => {
+                    self.core.owed.failed();
                     self.core.note_degraded("delete", &error);
                     pause.saturating_mul(2).min(LONGEST_PAUSE)
                 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
 use crate::invalidation::Mode;
@@ -33,6 +33,11 @@ struct Deletions {
     keys: HashSet<String>,
     /// Those of the attempt that is going on.
     tried: HashSet<String>,
+    /// Those that callers are changing anew. No attempt has them: it could delete what is stored
+    /// now.
+    changing: Vec<String>,
+    /// The callers that wait for the end of the attempt.
+    waiting: Vec<Waker>,
     /// The moments of the last invalidations, hard and soft.
     hard: Option<Timestamp>,
     soft: Option<Timestamp>,
@@ -178,11 +183,28 @@ impl Owed {
         }
     }
 
+    /// Keeps attempts away from those of `changed` that are owed, until what this returns is
+    /// dropped; first it waits for the end of the attempt that has one of them. `process` is
+    /// the number of this process.
+    pub(super) async fn keep_away<'k>(
+        &self,
+        changed: impl IntoIterator<Item = &'k str>,
+        process: u32,
+    ) -> KeptAway<'_> {
+        let mut kept = KeptAway { owed: self, keys: Vec::new() };
+        for key in changed {
+            poll_fn(|cx| kept.poll_add(key, process, cx)).await;
+        }
+        kept
+    }
+
     /// Returns all debts, for an attempt.
     pub(super) fn try_all(&self) -> Debts {
         let mut deletions = self.deletions.lock();
-        let Deletions { keys, tried, hard, soft, .. } = &mut *deletions;
-        tried.extend(keys.drain());
+        let Deletions { keys, tried, changing, hard, soft, .. } = &mut *deletions;
+        // With the rest of an attempt of another process, which has forked.
+        keys.extend(tried.drain());
+        tried.extend(keys.extract_if(|key| !changing.contains(key)));
         let moments = [(Mode::Hard, *hard), (Mode::Soft, *soft)];
         let invalidations = moments.into_iter().filter_map(|(mode, at)| Some((mode, at?)));
         Debts { keys: tried.iter().cloned().collect(), invalidations: invalidations.collect() }
@@ -203,6 +225,7 @@ impl Owed {
     pub(super) fn paid(&self) -> bool {
         let mut deletions = self.deletions.lock();
         deletions.tried.clear();
+        deletions.wake_waiting();
         let Deletions { keys, hard, soft, .. } = &*deletions;
         let is_over = keys.is_empty() && hard.is_none() && soft.is_none();
         if is_over {
@@ -212,12 +235,51 @@ impl Owed {
         is_over
     }
 
+    /// Takes back the keys of an attempt that has failed.
+    pub(super) fn failed(&self) {
+        self.deletions.lock().take_back();
+    }
+
     /// Takes back the keys of an attempt that will not go on.
     pub(super) fn give_back(&self) {
         let mut deletions = self.deletions.lock();
-        let Deletions { keys, tried, .. } = &mut *deletions;
-        keys.extend(tried.drain());
+        deletions.take_back();
         deletions.paying = None;
+    }
+}
+
+/// Keys that attempts leave alone until this is dropped.
+pub(super) struct KeptAway<'o> {
+    owed: &'o Owed,
+    keys: Vec<String>,
+}
+
+impl KeptAway<'_> {
+    fn poll_add(&mut self, key: &str, process: u32, cx: &Context<'_>) -> Poll<()> {
+        let mut deletions = self.owed.deletions.lock();
+        if deletions.tried.contains(key) && deletions.paying == Some(process) {
+            deletions.waiting.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if deletions.keys.contains(key) || deletions.tried.contains(key) {
+            deletions.changing.push(key.to_owned());
+            self.keys.push(key.to_owned());
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for KeptAway<'_> {
+    fn drop(&mut self) {
+        if self.keys.is_empty() {
+            return;
+        }
+        let changing = &mut self.owed.deletions.lock().changing;
+        for key in &self.keys {
+            if let Some(at) = changing.iter().position(|changing| changing == key) {
+                changing.swap_remove(at);
+            }
+        }
     }
 }
 
@@ -226,10 +288,21 @@ impl Deletions {
         let is_first = self.paying.replace(process) != Some(process);
         if is_first { Debt::First } else { Debt::Noted }
     }
+
+    fn take_back(&mut self) {
+        self.keys.extend(self.tried.drain());
+        self.wake_waiting();
+    }
+
+    fn wake_waiting(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[test]
@@ -265,6 +338,27 @@ mod tests {
         assert!(owe("one more") && !owed.has("0"));
         owed.try_all();
         assert!(owed.paid() && !owed.are_any() && owed.count() == 0);
+    }
+
+    #[test]
+    fn a_change_and_an_attempt_do_not_meet() {
+        let owed = Owed::default();
+        owed.owe("a", 1);
+        owed.owe("b", 1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let changing = pollster::block_on(owed.keep_away(["a", "not owed"], 1));
+        assert_eq!(owed.try_all().keys, ["b"]);
+        assert!(owed.has("a"), "until the change is made");
+        let mut other = pin!(owed.keep_away(["b"], 1));
+        assert!(other.as_mut().poll(&mut cx).is_pending(), "the attempt has it");
+        assert!(pin!(owed.keep_away(["b"], 2)).poll(&mut cx).is_ready(), "not in this process");
+        owed.failed();
+        let Poll::Ready(other) = other.poll(&mut cx) else { panic!("the attempt has ended") };
+        assert!(owed.try_all().keys.is_empty());
+        drop((changing, other));
+        owed.forgive("a");
+        assert_eq!(owed.try_all().keys, ["b"]);
+        assert!(owed.paid());
     }
 
     #[test]

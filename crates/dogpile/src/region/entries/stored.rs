@@ -137,6 +137,7 @@ impl<K: Kind> Region<K> {
             return Ok(());
         }
         let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
+        let _alone = core.no_late_deletion(entries.iter().map(|(key, _)| *key)).await;
         let stored = core.backend.set_multi(&entries).await;
         core.told("set_multi", entries.iter().map(|(key, _)| *key), stored)
     }

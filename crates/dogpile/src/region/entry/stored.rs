@@ -212,6 +212,7 @@ impl Core {
         let options = options.or(&self.defaults);
         let (entry, key) = (self.entry_for(key, value, stamp, &options)?, self.stored_key(key));
         self.note_change(&key);
+        let _alone = self.no_late_deletion([&*key]).await;
         let stored = self.backend.set(&key, entry).await;
         self.told("set", [&*key], stored)
     }
