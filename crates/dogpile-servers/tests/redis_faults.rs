@@ -32,6 +32,12 @@ async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn impatient_callers_get_another_connection() {
+    let server = RedisServer::start();
+    faults::impatient_callers_get_another_connection(server.port(), reach).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_creator_behind_a_partition_is_succeeded() {
     let server = RedisServer::start();
     faults::a_creator_behind_a_partition_is_succeeded(server.port(), reach).await;

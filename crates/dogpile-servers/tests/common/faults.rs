@@ -95,6 +95,19 @@ pub(crate) async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key(port: u
     }
 }
 
+/// Nobody waits as long as the time limit, so nobody finds by it that the connection is dead.
+pub(crate) async fn impatient_callers_get_another_connection(port: u16, reach: Reach) {
+    let proxy = Proxy::to(port);
+    let region = region(reach(proxy.port()));
+    region.set("k", &1).await.unwrap();
+    proxy.abandon();
+    let get = async || {
+        let soon = tokio::time::timeout(LIMIT / 5, region.get::<u32>("k")).await;
+        soon.is_ok_and(|found| found.unwrap() == Some(1))
+    };
+    eventually("an answer", get).await;
+}
+
 /// The lock is on the other side of a partition: its creator stores nothing
 /// after another has taken over.
 pub(crate) async fn a_creator_behind_a_partition_is_succeeded(port: u16, reach: Reach) {

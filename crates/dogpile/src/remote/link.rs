@@ -8,12 +8,13 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::given_up::GivenUp;
 use super::io::{self, AbortOnDrop};
 use super::random_share;
 use super::timer::Timers;
@@ -87,6 +88,7 @@ struct Started<W: ?Sized> {
     timers: Timers,
     state: watch::Receiver<State<W>>,
     lost: watch::Sender<Loss>,
+    given_up: GivenUp,
 }
 
 /// The last connection that is known to be lost.
@@ -184,7 +186,10 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         let started = self.started()?;
         let (connection, number) = self.connection(started).await?;
         let sent = send(connection.clone());
-        let Some(answer) = self.answer(started.timers, limit, &*connection, sent).await else {
+        let waiting = Waiting { started, number, limit };
+        let answer = self.answer(started.timers, limit, &*connection, sent).await;
+        waiting.end();
+        let Some(answer) = answer else {
             started.lose(Loss { number, is_silent: true });
             let message = format!("{} did not answer within {limit:?}", self.0.name);
             return Err(Lost::Error(BackendError::unavailable(message)));
@@ -264,7 +269,12 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
         };
         let keep = keep_alive(Arc::downgrade(&self.0), home, state, losses);
         let timers = Timers::of_this_process()?;
-        let started = self.0.started.get_or_init(|| Started { timers, state: watched, lost });
+        let started = self.0.started.get_or_init(|| Started {
+            timers,
+            state: watched,
+            lost,
+            given_up: GivenUp::default(),
+        });
         // If another caller was faster, this task finds its channel closed and
         // ends.
         io::spawn(keep)?;
@@ -281,6 +291,29 @@ impl<W: ?Sized> Started<W> {
             }
             is_news
         });
+    }
+}
+
+/// A caller that waits for an answer. If it gives up, this is dropped.
+struct Waiting<'s, W: ?Sized> {
+    started: &'s Started<W>,
+    number: u64,
+    limit: Duration,
+}
+
+impl<W: ?Sized> Waiting<'_, W> {
+    fn end(self) {
+        self.started.given_up.note_answer();
+        std::mem::forget(self);
+    }
+}
+
+impl<W: ?Sized> Drop for Waiting<'_, W> {
+    fn drop(&mut self) {
+        let Self { started, number, limit } = *self;
+        if started.given_up.note(number, Instant::now(), limit) {
+            started.lose(Loss { number, is_silent: false });
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod builder;
 mod driver;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod finish;
+mod given_up;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod lease;
