@@ -62,10 +62,11 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 18] = [
+const FEATURES: [&str; 19] = [
     "testing",
     "macros",
     "memory",
+    "near",
     "file",
     "redis",
     "memcached",

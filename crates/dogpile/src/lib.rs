@@ -97,6 +97,7 @@
 //! | `file` | values in a file that processes share |
 //! | `redis` | values on Redis or Valkey servers |
 //! | `memcached` | values on memcached servers |
+//! | `near` (with these three) | a near tier in front of a backend, also one of your own |
 //! | `tls` | TLS to these servers |
 //! | `collections` | whole tables kept in every process |
 //! | `config`, `toml` | settings from text maps and the environment; from TOML |
@@ -147,7 +148,7 @@ pub mod invalidation;
 pub mod key;
 pub mod lock;
 mod log;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 mod near;
 mod process;
 pub mod proxy;
@@ -182,7 +183,7 @@ pub use dogpile_macros::cached;
 pub use dogpile_macros::cached_multi;
 pub use error::{CreateError, Error, Result};
 pub use lock::Status;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 pub use near::Near;
 pub use process::{after_fork, announce_forks};
 pub use region::{

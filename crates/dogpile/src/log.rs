@@ -85,7 +85,7 @@ pub(crate) fn deletion_given_up(region: &str, key: &str) {
     );
 }
 
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 pub(crate) fn near_by_age(region: &str) {
     event!(
         WARN,

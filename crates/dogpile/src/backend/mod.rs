@@ -73,7 +73,7 @@ pub(crate) use ordered::Ordered;
 pub use redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
 pub use serialized::SerializedMemory;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 pub(crate) use stored_object::{Asked, Looking, Stored};
 
 /// A place to keep entries.

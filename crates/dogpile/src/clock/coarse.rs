@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_long};
 const REALTIME_COARSE: c_int = 5;
 
 /// `CLOCK_MONOTONIC_COARSE`, likewise.
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 const MONOTONIC_COARSE: c_int = 6;
 
 /// `struct timespec`, as 64-bit Linux has it with every C library.
@@ -32,7 +32,7 @@ pub(super) fn now() -> Option<f64> {
 }
 
 /// Returns the coarse time of the clock that never goes back, in nanoseconds, if the kernel has it.
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 #[inline]
 pub(super) fn monotonic() -> Option<u64> {
     let time = read(MONOTONIC_COARSE)?;
@@ -62,7 +62,7 @@ mod tests {
         assert!((coarse - before).abs() < 1.0, "{coarse} {before}");
     }
 
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     #[test]
     fn the_monotonic_time_goes_on_as_the_precise_one_does() {
         let (before, began) =

@@ -8,7 +8,7 @@
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[expect(unsafe_code, reason = "the kernel's coarse clock makes a hit twice as quick; see there")]
 mod coarse;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 pub(crate) mod ticks;
 
 use std::fmt;

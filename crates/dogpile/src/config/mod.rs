@@ -88,7 +88,7 @@ pub use crate::settings::{Arguments, ConfigError, FromSetting, Scalar, Settings,
 pub use location::{Location, backend_at};
 pub use registry::{register_backend, register_proxy};
 
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use crate::near::Near;
 use crate::region::{Config, InvalidationChoice, Kind};
 
@@ -147,7 +147,7 @@ impl Settings {
         if let Some(time) = region.take("keep_when_down")? {
             config = config.keep_when_down(time);
         }
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(near) = near(region.take_group("near."))? {
             config = config.near(near);
         }
@@ -191,7 +191,7 @@ fn unable_to_tell_none() -> ConfigError {
 }
 
 /// Reads the settings of a near tier, if there are any.
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 fn near(settings: Settings) -> Result<Option<Near>, ConfigError> {
     if settings.iter().all(|(_, value)| value.trim().is_empty()) {
         return Ok(None);

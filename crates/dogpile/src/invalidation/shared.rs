@@ -234,7 +234,8 @@ impl Moments {
     }
 
     fn from_json(json: &[u8]) -> Self {
-        let read: Value = serde_json::from_slice(json).unwrap_or_default();
+        let read = str::from_utf8(json).ok().and_then(|json| json.parse::<Value>().ok());
+        let read = read.unwrap_or_default();
         let moment = |name| read.get(name).and_then(Value::as_f64);
         Self { hard: moment("hard"), soft: moment("soft") }
     }

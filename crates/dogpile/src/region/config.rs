@@ -17,7 +17,7 @@ use crate::codec::{Codec, RegionCodec};
 use crate::invalidation::Invalidation;
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::OnWaitTimeout;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use crate::near::Near;
 use crate::proxy::Layer;
 
@@ -53,7 +53,7 @@ pub struct Config<K = Serialized> {
     pub(crate) defaults: Options,
     pub(crate) retention: Retention,
     pub(crate) keep_when_down: Duration,
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     pub(crate) near: Option<Near>,
     pub(crate) replace_existing: bool,
     kind: PhantomData<fn() -> K>,
@@ -88,7 +88,7 @@ impl<K: Kind> Config<K> {
             defaults: Options::default(),
             retention: Retention::default(),
             keep_when_down: Kept::USUAL_TIME,
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             near: None,
             replace_existing: false,
             kind: PhantomData,
@@ -365,7 +365,7 @@ impl<K: Kind> Config<K> {
     ///
     /// It lies above the proxies: they see no reads that it answers. Over a backend that keeps
     /// its values in memory it is refused.
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     #[doc(alias("l1", "two_level", "client_side_caching"))]
     pub fn near(mut self, near: Near) -> Self {
         self.near = Some(near);
@@ -533,7 +533,7 @@ impl<K> fmt::Debug for Config<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Config");
         shown.field("backend", &self.backend).field("codec", &self.codec.0.name());
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             shown.field("near", near);
         }

@@ -26,7 +26,7 @@ use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex};
 use crate::log;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use crate::near::Tier;
 use crate::process::PerProcess;
 use crate::shutdown::Counts;
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// Held while a configuration is replaced by one that is made of it.
     pub(crate) changing: crate::sync::Mutex<()>,
     /// The near tier that has replaced another one.
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     pub(super) near: crate::sync::Mutex<crate::near::WeakTier>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Core {
     pub(super) kept: Kept,
     pub(super) short_way: ShortWay,
     /// Around the backend, if there is one.
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     pub(super) near: Option<Tier>,
 }
 
@@ -142,7 +142,7 @@ impl Core {
             defaults,
             retention,
             keep_when_down,
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             near,
             ..
         } = config;
@@ -156,7 +156,7 @@ impl Core {
         }
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let has_prefix = is_shared && config.has_prefix;
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let prefix = Self::near_prefix(&backend, has_prefix, &shared.name);
         let mangler = mangler.of(&backend, has_prefix.then(|| key::of_region(&shared.name)));
         let mangler =
@@ -166,7 +166,7 @@ impl Core {
             None => mangler,
         };
         let invalidation = invalidation.of(&backend, &shared.name, &shared.moments);
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let near = match near {
             Some(_) if objects => {
                 let region = shared.name.clone();
@@ -175,7 +175,7 @@ impl Core {
             Some(near) => Some(Tier::new(near, backend.clone(), &prefix, shared.clone())),
             None => None,
         };
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let backend = near.as_ref().map_or(backend, Tier::backend);
         let short_way = ShortWay::new(&defaults)
             .by_system_time(is_system_time)
@@ -200,18 +200,18 @@ impl Core {
             owed: Owed::default(),
             unseen: Unseen::default(),
             kept: Kept::new(keep_when_down),
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             near,
         })
     }
 
     /// The same configuration with the backend replaced.
     pub(crate) fn with_backend(&self, backend: AnyBackend) -> Self {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let near = self.near.as_ref();
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let near = near.map(|near| near.around(backend.clone()));
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let backend = near.as_ref().map_or(backend, Tier::backend);
         Self {
             short_way: self.short_way.clone().over(&backend, self.mangler.is_some()),
@@ -232,7 +232,7 @@ impl Core {
             owed: Owed::default(),
             unseen: Unseen::default(),
             kept: Kept::new(self.kept.time()),
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             near,
         }
     }

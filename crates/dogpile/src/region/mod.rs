@@ -269,7 +269,7 @@ impl<K: Kind> Region<K> {
         let mut statistics = state.shared().stats.snapshot();
         if let Some(core) = state.core() {
             statistics.pending_deletions = core.owed.count() as u64;
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             if let Some(near) = &core.near {
                 statistics.near_entries = near.len() as u64;
                 statistics.near_age = near.age();

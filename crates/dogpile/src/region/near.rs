@@ -1,18 +1,18 @@
 //! A region's near tier, where it has one: reading through it, and what it is told of the region.
 
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use std::time::Duration;
 
 use super::core::Core;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use super::core::Shared;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::Timestamp;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use crate::key;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use crate::log;
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 use crate::near::{Observer, Tier};
 use crate::stats::Count;
 use crate::value::{Entry, Object, Payload};
@@ -20,7 +20,7 @@ use crate::value::{Entry, Object, Payload};
 impl Core {
     /// The backend with its proxies, without the near tier.
     pub(crate) fn beneath(&self) -> &AnyBackend {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             return near.inner();
         }
@@ -31,7 +31,7 @@ impl Core {
     /// stored, or a copy of the near tier.
     pub(crate) fn kept_at(&self, key: &str, now: Timestamp) -> Option<Entry> {
         let kept = self.kept.at(key, now);
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let kept = kept.or_else(|| self.near.as_ref()?.stand_in(key));
         kept
     }
@@ -40,10 +40,10 @@ impl Core {
     pub(crate) async fn read_one(
         &self,
         key: &str,
-        #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
+        #[cfg_attr(not(feature = "near"), expect(unused_variables, reason = "of the near tier"))]
         fits: impl Fn(&Object) -> bool,
     ) -> Result<Option<Entry>, BackendError> {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             return near.read(key, fits).await;
         }
@@ -54,10 +54,10 @@ impl Core {
     pub(crate) async fn read_all(
         &self,
         keys: &[&str],
-        #[cfg_attr(not(feature = "memory"), expect(unused_variables, reason = "of the near tier"))]
+        #[cfg_attr(not(feature = "near"), expect(unused_variables, reason = "of the near tier"))]
         fits: impl Fn(&Object) -> bool,
     ) -> Result<Vec<Option<Entry>>, BackendError> {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(near) = &self.near {
             return near.read_all(keys, fits).await;
         }
@@ -65,32 +65,32 @@ impl Core {
     }
 
     /// A stored value was decoded: a copy in the near tier need not be again.
-    #[cfg_attr(not(feature = "memory"), expect(clippy::unused_self, reason = "of the near tier"))]
+    #[cfg_attr(not(feature = "near"), expect(clippy::unused_self, reason = "of the near tier"))]
     pub(crate) fn note_decoded(
         &self,
         key: &str,
         payload: &Payload,
         value: impl FnOnce() -> Object,
     ) {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let (Some(near), Payload::Bytes(bytes)) = (&self.near, payload) {
             near.note_decoded(key, bytes, value);
         }
-        #[cfg(not(feature = "memory"))]
+        #[cfg(not(feature = "near"))]
         let _ = (key, payload, value);
     }
 
-    #[cfg_attr(not(feature = "memory"), expect(clippy::unused_self, reason = "it has none"))]
+    #[cfg_attr(not(feature = "near"), expect(clippy::unused_self, reason = "it has none"))]
     #[inline]
     pub(super) const fn has_near(&self) -> bool {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         return self.near.is_some();
-        #[cfg(not(feature = "memory"))]
+        #[cfg(not(feature = "near"))]
         false
     }
 
     /// Another core will be in force when this is called.
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     pub(super) fn replace_near(&self, by: &Self) {
         if let Some(near) = &self.near {
             *self.shared.near.lock() = by.near.as_ref().map(Tier::downgrade).unwrap_or_default();
@@ -100,7 +100,7 @@ impl Core {
 
     /// Another core is in force: the copies of this one are of no use, and nobody needs tell of
     /// changes to them.
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     pub(super) fn end_near(&self) {
         if let Some(near) = &self.near {
             near.end();
@@ -117,7 +117,7 @@ impl Core {
     }
 }
 
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 impl Observer for Shared {
     fn count(&self, what: Count) {
         self.stats.count(what);
@@ -141,7 +141,7 @@ impl Observer for Shared {
     }
 }
 
-#[cfg(feature = "memory")]
+#[cfg(feature = "near")]
 impl Core {
     /// Returns how the stored keys of a region begin, as far as that is known.
     pub(super) fn near_prefix(backend: &AnyBackend, has_prefix: bool, region: &str) -> String {

@@ -88,7 +88,7 @@ impl State {
                 failed: FailedCreations::default(),
                 background: PerProcess::new(),
                 changing: crate::sync::Mutex::default(),
-                #[cfg(feature = "memory")]
+                #[cfg(feature = "near")]
                 near: crate::sync::Mutex::default(),
             })
         })
@@ -168,14 +168,14 @@ impl State {
 
     /// Puts `core` in force, and ends what the one before has done for later calls.
     fn put_in_force(&self, core: Arc<Core>) {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         let before = self.core();
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(before) = &before {
             before.replace_near(&core);
         }
         self.core.store(core);
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "near")]
         if let Some(before) = before {
             before.end_near();
         }

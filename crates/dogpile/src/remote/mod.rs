@@ -3,7 +3,8 @@
 //! - `io`: the thread that looks after connections; `timer`: its timers;
 //! - `pipelined`: a connection with many requests under way, which are in its `queue`; `driver`: the task that
 //!   drives it;
-//! - `link`: a connection that is kept alive, and known to be down while it is;
+//! - `link`: a connection that is kept alive, and known to be down while it is; `given_up`: requests
+//!   that nobody waits for any more;
 //! - `finish`: work that goes on when its caller leaves;
 //! - `lease`: holding a lock of a server's, renewed while its creator runs;
 //! - `terms`: how long locks live, and what a server must offer for them;
@@ -19,6 +20,7 @@ mod builder;
 mod driver;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod finish;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod given_up;
 pub(crate) mod io;
 #[cfg(any(feature = "redis", feature = "memcached"))]

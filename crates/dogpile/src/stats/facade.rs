@@ -145,9 +145,9 @@ pub(super) struct OfRegion {
     creation_seconds: Histogram,
     wait_seconds: Histogram,
     pending_deletions: metrics::Gauge,
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     near_entries: metrics::Gauge,
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     near_age: metrics::Gauge,
 }
 
@@ -160,9 +160,9 @@ impl Handles for OfRegion {
             creation_seconds: with.histogram(names::CREATION_SECONDS),
             wait_seconds: with.histogram(names::WAIT_SECONDS),
             pending_deletions: with.gauge(names::PENDING_DELETIONS),
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             near_entries: with.gauge(names::NEAR_ENTRIES),
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "near")]
             near_age: with.gauge(names::NEAR_AGE_SECONDS),
         }
     }
@@ -181,7 +181,7 @@ impl OfRegion {
         self.pending_deletions.set(count as f64);
     }
 
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "near")]
     pub(super) fn note_near(&self, copies: usize, age: Duration) {
         self.near_entries.set(copies as f64);
         self.near_age.set(age.as_secs_f64());

@@ -222,7 +222,7 @@ impl Stats {
         }
     }
 
-    #[cfg(all(feature = "metrics", feature = "memory"))]
+    #[cfg(all(feature = "metrics", feature = "near"))]
     pub(crate) fn note_near(&self, copies: usize, age: Duration) {
         if let Some(facade) = self.facade.get() {
             facade.with(|metrics| metrics.note_near(copies, age));
