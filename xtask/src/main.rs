@@ -151,7 +151,7 @@ fn model_checks() -> Result<(), Error> {
     let within = ["--lib", "near::bound::model"];
     let models = ["--test", "model", "--test", "model_server"];
     for (name, which) in [("model checks", &models[..]), ("model of the near tier", &within)] {
-        let test = ["test", "-p", "dogpile", "--features", "testing", "--release"];
+        let test = ["test", "-p", "dogpile", "--features", "near,testing", "--release"];
         cargo(test.iter().chain(which).copied())
             .env("RUSTFLAGS", "--cfg shuttle")
             // Quick to build; it is for searching many orders, not for a program to install.
