@@ -533,60 +533,6 @@ fn nobody() -> &'static str {
     if is_root { "setpriv --reuid 65534 --regid 65534 --clear-groups" } else { "" }
 }
 
-/// A process that asks for what is created around it, however that is hidden.
-#[test]
-fn a_command_that_waits_for_itself_is_told_so() {
-    let place = Place::new();
-    let cache = place.path("cache.db").display().to_string();
-    for (key, inner) in [
-        ("same", format!("{DOGPILE} exec --key same -- echo inner")),
-        ("empty", format!("env -i {DOGPILE} exec --cache {cache} --key empty -- echo inner")),
-        ("a\nb", format!("{DOGPILE} exec --key \"$(printf 'a\\nb')\" -- echo inner")),
-        ("deep", format!("{DOGPILE} exec --key x -- sh -c '{DOGPILE} exec --key deep -- true'")),
-        ("again", format!("{DOGPILE} exec --refresh --key again -- echo inner")),
-    ] {
-        let output = place.exec(&["--cache", &cache, "--key", key], &inner).output().unwrap();
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(125), "{key:?}: {told}");
-        assert!(told.contains("within itself"), "{key:?}: {told}");
-    }
-    let other = format!("{DOGPILE} exec --cache other.db --key same2 -- echo inner");
-    assert_eq!(place.run(&["--key", "same2"], &other).stdout, b"inner\n", "another cache");
-    let part = format!("{DOGPILE} exec --key b -- echo inner");
-    assert_eq!(place.run(&["--key", "c\nb"], &part).stdout, b"inner\n", "a part of the key");
-}
-
-#[test]
-fn two_commands_that_ask_for_each_other_are_told_so() {
-    let place = Place::new();
-    let started = ["a", "b"].map(|key| {
-        let other = if key == "a" { "b" } else { "a" };
-        let script = format!(
-            "touch {key}; until [ -e {other} ]; do sleep 0.01; done; \
-             exec {DOGPILE} exec --key {other} -- echo inner"
-        );
-        let mut command = place.exec(&["--key", key], &script);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    });
-    let told = started.map(|child| text(&child.wait_with_output().unwrap().stderr)).concat();
-    assert!(told.contains("each would wait for the other"), "{told}");
-}
-
-#[test]
-fn waiting_has_a_limit_where_one_is_given() {
-    let place = Place::new();
-    let script = "touch begun; until [ -e go ]; do sleep 0.01; done; echo made";
-    let holder = place.exec(&["--key", "k"], script).stdout(Stdio::piped()).spawn().unwrap();
-    wait_until("the run", || place.path("begun").exists());
-    let output = place.run(&["--key", "k", "--wait", "10ms"], script);
-    let told = text(&output.stderr);
-    assert_eq!((output.status.code(), &*output.stdout), (Some(124), &b""[..]), "{told}");
-    assert!(told.contains("after 10ms"), "{told}");
-    fs::write(place.path("go"), "").unwrap();
-    assert_eq!(holder.wait_with_output().unwrap().stdout, b"made\n");
-    assert_eq!(place.run(&["--key", "k", "--wait", "10ms"], script).stdout, b"made\n");
-}
-
 #[test]
 fn what_is_too_long_is_passed_on_and_not_remembered() {
     let place = Place::new();
