@@ -231,7 +231,7 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        if !self.is_ours() {
+        if self.value.is_some() && !self.is_ours() {
             mem::forget(self.value.take());
         }
     }

@@ -58,6 +58,35 @@ async fn a_creation_is_not_stored_over_what_was_changed_meanwhile() {
     assert_eq!(region.get::<u32>("several").await.unwrap(), Some(4));
 }
 
+/// More keys than are committed together, some of them asked for twice.
+#[tokio::test]
+async fn of_thousands_of_keys_those_that_were_changed_meanwhile_are_not_stored() {
+    let region = Arc::new(Region::new("many"));
+    region.configure(Config::new(Memory::new(100_000))).unwrap();
+    let mut keys: Vec<String> = (0..2_000).map(|n| format!("k{n}")).collect();
+    let asked = keys.iter().chain(&keys[500..510]).cloned().collect::<Vec<_>>();
+    let mut calls = 0;
+    let created = region.get_or_create_multi(&asked, |keys| {
+        calls += 1;
+        let region = region.clone();
+        async move {
+            region.set("k3", &0_usize).await.unwrap();
+            region.delete("k1700").await.unwrap();
+            (1..=keys.len()).collect::<Vec<usize>>()
+        }
+    });
+    let created = created.await.unwrap();
+    let expected: Vec<usize> = (1..=2_000).chain(501..=510).collect();
+    assert_eq!((calls, created), (1, expected));
+    assert_eq!(region.get("k3").await.unwrap(), Some(0_usize));
+    assert_eq!(region.get::<usize>("k1700").await.unwrap(), None);
+    keys.retain(|key| key != "k3" && key != "k1700");
+    let stored = region.get_multi::<usize, _>(&keys).await.unwrap();
+    let expected = (1..=2_000).filter(|n| ![4, 1_701].contains(n)).map(Some);
+    assert_eq!(stored, expected.collect::<Vec<_>>());
+    assert_eq!(region.statistics().outdated, 2);
+}
+
 /// Who creates without the lock since the wait was too long obeys changes like others.
 #[tokio::test]
 async fn a_creation_after_the_wait_timeout_is_not_stored_over_a_change() {

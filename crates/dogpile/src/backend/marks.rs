@@ -59,15 +59,16 @@ impl Marks {
         }))
     }
 
+    /// To find this process's table takes a system call.
     fn shard(&self, key: &str) -> &Mutex<Slots> {
-        let hash = usize::try_from(self.0.hasher.hash_one(key) >> 32).unwrap_or(0);
-        &self.0.shards[hash % self.0.shards.len()]
+        self.0.shard(key)
     }
 
     /// Marks `key` for a creation; `alone` takes the marks of others away.
     pub(super) fn put(&self, key: &str, alone: bool) -> Mark {
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let mut shard = self.shard(key).lock();
+        let table: &Table = &self.0;
+        let number = table.next.fetch_add(1, Ordering::Relaxed);
+        let mut shard = table.shard(key).lock();
         let slot = shard.entry(key.into()).or_default();
         if alone {
             slot.marks.clear();
@@ -114,6 +115,13 @@ impl Marks {
         })
         .await;
         Storing { marks: self, key: key.into() }
+    }
+}
+
+impl Table {
+    fn shard(&self, key: &str) -> &Mutex<Slots> {
+        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
+        &self.shards[hash % self.shards.len()]
     }
 }
 

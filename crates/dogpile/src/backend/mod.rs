@@ -72,6 +72,8 @@ pub(crate) use ordered::Ordered;
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
+pub(crate) use serialized::Kept;
+#[cfg(feature = "memory")]
 pub use serialized::SerializedMemory;
 #[cfg(feature = "near")]
 pub(crate) use stored_object::{Asked, Looking, Stored};

@@ -60,6 +60,9 @@ struct Bound {
     claim: Claim,
 }
 
+/// The number of changes that are committed together in the memory of this process.
+const COMMITTED_TOGETHER: usize = 512;
+
 /// Takes changes apart.
 fn bound(changes: Vec<Commit<'_>>) -> Result<Vec<Bound>, BackendError> {
     let taken = changes.into_iter().map(|Commit { key, entry, lease }| {
@@ -229,6 +232,22 @@ impl Ordered {
         Ok(false)
     }
 
+    /// Commits within this process, as many together as stay in a processor's cache meanwhile: each
+    /// step is about all of them. Where a write is a request, all are one.
+    async fn commit_in_parts(&self, changes: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
+        let most = if self.backend.is_shared() { usize::MAX } else { COMMITTED_TOGETHER };
+        if changes.len() <= most {
+            return self.commit_together(changes).await;
+        }
+        let (count, mut changes) = (changes.len(), changes.into_iter());
+        let mut made = Vec::with_capacity(count);
+        while made.len() < count {
+            let part = changes.by_ref().take(most).collect();
+            made.extend(self.commit_together(part).await?);
+        }
+        Ok(made)
+    }
+
     /// Commits all at once within this process.
     async fn commit_together(&self, mut changes: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
         let mut keys: Vec<&str> = changes.iter().map(|change| &*change.key).collect();
@@ -357,7 +376,7 @@ impl ErasedBackend for Ordered {
         Box::pin(async move {
             let changes = bound(changes)?;
             if self.mutex.is_none() {
-                return self.commit_together(changes).await;
+                return self.commit_in_parts(changes).await;
             }
             // What is stored is looked after, also when the caller has gone.
             let ordered = self.clone();

@@ -7,13 +7,51 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::{Backend, BackendError, KeepsBytes};
-use crate::value::Entry;
+use crate::clock::Timestamp;
+use crate::value::{Entry, Metadata, Payload};
 
-/// The serialized memory backend: it keeps what the codec made of a value, in
-/// the wire format, so that no caller can change what is cached. Bounded by
-/// count, or by the size of keys and frames in bytes.
+/// The serialized memory backend: it keeps what the codec made of a value, so that no caller can
+/// change what is cached. Bounded by count, or by the size of keys and values in bytes, to which
+/// 64 bytes are added for what is said of each.
 pub struct SerializedMemory {
-    cache: Cache<Box<str>, Bytes, Weigher>,
+    cache: Cache<Box<str>, Kept, Weigher>,
+}
+
+/// The bytes of a value, and what is said of them: read once, when they are stored.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    /// Not a number where there is more to say: then the bytes are a whole frame.
+    pub(crate) ct: Timestamp,
+    pub(crate) begun: Timestamp,
+    pub(crate) shape: Option<u32>,
+    pub(crate) bytes: Bytes,
+}
+
+impl Kept {
+    fn of(entry: &Entry) -> Option<Self> {
+        if let Payload::Bytes(payload) = &entry.payload
+            && let Metadata { ct, begun, shape, .. } = entry.metadata
+            && entry.metadata.is_of_times_alone()
+            && ct.is_finite()
+        {
+            // As it would be written to a frame, and read again.
+            let begun = if begun.is_finite() { begun } else { ct };
+            // A copy, since the payload may be a part of something larger.
+            return Some(Self { ct, begun, shape, bytes: Bytes::copy_from_slice(payload) });
+        }
+        let bytes = entry.to_frame()?;
+        Some(Self { ct: f64::NAN, begun: f64::NAN, shape: None, bytes })
+    }
+
+    fn into_entry(self) -> Entry {
+        let Self { ct, begun, shape, bytes } = self;
+        if ct.is_nan() {
+            return Entry::from_frame(&bytes);
+        }
+        let mut metadata = Metadata::created_at(ct).with_begin(begun);
+        metadata.shape = shape;
+        Entry { metadata, payload: Payload::Bytes(bytes) }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -22,16 +60,19 @@ enum Weigher {
     Bytes,
 }
 
-impl Weighter<Box<str>, Bytes> for Weigher {
-    fn weight(&self, key: &Box<str>, frame: &Bytes) -> u64 {
+/// About the size of what is said of a value.
+const SAID: usize = 64;
+
+impl Weighter<Box<str>, Kept> for Weigher {
+    fn weight(&self, key: &Box<str>, kept: &Kept) -> u64 {
         match self {
             Self::Count => 1,
-            Self::Bytes => (key.len() + frame.len()) as u64,
+            Self::Bytes => (key.len() + kept.bytes.len() + SAID) as u64,
         }
     }
 }
 
-/// The assumed size of a frame when the first allocation is sized.
+/// The assumed size of a value when the first allocation is sized.
 const USUAL_BYTES: u64 = 1024;
 
 impl SerializedMemory {
@@ -40,14 +81,20 @@ impl SerializedMemory {
         Self { cache: Cache::with_weighter(max_entries, max_entries as u64, Weigher::Count) }
     }
 
-    /// A backend for at most `max_bytes` of keys and frames.
+    /// A backend for at most `max_bytes` of keys and values.
     pub fn bounded_by_bytes(max_bytes: u64) -> Self {
         let entries = usize::try_from(max_bytes / USUAL_BYTES).unwrap_or(usize::MAX).min(1 << 20);
         Self { cache: Cache::with_weighter(entries, max_bytes, Weigher::Bytes) }
     }
 
+    /// Returns what is under a key.
+    #[inline]
+    pub(crate) fn look(&self, key: &str) -> Option<Kept> {
+        self.cache.get(key)
+    }
+
     fn lookup(&self, key: &str) -> Option<Entry> {
-        self.cache.get(key).as_ref().map(Entry::from_frame)
+        self.look(key).map(Kept::into_entry)
     }
 }
 
@@ -69,10 +116,10 @@ impl Backend for SerializedMemory {
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let Some(frame) = entry.to_frame() else {
+        let Some(kept) = Kept::of(&entry) else {
             return Err(BackendError::refused("this backend keeps bytes, not objects"));
         };
-        self.cache.insert(key.into(), frame);
+        self.cache.insert(key.into(), kept);
         Ok(())
     }
 
@@ -101,5 +148,53 @@ impl super::Named for SerializedMemory {
                 Err(crate::settings::ConfigError::of_backend(name, &error))
             }
         }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::value::VERSION;
+
+    /// An entry comes back as it would from a frame, whatever its metadata say.
+    #[test]
+    fn entries_come_back_as_from_a_frame() {
+        let plain = Entry::bytes("payload", 1_763_700_000.25);
+        let with = |change: &dyn Fn(&mut Metadata)| {
+            let mut entry = plain.clone();
+            change(&mut entry.metadata);
+            entry
+        };
+        let backend = SerializedMemory::new(10);
+        for entry in [
+            plain.clone(),
+            with(&|metadata| metadata.begun -= 0.125),
+            with(&|metadata| metadata.begun = f64::NAN),
+            with(&|metadata| metadata.shape = Some(7)),
+            with(&|metadata| metadata.ct = f64::INFINITY),
+            with(&|metadata| metadata.v = VERSION + 1),
+            with(&|metadata| metadata.kept = true),
+            with(&|metadata| metadata.expired = true),
+            with(&|metadata| *metadata = metadata.clone().with_extra("z", "zstd".into())),
+            with(&|metadata| *metadata = metadata.clone().with_lifetime(Some(Duration::MAX))),
+            with(&|metadata| *metadata = metadata.clone().with_retention(Some(Duration::MAX))),
+            Entry::from_frame(&Bytes::from_static(b"no frame")),
+        ] {
+            pollster::block_on(backend.set("k", entry.clone())).unwrap();
+            let found = format!("{:?}", pollster::block_on(backend.get("k")).unwrap());
+            let framed = Entry::from_frame(&entry.to_frame().unwrap());
+            assert_eq!(found, format!("{:?}", Some(framed)), "{entry:?}");
+        }
+    }
+
+    /// What belongs to a larger buffer does not keep that.
+    #[test]
+    fn a_payload_is_copied() {
+        let backend = SerializedMemory::new(10);
+        let large = Bytes::from(vec![b'x'; 1_000]);
+        pollster::block_on(backend.set("k", Entry::bytes(large.slice(..1), 1.0))).unwrap();
+        assert!(large.is_unique());
     }
 }

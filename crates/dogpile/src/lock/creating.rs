@@ -25,6 +25,11 @@ thread_local! {
     static RUNNING: RefCell<Vec<Arc<Creation>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Does the running code create anything?
+pub(crate) fn is_any_running() -> bool {
+    RUNNING.with(|running| !running.borrow().is_empty())
+}
+
 /// Returns the number of creations of `key` around the running code.
 pub(crate) fn depth(owner: usize, key: &str) -> usize {
     RUNNING.with(|running| {

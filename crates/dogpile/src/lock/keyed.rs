@@ -187,22 +187,24 @@ impl KeyedMutex {
 
     /// Takes `key` if it is free.
     pub(crate) fn try_hold(&self, key: &str) -> Option<KeyGuard> {
-        let mut shard = self.0.shard(key).lock();
+        let table: &Table = &self.0;
+        let mut shard = table.shard(key).lock();
         if shard.flights.contains_key(key) {
             return None;
         }
-        Some(self.open_flight(&mut shard, key, Waiters::new()))
+        Some(self.open_flight(table, &mut shard, key, Waiters::new()))
     }
 
     /// Takes `key` from whoever holds it. A creation that has begun is outdated
     /// by that, as by a [change](Self::note_change).
     pub(crate) fn take_over(&self, key: &str) -> KeyGuard {
-        let mut shard = self.0.shard(key).lock();
+        let table: &Table = &self.0;
+        let mut shard = table.shard(key).lock();
         let (waiters, lease) = match shard.flights.remove(key) {
             Some(flight) => shard.detach(flight),
             None => (Waiters::new(), None),
         };
-        self.open_flight(&mut shard, key, waiters).inheriting(lease)
+        self.open_flight(table, &mut shard, key, waiters).inheriting(lease)
     }
 
     /// Waits for `key`; see [`Turn`].
@@ -234,11 +236,12 @@ impl KeyedMutex {
 
     /// Takes `key` if it is free or its creation is parked, or else a place in its queue.
     fn join(&self, key: &str) -> Result<KeyGuard, Waiter> {
-        let mut shard = self.0.shard(key).lock();
+        let table: &Table = &self.0;
+        let mut shard = table.shard(key).lock();
         let Some(flight) = shard.flights.get_mut(key) else {
-            return Ok(self.open_flight(&mut shard, key, Waiters::new()));
+            return Ok(self.open_flight(table, &mut shard, key, Waiters::new()));
         };
-        let number = self.0.number();
+        let number = table.number();
         if let Some(inherited) = flight.unpark() {
             flight.holder = number;
             let guard = KeyGuard::of(self.0.clone(), flight.key.clone(), number);
@@ -249,8 +252,14 @@ impl KeyedMutex {
         Err(Waiter { table: self.0.clone(), key: flight.key.clone(), number, seat })
     }
 
-    fn open_flight(&self, shard: &mut Shard, key: &str, waiters: Waiters) -> KeyGuard {
-        let (key, holder): (Arc<str>, u64) = (key.into(), self.0.number());
+    fn open_flight(
+        &self,
+        table: &Table,
+        shard: &mut Shard,
+        key: &str,
+        waiters: Waiters,
+    ) -> KeyGuard {
+        let (key, holder): (Arc<str>, u64) = (key.into(), table.number());
         shard.flights.insert(key.clone(), Flight::new(key.clone(), holder, waiters));
         KeyGuard::of(self.0.clone(), key, holder)
     }
@@ -471,9 +480,10 @@ impl KeyGuard {
     /// When the creation began: to be called when it does, and to tell those who
     /// wait already from those who come during it.
     pub(crate) fn begin(&mut self) {
-        let mut shard = self.table.shard(&self.key).lock();
+        let table: &Table = &self.table;
+        let mut shard = table.shard(&self.key).lock();
         // Taken under the lock of those who join.
-        let cut = self.table.cut();
+        let cut = table.cut();
         self.begun = Some(cut);
         if let Some(flight) = shard.flights.get_mut(&self.key)
             && flight.holder == self.holder
@@ -498,8 +508,9 @@ impl KeyGuard {
     /// to the others. An outdated creation has no other waiters than those from
     /// before its begin.
     pub(crate) fn finish(self, value: &Handed, cut: Cut) {
-        self.table.ended.fetch_add(1, Ordering::AcqRel);
-        let mut shard = self.table.shard(&self.key).lock();
+        let table: &Table = &self.table;
+        table.ended.fetch_add(1, Ordering::AcqRel);
+        let mut shard = table.shard(&self.key).lock();
         let served = match shard.flights.get_mut(&self.key) {
             Some(flight) if flight.holder == self.holder => flight.take_before(cut),
             _ => shard.take_outdated(self.holder).unwrap_or_default(),

@@ -12,12 +12,14 @@ use super::background::Runner;
 use super::config::Config;
 use super::failed::FailedCreations;
 use super::kept::Kept;
-use super::kind::{Cacheable, Codec, EncodedValue, Kind};
+use super::kind::{Cacheable, Codec, EncodedValue, Encoding, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
 use super::short_way::ShortWay;
 use super::unseen::Unseen;
 use super::values::Values;
+#[cfg(feature = "memory")]
+use crate::backend::SerializedMemory;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
@@ -112,6 +114,9 @@ pub(crate) struct Core {
     unseen: Unseen,
     pub(super) kept: Kept,
     pub(super) short_way: ShortWay,
+    /// The backend, if it keeps bytes in memory and nothing is around it.
+    #[cfg(feature = "memory")]
+    pub(super) serialized: Option<Arc<SerializedMemory>>,
     /// Around the backend, if there is one.
     #[cfg(feature = "near")]
     pub(super) near: Option<Tier>,
@@ -183,6 +188,8 @@ impl Core {
             .over(&backend, mangler.is_some());
         Ok(Self {
             short_way,
+            #[cfg(feature = "memory")]
+            serialized: backend.bare(),
             shared,
             backend,
             mutex,
@@ -215,6 +222,8 @@ impl Core {
         let backend = near.as_ref().map_or(backend, Tier::backend);
         Self {
             short_way: self.short_way.clone().over(&backend, self.mangler.is_some()),
+            #[cfg(feature = "memory")]
+            serialized: backend.bare(),
             shared: self.shared.clone(),
             mutex: backend.mutex(),
             objects: backend.keeps_objects(),
@@ -313,7 +322,7 @@ impl Core {
             },
             Payload::Bytes(bytes) => {
                 let encoded = self.encoded(entry, bytes)?;
-                let decoded = T::decode(&self.codec, &encoded);
+                let decoded = T::decode(&self.codec, encoded);
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
@@ -327,7 +336,7 @@ impl Core {
             Payload::Object(object) => Err(Undecodable::WrongType { stored: object.type_name() }),
             Payload::Bytes(bytes) => {
                 let encoded = self.encoded(entry, bytes)?;
-                let decoded = values.decode(&self.codec, &encoded);
+                let decoded = values.decode(&self.codec, encoded);
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
@@ -335,13 +344,13 @@ impl Core {
     }
 
     /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
-    fn encoded(&self, entry: &Entry, bytes: &Bytes) -> Result<EncodedValue, Undecodable> {
+    fn encoded<'e>(&self, entry: &Entry, bytes: &'e Bytes) -> Result<Encoding<'e>, Undecodable> {
         self.stats().add(Count::BytesRead, bytes.len() as u64);
         if let Some(what) = entry.metadata.left_undone() {
             let why = format!("it is {what}, and the region has no proxy for that");
             return Err(Undecodable::Unreadable(why));
         }
-        Ok(EncodedValue { bytes: bytes.clone(), shape: entry.metadata.shape })
+        Ok(Encoding { bytes, shape: entry.metadata.shape })
     }
 
     /// The entry to store for `value`, by a call with all of these options.

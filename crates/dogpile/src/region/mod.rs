@@ -27,6 +27,7 @@
 //   lookup         what calls return
 //   near           reading through the near tier
 //   object_now     the short way to a hit in memory, or of a near copy
+//   bytes_now      the same for values that memory keeps as bytes
 //   short_way      what that needs of a configuration
 //   kind           which types a region can hold
 //   state          what a region has of its own in each scope of a test
@@ -41,6 +42,8 @@
 
 pub(crate) mod background;
 pub(crate) mod blocking;
+#[cfg(feature = "memory")]
+mod bytes_now;
 mod choices;
 mod config;
 mod configuration;
@@ -101,7 +104,7 @@ pub use entry_options::EntryOptions;
 pub use keyspace::Keyspace;
 pub use kind::{AnyValue, Cacheable, Encoded, Holds, InMemory, Kind, Only, Serialized, Takes};
 #[doc(hidden)]
-pub use kind::{Codec as KindCodec, EncodedValue};
+pub use kind::{Codec as KindCodec, EncodedValue, Encoding};
 pub use lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing, Strict};
 pub use options::{Always, Expiration, ShouldCache};
 
@@ -434,7 +437,7 @@ impl<K: Kind> Region<K> {
     /// invalidated. See [`Entry::get`].
     pub async fn get<T: Cacheable<K>>(&self, key: &str) -> Result<Option<T>> {
         match self.get_now(key, Options::NONE) {
-            Some(found) => Ok(found),
+            Some(found) => found,
             None => Box::pin(self.entry(key).get_slowly()).await,
         }
     }
@@ -570,8 +573,9 @@ impl<K: Kind> Region<K> {
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
     fn value_now<'k, T: Cacheable<K>>(&self, key: impl Into<AskedKey<'k>>) -> Option<T> {
-        match self.look_now(key.into(), Options::NONE, Answer::into_value) {
-            Now::Hit(value) => Some(value),
+        let mut value = None;
+        match self.look_now(key.into(), Options::NONE, |answer| value = Some(answer.value)) {
+            Now::Hit(()) => value,
             Now::Absent | Now::Unclear => None,
         }
     }
@@ -583,25 +587,25 @@ impl<K: Kind> Region<K> {
         &self,
         key: AskedKey<'_>,
         options: &Options,
-        take: impl Fn(Answer<T>) -> A,
+        mut take: impl FnMut(Answer<T>) -> A,
     ) -> Now<A> {
         let state = self.state();
-        match state.object_now(key, options, &take) {
+        match state.object_now(key, options, &mut take) {
             Some(now) => now,
-            None => state.look_now::<K, T>(key.as_str(), options).map(take),
+            None => state.look_now::<K, T, A>(key.as_str(), options, take),
         }
     }
 
     /// Returns the result of `get` if that is clear without waiting.
-    #[expect(clippy::option_option, reason = "whether it is clear, and whether there is a value")]
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
-    fn get_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Option<T>> {
-        match self.look_now(key.into(), options, Answer::into_value) {
-            Now::Hit(value) => Some(Some(value)),
+    fn get_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Result<Option<T>>> {
+        let mut value = None;
+        match self.look_now(key.into(), options, |answer| value = Some(answer.value)) {
+            Now::Hit(()) => Some(Ok(value)),
             Now::Absent => {
                 self.state().shared().stats.count(Count::Misses);
-                Some(None)
+                Some(Ok(None))
             }
             Now::Unclear => None,
         }

@@ -113,8 +113,7 @@ impl Core {
             Looked::Absent => return Seen::Absent,
             Looked::Unknown => return Seen::Unknown,
         };
-        let is_system_time = self.short_way.is_system_time;
-        let now = if is_system_time { SystemClock.coarse_now() } else { self.own_now() };
+        let now = self.coarse_now();
         if !self.is_plainly_fresh(ct, begun, options, now)
             && !self.is_fresh_or_early(key.as_str(), (ct, begun), options, now)
         {
@@ -134,6 +133,11 @@ impl Core {
         self.backend.look_now(&self.stored_key(key), take)
     }
 
+    #[inline]
+    pub(super) fn coarse_now(&self) -> Timestamp {
+        if self.short_way.is_system_time { SystemClock.coarse_now() } else { self.own_now() }
+    }
+
     #[inline(never)]
     fn own_now(&self) -> Timestamp {
         self.clock.coarse_now()
@@ -142,7 +146,7 @@ impl Core {
     /// Is an object fresh, by its age and the invalidations alone? Nothing is said where more than
     /// that counts: [`freshness`](Self::freshness) has the whole answer.
     #[inline]
-    fn is_plainly_fresh(
+    pub(super) fn is_plainly_fresh(
         &self,
         ct: Timestamp,
         begun: Timestamp,
@@ -165,7 +169,7 @@ impl Core {
     }
 
     #[inline(never)]
-    fn is_fresh_or_early(
+    pub(super) fn is_fresh_or_early(
         &self,
         key: &str,
         (ct, begun): (Timestamp, Timestamp),

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kind::{Cacheable, Codec, EncodedValue};
+use super::kind::{Cacheable, Codec, EncodedValue, Encoding};
 use super::lookup::{Answer, Fails};
 use super::options::{Options, ShouldCache};
 use crate::codec::CodecError;
@@ -53,7 +53,7 @@ pub(crate) trait Values: Send + Sync {
     /// Returns the lifetime of `value`'s own, by these options.
     fn lifetime(&self, value: &Object, options: &Options) -> Option<Duration>;
     fn encode(&self, value: &Object, codec: &Codec) -> Result<EncodedValue, CodecError>;
-    fn decode(&self, codec: &Codec, encoded: &EncodedValue) -> Result<Object, CodecError>;
+    fn decode(&self, codec: &Codec, encoded: Encoding<'_>) -> Result<Object, CodecError>;
 }
 
 /// Values of type `T` in a region of kind `K`, of which `C` chooses what is stored.
@@ -96,7 +96,7 @@ impl<K, T: Cacheable<K>, C: ShouldCache<T>> Values for Typed<K, T, C> {
         }
     }
 
-    fn decode(&self, codec: &Codec, encoded: &EncodedValue) -> Result<Object, CodecError> {
+    fn decode(&self, codec: &Codec, encoded: Encoding<'_>) -> Result<Object, CodecError> {
         T::decode(codec, encoded).map(Object::new)
     }
 }
@@ -125,7 +125,7 @@ impl Values for NoValues {
         Err(CodecError::new("the call is about no values"))
     }
 
-    fn decode(&self, _codec: &Codec, _encoded: &EncodedValue) -> Result<Object, CodecError> {
+    fn decode(&self, _codec: &Codec, _encoded: Encoding<'_>) -> Result<Object, CodecError> {
         Err(CodecError::new("the call is about no values"))
     }
 }

@@ -120,7 +120,7 @@ impl<K: Kind, C, V, S: Shape> Entries<'_, K, C, V, S> {
         F: FnMut(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Vec<T>, E>> + Send + 'static,
     {
-        let call = match self.prepared::<T, E>() {
+        let mut call = match self.prepared::<T, E>() {
             Ok(call) => call,
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
@@ -169,12 +169,13 @@ impl<K: Kind, C, V, S: Shape> Entries<'_, K, C, V, S> {
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let call = match self.prepared::<T, E>() {
+        let mut call = match self.prepared::<T, E>() {
             Ok(call) => call,
             Err(uncached) => return Ok(values(uncached.run(creator).await?)),
         };
         let slot = ErrorSlot::of_any::<S>();
-        let refreshed = call.creation.refresh(slot.several(call.by_index(creator))).await;
+        let creator = slot.several(call.by_index(creator));
+        let refreshed = call.creation.refresh(creator).await;
         let refreshed = refreshed.map_err(|failure| slot.typed_error(failure))?;
         Ok(values(call.in_order(&refreshed)))
     }
@@ -189,12 +190,13 @@ impl<K: Kind, C, V, S: Shape> Entries<'_, K, C, V, S> {
         F: FnMut(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<Vec<T>, E>> + Send,
     {
-        let call = match self.prepared::<T, E>() {
+        let mut call = match self.prepared::<T, E>() {
             Ok(call) => call,
             Err(uncached) => return uncached.run(creator).await,
         };
         let slot = ErrorSlot::of_any::<S>();
-        let created = call.creation.run_inline(slot.several(call.by_index(creator))).await;
+        let creator = slot.several(call.by_index(creator));
+        let created = call.creation.run_inline(creator).await;
         let created = created.map_err(|failure| slot.typed_error(failure))?;
         Ok(call.in_order(&created))
     }
@@ -239,12 +241,12 @@ impl<'r, K: Kind, C, V, S: Shape> Entries<'r, K, C, V, S> {
 }
 
 impl Call<'_> {
-    /// Returns the creator in the form that takes indexes of keys.
-    fn by_index<F, Fut>(&self, mut creator: F) -> impl FnMut(Vec<usize>) -> Fut + use<F, Fut>
+    /// Returns the creator in the form that takes indexes of keys; it keeps these.
+    fn by_index<F, Fut>(&mut self, mut creator: F) -> impl FnMut(Vec<usize>) -> Fut + use<F, Fut>
     where
         F: FnMut(Vec<String>) -> Fut,
     {
-        let keys = self.keys.clone();
+        let keys = std::mem::take(&mut self.keys);
         move |indexes| creator(indexes.iter().map(|&index| keys[index].clone()).collect())
     }
 
@@ -297,17 +299,18 @@ pub(super) fn infallibly<T>(result: Result<T, CreateError<Infallible>>) -> Resul
 }
 
 /// Returns each key once, and for each key asked for its index among them.
-pub(super) fn without_duplicates(keys: Vec<String>) -> (Vec<String>, Vec<usize>) {
-    let mut places: HashMap<String, usize> = HashMap::with_capacity(keys.len());
-    let mut unique = Vec::with_capacity(keys.len());
-    let order = keys
-        .into_iter()
-        .map(|key| {
-            *places.entry(key).or_insert_with_key(|key| {
-                unique.push(key.clone());
-                unique.len() - 1
-            })
-        })
-        .collect();
-    (unique, order)
+pub(super) fn without_duplicates(mut keys: Vec<String>) -> (Vec<String>, Vec<usize>) {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
+    let place = |key| {
+        let next = places.len();
+        *places.entry(key).or_insert(next)
+    };
+    let order: Vec<usize> = keys.iter().map(String::as_str).map(place).collect();
+    let (mut seen, mut places) = (0, order.iter());
+    keys.retain(|_| {
+        let is_first = places.next() == Some(&seen);
+        seen += usize::from(is_first);
+        is_first
+    });
+    (keys, order)
 }

@@ -25,7 +25,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
     {
         match self.region.get_now(&self.key, &self.options) {
-            Some(found) => Ok(found),
+            Some(found) => found,
             None => self.get_slowly().await,
         }
     }
