@@ -10,6 +10,7 @@ use super::Entries;
 use super::create::without_duplicates;
 use crate::error::{Error, Result};
 use crate::stats::Count;
+use crate::value::Entry;
 
 impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
     /// Stores `values`, one for each key, in one write, as created now.
@@ -137,8 +138,13 @@ impl<K: Kind> Region<K> {
             return Ok(());
         }
         let entries: Vec<_> = entries.iter().map(|(key, e)| (key.as_str(), e.clone())).collect();
-        let _alone = core.no_late_deletion(entries.iter().map(|(key, _)| *key)).await;
+        let _alone = core.no_late_deletion(entries.iter().map(key_of)).await;
         let stored = core.backend.set_multi(&entries).await;
-        core.told("set_multi", entries.iter().map(|(key, _)| *key), stored)
+        core.told("set_multi", entries.iter().map(key_of), stored)
     }
+}
+
+/// A closure in its place would keep the future from being `Send` for all lifetimes.
+fn key_of<'k>((key, _): &(&'k str, Entry)) -> &'k str {
+    key
 }
