@@ -3,7 +3,8 @@
 //! ```text
 //!   region   the base class of CacheRegion: its attributes and calls
 //!   plan     the attributes in force
-//!   look     reading a value: a dict, a backend, a backend of bytes
+//!   look     reading a value: a dict, a backend, a backend of bytes; reader, from Python's quickly
+//!   several  reading several keys
 //!   judge    telling whether it is fresh; clock, the time
 //!   create   creating calls through the crate; multi, for several keys; engine, its region
 //!   store    storing and deleting; direct, over a backend of the crate's
@@ -40,7 +41,9 @@ mod multi;
 mod mutex;
 mod names;
 mod plan;
+mod reader;
 mod region;
+mod several;
 mod site;
 mod statistics;
 mod store;

@@ -51,12 +51,16 @@ pub(crate) fn look<'py>(
         let value = values.dict.bind(py).get_item(&key)?;
         return Ok(Seen { key, value });
     }
+    let found = match &plan.reader {
+        Some(reader) => reader.read(&key)?,
+        None => None,
+    };
     let backend = backend.bind(py);
     let value = match &plan.deserializer {
-        None => some(backend.call_method1(text!(py, get), (&key,))?)?,
+        None => some(found.map_or_else(|| backend.call_method1(text!(py, get), (&key,)), Ok)?)?,
         Some(deserializer) => {
-            let frame = backend.call_method1(text!(py, get_serialized), (&key,))?;
-            decoded(deserializer.bind(py), &frame, backend)?
+            let read = || backend.call_method1(text!(py, get_serialized), (&key,));
+            decoded(deserializer.bind(py), &found.map_or_else(read, Ok)?, backend)?
         }
     };
     Ok(Seen { key, value })

@@ -9,6 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::dict::Values;
 use crate::engine::{Engine, Options};
 use crate::invalidation::Moment;
+use crate::reader::Reader;
 use crate::value::Codec;
 
 pub(crate) struct Plan {
@@ -24,7 +25,9 @@ pub(crate) struct Plan {
     /// Of the invalidator, if that is the usual one.
     pub(crate) moment: Option<Arc<Moment>>,
     pub(crate) values: Option<Arc<Values>>,
-    /// Options of that.
+    /// Reads from a backend of Python's.
+    pub(crate) reader: Option<Arc<Reader>>,
+    /// Options of the engine.
     pub(crate) options: Arc<Options>,
     /// The crate's region, over the dict or over a backend of the crate's that no proxy hides.
     pub(crate) engine: Option<Engine>,
@@ -44,6 +47,7 @@ impl Plan {
             invalidator: None,
             moment: None,
             values: None,
+            reader: None,
             options: Arc::default(),
             engine: None,
         }
@@ -62,6 +66,7 @@ impl Plan {
             invalidator: again(&self.invalidator),
             moment: self.moment.clone(),
             values: self.values.clone(),
+            reader: self.reader.clone(),
             options: self.options.clone(),
             engine: self.engine.clone(),
         }
@@ -102,6 +107,9 @@ impl Plan {
         ];
         for object in objects {
             visit.call(object)?;
+        }
+        if let Some(reader) = &self.reader {
+            reader.traverse(visit)?;
         }
         match &self.values {
             Some(values) => visit.call(&values.dict),

@@ -27,6 +27,8 @@ use crate::look::{self, Seen};
 use crate::multi;
 use crate::names::no_value;
 use crate::plan::Plan;
+use crate::reader::Reader;
+use crate::several;
 use crate::statistics;
 use crate::store;
 use crate::strings::text;
@@ -105,6 +107,12 @@ impl Region {
         let py = slf.py();
         let plan = slf.get().plan();
         let limit = plan.limit(call.expiration_time, true)?;
+        if plan.mangler.is_none()
+            && !patched_lock()
+            && let Some(hit) = plan.hit(call.key, Terms { limit, creates: true })?
+        {
+            return Ok(hit);
+        }
         if plan.engine.is_some() && plan.values.is_none() && !patched_lock() {
             // The crate reads what is stored.
             let native = create::native(&plan, &look::mangled(&plan, call.key)?, limit);
@@ -176,8 +184,12 @@ impl Plan {
         terms: Terms,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(values) = &self.values else { return Ok(None) };
-        let key = look::mangled(self, key)?;
-        match values.dict.bind(key.py()).get_item(&key)? {
+        let values = values.dict.bind(key.py());
+        let found = match &self.mangler {
+            None => values.get_item(key)?,
+            Some(mangler) => values.get_item(mangler.bind(key.py()).call1((key,))?)?,
+        };
+        match found {
             Some(value) => judge::fresh(self, &value, terms),
             None => Ok(None),
         }
@@ -248,7 +260,10 @@ impl Region {
 
     #[setter]
     fn set_deserializer(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.change(value.py(), |plan| plan.deserializer = some(value.clone()));
+        self.change(value.py(), |plan| {
+            plan.deserializer = some(value.clone());
+            plan.reader = None;
+        });
         self.rebuild(value.py())
     }
 
@@ -319,6 +334,7 @@ impl Region {
         self.change(value.py(), |plan| {
             plan.backend = some(value.clone());
             plan.values = None;
+            plan.reader = None;
         });
         self.rebuild(value.py())
     }
@@ -350,6 +366,16 @@ impl Region {
         let values = dict.map(|dict| Arc::new(Values::new(dict.clone().unbind())));
         self.change(py, |plan| plan.values = values);
         self.rebuild(py)
+    }
+
+    /// Says that the backend is one of Python's, from which the generators that `begin` returns read;
+    /// `None` that it is not. It follows an assignment of `_backend` or `deserializer`, which says
+    /// `None`.
+    #[pyo3(signature = (begin))]
+    fn _read_by(&self, py: Python<'_>, begin: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let reader = begin.map(Reader::new).transpose()?.map(Arc::new);
+        self.change(py, |plan| plan.reader = reader);
+        Ok(())
     }
 
     /// Returns the value for `key`, or `NO_VALUE`.
@@ -396,26 +422,8 @@ impl Region {
         }
         let plan = slf.get().plan();
         let Some(backend) = &plan.backend else { return Err(Self::not_configured(slf)) };
-        let stored = PyList::empty(py);
-        for key in keys.try_iter()? {
-            stored.append(look::mangled(&plan, &key?)?)?;
-        }
         let terms = Terms { limit: plan.limit(expiration_time, false)?, creates: false };
-        let absent = no_value(py)?;
-        let found = if let Some(native) = direct::engine_multi(&plan, &stored) {
-            direct::get_multi(py, native, (!ignore_expiration).then_some(terms.limit))?
-        } else {
-            let good = |value| match value {
-                Some(value) if ignore_expiration => cached::payload(&value).map(Some),
-                Some(value) => judge::fresh(&plan, &value, terms),
-                None => Ok(None),
-            };
-            look::look_multi(&plan, backend, &stored)?
-                .into_iter()
-                .map(good)
-                .collect::<PyResult<_>>()?
-        };
-        PyList::new(py, found.into_iter().map(|value| value.unwrap_or_else(|| absent.clone())))
+        several::get(&plan, backend, keys, (!ignore_expiration).then_some(terms))
     }
 
     /// Returns the value for `key`, which `creator` creates if there is none that is fresh.
