@@ -83,28 +83,33 @@ pub(crate) type MultiCreator = Box<dyn FnMut(Vec<String>) -> PyResult<Vec<Stored
 
 impl Engine {
     /// Over a region's dict.
-    pub(crate) fn over_dict(values: &Arc<Values>, moment: Arc<Moment>) -> PyResult<Self> {
+    pub(crate) fn over_dict(
+        name: String,
+        values: &Arc<Values>,
+        moment: Arc<Moment>,
+    ) -> PyResult<Self> {
         let backend = MapBackend::over(DictMap(Arc::downgrade(values)));
-        let region = Region::in_memory("python");
+        let region = Region::in_memory_named(name);
         region.configure(usual(Config::new(backend), moment)).map_err(errors::of_region)?;
         Ok(Self::Objects(Arc::new(region)))
     }
 
     /// Over a backend of the crate's. `None`: it keeps bytes, and there is no codec.
     pub(crate) fn over(
+        name: String,
         backend: &AnyBackend,
         codec: Option<Codec>,
         moment: Arc<Moment>,
         options: &Options,
     ) -> PyResult<Option<Self>> {
         if backend.keeps_objects() {
-            let region = Region::in_memory("python");
+            let region = Region::in_memory_named(name);
             let config = usual(config(backend, options)?, moment);
             region.configure(config).map_err(errors::of_region)?;
             return Ok(Some(Self::Evicting(Arc::new(region))));
         }
         let Some(codec) = codec else { return Ok(None) };
-        let region = Region::encoded("python");
+        let region = Region::encoded_named(name);
         let config = usual(config(backend, options)?, moment);
         region.configure(config).map_err(errors::of_region)?;
         Ok(Some(Self::Bytes(Arc::new(region), Arc::new(codec))))

@@ -38,6 +38,18 @@ pub(crate) fn mangled<'py>(plan: &Plan, key: &Bound<'py, PyAny>) -> PyResult<Bou
     }
 }
 
+/// The keys that values of several keys are stored under.
+pub(crate) fn mangled_multi<'py>(
+    plan: &Plan,
+    keys: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyList>> {
+    let stored = PyList::empty(keys.py());
+    for key in keys.try_iter()? {
+        stored.append(mangled(plan, &key?)?)?;
+    }
+    Ok(stored)
+}
+
 /// Reads what is stored for `key`. The plan has a backend.
 #[inline]
 pub(crate) fn look<'py>(

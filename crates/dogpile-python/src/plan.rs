@@ -13,6 +13,8 @@ use crate::reader::Reader;
 use crate::value::Codec;
 
 pub(crate) struct Plan {
+    /// The user's name of the region, for messages.
+    pub(crate) name: Option<Py<PyAny>>,
     pub(crate) mangler: Option<Py<PyAny>>,
     pub(crate) serializer: Option<Py<PyAny>>,
     pub(crate) deserializer: Option<Py<PyAny>>,
@@ -37,6 +39,7 @@ impl Plan {
     /// The plan of a region that is not configured.
     pub(crate) fn empty() -> Self {
         Self {
+            name: None,
             mangler: None,
             serializer: None,
             deserializer: None,
@@ -56,6 +59,7 @@ impl Plan {
     pub(crate) fn copy(&self, py: Python<'_>) -> Self {
         let again = |it: &Option<Py<PyAny>>| it.as_ref().map(|it| it.clone_ref(py));
         Self {
+            name: again(&self.name),
             mangler: again(&self.mangler),
             serializer: again(&self.serializer),
             deserializer: again(&self.deserializer),
@@ -70,6 +74,19 @@ impl Plan {
             options: self.options.clone(),
             engine: self.engine.clone(),
         }
+    }
+
+    /// The region's name in messages.
+    pub(crate) fn shown_name(&self, py: Python<'_>) -> PyResult<String> {
+        match &self.name {
+            Some(name) => Ok(name.bind(py).str()?.to_string_lossy().into_owned()),
+            None => Ok("unnamed".to_owned()),
+        }
+    }
+
+    /// Are values read from a dict, or from a backend of Python's?
+    pub(crate) fn is_pythons(&self) -> bool {
+        self.engine.is_none() || self.values.is_some()
     }
 
     /// The function that makes bytes of values, if there is one.
@@ -97,6 +114,7 @@ impl Plan {
     /// Tells the collector of all objects.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let objects = [
+            &self.name,
             &self.mangler,
             &self.serializer,
             &self.deserializer,

@@ -70,7 +70,10 @@ impl Region {
     fn rebuild(&self, py: Python<'_>) -> PyResult<()> {
         self.change(py, |plan| {
             plan.engine = match (&plan.values, &plan.moment) {
-                (Some(values), Some(moment)) => Some(Engine::over_dict(values, moment.clone())?),
+                (Some(values), Some(moment)) => {
+                    let name = plan.shown_name(py)?;
+                    Some(Engine::over_dict(name, values, moment.clone())?)
+                }
                 (None, Some(moment)) => native_engine(py, plan, moment)?,
                 _ => None,
             };
@@ -200,7 +203,8 @@ impl Plan {
 fn native_engine(py: Python<'_>, plan: &Plan, moment: &Arc<Moment>) -> PyResult<Option<Engine>> {
     let Some(backend) = &plan.backend else { return Ok(None) };
     let Ok(native) = backend.bind(py).cast::<NativeBackend>() else { return Ok(None) };
-    Engine::over(native.get().backend(), plan.codec(py), moment.clone(), &plan.options)
+    let (name, backend) = (plan.shown_name(py)?, native.get().backend());
+    Engine::over(name, backend, plan.codec(py), moment.clone(), &plan.options)
 }
 
 /// An attribute that may be `None`.
@@ -227,6 +231,18 @@ impl Region {
 
     fn __clear__(&self) {
         self.plan.store(Arc::new(Plan::empty()));
+    }
+
+    /// The user's name of the region.
+    #[getter]
+    fn name(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().name.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_name(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.change(value.py(), |plan| plan.name = some(value.clone()));
+        self.rebuild(value.py())
     }
 
     /// Turns keys of callers into those that values are stored under.

@@ -26,10 +26,7 @@ pub(crate) fn get<'py>(
         return in_dict(plan, values, keys, demand);
     }
     let py = keys.py();
-    let stored = PyList::empty(py);
-    for key in keys.try_iter()? {
-        stored.append(look::mangled(plan, &key?)?)?;
-    }
+    let stored = look::mangled_multi(plan, keys)?;
     let absent = no_value(py)?;
     let found = if let Some(native) = direct::engine_multi(plan, &stored) {
         direct::get_multi(py, native, demand.map(|terms| terms.limit))?

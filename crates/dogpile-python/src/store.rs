@@ -1,7 +1,7 @@
 //! Storing and deleting values.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::cached::usual_metadata;
 use crate::clock;
@@ -9,7 +9,7 @@ use crate::dict::Values;
 use crate::direct;
 use crate::engine::Engine;
 use crate::errors;
-use crate::look::mangled;
+use crate::look::{mangled, mangled_multi};
 use crate::names::names;
 use crate::plan::Plan;
 use crate::strings::text;
@@ -144,10 +144,7 @@ pub(crate) fn delete_multi(
     if plan.values.is_some() {
         return keys.try_iter()?.try_for_each(|key| delete(plan, backend, &key?));
     }
-    let stored = PyList::empty(py);
-    for key in keys.try_iter()? {
-        stored.append(mangled(plan, &key?)?)?;
-    }
+    let stored = mangled_multi(plan, keys)?;
     if let Some((engine, keys)) = direct::engine_multi(plan, &stored) {
         return direct::delete(py, engine, keys);
     }

@@ -41,6 +41,7 @@ from .api import (
 )
 from .backends import _backend_loader, register_backend
 from .backends.memory import MemoryBackend
+from .backends.native import warn_of_unused
 from .codecs import codec
 from .exception import PluginNotFound, RegionAlreadyConfigured, RegionNotConfigured, ValidationError
 from .invalidation import DefaultInvalidationStrategy, RegionInvalidationStrategy
@@ -239,6 +240,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         instance = proxy() if isinstance(proxy, type) else proxy
         if not isinstance(instance, ProxyBackend):
             raise TypeError(f"{instance!r} is not a valid ProxyBackend")
+        warn_of_unused(instance, self.actual_backend)
         self.backend = instance.wrap(self.backend)
 
     @property
