@@ -102,11 +102,12 @@ pub(crate) fn load<'py>(
 
 /// Stores values for stored keys.
 pub(crate) fn set<'py>(
+    plan: &Plan,
     engine: &Engine,
     values: impl IntoIterator<Item = (String, Bound<'py, PyAny>)>,
     py: Python<'py>,
 ) -> PyResult<()> {
-    run(py, engine.set_multi(stored(engine, values)?))
+    run(py, engine.set_multi(stored(engine, values)?, plan.max_age))
 }
 
 /// What is to be stored for values.

@@ -215,12 +215,13 @@ impl Engine {
         }
     }
 
-    pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>) -> Work<()> {
+    /// Stores values, which a server keeps for as long as is usual where they expire after `limit`.
+    pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>, limit: f64) -> Work<()> {
         match self {
             Self::Objects(region) | Self::Evicting(region) => {
-                set_multi::<_, Object>(region.clone(), values)
+                set_multi::<_, Object>(region.clone(), values, limit)
             }
-            Self::Bytes(region, _) => set_multi::<_, Serialized>(region.clone(), values),
+            Self::Bytes(region, _) => set_multi::<_, Serialized>(region.clone(), values, limit),
         }
     }
 
@@ -355,17 +356,20 @@ where
     })
 }
 
-fn set_multi<K, T>(region: Arc<Region<K>>, values: Vec<(String, Stored)>) -> Work<()>
+fn set_multi<K, T>(region: Arc<Region<K>>, values: Vec<(String, Stored)>, limit: f64) -> Work<()>
 where
     K: Kind,
     T: Cacheable<K> + Form,
 {
     Box::pin(async move {
-        let values: Vec<(String, T)> =
-            values.into_iter().filter_map(|(key, value)| Some((key, T::of(value)?))).collect();
+        let (keys, values): (Vec<String>, Vec<T>) =
+            values.into_iter().filter_map(|(key, value)| Some((key, T::of(value)?))).unzip();
         match &values[..] {
-            [(key, value)] => region.set(key, value).await,
-            values => region.set_multi(values.iter().map(|(key, value)| (key, value))).await,
+            [value] => {
+                let entry = region.entry(keys.into_iter().next().unwrap_or_default());
+                entry.expiration(expiration(limit)).set(value).await
+            }
+            values => region.entries(keys).expiration(expiration(limit)).set(values).await,
         }
     })
 }

@@ -203,8 +203,9 @@ impl Plan {
 fn native_engine(py: Python<'_>, plan: &Plan, moment: &Arc<Moment>) -> PyResult<Option<Engine>> {
     let Some(backend) = &plan.backend else { return Ok(None) };
     let Ok(native) = backend.bind(py).cast::<NativeBackend>() else { return Ok(None) };
-    let (name, backend) = (plan.shown_name(py)?, native.get().backend());
-    Engine::over(name, backend, plan.codec(py), moment.clone(), &plan.options)
+    let (name, native) = (plan.shown_name(py)?, native.get());
+    let options = native.options(&plan.options);
+    Engine::over(name, native.backend(), plan.codec(py), moment.clone(), &options)
 }
 
 /// An attribute that may be `None`.

@@ -5,8 +5,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyString};
 
-use crate::cached::VERSION;
-
 macro_rules! strings {
     ($($name:ident)*) => {
         #[expect(non_snake_case, reason = "they are Python's names")]
@@ -18,7 +16,7 @@ macro_rules! strings {
 
         impl Strings {
             fn new(py: Python<'_>) -> Self {
-                let version = PyInt::new(py, VERSION).into_any().unbind();
+                let version = PyInt::new(py, dogpile::value::VERSION).into_any().unbind();
                 Self { $($name: PyString::intern(py, stringify!($name)).unbind(),)* version }
             }
         }

@@ -78,7 +78,7 @@ pub(crate) fn begin_set(
     };
     let Some(pairs) = direct::pairs(&plan, mapping)? else { return Ok(None) };
     let values = direct::stored(engine, pairs)?;
-    Ok(Some(Answer::nothing(engine.set_multi(values))))
+    Ok(Some(Answer::nothing(engine.set_multi(values, plan.max_age))))
 }
 
 /// Begins to delete what is stored for several keys.

@@ -348,15 +348,29 @@ def test_arguments_that_nobody_knows_are_warned_of(port):
         make_region().configure("redis", arguments={"url": "no url"})
 
 
+def stored_in_three_ways(region, key):
+    region.set(f"{key} set", 1)
+    region.get_or_create(f"{key} created", lambda: 1)
+    asyncio.run(region.aio.set_multi({f"{key} of a task": 1, f"{key} too": 1}))
+
+
 @pytest.mark.parametrize("name", ["redis", "valkey"])
 def test_how_long_the_server_keeps_a_value(port, name):
-    given = {"host": "127.0.0.1", "port": port}
-    told = {**given, f"{name}_expiration_time": 7200}
-    for key, limit, arguments in (("told", 60, told), ("never", None, given), ("soon", 60, given), ("late", 36_000, given)):
-        make_region().configure(name, expiration_time=limit, arguments=arguments).get_or_create(key, lambda: 1)
-    make_region().configure(name, arguments=told).set("set", 1)
-    left = [seconds_to_live(port, key) for key in ("told", "set", "never", "soon", "late")]
-    assert left == [pytest.approx(seconds, abs=60) for seconds in (7200, 7200, -1, 86_400, 360_000)]
+    given, argument = {"host": "127.0.0.1", "port": port}, f"{name}_expiration_time"
+    day = 86_400
+    for limit, arguments, seconds in (
+        (60, {}, day),
+        (36_000, {}, 360_000),
+        (None, {}, -1),
+        (60, {argument: 7200}, 7200),
+        (None, {argument: 7200}, 7200),
+        (60, {argument: 0}, -1),
+    ):
+        region = make_region().configure(name, expiration_time=limit, arguments={**given, **arguments})
+        stored_in_three_ways(region, "k")
+        left = [seconds_to_live(port, f"k {what}") for what in ("set", "created", "of a task", "too")]
+        assert left == [pytest.approx(seconds, abs=60)] * 4, (limit, arguments)
+        region.delete_multi(["k created"])
 
 
 def seconds_to_live(port, key):

@@ -280,7 +280,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         is_pythons = values is None and backend is not None and not isinstance(backend, _engine.NativeBackend)
         self._read_by(self._reading(backend) if is_pythons else None)
 
-    def _reading(self, backend: CacheBackend) -> Callable[[], Generator[Any, Any, None]]:
+    def _reading(self, backend: Any) -> Callable[[], Generator[Any, Any, None]]:
         """Returns what returns generators for the engine, which reads by them."""
         return functools.partial(_found if self.deserializer is None else _found_serialized, backend)
 
