@@ -71,11 +71,15 @@ def microseconds(work: Callable[[], object], threads: int, calls: int) -> float:
     return (time.perf_counter() - began) / (threads * calls) * 1e6
 
 
-def works(region: Any) -> dict[str, Callable[[], object]]:
+def works(region: Any, cold: str) -> dict[str, Callable[[], object]]:
+    """The calls that are measured. Keys that begin with `cold` are the region's own, and missing."""
     numbers = iter(range(10**9))
+    created: list[int] = []
 
     def miss() -> None:
-        region.get_or_create(f"cold{next(numbers)}", lambda: VALUE)
+        number = next(numbers)
+        assert region.get_or_create(f"{cold}{number}", lambda: created.append(number) or VALUE) == VALUE
+        assert created.pop() is not None
 
     return {
         "get": lambda: region.get("key1"),
@@ -104,7 +108,7 @@ def run(upstream: ModuleType, ours: ModuleType) -> None:
         native = ours.region.make_region().configure("redis", expiration_time=3600, arguments=arguments)
         native.set_multi(dict.fromkeys(KEYS, VALUE))
         assert theirs.get("key1") == VALUE
-        both = works(theirs), works(native)
+        both = works(theirs, "theirs"), works(native, "native")
         for threads, calls in ((1, 300), (8, 100)):
             title(f"Redis, {threads} thread{'s' if threads > 1 else ''}")
             for name in both[0]:

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyString, PyTuple};
 
 use crate::cached::{self, usual_metadata};
+use crate::engine::Options;
 use crate::errors;
 use crate::mutex::NativeMutex;
 use crate::names::{names, no_value};
@@ -26,9 +27,17 @@ pub(crate) struct NativeBackend {
     name: String,
     backend: AnyBackend,
     mutex: Option<AnyMutex>,
+    /// Do values stay there whatever the expiration of a region is?
+    keeps_for_ever: bool,
 }
 
 impl NativeBackend {
+    /// The options of a region over it, of which it has some itself.
+    pub(crate) fn options(&self, of_region: &Options) -> Options {
+        let own = self.keeps_for_ever.then(|| ("retention".to_owned(), "none".to_owned()));
+        own.into_iter().chain(of_region.iter().cloned()).collect()
+    }
+
     pub(crate) fn backend(&self) -> &AnyBackend {
         &self.backend
     }
@@ -86,7 +95,8 @@ impl NativeBackend {
     fn new(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let backend = open(py, name, arguments)?;
         let mutex = backend.mutex();
-        Ok(Self { name: name.to_owned(), backend, mutex })
+        let keeps_for_ever = arguments.map_or(Ok(false), keeps_for_ever)?;
+        Ok(Self { name: name.to_owned(), backend, mutex, keeps_for_ever })
     }
 
     fn __repr__(&self) -> String {
@@ -197,6 +207,18 @@ fn pairs(
             Ok((text(&key)?, entry(&value)?))
         })
         .collect()
+}
+
+/// Does one of the arguments say, as for Python's backends, that values stay for ever?
+fn keeps_for_ever(arguments: &Bound<'_, PyDict>) -> PyResult<bool> {
+    for name in ["redis_expiration_time", "memcached_expire_time"] {
+        if let Some(time) = arguments.get_item(name)?
+            && time.eq(0)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Opens a backend. Arguments that it does not know are warned of, as those of other clients are.

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString, PyTuple};
 
 use crate::names::names;
-use crate::strings::text;
+use crate::strings::{strings, text};
 
 /// The format of values that is written here.
 pub(crate) const VERSION: i64 = dogpile::value::VERSION as i64;
@@ -13,45 +13,68 @@ pub(crate) const VERSION: i64 = dogpile::value::VERSION as i64;
 /// The metadata of a value that was created then, as it is written here.
 pub(crate) fn usual_metadata(py: Python<'_>, created: f64) -> PyResult<Bound<'_, PyDict>> {
     let metadata = PyDict::new(py);
-    metadata.set_item(text!(py, ct), created)?;
-    metadata.set_item(text!(py, v), VERSION)?;
+    metadata.set_item(text!(py, ct), PyFloat::new(py, created))?;
+    metadata.set_item(text!(py, v), strings(py).version.bind(py))?;
     Ok(metadata)
 }
 
 /// A stored value, taken apart.
-pub(crate) struct Parts<'py> {
-    pub(crate) payload: Bound<'py, PyAny>,
-    metadata: Bound<'py, PyAny>,
+pub(crate) enum Parts<'a, 'py> {
+    Usual {
+        value: &'a Bound<'py, PyTuple>,
+        metadata: Borrowed<'a, 'py, PyAny>,
+    },
+    /// Of somebody else's backend.
+    Other {
+        value: &'a Bound<'py, PyAny>,
+        metadata: Bound<'py, PyAny>,
+    },
 }
 
-impl<'py> Parts<'py> {
-    /// Of a `CachedValue`, or of what somebody else's backend returns in place of one.
+impl<'a, 'py> Parts<'a, 'py> {
+    /// Of a `CachedValue`, or of what stands in place of one.
     #[inline]
-    pub(crate) fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn of(value: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         let py = value.py();
-        if value.get_type().is(&names(py)?.cached_value)
-            && let Ok(tuple) = value.cast::<PyTuple>()
+        if value.get_type_ptr().cast() == names(py)?.cached_value.as_ptr()
+            && let Ok(value) = value.cast::<PyTuple>()
         {
-            return Ok(Self { payload: tuple.get_item(0)?, metadata: tuple.get_item(1)? });
+            return Ok(Self::Usual { value, metadata: value.get_borrowed_item(1)? });
         }
-        let payload = value.getattr(text!(py, payload))?;
-        Ok(Self { payload, metadata: value.getattr(text!(py, metadata))? })
+        Ok(Self::Other { value, metadata: value.getattr(text!(py, metadata))? })
+    }
+
+    #[inline]
+    pub(crate) fn payload(&self) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Usual { value, .. } => value.get_item(0),
+            Self::Other { value, .. } => value.getattr(text!(value.py(), payload)),
+        }
+    }
+
+    #[inline]
+    fn metadata(&self) -> &Bound<'py, PyAny> {
+        match self {
+            Self::Usual { metadata, .. } => metadata,
+            Self::Other { metadata, .. } => metadata,
+        }
     }
 
     /// A field of the metadata.
     #[inline]
     fn field(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        match self.metadata.cast_exact::<PyDict>() {
+        let metadata = self.metadata();
+        match metadata.cast_exact::<PyDict>() {
             Ok(metadata) => {
                 metadata.get_item(name)?.ok_or_else(|| PyKeyError::new_err(name.clone().unbind()))
             }
-            Err(_) => self.metadata.get_item(name),
+            Err(_) => metadata.get_item(name),
         }
     }
 
     #[inline]
     pub(crate) fn created(&self) -> PyResult<f64> {
-        let created = self.field(text!(self.payload.py(), ct))?;
+        let created = self.field(text!(self.metadata().py(), ct))?;
         match created.cast_exact::<PyFloat>() {
             Ok(created) => Ok(created.value()),
             Err(_) => created.extract(),
@@ -60,7 +83,10 @@ impl<'py> Parts<'py> {
 
     #[inline]
     pub(crate) fn is_of_this_version(&self) -> PyResult<bool> {
-        Ok(self.field(text!(self.payload.py(), v))?.extract::<i64>()? == VERSION)
+        let py = self.metadata().py();
+        let version = self.field(text!(py, v))?;
+        // The interpreter has one object for each small number.
+        Ok(version.is(&strings(py).version) || version.extract::<i64>()? == VERSION)
     }
 }
 
@@ -76,5 +102,5 @@ pub(crate) fn payload<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     if names(value.py())?.is_no_value(value) {
         return Ok(value.clone());
     }
-    Ok(Parts::of(value)?.payload)
+    Parts::of(value)?.payload()
 }

@@ -66,16 +66,30 @@ pub(crate) fn now(py: Python<'_>) -> PyResult<Timestamp> {
     Ok(replaced(py)?.unwrap_or_else(|| SystemClock.now()))
 }
 
-/// Was it created more than `limit` seconds ago? The cheap clock says so unless it is close.
-#[inline]
-pub(crate) fn is_older(py: Python<'_>, created: Timestamp, limit: f64) -> PyResult<bool> {
-    if let Some(now) = replaced(py)? {
-        return Ok(now - created > limit);
+/// A time to compare with: that of a replaced `time.time`, or that of the cheap clock.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    now: Timestamp,
+    is_exact: bool,
+}
+
+impl Reading {
+    #[inline]
+    pub(crate) fn take(py: Python<'_>) -> PyResult<Self> {
+        Ok(match replaced(py)? {
+            Some(now) => Self { now, is_exact: true },
+            None => Self { now: SystemClock.coarse_now(), is_exact: false },
+        })
     }
-    if SystemClock.coarse_now() - created + COARSE <= limit {
-        return Ok(false);
+
+    /// Was it created more than `limit` seconds ago? The exact clock is asked if it is close.
+    #[inline]
+    pub(crate) fn is_older(self, created: Timestamp, limit: f64) -> bool {
+        if self.is_exact {
+            return self.now - created > limit;
+        }
+        self.now - created + COARSE > limit && SystemClock.now() - created > limit
     }
-    Ok(SystemClock.now() - created > limit)
 }
 
 /// The same time for the crate.

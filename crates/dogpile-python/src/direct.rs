@@ -73,7 +73,15 @@ pub(crate) fn get_multi<'py>(
     (engine, keys): (&Engine, Vec<String>),
     limit: Option<f64>,
 ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
-    let found = run(py, engine.get_multi(keys, limit))?;
+    load_multi(py, engine, &run(py, engine.get_multi(keys, limit))?)
+}
+
+/// The payloads of values, as far as there are any that its deserializer can read.
+pub(crate) fn load_multi<'py>(
+    py: Python<'py>,
+    engine: &Engine,
+    found: &[Option<(Stored, f64)>],
+) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
     found
         .iter()
         .map(|found| match found {
@@ -83,7 +91,7 @@ pub(crate) fn get_multi<'py>(
         .collect()
 }
 
-fn load<'py>(
+pub(crate) fn load<'py>(
     py: Python<'py>,
     engine: &Engine,
     (stored, created): &(Stored, f64),
@@ -94,15 +102,20 @@ fn load<'py>(
 
 /// Stores values for stored keys.
 pub(crate) fn set<'py>(
+    plan: &Plan,
     engine: &Engine,
     values: impl IntoIterator<Item = (String, Bound<'py, PyAny>)>,
     py: Python<'py>,
 ) -> PyResult<()> {
-    let values = values
-        .into_iter()
-        .map(|(key, value)| Ok((key, engine.stored(&value)?)))
-        .collect::<PyResult<Vec<_>>>()?;
-    run(py, engine.set_multi(values))
+    run(py, engine.set_multi(stored(engine, values)?, plan.max_age))
+}
+
+/// What is to be stored for values.
+pub(crate) fn stored<'py>(
+    engine: &Engine,
+    values: impl IntoIterator<Item = (String, Bound<'py, PyAny>)>,
+) -> PyResult<Vec<(String, Stored)>> {
+    values.into_iter().map(|(key, value)| Ok((key, engine.stored(&value)?))).collect()
 }
 
 /// Deletes what is stored under stored keys.

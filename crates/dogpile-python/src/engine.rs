@@ -83,28 +83,33 @@ pub(crate) type MultiCreator = Box<dyn FnMut(Vec<String>) -> PyResult<Vec<Stored
 
 impl Engine {
     /// Over a region's dict.
-    pub(crate) fn over_dict(values: &Arc<Values>, moment: Arc<Moment>) -> PyResult<Self> {
+    pub(crate) fn over_dict(
+        name: String,
+        values: &Arc<Values>,
+        moment: Arc<Moment>,
+    ) -> PyResult<Self> {
         let backend = MapBackend::over(DictMap(Arc::downgrade(values)));
-        let region = Region::in_memory("python");
+        let region = Region::in_memory_named(name);
         region.configure(usual(Config::new(backend), moment)).map_err(errors::of_region)?;
         Ok(Self::Objects(Arc::new(region)))
     }
 
     /// Over a backend of the crate's. `None`: it keeps bytes, and there is no codec.
     pub(crate) fn over(
+        name: String,
         backend: &AnyBackend,
         codec: Option<Codec>,
         moment: Arc<Moment>,
         options: &Options,
     ) -> PyResult<Option<Self>> {
         if backend.keeps_objects() {
-            let region = Region::in_memory("python");
+            let region = Region::in_memory_named(name);
             let config = usual(config(backend, options)?, moment);
             region.configure(config).map_err(errors::of_region)?;
             return Ok(Some(Self::Evicting(Arc::new(region))));
         }
         let Some(codec) = codec else { return Ok(None) };
-        let region = Region::encoded("python");
+        let region = Region::encoded_named(name);
         let config = usual(config(backend, options)?, moment);
         region.configure(config).map_err(errors::of_region)?;
         Ok(Some(Self::Bytes(Arc::new(region), Arc::new(codec))))
@@ -210,12 +215,13 @@ impl Engine {
         }
     }
 
-    pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>) -> Work<()> {
+    /// Stores values, which a server keeps for as long as is usual where they expire after `limit`.
+    pub(crate) fn set_multi(&self, values: Vec<(String, Stored)>, limit: f64) -> Work<()> {
         match self {
             Self::Objects(region) | Self::Evicting(region) => {
-                set_multi::<_, Object>(region.clone(), values)
+                set_multi::<_, Object>(region.clone(), values, limit)
             }
-            Self::Bytes(region, _) => set_multi::<_, Serialized>(region.clone(), values),
+            Self::Bytes(region, _) => set_multi::<_, Serialized>(region.clone(), values, limit),
         }
     }
 
@@ -350,17 +356,20 @@ where
     })
 }
 
-fn set_multi<K, T>(region: Arc<Region<K>>, values: Vec<(String, Stored)>) -> Work<()>
+fn set_multi<K, T>(region: Arc<Region<K>>, values: Vec<(String, Stored)>, limit: f64) -> Work<()>
 where
     K: Kind,
     T: Cacheable<K> + Form,
 {
     Box::pin(async move {
-        let values: Vec<(String, T)> =
-            values.into_iter().filter_map(|(key, value)| Some((key, T::of(value)?))).collect();
+        let (keys, values): (Vec<String>, Vec<T>) =
+            values.into_iter().filter_map(|(key, value)| Some((key, T::of(value)?))).unzip();
         match &values[..] {
-            [(key, value)] => region.set(key, value).await,
-            values => region.set_multi(values.iter().map(|(key, value)| (key, value))).await,
+            [value] => {
+                let entry = region.entry(keys.into_iter().next().unwrap_or_default());
+                entry.expiration(expiration(limit)).set(value).await
+            }
+            values => region.entries(keys).expiration(expiration(limit)).set(values).await,
         }
     })
 }

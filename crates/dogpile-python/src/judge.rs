@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::cached::Parts;
-use crate::clock;
+use crate::clock::Reading;
 use crate::plan::Plan;
 use crate::strings::text;
 
@@ -23,21 +23,33 @@ pub(crate) fn fresh<'py>(
     value: &Bound<'py, PyAny>,
     terms: Terms,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fresh_at(plan, value, terms, || Reading::take(value.py()))
+}
+
+/// The same at a time that is asked for where it matters.
+#[inline]
+pub(crate) fn fresh_at<'py>(
+    plan: &Plan,
+    value: &Bound<'py, PyAny>,
+    terms: Terms,
+    now: impl FnOnce() -> PyResult<Reading>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let parts = Parts::of(value)?;
     if terms.creates && !parts.is_of_this_version()? {
         return Ok(None);
     }
     let may_be_invalid = plan.moment.as_ref().is_none_or(|moment| moment.is_set());
     if terms.limit.is_nan() && !may_be_invalid {
-        return Ok(Some(parts.payload));
+        return parts.payload().map(Some);
     }
     let created = parts.created()?;
-    let py = value.py();
-    if !terms.limit.is_nan() && clock::is_older(py, created, terms.limit)? {
+    if !terms.limit.is_nan() && now()?.is_older(created, terms.limit) {
         return Ok(None);
     }
-    let is_fresh = !may_be_invalid || !is_invalidated(py, plan, created, terms.creates)?;
-    Ok(is_fresh.then_some(parts.payload))
+    if may_be_invalid && is_invalidated(value.py(), plan, created, terms.creates)? {
+        return Ok(None);
+    }
+    parts.payload().map(Some)
 }
 
 fn is_invalidated(py: Python<'_>, plan: &Plan, created: f64, creates: bool) -> PyResult<bool> {

@@ -3,11 +3,12 @@
 //! ```text
 //!   region   the base class of CacheRegion: its attributes and calls
 //!   plan     the attributes in force
-//!   look     reading a value: a dict, a backend, a backend of bytes
+//!   look     reading a value: a dict, a backend, a backend of bytes; reader, from Python's quickly
+//!   several  reading several keys
 //!   judge    telling whether it is fresh; clock, the time
 //!   create   creating calls through the crate; multi, for several keys; engine, its region
 //!   store    storing and deleting; direct, over a backend of the crate's
-//!   aio      creations of asyncio's tasks; bell, waking their loop
+//!   aio      creations of asyncio's tasks; tasks, answer, their other calls; bridge, bell, waking their loop
 //!   site     decorated functions; keys, writing their keys
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
@@ -21,8 +22,10 @@
 //! interpreter, if another thread can have that locked while it attaches.
 
 mod aio;
+mod answer;
 mod backend;
 mod bell;
+mod bridge;
 mod cached;
 mod clock;
 mod create;
@@ -40,11 +43,14 @@ mod multi;
 mod mutex;
 mod names;
 mod plan;
+mod reader;
 mod region;
+mod several;
 mod site;
 mod statistics;
 mod store;
 mod strings;
+mod tasks;
 mod trace;
 mod value;
 mod wait;
@@ -57,9 +63,13 @@ mod _engine {
     use super::{Bound, PyModule, PyResult};
 
     #[pymodule_export]
-    use super::aio::{Bridge, Flight};
+    use super::aio::Flight;
+    #[pymodule_export]
+    use super::answer::Answer;
     #[pymodule_export]
     use super::backend::NativeBackend;
+    #[pymodule_export]
+    use super::bridge::Bridge;
     #[pymodule_export]
     use super::invalidation::DefaultInvalidation;
     #[pymodule_export]
@@ -70,6 +80,8 @@ mod _engine {
     use super::region::{Region, lock_is_patched};
     #[pymodule_export]
     use super::site::Site;
+    #[pymodule_export]
+    use super::tasks::{begin_delete, begin_get, begin_get_multi, begin_is_creating, begin_set};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

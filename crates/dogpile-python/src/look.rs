@@ -38,6 +38,18 @@ pub(crate) fn mangled<'py>(plan: &Plan, key: &Bound<'py, PyAny>) -> PyResult<Bou
     }
 }
 
+/// The keys that values of several keys are stored under.
+pub(crate) fn mangled_multi<'py>(
+    plan: &Plan,
+    keys: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyList>> {
+    let stored = PyList::empty(keys.py());
+    for key in keys.try_iter()? {
+        stored.append(mangled(plan, &key?)?)?;
+    }
+    Ok(stored)
+}
+
 /// Reads what is stored for `key`. The plan has a backend.
 #[inline]
 pub(crate) fn look<'py>(
@@ -51,12 +63,16 @@ pub(crate) fn look<'py>(
         let value = values.dict.bind(py).get_item(&key)?;
         return Ok(Seen { key, value });
     }
+    let found = match &plan.reader {
+        Some(reader) => reader.read(&key)?,
+        None => None,
+    };
     let backend = backend.bind(py);
     let value = match &plan.deserializer {
-        None => some(backend.call_method1(text!(py, get), (&key,))?)?,
+        None => some(found.map_or_else(|| backend.call_method1(text!(py, get), (&key,)), Ok)?)?,
         Some(deserializer) => {
-            let frame = backend.call_method1(text!(py, get_serialized), (&key,))?;
-            decoded(deserializer.bind(py), &frame, backend)?
+            let read = || backend.call_method1(text!(py, get_serialized), (&key,));
+            decoded(deserializer.bind(py), &found.map_or_else(read, Ok)?, backend)?
         }
     };
     Ok(Seen { key, value })

@@ -9,9 +9,12 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::dict::Values;
 use crate::engine::{Engine, Options};
 use crate::invalidation::Moment;
+use crate::reader::Reader;
 use crate::value::Codec;
 
 pub(crate) struct Plan {
+    /// The user's name of the region, for messages.
+    pub(crate) name: Option<Py<PyAny>>,
     pub(crate) mangler: Option<Py<PyAny>>,
     pub(crate) serializer: Option<Py<PyAny>>,
     pub(crate) deserializer: Option<Py<PyAny>>,
@@ -24,7 +27,9 @@ pub(crate) struct Plan {
     /// Of the invalidator, if that is the usual one.
     pub(crate) moment: Option<Arc<Moment>>,
     pub(crate) values: Option<Arc<Values>>,
-    /// Options of that.
+    /// Reads from a backend of Python's.
+    pub(crate) reader: Option<Arc<Reader>>,
+    /// Options of the engine.
     pub(crate) options: Arc<Options>,
     /// The crate's region, over the dict or over a backend of the crate's that no proxy hides.
     pub(crate) engine: Option<Engine>,
@@ -34,6 +39,7 @@ impl Plan {
     /// The plan of a region that is not configured.
     pub(crate) fn empty() -> Self {
         Self {
+            name: None,
             mangler: None,
             serializer: None,
             deserializer: None,
@@ -44,6 +50,7 @@ impl Plan {
             invalidator: None,
             moment: None,
             values: None,
+            reader: None,
             options: Arc::default(),
             engine: None,
         }
@@ -52,6 +59,7 @@ impl Plan {
     pub(crate) fn copy(&self, py: Python<'_>) -> Self {
         let again = |it: &Option<Py<PyAny>>| it.as_ref().map(|it| it.clone_ref(py));
         Self {
+            name: again(&self.name),
             mangler: again(&self.mangler),
             serializer: again(&self.serializer),
             deserializer: again(&self.deserializer),
@@ -62,9 +70,23 @@ impl Plan {
             invalidator: again(&self.invalidator),
             moment: self.moment.clone(),
             values: self.values.clone(),
+            reader: self.reader.clone(),
             options: self.options.clone(),
             engine: self.engine.clone(),
         }
+    }
+
+    /// The region's name in messages.
+    pub(crate) fn shown_name(&self, py: Python<'_>) -> PyResult<String> {
+        match &self.name {
+            Some(name) => Ok(name.bind(py).str()?.to_string_lossy().into_owned()),
+            None => Ok("unnamed".to_owned()),
+        }
+    }
+
+    /// Are values read from a dict, or from a backend of Python's?
+    pub(crate) fn is_pythons(&self) -> bool {
+        self.engine.is_none() || self.values.is_some()
     }
 
     /// The function that makes bytes of values, if there is one.
@@ -92,6 +114,7 @@ impl Plan {
     /// Tells the collector of all objects.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let objects = [
+            &self.name,
             &self.mangler,
             &self.serializer,
             &self.deserializer,
@@ -102,6 +125,9 @@ impl Plan {
         ];
         for object in objects {
             visit.call(object)?;
+        }
+        if let Some(reader) = &self.reader {
+            reader.traverse(visit)?;
         }
         match &self.values {
             Some(values) => visit.call(&values.dict),

@@ -27,6 +27,8 @@ use crate::look::{self, Seen};
 use crate::multi;
 use crate::names::no_value;
 use crate::plan::Plan;
+use crate::reader::Reader;
+use crate::several;
 use crate::statistics;
 use crate::store;
 use crate::strings::text;
@@ -68,7 +70,10 @@ impl Region {
     fn rebuild(&self, py: Python<'_>) -> PyResult<()> {
         self.change(py, |plan| {
             plan.engine = match (&plan.values, &plan.moment) {
-                (Some(values), Some(moment)) => Some(Engine::over_dict(values, moment.clone())?),
+                (Some(values), Some(moment)) => {
+                    let name = plan.shown_name(py)?;
+                    Some(Engine::over_dict(name, values, moment.clone())?)
+                }
                 (None, Some(moment)) => native_engine(py, plan, moment)?,
                 _ => None,
             };
@@ -105,6 +110,12 @@ impl Region {
         let py = slf.py();
         let plan = slf.get().plan();
         let limit = plan.limit(call.expiration_time, true)?;
+        if plan.mangler.is_none()
+            && !patched_lock()
+            && let Some(hit) = plan.hit(call.key, Terms { limit, creates: true })?
+        {
+            return Ok(hit);
+        }
         if plan.engine.is_some() && plan.values.is_none() && !patched_lock() {
             // The crate reads what is stored.
             let native = create::native(&plan, &look::mangled(&plan, call.key)?, limit);
@@ -176,8 +187,12 @@ impl Plan {
         terms: Terms,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(values) = &self.values else { return Ok(None) };
-        let key = look::mangled(self, key)?;
-        match values.dict.bind(key.py()).get_item(&key)? {
+        let values = values.dict.bind(key.py());
+        let found = match &self.mangler {
+            None => values.get_item(key)?,
+            Some(mangler) => values.get_item(mangler.bind(key.py()).call1((key,))?)?,
+        };
+        match found {
             Some(value) => judge::fresh(self, &value, terms),
             None => Ok(None),
         }
@@ -188,7 +203,9 @@ impl Plan {
 fn native_engine(py: Python<'_>, plan: &Plan, moment: &Arc<Moment>) -> PyResult<Option<Engine>> {
     let Some(backend) = &plan.backend else { return Ok(None) };
     let Ok(native) = backend.bind(py).cast::<NativeBackend>() else { return Ok(None) };
-    Engine::over(native.get().backend(), plan.codec(py), moment.clone(), &plan.options)
+    let (name, native) = (plan.shown_name(py)?, native.get());
+    let options = native.options(&plan.options);
+    Engine::over(name, native.backend(), plan.codec(py), moment.clone(), &options)
 }
 
 /// An attribute that may be `None`.
@@ -215,6 +232,18 @@ impl Region {
 
     fn __clear__(&self) {
         self.plan.store(Arc::new(Plan::empty()));
+    }
+
+    /// The user's name of the region.
+    #[getter]
+    fn name(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        again(self.plan().name.as_ref(), py)
+    }
+
+    #[setter]
+    fn set_name(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.change(value.py(), |plan| plan.name = some(value.clone()));
+        self.rebuild(value.py())
     }
 
     /// Turns keys of callers into those that values are stored under.
@@ -248,7 +277,10 @@ impl Region {
 
     #[setter]
     fn set_deserializer(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.change(value.py(), |plan| plan.deserializer = some(value.clone()));
+        self.change(value.py(), |plan| {
+            plan.deserializer = some(value.clone());
+            plan.reader = None;
+        });
         self.rebuild(value.py())
     }
 
@@ -319,6 +351,7 @@ impl Region {
         self.change(value.py(), |plan| {
             plan.backend = some(value.clone());
             plan.values = None;
+            plan.reader = None;
         });
         self.rebuild(value.py())
     }
@@ -350,6 +383,16 @@ impl Region {
         let values = dict.map(|dict| Arc::new(Values::new(dict.clone().unbind())));
         self.change(py, |plan| plan.values = values);
         self.rebuild(py)
+    }
+
+    /// Says that the backend is one of Python's, from which the generators that `begin` returns read;
+    /// `None` that it is not. It follows an assignment of `_backend` or `deserializer`, which says
+    /// `None`.
+    #[pyo3(signature = (begin))]
+    fn _read_by(&self, py: Python<'_>, begin: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let reader = begin.map(Reader::new).transpose()?.map(Arc::new);
+        self.change(py, |plan| plan.reader = reader);
+        Ok(())
     }
 
     /// Returns the value for `key`, or `NO_VALUE`.
@@ -396,26 +439,8 @@ impl Region {
         }
         let plan = slf.get().plan();
         let Some(backend) = &plan.backend else { return Err(Self::not_configured(slf)) };
-        let stored = PyList::empty(py);
-        for key in keys.try_iter()? {
-            stored.append(look::mangled(&plan, &key?)?)?;
-        }
         let terms = Terms { limit: plan.limit(expiration_time, false)?, creates: false };
-        let absent = no_value(py)?;
-        let found = if let Some(native) = direct::engine_multi(&plan, &stored) {
-            direct::get_multi(py, native, (!ignore_expiration).then_some(terms.limit))?
-        } else {
-            let good = |value| match value {
-                Some(value) if ignore_expiration => cached::payload(&value).map(Some),
-                Some(value) => judge::fresh(&plan, &value, terms),
-                None => Ok(None),
-            };
-            look::look_multi(&plan, backend, &stored)?
-                .into_iter()
-                .map(good)
-                .collect::<PyResult<_>>()?
-        };
-        PyList::new(py, found.into_iter().map(|value| value.unwrap_or_else(|| absent.clone())))
+        several::get(&plan, backend, keys, (!ignore_expiration).then_some(terms))
     }
 
     /// Returns the value for `key`, which `creator` creates if there is none that is fresh.

@@ -1,7 +1,7 @@
 //! Storing and deleting values.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::cached::usual_metadata;
 use crate::clock;
@@ -9,7 +9,7 @@ use crate::dict::Values;
 use crate::direct;
 use crate::engine::Engine;
 use crate::errors;
-use crate::look::mangled;
+use crate::look::{mangled, mangled_multi};
 use crate::names::names;
 use crate::plan::Plan;
 use crate::strings::text;
@@ -60,13 +60,14 @@ pub(crate) fn set<'py>(
     if let Some(values) = &plan.values {
         if let Some((engine, key)) = to_be_told(plan, values, &key) {
             let value = engine.stored(value)?;
-            return wait::run(py, engine.set_multi(vec![(key, value)]))?.map_err(errors::of_region);
+            return wait::run(py, engine.set_multi(vec![(key, value)], plan.max_age))?
+                .map_err(errors::of_region);
         }
         let value = cached(value, clock::now(py)?)?;
         return values.dict.bind(py).set_item(key, value);
     }
     if let Some((engine, key)) = direct::engine(plan, &key) {
-        return direct::set(engine, [(key, value.clone())], py);
+        return direct::set(plan, engine, [(key, value.clone())], py);
     }
     let (backend, created) = (backend.bind(py), clock::now(py)?);
     match &plan.serializer {
@@ -98,7 +99,7 @@ pub(crate) fn set_multi(
     if let Some(engine) = &plan.engine
         && let Some(pairs) = direct::pairs(plan, mapping)?
     {
-        return direct::set(engine, pairs, py);
+        return direct::set(plan, engine, pairs, py);
     }
     let (created, stored) = (clock::now(py)?, PyDict::new(py));
     for pair in pairs.try_iter()? {
@@ -144,10 +145,7 @@ pub(crate) fn delete_multi(
     if plan.values.is_some() {
         return keys.try_iter()?.try_for_each(|key| delete(plan, backend, &key?));
     }
-    let stored = PyList::empty(py);
-    for key in keys.try_iter()? {
-        stored.append(mangled(plan, &key?)?)?;
-    }
+    let stored = mangled_multi(plan, keys)?;
     if let Some((engine, keys)) = direct::engine_multi(plan, &stored) {
         return direct::delete(py, engine, keys);
     }

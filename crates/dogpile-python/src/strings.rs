@@ -3,18 +3,21 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyInt, PyString};
 
 macro_rules! strings {
     ($($name:ident)*) => {
         #[expect(non_snake_case, reason = "they are Python's names")]
         pub(crate) struct Strings {
             $(pub(crate) $name: Py<PyString>,)*
+            /// The number of the format of values.
+            pub(crate) version: Py<PyAny>,
         }
 
         impl Strings {
             fn new(py: Python<'_>) -> Self {
-                Self { $($name: PyString::intern(py, stringify!($name)).unbind(),)* }
+                let version = PyInt::new(py, dogpile::value::VERSION).into_any().unbind();
+                Self { $($name: PyString::intern(py, stringify!($name)).unbind(),)* version }
             }
         }
     };

@@ -31,10 +31,23 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     set_main(is_main.then(|| thread::current().id()));
     let Ok(register) = py.import("os")?.getattr("register_at_fork") else { return Ok(()) };
     let hooks = PyDict::new(py);
+    hooks.set_item("before", wrap_pyfunction!(before_fork, py)?)?;
+    hooks.set_item("after_in_parent", wrap_pyfunction!(after_fork_in_parent, py)?)?;
     hooks.set_item("after_in_child", wrap_pyfunction!(after_fork, py)?)?;
     register.call((), Some(&hooks))?;
     dogpile::announce_forks();
     Ok(())
+}
+
+/// This thread forks: it stays attached, so that no other begins anything meanwhile that needs to be.
+#[pyfunction]
+fn before_fork() {
+    dogpile::before_fork();
+}
+
+#[pyfunction]
+fn after_fork_in_parent() {
+    dogpile::after_fork_in_parent();
 }
 
 /// This process was just forked, by this thread.

@@ -106,3 +106,43 @@ def test_pools_of_processes(run_python):
             with multiprocessing.get_context("fork").Pool(4) as pool:
                 assert pool.map(squared, range(100)) == [n * n for n in range(100)]
     """)
+
+
+def test_many_forks_while_threads_use_a_cache_file(run_python, tmp_path):
+    run_python(f"""
+        import os, threading, warnings
+        warnings.simplefilter("ignore")
+        from dogpile_rs.cache import make_region
+        region = make_region().configure("file", expiration_time=60, arguments={{"filename": {str(tmp_path / "cache.db")!r}}})
+        region.set("k", 1)
+        over, going = threading.Event(), threading.Barrier(5)
+        def busy(n):
+            going.wait()
+            while not over.is_set():
+                region.get("k")
+                region.set(f"busy {{n}}", n)
+                region.get_or_create(f"created {{n}}", lambda: n)
+                region.delete(f"created {{n}}")
+        threads = [threading.Thread(target=busy, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        going.wait()
+        try:
+            for n in range(50):
+                child = os.fork()
+                if child == 0:
+                    try:
+                        assert region.get("k") == 1
+                        region.set("child", n)
+                        assert region.get_or_create(f"new {{n}}", lambda: n) == region.get("child") == n
+                    except BaseException as error:
+                        os.write(2, repr(error).encode())
+                        os._exit(1)
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+                assert region.get("child") == n
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+    """)

@@ -150,6 +150,146 @@ def test_two_regions_as_two_processes_have_one_creation(arguments):
     assert results == ["value"]
 
 
+@pytest.fixture
+def no_threads(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a thread for a call")
+
+    monkeypatch.setattr(asyncio, "to_thread", refuse)
+
+
+def test_tasks_need_no_threads(region, no_threads):
+    async def use():
+        aio = region.aio
+        assert await aio.get("k") is NO_VALUE and await aio.get_value_metadata("k") is None
+        await aio.set("k", [1])
+        assert await aio.get("k") == [1] and (await aio.get_value_metadata("k")).payload == [1]
+        await aio.set_multi({"a": 1, "b": None}), await aio.set_multi({})
+        assert await aio.get_multi(["b", "x", "a"]) == [None, NO_VALUE, 1]
+        await aio.delete("k"), await aio.delete_multi(key for key in ("a", "absent"))
+        assert await aio.get_multi(["k", "a", "b"]) == [NO_VALUE, NO_VALUE, None]
+        assert not await aio.key_is_locked("b")
+        await asyncio.gather(*(aio.set(f"many{number}", number) for number in range(200)))
+        assert await asyncio.gather(*(aio.get(f"many{number}") for number in range(200))) == list(range(200))
+        with pytest.raises(AttributeError, match="lambda|local"):
+            await aio.set("k", lambda: 1)
+
+    asyncio.run(use())
+    assert region.get("b") is None and region.get("many7") == 7
+
+
+def test_tasks_have_the_ages_and_invalidations_of_threads(region, no_threads, clock):
+    async def use():
+        await region.aio.set("k", 1)
+        clock.pass_by(61)
+        assert await region.aio.get("k") is NO_VALUE and await region.aio.get("k", expiration_time=100) == 1
+        assert await region.aio.get("k", ignore_expiration=True) == 1
+        assert await region.aio.get_multi(["k"]) == [NO_VALUE]
+        assert await region.aio.get_multi(["k"], ignore_expiration=True) == [1]
+        region.invalidate()
+        assert await region.aio.get("k", expiration_time=100) is NO_VALUE
+
+    asyncio.run(use())
+
+
+def test_a_task_that_is_cancelled_while_it_reads_leaves_nothing_behind(region, no_threads):
+    async def use():
+        tasks = [asyncio.create_task(region.aio.get("k")) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await region.aio.set("k", 1)
+        assert await region.aio.get("k") == 1
+
+    asyncio.run(use())
+
+
+def test_objects_that_the_engine_keeps_in_memory_need_no_threads(no_threads):
+    region = make_region().configure("dogpile.cache.memory", arguments={"max_entries": 10})
+
+    async def use():
+        value = object()
+        await region.aio.set("k", value)
+        assert await region.aio.get("k") is value is (await region.aio.get_multi(["k"]))[0]
+
+    asyncio.run(use())
+
+
+def test_a_server_that_is_away_is_an_error_of_a_task_too(no_threads):
+    region = make_region("prices").configure("redis", arguments={"host": "127.0.0.1", "port": closed_port()})
+    with pytest.raises(exception.BackendError, match="`prices`"):
+        asyncio.run(region.aio.get("k"))
+
+
+def failing(kind):
+    """A region whose stale values stand in for a creator that fails, and how it is called."""
+
+    def of_threads(region, creator):
+        return region.get_or_create("k", creator)
+
+    def of_threads_multi(region, creator):
+        return region.get_or_create_multi(["k"], lambda *keys: [creator()])[0]
+
+    def of_tasks(region, creator):
+        async def create():
+            await asyncio.sleep(0)
+            return creator()
+
+        return asyncio.run(region.aio.get_or_create("k", create))
+
+    def of_tasks_multi(region, creator):
+        async def create(*keys):
+            await asyncio.sleep(0)
+            return [creator()]
+
+        return asyncio.run(region.aio.get_or_create_multi(["k"], create))[0]
+
+    return locals()[kind]
+
+
+@pytest.mark.parametrize("kind", ["of_threads", "of_threads_multi", "of_tasks", "of_tasks_multi"])
+def test_stale_values_stand_in_for_failures(arguments, clock, kind):
+    name, given = arguments
+    call = failing(kind)
+    region = make_region().configure(name, expiration_time=60, arguments=given)
+
+    def creator():
+        raise LookupError("no value today")
+
+    region.set("k", "former")
+    clock.pass_by(61)
+    with pytest.raises(LookupError, match="no value today"):
+        call(region, creator)
+    region._options = {"stale_if_error": "1h", "retry_after": "10s"}
+    assert call(region, creator) == "former"
+    # For ten seconds, nobody tries again.
+    assert call(region, never) == "former"
+    clock.pass_by(11)
+    assert call(region, lambda: "next") == "next"
+    region.delete("k")
+    with pytest.raises(LookupError, match="no value today"):
+        call(region, creator)
+
+
+def test_nothing_stands_in_for_a_task_that_is_cancelled(arguments, clock):
+    name, given = arguments
+    region = make_region().configure(name, expiration_time=60, arguments=given)
+    region._options = {"stale_if_error": "1h"}
+    region.set("k", "former")
+    clock.pass_by(61)
+
+    async def creator():
+        raise asyncio.CancelledError
+
+    async def use():
+        with pytest.raises(asyncio.CancelledError):
+            await region.aio.get_or_create("k", creator)
+        return await region.aio.get_or_create("k", lambda: "next")
+
+    assert asyncio.run(use()) == "next"
+
+
 def test_codecs_of_a_backend(arguments):
     name, given = arguments
     region = make_region().configure(name, arguments={**given, "codec": "json"})
@@ -171,14 +311,32 @@ def test_proxies_and_strategies_of_pythons_over_them(arguments):
     assert len(asked) >= 2
 
 
-def test_a_server_that_is_away():
+def closed_port():
+    """A port that nobody listens on: it was given out a moment ago."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        region = make_region().configure("redis", arguments={"host": "127.0.0.1", "port": unused.getsockname()[1]})
-        with pytest.raises(exception.BackendError) as caught:
-            region.get("k")
-        assert isinstance(caught.value, ConnectionError) and isinstance(caught.value, exception.DogpileCacheException)
-        assert region.get_or_create("k", lambda: "created") == "created"
+        return unused.getsockname()[1]
+
+
+def test_a_server_that_is_away():
+    region = make_region().configure("redis", arguments={"host": "127.0.0.1", "port": closed_port()})
+    with pytest.raises(exception.BackendError) as caught:
+        region.get("k")
+    assert isinstance(caught.value, ConnectionError) and isinstance(caught.value, exception.DogpileCacheException)
+    assert region.get_or_create("k", lambda: "created") == "created"
+
+
+@pytest.mark.parametrize("name", ["prices", None])
+def test_messages_have_the_name_of_the_region(name, caplog):
+    region = make_region(name).configure("redis", arguments={"host": "127.0.0.1", "port": closed_port()})
+    shown = name or "unnamed"
+    with pytest.raises(exception.BackendError, match=f"`{shown}`"):
+        region.get("k")
+    region.get_or_create("k", lambda: "created")
+    assert f'region: "{shown}"' in caplog.text
+    region.name = "rates"
+    with pytest.raises(exception.BackendError, match="`rates`"):
+        region.get("k")
 
 
 def test_arguments_that_nobody_knows_are_warned_of(port):
@@ -190,15 +348,29 @@ def test_arguments_that_nobody_knows_are_warned_of(port):
         make_region().configure("redis", arguments={"url": "no url"})
 
 
+def stored_in_three_ways(region, key):
+    region.set(f"{key} set", 1)
+    region.get_or_create(f"{key} created", lambda: 1)
+    asyncio.run(region.aio.set_multi({f"{key} of a task": 1, f"{key} too": 1}))
+
+
 @pytest.mark.parametrize("name", ["redis", "valkey"])
 def test_how_long_the_server_keeps_a_value(port, name):
-    given = {"host": "127.0.0.1", "port": port}
-    told = {**given, f"{name}_expiration_time": 7200}
-    for key, limit, arguments in (("told", 60, told), ("never", None, given), ("soon", 60, given), ("late", 36_000, given)):
-        make_region().configure(name, expiration_time=limit, arguments=arguments).get_or_create(key, lambda: 1)
-    make_region().configure(name, arguments=told).set("set", 1)
-    left = [seconds_to_live(port, key) for key in ("told", "set", "never", "soon", "late")]
-    assert left == [pytest.approx(seconds, abs=60) for seconds in (7200, 7200, -1, 86_400, 360_000)]
+    given, argument = {"host": "127.0.0.1", "port": port}, f"{name}_expiration_time"
+    day = 86_400
+    for limit, arguments, seconds in (
+        (60, {}, day),
+        (36_000, {}, 360_000),
+        (None, {}, -1),
+        (60, {argument: 7200}, 7200),
+        (None, {argument: 7200}, 7200),
+        (60, {argument: 0}, -1),
+    ):
+        region = make_region().configure(name, expiration_time=limit, arguments={**given, **arguments})
+        stored_in_three_ways(region, "k")
+        left = [seconds_to_live(port, f"k {what}") for what in ("set", "created", "of a task", "too")]
+        assert left == [pytest.approx(seconds, abs=60)] * 4, (limit, arguments)
+        region.delete_multi(["k created"])
 
 
 def seconds_to_live(port, key):
@@ -296,3 +468,44 @@ def test_a_fleet_of_threads_on_both_sides(fleet):
     for thread in threads:
         thread.join(30)
     assert results == ["value"] * 16 and len(created) == 1
+
+
+# --- memcached ---
+
+
+@pytest.fixture(scope="module")
+def memcached_port(tmp_path_factory):
+    from servers import Servers
+
+    with Servers(tmp_path_factory.mktemp("memcached"), start=False) as servers:
+        yield servers.memcached()
+
+
+def test_calls_of_a_proxy_that_memcached_never_makes_are_warned_of_once(memcached_port):
+    class Objects(ProxyBackend):
+        def get(self, key):
+            raise AssertionError("it keeps bytes")
+
+        def set_multi(self, mapping):
+            raise AssertionError("it keeps bytes")
+
+    class Both(Objects):
+        def get_serialized(self, key):
+            return self.proxied.get_serialized(key)
+
+        def set_serialized_multi(self, mapping):
+            self.proxied.set_serialized_multi(mapping)
+
+    given = {"url": f"127.0.0.1:{memcached_port}"}
+
+    def warned(name, proxy):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            region = make_region().configure(name, arguments=given, wrap=[proxy])
+            region.set("k", 1)
+            assert region.get("k") == 1
+        return [str(warning.message) for warning in caught]
+
+    (message,) = warned("memcached", Objects)
+    assert "Objects" in message and "get_serialized()" in message and "set_serialized_multi()" in message
+    assert warned("memcached", Objects) == warned("memcached", Both) == warned("memcached", ProxyBackend) == []

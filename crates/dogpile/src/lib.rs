@@ -78,7 +78,7 @@
 //! connections and file handles of its own. No caller in it waits for creations of its parent,
 //! and its parent's locks stand. Values in memory are there. A call that was interrupted by the
 //! fork stores nothing in the child. A runtime with a hook for forks spares the system some questions:
-//! see [`announce_forks`]. Three limits remain:
+//! see [`announce_forks`] and [`before_fork`]. Three limits remain:
 //!
 //! - A cache file: see `backend::File` (with the feature `file`).
 //! - A tokio runtime of the parent's has no threads, and a connection that the application has
@@ -129,6 +129,7 @@ pub mod config;
 mod delay;
 mod error;
 mod finish;
+mod fork;
 mod freshness;
 #[cfg(any(
     doc,
@@ -182,10 +183,11 @@ pub use dogpile_macros::cached;
 #[doc(alias = "cache_multi_on_arguments")]
 pub use dogpile_macros::cached_multi;
 pub use error::{CreateError, Error, Result};
+pub use fork::{after_fork, after_fork_in_parent, before_fork};
 pub use lock::Status;
 #[cfg(feature = "near")]
 pub use near::Near;
-pub use process::{after_fork, announce_forks};
+pub use process::announce_forks;
 pub use region::{
     Begun, CachedValue, Config, Creation, Early, Encoded, Entries, Entry, EntryOptions, Expiration,
     InMemory, Keyspace, Lookup, Region, Serialized,

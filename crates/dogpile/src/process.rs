@@ -25,10 +25,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// The generation of this process, and its number below that.
 static PRESENT: AtomicU64 = AtomicU64::new(0);
 
-/// Is [`after_fork`] called in every process that is forked?
+/// Is [`after_fork`](crate::after_fork) called in every process that is forked?
 static ARE_FORKS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
 
-/// Says that this process calls [`after_fork`] in each process that it forks. For runtimes with a hook
+/// Says that this process calls [`after_fork`](crate::after_fork) in each process that it forks. For runtimes with a hook
 /// for that, such as Python's `os.register_at_fork`.
 ///
 /// Without it, a fork is recognized by the number of the process, for which the system is asked
@@ -38,9 +38,8 @@ pub fn announce_forks() {
     ARE_FORKS_ANNOUNCED.store(true, Ordering::Release);
 }
 
-/// Says that this process was just forked, and has done nothing else with this crate. See
-/// [`announce_forks`].
-pub fn after_fork() {
+/// This process was just forked.
+pub(crate) fn begin_generation() {
     let generation = PRESENT.load(Ordering::Acquire) >> 32;
     let present = (generation + 1) << 32 | u64::from(std::process::id());
     PRESENT.store(present, Ordering::Release);

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, final
 
 from typing_extensions import disjoint_base
@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 from .util.typing import Self
 
 __all__ = [
+    "Answer",
     "Bridge",
     "DefaultInvalidation",
     "Flight",
@@ -13,12 +14,26 @@ __all__ = [
     "NativeMutex",
     "Region",
     "Site",
+    "begin_delete",
+    "begin_get",
+    "begin_get_multi",
+    "begin_is_creating",
+    "begin_set",
     "lock_is_patched",
     "register",
 ]
 
 def register(*, no_value: Any, cached_value: type, cant_deserialize: type[BaseException]) -> None: ...
 def lock_is_patched() -> None: ...
+def begin_get(
+    region: Region, key: Any, expiration_time: float | None, ignore_expiration: bool, is_whole: bool
+) -> Answer | None: ...
+def begin_get_multi(
+    region: Region, keys: Iterable[Any], expiration_time: float | None, ignore_expiration: bool
+) -> Answer | None: ...
+def begin_set(region: Region, mapping: Mapping[Any, Any]) -> Answer | None: ...
+def begin_delete(region: Region, keys: Iterable[Any]) -> Answer | None: ...
+def begin_is_creating(region: Region, key: Any) -> Answer | None: ...
 
 @disjoint_base
 class DefaultInvalidation:
@@ -39,6 +54,7 @@ class Region:
     `_is_cache_miss`, for its log record.
     """
 
+    name: Any
     key_mangler: Callable[[Any], Any] | None
     serializer: Callable[[Any], bytes] | None
     deserializer: Callable[[bytes], Any] | None
@@ -51,6 +67,7 @@ class Region:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def _statistics(self) -> dict[str, Any] | None: ...
     def _use_dict(self, values: dict[Any, Any] | None) -> None: ...
+    def _read_by(self, begin: Callable[[], Generator[Any, Any, None]] | None) -> None: ...
     def _is_creating(self, key: Any) -> bool | None: ...
     def _peek(self, key: Any, expiration_time: float | None = None) -> Any: ...
     def _begin(self, key: Any, expiration_time: float | None = None) -> Flight | None: ...
@@ -111,13 +128,20 @@ class Site:
 class Flight:
     """A creating call in two halves.
 
-    `poll` returns `(0, value)`; or `(1, None)`: create a value, give it to `finish`, and poll again; or `(2, future)`:
-    wait for that, and poll again. Whoever stops in between calls `abandon`.
+    `poll` returns `(0, value)`; or `(1, None)`: create a value, give it to `finish`, or the exception to `fail`, and
+    poll again; or `(2, future)`: wait for that, and poll again. Whoever stops in between calls `abandon`.
     """
 
     def poll(self, bridge: Bridge) -> tuple[int, Any]: ...
     def finish(self, value: Any, stored: bool = True) -> None: ...
+    def fail(self, error: Exception) -> None: ...
     def abandon(self) -> None: ...
+
+@final
+class Answer:
+    """A call that creates nothing, of a task's: `poll` returns `(0, value)`, or `(2, future)`: wait, and poll again."""
+
+    def poll(self, bridge: Bridge) -> tuple[int, Any]: ...
 
 @final
 class Bridge:

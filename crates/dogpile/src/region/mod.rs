@@ -182,6 +182,11 @@ impl Region<InMemory> {
     pub const fn in_memory(name: &'static str) -> Self {
         Self::unconfigured(Cow::Borrowed(name))
     }
+
+    /// Returns a region as [`in_memory`](Self::in_memory) does, whose name is not known at compile time.
+    pub fn in_memory_named(name: impl Into<String>) -> Self {
+        Self::unconfigured(Cow::Owned(name.into()))
+    }
 }
 
 impl Region<Encoded> {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .._engine import begin_delete, begin_get, begin_get_multi, begin_is_creating, begin_set
 from . import creating
-from .aio_turns import CREATE, DONE, NativeTurn, PythonTurn, Queue, Turn, bridge, call
+from .aio_turns import CREATE, DONE, NativeTurn, PythonTurn, Queue, Turn, answer, bridge, call
 from .api import NO_VALUE, CachedValue
 
 if TYPE_CHECKING:
@@ -73,8 +75,12 @@ class AioRegion:
                 if state == DONE:
                     return it
                 if state == CREATE:
-                    value, is_stored = await self._created(key, creator, creator_args, should_cache)
-                    flight.finish(value, is_stored)
+                    try:
+                        value, is_stored = await self._created(key, creator, creator_args, should_cache)
+                    except Exception as error:
+                        flight.fail(error)
+                    else:
+                        flight.finish(value, is_stored)
                 else:
                     creating.refuse_recursion(region, key, is_mangled=False)
                     await it
@@ -152,24 +158,41 @@ class AioRegion:
     ) -> dict[Any, Any]:
         creating.refuse_without_limit(self.region, turns[keys[0]].limit)
         stored_keys = [turns[key].stored_key for key in keys]
-        with self.region._log_time(keys), creating.running(self.region, stored_keys):
-            values = list(await _value_of(creator, (keys, {})))
+        try:
+            with self.region._log_time(keys), creating.running(self.region, stored_keys):
+                values = list(await _value_of(creator, (keys, {})))
+        except Exception as error:
+            return await self._standing_in(keys, turns, error)
         creating.check_number(keys, values)
         for key, value in zip(keys, values):
             await turns[key].finish(value, should_cache is None or bool(should_cache(value)))
         return dict(zip(keys, values))
+
+    async def _standing_in(self, keys: list[Any], turns: Mapping[Any, Turn], error: Exception) -> dict[Any, Any]:
+        """Returns the values that stand in for those whose creator has raised this; raises it if one has none."""
+        failed = await asyncio.gather(*(turns[key].fail(error) for key in keys), return_exceptions=True)
+        for raised in failed:
+            if raised is not None:
+                raise raised
+        return {key: turns[key].value for key in keys}
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         return await call(self.region, function, *args)
 
     async def get(self, key: Any, expiration_time: float | None = None, ignore_expiration: bool = False) -> Any:
         """Returns the value of the key, or `NO_VALUE`."""
+        begun = begin_get(self.region, key, expiration_time, ignore_expiration, False)
+        if begun is not None:
+            return await answer(begun)
         return await self._call(self.region.get, key, expiration_time, ignore_expiration)
 
     async def get_value_metadata(
         self, key: Any, expiration_time: float | None = None, ignore_expiration: bool = False
     ) -> CachedValue | None:
         """Returns the value of the key with the time of its creation, or None."""
+        begun = begin_get(self.region, key, expiration_time, ignore_expiration, True)
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
         return await self._call(  # type: ignore[no-any-return]
             self.region.get_value_metadata, key, expiration_time, ignore_expiration
         )
@@ -178,28 +201,47 @@ class AioRegion:
         self, keys: Sequence[Any], expiration_time: float | None = None, ignore_expiration: bool = False
     ) -> list[Any]:
         """Returns the values of the keys, with `NO_VALUE` where there is none."""
+        begun = begin_get_multi(self.region, keys, expiration_time, ignore_expiration)
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
         return await self._call(  # type: ignore[no-any-return]
             self.region.get_multi, keys, expiration_time, ignore_expiration
         )
 
     async def set(self, key: Any, value: Any) -> None:
         """Stores a value."""
+        begun = begin_set(self.region, {key: value})
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
         await self._call(self.region.set, key, value)
 
     async def set_multi(self, mapping: Mapping[Any, Any]) -> None:
         """Stores the values of a mapping for its keys."""
+        begun = begin_set(self.region, mapping)
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
         await self._call(self.region.set_multi, mapping)
 
     async def delete(self, key: Any) -> None:
         """Deletes what is stored for the key."""
+        begun = begin_delete(self.region, [key])
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
         await self._call(self.region.delete, key)
 
     async def delete_multi(self, keys: Iterable[Any]) -> None:
         """Deletes what is stored for the keys."""
-        await self._call(self.region.delete_multi, list(keys))
+        keys = list(keys)
+        begun = begin_delete(self.region, keys)
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
+        await self._call(self.region.delete_multi, keys)
 
     async def key_is_locked(self, key: Any) -> bool:
         """Returns True if the value of the key is being created."""
+        begun = begin_is_creating(self.region, key)
+        if begun is not None:
+            return await answer(begun)  # type: ignore[no-any-return]
         return await self._call(self.region.key_is_locked, key)  # type: ignore[no-any-return]
 
     async def invalidate(self, hard: bool = True) -> None:

@@ -41,10 +41,20 @@ def _bridge_of(loop: asyncio.AbstractEventLoop) -> Any:
     return made
 
 
+async def answer(call: Any) -> Any:
+    """Returns the result of a call that the engine has begun."""
+    while True:
+        state, it = call.poll(bridge())
+        if state == DONE:
+            return it
+        await it
+
+
 class Turn:
     """A task's part in the creation of one value.
 
-    `take` returns a value to use, or says that the task is to create one. It then calls `finish`, in any case `leave`.
+    `take` returns a value to use, or says that the task is to create one. It then calls `finish`, or `fail`; in any case
+    `leave`.
     """
 
     value: Any = NO_VALUE
@@ -61,6 +71,10 @@ class Turn:
 
     async def finish(self, value: Any, is_stored: bool) -> None:
         raise NotImplementedError()
+
+    async def fail(self, error: Exception) -> None:
+        """Sees to it that a value stands in for the one whose creator has raised this; raises it if there is none."""
+        raise error
 
     def leave(self) -> None:
         """Lets another create the value, if this task was to and has not."""
@@ -88,6 +102,10 @@ class NativeTurn(Turn):
     async def finish(self, value: Any, is_stored: bool) -> None:
         self.flight.finish(value, is_stored)
         # The engine stores it, which may take a server.
+        await self.take()
+
+    async def fail(self, error: Exception) -> None:
+        self.flight.fail(error)
         await self.take()
 
     def leave(self) -> None:

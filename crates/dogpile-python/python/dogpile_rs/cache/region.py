@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from numbers import Number
 from typing import Any, TypeAlias
 from weakref import WeakSet, WeakValueDictionary
@@ -40,6 +41,7 @@ from .api import (
 )
 from .backends import _backend_loader, register_backend
 from .backends.memory import MemoryBackend
+from .backends.native import warn_of_unused
 from .codecs import codec
 from .exception import PluginNotFound, RegionAlreadyConfigured, RegionNotConfigured, ValidationError
 from .invalidation import DefaultInvalidationStrategy, RegionInvalidationStrategy
@@ -238,6 +240,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         instance = proxy() if isinstance(proxy, type) else proxy
         if not isinstance(instance, ProxyBackend):
             raise TypeError(f"{instance!r} is not a valid ProxyBackend")
+        warn_of_unused(instance, self.actual_backend)
         self.backend = instance.wrap(self.backend)
 
     @property
@@ -274,6 +277,12 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
             if self.serializer is None and self.deserializer is None:
                 values = backend._cache
         self._use_dict(values)
+        is_pythons = values is None and backend is not None and not isinstance(backend, _engine.NativeBackend)
+        self._read_by(self._reading(backend) if is_pythons else None)
+
+    def _reading(self, backend: Any) -> Callable[[], Generator[Any, Any, None]]:
+        """Returns what returns generators for the engine, which reads by them."""
+        return functools.partial(_found if self.deserializer is None else _found_serialized, backend)
 
     # --- Creation ---
 
@@ -463,6 +472,19 @@ def _seconds(expiration_time: Any) -> Any:
     if expiration_time is None or isinstance(expiration_time, Number):
         return expiration_time
     raise ValidationError("expiration_time is not a number or timedelta.")
+
+
+def _found(backend: CacheBackend) -> Generator[Any, Any, None]:
+    """Yields what the backend has for each key that is sent."""
+    key = yield
+    while True:
+        key = yield backend.get(key)
+
+
+def _found_serialized(backend: CacheBackend) -> Generator[Any, Any, None]:
+    key = yield
+    while True:
+        key = yield backend.get_serialized(key)
 
 
 def _find_backend(name: str) -> type[CacheBackend]:

@@ -33,7 +33,7 @@ impl Shared {
         lock_file: &Path,
         options: &Arc<Options>,
     ) -> Result<Self, BackendError> {
-        let _working = Working::begin()?;
+        let working = Working::begin_alone()?;
         let place = Arc::new(Place::new(path));
         let readers = Readers::new(place.clone(), options.read_only);
         // A look finds out by itself whether the file is ours, and changes nothing.
@@ -57,6 +57,8 @@ impl Shared {
             return Ok(Self { place, readers, writer, locks, watcher: Watcher::default() });
         }
         if !readers.find_ready()? {
+            // That is work of its own.
+            drop(working);
             writer.open_now()?;
         } else if !options.read_only {
             locks.note_database(place.number());

@@ -9,41 +9,41 @@
 //! Its parent's connections are neither used nor closed.
 //!
 //! A list that was copied while another thread was working with SQLite cannot be trusted, and
-//! a mutex of SQLite's may be locked for ever. So all work with SQLite is counted, and a
-//! process that was forked in the middle of some has an error for an answer.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! a mutex of SQLite's may be locked for ever. So all work with SQLite is counted. A process that says
+//! when it forks waits for the end of that work, and begins none until it has forked. A process that
+//! was forked in the middle of some has an error for an answer.
 
 use crate::backend::BackendError;
-use crate::process::PerProcess;
-
-/// The number of operations in SQLite now, in all files of the process.
-static UNDER_WAY: PerProcess<AtomicUsize> = PerProcess::new();
+use crate::fork::Uninterrupted;
 
 /// Stands for work with SQLite until it is dropped.
-pub(super) struct Working(&'static AtomicUsize);
+pub(super) struct Working {
+    _work: Uninterrupted,
+}
 
 impl Working {
-    /// Begins work with SQLite.
+    /// Begins work with SQLite that may be a part of other work.
     ///
     /// # Errors
     ///
     /// If this process was forked in the middle of such work.
     pub(super) fn begin() -> Result<Self, BackendError> {
-        let count = UNDER_WAY.get_or_init(AtomicUsize::default);
-        if UNDER_WAY.inherited(Some(count)).any(|count| count.load(Ordering::Acquire) > 0) {
-            return Err(BackendError::unavailable(
-                "the process was forked while another thread used a cache file: cache files cannot be used in it",
-            ));
-        }
-        count.fetch_add(1, Ordering::AcqRel);
-        Ok(Self(count))
+        Self::of(Uninterrupted::begin())
     }
-}
 
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+    /// The same for work that is no part of other work: where the process is about to fork, it begins
+    /// afterwards.
+    pub(super) fn begin_alone() -> Result<Self, BackendError> {
+        Self::of(Uninterrupted::begin_alone())
+    }
+
+    fn of(work: Option<Uninterrupted>) -> Result<Self, BackendError> {
+        let refused = || {
+            BackendError::unavailable(
+                "the process was forked while another thread used a cache file: cache files cannot be used in it",
+            )
+        };
+        Ok(Self { _work: work.ok_or_else(refused)? })
     }
 }
 

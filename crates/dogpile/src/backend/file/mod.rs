@@ -110,7 +110,8 @@ use writer::Writer;
 ///
 /// **A forked process** opens the file for itself, on Linux. It cannot if another thread of its
 /// parent's was reading or writing at the moment of the fork, or if all others have closed the
-/// file since: then each call fails at once. On other systems each call does. So fork before
+/// file since: then each call fails at once. On other systems each call does. So say
+/// [before a fork](crate::before_fork) that there is one, fork before
 /// the file is used by many threads, or open it afterwards. Until a forked process uses the
 /// file, it has its parent's lock file open: locks of a parent that dies last as long.
 ///

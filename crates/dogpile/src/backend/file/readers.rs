@@ -114,7 +114,7 @@ impl Readers {
     }
 
     pub(super) fn borrow(&self) -> Result<Reader<'_>, FileError> {
-        let working = Working::begin().map_err(FileError::Backend)?;
+        let working = Working::begin_alone().map_err(FileError::Backend)?;
         let now = SystemClock.coarse_now();
         let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
         if !(checked..checked + CHECK_SECONDS).contains(&now) {

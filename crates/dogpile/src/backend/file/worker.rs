@@ -80,7 +80,7 @@ impl Worker {
                 self.or_drop(work);
             }
         }
-        let _working = Working::begin();
+        let _working = Working::begin_alone();
         drop(self);
     }
 
@@ -158,7 +158,7 @@ impl Worker {
         mut work: impl FnMut(&Connection) -> Result<T, FileError>,
     ) -> Result<T, WriteError> {
         // Ended before anybody is answered, who may fork then.
-        let _working = Working::begin().map_err(WriteError::Backend)?;
+        let _working = Working::begin_alone().map_err(WriteError::Backend)?;
         let mut last = String::new();
         for _ in 0..TRIES {
             let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from ... import _engine
 from ...util.langhelpers import memoized_property
 from ...util.typing import Self
 from ..api import BackendArguments, BytesBackend, CacheBackend
 from ..codecs import codec
+from ..proxy import ProxyBackend
 
 __all__ = [
     "NativeBackend",
@@ -122,6 +125,28 @@ class NativeMemoryBackend(_engine.NativeBackend, CacheBackend):  # type: ignore[
 
     def __init__(self, arguments: BackendArguments) -> None:
         pass
+
+
+# The calls of a proxy for objects, with those for bytes.
+_CALLS = {name: name.replace("et", "et_serialized", 1) for name in ("get", "get_multi", "set", "set_multi")}
+_MEMCACHED = frozenset({"bmemcached", "memcached", "pylibmc", "pymemcache"})
+_warned_of: WeakSet[type] = WeakSet()
+
+
+def warn_of_unused(proxy: ProxyBackend, backend: CacheBackend) -> None:
+    """Warns, once for a class, of a proxy's calls that dogpile.cache makes over memcached, and this backend never."""
+    kind = type(proxy)
+    if kind in _warned_of or getattr(backend, "native_name", None) not in _MEMCACHED:
+        return
+
+    def overrides(name: str) -> bool:
+        return getattr(kind, name) is not getattr(ProxyBackend, name)
+
+    unused = {name: used for name, used in _CALLS.items() if overrides(name) and not overrides(used)}
+    if unused:
+        _warned_of.add(kind)
+        names = ", ".join(f"{name}() (override {used}() instead)" for name, used in unused.items())
+        warnings.warn(f"native memcached keeps bytes, so {kind.__qualname__}'s are never called: {names}", stacklevel=4)
 
 
 # Those arguments of Python's backends that are about a Python client, or objects of it.
