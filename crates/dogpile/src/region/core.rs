@@ -312,8 +312,8 @@ impl Core {
                 None => Err(Undecodable::WrongType { stored: object.type_name() }),
             },
             Payload::Bytes(bytes) => {
-                let encoded = self.encoded(entry, bytes)?;
-                let decoded = T::decode(&self.codec, &encoded);
+                self.begin_decoding(entry, bytes)?;
+                let decoded = T::decode(&self.codec, bytes, entry.metadata.shape);
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
@@ -326,22 +326,22 @@ impl Core {
             Payload::Object(object) if values.has(object) => Ok(object.clone()),
             Payload::Object(object) => Err(Undecodable::WrongType { stored: object.type_name() }),
             Payload::Bytes(bytes) => {
-                let encoded = self.encoded(entry, bytes)?;
-                let decoded = values.decode(&self.codec, &encoded);
+                self.begin_decoding(entry, bytes)?;
+                let decoded = values.decode(&self.codec, bytes, entry.metadata.shape);
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
         }
     }
 
-    /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
-    fn encoded(&self, entry: &Entry, bytes: &Bytes) -> Result<EncodedValue, Undecodable> {
+    /// Counts the bytes of an entry, which are for its codec if nothing is left to be done before that.
+    fn begin_decoding(&self, entry: &Entry, bytes: &Bytes) -> Result<(), Undecodable> {
         self.stats().add(Count::BytesRead, bytes.len() as u64);
         if let Some(what) = entry.metadata.left_undone() {
             let why = format!("it is {what}, and the region has no proxy for that");
             return Err(Undecodable::Unreadable(why));
         }
-        Ok(EncodedValue { bytes: bytes.clone(), shape: entry.metadata.shape })
+        Ok(())
     }
 
     /// The entry to store for `value`, by a call with all of these options.

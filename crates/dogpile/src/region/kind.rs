@@ -68,7 +68,7 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
     #[doc(hidden)]
     fn encode(&self, codec: &Codec) -> Result<EncodedValue, CodecError>;
     #[doc(hidden)]
-    fn decode(codec: &Codec, encoded: &EncodedValue) -> Result<Self, CodecError>;
+    fn decode(codec: &Codec, bytes: &Bytes, shape: Option<u32>) -> Result<Self, CodecError>;
     /// Is it `None`, as far as that can be told?
     #[doc(hidden)]
     fn is_none(&self) -> bool;
@@ -96,10 +96,10 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
         Ok(EncodedValue { bytes, shape: check::shape(self) })
     }
 
-    fn decode(codec: &Codec, encoded: &EncodedValue) -> Result<Self, CodecError> {
-        let value = codec.0.decode(&encoded.bytes)?;
+    fn decode(codec: &Codec, bytes: &Bytes, shape: Option<u32>) -> Result<Self, CodecError> {
+        let value = codec.0.decode(bytes)?;
         // What others have written says nothing of its shape.
-        if encoded.shape.is_some() && encoded.shape != check::shape(&value) {
+        if shape.is_some() && shape != check::shape(&value) {
             return Err(CodecError::new("its type had other fields when it was stored"));
         }
         Ok(value)
@@ -117,7 +117,7 @@ impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
         Err(CodecError::new("an in-memory region has no codec"))
     }
 
-    fn decode(_codec: &Codec, _encoded: &EncodedValue) -> Result<Self, CodecError> {
+    fn decode(_: &Codec, _: &Bytes, _: Option<u32>) -> Result<Self, CodecError> {
         Err(CodecError::new("an in-memory region has no codec"))
     }
 
@@ -135,8 +135,8 @@ where
         Ok(EncodedValue { bytes: self.clone().into(), shape: None })
     }
 
-    fn decode(_codec: &Codec, encoded: &EncodedValue) -> Result<Self, CodecError> {
-        Ok(encoded.bytes.clone().into())
+    fn decode(_: &Codec, bytes: &Bytes, _: Option<u32>) -> Result<Self, CodecError> {
+        Ok(bytes.clone().into())
     }
 
     fn is_none(&self) -> bool {

@@ -12,6 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::kind::{Cacheable, Codec, EncodedValue};
 use super::lookup::{Answer, Fails};
 use super::options::{Options, ShouldCache};
@@ -53,7 +55,12 @@ pub(crate) trait Values: Send + Sync {
     /// Returns the lifetime of `value`'s own, by these options.
     fn lifetime(&self, value: &Object, options: &Options) -> Option<Duration>;
     fn encode(&self, value: &Object, codec: &Codec) -> Result<EncodedValue, CodecError>;
-    fn decode(&self, codec: &Codec, encoded: &EncodedValue) -> Result<Object, CodecError>;
+    fn decode(
+        &self,
+        codec: &Codec,
+        bytes: &Bytes,
+        shape: Option<u32>,
+    ) -> Result<Object, CodecError>;
 }
 
 /// Values of type `T` in a region of kind `K`, of which `C` chooses what is stored.
@@ -96,8 +103,13 @@ impl<K, T: Cacheable<K>, C: ShouldCache<T>> Values for Typed<K, T, C> {
         }
     }
 
-    fn decode(&self, codec: &Codec, encoded: &EncodedValue) -> Result<Object, CodecError> {
-        T::decode(codec, encoded).map(Object::new)
+    fn decode(
+        &self,
+        codec: &Codec,
+        bytes: &Bytes,
+        shape: Option<u32>,
+    ) -> Result<Object, CodecError> {
+        T::decode(codec, bytes, shape).map(Object::new)
     }
 }
 
@@ -125,7 +137,7 @@ impl Values for NoValues {
         Err(CodecError::new("the call is about no values"))
     }
 
-    fn decode(&self, _codec: &Codec, _encoded: &EncodedValue) -> Result<Object, CodecError> {
+    fn decode(&self, _: &Codec, _: &Bytes, _: Option<u32>) -> Result<Object, CodecError> {
         Err(CodecError::new("the call is about no values"))
     }
 }
