@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod exec;
 mod inspect;
+mod late_log;
 mod show;
 mod warnings;
 
@@ -96,12 +97,16 @@ fn main() -> ExitCode {
 /// Reads the arguments of `exec` without those of all other commands, which takes a tenth of a hit.
 /// The whole says what is wrong with them.
 fn exec_alone() -> Option<exec::Options> {
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    if arguments.peek()? != "exec" {
+    let arguments = || std::env::args_os().skip(1);
+    if arguments().next()? != "exec" {
         return None;
     }
+    let usual = exec::Options::usual(arguments().skip(1), std::env::var_os(exec::CACHE));
+    if usual.is_some() {
+        return usual;
+    }
     let exec = exec::Options::augment_args(clap::Command::new("exec"));
-    let matches = exec.try_get_matches_from(arguments).ok()?;
+    let matches = exec.try_get_matches_from(arguments()).ok()?;
     exec::Options::from_arg_matches(&matches).ok()
 }
 

@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tracing::Metadata;
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::late_log::LateLog;
 
 /// The warnings given so far, where one line is all that may be printed.
 #[derive(Default)]
@@ -28,16 +30,21 @@ fn said() -> MutexGuard<'static, Said> {
 pub(crate) fn show(once: bool) {
     let asked = std::env::var("DOGPILE_LOG").ok().filter(|level| !level.is_empty());
     let level = match asked.as_deref() {
-        Some("debug") => tracing::Level::DEBUG,
-        Some("error") => tracing::Level::ERROR,
-        _ => tracing::Level::WARN,
+        Some("debug") => Level::DEBUG,
+        Some("error") => Level::ERROR,
+        _ => Level::WARN,
     };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time();
-    if once && asked.is_none() {
-        log.with_target(false).with_writer(OneLine).init();
-    } else {
-        log.with_writer(io::stderr).init();
-    }
+    let is_one_line = once && asked.is_none();
+    let log = LateLog::new(level, move |level| {
+        let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time();
+        if is_one_line {
+            Box::new(log.with_target(false).with_writer(OneLine).finish())
+        } else {
+            Box::new(log.with_writer(io::stderr).finish())
+        }
+    });
+    // There is no other yet.
+    let _ = tracing::subscriber::set_global_default(log);
 }
 
 /// Keeps no further warning of the library's. What becomes of a command that did not come to its

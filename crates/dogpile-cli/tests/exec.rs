@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -349,4 +349,26 @@ fn a_hit_writes_nothing() {
     // What others write is seen at once.
     assert_eq!(place.stdout(&["--refresh"], "echo out; date > ran"), "out\n");
     assert_eq!(place.explained(&[], "echo out; date > ran")["status"], "hit");
+}
+
+/// The kernel ends a process for that, which would take the code away.
+#[test]
+fn a_hit_that_cannot_be_written_says_so() {
+    let place = Place::new();
+    let script = "echo run >> log; echo rates";
+    // The second may clear up what the first has left.
+    assert_eq!(place.stdout(&[], script), "rates\n");
+    assert_eq!(place.stdout(&[], script), "rates\n");
+    // Long ago, so that it is looked at without a lock.
+    let cache = fs::File::options().write(true).open(place.path().join("cache.db")).unwrap();
+    cache.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    let limited = r#"ulimit -f 0; exec "$0" exec -- sh -c "$1" > out"#;
+    let output = Command::new("sh")
+        .current_dir(place.path())
+        .env("DOGPILE_CACHE", "cache.db")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_dogpile"), script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert_eq!(place.lines("log"), 1);
 }

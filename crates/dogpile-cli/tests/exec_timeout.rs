@@ -149,8 +149,8 @@ fn a_renewal_in_the_background_has_the_limit_too() {
 #[test]
 fn a_signal_reaches_all_that_runs() {
     let place = Place::new();
-    let script = "sh -c 'trap \"touch told; exit\" TERM; touch begun; while :; do sleep 0.01; done' & \
-        trap 'wait; exit 3' TERM; wait";
+    let script = "trap 'wait; exit 3' TERM; \
+        sh -c 'trap \"touch told; exit\" TERM; touch begun; while :; do sleep 0.01; done' & wait";
     let mut child = place.exec(&["--timeout", "10m"], script).spawn().unwrap();
     place.wait_for("begun");
     signal(&child, Signal::SIGTERM);

@@ -2,6 +2,7 @@
 //! processes ask for it.
 //!
 //! ```text
+//!   usual    the arguments of most calls
 //!   key      what the output is remembered under
 //!   session  a hit, a stale output, or a run
 //!   run      the command itself: collect its output, signals that are meant for it
@@ -31,6 +32,7 @@ mod script;
 mod session;
 #[cfg(unix)]
 mod signals;
+mod usual;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,17 +46,27 @@ use crate::error::CommandError;
 pub(crate) use fallback::WARNING;
 use session::Session;
 
+/// The variable that names a cache.
+pub(crate) const CACHE: &str = "DOGPILE_CACHE";
+
+/// The time until an output expires, where none is given.
+const EXPIRATION: &str = "10m";
+
+/// As much output is remembered, where no other limit is given.
+const MAX_OUTPUT: &str = "64M";
+
 /// The arguments of `dogpile exec`.
 #[derive(clap::Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 #[command(after_help = examples())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
     /// The cache: a path, or a URL such as `file:/var/cache/x.db?max_bytes=1000000`
     /// [default: `dogpile/exec.db` in the user's cache directory]
-    #[arg(long, value_name = "FILE|URL", env = "DOGPILE_CACHE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE|URL", env = CACHE, hide_env_values = true)]
     cache: Option<String>,
     /// Time until an output expires: `30s`, `10m`, `1h 30m`, `never`
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = lifetime)]
+    #[arg(long, value_name = "TIME", default_value = EXPIRATION, value_parser = lifetime)]
     expiration: Lifetime,
     /// Time for which an expired output is still served while it is renewed in the background;
     /// `0s` waits for the new one [default: as long as there is no other]
@@ -95,7 +107,7 @@ pub(crate) struct Options {
     #[arg(long, hide = true, conflicts_with = "remember_failures")]
     ok_only: bool,
     /// Remember at most this much output; more is passed on and not remembered
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", default_value = MAX_OUTPUT, value_parser = bytes)]
     max_output: u64,
     /// Run the command now, whatever is remembered, and remember its output
     #[arg(long, conflicts_with = "invalidate")]
@@ -175,8 +187,6 @@ fn execute(options: &Options) -> Result<ExitCode, CommandError> {
     if options.command.is_empty() && !options.invalidate {
         return Err(CommandError::usage("there is no command: give one after `--`"));
     }
-    #[cfg(unix)]
-    signals::withstand()?;
     #[cfg(not(unix))]
     if options.timeout.is_some() {
         return Err(CommandError::usage("`--timeout` is there on Unix only"));

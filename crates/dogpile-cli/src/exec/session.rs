@@ -3,6 +3,7 @@
 //! Whatever is wrong with the cache, the command is run: the first thing that is wrong is
 //! said, and the cache is left alone from then on.
 
+use std::mem;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,8 @@ use super::nested::{self, Sign};
 use super::output::Output;
 use super::record::{Ending, Record};
 use super::run::{Ended, Run};
+#[cfg(unix)]
+use super::signals;
 use super::{Options, WAITED, key, refresh};
 use crate::cache::{self, Access, Place};
 use crate::error::CommandError;
@@ -88,10 +91,17 @@ impl Served {
 impl<'a> Session<'a> {
     pub(super) fn open(options: &'a Options, key: String) -> Result<Self, CommandError> {
         let place = cache::location(options.cache.as_deref(), "exec.db")?;
-        let mut hit = None;
+        let hit = match &place {
+            Place::At(location) => look_up(options, &key, location),
+            Place::Nowhere(_) => None,
+        };
+        // Looking writes nothing, and where it is a hit, no command is run.
+        #[cfg(unix)]
+        if hit.is_none() || signals::may_end_a_write() {
+            signals::withstand()?;
+        }
         let (location, identity, access) = match &place {
             Place::At(location) => {
-                hit = look_up(options, &key, location);
                 let access = match hit {
                     Some(_) => None,
                     None => Some(cache::access(location)?),
@@ -471,7 +481,12 @@ fn look_up(options: &Options, key: &str, location: &Location) -> Option<CachedVa
     }
     let backend = cache::glance(location)?;
     let cache = Cache::open(options, key, backend, None).ok()?;
-    cache.region.blocking().entry(key).get_with_metadata().ok()?
+    let hit = cache.region.blocking().entry(key).get_with_metadata().ok()?;
+    if hit.is_some() {
+        // The process ends, which closes a file that was only looked at sooner than this can.
+        mem::forget(cache);
+    }
+    hit
 }
 
 fn why(record: &Record) -> Why {

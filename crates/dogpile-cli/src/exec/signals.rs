@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -120,6 +121,11 @@ impl Signals {
             signals.into_iter().for_each(|signal| _ = emulate_default_handler(signal));
         }
     }
+}
+
+/// Can a write to a file come to the limit of its size?
+pub(super) fn may_end_a_write() -> bool {
+    getrlimit(Resource::RLIMIT_FSIZE).map_or(true, |(limit, _)| limit != RLIM_INFINITY)
 }
 
 /// Keeps this process from what the system does by signals that are not meant for it, and

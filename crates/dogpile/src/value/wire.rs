@@ -34,8 +34,8 @@ impl Malformed {
         Self { why: why.into(), frame: None }
     }
 
-    fn of(self, frame: &Bytes) -> Self {
-        Self { frame: Some(frame.clone()), ..self }
+    fn of(self, frame: Bytes) -> Self {
+        Self { frame: Some(frame), ..self }
     }
 }
 
@@ -117,7 +117,16 @@ impl Entry {
     /// The entry in a stored frame. Never fails: what cannot be parsed is an
     /// entry with an unreadable payload, which a region treats as missing.
     pub fn from_frame(frame: &Bytes) -> Self {
-        parse(frame).unwrap_or_else(|why| Self::unreadable(why.of(frame)))
+        let payload = |begin| frame.slice(begin..);
+        parse(frame, payload).unwrap_or_else(|why| Self::unreadable(why.of(frame.clone())))
+    }
+
+    /// The entry in a stored frame that is not the caller's to keep: its payload is copied.
+    #[cfg(feature = "file")]
+    pub(crate) fn copied_from(frame: &[u8]) -> Self {
+        let payload = |begin| Bytes::copy_from_slice(&frame[begin..]);
+        let whole = || Bytes::copy_from_slice(frame);
+        parse(frame, payload).unwrap_or_else(|why| Self::unreadable(why.of(whole())))
     }
 
     /// Returns the bytes to store: of a frame that could not be parsed, the same bytes again.
@@ -147,8 +156,13 @@ fn escape_bars(header: &mut Vec<u8>) {
     }
 }
 
-fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
+/// Reads a frame; `payload` returns the rest of it from an index on.
+fn parse(frame: &[u8], payload: impl FnOnce(usize) -> Bytes) -> Result<Entry, Malformed> {
     let searched = &frame[..frame.len().min(MAX_HEADER)];
+    if let Some((metadata, rest)) = usual(searched) {
+        let begin = searched.len() - rest.len();
+        return Ok(Entry { metadata, payload: Payload::Bytes(payload(begin)) });
+    }
     let bar = searched.iter().position(|&byte| byte == b'|').ok_or_else(|| {
         Malformed::new(if frame.len() > MAX_HEADER {
             "the header is longer than 64 KiB"
@@ -156,9 +170,6 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
             "there is no | after the header"
         })
     })?;
-    if let Some(metadata) = usual(&searched[..bar]) {
-        return Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) });
-    }
     let header = HeaderIn::parse(&searched[..bar])
         .ok_or_else(|| Malformed::new("the header is not a JSON object with ct and v"))?;
     if !header.ct.is_finite() {
@@ -177,7 +188,7 @@ fn parse(frame: &Bytes) -> Result<Entry, Malformed> {
         ..Metadata::created_at(header.ct)
     };
     let metadata = metadata.with_lifetime_seconds(header.e.as_ref().and_then(seconds));
-    Ok(Entry { metadata, payload: Payload::Bytes(frame.slice(bar + 1..)) })
+    Ok(Entry { metadata, payload: Payload::Bytes(payload(bar + 1)) })
 }
 
 /// The begin of a creation, where it differs from its end.
@@ -186,10 +197,11 @@ fn begin_to_write(metadata: &Metadata) -> Option<f64> {
     Some(metadata.begun).filter(|begun| differs && begun.is_finite())
 }
 
-/// A header as this crate and dogpile.cache write it, which nearly all are: reading them as
-/// any JSON would take most of the time that a hit costs beyond its request. Others are `None`.
-fn usual(header: &[u8]) -> Option<Metadata> {
-    let rest = header.strip_prefix(b"{\"ct\":")?;
+/// A header as this crate and dogpile.cache write it, which nearly all are, and what follows on its
+/// bar: reading them as any JSON would take most of the time that a hit costs beyond its request.
+/// Others are `None`.
+fn usual(frame: &[u8]) -> Option<(Metadata, &[u8])> {
+    let rest = frame.strip_prefix(b"{\"ct\":")?;
     let (ct, rest) = usual_number(rest.strip_prefix(b" ").unwrap_or(rest))?;
     let rest = rest.strip_prefix(b", \"v\": 2").or_else(|| rest.strip_prefix(b",\"v\":2"))?;
     let (begun, rest) = match rest.strip_prefix(b",\"b\":") {
@@ -200,7 +212,8 @@ fn usual(header: &[u8]) -> Option<Metadata> {
         Some(shape) => usual_shape(shape)?,
         None => (None, rest),
     };
-    (rest == b"}").then(|| Metadata { shape, ..Metadata::created_at(ct).with_begin(begun) })
+    let rest = rest.strip_prefix(b"}|")?;
+    Some((Metadata { shape, ..Metadata::created_at(ct).with_begin(begun) }, rest))
 }
 
 /// The number of a shape at the beginning.
@@ -214,12 +227,37 @@ fn usual_shape(text: &[u8]) -> Option<(Option<u32>, &[u8])> {
 
 /// The number at the beginning, if JSON and Rust both take it for one.
 fn usual_number(text: &[u8]) -> Option<(f64, &[u8])> {
-    let is_plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-    let end = text.iter().position(|byte| !is_plain(byte))?;
+    let (mut digits, mut point, mut end) = (0_u64, None, 0);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => digits = digits.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+            b'.' if point.is_none() => point = Some(end),
+            _ => break,
+        }
+        end += 1;
+    }
     let (number, rest) = text.split_at(end);
     let [b'1'..=b'9', .., b'0'..=b'9'] = number else { return None };
+    let decimals = point.map_or(0, |point| end - point - 1);
+    if let Some(moment) = moment(digits, end, decimals) {
+        return Some((moment, rest));
+    }
     let number: f64 = str::from_utf8(number).ok()?.parse().ok()?;
     number.is_finite().then_some((number, rest))
+}
+
+/// Returns the number of `digits`, the last `decimals` of which come after a point: `length`
+/// characters in all. It is the same as Rust reads, sooner; `None` where it might not be.
+///
+/// The seconds are exact. So are the decimals, but for 2^-54, since they are less than one. That does
+/// not change where the sum is rounded to: no number of seven decimals is as near as that to the
+/// middle between two floats from 2^23 on, unless it is the middle.
+fn moment(digits: u64, length: usize, decimals: usize) -> Option<f64> {
+    const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+    let power = *POWERS.get(decimals)?;
+    let (seconds, parts) = (digits / power, digits % power);
+    let is_exact = length < 20 && seconds >> 23 > 0 && seconds >> 53 == 0;
+    is_exact.then(|| seconds as f64 + parts as f64 / power as f64)
 }
 
 /// A shape that is not one is the shape of no value.
@@ -278,11 +316,45 @@ mod tests {
             (r#"{"ct": 17, "v": 2, "x": 1}"#, None),
             (r#"{"ct":17,"v":2,"b":x}"#, None),
         ] {
-            let read = usual(header.as_bytes());
-            assert_eq!(read, ct.map(Metadata::created_at), "{header}");
+            let frame = format!("{header}|x");
+            let read = usual(frame.as_bytes());
+            let expected = ct.map(|ct| (Metadata::created_at(ct), &b"x"[..]));
+            assert_eq!(read, expected, "{header}");
+            assert_eq!(usual(header.as_bytes()), None, "no bar");
             if let Some(ct) = ct {
                 let any = HeaderIn::parse(header.as_bytes()).unwrap();
                 assert_eq!(any.ct.to_bits(), ct.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn moments_are_read_to_the_last_bit() {
+        let mut state = 1_u64;
+        let mut next = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 11) % bound
+        };
+        let mut texts: Vec<String> = Vec::new();
+        for _ in 0..20_000 {
+            let size = next(29);
+            let whole = next(1 << (24 + size));
+            let decimals = 1 + usize::try_from(next(9)).unwrap();
+            let parts = next(10_u64.pow(u32::try_from(decimals).unwrap()));
+            texts.push(format!("{whole}.{parts:0decimals$}"));
+            // As this crate writes it, and the middle between two floats.
+            texts.push((1.7e9 + next(1 << 50) as f64 / 1e7).to_string());
+            let middle = (next(1 << 6) * 2 + 1) as f64 / 128.0;
+            texts.push(format!("{}{}", next(1 << 46) + (1 << 46), &format!("{middle:.7}")[1..]));
+        }
+        for text in &texts {
+            let expected: f64 = text.parse().unwrap();
+            let whole = [text.as_bytes(), b","].concat();
+            let read = usual_number(&whole);
+            if let Some((read, rest)) = read {
+                assert_eq!((read.to_bits(), rest), (expected.to_bits(), &b","[..]), "{text}");
+            } else {
+                assert!(text.starts_with('0'), "{text}");
             }
         }
     }
@@ -302,8 +374,7 @@ mod tests {
             entry.metadata.begun = begun;
             entry.metadata.shape = Some(u32::MAX);
             let frame = entry.to_frame().unwrap();
-            let end = frame.iter().position(|byte| *byte == b'|').unwrap();
-            assert_eq!(usual(&frame[..end]), Some(entry.metadata.clone()), "{frame:?}");
+            assert_eq!(usual(&frame), Some((entry.metadata.clone(), &b"x"[..])), "{frame:?}");
             assert_eq!(Entry::from_frame(&frame).metadata, entry.metadata);
         }
         let read = read(br#"{"s": 7, "ct": 5, "v": 2}|x"#).metadata;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::builder::Options;
-use super::forked::Working;
+use super::forked::Permission;
 use super::lock_file::{Locks, System};
 use super::place::{self, Place};
 use super::readers::Readers;
@@ -33,9 +33,14 @@ impl Shared {
         lock_file: &Path,
         options: &Arc<Options>,
     ) -> Result<Self, BackendError> {
+<<<<<<< HEAD
         let working = Working::begin_alone()?;
+=======
+        let permission = Permission::of_process()?;
+        let _working = permission.begin();
+>>>>>>> exec12
         let place = Arc::new(Place::new(path));
-        let readers = Readers::new(place.clone(), options.read_only);
+        let readers = Readers::new(place.clone(), permission, options.read_only);
         // A look finds out by itself whether the file is ours, and changes nothing.
         let is_looked_at = options.read_only
             && schema::check_path(path).is_ok()

@@ -2,7 +2,6 @@
 
 use std::ffi::c_int;
 
-use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -58,11 +57,7 @@ pub(super) fn get(
     connection: &Connection,
     key: impl AsRef<[u8]>,
 ) -> Result<Option<Entry>, FileError> {
-    with_frame(connection, key.as_ref(), entry_in)
-}
-
-fn entry_in(frame: &[u8]) -> Entry {
-    Entry::from_frame(&Bytes::copy_from_slice(frame))
+    with_frame(connection, key.as_ref(), Entry::copied_from)
 }
 
 /// Calls `read` with what is stored under `key`, if anything is, where it lies.
@@ -88,7 +83,7 @@ pub(super) fn get_if_changed(
 ) -> Result<IfChanged, FileError> {
     let read = with_frame(connection, key.as_bytes(), |frame| {
         let version = Version::of_bytes(frame);
-        let entry = (Some(version) != since).then(|| entry_in(frame));
+        let entry = (Some(version) != since).then(|| Entry::copied_from(frame));
         IfChanged::compare(entry, Some(version), since, true)
     })?;
     Ok(read.unwrap_or_else(|| IfChanged::compare(None, None, since, true)))
@@ -227,7 +222,7 @@ fn remove_rows(connection: &Connection, rows: &[i64]) -> Result<(), FileError> {
 
 /// The metadata of the entry that begins with `head`.
 fn metadata_of(head: ValueRef<'_>) -> Metadata {
-    Entry::from_frame(&Bytes::copy_from_slice(head.as_bytes().unwrap_or_default())).metadata
+    Entry::copied_from(head.as_bytes().unwrap_or_default()).metadata
 }
 
 /// Removes entries created before `before`, from the oldest up to the first

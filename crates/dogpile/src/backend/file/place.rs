@@ -73,10 +73,11 @@ impl Place {
     /// Is `path` the database, or a file that SQLite keeps beside it? Nobody but SQLite
     /// may open these: closing them would drop its locks.
     pub(super) fn is_sqlites(&self, path: &Path) -> bool {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_default();
+        let (database, name, file) = (absolute(&self.path), absolute(path), identity(path));
         ["", "-wal", "-shm", "-journal"].iter().any(|suffix| {
-            let own = with_suffix(&self.path, suffix);
-            let same_name = std::path::absolute(&own).ok() == std::path::absolute(path).ok();
-            same_name || cfg!(unix) && identity(path).is_some_and(|it| identity(&own) == Some(it))
+            let own = with_suffix(&database, suffix);
+            own == name || cfg!(unix) && file.is_some() && identity(&own) == file
         })
     }
 

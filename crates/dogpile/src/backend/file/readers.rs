@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::database;
 use super::error::FileError;
-use super::forked::Working;
+use super::forked::{Permission, Working};
 use super::place::Place;
 use super::states::States;
 use super::still::Still;
@@ -34,40 +34,38 @@ pub(super) const CHUNK: usize = 256;
 #[derive(Debug)]
 pub(super) struct Readers {
     place: Arc<Place>,
+    permission: Permission,
     /// Nothing is changed by looking.
     only_looks: bool,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<Box<Idle>>>,
     states: States,
     /// When the file's identity was last checked, as bits.
     checked: AtomicU64,
 }
 
-/// A connection that nobody uses now.
+/// A connection that nobody uses now, or one at a time.
 #[derive(Debug)]
 struct Idle {
     generation: u64,
     connection: Connection,
     /// It only looks, at a file that is still.
     still: Option<Still>,
+    /// Its number of the file's state when it was last asked for that.
     seen: Option<i64>,
 }
 
 /// A connection on loan.
 pub(super) struct Reader<'a> {
     readers: &'a Readers,
-    generation: u64,
-    connection: Option<Connection>,
-    still: Option<Still>,
-    /// Its number of the file's state when it was last asked for that.
-    seen: Option<i64>,
+    lent: Option<Box<Idle>>,
     /// Until after its connection.
     _working: Working,
 }
 
 impl Readers {
-    pub(super) fn new(place: Arc<Place>, only_looks: bool) -> Self {
+    pub(super) fn new(place: Arc<Place>, permission: Permission, only_looks: bool) -> Self {
         let (idle, states) = (Mutex::default(), States::new());
-        Self { place, only_looks, idle, states, checked: AtomicU64::new(0) }
+        Self { place, permission, only_looks, idle, states, checked: AtomicU64::new(0) }
     }
 
     /// Is there a file, sound and ours? Then its first connection is idle now;
@@ -84,7 +82,7 @@ impl Readers {
         match self.place.open(open) {
             Ok(Some((connection, still))) => {
                 let generation = self.place.generation();
-                self.keep(Idle { generation, connection, still, seen: None });
+                self.keep(Box::new(Idle { generation, connection, still, seen: None }));
                 Ok(true)
             }
             Err(FileError::Backend(error)) => Err(error),
@@ -110,11 +108,16 @@ impl Readers {
         let mut reader = self.borrow()?;
         let now = reader.with(database::data_version)?;
         // While nobody else has the connection.
-        Ok(self.states.number(&mut reader.seen, now))
+        let lent = reader.lent.as_mut().ok_or(FileError::Replaced)?;
+        Ok(self.states.number(&mut lent.seen, now))
     }
 
     pub(super) fn borrow(&self) -> Result<Reader<'_>, FileError> {
+<<<<<<< HEAD
         let working = Working::begin_alone().map_err(FileError::Backend)?;
+=======
+        let working = self.permission.begin();
+>>>>>>> exec12
         let now = SystemClock.coarse_now();
         let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
         if !(checked..checked + CHECK_SECONDS).contains(&now) {
@@ -131,18 +134,16 @@ impl Readers {
             found = None;
         }
         drop(idle);
-        let lasts = |found: &Idle| found.still.as_ref().is_none_or(Still::lasts);
-        let Idle { connection, still, seen, .. } = match found.filter(lasts) {
+        let lent = match found.filter(|found| found.lasts()) {
             Some(found) => found,
             None => self.open(generation)?,
         };
-        let connection = Some(connection);
-        Ok(Reader { readers: self, generation, connection, still, seen, _working: working })
+        Ok(Reader { readers: self, lent: Some(lent), _working: working })
     }
 }
 
 impl Readers {
-    fn open(&self, generation: u64) -> Result<Idle, FileError> {
+    fn open(&self, generation: u64) -> Result<Box<Idle>, FileError> {
         let path = &self.place.path;
         let open = || schema::open_reader(path).map(|connection| (connection, None));
         let opened = if self.only_looks { ours::look(path) } else { open() };
@@ -150,17 +151,25 @@ impl Readers {
         if !self.place.is_current() {
             return Err(FileError::Replaced);
         }
-        opened.map(|(connection, still)| Idle { generation, connection, still, seen: None })
+        let idle = |(connection, still)| Idle { generation, connection, still, seen: None };
+        opened.map(idle).map(Box::new)
     }
 
     /// Keeps a connection for the next reader. One that only looks is for one look, unless the file
     /// is still.
-    fn keep(&self, reader: Idle) {
+    fn keep(&self, reader: Box<Idle>) {
         let is_for_more = !self.only_looks || reader.still.is_some();
         let mut idle = self.idle.lock();
         if is_for_more && idle.len() < MOST_IDLE {
             idle.push(reader);
         }
+    }
+}
+
+impl Idle {
+    /// Has nobody written to the file, where that must not be?
+    fn lasts(&self) -> bool {
+        self.still.as_ref().is_none_or(Still::lasts)
     }
 }
 
@@ -170,14 +179,14 @@ impl Reader<'_> {
         &mut self,
         read: impl FnOnce(&Connection) -> Result<T, FileError>,
     ) -> Result<T, FileError> {
-        let connection = self.connection.take().ok_or(FileError::Replaced)?;
-        let answer = read(&connection);
+        let lent = self.lent.take().ok_or(FileError::Replaced)?;
+        let answer = read(&lent.connection);
         // Somebody may have written meanwhile, which no lock has kept from it.
-        if self.still.as_ref().is_some_and(|still| !still.lasts()) {
+        if !lent.lasts() {
             return Err(FileError::Busy);
         }
         let answer = answer?;
-        self.connection = Some(connection);
+        self.lent = Some(lent);
         Ok(answer)
     }
 
@@ -204,7 +213,7 @@ impl Reader<'_> {
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        let _working = Working::begin();
+        let _working = self.permission.begin();
         self.idle.lock().clear();
     }
 }
@@ -212,11 +221,9 @@ impl Drop for Readers {
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         // One that was left within a transaction is closed instead.
-        let Some(connection) = self.connection.take().filter(Connection::is_autocommit) else {
-            return;
-        };
-        let (generation, still, seen) = (self.generation, self.still.take(), self.seen);
-        self.readers.keep(Idle { generation, connection, still, seen });
+        if let Some(lent) = self.lent.take().filter(|lent| lent.connection.is_autocommit()) {
+            self.readers.keep(lent);
+        }
     }
 }
 
