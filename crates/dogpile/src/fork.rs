@@ -29,7 +29,7 @@ pub fn after_fork() {
 }
 
 #[cfg(feature = "file")]
-pub(crate) use work::Uninterrupted;
+pub(crate) use work::{Permission, Uninterrupted};
 
 #[cfg(feature = "file")]
 mod work {
@@ -71,36 +71,43 @@ mod work {
         }
     }
 
-    /// Stands for work that a fork must not interrupt, until it is dropped.
-    pub(crate) struct Uninterrupted(&'static AtomicUsize);
+    /// The permission of a process to do such work.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Permission(&'static AtomicUsize);
 
-    impl Uninterrupted {
-        /// Begins what may be a part of other such work. `None` if this process was forked in the middle of
-        /// some.
-        pub(crate) fn begin() -> Option<Self> {
+    impl Permission {
+        /// Returns that of this process. `None` if it was forked in the middle of some.
+        pub(crate) fn of_process() -> Option<Self> {
             let count = UNDER_WAY.get_or_init(AtomicUsize::default);
-            if UNDER_WAY.inherited(Some(count)).any(|count| count.load(Ordering::Acquire) > 0) {
-                return None;
-            }
-            count.fetch_add(1, Ordering::SeqCst);
-            Some(Self(count))
+            let is_broken =
+                UNDER_WAY.inherited(Some(count)).any(|count| count.load(Ordering::Acquire) > 0);
+            (!is_broken).then_some(Self(count))
+        }
+
+        /// Begins what may be a part of other such work, in the process that this is of.
+        pub(crate) fn begin(self) -> Uninterrupted {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Uninterrupted(self.0)
         }
 
         /// The same for work that is no part of other work: where the process is about to fork, it begins
         /// afterwards.
-        pub(crate) fn begin_alone() -> Option<Self> {
+        pub(crate) fn begin_alone(self) -> Uninterrupted {
             loop {
-                let work = Self::begin()?;
+                let work = self.begin();
                 if !IS_HELD.load(Ordering::SeqCst) {
-                    return Some(work);
+                    return work;
                 }
                 drop(work);
                 if !wait_until(|| !IS_HELD.load(Ordering::SeqCst)) {
-                    return Self::begin();
+                    return self.begin();
                 }
             }
         }
     }
+
+    /// Stands for work that a fork must not interrupt, until it is dropped.
+    pub(crate) struct Uninterrupted(&'static AtomicUsize);
 
     impl Drop for Uninterrupted {
         fn drop(&mut self) {
@@ -117,7 +124,8 @@ mod work {
         #[test]
         fn a_fork_waits_for_work_and_work_for_a_fork() {
             let (say, said) = mpsc::channel();
-            let first = Uninterrupted::begin_alone();
+            let permission = Permission::of_process().unwrap();
+            let first = permission.begin_alone();
             thread::scope(|scope| {
                 let (say_held, other) = (say.clone(), say.clone());
                 scope.spawn(move || {
@@ -126,11 +134,11 @@ mod work {
                 });
                 wait_until(|| IS_HELD.load(Ordering::SeqCst));
                 scope.spawn(move || {
-                    let _second = Uninterrupted::begin_alone();
+                    let _second = permission.begin_alone();
                     other.send("begun").unwrap();
                 });
                 // What is a part of other work goes on.
-                assert!(Uninterrupted::begin().is_some());
+                drop(permission.begin());
                 assert!(said.try_recv().is_err());
                 drop(first);
                 assert_eq!(said.recv().unwrap(), "held");

@@ -321,13 +321,8 @@ impl Core {
                 None => Err(Undecodable::WrongType { stored: object.type_name() }),
             },
             Payload::Bytes(bytes) => {
-<<<<<<< HEAD
                 let encoded = self.encoded(entry, bytes)?;
                 let decoded = T::decode(&self.codec, encoded);
-=======
-                self.begin_decoding(entry, bytes)?;
-                let decoded = T::decode(&self.codec, bytes, entry.metadata.shape);
->>>>>>> exec12
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
@@ -340,36 +335,22 @@ impl Core {
             Payload::Object(object) if values.has(object) => Ok(object.clone()),
             Payload::Object(object) => Err(Undecodable::WrongType { stored: object.type_name() }),
             Payload::Bytes(bytes) => {
-<<<<<<< HEAD
                 let encoded = self.encoded(entry, bytes)?;
                 let decoded = values.decode(&self.codec, encoded);
-=======
-                self.begin_decoding(entry, bytes)?;
-                let decoded = values.decode(&self.codec, bytes, entry.metadata.shape);
->>>>>>> exec12
                 decoded.map_err(|error| Undecodable::Unreadable(error.to_string()))
             }
             Payload::Unreadable(why) => Err(Undecodable::Unreadable(why.to_string())),
         }
     }
 
-<<<<<<< HEAD
     /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
     fn encoded<'e>(&self, entry: &Entry, bytes: &'e Bytes) -> Result<Encoding<'e>, Undecodable> {
-=======
-    /// Counts the bytes of an entry, which are for its codec if nothing is left to be done before that.
-    fn begin_decoding(&self, entry: &Entry, bytes: &Bytes) -> Result<(), Undecodable> {
->>>>>>> exec12
         self.stats().add(Count::BytesRead, bytes.len() as u64);
         if let Some(what) = entry.metadata.left_undone() {
             let why = format!("it is {what}, and the region has no proxy for that");
             return Err(Undecodable::Unreadable(why));
         }
-<<<<<<< HEAD
         Ok(Encoding { bytes, shape: entry.metadata.shape })
-=======
-        Ok(())
->>>>>>> exec12
     }
 
     /// The entry to store for `value`, by a call with all of these options.

@@ -68,11 +68,7 @@ pub trait Cacheable<K>: Clone + Send + Sync + Sized + 'static {
     #[doc(hidden)]
     fn encode(&self, codec: &Codec) -> Result<EncodedValue, CodecError>;
     #[doc(hidden)]
-<<<<<<< HEAD
     fn decode(codec: &Codec, encoded: Encoding<'_>) -> Result<Self, CodecError>;
-=======
-    fn decode(codec: &Codec, bytes: &Bytes, shape: Option<u32>) -> Result<Self, CodecError>;
->>>>>>> exec12
     /// Is it `None`, as far as that can be told?
     #[doc(hidden)]
     fn is_none(&self) -> bool;
@@ -108,7 +104,6 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
         Ok(EncodedValue { bytes, shape: check::shape(self) })
     }
 
-<<<<<<< HEAD
     #[expect(clippy::inline_always, reason = "measured: each move of a value is a tenth of a hit")]
     #[inline(always)]
     fn decode(codec: &Codec, encoded: Encoding<'_>) -> Result<Self, CodecError> {
@@ -118,12 +113,6 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<
             && let Ok(value) = &value
             && encoded.shape != check::shape(value)
         {
-=======
-    fn decode(codec: &Codec, bytes: &Bytes, shape: Option<u32>) -> Result<Self, CodecError> {
-        let value = codec.0.decode(bytes)?;
-        // What others have written says nothing of its shape.
-        if shape.is_some() && shape != check::shape(&value) {
->>>>>>> exec12
             return Err(CodecError::new("its type had other fields when it was stored"));
         }
         value
@@ -141,11 +130,7 @@ impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
         Err(CodecError::new("an in-memory region has no codec"))
     }
 
-<<<<<<< HEAD
     fn decode(_codec: &Codec, _encoded: Encoding<'_>) -> Result<Self, CodecError> {
-=======
-    fn decode(_: &Codec, _: &Bytes, _: Option<u32>) -> Result<Self, CodecError> {
->>>>>>> exec12
         Err(CodecError::new("an in-memory region has no codec"))
     }
 
@@ -163,13 +148,8 @@ where
         Ok(EncodedValue { bytes: self.clone().into(), shape: None })
     }
 
-<<<<<<< HEAD
     fn decode(_codec: &Codec, encoded: Encoding<'_>) -> Result<Self, CodecError> {
         Ok(encoded.bytes.clone().into())
-=======
-    fn decode(_: &Codec, bytes: &Bytes, _: Option<u32>) -> Result<Self, CodecError> {
-        Ok(bytes.clone().into())
->>>>>>> exec12
     }
 
     fn is_none(&self) -> bool {

@@ -12,13 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-<<<<<<< HEAD
 use super::kind::{Cacheable, Codec, EncodedValue, Encoding};
-=======
-use bytes::Bytes;
-
-use super::kind::{Cacheable, Codec, EncodedValue};
->>>>>>> exec12
 use super::lookup::{Answer, Fails};
 use super::options::{Options, ShouldCache};
 use crate::codec::CodecError;
@@ -59,16 +53,7 @@ pub(crate) trait Values: Send + Sync {
     /// Returns the lifetime of `value`'s own, by these options.
     fn lifetime(&self, value: &Object, options: &Options) -> Option<Duration>;
     fn encode(&self, value: &Object, codec: &Codec) -> Result<EncodedValue, CodecError>;
-<<<<<<< HEAD
     fn decode(&self, codec: &Codec, encoded: Encoding<'_>) -> Result<Object, CodecError>;
-=======
-    fn decode(
-        &self,
-        codec: &Codec,
-        bytes: &Bytes,
-        shape: Option<u32>,
-    ) -> Result<Object, CodecError>;
->>>>>>> exec12
 }
 
 /// Values of type `T` in a region of kind `K`, of which `C` chooses what is stored.
@@ -111,18 +96,8 @@ impl<K, T: Cacheable<K>, C: ShouldCache<T>> Values for Typed<K, T, C> {
         }
     }
 
-<<<<<<< HEAD
     fn decode(&self, codec: &Codec, encoded: Encoding<'_>) -> Result<Object, CodecError> {
         T::decode(codec, encoded).map(Object::new)
-=======
-    fn decode(
-        &self,
-        codec: &Codec,
-        bytes: &Bytes,
-        shape: Option<u32>,
-    ) -> Result<Object, CodecError> {
-        T::decode(codec, bytes, shape).map(Object::new)
->>>>>>> exec12
     }
 }
 
@@ -150,11 +125,7 @@ impl Values for NoValues {
         Err(CodecError::new("the call is about no values"))
     }
 
-<<<<<<< HEAD
     fn decode(&self, _codec: &Codec, _encoded: Encoding<'_>) -> Result<Object, CodecError> {
-=======
-    fn decode(&self, _: &Codec, _: &Bytes, _: Option<u32>) -> Result<Object, CodecError> {
->>>>>>> exec12
         Err(CodecError::new("the call is about no values"))
     }
 }

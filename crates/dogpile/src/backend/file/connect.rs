@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::builder::Options;
-use super::forked::Permission;
 use super::lock_file::{Locks, System};
 use super::place::{self, Place};
 use super::readers::Readers;
 use super::watcher::Watcher;
 use super::writer::Writer;
-use super::{ours, schema};
+use super::{forked, ours, schema};
 use crate::backend::BackendError;
 
 impl Options {
@@ -33,12 +32,8 @@ impl Shared {
         lock_file: &Path,
         options: &Arc<Options>,
     ) -> Result<Self, BackendError> {
-<<<<<<< HEAD
-        let working = Working::begin_alone()?;
-=======
-        let permission = Permission::of_process()?;
-        let _working = permission.begin();
->>>>>>> exec12
+        let permission = forked::permission()?;
+        let working = permission.begin_alone();
         let place = Arc::new(Place::new(path));
         let readers = Readers::new(place.clone(), permission, options.read_only);
         // A look finds out by itself whether the file is ours, and changes nothing.

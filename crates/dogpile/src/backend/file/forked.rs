@@ -14,68 +14,21 @@
 //! was forked in the middle of some has an error for an answer.
 
 use crate::backend::BackendError;
-use crate::fork::Uninterrupted;
-
-/// The permission of a process to work with SQLite.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Permission(&'static AtomicUsize);
-
-impl Permission {
-    /// Returns that of this process.
-    ///
-    /// # Errors
-    ///
-    /// If it was forked in the middle of such work.
-    pub(super) fn of_process() -> Result<Self, BackendError> {
-        let count = UNDER_WAY.get_or_init(AtomicUsize::default);
-        if UNDER_WAY.inherited(Some(count)).any(|count| count.load(Ordering::Acquire) > 0) {
-            return Err(BackendError::unavailable(
-                "the process was forked while another thread used a cache file: cache files cannot be used in it",
-            ));
-        }
-        Ok(Self(count))
-    }
-
-    /// Begins work with SQLite, in the process that the permission is of.
-    pub(super) fn begin(self) -> Working {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Working(self.0)
-    }
-}
-
+pub(super) use crate::fork::Permission;
 /// Stands for work with SQLite until it is dropped.
-pub(super) struct Working {
-    _work: Uninterrupted,
-}
+pub(super) use crate::fork::Uninterrupted as Working;
 
-impl Working {
-    /// Begins work with SQLite that may be a part of other work.
-    ///
-    /// # Errors
-    ///
-    /// As those of [`Permission::of_process`].
-    pub(super) fn begin() -> Result<Self, BackendError> {
-<<<<<<< HEAD
-        Self::of(Uninterrupted::begin())
-=======
-        Permission::of_process().map(Permission::begin)
->>>>>>> exec12
-    }
-
-    /// The same for work that is no part of other work: where the process is about to fork, it begins
-    /// afterwards.
-    pub(super) fn begin_alone() -> Result<Self, BackendError> {
-        Self::of(Uninterrupted::begin_alone())
-    }
-
-    fn of(work: Option<Uninterrupted>) -> Result<Self, BackendError> {
-        let refused = || {
-            BackendError::unavailable(
-                "the process was forked while another thread used a cache file: cache files cannot be used in it",
-            )
-        };
-        Ok(Self { _work: work.ok_or_else(refused)? })
-    }
+/// Returns the permission of this process to work with SQLite.
+///
+/// # Errors
+///
+/// If it was forked in the middle of such work.
+pub(super) fn permission() -> Result<Permission, BackendError> {
+    Permission::of_process().ok_or_else(|| {
+        BackendError::unavailable(
+            "the process was forked while another thread used a cache file: cache files cannot be used in it",
+        )
+    })
 }
 
 pub(super) use locks::adopt;

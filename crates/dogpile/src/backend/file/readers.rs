@@ -113,11 +113,7 @@ impl Readers {
     }
 
     pub(super) fn borrow(&self) -> Result<Reader<'_>, FileError> {
-<<<<<<< HEAD
-        let working = Working::begin_alone().map_err(FileError::Backend)?;
-=======
-        let working = self.permission.begin();
->>>>>>> exec12
+        let working = self.permission.begin_alone();
         let now = SystemClock.coarse_now();
         let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
         if !(checked..checked + CHECK_SECONDS).contains(&now) {

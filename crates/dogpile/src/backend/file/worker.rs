@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::builder::{Damage, Options};
 use super::database;
 use super::error::FileError;
-use super::forked::Working;
+use super::forked::{self, Permission};
 use super::joint::Joint;
 use super::lock_file::Locks;
 use super::place::Place;
@@ -80,7 +80,7 @@ impl Worker {
                 self.or_drop(work);
             }
         }
-        let _working = Working::begin_alone();
+        let _working = forked::permission().map(Permission::begin_alone);
         drop(self);
     }
 
@@ -105,7 +105,7 @@ impl Worker {
     fn or_drop<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(|| work(self)));
         if done.is_err() {
-            let _working = Working::begin();
+            let _working = forked::permission().map(Permission::begin);
             self.connection = None;
         }
         done.ok()
@@ -158,7 +158,7 @@ impl Worker {
         mut work: impl FnMut(&Connection) -> Result<T, FileError>,
     ) -> Result<T, WriteError> {
         // Ended before anybody is answered, who may fork then.
-        let _working = Working::begin_alone().map_err(WriteError::Backend)?;
+        let _working = forked::permission().map_err(WriteError::Backend)?.begin_alone();
         let mut last = String::new();
         for _ in 0..TRIES {
             let tried = self.or_drop(|worker| worker.connection().and_then(&mut work));
