@@ -24,6 +24,8 @@ use job::{GO, Job, READY};
 use serde::de::DeserializeOwned;
 pub use worker::worker;
 
+use crate::servers::wait_until_stopped;
+
 /// Processes that share a cache.
 #[derive(Debug, Clone)]
 pub struct Fleet {
@@ -129,6 +131,7 @@ impl Worker {
     /// Stops it in the middle of whatever it does.
     pub fn pause(&self) {
         self.signal("-STOP");
+        wait_until_stopped(self.process.id());
     }
 
     /// Lets it go on.

@@ -17,4 +17,5 @@ pub use memcached::{MemcachedServer, MemcachedSocket};
 pub use ports::free_port;
 pub use postgres::PostgresServer;
 pub use process::Server;
+pub(crate) use process::wait_until_stopped;
 pub use redis::{RedisCluster, RedisSentinels, RedisServer, Tls};

@@ -57,6 +57,7 @@ impl Server {
     /// answer.
     pub fn pause(&self) {
         self.signal("-STOP");
+        wait_until_stopped(self.process.as_ref().expect("it runs").id());
     }
 
     /// Lets it go on.
@@ -76,6 +77,18 @@ impl Drop for Server {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Waits until each thread of a process that is to stop has been stopped: the signal arrives at them
+/// one by one.
+pub(crate) fn wait_until_stopped(process: u32) {
+    wait_until("the stop of a process", || {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return true };
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        })
+    });
 }
 
 pub(super) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
