@@ -9,7 +9,7 @@ const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 /// Returns the values of eight digits, the first one lowest. All are computed at once, as parts of one word.
 #[inline]
 fn values(number: u64) -> u64 {
-    let quads = number / 10_000 | (number % 10_000) << 32;
+    let quads = (number / 10_000) | ((number % 10_000) << 32);
     // Multiplying and shifting divides: exactly, for numbers of so many digits.
     let hundreds = ((quads * 10_486) >> 20) & 0x7f_0000_007f;
     let pairs = hundreds | (quads - hundreds * 100) << 16;

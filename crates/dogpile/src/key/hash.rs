@@ -158,7 +158,8 @@ mod tests {
         // Of so many hashes no value of twelve bits is left out, and none is frequent.
         for place in (0..=52).step_by(4) {
             let mut counts = vec![0; 1 << 12];
-            hashes.iter().for_each(|hash| counts[(hash >> place) as usize % (1 << 12)] += 1);
+            let value = |hash: u64| usize::try_from((hash >> place) % (1 << 12)).unwrap();
+            hashes.iter().for_each(|hash| counts[value(*hash)] += 1);
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(*least > 2 && *most < 70, "{place} {least} {most}");
         }
