@@ -41,8 +41,9 @@ impl<'c> Contestant<'c> {
     }
 
     /// Returns how long a turn takes, on so many threads at once: from the moment at
-    /// which the first begins to the end of the last.
-    fn turn(&self, threads: usize, calls: usize) -> Duration {
+    /// which the first begins to the end of the last. `None` if they were not at work together for two
+    /// thirds of that, since somebody else had a processor: then one has done its calls after the other.
+    fn turn(&self, threads: usize, calls: usize) -> Option<Duration> {
         let start = Start { missing: AtomicUsize::new(threads) };
         let work = |thread: usize| {
             // Each thread somewhere else in the keys.
@@ -62,9 +63,11 @@ impl<'c> Contestant<'c> {
                 workers.into_iter().map(|worker| worker.join().expect("no panic")).collect()
             })
         };
-        let began = times.iter().map(|(began, _)| began).min();
-        let ended = times.iter().map(|(_, ended)| ended).max();
-        began.zip(ended).map_or(Duration::ZERO, |(began, ended)| *ended - *began)
+        let began = || times.iter().map(|(began, _)| *began);
+        let ended = || times.iter().map(|(_, ended)| *ended);
+        let took = ended().max()?.duration_since(began().min()?);
+        let together = ended().min()?.saturating_duration_since(began().max()?);
+        (together * 3 >= took * 2).then_some(took)
     }
 }
 
@@ -108,7 +111,7 @@ pub(crate) fn race<const N: usize>(
             let index = (turn + round) % contestants.len();
             for (threads, times) in threads.into_iter().zip(&mut times[index]) {
                 let time = contestants[index].turn(threads, calls);
-                if round > 0 {
+                if let Some(time) = time.filter(|_| round > 0) {
                     times.push(time.as_nanos() as f64 / (threads * calls) as f64);
                 }
             }
@@ -121,9 +124,9 @@ pub(crate) fn race<const N: usize>(
 }
 
 /// The time that a tenth of the rounds beat: free of what others did to the
-/// machine meanwhile, and no single stroke of luck.
+/// machine meanwhile, and no single stroke of luck. Not a number where none counted.
 fn undisturbed(times: &[f64]) -> f64 {
     let mut times = times.to_vec();
     times.sort_by(f64::total_cmp);
-    times[times.len() / 10]
+    times.get(times.len() / 10).copied().unwrap_or(f64::NAN)
 }

@@ -452,7 +452,7 @@ impl Code {
             };
             let function = #dogpile::__macro::key(
                 &#region,
-                &#dogpile::key::FunctionKey::new(#name, #namespace, &[(#text, &#part)]),
+                &#dogpile::key::FunctionKey::new(#dogpile::__macro::text(#name), #namespace, &[(#text, &#part)]),
                 #generator,
             );
             function.as_str().into()

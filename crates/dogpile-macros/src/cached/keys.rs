@@ -13,7 +13,8 @@ use crate::part::Parts;
 
 impl Code {
     /// The code that writes the key `into` an expression of a `&mut Key`, where the arguments'
-    /// names are references to them. `name` is an expression of a `&str`.
+    /// names are references to them. `name` is an expression of a reference to a
+    /// `KeyName`.
     pub(super) fn write_key(&self, name: &Tokens, into: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
         let Options { region, key, .. } = &self.options;
@@ -66,7 +67,7 @@ impl Code {
                             #into,
                             #given_generator,
                             &#dogpile::key::FunctionKey::new(
-                                #given_name,
+                                #own::text(#given_name),
                                 #given_namespace,
                                 &[#((#texts, #names)),*],
                             ),
@@ -101,7 +102,7 @@ impl Code {
     pub(crate) fn free_name(&self, by: &Tokens) -> Tokens {
         let dogpile = self.dogpile();
         if let Some(name) = &self.options.name {
-            return quote!(#name);
+            return quote!(#dogpile::__macro::given(#name));
         }
         let (text, place) = (self.function.name().unraw().to_string(), self.place());
         quote! {

@@ -25,7 +25,7 @@ pub(crate) trait ErasedBackend: Send + Sync {
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Entry>>;
     fn get_now(&self, key: &str) -> Option<Result<Option<Entry>, BackendError>>;
     fn look_now(&self, _key: &str, _look: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        Looked::Unknown
+        Looked::UNKNOWN
     }
     fn set<'a>(&'a self, key: &'a str, entry: Entry) -> Boxed<'a, ()>;
     fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()>;

@@ -5,10 +5,11 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::{Options, OptionsBuilder, Weighter};
 
-use super::stored_object::{Asked, Looking, Moments, Stored};
+use super::stored_object::{Asked, KeyHashes, Looking, Moments, Stored};
 use super::{Backend, BackendError, KeepsObjects, Looked};
+use crate::key::AskedKey;
 use crate::value::{Entry, Metadata, Object, Payload};
 
 /// The memory backend: live objects, none of them serialized, the least
@@ -24,7 +25,7 @@ use crate::value::{Entry, Metadata, Object, Payload};
 /// process sooner or later; where that is wanted there is
 /// [`MapBackend::unbounded`](super::MapBackend::unbounded).
 pub struct Memory {
-    cache: Cache<Stored, Moments, Weigher>,
+    cache: Cache<Stored, Moments, Weigher, KeyHashes>,
 }
 
 /// An entry whose metadata say something rare, in the place of its object: so all others are
@@ -78,8 +79,12 @@ impl Memory {
             options.shards(shards);
         }
         let Ok(options) = options.build() else { unreachable!("both capacities are set") };
-        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { cache: Cache::with_options(options, Weigher(None), hasher, lifecycle) }
+        Self::with(options, Weigher(None))
+    }
+
+    fn with(options: Options, weigher: Weigher) -> Self {
+        let (hashes, lifecycle) = (KeyHashes::default(), DefaultLifecycle::default());
+        Self { cache: Cache::with_options(options, weigher, hashes, lifecycle) }
     }
 
     /// A backend for objects of `max_weight` in total, weighed by `weigh`
@@ -101,8 +106,10 @@ impl Memory {
         max_weight: u64,
         weigh: impl Fn(&str, &Object) -> u64 + Send + Sync + 'static,
     ) -> Self {
-        let weigher = Weigher(Some(Arc::new(weigh)));
-        Self { cache: Cache::with_weighter(WEIGHTED_ENTRIES, max_weight, weigher) }
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(WEIGHTED_ENTRIES).weight_capacity(max_weight);
+        let Ok(options) = options.build() else { unreachable!("both capacities are set") };
+        Self::with(options, Weigher(Some(Arc::new(weigh))))
     }
 
     /// Returns the number of objects.
@@ -137,7 +144,7 @@ impl Backend for Memory {
     }
 
     fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        self.look(key.as_bytes(), look)
+        self.look(key.into(), look)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
@@ -155,7 +162,7 @@ impl Backend for Memory {
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.cache.remove(&Asked(key.as_bytes()));
+        self.cache.remove(&Asked::of(key));
         Ok(())
     }
 }
@@ -163,19 +170,19 @@ impl Backend for Memory {
 impl Memory {
     /// See [`Backend::look_now`].
     #[inline(never)]
-    pub(crate) fn look(&self, key: &[u8], look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+    pub(crate) fn look(&self, key: AskedKey<'_>, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
         let mut is_it = false;
-        let looking = Looking::new(key, |object| is_it = look(object));
+        let looking = Looking::new(Asked::of(key), |object| is_it = look(object));
         match self.cache.get(&looking) {
-            None => Looked::Absent,
-            Some(Moments { ct, begun }) if is_it && !ct.is_nan() => Looked::Object { ct, begun },
-            Some(_) => Looked::Unknown,
+            None => Looked::ABSENT,
+            Some(Moments { ct, begun }) if is_it => Looked::object(ct, begun),
+            Some(_) => Looked::UNKNOWN,
         }
     }
 
     fn lookup(&self, key: &str) -> Option<Entry> {
         let mut object = None;
-        let looking = Looking::new(key.as_bytes(), |found| object = Some(found.clone()));
+        let looking = Looking::new(Asked::of(key), |found| object = Some(found.clone()));
         let Moments { ct, begun } = self.cache.get(&looking)?;
         let object = object?;
         if ct.is_nan()

@@ -5,12 +5,36 @@
 //! is, and takes no reference count but that of the value.
 
 use std::cell::RefCell;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use quick_cache::Equivalent;
 
 use crate::clock::Timestamp;
+use crate::key::{AskedKey, hash_of};
 use crate::value::Object;
+
+/// Makes hashers for keys, which bring their hash.
+pub(crate) type KeyHashes = BuildHasherDefault<KeyHash>;
+
+/// The hash that a key has brought.
+#[derive(Default)]
+pub(crate) struct KeyHash(u64);
+
+impl Hasher for KeyHash {
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(bytes);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// An object under its key.
 pub(crate) struct Stored {
@@ -38,7 +62,7 @@ impl Eq for Stored {}
 
 impl Hash for Stored {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.key.as_bytes());
+        state.write_u64(hash_of(self.key.as_bytes()));
     }
 }
 
@@ -84,19 +108,30 @@ pub(super) struct Moments {
 }
 
 /// A key that is asked for, as bytes: nobody needs to look whether they are text.
-pub(crate) struct Asked<'k>(pub(crate) &'k [u8]);
+pub(crate) struct Asked<'k> {
+    bytes: &'k [u8],
+    hash: u64,
+}
+
+impl<'k> Asked<'k> {
+    #[inline]
+    pub(crate) fn of(key: impl Into<AskedKey<'k>>) -> Self {
+        let (bytes, hash) = key.into().hashed();
+        Self { bytes, hash }
+    }
+}
 
 impl Hash for Asked<'_> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0);
+        state.write_u64(self.hash);
     }
 }
 
 impl Equivalent<Stored> for Asked<'_> {
     #[inline]
     fn equivalent(&self, stored: &Stored) -> bool {
-        stored.key.as_bytes() == self.0
+        stored.key.as_bytes() == self.bytes
     }
 }
 
@@ -108,8 +143,8 @@ pub(crate) struct Looking<'k, F> {
 }
 
 impl<'k, F: FnMut(&Object)> Looking<'k, F> {
-    pub(crate) fn new(key: &'k [u8], look: F) -> Self {
-        Self { asked: Asked(key), look: RefCell::new(look) }
+    pub(crate) fn new(asked: Asked<'k>, look: F) -> Self {
+        Self { asked, look: RefCell::new(look) }
     }
 }
 
@@ -141,8 +176,8 @@ mod tests {
             let key = "k".repeat(length);
             let stored = Stored::new(&key, Object::new(1));
             assert_eq!(stored.key(), key);
-            assert!(Asked(key.as_bytes()).equivalent(&stored));
-            assert!(!Asked(b"other").equivalent(&stored));
+            assert!(Asked::of(&*key).equivalent(&stored));
+            assert!(!Asked::of("other").equivalent(&stored));
         }
     }
 }

@@ -56,8 +56,16 @@ pub fn generator<K: Kind>(region: &Region<K>, own: Option<KeyGenerator>) -> Opti
 
 /// Writes the name of a function.
 #[inline]
-pub fn begin(key: &mut Key, name: &str, namespace: Option<&str>) {
-    FunctionKey::new(name, namespace, &[]).write_escaped(&mut key.text);
+pub fn begin(key: &mut Key, name: &(impl KeyName + ?Sized), namespace: Option<&str>) {
+    match namespace {
+        None => name.begin(key),
+        Some(_) => FunctionKey::new(name.text(), namespace, &[]).write_escaped(&mut key.text),
+    }
+}
+
+/// Returns the name of a function as text.
+pub fn text(name: &(impl KeyName + ?Sized)) -> &str {
+    name.text()
 }
 
 /// Writes the next argument.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
-use crate::key::KeyBuffer;
+use super::Key;
+use crate::key::{KeyBuffer, Short};
 
 /// The name of a function that is not in an `impl` block.
 #[derive(Debug)]
@@ -17,7 +18,69 @@ pub struct FunctionName {
     /// The position in its file.
     place: &'static str,
     /// The true beginning of its keys, once somebody has asked.
-    found: OnceLock<Cow<'static, str>>,
+    found: OnceLock<Name>,
+}
+
+/// The beginning of a function's keys.
+pub struct Name {
+    text: Cow<'static, str>,
+    /// The same with a bar, as it is written, if it is short.
+    written: Option<Short>,
+}
+
+impl Name {
+    fn new(text: Cow<'static, str>) -> Self {
+        let mut buffer = KeyBuffer::new();
+        // Writing to memory does not fail.
+        let _ = write!(buffer, "{text}|");
+        Self { text, written: buffer.into_short() }
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Name").field(&self.text).finish()
+    }
+}
+
+/// The name of a function, as the beginning of its keys.
+pub trait KeyName {
+    /// Returns it as text.
+    fn text(&self) -> &str;
+
+    /// Writes it with a bar into an empty key.
+    fn begin(&self, key: &mut Key);
+}
+
+impl KeyName for str {
+    fn text(&self) -> &str {
+        self
+    }
+
+    #[inline]
+    fn begin(&self, key: &mut Key) {
+        key.text.raw(self);
+        key.text.raw_ascii(b'|');
+    }
+}
+
+impl KeyName for Name {
+    fn text(&self) -> &str {
+        &self.text
+    }
+
+    #[inline]
+    fn begin(&self, key: &mut Key) {
+        match &self.written {
+            Some(written) => key.text.begin_with(written),
+            None => self.text.begin(key),
+        }
+    }
+}
+
+/// Returns the name that was given for a function.
+pub fn given(name: &str) -> &str {
+    name
 }
 
 impl FunctionName {
@@ -34,14 +97,14 @@ impl FunctionName {
     /// function has the compiler's path of its own type `Of`, and its place in the file: the
     /// path does not tell the blocks of a function apart.
     #[inline]
-    pub fn of<Of>(&'static self) -> &'static str {
-        self.found.get_or_init(|| self.at(type_name::<Of>()))
+    pub fn of<Of>(&'static self) -> &'static Name {
+        self.found.get_or_init(|| Name::new(self.at(type_name::<Of>())))
     }
 
     /// Returns the same by a type `Here` inside the function.
     #[inline]
-    pub fn around<Here>(&'static self) -> &'static str {
-        self.found.get_or_init(|| self.at(function_of(type_name::<Here>())))
+    pub fn around<Here>(&'static self) -> &'static Name {
+        self.found.get_or_init(|| Name::new(self.at(function_of(type_name::<Here>()))))
     }
 
     fn at(&self, path: &str) -> Cow<'static, str> {

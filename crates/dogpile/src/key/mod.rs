@@ -2,7 +2,10 @@
 //! what the keys of decorated functions are made of.
 
 mod buffer;
+mod digits;
 mod function;
+#[cfg(feature = "memory")]
+mod hash;
 mod part;
 mod std_parts;
 mod text;
@@ -11,6 +14,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "macros")]
+pub(crate) use buffer::Short;
 pub(crate) use buffer::{AskedKey, KeyBuffer};
 /// Implements [`trait@KeyPart`] for a struct or an enum: what all its fields say.
 ///
@@ -40,6 +45,8 @@ pub(crate) use buffer::{AskedKey, KeyBuffer};
 #[cfg(feature = "macros")]
 pub use dogpile_macros::KeyPart;
 pub use function::{FunctionKey, KeyGenerator, escaped, python, python_by_name};
+#[cfg(feature = "memory")]
+pub(crate) use hash::hash_of;
 pub use part::Displayed;
 pub use text::{KeyPart, KeyText};
 

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-#[cfg(feature = "macros")]
-use super::AskedKey;
 use super::KeyBuffer;
+#[cfg(feature = "macros")]
+use super::{AskedKey, Short};
 
 /// A value that can stand in the key of a decorated function.
 ///
@@ -70,6 +70,13 @@ impl KeyText {
     #[inline]
     pub(crate) fn asked(&self) -> AskedKey<'_> {
         self.buffer.asked()
+    }
+
+    /// Begins an empty key with what was written in another.
+    #[cfg(feature = "macros")]
+    #[inline]
+    pub(crate) fn begin_with(&mut self, beginning: &Short) {
+        self.buffer.begin_with(beginning);
     }
 
     /// An empty key in the usual style.

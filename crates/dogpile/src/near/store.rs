@@ -1,10 +1,11 @@
 //! The copies: what was read, decoded once, bounded by count, the least useful evicted.
 
 use bytes::Bytes;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::bound::Mark;
-use crate::backend::{Asked, Looking, Stored, Version};
+use crate::backend::{Asked, KeyHashes, Looking, Stored, Version};
 use crate::clock::Timestamp;
 use crate::value::{Entry, Metadata, Object, Payload};
 
@@ -76,17 +77,18 @@ impl Copy {
 }
 
 /// The copies by their keys.
-pub(super) struct Copies(Cache<Stored, Said>);
+pub(super) struct Copies(Cache<Stored, Said, UnitWeighter, KeyHashes>);
 
 impl Copies {
     pub(super) fn new(most: usize) -> Self {
-        Self(Cache::new(most))
+        let (hashes, lifecycle) = (KeyHashes::default(), DefaultLifecycle::default());
+        Self(Cache::with(most, most as u64, UnitWeighter, hashes, lifecycle))
     }
 
     /// Shows `look` the object of a copy where it lies, under the lock of a part of the map.
     #[inline]
     pub(super) fn look(&self, key: &str, look: impl FnMut(&Object)) -> Option<Said> {
-        self.0.get(&Looking::new(key.as_bytes(), look))
+        self.0.get(&Looking::new(Asked::of(key), look))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Copy> {
@@ -98,14 +100,13 @@ impl Copies {
     /// Returns the copy without a mark that it was of use.
     pub(super) fn peek(&self, key: &str) -> Option<Copy> {
         let mut object = None;
-        let said = self
-            .0
-            .peek(&Looking::new(key.as_bytes(), |found: &Object| object = Some(found.clone())))?;
+        let look = |found: &Object| object = Some(found.clone());
+        let said = self.0.peek(&Looking::new(Asked::of(key), look))?;
         Some(Copy { object: object?, said })
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(&Asked(key.as_bytes()))
+        self.0.contains_key(&Asked::of(key))
     }
 
     pub(super) fn put(&self, key: &str, copy: Copy) {
@@ -115,7 +116,7 @@ impl Copies {
 
     /// Returns whether there was one.
     pub(super) fn remove(&self, key: &str) -> bool {
-        self.0.remove(&Asked(key.as_bytes())).is_some()
+        self.0.remove(&Asked::of(key)).is_some()
     }
 
     pub(super) fn clear(&self) {

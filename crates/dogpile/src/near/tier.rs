@@ -428,9 +428,9 @@ impl ErasedBackend for Tier {
         let mut is_it = false;
         match self.0.news.copies.look(key, |object| is_it = look(object)) {
             Some(Said { ct, begun, mark, .. }) if is_it && !ct.is_nan() && self.0.holds(mark) => {
-                Looked::Object { ct, begun }
+                Looked::object(ct, begun)
             }
-            _ => Looked::Unknown,
+            _ => Looked::UNKNOWN,
         }
     }
 

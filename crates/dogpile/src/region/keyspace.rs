@@ -22,29 +22,51 @@ use crate::key::KeyBuffer;
 pub struct Keyspace<'r, Q, T, K = Serialized> {
     region: &'r Region<K>,
     prefix: &'r str,
-    /// Has the prefix nothing in it that is to be escaped?
-    is_plain: bool,
+    /// The prefix and the colon, unless they are long, or something in them is to be escaped.
+    words: Option<Words>,
     types: PhantomData<fn(Q) -> T>,
 }
 
 impl<'r, Q, T, K> Keyspace<'r, Q, T, K> {
     pub(super) const fn new(region: &'r Region<K>, prefix: &'r str) -> Self {
-        Self { region, prefix, is_plain: is_plain(prefix.as_bytes()), types: PhantomData }
+        Self { region, prefix, words: Words::of(prefix.as_bytes()), types: PhantomData }
     }
 }
 
 /// The characters of a prefix that are to be escaped.
 const ESCAPED: [char; 2] = [':', '\\'];
 
-const fn is_plain(prefix: &[u8]) -> bool {
-    match prefix {
-        [] => true,
-        [b':' | b'\\', ..] => false,
-        [_, rest @ ..] => is_plain(rest),
+/// A text of at most two words, which is written at once.
+#[derive(Clone, Copy)]
+struct Words {
+    words: [u64; 2],
+    length: usize,
+}
+
+impl Words {
+    /// Returns a prefix with its colon, if they fit, and nothing is to be escaped.
+    const fn of(prefix: &[u8]) -> Option<Self> {
+        const LONGEST: usize = 15;
+        if prefix.len() > LONGEST {
+            return None;
+        }
+        let mut bytes = [0; LONGEST + 1];
+        let mut at = 0;
+        while at < prefix.len() {
+            if matches!(prefix[at], b':' | b'\\') {
+                return None;
+            }
+            bytes[at] = prefix[at];
+            at += 1;
+        }
+        bytes[at] = b':';
+        let both = u128::from_le_bytes(bytes);
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+        let words = [both as u64, (both >> 64) as u64];
+        Some(Self { words, length: at + 1 })
     }
 }
 
-#[cold]
 fn write_escaped(prefix: &str, into: &mut impl Write) -> fmt::Result {
     for piece in prefix.split_inclusive(ESCAPED) {
         let plain = piece.trim_end_matches(ESCAPED);
@@ -70,14 +92,9 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     fn write(&self, key: &Q, into: &mut impl Write) -> fmt::Result {
-        if self.is_plain {
-            into.write_str(self.prefix)?;
-        } else {
-            write_escaped(self.prefix, into)?;
-        }
+        write_escaped(self.prefix, into)?;
         into.write_char(':')?;
-        // The key itself, not a reference to it, which would be one more `Display` on the way.
-        into.write_fmt(format_args!("{}", *key))
+        write!(into, "{key}")
     }
 
     /// One key, for a call with options of its own.
@@ -105,8 +122,16 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     /// The hit path, without a key on the heap.
     fn hit_now(&self, key: &Q) -> Option<T> {
         let mut buffer = KeyBuffer::new();
+        let written = match self.words {
+            // The key itself, not a reference to it, which would be one more `Display` on the way.
+            Some(Words { words, length }) => {
+                buffer.write_words(words, length);
+                buffer.write_fmt(format_args!("{}", *key))
+            }
+            None => self.write(key, &mut buffer),
+        };
         // A `Display` that fails gets to the error by the long way.
-        self.write(key, &mut buffer).ok()?;
+        written.ok()?;
         self.region.value_now(buffer.asked())
     }
 
@@ -181,7 +206,7 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     pub async fn get(&self, key: &Q) -> Result<Option<T>> {
         match self.hit_now(key) {
             Some(hit) => Ok(Some(hit)),
-            None => Box::pin(self.entry(key).get_slowly()).await,
+            None => self.region.get_boxed(self.key(key).into()).await,
         }
     }
 

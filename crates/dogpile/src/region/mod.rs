@@ -83,15 +83,13 @@ use std::sync::Arc;
 use self::core::Core;
 use self::lookup::Answer;
 use self::options::Options;
-use self::state::State;
-use self::state::{Current, Now};
+use self::state::{Current, State};
 use crate::backend::AnyBackend;
 use crate::error::{CreateError, Error, Result};
 use crate::invalidation::Mode;
-use crate::key::AskedKey;
 use crate::log;
 use crate::proxy::Layer;
-use crate::stats::{Count, Statistics};
+use crate::stats::Statistics;
 
 pub use background::{DefaultRunner, Job, Runner};
 #[cfg(feature = "config")]
@@ -442,8 +440,8 @@ impl<K: Kind> Region<K> {
     /// invalidated. See [`Entry::get`].
     pub async fn get<T: Cacheable<K>>(&self, key: &str) -> Result<Option<T>> {
         match self.get_now(key, Options::NONE) {
-            Some(found) => found,
-            None => Box::pin(self.entry(key).get_slowly()).await,
+            Some(found) => Ok(found),
+            None => self.get_boxed(key.into()).await,
         }
     }
 
@@ -561,59 +559,6 @@ impl<K: Kind> Region<K> {
             core.owe_invalidation(mode, at);
             core.failed("invalidate", error)
         })
-    }
-
-    /// The hit path: a fresh value that the backend has at hand, without a
-    /// look at any mutex.
-    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
-    #[inline(always)]
-    fn hit_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Answer<T>> {
-        match self.look_now(key.into(), options, |answer| answer) {
-            Now::Hit(answer) => Some(answer),
-            Now::Absent | Now::Unclear => None,
-        }
-    }
-
-    /// Returns the value of a hit alone, of a call without options.
-    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
-    #[inline(always)]
-    fn value_now<'k, T: Cacheable<K>>(&self, key: impl Into<AskedKey<'k>>) -> Option<T> {
-        let mut value = None;
-        match self.look_now(key.into(), Options::NONE, |answer| value = Some(answer.value)) {
-            Now::Hit(()) => value,
-            Now::Absent | Now::Unclear => None,
-        }
-    }
-
-    /// Looks, and takes of a hit what is needed: to move the rest along would be a tenth of it.
-    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
-    #[inline(always)]
-    fn look_now<T: Cacheable<K>, A>(
-        &self,
-        key: AskedKey<'_>,
-        options: &Options,
-        mut take: impl FnMut(Answer<T>) -> A,
-    ) -> Now<A> {
-        let state = self.state();
-        match state.object_now(key, options, &mut take) {
-            Some(now) => now,
-            None => state.look_now::<K, T, A>(key.as_str(), options, take),
-        }
-    }
-
-    /// Returns the result of `get` if that is clear without waiting.
-    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
-    #[inline(always)]
-    fn get_now<T: Cacheable<K>>(&self, key: &str, options: &Options) -> Option<Result<Option<T>>> {
-        let mut value = None;
-        match self.look_now(key.into(), options, |answer| value = Some(answer.value)) {
-            Now::Hit(()) => Some(Ok(value)),
-            Now::Absent => {
-                self.state().shared().stats.count(Count::Misses);
-                Some(Ok(None))
-            }
-            Now::Unclear => None,
-        }
     }
 
     /// The configuration, if there is one.

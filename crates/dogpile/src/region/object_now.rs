@@ -1,6 +1,9 @@
-//! The short way to a hit: an object of this process, looked at where its backend keeps it.
+//! The short way to a hit: a fresh value that is at hand, in most cases an object of this process, looked
+//! at where its backend keeps it.
 
+use super::Region;
 use super::core::Core;
+use super::kind::{Cacheable, Kind};
 use super::lookup::Answer;
 use super::options::Options;
 use super::state::{Now, State};
@@ -9,6 +12,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::freshness::Freshness;
 use crate::key::AskedKey;
 use crate::lock::{CLOCK_SKEW, Status};
+use crate::stats::Count;
 use crate::value::{Metadata, Object};
 
 /// The result of a look at an object.
@@ -27,6 +31,68 @@ enum Seen {
 /// expensive: then it is the object that is cloned, and the value from that.
 const fn is_small<T>() -> bool {
     size_of::<T>() <= 2 * size_of::<usize>()
+}
+
+impl<K: Kind> Region<K> {
+    /// The hit path: a fresh value that the backend has at hand, without a
+    /// look at any mutex.
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    pub(super) fn hit_now<T: Cacheable<K>>(
+        &self,
+        key: &str,
+        options: &Options,
+    ) -> Option<Answer<T>> {
+        match self.look_now(key.into(), options, |answer| answer) {
+            Now::Hit(answer) => Some(answer),
+            Now::Absent | Now::Unclear => None,
+        }
+    }
+
+    /// Returns the value of a hit alone, of a call without options.
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    pub(super) fn value_now<'k, T: Cacheable<K>>(&self, key: impl Into<AskedKey<'k>>) -> Option<T> {
+        match self.look_now(key.into(), Options::NONE, Answer::into_value) {
+            Now::Hit(value) => Some(value),
+            Now::Absent | Now::Unclear => None,
+        }
+    }
+
+    /// Looks, and takes of a hit what is needed: to move the rest along would be a tenth of it.
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    fn look_now<T: Cacheable<K>, A>(
+        &self,
+        key: AskedKey<'_>,
+        options: &Options,
+        mut take: impl FnMut(Answer<T>) -> A,
+    ) -> Now<A> {
+        let state = self.state();
+        match state.object_now(key, options, &mut take) {
+            Some(now) => now,
+            None => state.look_now::<K, T, A>(key.as_str(), options, take),
+        }
+    }
+
+    /// Returns the result of `get` if that is clear without waiting.
+    #[expect(clippy::option_option, reason = "whether it is clear, and whether there is a value")]
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    pub(super) fn get_now<T: Cacheable<K>>(
+        &self,
+        key: &str,
+        options: &Options,
+    ) -> Option<Option<T>> {
+        match self.look_now(key.into(), options, Answer::into_value) {
+            Now::Hit(value) => Some(Some(value)),
+            Now::Absent => {
+                self.state().shared().stats.count(Count::Misses);
+                Some(None)
+            }
+            Now::Unclear => None,
+        }
+    }
 }
 
 impl State {
@@ -103,15 +169,13 @@ impl Core {
         }
         #[cfg(feature = "memory")]
         let looked = match &self.short_way.memory {
-            Some(memory) => memory.look(key.as_bytes(), take),
+            Some(memory) => memory.look(key, take),
             None => self.look_around(key.as_str(), take),
         };
         #[cfg(not(feature = "memory"))]
         let looked = self.look_around(key.as_str(), take);
-        let (ct, begun) = match looked {
-            Looked::Object { ct, begun } => (ct, begun),
-            Looked::Absent => return Seen::Absent,
-            Looked::Unknown => return Seen::Unknown,
+        let Some((ct, begun)) = looked.moments() else {
+            return if looked.is_absent() { Seen::Absent } else { Seen::Unknown };
         };
         let now = self.coarse_now();
         if !self.is_plainly_fresh(ct, begun, options, now)
@@ -128,7 +192,7 @@ impl Core {
     #[inline(never)]
     fn look_around(&self, key: &str, take: &mut dyn FnMut(&Object) -> bool) -> Looked {
         if !self.objects && !self.has_near() {
-            return Looked::Unknown;
+            return Looked::UNKNOWN;
         }
         self.backend.look_now(&self.stored_key(key), take)
     }

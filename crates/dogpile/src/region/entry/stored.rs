@@ -1,7 +1,10 @@
 //! Reading, storing and deleting one key.
 
+use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use super::super::Region;
 use super::super::core::Core;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
@@ -25,8 +28,8 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
         V: Takes<T>,
     {
         match self.region.get_now(&self.key, &self.options) {
-            Some(found) => found,
-            None => self.get_slowly().await,
+            Some(found) => Ok(found),
+            None => Box::pin(self.get_slowly()).await,
         }
     }
 
@@ -141,6 +144,18 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
                 mutex.is_locked(&key).await.map_err(|error| core.failed("is_locked", error))
             }
         }
+    }
+}
+
+impl<K: Kind> Region<K> {
+    /// Returns the future of a `get` that is no hit. Where the future of one that is has nothing of it,
+    /// it is small enough to become a part of its caller, and its wide result is not copied.
+    #[cold]
+    pub(in crate::region) fn get_boxed<'r, T: Cacheable<K>>(
+        &'r self,
+        key: Cow<'r, str>,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<T>>> + Send + 'r>> {
+        Box::pin(self.entry(key).get_slowly())
     }
 }
 
