@@ -1,5 +1,5 @@
-//! Bytes per entry of caches filled alike, to their bounds: what is allocated afterwards and
-//! was not before. Prints a name, a tab and a number for each, ours first.
+//! Bytes per entry of caches in use, which have evicted what was beyond their bounds: what is allocated
+//! afterwards and was not before. Prints a name, a tab and a number for each, ours first.
 
 use std::sync::Arc;
 
@@ -7,6 +7,9 @@ use dogpile::backend::{MapBackend, Memory};
 use dogpile::{Config, InMemory, Region};
 
 const ENTRIES: usize = 200_000;
+
+/// As many are put into a cache that has a bound.
+const KEYS: usize = 3 * ENTRIES;
 
 /// One `Arc` for all entries, so that it costs nothing itself.
 type Value = Arc<[u8; 64]>;
@@ -25,16 +28,17 @@ fn bytes_per_entry<C>(fill: impl FnOnce(&Value) -> (C, usize)) -> f64 {
     info.bytes_current as f64 / entries as f64
 }
 
-fn filled(region: Region<InMemory>, config: Config<InMemory>, value: &Value) -> Region<InMemory> {
+fn filled(config: Config<InMemory>, keys: usize, value: &Value) -> Region<InMemory> {
+    let region = Region::in_memory("bytes");
     region.configure(config).expect("a new region");
-    for n in 0..ENTRIES {
+    for n in 0..keys {
         region.blocking().set(&key(n), value).expect("memory does not fail");
     }
     region
 }
 
 fn memory(value: &Value) -> (Region<InMemory>, usize) {
-    let region = filled(Region::in_memory("bytes"), Config::new(Memory::new(ENTRIES)), value);
+    let region = filled(Config::new(Memory::new(ENTRIES)), KEYS, value);
     let backend = region.backend().expect("it is configured");
     let entries = backend.actual::<Memory>().map_or(0, Memory::len);
     (region, entries)
@@ -42,19 +46,19 @@ fn memory(value: &Value) -> (Region<InMemory>, usize) {
 
 fn map(value: &Value) -> (Region<InMemory>, usize) {
     let config = Config::new(MapBackend::unbounded());
-    (filled(Region::in_memory("bytes"), config, value), ENTRIES)
+    (filled(config, ENTRIES, value), ENTRIES)
 }
 
 fn quick(value: &Value) -> (quick_cache::sync::Cache<String, Value>, usize) {
     let cache = quick_cache::sync::Cache::new(ENTRIES);
-    (0..ENTRIES).for_each(|n| cache.insert(key(n), value.clone()));
+    (0..KEYS).for_each(|n| cache.insert(key(n), value.clone()));
     let entries = cache.len();
     (cache, entries)
 }
 
 fn moka(value: &Value) -> (moka::sync::Cache<String, Value>, usize) {
     let cache = moka::sync::Cache::new(ENTRIES as u64);
-    (0..ENTRIES).for_each(|n| cache.insert(key(n), value.clone()));
+    (0..KEYS).for_each(|n| cache.insert(key(n), value.clone()));
     cache.run_pending_tasks();
     let entries = cache.iter().count();
     (cache, entries)

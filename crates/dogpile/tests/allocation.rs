@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dogpile::backend::{MapBackend, Memory, SerializedMemory};
+use dogpile::backend::{Backend, MapBackend, Memory, SerializedMemory};
+use dogpile::value::Entry;
 use dogpile::{Config, InMemory, Near, Region};
 use futures_util::FutureExt;
 
@@ -59,4 +60,21 @@ fn a_near_hit_of_an_arc_allocates_nothing() {
     });
     assert_eq!(hits, 0, "in 200 hits");
     assert!(region.statistics().near_hits >= 200);
+}
+
+/// What the map keeps places for are its objects, and half as many hashes of what it has evicted. It has
+/// not twice as many for some bounds.
+#[test]
+fn a_memory_that_evicts_has_few_places_to_spare() {
+    for bound in [20_480, 25_600, 30_000, 35_000] {
+        let (object, memory) = (Arc::new(0_u64), Memory::new(bound));
+        let filling = allocation_counter::measure(|| {
+            for n in 0..3 * bound {
+                let entry = Entry::object(object.clone(), 1.0);
+                memory.set(&n.to_string(), entry).now_or_never().unwrap().unwrap();
+            }
+        });
+        let each = filling.bytes_current / i64::try_from(memory.len()).unwrap();
+        assert!((100..190).contains(&each), "{each} bytes for each of {bound}");
+    }
 }

@@ -70,6 +70,20 @@ fn shards(max_entries: usize) -> Option<usize> {
     (shards > usual).then_some(shards)
 }
 
+/// Returns the number of places to begin with in a part of the map for so many objects.
+///
+/// A part keeps the hashes of half as many that it has evicted, each in the place of an object, and
+/// has twice as many places whenever it is full. From here it comes to just as many as it will need; from
+/// any other beginning it may end with twice that.
+const fn first_places(objects: usize) -> usize {
+    const MOST: usize = 24;
+    let mut places = objects + objects / 2;
+    while places > MOST {
+        places = places.div_ceil(2);
+    }
+    places
+}
+
 impl Memory {
     /// A backend for at most `max_entries` objects. Zero keeps nothing.
     pub fn new(max_entries: usize) -> Self {
@@ -79,7 +93,11 @@ impl Memory {
             options.shards(shards);
         }
         let Ok(options) = options.build() else { unreachable!("both capacities are set") };
-        Self::with(options, Weigher(None))
+        let memory = Self::with(options, Weigher(None));
+        let shards = memory.cache.num_shards();
+        // The map adds as many for what it will evict.
+        memory.cache.reserve(first_places(max_entries.div_ceil(shards)).div_ceil(2) * shards);
+        memory
     }
 
     fn with(options: Options, weigher: Weigher) -> Self {
