@@ -37,6 +37,7 @@ pub(super) struct Readers {
     permission: Permission,
     /// Nothing is changed by looking.
     only_looks: bool,
+    #[expect(clippy::vec_box, reason = "each read moves one to its reader and back")]
     idle: Mutex<Vec<Box<Idle>>>,
     states: States,
     /// When the file's identity was last checked, as bits.
