@@ -205,8 +205,10 @@ impl State {
         &self,
         key: &str,
         options: &Options,
-        mut take: impl FnMut(Answer<T>) -> A,
+        take: impl FnMut(Answer<T>) -> A,
     ) -> Now<A> {
+        #[cfg(feature = "memory")]
+        let mut take = take;
         #[cfg(feature = "memory")]
         if let Some(core) = self.first_core()
             && let Some(now) = core.bytes_now(key, options, &mut take)
