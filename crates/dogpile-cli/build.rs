@@ -3,7 +3,7 @@
 //!
 //! - What unwinds a panic is linked into the program, where the C compiler has it as an archive.
 //!   Otherwise it is a library of its own, and to load that is a fourteenth of a hit.
-//! - The program is linked for one address. To move one of this size to another takes a twentieth of
+//! - The program is linked for one address. To move one of this size to another takes a fifteenth of
 //!   a hit. Its libraries, its stack and its heap are at random addresses as ever.
 
 use std::env;
