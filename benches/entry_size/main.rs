@@ -1,5 +1,6 @@
-//! Bytes per entry of caches in use, which have evicted what was beyond their bounds: what is allocated
-//! afterwards and was not before. Prints a name, a tab and a number for each, ours first.
+//! Bytes per entry of caches that are filled to their bounds, and of some that have evicted twice as
+//! many: what is allocated afterwards and was not before. Prints a name, a tab and a number for each,
+//! ours before the peers it is compared with.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use dogpile::{Config, InMemory, Region};
 
 const ENTRIES: usize = 200_000;
 
-/// As many are put into a cache that has a bound.
+/// As many are put into a cache that is to evict.
 const KEYS: usize = 3 * ENTRIES;
 
 /// One `Arc` for all entries, so that it costs nothing itself.
@@ -37,8 +38,8 @@ fn filled(config: Config<InMemory>, keys: usize, value: &Value) -> Region<InMemo
     region
 }
 
-fn memory(value: &Value) -> (Region<InMemory>, usize) {
-    let region = filled(Config::new(Memory::new(ENTRIES)), KEYS, value);
+fn memory(keys: usize, value: &Value) -> (Region<InMemory>, usize) {
+    let region = filled(Config::new(Memory::new(ENTRIES)), keys, value);
     let backend = region.backend().expect("it is configured");
     let entries = backend.actual::<Memory>().map_or(0, Memory::len);
     (region, entries)
@@ -49,24 +50,26 @@ fn map(value: &Value) -> (Region<InMemory>, usize) {
     (filled(config, ENTRIES, value), ENTRIES)
 }
 
-fn quick(value: &Value) -> (quick_cache::sync::Cache<String, Value>, usize) {
+fn quick(keys: usize, value: &Value) -> (quick_cache::sync::Cache<String, Value>, usize) {
     let cache = quick_cache::sync::Cache::new(ENTRIES);
-    (0..KEYS).for_each(|n| cache.insert(key(n), value.clone()));
+    (0..keys).for_each(|n| cache.insert(key(n), value.clone()));
     let entries = cache.len();
     (cache, entries)
 }
 
-fn moka(value: &Value) -> (moka::sync::Cache<String, Value>, usize) {
+fn moka(keys: usize, value: &Value) -> (moka::sync::Cache<String, Value>, usize) {
     let cache = moka::sync::Cache::new(ENTRIES as u64);
-    (0..KEYS).for_each(|n| cache.insert(key(n), value.clone()));
+    (0..keys).for_each(|n| cache.insert(key(n), value.clone()));
     cache.run_pending_tasks();
     let entries = cache.iter().count();
     (cache, entries)
 }
 
 fn main() {
-    println!("Memory\t{}", bytes_per_entry(memory));
-    println!("quick_cache\t{}", bytes_per_entry(quick));
-    println!("moka sync\t{}", bytes_per_entry(moka));
+    for (state, keys) in [("", ENTRIES), (", after evictions", KEYS)] {
+        println!("Memory{state}\t{}", bytes_per_entry(|value| memory(keys, value)));
+        println!("quick_cache{state}\t{}", bytes_per_entry(|value| quick(keys, value)));
+        println!("moka sync{state}\t{}", bytes_per_entry(|value| moka(keys, value)));
+    }
     println!("MapBackend\t{}", bytes_per_entry(map));
 }

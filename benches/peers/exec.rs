@@ -17,14 +17,18 @@ pub(crate) fn section(effort: Effort) -> Option<Section> {
         return None;
     }
     let folder = TempDir::new().expect("a temporary directory");
-    // As `cargo install` does: the file that a linker has written is slower to start.
-    let installed = folder.path().join("dogpile");
-    std::fs::copy(&ours, &installed).expect("a copy of the program");
+    // The file that a linker has written is slower to start than a copy, which `cargo install` makes.
+    let copied = |program: &PathBuf, name: &str| {
+        let copy = folder.path().join(name);
+        std::fs::copy(program, &copy).expect("a copy of the program");
+        copy
+    };
+    let (ours, bkt) = (copied(&ours, "dogpile"), copied(&bkt, "bkt"));
     let place = folder.path().display().to_string();
     let cache = folder.path().join("cache.db").display().to_string();
     let [times] = race(
         &[
-            process("dogpile exec", &installed, &["exec", "--cache", &cache, "--", "date"]),
+            process("dogpile exec", &ours, &["exec", "--cache", &cache, "--", "date"]),
             process("bkt", &bkt, &["--ttl=1h", "--cache-dir", &place, "--", "date"]),
             process("true", &PathBuf::from("true"), &[]),
         ],

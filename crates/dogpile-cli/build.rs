@@ -1,10 +1,8 @@
 //! Makes the program quick to start where it is linked with the GNU C library: half of a hit of
 //! `dogpile exec` is its start.
 //!
-//! - What unwinds a panic is linked into the program, where the C compiler has it as an archive.
-//!   Otherwise it is a library of its own, and to load that is a fourteenth of a hit.
-//! - The program is linked for one address. To move one of this size to another takes a twentieth of
-//!   a hit. Its libraries, its stack and its heap are at random addresses as ever.
+//! What unwinds a panic is linked into the program, where the C compiler has it as an archive.
+//! Otherwise it is a library of its own, and to load that is a fourteenth of a hit.
 
 use std::env;
 use std::path::PathBuf;
@@ -16,12 +14,15 @@ fn main() {
     if !is("CARGO_CFG_TARGET_OS", "linux") || !is("CARGO_CFG_TARGET_ENV", "gnu") {
         return;
     }
+    // The compiler of this machine has no archives for others.
+    if env::var_os("HOST") != env::var_os("TARGET") {
+        return;
+    }
     // With a C library that is linked in, all of this is otherwise.
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     if features.split(',').any(|feature| feature == "crt-static") {
         return;
     }
-    println!("cargo::rustc-link-arg-bins=-no-pie");
     if let Some(archive) = archive("libgcc_eh.a")
         && let Some(folder) = archive.parent()
     {

@@ -118,6 +118,7 @@ mod tests {
             "--cache a.db",
             "--cache a.db --",
             "--cache -- date",
+            "--cache --stale -- date",
             "--cache= -- date",
             "--cache a.db --cache b.db -- date",
             "--expiration soon -- date",

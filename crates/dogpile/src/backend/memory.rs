@@ -72,12 +72,13 @@ fn shards(max_entries: usize) -> Option<usize> {
 
 /// Returns the number of places to begin with in a part of the map for so many objects.
 ///
-/// A part keeps the hashes of half as many that it has evicted, each in the place of an object, and
-/// has twice as many places whenever it is full. From here it comes to just as many as it will need; from
-/// any other beginning it may end with twice that.
+/// A part has twice as many places whenever it is full. From here it comes to just as many as its
+/// objects need (keys do not fall evenly into parts), and to twice that when it evicts: then it keeps the
+/// hashes of half as many that it has evicted, each in the place of an object. From any other beginning it
+/// may end with twice as many.
 const fn first_places(objects: usize) -> usize {
     const MOST: usize = 24;
-    let mut places = objects + objects / 2;
+    let mut places = objects + 3 * objects.isqrt();
     while places > MOST {
         places = places.div_ceil(2);
     }
