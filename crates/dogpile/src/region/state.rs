@@ -200,7 +200,6 @@ impl State {
     /// but by the [short one](Self::object_now).
     #[expect(clippy::inline_always, reason = "measured: each move of a value is a tenth of a hit")]
     #[inline(always)]
-    #[cfg_attr(not(feature = "memory"), expect(unused_mut, reason = "there are no such bytes"))]
     pub(super) fn look_now<K, T: Cacheable<K>, A>(
         &self,
         key: &str,
