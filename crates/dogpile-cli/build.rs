@@ -1,7 +1,7 @@
 //! Makes the program quick to start where it is linked with the GNU C library: half of a hit of
 //! `dogpile exec` is its start.
 //!
-//! What unwinds a panic is linked into the program, where the C compiler has it as an archive.
+//! The code that unwinds a panic is linked into the program, where the C compiler has it as an archive.
 //! Otherwise it is a library of its own, and to load that is a fourteenth of a hit.
 
 use std::env;

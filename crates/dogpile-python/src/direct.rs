@@ -110,7 +110,7 @@ pub(crate) fn set<'py>(
     run(py, engine.set_multi(stored(engine, values)?, plan.max_age))
 }
 
-/// What is to be stored for values.
+/// Returns the entries to store for values.
 pub(crate) fn stored<'py>(
     engine: &Engine,
     values: impl IntoIterator<Item = (String, Bound<'py, PyAny>)>,

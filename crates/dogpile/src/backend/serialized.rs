@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// What belongs to a larger buffer does not keep that.
+    /// A piece of a larger buffer does not keep all of it.
     #[test]
     fn a_payload_is_copied() {
         let backend = SerializedMemory::new(10);

@@ -34,7 +34,7 @@ fn seeds() -> &'static Seeds {
     })
 }
 
-/// What the words of a text come to, so far.
+/// The sum of the words of a text, so far.
 #[derive(Clone, Copy)]
 pub(super) struct TextHash(u128);
 
