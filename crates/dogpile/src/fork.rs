@@ -137,7 +137,7 @@ mod work {
                     let _second = permission.begin_alone();
                     other.send("begun").unwrap();
                 });
-                // What is a part of other work goes on.
+                // A part of other work goes on.
                 drop(permission.begin());
                 assert!(said.try_recv().is_err());
                 drop(first);

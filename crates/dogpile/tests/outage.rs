@@ -377,16 +377,28 @@ impl Proxy for Slow {
         Ok(())
     }
 
+    async fn set_multi(
+        &self,
+        next: &AnyBackend,
+        entries: &[(&str, Entry)],
+    ) -> Result<(), BackendError> {
+        next.set_multi(entries).await?;
+        self.stored.acquire().await.unwrap().forget();
+        Ok(())
+    }
+
     async fn delete_multi(&self, next: &AnyBackend, keys: &[&str]) -> Result<(), BackendError> {
         self.deletions.acquire().await.unwrap().forget();
         next.delete_multi(keys).await
     }
 }
 
-/// The deletion of what a failed change left behind does not take what a later one has stored.
+/// The late deletion after a failed change does not take what a later one has stored.
 #[tokio::test]
 async fn a_late_deletion_does_not_take_what_was_stored_meanwhile() {
-    for is_deletion_first in [true, false] {
+    for (is_deletion_first, is_multi) in
+        [(true, false), (false, false), (true, true), (false, true)]
+    {
         let none = || Arc::new(Semaphore::new(0));
         let slow = Slow { deletions: none(), stored: none() };
         let (region, faults, clock) = down(|config| config.proxy(slow.clone()));
@@ -405,7 +417,13 @@ async fn a_late_deletion_does_not_take_what_was_stored_meanwhile() {
         }
         let set = tokio::spawn({
             let region = region.clone();
-            async move { region.set("k", &2).await }
+            async move {
+                if is_multi {
+                    region.set_multi([("k", &2)]).await
+                } else {
+                    region.set("k", &2).await
+                }
+            }
         });
         pass().await;
         second.add_permits(1);
@@ -414,7 +432,8 @@ async fn a_late_deletion_does_not_take_what_was_stored_meanwhile() {
         pass().await;
         set.await.unwrap().unwrap();
         pass().await;
-        assert_eq!(region.get("k").await.unwrap(), Some(2), "deletion first: {is_deletion_first}");
+        let case = format!("deletion first: {is_deletion_first}, several: {is_multi}");
+        assert_eq!(region.get("k").await.unwrap(), Some(2), "{case}");
         assert_eq!(region.statistics().pending_deletions, 0);
     }
 }

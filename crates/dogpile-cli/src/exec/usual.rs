@@ -30,7 +30,7 @@ impl Options {
                 "--stale" => &mut stale_for,
                 _ => return None,
             };
-            // What looks like an option may be one whose value was left out.
+            // A value that looks like an option may be one, and the value left out.
             if value.is_empty() || value.starts_with('-') || option.replace(value).is_some() {
                 return None;
             }

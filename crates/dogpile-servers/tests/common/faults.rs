@@ -79,7 +79,7 @@ pub(crate) async fn no_network_fault_leaves_a_wrong_value_or_a_stuck_key(port: u
         proxy.set(condition);
         load(&region, &created, 10, 20).await;
         proxy.set(Condition::Normal);
-        // What an earlier attempt has sent may still be on its way, and come after this one.
+        // Requests of an earlier attempt may still be on their way, and come after this one.
         let probe = async || {
             region.set("probe", &1).await.is_ok()
                 && region.get::<u32>("probe").await.ok() == Some(Some(1))

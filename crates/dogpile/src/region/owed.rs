@@ -33,7 +33,7 @@ struct Deletions {
     keys: HashSet<String>,
     /// Those of the attempt that is going on.
     tried: HashSet<String>,
-    /// Those that callers are changing anew. No attempt has them: it could delete what is stored
+    /// Those that callers are changing again. No attempt has them: it could delete what is stored
     /// now.
     changing: Vec<String>,
     /// The callers that wait for the end of the attempt.

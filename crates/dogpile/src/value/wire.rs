@@ -69,7 +69,7 @@ struct HeaderIn {
 
 impl HeaderIn {
     fn parse(header: &[u8]) -> Option<Self> {
-        // What parses text to a `Value` lies compiled in `serde_json`.
+        // The code that parses text to a `Value` lies compiled in `serde_json`.
         let Value::Object(mut extra) = str::from_utf8(header).ok()?.parse().ok()? else {
             return None;
         };
