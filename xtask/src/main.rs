@@ -62,10 +62,12 @@ fn main() -> ExitCode {
 }
 
 /// Features of the library that must build by themselves.
-const FEATURES: [&str; 19] = [
+const FEATURES: [&str; 21] = [
+    "default",
     "testing",
     "macros",
     "memory",
+    "serialized",
     "near",
     "file",
     "redis",
@@ -123,12 +125,28 @@ fn features() -> Result<(), Error> {
         let check = cargo(check).env("RUSTFLAGS", "-Dwarnings").target_dir("target-features");
         check.named(&format!("dogpile-orm for {feature} alone")).run()?;
     }
+    few_dependencies()?;
     // Beside other members, a package has the features of their dependencies too.
     for package in ["dogpile-testkit", "dogpile-cli"] {
         let check = cargo(["check", "-p", package]).target_dir("target-features");
         check.named(&format!("{package} alone")).run()?;
     }
     Ok(())
+}
+
+/// A program that keeps objects in memory compiles nothing that makes bytes of them.
+fn few_dependencies() -> Result<(), Error> {
+    let tree =
+        ["tree", "-p", "dogpile", "--edges", "normal", "--prefix", "none", "--format", "{lib}"];
+    let tree = std::process::Command::new("cargo").args(tree).output()?;
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    let has = |name: &str| tree.lines().any(|line| line == name);
+    let heavy = ["bytes", "erased_serde", "serde_json"].into_iter().find(|name| has(name));
+    match heavy {
+        None if has("quick_cache") => Ok(()),
+        None => Err(Error("cargo tree does not show what dogpile depends on".to_owned())),
+        Some(heavy) => Err(Error(format!("the default features bring `{heavy}`"))),
+    }
 }
 
 /// Runs every example of the library: none needs a server. The tests have built them.

@@ -91,12 +91,13 @@
 //! | feature | |
 //! |---|---|
 //! | `macros` (default) | the attributes `cached` and `cached_multi`, the derive macro `KeyPart` |
-//! | `memory` (default) | the bounded backends in memory |
+//! | `memory` (default) | `Memory`, the bounded backend in memory |
 //! | `rc` (default) | `Arc` and `Rc` in plain regions |
 //! | `tokio` (default) | the default background runner, blocking calls inside of a runtime |
 //! | `file` | values in a file that processes share |
 //! | `redis` | values on Redis or Valkey servers |
 //! | `memcached` | values on memcached servers |
+//! | `serialized` (with these three) | values as bytes: the codecs, `SerializedMemory`, backends of your own that keep bytes, shared invalidation |
 //! | `near` (with these three) | a near tier in front of a backend, also one of your own |
 //! | `tls` | TLS to these servers |
 //! | `collections` | whole tables kept in every process |
@@ -188,8 +189,10 @@ pub use lock::Status;
 #[cfg(feature = "near")]
 pub use near::Near;
 pub use process::announce_forks;
+#[cfg(feature = "serialized")]
+pub use region::Encoded;
 pub use region::{
-    Begun, CachedValue, Config, Creation, Early, Encoded, Entries, Entry, EntryOptions, Expiration,
+    Begun, CachedValue, Config, Creation, Early, Entries, Entry, EntryOptions, Expiration,
     InMemory, Keyspace, Lookup, Region, Serialized,
 };
 pub use shutdown::shutdown;

@@ -102,6 +102,7 @@ pub(crate) fn invalidates_alone(region: &str) {
     );
 }
 
+#[cfg(feature = "serialized")]
 pub(crate) fn invalidation_ignored(key: &str, seconds: f64) {
     event!(
         WARN,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[cfg(feature = "collections")]
 use super::CollectionStore;
 use super::erased::{Erased, ErasedBackend};
+#[cfg(feature = "serialized")]
 use super::inspect::Inspect;
 use super::{
     Backend, BackendError, Changed, Claimed, Commit, Follower, IfChanged, Keeps, Looked, Ordered,
@@ -31,6 +32,7 @@ pub struct AnyBackend {
     #[cfg(feature = "memory")]
     is_bare: bool,
     /// The way to look into that one.
+    #[cfg(feature = "serialized")]
     inspect: Option<Arc<dyn Inspect>>,
     #[cfg(feature = "collections")]
     collections: Option<Arc<dyn CollectionStore>>,
@@ -43,6 +45,7 @@ impl AnyBackend {
     /// Erases the type of `backend`.
     pub fn new<B: Backend>(backend: B) -> Self {
         let actual = Arc::new(backend);
+        #[cfg(feature = "serialized")]
         let inspect = actual.inspect();
         #[cfg(feature = "collections")]
         let collections = actual.collections();
@@ -55,6 +58,7 @@ impl AnyBackend {
             actual,
             #[cfg(feature = "memory")]
             is_bare: true,
+            #[cfg(feature = "serialized")]
             inspect,
             #[cfg(feature = "collections")]
             collections,
@@ -94,6 +98,7 @@ impl AnyBackend {
     }
 
     /// The way to look into the backend inside all proxies, if it has one.
+    #[cfg(feature = "serialized")]
     pub fn inspect(&self) -> Option<&dyn Inspect> {
         self.inspect.as_deref()
     }

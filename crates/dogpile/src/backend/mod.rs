@@ -17,6 +17,7 @@ mod erased;
 #[cfg(feature = "file")]
 mod file;
 mod follow;
+#[cfg(feature = "serialized")]
 pub mod inspect;
 mod map;
 mod marks;
@@ -30,7 +31,7 @@ mod null;
 mod ordered;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "memory")]
+#[cfg(feature = "serialized")]
 mod serialized;
 #[cfg(feature = "memory")]
 mod stored_object;
@@ -56,6 +57,7 @@ pub(crate) use erased::{Boxed, Erased, ErasedBackend};
 pub use file::{Damage, File, FileBuilder};
 use follow::OneKey;
 pub use follow::{Follower, IfChanged, Version};
+#[cfg(feature = "serialized")]
 use inspect::Inspect;
 pub use map::{MapBackend, ObjectMap};
 #[cfg(all(feature = "memcached", fuzzing))]
@@ -71,9 +73,9 @@ pub use null::Null;
 pub(crate) use ordered::Ordered;
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisBuilder};
-#[cfg(feature = "memory")]
+#[cfg(feature = "serialized")]
 pub(crate) use serialized::Kept;
-#[cfg(feature = "memory")]
+#[cfg(feature = "serialized")]
 pub use serialized::SerializedMemory;
 #[cfg(feature = "near")]
 pub(crate) use stored_object::{Asked, KeyHashes, Looking, Stored};
@@ -315,6 +317,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// The way to look into it from outside, if it can list what it holds.
+    #[cfg(feature = "serialized")]
     fn inspect(&self) -> Option<Arc<dyn Inspect>> {
         None
     }
@@ -549,6 +552,7 @@ pub trait Keeps: sealed::Sealed + Send + Sync + 'static {
 pub struct KeepsObjects;
 
 /// Bytes, in the wire format of [`Entry::to_frame`].
+#[cfg(feature = "serialized")]
 #[derive(Debug, Clone, Copy)]
 pub struct KeepsBytes;
 
@@ -556,6 +560,7 @@ impl Keeps for KeepsObjects {
     const OBJECTS: bool = true;
 }
 
+#[cfg(feature = "serialized")]
 impl Keeps for KeepsBytes {
     const OBJECTS: bool = false;
 }
@@ -563,5 +568,6 @@ impl Keeps for KeepsBytes {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::KeepsObjects {}
+    #[cfg(feature = "serialized")]
     impl Sealed for super::KeepsBytes {}
 }

@@ -157,17 +157,17 @@ impl Ordered {
     }
 
     fn mark_entry(&self, token: &str) -> Entry {
-        if self.backend.keeps_objects() {
-            Entry::object(token.to_owned(), 0.0)
-        } else {
-            Entry::bytes(token.to_owned(), 0.0)
+        #[cfg(feature = "serialized")]
+        if !self.backend.keeps_objects() {
+            return Entry::bytes(token.to_owned(), 0.0);
         }
+        Entry::object(token.to_owned(), 0.0)
     }
 
     async fn is_marked(&self, key: &str, token: &str) -> Result<bool, BackendError> {
         let mark = self.backend.get(&mark_key(key)).await?;
         Ok(match mark.map(|mark| mark.payload) {
-            Some(Payload::Bytes(bytes)) => bytes == token.as_bytes(),
+            Some(Payload::Bytes(bytes)) => *bytes == *token.as_bytes(),
             Some(Payload::Object(object)) => {
                 object.downcast_ref::<String>().is_some_and(|held| held == token)
             }

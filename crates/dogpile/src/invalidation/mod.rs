@@ -6,6 +6,7 @@
 //! keeps it in this process; [`SharedInvalidation`] keeps it in the backend and so reaches
 //! every process.
 
+#[cfg(feature = "serialized")]
 mod shared;
 
 use std::future::{Future, ready};
@@ -16,6 +17,7 @@ use crate::backend::BackendError;
 use crate::clock::Timestamp;
 
 pub use crate::freshness::Mode;
+#[cfg(feature = "serialized")]
 pub use shared::SharedInvalidation;
 
 /// The future of [`Invalidation::invalidate`].

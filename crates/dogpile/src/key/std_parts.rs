@@ -114,6 +114,7 @@ impl KeyPart for SystemTime {
     }
 }
 
+#[cfg(feature = "serialized")]
 impl KeyPart for bytes::Bytes {
     fn write_key(&self, key: &mut KeyText) {
         (**self).write_key(key);

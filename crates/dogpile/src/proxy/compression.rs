@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{Layer, Transform, Transforming};
 use crate::backend::{AnyBackend, BackendError};
-use crate::value::{COMPRESSED, Entry, Payload};
+use crate::value::extra::COMPRESSED;
+use crate::value::{Entry, Payload};
 
 /// Compresses payloads of at least a minimum size, where that makes them
 /// smaller.

@@ -8,7 +8,8 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 use super::{Layer, Transform, Transforming};
 use crate::backend::{AnyBackend, BackendError};
-use crate::value::{ENCRYPTED, Entry, Metadata, Payload};
+use crate::value::extra::ENCRYPTED;
+use crate::value::{Entry, Metadata, Payload};
 
 /// Encrypts every payload with XChaCha20-Poly1305 under a random nonce.
 ///

@@ -29,6 +29,8 @@ impl Transform for KeyPrefix {
 }
 
 impl Layer for KeyPrefix {
+    // So only programs that use it compile what it is made of.
+    #[inline]
     fn layer(self, inner: AnyBackend) -> AnyBackend {
         Transforming(self).layer(inner)
     }

@@ -2,10 +2,13 @@
 //! of the moments of invalidations.
 
 use std::sync::Arc;
+#[cfg(feature = "serialized")]
 use std::time::Duration;
 
 use crate::backend::AnyBackend;
-use crate::invalidation::{InProcess, Invalidation, SharedInvalidation};
+#[cfg(feature = "serialized")]
+use crate::invalidation::SharedInvalidation;
+use crate::invalidation::{InProcess, Invalidation};
 use crate::key::Mangler;
 
 /// Which mangler a region uses.
@@ -21,6 +24,7 @@ pub(crate) enum InvalidationChoice {
     /// The place of the backend's values.
     Usual,
     Local,
+    #[cfg(feature = "serialized")]
     Shared(Duration),
     Own(Arc<dyn Invalidation>),
 }
@@ -50,20 +54,28 @@ impl ManglerChoice {
 }
 
 impl InvalidationChoice {
+    #[cfg(feature = "serialized")]
     pub(crate) const USUAL_DELAY: Duration = Duration::from_secs(1);
 
     /// The strategy of the region `name`. The moments that are known to this process alone
     /// are `local` ones.
+    #[cfg_attr(
+        not(feature = "serialized"),
+        expect(unused_variables, reason = "objects are one process's own")
+    )]
     pub(crate) fn of(
         self,
         backend: &AnyBackend,
         name: &str,
         local: &Arc<InProcess>,
     ) -> Arc<dyn Invalidation> {
+        #[cfg(feature = "serialized")]
         let shared = |delay| Arc::new(SharedInvalidation::new(backend.clone(), name, delay));
         match self {
             Self::Own(strategy) => strategy,
+            #[cfg(feature = "serialized")]
             Self::Shared(delay) => shared(delay),
+            #[cfg(feature = "serialized")]
             Self::Usual if backend.is_shared() => shared(Self::USUAL_DELAY),
             Self::Usual | Self::Local => local.clone(),
         }

@@ -77,7 +77,7 @@ impl<K: Kind> Config<K> {
     pub fn over(backend: AnyBackend) -> Self {
         Self {
             backend,
-            codec: KindCodec(RegionCodec::Json),
+            codec: KindCodec(RegionCodec::usual()),
             mangler: ManglerChoice::Recommended,
             has_prefix: true,
             version: None,
@@ -465,6 +465,7 @@ impl<K: Kind> Config<K> {
     /// Keeps invalidation moments in the backend, where every process looks at them
     /// again after `delay`, before every read if that is zero. Over a backend that
     /// processes share this is the default, with a delay of one second.
+    #[cfg(feature = "serialized")]
     pub fn shared_invalidation(mut self, delay: Duration) -> Self {
         self.invalidation = InvalidationChoice::Shared(delay);
         self

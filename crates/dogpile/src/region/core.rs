@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::background::Runner;
 use super::config::Config;
 use super::failed::FailedCreations;
@@ -18,7 +16,7 @@ use super::owed::Owed;
 use super::short_way::ShortWay;
 use super::unseen::Unseen;
 use super::values::Values;
-#[cfg(feature = "memory")]
+#[cfg(feature = "serialized")]
 use crate::backend::SerializedMemory;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
@@ -34,7 +32,7 @@ use crate::process::PerProcess;
 use crate::shutdown::Counts;
 use crate::stats::{Count, Stats};
 use crate::tally::Tally;
-use crate::value::{Entry, Metadata, Object, Payload, VERSION};
+use crate::value::{Bytes, Entry, Metadata, Object, Payload, VERSION};
 
 /// The state of a region that lasts through reconfigurations.
 pub(crate) struct Shared {
@@ -115,7 +113,7 @@ pub(crate) struct Core {
     pub(super) kept: Kept,
     pub(super) short_way: ShortWay,
     /// The backend, if it keeps bytes in memory and nothing is around it.
-    #[cfg(feature = "memory")]
+    #[cfg(feature = "serialized")]
     pub(super) serialized: Option<Arc<SerializedMemory>>,
     /// Around the backend, if there is one.
     #[cfg(feature = "near")]
@@ -188,7 +186,7 @@ impl Core {
             .over(&backend, mangler.is_some());
         Ok(Self {
             short_way,
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "serialized")]
             serialized: backend.bare(),
             shared,
             backend,
@@ -222,7 +220,7 @@ impl Core {
         let backend = near.as_ref().map_or(backend, Tier::backend);
         Self {
             short_way: self.short_way.clone().over(&backend, self.mangler.is_some()),
-            #[cfg(feature = "memory")]
+            #[cfg(feature = "serialized")]
             serialized: backend.bare(),
             shared: self.shared.clone(),
             mutex: backend.mutex(),
@@ -346,6 +344,7 @@ impl Core {
     /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
     fn encoded<'e>(&self, entry: &Entry, bytes: &'e Bytes) -> Result<Encoding<'e>, Undecodable> {
         self.stats().add(Count::BytesRead, bytes.len() as u64);
+        #[cfg(feature = "serialized")]
         if let Some(what) = entry.metadata.left_undone() {
             let why = format!("it is {what}, and the region has no proxy for that");
             return Err(Undecodable::Unreadable(why));

@@ -9,7 +9,7 @@ use super::options::Options;
 use crate::clock::Timestamp;
 use crate::invalidation::Mode;
 use crate::lock::{AgeLimits, Freshness, freshness, jittered, own_draw};
-use crate::value::{FAILED, Metadata, VERSION};
+use crate::value::{Metadata, VERSION};
 
 /// The time without another attempt, where none was chosen.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl Core {
         options: &Options,
         now: Timestamp,
     ) -> bool {
-        let noted = metadata.extra(FAILED).and_then(serde_json::Value::as_f64);
+        let noted = metadata.failed_at();
         let known = self.shared.failed.at(stored_key);
         let rest = options.retry_after.or(self.defaults.retry_after).unwrap_or(RETRY_AFTER);
         // What was stored after a failure says nothing of it. A moment of another clock that

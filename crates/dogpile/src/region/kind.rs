@@ -2,12 +2,14 @@
 
 use std::marker::PhantomData;
 
-use bytes::Bytes;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
-use crate::backend::{KeepsBytes, KeepsObjects};
-use crate::codec::{CodecError, RegionCodec, check};
+#[cfg(feature = "serialized")]
+use crate::backend::KeepsBytes;
+use crate::backend::KeepsObjects;
+use crate::codec::{CodecError, RegionCodec, is_none};
+use crate::value::Bytes;
 
 /// The kind of region whose values can be serialized: it works over every
 /// backend. This is the default.
@@ -21,6 +23,7 @@ pub struct InMemory;
 
 /// The kind of region whose values are bytes already, or become bytes by conversions of their own: it
 /// works over every backend, and has no codec. See [`Region::encoded`](crate::Region::encoded).
+#[cfg(feature = "serialized")]
 #[derive(Debug, Clone, Copy)]
 pub struct Encoded;
 
@@ -38,6 +41,7 @@ impl Kind for InMemory {
     const NEEDS_OBJECTS: bool = true;
 }
 
+#[cfg(feature = "serialized")]
 impl Kind for Encoded {
     const NEEDS_OBJECTS: bool = false;
 }
@@ -51,9 +55,12 @@ impl Kind for Encoded {
 pub trait Holds<K> {}
 
 impl Holds<Serialized> for KeepsObjects {}
+#[cfg(feature = "serialized")]
 impl Holds<Serialized> for KeepsBytes {}
 impl Holds<InMemory> for KeepsObjects {}
+#[cfg(feature = "serialized")]
 impl Holds<Encoded> for KeepsObjects {}
+#[cfg(feature = "serialized")]
 impl Holds<Encoded> for KeepsBytes {}
 
 /// A type that a region of kind `K` can hold: clonable, shareable and, by the kind, serializable
@@ -100,26 +107,18 @@ pub struct Codec(pub(crate) RegionCodec);
 #[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Cacheable<Serialized> for T {
     fn encode(&self, codec: &Codec) -> Result<EncodedValue, CodecError> {
-        let bytes = check::encode::<T, T>(&codec.0, self)?;
-        Ok(EncodedValue { bytes, shape: check::shape(self) })
+        let (bytes, shape) = codec.0.checked(self)?;
+        Ok(EncodedValue { bytes, shape })
     }
 
     #[expect(clippy::inline_always, reason = "measured: each move of a value is a tenth of a hit")]
     #[inline(always)]
     fn decode(codec: &Codec, encoded: Encoding<'_>) -> Result<Self, CodecError> {
-        let value = codec.0.decode(encoded.bytes);
-        // What others have written says nothing of its shape.
-        if encoded.shape.is_some()
-            && let Ok(value) = &value
-            && encoded.shape != check::shape(value)
-        {
-            return Err(CodecError::new("its type had other fields when it was stored"));
-        }
-        value
+        codec.0.decode_shaped(encoded.bytes, encoded.shape)
     }
 
     fn is_none(&self) -> bool {
-        check::is_none(self)
+        is_none(self)
     }
 }
 
@@ -139,6 +138,7 @@ impl<T: Clone + Send + Sync + 'static> Cacheable<InMemory> for T {
     }
 }
 
+#[cfg(feature = "serialized")]
 #[diagnostic::do_not_recommend]
 impl<T> Cacheable<Encoded> for T
 where
@@ -175,6 +175,7 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Serialized {}
     impl Sealed for super::InMemory {}
+    #[cfg(feature = "serialized")]
     impl Sealed for super::Encoded {}
     impl Sealed for super::AnyValue {}
     impl<T> Sealed for super::Only<T> {}

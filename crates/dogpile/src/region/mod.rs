@@ -42,7 +42,7 @@
 
 pub(crate) mod background;
 pub(crate) mod blocking;
-#[cfg(feature = "memory")]
+#[cfg(feature = "serialized")]
 mod bytes_now;
 mod choices;
 mod config;
@@ -100,7 +100,9 @@ pub use entries::Entries;
 pub use entry::{Begun, Creation, Entry};
 pub use entry_options::EntryOptions;
 pub use keyspace::Keyspace;
-pub use kind::{AnyValue, Cacheable, Encoded, Holds, InMemory, Kind, Only, Serialized, Takes};
+#[cfg(feature = "serialized")]
+pub use kind::Encoded;
+pub use kind::{AnyValue, Cacheable, Holds, InMemory, Kind, Only, Serialized, Takes};
 #[doc(hidden)]
 pub use kind::{Codec as KindCodec, EncodedValue, Encoding};
 pub use lookup::{CachedValue, Fails, Lookup, Plain, Shape, Sharing, Strict};
@@ -187,6 +189,7 @@ impl Region<InMemory> {
     }
 }
 
+#[cfg(feature = "serialized")]
 impl Region<Encoded> {
     /// A region of values that are bytes already, not configured yet. No codec touches them: what
     /// is stored is what their conversion into [`Bytes`](bytes::Bytes) returns.

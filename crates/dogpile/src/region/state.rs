@@ -206,9 +206,9 @@ impl State {
         options: &Options,
         take: impl FnMut(Answer<T>) -> A,
     ) -> Now<A> {
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "serialized")]
         let mut take = take;
-        #[cfg(feature = "memory")]
+        #[cfg(feature = "serialized")]
         if let Some(core) = self.first_core()
             && let Some(now) = core.bytes_now(key, options, &mut take)
         {

@@ -10,37 +10,37 @@
 //! is, or it keeps bytes, and then [`Entry::to_frame`] and
 //! [`Entry::from_frame`] are its whole contact with the format.
 
+#[cfg(feature = "serialized")]
+pub(crate) mod extra;
+mod malformed;
+#[cfg(not(feature = "serialized"))]
+mod no_bytes;
 mod object;
+#[cfg(feature = "serialized")]
 mod wire;
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
+#[cfg(feature = "serialized")]
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::clock::Timestamp;
 
+#[cfg(feature = "serialized")]
+pub(crate) use bytes::Bytes;
+#[cfg(feature = "serialized")]
+pub use extra::Extra;
+pub use malformed::Malformed;
+#[cfg(not(feature = "serialized"))]
+pub(crate) use no_bytes::Bytes;
 pub use object::Object;
-pub use wire::{MAX_HEADER, Malformed};
+#[cfg(feature = "serialized")]
+pub use wire::MAX_HEADER;
 
 /// The value format version that this library writes and reads.
 /// A value of any other version is a miss.
 pub const VERSION: u32 = 2;
-
-/// The header keys of proxies that change payloads: they are gone once that is undone.
-pub(crate) const COMPRESSED: &str = "z";
-/// See [`COMPRESSED`].
-pub(crate) const ENCRYPTED: &str = "k";
-
-/// The header key of the moment, in epoch seconds, at which a creation failed that the value
-/// stands in for.
-pub(crate) const FAILED: &str = "f";
-
-/// Metadata beyond `ct` and `v`: what proxies and other writers put beside
-/// them.
-pub type Extra = serde_json::Map<String, serde_json::Value>;
 
 /// The metadata of a value, beside its payload.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +66,11 @@ pub struct Metadata {
     pub expired: bool,
     /// The bits of its own lifetime in seconds, if it has one of its own.
     lifetime: Option<NonZeroU32>,
+    /// The bits of the moment at which a creation failed that the value stands in for: `f` in the
+    /// header, in epoch seconds.
+    failed: Option<NonZeroU64>,
     /// Further keys of the header, kept as they were found.
+    #[cfg(feature = "serialized")]
     pub extra: Option<Arc<Extra>>,
     /// For how many seconds a store is to keep it: not written anywhere.
     retention: Option<NonZeroU32>,
@@ -83,6 +87,8 @@ impl Metadata {
             kept: false,
             expired: false,
             lifetime: None,
+            failed: None,
+            #[cfg(feature = "serialized")]
             extra: None,
             retention: None,
         }
@@ -104,9 +110,9 @@ impl Metadata {
     /// Do the moments of the creation say all that is to be known of an object of this process?
     #[cfg(feature = "memory")]
     pub(crate) const fn is_of_times_alone(&self) -> bool {
-        let Self { ct: _, begun: _, v, shape: _, kept, expired, lifetime, extra, retention: _ } =
-            self;
-        *v == VERSION && !*kept && !*expired && lifetime.is_none() && extra.is_none()
+        let Self { v, kept, expired, lifetime, failed, .. } = self;
+        let has_marks = *kept || *expired || lifetime.is_some() || failed.is_some();
+        *v == VERSION && !has_marks && !self.has_extra()
     }
 
     /// Returns the time after `ct` for which the value is fresh, where it has one of its own: `e` in
@@ -158,6 +164,28 @@ impl Metadata {
         Self { retention: retention.and_then(seconds), ..self }
     }
 
+    /// Returns the moment at which a creation failed that the value stands in for.
+    pub(crate) fn failed_at(&self) -> Option<Timestamp> {
+        self.failed.map(|bits| f64::from_bits(bits.get()))
+    }
+
+    /// The same metadata of a value that stands in for a creation that failed at `at`.
+    #[must_use]
+    pub(crate) fn standing_in(self, at: Option<Timestamp>) -> Self {
+        let at = at.filter(|at| at.is_finite());
+        Self { failed: at.and_then(|at| NonZeroU64::new(at.to_bits())), ..self }
+    }
+
+    /// Is there more to it than this crate writes for every value?
+    #[cfg(feature = "memory")]
+    const fn has_extra(&self) -> bool {
+        #[cfg(feature = "serialized")]
+        let has_extra = self.extra.is_some();
+        #[cfg(not(feature = "serialized"))]
+        let has_extra = false;
+        has_extra
+    }
+
     /// Returns the time that its creation took, as far as that is known.
     pub(crate) fn cost(&self) -> Duration {
         Duration::try_from_secs_f64(self.ct - self.begun).unwrap_or_default()
@@ -168,38 +196,6 @@ impl Metadata {
     #[inline]
     pub fn as_of(&self) -> Timestamp {
         self.ct.min(self.begun)
-    }
-
-    /// The extra header key `name`.
-    pub fn extra(&self, name: &str) -> Option<&serde_json::Value> {
-        self.extra.as_deref()?.get(name)
-    }
-
-    /// Returns what a proxy has done to the payload and nobody has undone.
-    pub(crate) fn left_undone(&self) -> Option<&'static str> {
-        let is_left = |name| self.extra(name).is_some_and(serde_json::Value::is_string);
-        let done = [(COMPRESSED, "compressed"), (ENCRYPTED, "encrypted")];
-        done.into_iter().find(|(name, _)| is_left(name)).map(|(_, what)| what)
-    }
-
-    /// The same metadata with the extra header key `name` set.
-    #[must_use]
-    pub fn with_extra(mut self, name: &str, value: serde_json::Value) -> Self {
-        let mut extra = self.extra.as_deref().cloned().unwrap_or_default();
-        extra.insert(name.to_owned(), value);
-        self.extra = Some(Arc::new(extra));
-        self
-    }
-
-    /// The same metadata without the extra header key `name`.
-    #[must_use]
-    pub fn without_extra(mut self, name: &str) -> Self {
-        if self.extra(name).is_some() {
-            let mut extra = self.extra.as_deref().cloned().unwrap_or_default();
-            extra.remove(name);
-            self.extra = (!extra.is_empty()).then(|| Arc::new(extra));
-        }
-        self
     }
 }
 
@@ -249,6 +245,10 @@ pub struct Entry {
 impl Entry {
     /// An entry holding the codec's output `payload`, created at `ct` (epoch
     /// seconds).
+    #[cfg_attr(
+        not(feature = "serialized"),
+        expect(unreachable_code, reason = "there are no bytes")
+    )]
     pub fn bytes(payload: impl Into<Bytes>, ct: Timestamp) -> Self {
         Self { metadata: Metadata::created_at(ct), payload: Payload::Bytes(payload.into()) }
     }

@@ -6,7 +6,6 @@
 //! bounded, the payload is a slice of the frame, and nothing here panics or
 //! allocates more than the header needs.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,45 +13,11 @@ use serde_core::ser::SerializeMap;
 use serde_core::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
-use super::{Entry, Extra, Metadata, Payload};
+use super::{Entry, Extra, Malformed, Metadata, Payload};
 
 /// A header longer than this many bytes is not searched for its end: the
 /// frame is unreadable. A genuine one has about 40.
 pub const MAX_HEADER: usize = 64 * 1024;
-
-/// Why stored bytes cannot be read as a value.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Malformed {
-    why: Arc<str>,
-    /// The stored bytes, where they are all that is known.
-    frame: Option<Bytes>,
-}
-
-impl Malformed {
-    /// Says `why`, in a few words that hold no part of the value.
-    pub fn new(why: &str) -> Self {
-        Self { why: why.into(), frame: None }
-    }
-
-    fn of(self, frame: Bytes) -> Self {
-        Self { frame: Some(frame), ..self }
-    }
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-/// Shows the reason, never the bytes: they may be secret.
-impl fmt::Debug for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Malformed").field(&self.why).finish()
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// A header that was read. It has no derived implementation: every application would compile
 /// serde's macros for the two of this file.
@@ -63,6 +28,7 @@ struct HeaderIn {
     keep: Option<Value>,
     x: Option<Value>,
     e: Option<Value>,
+    f: Option<Value>,
     v: Number,
     extra: Extra,
 }
@@ -76,8 +42,17 @@ impl HeaderIn {
         let ct = extra.remove("ct")?.as_f64()?;
         let Value::Number(v) = extra.remove("v")? else { return None };
         let mut take = |name| extra.remove(name);
-        let (b, s, keep) = (take("b"), take("s"), take("keep"));
-        Some(Self { ct, b, s, keep, x: take("x"), e: take("e"), v, extra })
+        Some(Self {
+            ct,
+            b: take("b"),
+            s: take("s"),
+            keep: take("keep"),
+            x: take("x"),
+            e: take("e"),
+            f: take("f"),
+            v,
+            extra,
+        })
     }
 }
 
@@ -99,6 +74,9 @@ impl Serialize for HeaderOut<'_> {
         }
         if let Some(seconds) = self.metadata.lifetime_seconds() {
             header.serialize_entry("e", &seconds)?;
+        }
+        if let Some(failed) = self.metadata.failed_at() {
+            header.serialize_entry("f", &failed)?;
         }
         if self.metadata.kept {
             header.serialize_entry("keep", &true)?;
@@ -188,6 +166,7 @@ fn parse(frame: &[u8], payload: impl FnOnce(usize) -> Bytes) -> Result<Entry, Ma
         ..Metadata::created_at(header.ct)
     };
     let metadata = metadata.with_lifetime_seconds(header.e.as_ref().and_then(seconds));
+    let metadata = metadata.standing_in(header.f.as_ref().and_then(Value::as_f64));
     Ok(Entry { metadata, payload: Payload::Bytes(payload(bar + 1)) })
 }
 

@@ -18,7 +18,7 @@ use self::view::{Inside, State, Term, Told, View, claim_inside};
 use super::Proxy;
 use crate::backend::{
     AnyBackend, Backend, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, Erased,
-    ErasedBackend, Follower, IfChanged, KeepsBytes, Ordered, Seen, Version, Wanted, Watch,
+    ErasedBackend, Follower, IfChanged, KeepsObjects, Ordered, Seen, Version, Wanted, Watch,
 };
 use crate::key::Mangler;
 use crate::lock::{AnyMutex, Lease, NullMutex};
@@ -258,7 +258,7 @@ impl<P: Proxy> ErasedBackend for Through<P> {
 /// A proxy with a mutex of its own is a backend like any other.
 impl<P: Proxy> Backend for Proxied<P> {
     // What is kept is said by the one inside.
-    type Keeps = KeepsBytes;
+    type Keeps = KeepsObjects;
 
     fn name(&self) -> &str {
         self.proxy.name()

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::lock::flight::{Fallback, Reading};
 use crate::lock::keyed::Handed;
 use crate::lock::{Freshness, fallback_after_failure};
-use crate::value::{Entry, FAILED, Payload};
+use crate::value::{Entry, Payload};
 
 impl RegionFlight<'_> {
     /// Returns whether an entry that was `found` so may stand in for a creation that fails, or has
@@ -118,7 +118,7 @@ impl RegionFlight<'_> {
         if matches!(entry.payload, Payload::Unreadable(_)) {
             return None;
         }
-        entry.metadata = entry.metadata.with_extra(FAILED, now.into());
+        entry.metadata = entry.metadata.standing_in(Some(now));
         entry.metadata = self.core.kept_for_the_rest(entry.metadata, &self.options);
         Some(entry)
     }
