@@ -540,7 +540,7 @@ impl<K: Kind> Region<K> {
     /// ```
     #[doc(alias = "invalidate")]
     pub async fn invalidate_all(&self) -> Result<()> {
-        self.invalidate(Mode::Hard).await
+        self.end_all(Mode::Hard).await
     }
 
     /// Expires all values created up to now, and those that are being created: stale values are
@@ -548,10 +548,10 @@ impl<K: Kind> Region<K> {
     /// [`invalidate_all`](Self::invalidate_all).
     #[doc(alias = "invalidate")]
     pub async fn expire_all(&self) -> Result<()> {
-        self.invalidate(Mode::Soft).await
+        self.end_all(Mode::Soft).await
     }
 
-    async fn invalidate(&self, mode: Mode) -> Result<()> {
+    async fn end_all(&self, mode: Mode) -> Result<()> {
         let core = self.configured()?;
         if core.invalidates_alone() {
             log::invalidates_alone(core.name());
