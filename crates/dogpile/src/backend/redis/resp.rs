@@ -26,6 +26,9 @@ struct Search {
 /// A line that is longer is not one.
 const LONGEST_LINE: usize = 64 * 1024;
 
+/// A value of more bytes is not waited for. A server takes half as many, unless it is configured otherwise.
+const LARGEST: usize = 1 << 30;
+
 /// The greatest depth of lists within lists.
 const DEEPEST: usize = 64;
 
@@ -56,6 +59,7 @@ impl Search {
             let (kind, text) = (line[0], &line[1..length - 2]);
             let next = self.at + length;
             let (next, inner) = match (kind, kind_of_number(kind, text)?) {
+                (b'$', Some(length)) if length > LARGEST => return None,
                 (b'$', Some(length)) => (next.checked_add(length)?.checked_add(2)?, 0),
                 (b'*', Some(length)) => (next, length),
                 _ => (next, 0),
@@ -194,6 +198,7 @@ mod tests {
             "$x\r\n",
             "$-2\r\n",
             "$18446744073709551615\r\n",
+            "$2000000000\r\n",
             "$1\r\nabc\r\n",
             "*2\r\n*9223372036854775807\r\n*9223372036854775807\r\n*9223372036854775807\r\n",
             "+OK\n",
