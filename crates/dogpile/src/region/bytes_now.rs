@@ -47,6 +47,7 @@ impl Core {
         match T::decode(&self.codec, encoding) {
             Ok(value) => {
                 self.count_hit();
+                self.stats().add(Count::BytesRead, bytes.len() as u64);
                 Some(Now::Hit(take(Answer { value, status: Status::Hit, ct: *ct, now })))
             }
             Err(_) => Some(Now::Unclear),
@@ -61,7 +62,7 @@ impl Core {
         }
         let stored = self.stored_key(key);
         *found = memory.look(&stored);
-        let Some(Kept { ct, begun, bytes, .. }) = found else { return Seen::Absent };
+        let Some(Kept { ct, begun, .. }) = found else { return Seen::Absent };
         if ct.is_nan() {
             return Seen::Unknown;
         }
@@ -71,7 +72,6 @@ impl Core {
         {
             return Seen::Unclear;
         }
-        self.stats().add(Count::BytesRead, bytes.len() as u64);
         Seen::Fresh { now }
     }
 }
