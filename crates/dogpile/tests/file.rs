@@ -227,6 +227,29 @@ async fn held_locks_are_listed_with_their_keys() {
     assert!(other.locks().await.unwrap().is_empty());
 }
 
+/// One file by the name of a link to it, which may be there first: one lock file, one mode.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_a_file_is_the_file() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    let (directory, path) = place();
+    let (link, longer) = (directory.path().join("link.db"), directory.path().join("longer.db"));
+    symlink(path.file_name().unwrap(), &link).unwrap();
+    symlink(&link, &longer).unwrap();
+    let open = |path| File::builder(path).mode(0o600).open().unwrap();
+    let by_link = open(&longer);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    let names = [&link, &path].map(open);
+    let lease = by_link.mutex().unwrap().try_lock("k").await.unwrap().unwrap();
+    for file in &names {
+        assert!(file.mutex().unwrap().try_lock("k").await.unwrap().is_none());
+    }
+    by_link.mutex().unwrap().unlock(lease).await.unwrap();
+    by_link.set("k", entry(b"1", 1.0)).await.unwrap();
+    assert_eq!(payload(&names[1], "k").await.unwrap(), b"1");
+}
+
 #[test]
 fn settings_know_it_by_both_names() {
     let (_directory, path) = place();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::place::with_suffix;
+use super::place::{target_of, with_suffix};
 use super::{Cache, File};
 use crate::backend::BackendError;
 use crate::clock::{Clock, SystemClock};
@@ -79,7 +79,8 @@ impl FileBuilder {
     }
 
     /// Sets the place of the lock file: the path of the cache with `.lock` after it by
-    /// default. All who share the cache must name the same. It cannot be the cache itself.
+    /// default, or of what it leads to if it is a link. All who share the cache must name the same. It cannot
+    /// be the cache itself.
     pub fn lock_file(mut self, path: impl AsRef<Path>) -> Self {
         self.lock_file = Some(path.as_ref().to_owned());
         self
@@ -119,7 +120,7 @@ impl FileBuilder {
     /// Opens the file; see [`File::open`].
     pub fn open(self) -> Result<File, BackendError> {
         let Self { path, lock_file, options } = self;
-        let lock_file = lock_file.unwrap_or_else(|| with_suffix(&path, ".lock"));
+        let lock_file = lock_file.unwrap_or_else(|| with_suffix(&target_of(&path), ".lock"));
         let file = File(Arc::new(Cache {
             path,
             lock_file,

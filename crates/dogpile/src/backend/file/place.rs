@@ -118,6 +118,7 @@ pub(super) fn number_of(path: &Path) -> u64 {
 /// itself would drop the locks that this process may hold on it.
 pub(super) fn create(path: &Path, mode: Option<u32>) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    let path = &target_of(path);
     if fs::symlink_metadata(path).is_ok() {
         return Ok(());
     }
@@ -132,6 +133,20 @@ pub(super) fn create(path: &Path, mode: Option<u32>) -> io::Result<()> {
         Err(error) if mode.is_some() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Returns the path that links at `path` lead to, whether there is a file or not. SQLite keeps its
+/// log beside that.
+pub(super) fn target_of(path: &Path) -> PathBuf {
+    // As many as the system follows.
+    const MOST_LINKS: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(next) = fs::read_link(&target) else { return target };
+        // One that begins at the root replaces all before it.
+        target = target.parent().map_or(next.clone(), |folder| folder.join(&next));
+    }
+    path.to_owned()
 }
 
 /// Creates a file that is not there yet, with exactly `mode`, or as the umask has it.
