@@ -13,8 +13,9 @@ const BUILDER: &str = "target/python-build";
 const FRESH: &str = "target/python-wheel";
 /// The one where it is tested.
 const TESTS: &str = "target/python-tests";
-const TESTED_WITH: [&str; 18] = [
+const TESTED_WITH: [&str; 19] = [
     "aiocache",
+    "ddtrace",
     "decorator",
     "dogpile.cache==1.5.0",
     "mako",
@@ -144,7 +145,7 @@ fn put_engine_beside_its_sources() -> Result<(), Error> {
 /// Installs what the tests need, and gets the sources that have them. Returns the interpreter.
 fn prepare_tests() -> Result<PathBuf, Error> {
     let python = Path::new(TESTS).join("bin/python");
-    let check = "import aiocache, oslo_cache, pytest, sqlalchemy, uvloop";
+    let check = "import aiocache, ddtrace, oslo_cache, pytest, sqlalchemy, uvloop";
     if program(&python, ["-c", check]).quiet().run().is_ok() {
         return Ok(python);
     }

@@ -2,9 +2,9 @@
 
     python tests/third_parties.py SQLALCHEMY
 
-The Python needs oslo.cache with its tests, dogpile.cache and SQLAlchemy; SQLALCHEMY is the unpacked source distribution
-of the latter, which has the examples. The tests of oslo.cache must pass, and each example must run as many queries on
-either.
+The Python needs oslo.cache with its tests, ddtrace, dogpile.cache and SQLAlchemy; SQLALCHEMY is the unpacked source
+distribution of the latter, which has the examples. The tests of oslo.cache must pass, each example must run as many
+queries on either, and Datadog's tracer must see the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 
-PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "python"
+HERE = pathlib.Path(__file__).resolve().parent
+PACKAGE = HERE.parent / "python"
 DROP_IN = os.pathsep.join([str(PACKAGE / "dogpile_rs" / "_dropin"), str(PACKAGE)])
 OSLO = ("oslo_cache.tests.unit", "oslo_cache.tests.test_cache")
 EXAMPLES = ("helloworld", "relationship_caching", "advanced", "local_session_caching")
@@ -31,6 +32,12 @@ def run(command: list[str], folder: str, paths: str) -> str:
     if done.returncode:
         sys.exit(f"{command} failed with PYTHONPATH={paths}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return done.stdout + done.stderr
+
+
+def spans(paths: str) -> list[str]:
+    """Returns the spans of a program, and its own lines. There is nobody to send them to."""
+    output = run([str(HERE / "traced.py")], ".", paths)
+    return [line for line in output.splitlines() if not line.startswith("failed to send")]
 
 
 def prepared(examples: pathlib.Path, folder: str) -> None:
@@ -67,6 +74,10 @@ def main() -> None:
     print(f"queries of {EXAMPLES}: dogpile.cache {theirs}, dogpile_rs {ours}")
     if theirs != ours:
         sys.exit("the numbers of queries differ")
+    theirs, ours = spans(""), spans(DROP_IN)
+    print(f"Datadog's tracer: {len(ours)} lines, the first is {ours[0]!r}")
+    if theirs != ours or not any("hit=True" in line for line in ours):
+        sys.exit(f"the spans differ: {theirs} and {ours}")
 
 
 if __name__ == "__main__":

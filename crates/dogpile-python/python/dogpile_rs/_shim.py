@@ -8,7 +8,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import BuiltinImporter, ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -44,7 +44,10 @@ class _Alias(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         assert module.__spec__ is not None
+        name = module.__spec__.name
         vars(module).update(module.__spec__.loader_state)
+        # Tracers look for what they instrument by the name of the module.
+        module.__name__ = name
 
 
 class _Root(ModuleType):
@@ -89,7 +92,9 @@ def install(native: bool | None = None) -> None:
         Lock=ours.Lock,
         NeedRegenerationException=ours.NeedRegenerationException,
     )
-    sys.meta_path.insert(0, _finder)
+    # Before the interpreter's own finders. Those of tracers come first: they look at what the others find.
+    at = sys.meta_path.index(BuiltinImporter) if BuiltinImporter in sys.meta_path else 0
+    sys.meta_path.insert(at, _finder)
     sys.modules[THEIRS] = root
     _name_pickled_classes()
 
