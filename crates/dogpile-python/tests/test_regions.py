@@ -343,3 +343,17 @@ def test_creators_that_return_another_number_of_values(region):
             region.get_or_create_multi(["a", "b"], lambda *keys, values=values: values)
         assert region.get_multi(["a", "b"]) == [NO_VALUE, NO_VALUE]
         assert not region.key_is_locked("a") and not region.key_is_locked("b")
+
+
+@pytest.mark.parametrize("take_away", [lambda region: delattr(region, "backend"), lambda region: vars(region).pop("backend")])
+def test_a_region_without_its_backend_can_be_configured_again(take_away) -> None:
+    region = make_region().configure("dogpile.cache.memory")
+    region.set("k", 1)
+    assert "backend" in vars(region)
+    take_away(region)
+    assert not region.is_configured
+    with pytest.raises(exception.RegionNotConfigured):
+        region.backend  # noqa: B018
+    region.configure("dogpile.cache.memory")
+    assert region.get("k") is NO_VALUE
+    assert region.get_or_create("k", lambda: 2) == region.get("k") == 2

@@ -110,6 +110,15 @@ class _LockWrapper(CacheMutex):
         return self._lock.locked()
 
 
+class _NoBackend:
+    """Stands for the backend of regions that have none."""
+
+    def __get__(self, region: CacheRegion | None, owner: type) -> Any:
+        if region is None:
+            return self
+        raise RegionNotConfigured("No backend is configured on this region.")
+
+
 class _RegionType(type):
     """Notices that a tracer or a test replaces `get_or_create`, which decorated functions otherwise go around."""
 
@@ -143,6 +152,10 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
 
     _LockWrapper = _LockWrapper
 
+    # The backend within its proxies: the outermost proxy, if there is any. It lies in the region's `__dict__`, where
+    # programs look for it, and take it away to configure the region again.
+    backend: Any = _NoBackend()
+
     def __init__(
         self,
         name: str | None = None,
@@ -172,8 +185,15 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         if name == "get_or_create":
             for cached in self._decorated:
                 cached.call_by_name()
+        elif name == "backend":
+            self._backend = value
         elif name in ("serializer", "deserializer", "_backend"):
             self._look_into_dict()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name == "backend":
+            self._backend = None
 
     # --- Settings ---
 
@@ -246,19 +266,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
     @property
     def is_configured(self) -> bool:
         """True if the region has a backend."""
-        return self._backend is not None
-
-    @property
-    def backend(self) -> Any:
-        """The backend within its proxies: the outermost proxy, if there is any."""
-        backend = self._backend
-        if backend is None:
-            raise RegionNotConfigured("No backend is configured on this region.")
-        return backend
-
-    @backend.setter
-    def backend(self, backend: CacheBackend) -> None:
-        self._backend = backend
+        return "backend" in self.__dict__
 
     @property
     def actual_backend(self) -> Any:
