@@ -259,6 +259,12 @@ fn redis_takes_pythons_arguments_under_all_its_names() {
     let told = config(&[("backend", "redis"), ("arguments.url", "http://u:secret@h")]);
     let told = told.unwrap_err().to_string();
     assert!(told.contains("http") && !told.contains("secret"), "{told}");
+    let with_tls =
+        |url, ssl| config(&[("backend", "redis"), ("arguments.url", url), ("arguments.ssl", ssl)]);
+    let told = with_tls("redis://u:secret@h", "true").unwrap_err().to_string();
+    assert!(told.contains("rediss") && !told.contains("secret"), "{told}");
+    with_tls("redis://h", "false").unwrap();
+    with_tls("rediss://h", "true").unwrap();
 }
 
 /// The line of a mistake may hold a password.

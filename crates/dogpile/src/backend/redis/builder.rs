@@ -88,6 +88,10 @@ impl RedisBuilder {
         self
     }
 
+    pub(super) const fn has_tls(&self) -> bool {
+        self.target.tls.is_some()
+    }
+
     /// Makes the backend; nothing is connected yet.
     ///
     /// # Errors

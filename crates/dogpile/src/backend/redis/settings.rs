@@ -59,6 +59,12 @@ impl Named for Redis {
             None => url_of(Servers::of_name(name), arguments)?,
         };
         let builder = Self::builder(&url).map_err(wrong)?;
+        // Beside a URL, which has its own word for it.
+        if arguments.take::<bool>("ssl")? == Some(true) && !builder.has_tls() {
+            return Err(wrong(BackendError::refused(
+                "`ssl` is set, and the URL is one without TLS: write `rediss` in place of `redis`",
+            )));
+        }
         let builder = connection(builder, arguments)?;
         let builder = locks(builder, arguments)?;
         builder.open().map_err(wrong)

@@ -48,11 +48,16 @@ class ServerBackend(BytesBackend):
       runs in another thread.
     - `socket_timeout`, `socket_connect_timeout`, `socket_keepalive`, `socket_keepalive_options`: those of the client.
     - `connection_pool`: a pool of the client's; all other arguments of the connection are then unused.
+    - `ssl`: connect by TLS. Its further options are in `connection_kwargs`.
     - `connection_kwargs`: further arguments of the client.
     """
 
     lock_template: str = "_lock{0}"
     lock_wrapper: ClassVar[type[LockWrapper]] = LockWrapper
+    # Of backends by sentinels.
+    sentinels: Any
+    service_name: str
+    sentinel_kwargs: dict[str, Any]
     # As messages and the argument of the expiration time have it.
     server_name: ClassVar[str]
 
@@ -69,6 +74,7 @@ class ServerBackend(BytesBackend):
         self.socket_connect_timeout = arguments.get("socket_connect_timeout")
         self.socket_keepalive = arguments.get("socket_keepalive", False)
         self.socket_keepalive_options = arguments.get("socket_keepalive_options")
+        self.ssl = arguments.get("ssl")
         self.connection_pool = arguments.get("connection_pool")
         self.connection_kwargs = arguments.get("connection_kwargs") or {}
         self._expiration_time = arguments.get(f"{self.server_name.lower()}_expiration_time", 0)
@@ -83,7 +89,7 @@ class ServerBackend(BytesBackend):
         self.lock_blocking_timeout = arguments.get("lock_blocking_timeout")
         self.thread_local_lock = arguments.get("thread_local_lock", True)
         prefix = arguments.get("lock_prefix")
-        if prefix is not None:
+        if prefix:
             if not RE_VALID_PREFIX.fullmatch(prefix):
                 raise ValueError(f"Invalid `lock_prefix` submitted: `{prefix}`.")
             self.lock_template = prefix + "{0}"
@@ -118,24 +124,36 @@ class ServerBackend(BytesBackend):
         if self.connection_pool is not None:
             return client(connection_pool=self.connection_pool)
         arguments = {**self.connection_kwargs, **self._socket_arguments()}
+        if self.ssl is not None:
+            arguments["ssl"] = self.ssl
         if self.url is not None:
             return client.from_url(**arguments | {"url": self.url})
         own = {name: getattr(self, name) for name in ("host", "username", "password", "port", "db")}
         return client(**arguments | own)
 
     def _connected_to_cluster(self, client: Any, startup_nodes: Any) -> Any:
+        self._warn_of_unused_ssl()
         if self.url is not None:
             return client.from_url(self.url, **self.connection_kwargs)
         return client(startup_nodes=startup_nodes, **self.connection_kwargs)
 
-    def _connect_by_sentinels(self, sentinel: Any, arguments: BackendArguments) -> None:
-        own = {"username": self.username, "password": self.password, "db": self.db}
-        to_sentinels = {**(arguments.get("sentinel_kwargs") or {}), **own}
-        to_servers = {**self.connection_kwargs, **own, **self._socket_arguments()}
-        found = sentinel(arguments.get("sentinels"), sentinel_kwargs=to_sentinels, **to_servers)
-        name = arguments.get("service_name", "mymaster")
-        self.writer_client = found.master_for(name)
-        self.reader_client = found.slave_for(name)
+    def _connect_by_sentinels(self, sentinel: Any) -> None:
+        """Sets the clients. Arguments of this backend stand in for those that `connection_kwargs` and `sentinel_kwargs` lack."""
+        self._warn_of_unused_ssl()
+        own = {"username": self.username, "password": self.password}
+        if self.db is not None:
+            own["db"] = self.db
+        to_sentinels = own | self.sentinel_kwargs
+        to_servers = own | self._socket_arguments() | self.connection_kwargs
+        found = sentinel(self.sentinels, sentinel_kwargs=to_sentinels, **to_servers)
+        self.writer_client = found.master_for(self.service_name)
+        self.reader_client = found.slave_for(self.service_name)
+
+    def _warn_of_unused_ssl(self) -> None:
+        if self.ssl:
+            warnings.warn(
+                "`ssl` has no effect on clients of sentinels and clusters: say it in `connection_kwargs`", stacklevel=5
+            )
 
     def get_mutex(self, key: KeyType) -> CacheMutex | None:
         if not self.distributed_lock:

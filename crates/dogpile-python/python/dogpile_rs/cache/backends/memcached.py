@@ -145,8 +145,8 @@ class MemcacheArgs(GenericMemcachedBackend):
 
     def __init__(self, arguments: BackendArguments) -> None:
         self.min_compress_len = arguments.get("min_compress_len", 0)
-        given = {"time": arguments.get("memcached_expire_time", 0), "min_compress_len": self.min_compress_len}
-        self.set_arguments = {name: value for name, value in given.items() if value}
+        names = {"time": "memcached_expire_time", "min_compress_len": "min_compress_len"}
+        self.set_arguments = {name: arguments[given] for name, given in names.items() if given in arguments}
         super().__init__(arguments)
 
 
@@ -230,7 +230,7 @@ class PyMemcacheBackend(GenericMemcachedBackend):
 
     def __init__(self, arguments: BackendArguments) -> None:
         super().__init__(arguments)
-        self.serde = arguments.get("serde") or pymemcache.serde.pickle_serde
+        self.serde = arguments.get("serde", pymemcache.serde.pickle_serde)
         self.default_noreply = arguments.get("default_noreply", False)
         self.tls_context = arguments.get("tls_context")
         self.socket_keepalive = arguments.get("socket_keepalive")
@@ -238,7 +238,7 @@ class PyMemcacheBackend(GenericMemcachedBackend):
         self.hashclient_retry_timeout = arguments.get("hashclient_retry_timeout", 1)
         self.dead_timeout = arguments.get("hashclient_dead_timeout", arguments.get("dead_timeout", 60))
         self._read_retry_arguments(arguments)
-        if arguments.get("memcached_expire_time"):
+        if "memcached_expire_time" in arguments:
             self.set_arguments = {"expire": arguments["memcached_expire_time"]}
 
     def _read_retry_arguments(self, arguments: BackendArguments) -> None:

@@ -58,15 +58,17 @@ class ValkeySentinelBackend(ValkeyBackend):
     """
 
     def __init__(self, arguments: BackendArguments) -> None:
-        self._arguments = {"distributed_lock": True, "thread_local_lock": False, **arguments}
-        super().__init__(self._arguments)
+        self.sentinels = arguments.get("sentinels")
+        self.service_name = arguments.get("service_name", "mymaster")
+        self.sentinel_kwargs = arguments.get("sentinel_kwargs") or {}
+        super().__init__({"distributed_lock": True, "thread_local_lock": False, **arguments})
 
     def _imports(self) -> None:
         super()._imports()
         import valkey.sentinel  # noqa: F401
 
     def _create_client(self) -> None:
-        self._connect_by_sentinels(valkey.sentinel.Sentinel, self._arguments)
+        self._connect_by_sentinels(valkey.sentinel.Sentinel)
 
 
 class ValkeyClusterBackend(ClusterCalls, ValkeyBackend):
