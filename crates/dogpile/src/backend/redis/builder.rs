@@ -88,6 +88,7 @@ impl RedisBuilder {
         self
     }
 
+    #[cfg(feature = "config")]
     pub(super) const fn has_tls(&self) -> bool {
         self.target.tls.is_some()
     }
