@@ -2,7 +2,8 @@
 //! `dogpile exec` is its start.
 //!
 //! The code that unwinds a panic is linked into the program, where the C compiler has it as an archive.
-//! Otherwise it is a library of its own, and to load that is a fourteenth of a hit.
+//! Otherwise it is a library of its own, and to load that is a fourteenth of a hit. The mathematical
+//! library is loaded when it is first needed (`late_math.c`).
 
 use std::env;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={LATE_MATH}");
     let is = |name, value| env::var(name).is_ok_and(|it| it == value);
     if !is("CARGO_CFG_TARGET_OS", "linux") || !is("CARGO_CFG_TARGET_ENV", "gnu") {
         return;
@@ -29,12 +31,29 @@ fn main() {
         println!("cargo::rustc-link-search=native={}", folder.display());
         println!("cargo::rustc-link-lib=static=gcc_eh");
     }
+    if let Some(object) = late_math() {
+        println!("cargo::rustc-link-arg-bins={}", object.display());
+    }
+}
+
+const LATE_MATH: &str = "src/late_math.c";
+
+/// Returns what that is compiled to. Where it cannot be, the library is loaded at the start.
+fn late_math() -> Option<PathBuf> {
+    let object = PathBuf::from(env::var_os("OUT_DIR")?).join("late_math.o");
+    let mut compiler = compiler();
+    compiler.args(["-O2", "-fPIC", "-fno-builtin", "-c", LATE_MATH, "-o"]).arg(&object);
+    compiler.output().ok()?.status.success().then_some(object)
+}
+
+/// Returns the program that links, which compiles C too.
+fn compiler() -> Command {
+    Command::new(env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into()))
 }
 
 /// Returns where the program that links finds an archive. It repeats the name of one that it does not.
 fn archive(name: &str) -> Option<PathBuf> {
-    let linker = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
-    let asked = Command::new(linker).arg(format!("-print-file-name={name}")).output().ok()?;
+    let asked = compiler().arg(format!("-print-file-name={name}")).output().ok()?;
     let path = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim_end());
     path.is_absolute().then_some(path).filter(|path| path.is_file())
 }

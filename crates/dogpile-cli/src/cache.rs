@@ -91,8 +91,17 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// of others: for what is stored and may be served at once. A log that the last process has left
 /// is for those to clear up who open the file to write.
 pub(crate) fn glance(location: &Location) -> Option<AnyBackend> {
-    let path = location.path()?.canonicalize().ok()?;
-    let changed = std::fs::metadata(&path).ok()?.modified().ok()?;
+    let path = location.path()?;
+    let found = std::fs::symlink_metadata(path).ok()?;
+    // Where a link leads to, there is the log.
+    let (path, found) = if found.is_symlink() {
+        let path = path.canonicalize().ok()?;
+        let found = std::fs::metadata(&path).ok()?;
+        (path, found)
+    } else {
+        (path.to_owned(), found)
+    };
+    let changed = found.modified().ok()?;
     let is_settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
     let mut log = path.into_os_string();
     log.push("-wal");

@@ -89,7 +89,12 @@ fn main() -> ExitCode {
         _ => false,
     };
     warnings::show(is_quiet);
-    let ended = run(&command);
+    // It has no forked processes: then nothing has to ask whether this is one.
+    dogpile::announce_forks();
+    let ended = match &command {
+        Command::Exec(options) => exec::run(options),
+        other => run(other),
+    };
     warnings::end();
     ended.unwrap_or_else(|failure| failure.report())
 }
@@ -120,6 +125,9 @@ fn explain(error: &clap::Error) -> ! {
     std::process::exit(error.exit_code())
 }
 
+/// Runs any command. The stack that the largest of them needs is not for `exec`, whose hits take
+/// hardly longer than to get it.
+#[inline(never)]
 fn run(command: &Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::Exec(options) => exec::run(options),

@@ -176,9 +176,14 @@ struct Recipe<T> {
 impl<T> Rebuilt<T> {
     /// The value is made at once in this process.
     pub(crate) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        let rebuilt = Self(Arc::new(Recipe { make: Box::new(make), made: PerProcess::new() }));
+        let rebuilt = Self::lazy(make);
         let _: &T = &rebuilt;
         rebuilt
+    }
+
+    /// The value is made in this process too when it is first needed.
+    pub(crate) fn lazy(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Recipe { make: Box::new(make), made: PerProcess::new() }))
     }
 }
 

@@ -327,6 +327,18 @@ async fn looking_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_look_at_a_value_does_without_the_lock_file() {
+    let (_directory, path) = place();
+    File::open(&path).unwrap().set("k", entry(b"1", 1.0)).await.unwrap();
+    let look = File::builder(&path).read_only(true).lock_file(&path).open().unwrap();
+    assert_eq!(payload(&look, "k").await.unwrap(), b"1");
+    for _ in 0..2 {
+        let fault = look.locks().await.unwrap_err();
+        assert!(fault.to_string().contains("the cache itself"), "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_look_sees_what_was_written_after_the_last_one() {
     let (_directory, path) = place();
     File::open(&path).unwrap().set("k", entry(b"1", 1.0)).await.unwrap();

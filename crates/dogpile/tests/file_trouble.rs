@@ -124,12 +124,75 @@ async fn a_file_of_the_version_before_is_upgraded() {
     // A process of that version, which has the file open still.
     connection.execute("DELETE FROM Dict WHERE key = x'6b'", []).unwrap();
     assert_eq!(commit("k", lease).await, [false]);
+    let counted = "SELECT entries || ' ' || bytes FROM dogpile_size";
+    let counted = || connection.query_row(counted, [], |row| row.get::<_, String>(0));
+    assert_eq!(counted().as_deref(), Ok("0 0"));
     let lease = claim("k").await;
     assert_eq!(commit("k", lease).await, [true]);
     assert_eq!(payload(&other, "k").await.unwrap(), b"created");
     connection.execute_batch("PRAGMA user_version = 3").unwrap();
     let fault = File::open(&path).unwrap_err();
     assert!(fault.to_string().contains("newer version"), "{fault}");
+}
+
+/// What this version made of a new file before: two triggers for each kind of change.
+const SIX_TRIGGERS: &str = "
+    DROP TRIGGER dogpile_insert; DROP TRIGGER dogpile_delete; DROP TRIGGER dogpile_update;
+    CREATE TRIGGER dogpile_inserted BEFORE INSERT ON Dict BEGIN
+        UPDATE dogpile_size SET
+            entries = entries + 1 - (SELECT count(*) FROM Dict WHERE key = NEW.key),
+            bytes = bytes + (2 * length(NEW.key) + length(NEW.value) + 32)
+                - coalesce((SELECT 2 * length(key) + length(value) + 32 FROM Dict WHERE key = NEW.key), 0);
+    END;
+    CREATE TRIGGER dogpile_deleted AFTER DELETE ON Dict BEGIN
+        UPDATE dogpile_size SET entries = entries - 1,
+            bytes = bytes - (2 * length(OLD.key) + length(OLD.value) + 32);
+    END;
+    CREATE TRIGGER dogpile_updated AFTER UPDATE ON Dict BEGIN
+        UPDATE dogpile_size SET bytes = bytes + (2 * length(NEW.key) + length(NEW.value))
+            - (2 * length(OLD.key) + length(OLD.value));
+    END;
+    CREATE TRIGGER dogpile_insert_ends AFTER INSERT ON Dict BEGIN
+        DELETE FROM dogpile_creations WHERE key = NEW.key;
+    END;
+    CREATE TRIGGER dogpile_delete_ends AFTER DELETE ON Dict BEGIN
+        DELETE FROM dogpile_creations WHERE key = OLD.key;
+    END;
+    CREATE TRIGGER dogpile_update_ends AFTER UPDATE ON Dict BEGIN
+        DELETE FROM dogpile_creations WHERE key = OLD.key OR key = NEW.key;
+    END;";
+
+/// Each change by another program ends the creation of its key and is counted, in whichever way the
+/// triggers are written.
+#[tokio::test]
+async fn changes_by_others_end_creations_and_are_counted() {
+    for earlier in ["", SIX_TRIGGERS] {
+        let (_directory, path) = place();
+        drop(File::open(&path).unwrap());
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(earlier).unwrap();
+        let file = File::open(&path).unwrap();
+        let counted = "SELECT entries || ' ' || bytes FROM dogpile_size";
+        let counted = || connection.query_row(counted, [], |row| row.get::<_, String>(0));
+        for (change, then) in [
+            ("INSERT INTO Dict VALUES (CAST('k' AS BLOB), x'3132')", "1 36"),
+            ("REPLACE INTO Dict VALUES (CAST('k' AS BLOB), x'313233')", "1 37"),
+            ("UPDATE Dict SET value = x'31'", "1 35"),
+            ("UPDATE Dict SET key = CAST('other' AS BLOB)", "1 43"),
+            ("UPDATE Dict SET key = CAST('k' AS BLOB)", "1 35"),
+            ("DELETE FROM Dict", "0 0"),
+        ] {
+            let wanted = vec![Wanted::new("k", ClaimMode::TakeOver)];
+            let Some(Claimed::Won(lease)) = file.claim(wanted).await.unwrap().pop() else {
+                panic!("nobody else has it")
+            };
+            connection.execute(change, []).unwrap();
+            assert_eq!(counted().as_deref(), Ok(then), "{change}");
+            let entry = Some(entry(b"created", 2.0));
+            let stored = file.commit(vec![Commit { key: "k", entry, lease }]).await.unwrap();
+            assert_eq!(stored, [false], "{change}");
+        }
+    }
 }
 
 #[test]

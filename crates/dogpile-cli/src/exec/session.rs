@@ -35,9 +35,7 @@ const GIVING_UP: Duration = Duration::from_secs(2);
 pub(super) struct Session<'a> {
     options: &'a Options,
     key: String,
-    location: String,
-    /// The output's name among processes.
-    identity: String,
+    place: Place,
     cache: Option<Cache>,
     /// The finding of a look at the cache. Then nothing else of it is needed.
     hit: Option<CachedValue<Record>>,
@@ -100,15 +98,10 @@ impl<'a> Session<'a> {
         if hit.is_none() || signals::may_end_a_write() {
             signals::withstand()?;
         }
-        let (location, identity, access) = match &place {
-            Place::At(location) => {
-                let access = match hit {
-                    Some(_) => None,
-                    None => Some(cache::access(location)?),
-                };
-                (location.to_string(), cache::identity(location), access)
-            }
-            Place::Nowhere(why) => (String::new(), String::new(), Some(Access::None(why.clone()))),
+        let access = match &place {
+            Place::At(_) if hit.is_some() => None,
+            Place::At(location) => Some(cache::access(location)?),
+            Place::Nowhere(why) => Some(Access::None(why.clone())),
         };
         let cache = match access {
             None => None,
@@ -123,9 +116,8 @@ impl<'a> Session<'a> {
         };
         Ok(Self {
             options,
-            identity: key::identity(&identity, &key),
             key,
-            location,
+            place,
             cache,
             hit,
             output: Output::default(),
@@ -134,6 +126,23 @@ impl<'a> Session<'a> {
             renewing: AtomicBool::new(false),
             failed: Mutex::new(None),
         })
+    }
+
+    /// Returns the cache's location as messages show it.
+    fn location(&self) -> String {
+        match &self.place {
+            Place::At(location) => location.to_string(),
+            Place::Nowhere(_) => String::new(),
+        }
+    }
+
+    /// Returns the output's name among processes.
+    fn identity(&self) -> String {
+        let cache = match &self.place {
+            Place::At(location) => cache::identity(location),
+            Place::Nowhere(_) => String::new(),
+        };
+        key::identity(&cache, &self.key)
     }
 
     /// Forgets the output.
@@ -166,7 +175,7 @@ impl<'a> Session<'a> {
                 renewing: self.renewing.load(Ordering::Relaxed),
                 exit_code: code,
                 key: &self.key,
-                cache: &self.location,
+                cache: &self.location(),
             };
             // As what the command says: where nobody reads it, the command's code is not lost.
             self.output.err(&explanation.text(self.options.json));
@@ -413,19 +422,20 @@ impl<'a> Session<'a> {
         if self.options.background {
             return Ok(None);
         }
-        nested::ask(&self.identity, &self.key)
+        nested::ask(&self.identity(), &self.key)
     }
 
     /// Runs the command. With an earlier output at hand that may stand in for a failure, nothing is
     /// passed on before it is certain that it has not failed.
     fn run_command(&self) -> Result<Record, Unfinished> {
         self.ran.store(true, Ordering::Relaxed);
+        let identity = self.identity();
         // Without it, only recursion is not found out.
-        let _sign = Sign::creates(&self.identity, self.options.background);
+        let _sign = Sign::creates(&identity, self.options.background);
         let earlier = self.earlier();
         let ended = Run {
             command: &self.options.command,
-            env: nested::variable(&self.identity),
+            env: nested::variable(&identity),
             output: (!self.options.background).then_some(&self.output),
             max_output: self.options.max_output,
             is_held: earlier.is_some(),

@@ -60,6 +60,10 @@ pub struct SharedInvalidation {
     backend: AnyBackend,
     key: String,
     delay: Duration,
+    /// The seconds after a look from which on every reader looks again.
+    must_look_after: f64,
+    /// Those from which on one of them does.
+    may_look_after: f64,
     known: InProcess,
     /// When the last look that succeeded began, as bits of epoch seconds.
     looked: AtomicU64,
@@ -103,6 +107,8 @@ impl SharedInvalidation {
             backend,
             key,
             delay,
+            must_look_after: delay.saturating_sub(COARSE).as_secs_f64(),
+            may_look_after: (delay / 2).as_secs_f64(),
             known: InProcess::new(),
             looked: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
             is_looking: AtomicBool::new(false),
@@ -117,21 +123,21 @@ impl SharedInvalidation {
         &self.key
     }
 
-    /// Began the last look less than `ago` before `now`? Not by a clock that was
+    /// Began the last look less than `ago` seconds before `now`? Not by a clock that was
     /// set back since.
-    fn has_looked(&self, now: Timestamp, ago: Duration) -> bool {
+    fn has_looked(&self, now: Timestamp, ago: f64) -> bool {
         let looked = f64::from_bits(self.looked.load(Ordering::Relaxed));
-        (looked..looked + ago.as_secs_f64()).contains(&now)
+        (looked..looked + ago).contains(&now)
     }
 
     /// Is what is known too old to go by?
     fn must_look(&self, now: Timestamp) -> bool {
-        self.delay.is_zero() || !self.has_looked(now, self.delay.saturating_sub(COARSE))
+        self.delay.is_zero() || !self.has_looked(now, self.must_look_after)
     }
 
     /// Is it time to look, for one reader, so that nobody must?
     fn may_look(&self, now: Timestamp) -> bool {
-        self.told.load(Ordering::Relaxed) || !self.has_looked(now, self.delay / 2)
+        self.told.load(Ordering::Relaxed) || !self.has_looked(now, self.may_look_after)
     }
 
     /// Looks at the moments.

@@ -158,7 +158,7 @@ const SHARDS: usize = 1;
 impl KeyedMutex {
     /// A mutex that nobody holds.
     pub fn new() -> Self {
-        Self(Rebuilt::new(|| {
+        Self(Rebuilt::lazy(|| {
             let first = first_number();
             Table {
                 shards: (0..SHARDS).map(|_| Mutex::default()).collect(),

@@ -206,37 +206,44 @@ fn usual_shape(text: &[u8]) -> Option<(Option<u32>, &[u8])> {
 
 /// The number at the beginning, if JSON and Rust both take it for one.
 fn usual_number(text: &[u8]) -> Option<(f64, &[u8])> {
-    let (mut digits, mut point, mut end) = (0_u64, None, 0);
-    for byte in text {
-        match byte {
-            b'0'..=b'9' => digits = digits.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
-            b'.' if point.is_none() => point = Some(end),
-            _ => break,
+    let (seconds, whole) = leading_digits(text);
+    let (parts, decimals, end) = match text.get(whole..) {
+        Some([b'.', after @ ..]) => {
+            let (parts, decimals) = leading_digits(after);
+            (parts, decimals, whole + 1 + decimals)
         }
-        end += 1;
-    }
+        _ => (0, 0, whole),
+    };
     let (number, rest) = text.split_at(end);
     let [b'1'..=b'9', .., b'0'..=b'9'] = number else { return None };
-    let decimals = point.map_or(0, |point| end - point - 1);
-    if let Some(moment) = moment(digits, end, decimals) {
+    if let Some(moment) = moment(seconds, whole, parts, decimals) {
         return Some((moment, rest));
     }
     let number: f64 = str::from_utf8(number).ok()?.parse().ok()?;
     number.is_finite().then_some((number, rest))
 }
 
-/// Returns the number of `digits`, the last `decimals` of which come after a point: `length`
-/// characters in all. It is the same as Rust reads, sooner; `None` where it might not be.
+/// Returns the number of the digits at the beginning, and how many there are. More than 19 overflow.
+fn leading_digits(text: &[u8]) -> (u64, usize) {
+    let (mut number, mut length) = (0_u64, 0);
+    while let Some(byte @ b'0'..=b'9') = text.get(length) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        length += 1;
+    }
+    (number, length)
+}
+
+/// Returns the number of so many `seconds`, of `whole` digits, and of `parts` of one, of `decimals` digits.
+/// It is the same as Rust reads, sooner; `None` where it might not be.
 ///
 /// The seconds are exact. So are the decimals, but for 2^-54, since they are less than one. That does
 /// not change where the sum is rounded to: no number of seven decimals is as near as that to the
 /// middle between two floats from 2^23 on, unless it is the middle.
-fn moment(digits: u64, length: usize, decimals: usize) -> Option<f64> {
-    const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+fn moment(seconds: u64, whole: usize, parts: u64, decimals: usize) -> Option<f64> {
+    const POWERS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
     let power = *POWERS.get(decimals)?;
-    let (seconds, parts) = (digits / power, digits % power);
-    let is_exact = length < 20 && seconds >> 23 > 0 && seconds >> 53 == 0;
-    is_exact.then(|| seconds as f64 + parts as f64 / power as f64)
+    let is_exact = whole < 20 && seconds >> 23 > 0 && seconds >> 53 == 0;
+    is_exact.then(|| seconds as f64 + parts as f64 / power)
 }
 
 /// A shape that is not one is the shape of no value.

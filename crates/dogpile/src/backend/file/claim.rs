@@ -158,7 +158,7 @@ impl File {
         if self.0.options.creation_locks {
             let free = keys.iter().filter(|wanted| wanted.held.is_none());
             let free: Vec<&str> = free.map(|wanted| wanted.key).collect();
-            let mut locks = self.shared()?.locks.try_lock_all(&free)?.into_iter();
+            let mut locks = self.shared()?.locks()?.try_lock_all(&free)?.into_iter();
             for wanted in keys.iter_mut().filter(|wanted| wanted.held.is_none()) {
                 wanted.held = locks.next().flatten();
             }

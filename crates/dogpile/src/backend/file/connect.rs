@@ -1,7 +1,7 @@
 //! Opening a file: what is refused, and what a process has of one that is open.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Shared;
 use super::builder::Options;
@@ -43,26 +43,45 @@ impl Shared {
         if !is_looked_at {
             options.check(path, lock_file)?;
         }
-        if place.is_sqlites(lock_file) {
-            let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
-            return Err(BackendError::unavailable(message));
-        }
         let locks = if options.read_only {
-            Locks::look(lock_file)?
+            None
         } else {
-            Locks::open(lock_file, options.mode.or_else(|| place::mode_of(&place.path)))?
+            refuse_cache(&place, lock_file)?;
+            let mode = options.mode.or_else(|| place::mode_of(&place.path));
+            Some(Locks::open(lock_file, mode)?)
         };
         let writer = Writer::new(options.clone(), place.clone(), locks.clone());
-        if is_looked_at {
-            return Ok(Self { place, readers, writer, locks, watcher: Watcher::default() });
+        if !is_looked_at {
+            if !readers.find_ready()? {
+                // That is work of its own.
+                drop(working);
+                writer.open_now()?;
+            } else if let Some(locks) = &locks {
+                locks.note_database(place.number());
+            }
         }
-        if !readers.find_ready()? {
-            // That is work of its own.
-            drop(working);
-            writer.open_now()?;
-        } else if !options.read_only {
-            locks.note_database(place.number());
-        }
-        Ok(Self { place, readers, writer, locks, watcher: Watcher::default() })
+        let (locks, lock_file) =
+            (locks.map_or_else(OnceLock::new, OnceLock::from), lock_file.into());
+        Ok(Self { place, readers, writer, locks, lock_file, watcher: Watcher::default() })
     }
+
+    /// Returns the creation locks. Where nothing is changed by looking, their file is opened when they
+    /// are first asked for: most looks are at values.
+    pub(super) fn locks(&self) -> Result<&Locks, BackendError> {
+        if let Some(locks) = self.locks.get() {
+            return Ok(locks);
+        }
+        refuse_cache(&self.place, &self.lock_file)?;
+        let looked = Locks::look(&self.lock_file)?;
+        Ok(self.locks.get_or_init(|| looked))
+    }
+}
+
+/// Refuses a lock file that is the cache itself: closing it would drop SQLite's locks.
+fn refuse_cache(place: &Place, lock_file: &Path) -> Result<(), BackendError> {
+    if place.is_sqlites(lock_file) {
+        let message = format!("`{}` is the cache itself, not a lock file", lock_file.display());
+        return Err(BackendError::unavailable(message));
+    }
+    Ok(())
 }

@@ -64,7 +64,10 @@ mod locks {
     /// Takes the locks that SQLite believes to hold on the database at `path`, where it may
     /// believe so.
     pub(in crate::backend::file) fn adopt(path: &Path) -> Result<(), FileError> {
-        let Some(database) = identity(path).filter(|_| is_forked()) else { return Ok(()) };
+        if !is_forked() {
+            return Ok(());
+        }
+        let Some(database) = identity(path) else { return Ok(()) };
         let mut adopted = ADOPTED.get_or_init(Mutex::default).lock();
         if let Entry::Vacant(place) = adopted.entry(database) {
             place.insert(take(path)?);

@@ -30,10 +30,7 @@ impl Inspect for File {
     }
 
     fn locks(&self) -> Inspecting<'_, Vec<HeldLock>> {
-        Box::pin(async {
-            let locks = &self.shared()?.locks;
-            locks.held()
-        })
+        Box::pin(async { self.shared()?.locks()?.held() })
     }
 
     fn info(&self) -> Inspecting<'_, Vec<(&'static str, Value)>> {

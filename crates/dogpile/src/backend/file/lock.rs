@@ -9,11 +9,11 @@ pub(super) struct FileLocks(pub(super) File);
 
 impl KeyedLock for FileLocks {
     async fn try_lock(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        self.0.shared()?.locks.try_lock(key).await
+        self.0.shared()?.locks()?.try_lock(key).await
     }
 
     async fn wait(&self, key: &str) -> Result<Option<Lease>, BackendError> {
-        self.0.shared()?.locks.wait(key).await
+        self.0.shared()?.locks()?.wait(key).await
     }
 
     async fn unlock(&self, lease: Lease) -> Result<(), BackendError> {
@@ -22,6 +22,6 @@ impl KeyedLock for FileLocks {
     }
 
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
-        self.0.shared()?.locks.is_locked(key).await
+        self.0.shared()?.locks()?.is_locked(key).await
     }
 }

@@ -50,7 +50,7 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::inspect::Inspect;
 use super::{
@@ -136,7 +136,9 @@ struct Shared {
     place: Arc<Place>,
     readers: Readers,
     writer: Writer,
-    locks: Locks,
+    /// See [`Shared::locks`].
+    locks: OnceLock<Locks>,
+    lock_file: PathBuf,
     watcher: Watcher,
 }
 
@@ -167,7 +169,7 @@ impl File {
     fn shared(&self) -> Result<&Arc<Shared>, BackendError> {
         let Cache { path, lock_file, options, opened, .. } = &*self.0;
         opened.get_or_try_init(|| {
-            opened.inherited(None).for_each(|parents| parents.locks.leave());
+            opened.inherited(None).filter_map(|parents| parents.locks.get()).for_each(Locks::leave);
             Shared::open(path, lock_file, options).map(Arc::new)
         })
     }

@@ -90,10 +90,15 @@ pub(super) fn look(path: &Path) -> Result<Look, FileError> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
+        let ready = |connection| schema::stand_in(&connection).map(|()| connection);
+        if let Some(still) = Still::of(path) {
+            let looked = connect(path, READ, "immutable=1").and_then(ready);
+            return looked.map(|connection| (connection, Some(still)));
+        }
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let has = |suffix| fs::metadata(with_suffix(&real, suffix)).is_ok_and(|it| it.len() > 0);
-        let (has_log, still) = (has("-wal"), Still::of(path));
-        if !has_log && still.is_none() && path.exists() && tries > 0 {
+        let has_log = has("-wal");
+        if !has_log && path.exists() && tries > 0 {
             std::thread::sleep(PAUSE);
             continue;
         }
@@ -103,10 +108,7 @@ pub(super) fn look(path: &Path) -> Result<Look, FileError> {
             (true, true) => connect(path, READ, "readonly_shm=1"),
             (true, false) => connect_alone(path),
         };
-        let looked = looked.and_then(|connection| {
-            schema::stand_in(&connection)?;
-            Ok((connection, still.filter(|_| !has_log)))
-        });
+        let looked = looked.and_then(ready).map(|connection| (connection, None));
         match looked {
             // Others may just have opened it, or closed it as the last: it is another case now.
             Err(_) if has_log && tries > 0 => {

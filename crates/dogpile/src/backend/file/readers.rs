@@ -96,7 +96,8 @@ impl Readers {
         let mut looks = if self.only_looks { LOOKS } else { 1 };
         loop {
             looks -= 1;
-            match self.borrow()?.with(|connection| database::get(connection, key)) {
+            // A file that was written to since is noticed after the look.
+            match self.lend(|_| true)?.with(|connection| database::get(connection, key)) {
                 Err(FileError::Busy) if looks > 0 => {}
                 read => return read,
             }
@@ -114,6 +115,11 @@ impl Readers {
     }
 
     pub(super) fn borrow(&self) -> Result<Reader<'_>, FileError> {
+        self.lend(Idle::lasts)
+    }
+
+    /// Lends an idle connection if it is still `good`, or a new one.
+    fn lend(&self, good: impl FnOnce(&Idle) -> bool) -> Result<Reader<'_>, FileError> {
         let working = self.permission.begin_alone();
         let now = SystemClock.coarse_now();
         let checked = f64::from_bits(self.checked.load(Ordering::Relaxed));
@@ -131,7 +137,7 @@ impl Readers {
             found = None;
         }
         drop(idle);
-        let lent = match found.filter(|found| found.lasts()) {
+        let lent = match found.filter(|found| good(found)) {
             Some(found) => found,
             None => self.open(generation)?,
         };

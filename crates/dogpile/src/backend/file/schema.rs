@@ -41,6 +41,8 @@ pub(super) fn cost(key: &str, frame: &Bytes) -> u64 {
     2 * key.len() as u64 + frame.len() as u64 + 32
 }
 
+/// Each process that opens the file reads these definitions, so they are few and short. Other files of
+/// this version have two triggers in place of each of these, and those of version 1 the first of the two.
 const TABLES: &str = concat!(
     "CREATE TABLE IF NOT EXISTS Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL);
      CREATE TABLE IF NOT EXISTS dogpile_size (
@@ -52,39 +54,36 @@ const TABLES: &str = concat!(
          SELECT 1, count(*), coalesce(sum(",
     cost!(""),
     "), 0) FROM Dict;
-     CREATE TRIGGER IF NOT EXISTS dogpile_inserted BEFORE INSERT ON Dict BEGIN
-         UPDATE dogpile_size SET
-             entries = entries + 1 - (SELECT count(*) FROM Dict WHERE key = NEW.key),
-             bytes = bytes + ",
-    cost!("NEW."),
-    " - coalesce((SELECT ",
-    cost!(""),
-    " FROM Dict WHERE key = NEW.key), 0);
-     END;
-     CREATE TRIGGER IF NOT EXISTS dogpile_deleted AFTER DELETE ON Dict BEGIN
-         UPDATE dogpile_size SET entries = entries - 1, bytes = bytes - ",
-    cost!("OLD."),
-    ";
-     END;
-     CREATE TRIGGER IF NOT EXISTS dogpile_updated AFTER UPDATE ON Dict BEGIN
-         UPDATE dogpile_size SET bytes = bytes + ",
-    cost!("NEW."),
-    " - ",
-    cost!("OLD."),
-    ";
-     END;
      CREATE TABLE IF NOT EXISTS dogpile_creations (
          key BLOB PRIMARY KEY NOT NULL,
          token BLOB NOT NULL
      );
-     CREATE TRIGGER IF NOT EXISTS dogpile_insert_ends AFTER INSERT ON Dict BEGIN
-         DELETE FROM dogpile_creations WHERE key = NEW.key;
+     DROP TRIGGER IF EXISTS dogpile_inserted;
+     DROP TRIGGER IF EXISTS dogpile_deleted;
+     DROP TRIGGER IF EXISTS dogpile_updated;
+     CREATE TRIGGER IF NOT EXISTS dogpile_insert BEFORE INSERT ON Dict BEGIN \
+         UPDATE dogpile_size SET \
+             entries = entries + 1 - (SELECT count(*) FROM Dict WHERE key = NEW.key), \
+             bytes = bytes + ",
+    cost!("NEW."),
+    " - coalesce((SELECT ",
+    cost!(""),
+    " FROM Dict WHERE key = NEW.key), 0); \
+         DELETE FROM dogpile_creations WHERE key = NEW.key; \
      END;
-     CREATE TRIGGER IF NOT EXISTS dogpile_delete_ends AFTER DELETE ON Dict BEGIN
-         DELETE FROM dogpile_creations WHERE key = OLD.key;
+     CREATE TRIGGER IF NOT EXISTS dogpile_delete AFTER DELETE ON Dict BEGIN \
+         UPDATE dogpile_size SET entries = entries - 1, bytes = bytes - ",
+    cost!("OLD."),
+    "; \
+         DELETE FROM dogpile_creations WHERE key = OLD.key; \
      END;
-     CREATE TRIGGER IF NOT EXISTS dogpile_update_ends AFTER UPDATE ON Dict BEGIN
-         DELETE FROM dogpile_creations WHERE key = OLD.key OR key = NEW.key;
+     CREATE TRIGGER IF NOT EXISTS dogpile_update AFTER UPDATE ON Dict BEGIN \
+         UPDATE dogpile_size SET bytes = bytes + ",
+    cost!("NEW."),
+    " - ",
+    cost!("OLD."),
+    "; \
+         DELETE FROM dogpile_creations WHERE key = OLD.key OR key = NEW.key; \
      END;"
 );
 

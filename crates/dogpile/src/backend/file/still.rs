@@ -35,17 +35,18 @@ impl Still {
         let metadata = fs::metadata(&path).ok()?;
         let changed = metadata.modified().ok()?;
         let still = Self { path, found: state(&metadata) };
-        (is_settled(changed, SystemTime::now()) && still.lasts()).then_some(still)
+        (is_settled(changed, SystemTime::now()) && still.has_no_log()).then_some(still)
     }
 
     /// Has nobody written to the file?
     pub(super) fn lasts(&self) -> bool {
-        let is_free = |suffix| {
+        self.has_no_log() && fs::metadata(&self.path).is_ok_and(|found| state(&found) == self.found)
+    }
+
+    fn has_no_log(&self) -> bool {
+        ["-wal", "-journal"].iter().all(|suffix| {
             fs::metadata(with_suffix(&self.path, suffix)).map_or(true, |found| found.len() == 0)
-        };
-        is_free("-wal")
-            && is_free("-journal")
-            && fs::metadata(&self.path).is_ok_and(|found| state(&found) == self.found)
+        })
     }
 }
 

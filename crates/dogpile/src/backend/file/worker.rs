@@ -51,7 +51,8 @@ const TRIES: usize = 3;
 pub(super) struct Worker {
     options: Arc<Options>,
     place: Arc<Place>,
-    locks: Locks,
+    /// None where it only looks.
+    locks: Option<Locks>,
     connection: Option<Connection>,
     /// When what is past the maximum age was last looked for.
     purged: Timestamp,
@@ -60,7 +61,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
+    pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Option<Locks>) -> Self {
         Self { options, place, locks, connection: None, purged: f64::MIN, is_untidy: false }
     }
 
@@ -191,15 +192,15 @@ impl Worker {
     }
 
     fn connection(&mut self) -> Result<&Connection, FileError> {
-        let only_looks = self.options.read_only;
+        let only_looks = self.locks.is_none();
         // What others wrote since the last look may not be seen by its connection.
         if self.connection.is_some() && (only_looks || !self.place.is_current()) {
             self.connection = None;
         }
         if self.connection.is_none() {
             let (timeout, mode) = (self.options.busy_timeout, self.options.mode);
-            if !only_looks {
-                ours::refuse_others(&self.place.path, |number| Ok(self.locks.are_of(number)))
+            if let Some(locks) = &self.locks {
+                ours::refuse_others(&self.place.path, |number| Ok(locks.are_of(number)))
                     .map_err(FileError::Backend)?;
             }
             self.connection = Some(self.place.open(|path| {
@@ -209,8 +210,8 @@ impl Worker {
                     schema::open(path, timeout, mode)
                 }
             })?);
-            if !only_looks {
-                self.locks.note_database(self.place.number());
+            if let Some(locks) = &self.locks {
+                locks.note_database(self.place.number());
             }
         }
         self.connection.as_ref().ok_or(FileError::Replaced)
@@ -219,17 +220,17 @@ impl Worker {
     /// Makes room for a new file, unless another process did so already.
     fn recover(&mut self, why: &str) -> Outcome {
         let path = self.place.path.display();
-        if !self.options.read_only && !self.locks.are_of(self.place.number()) {
+        if self.locks.as_ref().is_some_and(|locks| !locks.are_of(self.place.number())) {
             return Err(ours::not_a_cache(&self.place.path, why));
         }
-        if self.options.read_only || self.options.on_damage == Damage::Refuse {
+        let (Some(locks), Damage::MoveAside) = (&self.locks, self.options.on_damage) else {
             return Err(BackendError::unavailable(format!(
                 "`{path}` is damaged ({why}): remove it, or open it with `Damage::MoveAside`"
             )));
-        }
+        };
         self.connection = None;
         let place = &self.place;
-        let moved = self.locks.alone(|| place.is_current().then(|| place.move_aside()))?;
+        let moved = locks.alone(|| place.is_current().then(|| place.move_aside()))?;
         match moved {
             None => Ok(()),
             Some(Ok(aside)) => {

@@ -27,7 +27,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Locks) -> Self {
+    pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Option<Locks>) -> Self {
         let worker = Worker::new(options, place, locks);
         Self { requests: OnceLock::new(), worker: Arc::new(Mutex::new(Some(worker))) }
     }
