@@ -4,9 +4,11 @@ use std::fmt::{self, Display, Write};
 use std::future::Future;
 use std::marker::PhantomData;
 
+use super::at_hand::{AtHand, Read};
 use super::kind::{Cacheable, Kind, Only, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
 use super::options::Always;
+use super::values::BoxFuture;
 use super::{Entries, Entry, Region};
 use crate::error::{CreateError, Result};
 use crate::key::KeyBuffer;
@@ -203,11 +205,8 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     }
 
     /// See [`Region::get`](crate::Region::get).
-    pub async fn get(&self, key: &Q) -> Result<Option<T>> {
-        match self.hit_now(key) {
-            Some(hit) => Ok(Some(hit)),
-            None => self.region.get_boxed(self.key(key).into()).await,
-        }
+    pub fn get<'c>(&'c self, key: &'c Q) -> impl Future<Output = Result<Option<T>>> {
+        AtHand::new(Get { keys: self, key })
     }
 
     /// See [`Region::get_with_metadata`](crate::Region::get_with_metadata).
@@ -231,6 +230,25 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     /// See [`Region::expire`](crate::Region::expire).
     pub async fn expire(&self, key: &Q) -> Result<()> {
         self.entry(key).expire().await
+    }
+}
+
+/// See [`Keyspace::get`].
+struct Get<'c, 'r, Q, T, K> {
+    keys: &'c Keyspace<'r, Q, T, K>,
+    key: &'c Q,
+}
+
+impl<'c, Q: Display, T: Cacheable<K>, K: Kind> Read<'c> for Get<'c, '_, Q, T, K> {
+    type Found = Option<T>;
+
+    #[inline]
+    fn now(&self) -> Option<Option<T>> {
+        self.keys.hit_now(self.key).map(Some)
+    }
+
+    fn later(&self) -> BoxFuture<'c, Result<Option<T>>> {
+        self.keys.region.get_boxed(self.keys.key(self.key).into())
     }
 }
 

@@ -25,6 +25,7 @@
 //   decorated      the calls of decorated functions
 //   blocking       the same calls for code that is not async
 //   lookup         what calls return
+//   at_hand        the futures of reads that mostly end at once
 //   near           reading through the near tier
 //   object_now     the short way to a hit in memory, or of a near copy
 //   bytes_now      the same for values that memory keeps as bytes
@@ -40,6 +41,7 @@
 //   failed         creations that failed a moment ago
 // ```
 
+mod at_hand;
 pub(crate) mod background;
 pub(crate) mod blocking;
 #[cfg(feature = "serialized")]
@@ -80,6 +82,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use self::at_hand::{AtHand, Get};
 use self::core::Core;
 use self::lookup::Answer;
 use self::options::Options;
@@ -441,11 +444,11 @@ impl<K: Kind> Region<K> {
 
     /// The value under `key`, if it is present, not expired and not
     /// invalidated. See [`Entry::get`].
-    pub async fn get<T: Cacheable<K>>(&self, key: &str) -> Result<Option<T>> {
-        match self.get_now(key, Options::NONE) {
-            Some(found) => Ok(found),
-            None => self.get_boxed(key.into()).await,
-        }
+    pub fn get<'c, T: Cacheable<K>>(
+        &'c self,
+        key: &'c str,
+    ) -> impl Future<Output = Result<Option<T>>> {
+        AtHand::new(Get::new(self, key))
     }
 
     /// Returns the value under `key` if it is fresh and at hand: in memory, or in a near tier.

@@ -19,6 +19,7 @@ use std::future::Future;
 
 use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
+use super::options::Options;
 use crate::bridge::{Starved, block_on};
 use crate::error::{CreateError, Error, Result};
 
@@ -166,7 +167,11 @@ impl<'r, K: Kind> Region<'r, K> {
 
     /// See [`Region::get`](crate::Region::get).
     pub fn get<T: Cacheable<K>>(self, key: &str) -> Result<Option<T>> {
-        wait(self.region, self.region.get(key))
+        // Not the future of an async call: its result would be copied on the way.
+        match self.region.get_now(key, Options::NONE) {
+            Some(found) => Ok(found),
+            None => wait(self.region, self.region.get_boxed(key.into())),
+        }
     }
 
     /// See [`Region::get_with_metadata`](crate::Region::get_with_metadata).
