@@ -41,8 +41,9 @@ pub(super) fn cost(key: &str, frame: &Bytes) -> u64 {
     2 * key.len() as u64 + frame.len() as u64 + 32
 }
 
-/// Each process that opens the file reads these definitions, so they are few and short. Other files of
-/// this version have two triggers in place of each of these, and those of version 1 the first of the two.
+/// Each process that opens the file reads these definitions, so they are few and short. What is replaced can be
+/// counted only before, and what ends a creation is known only afterwards. Other files of this version have two
+/// triggers for deletions and two for updates, and those of version 1 the first of the two.
 const TABLES: &str = concat!(
     "CREATE TABLE IF NOT EXISTS Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL);
      CREATE TABLE IF NOT EXISTS dogpile_size (
@@ -58,10 +59,9 @@ const TABLES: &str = concat!(
          key BLOB PRIMARY KEY NOT NULL,
          token BLOB NOT NULL
      );
-     DROP TRIGGER IF EXISTS dogpile_inserted;
      DROP TRIGGER IF EXISTS dogpile_deleted;
      DROP TRIGGER IF EXISTS dogpile_updated;
-     CREATE TRIGGER IF NOT EXISTS dogpile_insert BEFORE INSERT ON Dict BEGIN \
+     CREATE TRIGGER IF NOT EXISTS dogpile_inserted BEFORE INSERT ON Dict BEGIN \
          UPDATE dogpile_size SET \
              entries = entries + 1 - (SELECT count(*) FROM Dict WHERE key = NEW.key), \
              bytes = bytes + ",
@@ -69,6 +69,8 @@ const TABLES: &str = concat!(
     " - coalesce((SELECT ",
     cost!(""),
     " FROM Dict WHERE key = NEW.key), 0); \
+     END;
+     CREATE TRIGGER IF NOT EXISTS dogpile_insert_ends AFTER INSERT ON Dict BEGIN \
          DELETE FROM dogpile_creations WHERE key = NEW.key; \
      END;
      CREATE TRIGGER IF NOT EXISTS dogpile_delete AFTER DELETE ON Dict BEGIN \
