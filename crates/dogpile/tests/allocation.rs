@@ -1,5 +1,6 @@
 //! The allocations of a hit in memory: none.
 
+use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
 use dogpile::backend::{Backend, MapBackend, Memory, SerializedMemory};
@@ -8,6 +9,22 @@ use dogpile::{Config, InMemory, Near, Region};
 use futures_util::FutureExt;
 
 struct Large([u8; 4096]);
+
+/// Returns the length of a text, which is not kept.
+fn format_length(text: impl Display) -> usize {
+    struct Length(usize);
+
+    impl Write for Length {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+
+    let mut length = Length(0);
+    write!(length, "{text}").unwrap();
+    length.0
+}
 
 fn allocations(work: impl FnOnce()) -> u64 {
     allocation_counter::measure(work).count_total
@@ -37,6 +54,37 @@ fn a_hit_of_an_arc_allocates_nothing() {
         });
         assert_eq!(hits, 0, "in 500 hits");
     }
+}
+
+/// Numbers are written in another way for a look than for the store. Were it another key, the hit would
+/// be found on the way that allocates.
+#[test]
+fn a_hit_of_a_keyspace_of_numbers_allocates_nothing() {
+    fn in_hits<Q: Display + Copy>(region: &Region<InMemory>, numbers: &[Q]) -> u64 {
+        let names = region.keyspace::<Q, Arc<str>>("name");
+        numbers.iter().for_each(|number| {
+            region
+                .blocking()
+                .set(&names.key(number), &Arc::<str>::from(number.to_string()))
+                .unwrap();
+        });
+        allocations(|| {
+            for number in numbers {
+                assert!(names.get(number).now_or_never().unwrap().unwrap().is_some());
+                let hit = names.get_or_create(number, async || unreachable!()).now_or_never();
+                assert_eq!(hit.unwrap().len(), format_length(number));
+            }
+        })
+    }
+
+    let region = Region::in_memory("numbers");
+    region.configure(Config::new(Memory::new(100))).unwrap();
+    assert_eq!(in_hits(&region, &[0, 9, 10, 12_345_678, 123_456_789, u64::MAX]), 0);
+    assert_eq!(in_hits(&region, &[i64::MIN, -1, 0, i64::MAX]), 0);
+    assert_eq!(in_hits(&region, &[u128::MAX, 1 << 64, 7]), 0);
+    assert_eq!(in_hits(&region, &[u8::MAX, 0]), 0);
+    assert_eq!(in_hits(&region, &[1.0, -0.5]), 0);
+    assert_eq!(in_hits(&region, &["7", "seven"]), 0);
 }
 
 /// Over a region that keeps bytes, a hit of the near tier neither decodes nor allocates.

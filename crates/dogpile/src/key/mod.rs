@@ -6,6 +6,8 @@ mod digits;
 mod function;
 #[cfg(feature = "memory")]
 mod hash;
+#[cfg(feature = "memory")]
+mod number;
 mod part;
 mod std_parts;
 mod text;
@@ -47,6 +49,8 @@ pub use dogpile_macros::KeyPart;
 pub use function::{FunctionKey, KeyGenerator, escaped, python, python_by_name};
 #[cfg(feature = "memory")]
 pub(crate) use hash::hash_of;
+#[cfg(feature = "memory")]
+pub(crate) use number::as_number;
 pub use part::Displayed;
 pub use text::{KeyPart, KeyText};
 

@@ -80,6 +80,19 @@ fn write_escaped(prefix: &str, into: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
+/// Writes a key as its `Display` shows it. Numbers are written without that, whose machinery would be a
+/// fifth of a hit.
+#[inline]
+fn write_name<Q: Display>(key: &Q, into: &mut KeyBuffer) -> fmt::Result {
+    #[cfg(feature = "memory")]
+    if let Some(number) = crate::key::as_number(key) {
+        into.write_number(number);
+        return Ok(());
+    }
+    // The key itself, not a reference to it, which would be one more `Display` on the way.
+    into.write_fmt(format_args!("{}", *key))
+}
+
 impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     /// Returns the region's key for `key`.
     ///
@@ -125,10 +138,9 @@ impl<'r, Q: Display, T: Cacheable<K>, K: Kind> Keyspace<'r, Q, T, K> {
     fn hit_now(&self, key: &Q) -> Option<T> {
         let mut buffer = KeyBuffer::new();
         let written = match self.words {
-            // The key itself, not a reference to it, which would be one more `Display` on the way.
             Some(Words { words, length }) => {
                 buffer.write_words(words, length);
-                buffer.write_fmt(format_args!("{}", *key))
+                write_name(key, &mut buffer)
             }
             None => self.write(key, &mut buffer),
         };
