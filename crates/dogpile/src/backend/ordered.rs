@@ -156,6 +156,10 @@ impl Ordered {
         }
     }
 
+    #[cfg_attr(
+        not(feature = "serialized"),
+        expect(clippy::unused_self, reason = "all backends keep objects")
+    )]
     fn mark_entry(&self, token: &str) -> Entry {
         #[cfg(feature = "serialized")]
         if !self.backend.keeps_objects() {

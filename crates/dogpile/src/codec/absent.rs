@@ -1,5 +1,7 @@
 //! The codec of a region where all backends keep objects: it is never used.
 
+#![expect(clippy::unused_self, reason = "as where codecs are used")]
+
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 

@@ -342,6 +342,10 @@ impl Core {
     }
 
     /// Returns the bytes of an entry for its codec, if nothing is left to be done before that.
+    #[cfg_attr(
+        not(feature = "serialized"),
+        expect(clippy::unnecessary_wraps, reason = "objects are left as they are")
+    )]
     fn encoded<'e>(&self, entry: &Entry, bytes: &'e Bytes) -> Result<Encoding<'e>, Undecodable> {
         self.stats().add(Count::BytesRead, bytes.len() as u64);
         #[cfg(feature = "serialized")]

@@ -178,6 +178,10 @@ impl Metadata {
 
     /// Is there more to it than this crate writes for every value?
     #[cfg(feature = "memory")]
+    #[cfg_attr(
+        not(feature = "serialized"),
+        expect(clippy::unused_self, reason = "only a header has more")
+    )]
     const fn has_extra(&self) -> bool {
         #[cfg(feature = "serialized")]
         let has_extra = self.extra.is_some();
