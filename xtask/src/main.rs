@@ -170,7 +170,8 @@ fn model_checks() -> Result<(), Error> {
     let models = ["--test", "model", "--test", "model_server"];
     for (name, which) in [("model checks", &models[..]), ("model of the near tier", &within)] {
         let test = ["test", "-p", "dogpile", "--features", "near,testing", "--release"];
-        cargo(test.iter().chain(which).copied())
+        let quick = ["--config", "profile.release.package.'*'.opt-level=3"];
+        cargo(test.iter().chain(&quick).chain(which).copied())
             .env("RUSTFLAGS", "--cfg shuttle")
             // Quick to build; it is for searching many orders, not for a program to install.
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
