@@ -11,10 +11,6 @@ use crate::error::CommandError;
 use crate::inspect::printable;
 use crate::show;
 
-/// The name in an output's header for the time (epoch seconds) at which a run failed that the
-/// output stands in for, as the library writes it.
-const FAILED: &str = "f";
-
 /// The time without another attempt, where none was chosen.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -74,8 +70,7 @@ pub(super) fn warn(failure: Option<&Failure>, age: Duration) {
 /// Has the command of the output under `stored` failed so lately that nobody tries again?
 pub(super) fn rests(backend: &AnyBackend, stored: &str, retry_after: Option<Duration>) -> bool {
     let Ok(Some(entry)) = pollster::block_on(backend.get(stored)) else { return false };
-    let failed = entry.metadata.extra(FAILED).and_then(serde_json::Value::as_f64);
     let rest = retry_after.unwrap_or(RETRY_AFTER).as_secs_f64();
     // A moment of a clock that is far ahead says nothing.
-    failed.is_some_and(|failed| (SystemClock.now() - failed).abs() <= rest)
+    entry.metadata.failed_at().is_some_and(|failed| (SystemClock.now() - failed).abs() <= rest)
 }

@@ -128,6 +128,10 @@ fn write_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     if metadata.v != dogpile::value::VERSION {
         writeln!(out, "version  {}: a miss for this version of dogpile", metadata.v)?;
     }
+    if let Some(failed) = metadata.failed_at() {
+        let failed = humantime::format_rfc3339_millis(system_time(failed));
+        writeln!(out, "failed   {failed}: it stands in for a creation")?;
+    }
     for (name, value) in metadata.extra.iter().flat_map(|extra| extra.iter()) {
         writeln!(out, "{:<8} {}", printable(name), printable(&value.to_string()))?;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Bytes;
 
-/// Why stored bytes cannot be read as a value.
+/// The reason why stored bytes cannot be read as a value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Malformed {
     why: Arc<str>,

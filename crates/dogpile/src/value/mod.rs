@@ -164,14 +164,16 @@ impl Metadata {
         Self { retention: retention.and_then(seconds), ..self }
     }
 
-    /// Returns the moment at which a creation failed that the value stands in for.
-    pub(crate) fn failed_at(&self) -> Option<Timestamp> {
+    /// Returns the moment, in epoch seconds, at which a creation failed that the value stands in for: `f` in
+    /// the header.
+    pub fn failed_at(&self) -> Option<Timestamp> {
         self.failed.map(|bits| f64::from_bits(bits.get()))
     }
 
-    /// The same metadata of a value that stands in for a creation that failed at `at`.
+    /// The same metadata of a value that stands in for a creation that failed at `at`, in epoch seconds. A moment
+    /// that is not finite is none.
     #[must_use]
-    pub(crate) fn standing_in(self, at: Option<Timestamp>) -> Self {
+    pub fn with_failure(self, at: Option<Timestamp>) -> Self {
         let at = at.filter(|at| at.is_finite());
         Self { failed: at.and_then(|at| NonZeroU64::new(at.to_bits())), ..self }
     }

@@ -166,7 +166,7 @@ fn parse(frame: &[u8], payload: impl FnOnce(usize) -> Bytes) -> Result<Entry, Ma
         ..Metadata::created_at(header.ct)
     };
     let metadata = metadata.with_lifetime_seconds(header.e.as_ref().and_then(seconds));
-    let metadata = metadata.standing_in(header.f.as_ref().and_then(Value::as_f64));
+    let metadata = metadata.with_failure(header.f.as_ref().and_then(Value::as_f64));
     Ok(Entry { metadata, payload: Payload::Bytes(payload(bar + 1)) })
 }
 
@@ -489,6 +489,22 @@ mod tests {
     fn odd_versions_are_other_versions() {
         for frame in [&br#"{"ct": 1, "v": -2}|"#[..], br#"{"ct": 1, "v": 2.5}|"#] {
             assert_eq!(Entry::from_frame(&Bytes::copy_from_slice(frame)).metadata.v, 0);
+        }
+    }
+
+    #[test]
+    fn a_failure_is_kept_in_the_header() {
+        let mut entry = Entry::bytes("x", 10.0);
+        entry.metadata = entry.metadata.with_failure(Some(12.5));
+        let frame = entry.to_frame().unwrap();
+        assert_eq!(frame, br#"{"ct":10.0,"v":2,"f":12.5}|x"#[..]);
+        let read = Entry::from_frame(&frame).metadata;
+        assert_eq!((read.failed_at(), &read), (Some(12.5), &entry.metadata));
+        for odd in [f64::NAN, f64::INFINITY] {
+            assert_eq!(read.clone().with_failure(Some(odd)).failed_at(), None);
+        }
+        for frame in [&br#"{"ct":10.0,"v":2,"f":"x"}|x"#[..], br#"{"ct":10.0,"v":2,"f":null}|x"#] {
+            assert_eq!(Entry::from_frame(&Bytes::from_static(frame)).metadata.failed_at(), None);
         }
     }
 }

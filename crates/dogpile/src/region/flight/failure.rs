@@ -118,7 +118,7 @@ impl RegionFlight<'_> {
         if matches!(entry.payload, Payload::Unreadable(_)) {
             return None;
         }
-        entry.metadata = entry.metadata.standing_in(Some(now));
+        entry.metadata = entry.metadata.with_failure(Some(now));
         entry.metadata = self.core.kept_for_the_rest(entry.metadata, &self.options);
         Some(entry)
     }
