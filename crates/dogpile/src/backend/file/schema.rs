@@ -41,7 +41,7 @@ pub(super) fn cost(key: &str, frame: &Bytes) -> u64 {
     2 * key.len() as u64 + frame.len() as u64 + 32
 }
 
-/// Each process that opens the file reads these definitions, so they are few and short. What is replaced can be
+/// Each process that opens the file reads these definitions, so they are few and short. A value that is replaced can be
 /// counted only before, and what ends a creation is known only afterwards. Other files of this version have two
 /// triggers for deletions and two for updates, and those of version 1 the first of the two.
 const TABLES: &str = concat!(
