@@ -27,6 +27,7 @@ cargo xtask compile-time    what the smallest program and many decorated functio
 cargo xtask history [ARGS]  the history checker (`--help` says what it checks, and what can be chosen)
 cargo xtask fuzz [SECONDS]  every fuzz target for a while (needs a nightly toolchain)
 cargo xtask miri            the tests of `unsafe` code under Miri (needs a nightly toolchain with it)
+cargo xtask sanitizer       the tests of `unsafe` code that Miri cannot run, under AddressSanitizer (needs a nightly toolchain)
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ["history", ref rest @ ..] => history(rest),
         ["compile-time"] => smallest_program::run().and_then(|()| compile_time::run()),
         ["miri"] => miri().run(),
+        ["sanitizer"] => sanitizer().run(),
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] => fuzz(seconds),
         _ => {
@@ -208,6 +210,16 @@ fn miri() -> Step {
     let test = ["+nightly", "miri", "test", "-p", "dogpile", "--lib", "clock::coarse"];
     // The time is the machine's.
     cargo(test).env("MIRIFLAGS", "-Zmiri-disable-isolation").target_dir("target-miri").named("Miri")
+}
+
+fn sanitizer() -> Step {
+    // With a target that is named, build scripts are built without it.
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let test = ["+nightly", "test", "-p", "dogpile", "--lib", "--features", "file", "process::"];
+    cargo(test.into_iter().chain(["--target", &target]))
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .target_dir("target-sanitizer")
+        .named("AddressSanitizer")
 }
 
 fn fuzz(seconds: &str) -> Result<(), Error> {

@@ -6,8 +6,8 @@
 //! copies: they are leaked on purpose, since to drop them would write to sockets, or free
 //! locks, that are the parent's.
 //!
-//! It is recognized where something is handed to a thread or server, by the number of the
-//! process. A hit in memory does not ask for that.
+//! It is recognized where something is handed to a thread or server, by its [`generation`]. A hit in
+//! memory does not ask for that.
 //!
 //! - [`PerProcess`] has a value for each process, and [`Rebuilt`] knows how it is made;
 //! - [`Owned`] is used and dropped by the process that made it only.
@@ -16,65 +16,29 @@
 //! locked in the child. Ours are held for a moment only, and those of what is per process
 //! are not the child's.
 
+mod generation;
+#[cfg(all(feature = "file", target_os = "linux", not(miri)))]
+#[expect(
+    unsafe_code,
+    reason = "a page that forks empty saves a read of a file a twentieth; see there"
+)]
+mod page;
+/// There is none without the feature that brings the functions of the system.
+#[cfg(not(all(feature = "file", target_os = "linux", not(miri))))]
+mod page {
+    pub(super) fn get() -> Option<&'static std::sync::atomic::AtomicU32> {
+        None
+    }
+}
+
 use std::fmt;
 use std::mem;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The generation of this process, and its number below that.
-static PRESENT: AtomicU64 = AtomicU64::new(0);
-
-/// Is [`after_fork`](crate::after_fork) called in every process that is forked?
-static ARE_FORKS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
-
-/// Says that this process calls [`after_fork`](crate::after_fork) in each process that it forks. For runtimes with a hook
-/// for that, such as Python's `os.register_at_fork`.
-///
-/// Without it, a fork is recognized by the number of the process, for which the system is asked
-/// several times in a miss.
-pub fn announce_forks() {
-    generation();
-    ARE_FORKS_ANNOUNCED.store(true, Ordering::Release);
-}
-
-/// This process was just forked.
-pub(crate) fn begin_generation() {
-    let generation = PRESENT.load(Ordering::Acquire) >> 32;
-    let present = (generation + 1) << 32 | u64::from(std::process::id());
-    PRESENT.store(present, Ordering::Release);
-}
-
-/// Returns the generation of this process: 1, and one more in a process that was forked
-/// after its parent had asked.
-pub(crate) fn generation() -> u32 {
-    let mut present = PRESENT.load(Ordering::Acquire);
-    if ARE_FORKS_ANNOUNCED.load(Ordering::Acquire) {
-        return u32::try_from(present >> 32).unwrap_or(u32::MAX);
-    }
-    let process = u64::from(std::process::id());
-    loop {
-        let generation = present >> 32;
-        if present & u64::from(u32::MAX) == process && generation > 0 {
-            return u32::try_from(generation).unwrap_or(u32::MAX);
-        }
-        let next = (generation + 1) << 32 | process;
-        match PRESENT.compare_exchange(present, next, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => present = next,
-            Err(other) => present = other,
-        }
-    }
-}
-
-/// Was this process forked from one that had used this crate?
-pub(crate) fn is_forked() -> bool {
-    generation() > 1
-}
-
-/// Returns where numbers begin that are never used twice, also not by a parent.
-pub(crate) fn first_number() -> u64 {
-    u64::from(generation()) << 48
-}
+pub use generation::announce_forks;
+pub(crate) use generation::{begin_generation, first_number, generation, is_forked};
 
 /// A value for each process.
 pub(crate) struct PerProcess<T>(Node<T>);
@@ -261,13 +225,5 @@ mod tests {
             }
         });
         assert_eq!(made.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn the_generation_stays_within_a_process() {
-        let here = generation();
-        assert!(here > 0);
-        assert_eq!(std::thread::spawn(generation).join().unwrap(), here);
-        assert!(!is_forked());
     }
 }
