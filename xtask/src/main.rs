@@ -207,7 +207,17 @@ fn history(arguments: &[&str]) -> Result<(), Error> {
 }
 
 fn miri() -> Step {
-    let test = ["+nightly", "miri", "test", "-p", "dogpile", "--lib", "clock::coarse"];
+    let test = [
+        "+nightly",
+        "miri",
+        "test",
+        "-p",
+        "dogpile",
+        "--lib",
+        "--",
+        "clock::coarse",
+        "value::object",
+    ];
     // The time is the machine's.
     cargo(test).env("MIRIFLAGS", "-Zmiri-disable-isolation").target_dir("target-miri").named("Miri")
 }
@@ -215,8 +225,9 @@ fn miri() -> Step {
 fn sanitizer() -> Step {
     // With a target that is named, build scripts are built without it.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let test = ["+nightly", "test", "-p", "dogpile", "--lib", "--features", "file", "process::"];
-    cargo(test.into_iter().chain(["--target", &target]))
+    let test =
+        ["+nightly", "test", "-p", "dogpile", "--lib", "--features", "file", "--target", &target];
+    cargo(test.into_iter().chain(["--", "process::", "value::"]))
         .env("RUSTFLAGS", "-Zsanitizer=address")
         .target_dir("target-sanitizer")
         .named("AddressSanitizer")

@@ -56,6 +56,20 @@ fn a_hit_of_an_arc_allocates_nothing() {
     }
 }
 
+#[test]
+fn a_value_that_is_a_pointer_needs_no_other() {
+    fn to_set(region: &Region<InMemory>, value: &(impl Clone + Send + Sync + 'static)) -> u64 {
+        region.blocking().set("key", value).unwrap();
+        allocations(|| region.blocking().set("key", value).unwrap())
+    }
+
+    let region = Region::in_memory("pointers");
+    region.configure(Config::new(Memory::new(100))).unwrap();
+    let large = to_set(&region, &[7_u64; 2]);
+    assert_eq!(to_set(&region, &7_u64) + 1, large);
+    assert_eq!(to_set(&region, &Arc::new(Large([7; 4096]))) + 1, large);
+}
+
 /// Numbers are written in another way for a look than for the store. Were it another key, the hit would
 /// be found on the way that allocates.
 #[test]
@@ -126,8 +140,8 @@ fn a_full_memory_has_few_places_to_spare() {
             filling.bytes_current / i64::try_from(memory.len()).unwrap()
         };
         let each = filled(0..bound);
-        assert!((100..140).contains(&each), "{each} bytes for each of {bound}");
+        assert!((90..125).contains(&each), "{each} bytes for each of {bound}");
         let more = filled(bound..3 * bound);
-        assert!(more < 110, "{more} more bytes for each of {bound} when it evicts");
+        assert!(more < 120, "{more} more bytes for each of {bound} when it evicts");
     }
 }

@@ -30,6 +30,7 @@ pub struct Memory {
 
 /// An entry whose metadata say something rare, in the place of its object: so all others are
 /// the smaller.
+#[derive(Clone)]
 struct Whole(Entry);
 
 impl Whole {

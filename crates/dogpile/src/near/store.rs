@@ -28,6 +28,7 @@ pub(super) struct Said {
 }
 
 /// An entry in the place of an object: nobody has decoded it, or its metadata say something rare.
+#[derive(Clone)]
 struct Whole(Entry);
 
 impl Copy {

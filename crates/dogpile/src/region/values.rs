@@ -160,7 +160,7 @@ impl<E: Send> ErrorSlot<E> {
     /// Returns a creator of one value as the engine takes it.
     pub(crate) fn one<'a, T, F, Fut>(&self, creator: F) -> OneCreator<'a>
     where
-        T: Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
         E: 'a,
         F: FnOnce() -> Fut + Send + 'a,
         Fut: Future<Output = Result<T, E>> + Send + 'a,
@@ -177,7 +177,7 @@ impl<E: Send> ErrorSlot<E> {
     /// Returns a creator of several values as the engine takes it.
     pub(crate) fn several<'a, T, F, Fut>(&self, mut creator: F) -> Creator<'a>
     where
-        T: Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
         E: 'a,
         F: FnMut(Vec<usize>) -> Fut + Send + 'a,
         Fut: Future<Output = Result<Vec<T>, E>> + Send + 'a,

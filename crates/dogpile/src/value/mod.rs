@@ -260,7 +260,7 @@ impl Entry {
     }
 
     /// An entry holding a live object, created at `ct` (epoch seconds).
-    pub fn object<T: Send + Sync + 'static>(object: T, ct: Timestamp) -> Self {
+    pub fn object<T: Clone + Send + Sync + 'static>(object: T, ct: Timestamp) -> Self {
         Self::sharing(Object::new(object), ct)
     }
 
