@@ -1,6 +1,7 @@
 //! Values as the crate stores them and hands them on for Python.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyException;
@@ -12,15 +13,15 @@ use crate::log;
 use crate::names::names;
 
 /// A live Python object as the crate's value. A clone needs no interpreter.
+///
+/// It is one pointer, and so it lies in the entry itself of the crate's memory.
 #[derive(Clone)]
-pub(crate) struct Object {
-    object: Arc<Live>,
-    /// Of a value that was just created: is it to be stored?
-    is_stored: bool,
-}
+pub(crate) struct Object(Arc<Live>);
 
 struct Live {
     object: Option<Py<PyAny>>,
+    /// Of a value that was just created: is it to be stored?
+    is_stored: AtomicBool,
     /// Can the crate's memory evict it?
     is_evictable: bool,
 }
@@ -44,12 +45,12 @@ impl Object {
     }
 
     fn of(object: Py<PyAny>, is_evictable: bool) -> Self {
-        let live = Live { object: Some(object), is_evictable };
-        Self { object: Arc::new(live), is_stored: true }
+        let is_stored = AtomicBool::new(true);
+        Self(Arc::new(Live { object: Some(object), is_stored, is_evictable }))
     }
 
     pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        match &self.object.object {
+        match &self.0.object {
             Some(object) => object.bind(py).clone(),
             None => unreachable!("it is there until it is dropped"),
         }
@@ -91,7 +92,7 @@ pub(crate) trait Form: Sized + 'static {
 
 impl Form for Object {
     fn is_stored(&self) -> bool {
-        self.is_stored
+        self.0.is_stored.load(Ordering::Relaxed)
     }
 
     fn erase(self) -> Stored {
@@ -133,7 +134,10 @@ impl Stored {
     /// The same value, which was just created, and is stored or not.
     pub(crate) fn if_stored(self, is_stored: bool) -> Self {
         match self {
-            Self::Object(object) => Self::Object(Object { is_stored, ..object }),
+            Self::Object(object) => {
+                object.0.is_stored.store(is_stored, Ordering::Relaxed);
+                Self::Object(object)
+            }
             Self::Serialized(it) => Self::Serialized(Serialized { is_stored, ..it }),
         }
     }

@@ -16,7 +16,7 @@ use crate::value::{Entry, Metadata, Object, Payload};
 /// useful evicted when the bound is reached.
 ///
 /// What a caller gets is a clone of what is kept. For a type whose clones are
-/// expensive, cache an `Arc` of it: then a hit is two reference counts, and all
+/// expensive, cache an `Arc` of it: then a hit is a reference count, and all
 /// callers share one object. A clone of a value no larger than two pointers is made while a
 /// part of the map is locked, so that hits need no count of their own: such a `Clone` must not use the
 /// same backend.
