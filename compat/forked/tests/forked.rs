@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ fn a_forked_process_goes_on_by_itself_and_so_does_its_parent() {
         .arg(directory.path().join("cache.db"))
         .args([redis.url(), memcached.url()])
         .stdin(Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
     let began = Instant::now();
@@ -28,6 +30,10 @@ fn a_forked_process_goes_on_by_itself_and_so_does_its_parent() {
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    let _ = program.kill();
+    if ended.is_none() {
+        // With those that it has forked.
+        let group = format!("-{}", program.id());
+        let _ = Command::new("kill").args(["-9", "--", &group]).status();
+    }
     assert!(ended.expect("it hangs").success());
 }
