@@ -212,7 +212,7 @@ async fn resolve_ready<S: Flight>(flight: &S, slots: &mut [Slot<'_, S>]) {
 async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), Stopped<S>> {
     let is_asked_for = |slot: &Slot<'_, S>| slot.action() == Some(Action::TryMutex);
     for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| is_asked_for(slot)) {
-        if let Some(failure) = flight.remembered(index) {
+        if let Some(failure) = flight.remembered(index, &slot.reading.seen) {
             let instead = slot.stand_in().or_else(|| slot.meanwhile());
             slot.outcome = Some(instead.ok_or(Stop::Creator(failure))?);
         }

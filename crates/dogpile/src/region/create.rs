@@ -151,7 +151,7 @@ impl<'v> Creation<'v> {
         let flight = &*self.flight;
         let everything: Vec<usize> = (0..flight.keys.len()).collect();
         flight.look_at_invalidation().await;
-        let readings = flight.look(&everything).await?;
+        let readings = flight.look_first(&everything).await?;
         match drive(flight, readings, creator, background).await {
             Ok(answers) => Ok(answers.into_iter().map(|answer| flight.answer(answer)).collect()),
             Err(stop) => Err(stop.into()),
