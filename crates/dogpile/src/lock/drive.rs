@@ -101,7 +101,8 @@ pub(crate) async fn begin<S: Flight>(
     reading: Reading<S>,
 ) -> Result<Begun<S>, Stopped<S>> {
     let mut slots = [Slot::new(reading)];
-    until_won(flight, &mut slots, &mut Limits::default()).await?;
+    // Two pieces of memory of a usual size are sooner had than one that is larger than a kilobyte.
+    Box::pin(until_won(flight, &mut slots, &mut Limits::default())).await?;
     let [mut slot] = slots;
     if let Some((value, status)) = slot.outcome {
         return Ok(Begun::Value(value, status));

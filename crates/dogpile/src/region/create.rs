@@ -277,7 +277,9 @@ impl<'v> RegionFlight<'v> {
     }
 
     pub(super) fn uncounted(&self, got: Timestamped, status: Status) -> Answer<Object> {
-        Answer { value: got.value, status, ct: got.ct, now: self.core.clock.now() }
+        // Its age is nothing: the clock need not be read again.
+        let now = if status == Status::Created { got.ct } else { self.core.clock.now() };
+        Answer { value: got.value, status, ct: got.ct, now }
     }
 
     fn asked(&self, indexes: &[usize]) -> Vec<&str> {
