@@ -25,11 +25,12 @@ use crate::lock::Lease;
 use crate::remote::life::Life;
 
 impl Redis {
-    /// Does a claim read what is stored before it takes anything, in the one round trip of a look? Not by plain
-    /// commands, and not where the lock lies in another slot than the value.
+    /// Does a claim read what is stored before it takes anything, in the one round trip of a look? Not where
+    /// scripts were refused, ever: by plain commands the lock comes first. Nor where the lock lies in another
+    /// slot than the value.
     pub(crate) fn claims_as_it_looks(&self) -> bool {
         let Shared { options, target, refuses_scripts, .. } = &**self.0;
-        (!options.locks || !target.is_cluster()) && !refuses_scripts.is_known()
+        (!options.locks || !target.is_cluster()) && !refuses_scripts.was_met()
     }
 }
 
