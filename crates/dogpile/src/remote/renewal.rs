@@ -3,11 +3,15 @@
 //! One task does it for all locks of a backend: most creations end long before their lease is to be
 //! extended, and a task for each would wake the I/O thread twice for nothing.
 
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use super::io::{self, AbortOnDrop};
 use super::terms::Leases;
+use crate::backend::BackendError;
 
 /// A lease is extended each third of it.
 pub(super) fn period<L: Leases>(leases: &L) -> Duration {
@@ -16,9 +20,14 @@ pub(super) fn period<L: Leases>(leases: &L) -> Duration {
 
 /// Begins to extend the leases of `leases`.
 pub(super) fn begin<L: Leases>(leases: &Arc<L>) {
-    if io::spawn(renew(Arc::downgrade(leases), period(&**leases))).is_err() {
+    if spawn(Box::pin(renew(Arc::downgrade(leases), period(&**leases)))).is_err() {
         leases.ledger().end_renewals();
     }
+}
+
+/// For all kinds of locks: a task of each type of future is some kilobytes of code.
+fn spawn(work: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<JoinHandle<()>, BackendError> {
+    io::spawn(work)
 }
 
 /// Extends leases until none is held. It looks twice in a period: what would be due before the next look
@@ -31,8 +40,9 @@ async fn renew<L: Leases>(leases: Weak<L>, period: Duration) {
         let Some(due) = leases.ledger().due(Instant::now() + pause) else { return };
         for (number, token) in due {
             // A lock whose server does not answer delays no other. One that is given up is extended no more.
-            let work = tokio::spawn(extend(leases.clone(), number, token));
-            leases.ledger().extending(number, AbortOnDrop(work));
+            if let Ok(work) = spawn(Box::pin(extend(leases.clone(), number, token))) {
+                leases.ledger().extending(number, AbortOnDrop(work));
+            }
         }
     }
 }
@@ -48,7 +58,6 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::backend::BackendError;
     use crate::remote::lease::Held;
     use crate::remote::ledger::Ledger;
     use crate::remote::terms::Terms;
