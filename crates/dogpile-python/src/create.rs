@@ -77,7 +77,12 @@ pub(crate) fn create<'py>(
     let own = || Creating::check(&native.engine, std::slice::from_ref(&native.key));
     let mut work = native.engine.begin(native.ask(limit));
     loop {
-        match wait::run_unless(py, work, own)?.map_err(errors::of_region)? {
+        let begun = if native.engine.is_remote() {
+            wait::run_detached(py, work, own)
+        } else {
+            wait::run_unless(py, work, own)
+        };
+        match begun?.map_err(errors::of_region)? {
             Begun::Value(stored) => match stored.load(py, native.engine.codec())? {
                 Some(value) => return Ok(value),
                 None => work = native.engine.begin_without(native.ask(limit)),
@@ -106,7 +111,13 @@ fn run<'py>(
     };
     match native.engine.stored(&value) {
         Ok(stored) => {
-            wait::run(py, half.finish(stored.if_stored(is_stored)))?.map_err(errors::of_region)?;
+            let work = half.finish(stored.if_stored(is_stored));
+            let finished = if native.engine.is_remote() {
+                wait::run_detached(py, work, || Ok(()))
+            } else {
+                wait::run(py, work)
+            };
+            finished?.map_err(errors::of_region)?;
             Ok(value)
         }
         Err(error) => {

@@ -50,9 +50,14 @@ pub(crate) fn engine_multi<'a>(
     Some((engine, keys))
 }
 
-fn run<T: Send>(py: Python<'_>, work: Work<T>) -> PyResult<T> {
+fn run<T: Send>(py: Python<'_>, engine: &Engine, work: Work<T>) -> PyResult<T> {
     clock::look(py)?;
-    wait::run(py, work)?.map_err(errors::of_region)
+    let done = if engine.is_remote() {
+        wait::run_detached(py, work, || Ok(()))
+    } else {
+        wait::run(py, work)
+    };
+    done?.map_err(errors::of_region)
 }
 
 /// The value for a stored key, if it is fresh; with no limit given, whatever its age.
@@ -61,7 +66,7 @@ pub(crate) fn get<'py>(
     (engine, key): (&Engine, String),
     limit: Option<f64>,
 ) -> PyResult<Option<Found<'py>>> {
-    match run(py, engine.get(key, limit))? {
+    match run(py, engine, engine.get(key, limit))? {
         Some(found) => load(py, engine, &found),
         None => Ok(None),
     }
@@ -73,7 +78,7 @@ pub(crate) fn get_multi<'py>(
     (engine, keys): (&Engine, Vec<String>),
     limit: Option<f64>,
 ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
-    load_multi(py, engine, &run(py, engine.get_multi(keys, limit))?)
+    load_multi(py, engine, &run(py, engine, engine.get_multi(keys, limit))?)
 }
 
 /// The payloads of values, as far as there are any that its deserializer can read.
@@ -107,7 +112,7 @@ pub(crate) fn set<'py>(
     values: impl IntoIterator<Item = (String, Bound<'py, PyAny>)>,
     py: Python<'py>,
 ) -> PyResult<()> {
-    run(py, engine.set_multi(stored(engine, values)?, plan.max_age))
+    run(py, engine, engine.set_multi(stored(engine, values)?, plan.max_age))
 }
 
 /// Returns the entries to store for values.
@@ -120,7 +125,7 @@ pub(crate) fn stored<'py>(
 
 /// Deletes what is stored under stored keys.
 pub(crate) fn delete(py: Python<'_>, engine: &Engine, keys: Vec<String>) -> PyResult<()> {
-    run(py, engine.delete_multi(keys))
+    run(py, engine, engine.delete_multi(keys))
 }
 
 /// The pairs of a mapping, with the keys that they are stored under; none if one of these cannot be

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dogpile::backend::{AnyBackend, MapBackend};
+use dogpile::backend::{AnyBackend, File, MapBackend};
 use dogpile::config::Settings;
 use dogpile::proxy::Layer;
 use dogpile::region::{Cacheable, Kind};
@@ -112,7 +112,9 @@ impl Engine {
         let region = Region::encoded_named(name);
         let config = usual(config(backend, options)?, moment);
         region.configure(config).map_err(errors::of_region)?;
-        Ok(Some(Self::Bytes(Arc::new(region), Arc::new(codec))))
+        // A file answers at once.
+        let is_remote = backend.is_shared() && backend.actual::<File>().is_none();
+        Ok(Some(Self::Bytes(Arc::new(region), Arc::new(Codec { is_remote, ..codec }))))
     }
 
     /// Returns what is to be stored for `value`.
@@ -144,6 +146,11 @@ impl Engine {
             Self::Objects(_) | Self::Evicting(_) => None,
             Self::Bytes(_, codec) => Some(codec),
         }
+    }
+
+    /// Do its calls wait for a server?
+    pub(crate) fn is_remote(&self) -> bool {
+        self.codec().is_some_and(|codec| codec.is_remote)
     }
 
     /// Begins a creating call.

@@ -92,7 +92,8 @@ impl Plan {
     /// The function that makes bytes of values, if there is one.
     pub(crate) fn codec(&self, py: Python<'_>) -> Option<Codec> {
         let serializer = self.serializer.as_ref()?.clone_ref(py);
-        Some(Codec { serializer, deserializer: self.deserializer.as_ref()?.clone_ref(py) })
+        let deserializer = self.deserializer.as_ref()?.clone_ref(py);
+        Some(Codec { serializer, deserializer, is_remote: false })
     }
 
     /// The limit of ages for a call; not a number: there is none. Creating calls know -1 for that.

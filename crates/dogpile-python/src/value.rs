@@ -128,6 +128,8 @@ impl Form for Serialized {
 pub(crate) struct Codec {
     pub(crate) serializer: Py<PyAny>,
     pub(crate) deserializer: Py<PyAny>,
+    /// The bytes are on a server.
+    pub(crate) is_remote: bool,
 }
 
 impl Stored {

@@ -71,6 +71,24 @@ impl Wake for Unpark {
     }
 }
 
+/// Drives `future`, which waits for a server, to its end: detached from the beginning, since it does not end
+/// at once, and what it does until then are system calls. Before it waits, `check` may refuse that.
+#[inline]
+pub(crate) fn run_detached<F>(
+    py: Python<'_>,
+    future: F,
+    mut check: impl FnMut() -> PyResult<()> + Send,
+) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let output = wait(py, pin!(future), &mut check);
+    grave::clear(py);
+    trace::flush(py);
+    output
+}
+
 /// Drives `future` to its end: first attached to the interpreter, since most futures are ready at
 /// once, then detached. On the main thread a signal's handler may end it by an exception.
 #[inline]
@@ -96,7 +114,7 @@ where
     let mut future = pin!(future);
     let output = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => check().and_then(|()| wait(py, future)),
+        Poll::Pending => check().and_then(|()| wait(py, future, &mut || Ok(()))),
     };
     grave::clear(py);
     trace::flush(py);
@@ -104,7 +122,11 @@ where
 }
 
 #[cold]
-fn wait<F>(py: Python<'_>, mut future: Pin<&mut F>) -> PyResult<F::Output>
+fn wait<F>(
+    py: Python<'_>,
+    mut future: Pin<&mut F>,
+    check: &mut (dyn FnMut() -> PyResult<()> + Send),
+) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
@@ -113,9 +135,13 @@ where
     py.detach(|| {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
+        let mut is_checked = false;
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return Ok(output);
+            }
+            if !std::mem::replace(&mut is_checked, true) {
+                check()?;
             }
             if has_signals {
                 thread::park_timeout(SIGNALS);

@@ -117,6 +117,14 @@ async fn round_trips_are_few() {
     };
     assert_eq!(trips.of(ask(5)).await, 3, "a cold miss: read, claim, commit");
     assert_eq!(trips.of(ask(6)).await, 1, "a hit");
+    for number in 0..17 {
+        let _: u32 = region.get_or_create(&format!("cold-{number}"), async || number).await;
+    }
+    let cold = async {
+        let _: u32 = region.get_or_create("cold", async || 8).await;
+    };
+    assert_eq!(trips.of(cold).await, 2, "a miss while a cache fills: claim, commit");
+    assert_eq!(trips.of(ask(6)).await, 1, "a hit then");
     let set = async { region.set_multi(keys.iter().zip(&values)).await.unwrap() };
     assert!(trips.of(set).await <= 3, "100 values with a retention, and a script that is new");
     let one = async { region.set("k", &7_u32).await.unwrap() };

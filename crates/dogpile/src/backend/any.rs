@@ -97,6 +97,16 @@ impl AnyBackend {
         if self.is_bare { self.actual.clone().downcast().ok() } else { None }
     }
 
+    /// Does a claim read what is stored before it takes anything, in the one round trip of a look, with nothing
+    /// around the backend that would see no look?
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "no other does"))]
+    pub(crate) fn claims_as_it_looks(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.is_bare && self.actual().is_some_and(super::Redis::claims_as_it_looks);
+        #[cfg(not(feature = "redis"))]
+        false
+    }
+
     /// The way to look into the backend inside all proxies, if it has one.
     #[cfg(feature = "serialized")]
     pub fn inspect(&self) -> Option<&dyn Inspect> {

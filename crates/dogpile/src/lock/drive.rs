@@ -101,7 +101,8 @@ pub(crate) async fn begin<S: Flight>(
     reading: Reading<S>,
 ) -> Result<Begun<S>, Stopped<S>> {
     let mut slots = [Slot::new(reading)];
-    until_won(flight, &mut slots, &mut Limits::default()).await?;
+    // Two pieces of memory of a usual size are sooner had than one that is larger than a kilobyte.
+    Box::pin(until_won(flight, &mut slots, &mut Limits::default())).await?;
     let [mut slot] = slots;
     if let Some((value, status)) = slot.outcome {
         return Ok(Begun::Value(value, status));
@@ -212,7 +213,7 @@ async fn resolve_ready<S: Flight>(flight: &S, slots: &mut [Slot<'_, S>]) {
 async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Result<(), Stopped<S>> {
     let is_asked_for = |slot: &Slot<'_, S>| slot.action() == Some(Action::TryMutex);
     for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| is_asked_for(slot)) {
-        if let Some(failure) = flight.remembered(index) {
+        if let Some(failure) = flight.remembered(index, &slot.reading.seen) {
             let instead = slot.stand_in().or_else(|| slot.meanwhile());
             slot.outcome = Some(instead.ok_or(Stop::Creator(failure))?);
         }

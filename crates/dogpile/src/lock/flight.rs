@@ -114,7 +114,7 @@ pub(crate) trait Flight: Sync {
     }
 
     /// Returns the failure of a creation of the key `index` that is remembered: none is attempted.
-    fn remembered(&self, _index: usize) -> Option<Self::Failure> {
+    fn remembered(&self, _index: usize, _seen: &Self::Seen) -> Option<Self::Failure> {
         None
     }
 

@@ -14,6 +14,7 @@ use super::kind::{Cacheable, Codec, EncodedValue, Encoding, Kind};
 use super::options::{Options, Retention};
 use super::owed::Owed;
 use super::short_way::ShortWay;
+use super::streak::Streak;
 use super::unseen::Unseen;
 use super::values::Values;
 #[cfg(feature = "serialized")]
@@ -111,6 +112,8 @@ pub(crate) struct Core {
     pub(crate) owed: Owed,
     unseen: Unseen,
     pub(super) kept: Kept,
+    /// `None` where a claim costs more than a look, or is no look.
+    pub(super) streak: Option<Streak>,
     pub(super) short_way: ShortWay,
     /// The backend, if it keeps bytes in memory and nothing is around it.
     #[cfg(feature = "serialized")]
@@ -184,6 +187,7 @@ impl Core {
             .by_system_time(is_system_time)
             .by_moments(&invalidation, &shared.moments)
             .over(&backend, mangler.is_some());
+        let streak = backend.claims_as_it_looks().then(Streak::default);
         Ok(Self {
             short_way,
             #[cfg(feature = "serialized")]
@@ -205,6 +209,7 @@ impl Core {
             owed: Owed::default(),
             unseen: Unseen::default(),
             kept: Kept::new(keep_when_down),
+            streak,
             #[cfg(feature = "near")]
             near,
         })
@@ -218,6 +223,7 @@ impl Core {
         let near = near.map(|near| near.around(backend.clone()));
         #[cfg(feature = "near")]
         let backend = near.as_ref().map_or(backend, Tier::backend);
+        let streak = backend.claims_as_it_looks().then(Streak::default);
         Self {
             short_way: self.short_way.clone().over(&backend, self.mangler.is_some()),
             #[cfg(feature = "serialized")]
@@ -239,6 +245,7 @@ impl Core {
             owed: Owed::default(),
             unseen: Unseen::default(),
             kept: Kept::new(self.kept.time()),
+            streak,
             #[cfg(feature = "near")]
             near,
         }

@@ -151,7 +151,7 @@ impl<'v> Creation<'v> {
         let flight = &*self.flight;
         let everything: Vec<usize> = (0..flight.keys.len()).collect();
         flight.look_at_invalidation().await;
-        let readings = flight.look(&everything).await?;
+        let readings = flight.look_first(&everything).await?;
         match drive(flight, readings, creator, background).await {
             Ok(answers) => Ok(answers.into_iter().map(|answer| flight.answer(answer)).collect()),
             Err(stop) => Err(stop.into()),
@@ -277,7 +277,9 @@ impl<'v> RegionFlight<'v> {
     }
 
     pub(super) fn uncounted(&self, got: Timestamped, status: Status) -> Answer<Object> {
-        Answer { value: got.value, status, ct: got.ct, now: self.core.clock.now() }
+        // Its age is nothing: the clock need not be read again.
+        let now = if status == Status::Created { got.ct } else { self.core.clock.now() };
+        Answer { value: got.value, status, ct: got.ct, now }
     }
 
     fn asked(&self, indexes: &[usize]) -> Vec<&str> {

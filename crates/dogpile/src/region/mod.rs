@@ -73,6 +73,7 @@ mod options;
 mod owed;
 mod short_way;
 mod state;
+mod streak;
 mod unseen;
 mod values;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::finish::to_the_end;
-use super::io::{self, AbortOnDrop};
 use super::release::{UnderWay, release};
+use super::renewal;
 use super::terms::Leases;
 use super::{random_share, timer};
 use crate::backend::BackendError;
@@ -29,12 +29,13 @@ impl<L: Leases> Held<L> {
     /// The same, for as long as `longest`.
     pub(crate) fn renewed_for(longest: Duration, leases: &Arc<L>, token: L::LockToken) -> Self {
         let token = Arc::new(token);
-        let renewal = io::spawn(renew(leases.clone(), token.clone(), longest));
-        let number = leases.ledger().enter(token.clone(), renewal.ok().map(AbortOnDrop));
-        if number.is_none() {
-            release(leases, token.clone());
+        let entered = leases.ledger().enter(token.clone(), renewal::period(&**leases), longest);
+        match &entered {
+            Some(entered) if entered.is_first => renewal::begin(leases),
+            Some(_) => {}
+            None => release(leases, token.clone()),
         }
-        Self { leases: leases.clone(), token, number }
+        Self { leases: leases.clone(), token, number: entered.map(|entered| entered.number) }
     }
 
     /// It is given up, or known to be lost.
@@ -80,21 +81,6 @@ pub(crate) async fn claiming<L: Leases, T: Send + 'static>(
     let claim = async move { (claim.await, under_way) };
     let (claimed, _under_way) = to_the_end(claim).await;
     Some(claimed)
-}
-
-/// Extends the lease each third of it, as long as it is ours and not for longer than
-/// `longest`, which is what a creation may take.
-async fn renew<L: Leases>(leases: Arc<L>, token: Arc<L::LockToken>, longest: Duration) {
-    let lease = leases.terms().lease;
-    let turns = longest.as_secs_f64() / (lease.as_secs_f64() / 3.0);
-    let mut turn = 1.0;
-    while turn < turns {
-        tokio::time::sleep(lease / 3).await;
-        if matches!(leases.extend(&token).await, Ok(false)) {
-            return;
-        }
-        turn += 1.0;
-    }
 }
 
 /// Asks whether a lock is free again and again, after longer and longer pauses,

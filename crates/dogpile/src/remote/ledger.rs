@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
@@ -30,14 +30,28 @@ struct State<G> {
     failed: Vec<Release<G>>,
     /// There is a task that works the queue off.
     is_worked_off: bool,
+    /// There is a task that extends the leases of what is held.
+    is_renewed: bool,
     /// The process ends: nothing more is taken.
     is_closed: bool,
 }
 
-/// A lock that is held, and renewed until this is dropped.
+/// A lock that is held.
 struct Entered<G> {
     token: Arc<G>,
-    _renewal: Option<AbortOnDrop<()>>,
+    /// The moment to extend its lease; `None` while that is under way, and once it is lost.
+    due: Option<Instant>,
+    /// It is not extended after that; `None`: that is too far away to be told.
+    until: Option<Instant>,
+    /// The work that extends it, which ends when this is dropped.
+    extending: Option<AbortOnDrop<()>>,
+}
+
+/// The number of a lock that was entered.
+pub(super) struct Number {
+    pub(super) number: u64,
+    /// Nobody extends leases yet.
+    pub(super) is_first: bool,
 }
 
 /// A lock to be released.
@@ -62,21 +76,77 @@ impl<G> Ledger<G> {
             queue: VecDeque::new(),
             failed: Vec::new(),
             is_worked_off: false,
+            is_renewed: false,
             is_closed: false,
         };
         Self { state: Mutex::new(state), under_way: watch::Sender::new(0), news: Notify::new() }
     }
 
-    /// Enters a lock that was taken; `None` once the books are closed.
-    pub(super) fn enter(&self, token: Arc<G>, renewal: Option<AbortOnDrop<()>>) -> Option<u64> {
+    /// Enters a lock that was taken now, whose lease is to be extended after each `period`, and not
+    /// for longer than `longest`; `None` once the books are closed.
+    pub(super) fn enter(
+        &self,
+        token: Arc<G>,
+        period: Duration,
+        longest: Duration,
+    ) -> Option<Number> {
+        let now = Instant::now();
         let mut state = self.state.lock();
         if state.is_closed {
             return None;
         }
         state.entered += 1;
         let number = state.entered;
-        state.held.insert(number, Entered { token, _renewal: renewal });
-        Some(number)
+        let (due, until) = (now.checked_add(period), now.checked_add(longest));
+        state.held.insert(number, Entered { token, due, until, extending: None });
+        let is_first = !std::mem::replace(&mut state.is_renewed, true);
+        Some(Number { number, is_first })
+    }
+
+    /// Takes out the locks whose leases are to be extended by `then`. `None`: none is held, and nobody
+    /// extends leases from now on.
+    pub(super) fn due(&self, then: Instant) -> Option<Vec<(u64, Arc<G>)>> {
+        let mut state = self.state.lock();
+        if state.held.is_empty() {
+            state.is_renewed = false;
+            // The room of many is not kept.
+            state.held = HashMap::new();
+            return None;
+        }
+        let mut found = Vec::new();
+        for (number, entered) in &mut state.held {
+            if entered.due.is_some_and(|due| due <= then) {
+                entered.due = None;
+                if entered.until.is_none_or(|until| then < until) {
+                    found.push((*number, entered.token.clone()));
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// The lease of a lock is being extended by this work, which ends with the lock.
+    pub(super) fn extending(&self, number: u64, work: AbortOnDrop<()>) {
+        if let Some(entered) = self.state.lock().held.get_mut(&number) {
+            entered.extending = Some(work);
+        }
+    }
+
+    /// The lease of a lock may have been extended, and is to be again at `due`.
+    pub(super) fn extended(&self, number: u64, due: Option<Instant>) {
+        if let Some(entered) = self.state.lock().held.get_mut(&number) {
+            entered.due = due;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_renewed(&self) -> bool {
+        self.state.lock().is_renewed
+    }
+
+    /// Nobody can extend leases.
+    pub(super) fn end_renewals(&self) {
+        self.state.lock().is_renewed = false;
     }
 
     /// Strikes a lock out; false if it was before.

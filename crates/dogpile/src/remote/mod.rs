@@ -6,7 +6,7 @@
 //! - `link`: a connection that is kept alive, and known to be down while it is; `given_up`: requests
 //!   that nobody waits for any more;
 //! - `finish`: work that goes on when its caller leaves;
-//! - `lease`: holding a lock of a server's, renewed while its creator runs;
+//! - `lease`: holding a lock of a server's while its creator runs; `renewal` extends it;
 //! - `terms`: how long locks live, and what a server must offer for them;
 //! - `life`: how long a value has to live;
 //! - `ledger`: all locks that are held, and those that are being released; `release` does that;
@@ -39,6 +39,8 @@ pub(crate) mod prefix;
 mod queue;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod release;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod renewal;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod terms;
 #[cfg(any(feature = "redis", feature = "memcached"))]

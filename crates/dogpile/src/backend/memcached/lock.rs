@@ -51,6 +51,10 @@ struct State {
     mark: Option<Mark>,
 }
 
+/// A server's clock goes by whole seconds and is read once a second: what it says can be nearly two seconds
+/// old, and so much sooner does an item end that is stored then.
+const STALE_CLOCK: Duration = Duration::from_secs(2);
+
 impl LockToken {
     /// A lock that is about to be taken.
     pub(super) fn new(lock: String, token: Bytes) -> Self {
@@ -79,8 +83,7 @@ impl LockToken {
 
     /// The request that takes the lock, or takes it again.
     pub(super) fn taking(&self, lease: Duration, only: Only) -> Request<'_> {
-        // Servers count in whole seconds, of which the first may be cut short.
-        let ttl = ttl(Some(lease.saturating_add(Duration::from_secs(1))));
+        let ttl = ttl(Some(lease.saturating_add(STALE_CLOCK)));
         Request::Store { key: &self.lock, flags: 0, value: self.token.clone(), ttl, only }
     }
 
@@ -220,5 +223,22 @@ impl KeyedLock for Locks {
     async fn is_locked(&self, key: &str) -> Result<bool, BackendError> {
         let lock = self.0.lock_key(&self.0.stored(key)?)?;
         Ok(!self.0.is_free(&lock).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_outlives_its_lease_whatever_the_clock_of_its_server_says() {
+        let token = LockToken::new("_lockk".to_owned(), Bytes::new());
+        let lease = |seconds| match token.taking(seconds, Only::IfAbsent) {
+            Request::Store { ttl, .. } => ttl,
+            _ => 0,
+        };
+        // A clock that says 10 until it says 12 ends it at 42.
+        assert_eq!(lease(Duration::from_secs(30)), 32);
+        assert_eq!(lease(Duration::from_millis(10)), 3);
     }
 }

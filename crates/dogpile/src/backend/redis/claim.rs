@@ -14,15 +14,25 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::Shared;
 use super::asked::{Asked, Attempt, in_words, whose};
 use super::connection::Batch;
 use super::frame::entry_of;
 use super::lock::{Before, Claim, Held, get};
 use super::scripts::{CLAIM, Call, TAKE};
+use super::{Redis, Shared};
 use crate::backend::{BackendError, ClaimMode, Claimed, Seen, Wanted};
 use crate::lock::Lease;
 use crate::remote::life::Life;
+
+impl Redis {
+    /// Does a claim read what is stored before it takes anything, in the one round trip of a look? Not where
+    /// scripts were refused, ever: by plain commands the lock comes first. Nor where the lock lies in another
+    /// slot than the value.
+    pub(crate) fn claims_as_it_looks(&self) -> bool {
+        let Shared { options, target, refuses_scripts, .. } = &**self.0;
+        (!options.locks || !target.is_cluster()) && !refuses_scripts.was_met()
+    }
+}
 
 impl Shared {
     pub(super) async fn claim(

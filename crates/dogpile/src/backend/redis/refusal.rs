@@ -22,6 +22,11 @@ impl Refusal {
         self.is_known_at(Instant::now())
     }
 
+    /// Were they ever refused?
+    pub(super) fn was_met(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
     fn is_known_at(&self, now: Instant) -> bool {
         let since = *self.0.lock();
         since.is_some_and(|since| now.saturating_duration_since(since) < Self::LASTS)

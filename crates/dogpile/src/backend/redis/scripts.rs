@@ -83,9 +83,9 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
         state!(),
         ours!(),
         r"
-        local left = redis.pcall('PTTL', KEYS[1])
+        local value, left = redis.pcall('GET', KEYS[1]), -1
+        if value then left = redis.pcall('PTTL', KEYS[1]) end
         if type(left) ~= 'number' then left = -1 end
-        local value = redis.pcall('GET', KEYS[1])
         local state = state_of(value)
         if ARGV[4] ~= '' and state ~= 'nothing' and not is(state, ARGV[4]) then
             if type(value) == 'table' then value = '' end

@@ -202,7 +202,7 @@ impl Call<'static> {
 
 async fn begun(flight: &RegionFlight<'static>) -> Result<Driven<RegionFlight<'static>>> {
     flight.look_at_invalidation().await;
-    let Some(reading) = flight.look(&[0]).await?.pop() else {
+    let Some(reading) = flight.look_first(&[0]).await?.pop() else {
         unreachable!("one key has one reading")
     };
     begin(flight, reading).await.map_err(|stop| match stop {

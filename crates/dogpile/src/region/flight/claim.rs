@@ -36,7 +36,10 @@ impl RegionFlight<'_> {
     }
 
     /// Claims one key.
-    async fn claim_one(&self, wanted: Wanted<'_>) -> Result<Option<Claimed>, BackendError> {
+    pub(super) async fn claim_one(
+        &self,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Claimed>, BackendError> {
         match self.core.backend.claim(vec![wanted]).await?.pop() {
             Some(Claimed::Failed(error)) => Err(error),
             claimed => Ok(claimed),
@@ -266,7 +269,7 @@ impl RegionFlight<'_> {
 
 /// Another value was found where this caller was about to create: those who
 /// wait behind it get that, if it is fresh.
-fn pass_on_if_fresh(
+pub(super) fn pass_on_if_fresh(
     local: KeyGuard,
     reading: Reading<RegionFlight<'_>>,
 ) -> Reading<RegionFlight<'_>> {

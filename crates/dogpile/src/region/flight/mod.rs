@@ -6,12 +6,13 @@
 //! get the value handed to them; only the one contender looks at the server.
 //!
 //! Here is what the driver calls, in its order: a look, a claim, the beginning and the end of a
-//! creation. `claim` has the claims and waits within that, `store` what is stored in the end;
-//! `expire` stores again what is there, and `failure` what stands in for a creation that failed.
+//! creation. `guess` leaves a look out, `claim` has the claims and waits within that, `store` what is stored
+//! in the end; `expire` stores again what is there, and `failure` what stands in for a creation that failed.
 
 mod claim;
 mod expire;
 mod failure;
+mod guess;
 mod store;
 
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub(crate) struct ReadSnapshot {
     ticket: Ticket,
     /// Those who asked before may have what was read.
     cut: Cut,
+    /// Nothing was read: the claim does that.
+    is_guess: bool,
 }
 
 /// The moment before a look.
@@ -151,7 +154,7 @@ impl RegionFlight<'_> {
     fn reading(&self, index: usize, entry: Option<&Entry>, before: Before) -> Reading<Self> {
         let FlightKey { asked, stored } = &self.keys[index];
         let Before { ticket, cut, is_kept } = before;
-        let seen = ReadSnapshot { seen: Seen::of(entry), ticket, cut };
+        let seen = ReadSnapshot { seen: Seen::of(entry), ticket, cut, is_guess: false };
         self.core.note_answer(!is_kept);
         let instead = if is_kept { None } else { self.core.kept_instead_of(stored, entry) };
         let is_kept = is_kept || instead.is_some();
@@ -233,6 +236,9 @@ impl Flight for RegionFlight<'_> {
         &'s self,
         keys: &[(usize, &ReadSnapshot)],
     ) -> Result<Vec<Claim<'s, Self>>, Error> {
+        if let [(index, ReadSnapshot { is_guess: true, .. })] = keys {
+            return Ok(vec![self.claim_unseen(*index).await?]);
+        }
         let mut held = Vec::with_capacity(keys.len());
         for &(index, snapshot) in keys {
             if let Some(local) = self.core.shared.keys.try_hold(&self.keys[index].stored) {
@@ -268,8 +274,9 @@ impl Flight for RegionFlight<'_> {
         Some(CreationLimit { limit, timer: self.core.clock.sleep(limit) })
     }
 
-    fn remembered(&self, index: usize) -> Option<Failed> {
-        self.remembered_failure(index)
+    fn remembered(&self, index: usize, seen: &ReadSnapshot) -> Option<Failed> {
+        // A value that was not read yet may stand in for it.
+        if seen.is_guess { None } else { self.remembered_failure(index) }
     }
 
     fn note_unanswered(&self, indexes: &[usize], why: &str) {
