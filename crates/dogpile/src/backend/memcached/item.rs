@@ -85,7 +85,8 @@ pub(super) fn unpack(flags: u32, value: &Bytes) -> Entry {
 }
 
 /// A time to live as servers understand it: none, up to thirty days in seconds,
-/// and beyond that the moment of its end. It is never shorter than `time`.
+/// and beyond that the moment of its end. It is never shorter than `time` by the server's clock, which may be
+/// two seconds old: so much sooner the item may end.
 pub(super) fn ttl(time: Option<Duration>) -> u32 {
     const THIRTY_DAYS: u64 = 30 * 24 * 60 * 60;
     // The text protocol reads no more than 31 bits.
