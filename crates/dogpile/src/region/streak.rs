@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Streak(AtomicU32);
 
 impl Streak {
-    /// Where half of the calls are misses, one in a hundred thousand claims a key that has a value.
+    /// If half of the calls are misses, one in a hundred thousand claims a key that has a value.
     const LENGTH: u32 = 16;
 
     /// A look has found nothing. What other threads note meanwhile may be lost.
