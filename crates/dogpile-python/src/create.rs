@@ -77,12 +77,8 @@ pub(crate) fn create<'py>(
     let own = || Creating::check(&native.engine, std::slice::from_ref(&native.key));
     let mut work = native.engine.begin(native.ask(limit));
     loop {
-        let begun = if native.engine.is_remote() {
-            wait::run_detached(py, work, own)
-        } else {
-            wait::run_unless(py, work, own)
-        };
-        match begun?.map_err(errors::of_region)? {
+        let begun = wait::run_at(py, native.engine.is_remote(), work, own)?;
+        match begun.map_err(errors::of_region)? {
             Begun::Value(stored) => match stored.load(py, native.engine.codec())? {
                 Some(value) => return Ok(value),
                 None => work = native.engine.begin_without(native.ask(limit)),
@@ -112,12 +108,8 @@ fn run<'py>(
     match native.engine.stored(&value) {
         Ok(stored) => {
             let work = half.finish(stored.if_stored(is_stored));
-            let finished = if native.engine.is_remote() {
-                wait::run_detached(py, work, || Ok(()))
-            } else {
-                wait::run(py, work)
-            };
-            finished?.map_err(errors::of_region)?;
+            let finished = wait::run_at(py, native.engine.is_remote(), work, || Ok(()))?;
+            finished.map_err(errors::of_region)?;
             Ok(value)
         }
         Err(error) => {

@@ -52,12 +52,7 @@ pub(crate) fn engine_multi<'a>(
 
 fn run<T: Send>(py: Python<'_>, engine: &Engine, work: Work<T>) -> PyResult<T> {
     clock::look(py)?;
-    let done = if engine.is_remote() {
-        wait::run_detached(py, work, || Ok(()))
-    } else {
-        wait::run(py, work)
-    };
-    done?.map_err(errors::of_region)
+    wait::run_at(py, engine.is_remote(), work, || Ok(()))?.map_err(errors::of_region)
 }
 
 /// The value for a stored key, if it is fresh; with no limit given, whatever its age.

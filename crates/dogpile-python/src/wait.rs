@@ -71,11 +71,12 @@ impl Wake for Unpark {
     }
 }
 
-/// Drives `future`, which waits for a server, to its end: detached from the beginning, since it does not end
-/// at once, and what it does until then are system calls. Before it waits, `check` may refuse that.
+/// Drives `future` to its end. One that waits for a server, as it `is_remote`, is detached from the beginning:
+/// it does not end at once, and what it does until then are system calls. Before it waits, `check` may refuse that.
 #[inline]
-pub(crate) fn run_detached<F>(
+pub(crate) fn run_at<F>(
     py: Python<'_>,
+    is_remote: bool,
     future: F,
     mut check: impl FnMut() -> PyResult<()> + Send,
 ) -> PyResult<F::Output>
@@ -83,6 +84,9 @@ where
     F: Future + Send,
     F::Output: Send,
 {
+    if !is_remote {
+        return run_unless(py, future, check);
+    }
     let output = wait(py, pin!(future), &mut check);
     grave::clear(py);
     trace::flush(py);

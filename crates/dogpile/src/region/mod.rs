@@ -13,6 +13,7 @@
 
 // ```text
 //   mod            Region: what users call
+//   unconfigured   new regions, of each kind of values
 //   config         what a region is configured with
 //   configuration  the one that it has now
 //   choices        what of it depends on the backend in the end
@@ -34,11 +35,18 @@
 //   state          what a region has of its own in each scope of a test
 //   core           a configured region: decoding and storing values
 //   judge          judging what is stored
+//   kept           values that were created while the store was away
+//   owed           changes that a backend has not taken
+//   late_deletion  deletes late what it did not take
+//   unseen         the time for which an invalidation could not be looked at
 //   create         the front door of creating calls
+//   streak         misses one after the other, as while a cache fills
 //   flight         the dogpile lock's view of a region
 //   values         the way of values past the engine, which does not know their type
 //   background     runs creations in the background
 //   failed         creations that failed a moment ago
+//   once           a creator of one value, which runs once
+//   fault          the errors of the lock, as errors of a region
 // ```
 
 mod at_hand;
@@ -74,6 +82,7 @@ mod owed;
 mod short_way;
 mod state;
 mod streak;
+mod unconfigured;
 mod unseen;
 mod values;
 
@@ -143,93 +152,7 @@ pub struct Region<K = Serialized> {
     kind: PhantomData<fn() -> K>,
 }
 
-impl Region<Serialized> {
-    /// A region called `name`, not configured yet.
-    #[doc(alias = "make_region")]
-    pub const fn new(name: &'static str) -> Self {
-        Self::unconfigured(Cow::Borrowed(name))
-    }
-
-    /// Returns a region whose name is not known at compile time.
-    pub fn named(name: impl Into<String>) -> Self {
-        Self::unconfigured(Cow::Owned(name.into()))
-    }
-}
-
-impl Region<InMemory> {
-    /// A region of types that need no serde, not configured yet.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use dogpile::{Config, InMemory, Region, backend::Memory};
-    ///
-    /// struct Connection; // neither Clone nor Serialize
-    ///
-    /// static CONNECTIONS: Region<InMemory> = Region::in_memory("connections");
-    ///
-    /// # pollster::block_on(async {
-    /// CONNECTIONS.configure(Config::new(Memory::new(10)))?;
-    /// let one = CONNECTIONS.get_or_create("db", async || Arc::new(Connection)).await;
-    /// let two = CONNECTIONS.get_or_create("db", async || Arc::new(Connection)).await;
-    /// assert!(Arc::ptr_eq(&one, &two));
-    /// # Ok::<(), dogpile::Error>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// The compiler keeps it from backends that keep bytes:
-    ///
-    /// ```compile_fail
-    /// use dogpile::{Config, InMemory, Region, backend::SerializedMemory};
-    /// let region: Region<InMemory> = Region::in_memory("connections");
-    /// region.configure(Config::new(SerializedMemory::new(10))).unwrap();
-    /// ```
-    pub const fn in_memory(name: &'static str) -> Self {
-        Self::unconfigured(Cow::Borrowed(name))
-    }
-
-    /// Returns a region as [`in_memory`](Self::in_memory) does, whose name is not known at compile time.
-    pub fn in_memory_named(name: impl Into<String>) -> Self {
-        Self::unconfigured(Cow::Owned(name.into()))
-    }
-}
-
-#[cfg(feature = "serialized")]
-impl Region<Encoded> {
-    /// A region of values that are bytes already, not configured yet. No codec touches them: what
-    /// is stored is what their conversion into [`Bytes`](bytes::Bytes) returns.
-    ///
-    /// Rendered pages are such values, and those of callers with a serialization of their own.
-    ///
-    /// ```
-    /// use bytes::Bytes;
-    /// use dogpile::{Config, Encoded, Region, backend::SerializedMemory};
-    ///
-    /// static PAGES: Region<Encoded> = Region::encoded("pages");
-    ///
-    /// # pollster::block_on(async {
-    /// PAGES.configure(Config::new(SerializedMemory::new(10)))?;
-    /// let page = PAGES.get_or_create("/", async || Bytes::from("<h1>Welcome</h1>")).await;
-    /// assert_eq!(page, "<h1>Welcome</h1>");
-    /// # Ok::<(), dogpile::Error>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// Whoever reads a value must know what its bytes are: they tell no type.
-    pub const fn encoded(name: &'static str) -> Self {
-        Self::unconfigured(Cow::Borrowed(name))
-    }
-
-    /// Returns a region as [`encoded`](Self::encoded) does, whose name is not known at compile time.
-    pub fn encoded_named(name: impl Into<String>) -> Self {
-        Self::unconfigured(Cow::Owned(name.into()))
-    }
-}
-
 impl<K> Region<K> {
-    const fn unconfigured(name: Cow<'static, str>) -> Self {
-        Self { own: State::unconfigured(name), kind: PhantomData }
-    }
-
     /// Returns the state of the region: in the scope of a test, another than in the process.
     #[inline]
     fn state(&self) -> Current<'_> {
