@@ -40,6 +40,17 @@ load("dogpile.testing", {folder!r} + "/__init__.py", [{folder!r}])
 load("dogpile.testing.fixtures", {folder!r} + "/fixtures.py")
 """
 
+# The suites draw keys from 100,000, and what a test leaves on a server is not always what another can read: of the
+# thousand tests of a run, two had the same key now and then. So no key is drawn twice.
+KEYS = """
+import importlib, itertools, os
+
+fixtures = importlib.import_module("dogpile.testing.fixtures")
+numbers = itertools.count(1)
+worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+fixtures.gen_some_key = lambda: f"some_key_{worker}_{next(numbers)}"
+"""
+
 # Tests of what native backends do not have, with the reason; one that passes is an error too.
 NATIVE_CANNOT = """
 import re
@@ -78,6 +89,7 @@ def conftest(options: argparse.Namespace, folder: pathlib.Path) -> str:
     parts = []
     if not options.theirs and not options.our_fixtures:
         parts.append(THEIR_FIXTURES.format(folder=str(folder / "dogpile" / "testing")))
+    parts.append(KEYS)
     if options.native:
         parts.append(NATIVE_CANNOT)
     return "".join(parts)
