@@ -11,8 +11,11 @@ use super::page;
 /// The generation of this process, and its number below that; where there is no page.
 static PRESENT: AtomicU64 = AtomicU64::new(0);
 
-/// The greatest generation that was begun so far.
-static LAST: AtomicU32 = AtomicU32::new(0);
+/// The generation of the process that makes the page.
+pub(super) const FIRST: u32 = 1;
+
+/// The greatest generation that was begun so far on the page.
+static LAST: AtomicU32 = AtomicU32::new(FIRST);
 
 /// Is [`after_fork`](crate::after_fork) called in every process that is forked?
 static ARE_FORKS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
@@ -49,7 +52,7 @@ pub(crate) fn generation() -> u32 {
     }
 }
 
-/// Begins one, if no other thread just did.
+/// Begins one in a process that was forked, if no other thread just did. It may be more than one greater.
 #[cold]
 fn begin(page: &AtomicU32) -> u32 {
     let next = next();
@@ -95,6 +98,20 @@ pub(crate) fn first_number() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(all(feature = "file", target_os = "linux", not(miri)))]
+    #[test]
+    fn all_threads_of_a_forked_process_begin_the_same_generation() {
+        for _ in 0..100 {
+            let page = AtomicU32::new(0);
+            let begun = std::thread::scope(|scope| {
+                let threads = [(); 4].map(|()| scope.spawn(|| begin(&page)));
+                threads.map(|thread| thread.join().unwrap())
+            });
+            assert!(begun[0] > FIRST);
+            assert_eq!(begun, [page.load(Ordering::Acquire); 4]);
+        }
+    }
 
     #[test]
     fn the_generation_stays_within_a_process() {

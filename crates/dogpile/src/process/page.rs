@@ -5,14 +5,16 @@
 
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::libc;
+
+use super::generation::FIRST;
 
 /// `None` where the system cannot do this.
 static PAGE: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
 
-/// Returns the number on the page: 0 in a process that has stored nothing there.
+/// Returns the number on the page: 0 in a process that was forked, and has stored nothing there.
 #[inline]
 pub(super) fn get() -> Option<&'static AtomicU32> {
     match PAGE.get() {
@@ -21,8 +23,9 @@ pub(super) fn get() -> Option<&'static AtomicU32> {
     }
 }
 
-/// The page is made before it is offered, so that others are held up for a moment only: a fork in this
-/// moment could not go on. Threads that are here at once make some more.
+/// Threads may ask for the first time at once. So the page has its number before it is offered: they must
+/// not take themselves for a forked process's. They are held up for a moment only, in which a fork could
+/// not go on. Some of them may have made a page in vain.
 #[cold]
 fn first() -> Option<&'static AtomicU32> {
     let _ = PAGE.set(new());
@@ -50,7 +53,8 @@ fn new() -> Option<&'static AtomicU32> {
         // SAFETY: the memory stays mapped as long as the process lives, is aligned to a page, and all
         // its bits are 0, which are a number. All access to it is atomic, and what the kernel empties is
         // another process's copy.
-        unsafe { page.cast::<AtomicU32>().as_ref() }
+        let page = unsafe { page.cast::<AtomicU32>().as_ref() };
+        page.inspect(|page| page.store(FIRST, Ordering::Release))
     } else {
         // SAFETY: nobody has a reference to it.
         unsafe { libc::munmap(page, SIZE) };
@@ -60,18 +64,16 @@ fn new() -> Option<&'static AtomicU32> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     /// Run it under a sanitizer, too: `cargo xtask sanitizer`.
     #[test]
     fn a_page_keeps_a_number_for_all_threads() {
         let page = new().expect("Linux can do that");
-        assert_eq!(page.load(Ordering::Acquire), 0);
+        assert_eq!(page.load(Ordering::Acquire), FIRST);
         std::thread::spawn(|| page.store(7, Ordering::Release)).join().unwrap();
         assert_eq!(page.load(Ordering::Acquire), 7);
-        assert_eq!(new().expect("another one").load(Ordering::Acquire), 0);
+        assert_eq!(new().expect("another one").load(Ordering::Acquire), FIRST);
         assert!(ptr::eq(get().unwrap(), get().unwrap()));
     }
 }
