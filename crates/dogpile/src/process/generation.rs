@@ -12,7 +12,7 @@ use super::page;
 static PRESENT: AtomicU64 = AtomicU64::new(0);
 
 /// The generation of the process that makes the page.
-pub(super) const FIRST: u32 = 1;
+const FIRST: u32 = 1;
 
 /// The greatest generation that was begun so far on the page.
 static LAST: AtomicU32 = AtomicU32::new(FIRST);
@@ -33,7 +33,7 @@ pub fn announce_forks() {
 
 /// This process was just forked.
 pub(crate) fn begin_generation() {
-    if let Some(page) = page::get() {
+    if let Some(page) = page::get(FIRST) {
         return page.store(next(), Ordering::Release);
     }
     let generation = PRESENT.load(Ordering::Acquire) >> 32;
@@ -45,7 +45,7 @@ pub(crate) fn begin_generation() {
 /// after its parent had asked.
 #[inline]
 pub(crate) fn generation() -> u32 {
-    let Some(page) = page::get() else { return by_number() };
+    let Some(page) = page::get(FIRST) else { return by_number() };
     match page.load(Ordering::Acquire) {
         0 => begin(page),
         generation => generation,

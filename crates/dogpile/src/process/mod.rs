@@ -26,7 +26,7 @@ mod page;
 /// There is none without the feature that brings the functions of the system.
 #[cfg(not(all(feature = "file", target_os = "linux", not(miri))))]
 mod page {
-    pub(super) fn get() -> Option<&'static std::sync::atomic::AtomicU32> {
+    pub(super) fn get(_: u32) -> Option<&'static std::sync::atomic::AtomicU32> {
         None
     }
 }

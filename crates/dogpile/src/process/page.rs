@@ -9,17 +9,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::libc;
 
-use super::generation::FIRST;
-
 /// `None` where the system cannot do this.
 static PAGE: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
 
-/// Returns the number on the page: 0 in a process that was forked, and has stored nothing there.
+/// Returns the number on the page: `first` from the start, and 0 in a process that was forked and has
+/// stored nothing there.
 #[inline]
-pub(super) fn get() -> Option<&'static AtomicU32> {
+pub(super) fn get(first: u32) -> Option<&'static AtomicU32> {
     match PAGE.get() {
         Some(page) => *page,
-        None => first(),
+        None => make(first),
     }
 }
 
@@ -27,15 +26,15 @@ pub(super) fn get() -> Option<&'static AtomicU32> {
 /// not take themselves for a forked process's. They are held up for a moment only, in which a fork could
 /// not go on. Some of them may have made a page in vain.
 #[cold]
-fn first() -> Option<&'static AtomicU32> {
-    let _ = PAGE.set(new());
+fn make(first: u32) -> Option<&'static AtomicU32> {
+    let _ = PAGE.set(new(first));
     PAGE.get().copied().flatten()
 }
 
 /// The system makes whole pages of it.
 const SIZE: libc::size_t = size_of::<AtomicU32>();
 
-fn new() -> Option<&'static AtomicU32> {
+fn new(first: u32) -> Option<&'static AtomicU32> {
     // SAFETY: it maps memory that was nobody's, wherever the kernel likes.
     let page = unsafe {
         let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -54,7 +53,7 @@ fn new() -> Option<&'static AtomicU32> {
         // its bits are 0, which are a number. All access to it is atomic, and what the kernel empties is
         // another process's copy.
         let page = unsafe { page.cast::<AtomicU32>().as_ref() };
-        page.inspect(|page| page.store(FIRST, Ordering::Release))
+        page.inspect(|page| page.store(first, Ordering::Release))
     } else {
         // SAFETY: nobody has a reference to it.
         unsafe { libc::munmap(page, SIZE) };
@@ -69,11 +68,11 @@ mod tests {
     /// Run it under a sanitizer, too: `cargo xtask sanitizer`.
     #[test]
     fn a_page_keeps_a_number_for_all_threads() {
-        let page = new().expect("Linux can do that");
-        assert_eq!(page.load(Ordering::Acquire), FIRST);
+        let page = new(1).expect("Linux can do that");
+        assert_eq!(page.load(Ordering::Acquire), 1);
         std::thread::spawn(|| page.store(7, Ordering::Release)).join().unwrap();
         assert_eq!(page.load(Ordering::Acquire), 7);
-        assert_eq!(new().expect("another one").load(Ordering::Acquire), FIRST);
-        assert!(ptr::eq(get().unwrap(), get().unwrap()));
+        assert_eq!(new(1).expect("another one").load(Ordering::Acquire), 1);
+        assert!(ptr::eq(get(1).unwrap(), get(1).unwrap()));
     }
 }
