@@ -35,7 +35,8 @@ impl Shared {
         let permission = forked::permission()?;
         let working = permission.begin_alone();
         let place = Arc::new(Place::new(path));
-        let readers = Readers::new(place.clone(), permission, options.read_only);
+        let new_readers = || Readers::new(place.clone(), permission, options.read_only);
+        let (readers, watcher) = (new_readers(), Watcher::new(new_readers()));
         // A look finds out by itself whether the file is ours, and changes nothing.
         let is_looked_at = options.read_only
             && schema::check_path(path).is_ok()
@@ -62,7 +63,7 @@ impl Shared {
         }
         let (locks, lock_file) =
             (locks.map_or_else(OnceLock::new, OnceLock::from), lock_file.into());
-        Ok(Self { place, readers, writer, locks, lock_file, watcher: Watcher::default() })
+        Ok(Self { place, readers, writer, locks, lock_file, watcher })
     }
 
     /// Returns the creation locks. Where nothing is changed by looking, their file is opened when they

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Shared;
 use super::database;
 use super::place::with_suffix;
+use super::readers::Readers;
 use crate::backend::{BackendError, Changed, Watch};
 use crate::sync::Mutex;
 
@@ -31,8 +32,10 @@ enum Heard {
 
 /// The watched keys of a file, and the way to its thread, which runs as long as
 /// there are any.
-#[derive(Default)]
 pub(super) struct Watcher {
+    /// It has a connection to itself: one that another caller has to open instead would begin a new
+    /// state of the file, which ends all copies.
+    readers: Readers,
     watched: Mutex<Vec<Watched>>,
     next: AtomicU64,
     bell: Mutex<Option<ear::Bell>>,
@@ -45,6 +48,12 @@ struct Watched {
     is_known: bool,
     seen: Option<database::Mark>,
     changed: Changed,
+}
+
+impl Watcher {
+    pub(super) fn new(readers: Readers) -> Self {
+        Self { readers, watched: Mutex::default(), next: AtomicU64::new(0), bell: Mutex::default() }
+    }
 }
 
 /// Calls `changed` when what is stored under `key` changes.
@@ -118,7 +127,7 @@ impl Shared {
     fn tell(&self) {
         let keys: Vec<(u64, Arc<str>)> =
             self.watcher.watched.lock().iter().map(|w| (w.id, w.key.clone())).collect();
-        let mark = |key: &str| self.readers.borrow()?.with(|c| database::mark(c, key));
+        let mark = |key: &str| self.watcher.readers.borrow()?.with(|c| database::mark(c, key));
         // What cannot be read now may have changed.
         let marks: Vec<_> = keys.iter().map(|(id, key)| (*id, mark(key).ok())).collect();
         let mut changed = Vec::new();
