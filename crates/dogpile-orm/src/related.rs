@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
 
+use dogpile::error::Counts;
 use dogpile::region::{Always, ShouldCache};
 use dogpile::{CreateError, Region};
 
@@ -307,7 +308,8 @@ fn counted<T, E>(
     let found = found.map_err(Error::Database)?;
     if found.len() != asked {
         let (region, returned) = (region.name().to_owned(), found.len());
-        return Err(Error::Cache(dogpile::Error::WrongCount { region, asked, returned }));
+        let counts = Counts { region, asked, returned };
+        return Err(Error::Cache(dogpile::Error::WrongCount(counts.into())));
     }
     Ok(found)
 }

@@ -57,7 +57,7 @@ async fn a_store_that_is_away_at_the_start() {
     let loads = Arc::new(AtomicU32::new(0));
     let open = |when_away| collection("away", &server, &loads).when_away(when_away).open();
     let failed = open(WhenAway::Fail).await.unwrap_err();
-    assert!(matches!(&failed, Error::Collection { collection, .. } if collection == "away"));
+    assert!(matches!(&failed, Error::Collection(of) if of.collection == "away"));
     let local = open(WhenAway::LoadLocally).await.unwrap();
     assert_eq!((local.revision(), local.get("load")), (0, Some(1)));
     assert!(!local.statistics().in_step && local.statistics().failures > 0);

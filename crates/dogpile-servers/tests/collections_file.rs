@@ -84,8 +84,8 @@ async fn what_does_not_fit_is_refused_and_the_revision_before_stays() {
     for entries in [7_000, 20_000] {
         table.entries.store(entries, Ordering::SeqCst);
         let refused = numbers.push().await.unwrap_err();
-        let Error::Collection { source, .. } = &refused else { panic!("{refused}") };
-        assert!(source.kind() == ErrorKind::Refused, "{refused}");
+        let Error::Collection(of) = &refused else { panic!("{refused}") };
+        assert!(of.source.kind() == ErrorKind::Refused, "{refused}");
         assert!(refused.to_string().contains("`max_bytes`"), "{refused}");
         let loads = table.loads.load(Ordering::SeqCst);
         let fresh = table.builder(&file).open().await.unwrap();

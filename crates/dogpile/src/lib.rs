@@ -128,7 +128,7 @@ pub mod collections;
 #[cfg(feature = "config")]
 pub mod config;
 mod delay;
-mod error;
+pub mod error;
 mod finish;
 mod fork;
 mod freshness;

@@ -123,7 +123,7 @@ async fn a_creator_that_asks_for_its_own_key_is_told() {
     let (region, _) = region_and_clock();
     let inner = async || region.entry("k").strict().get_or_create(async || 1_u8).await;
     let outer = region.get_or_create("k", async || match inner().await {
-        Err(Error::RecursiveCreation { key, .. }) if key == "k" => 42_u8,
+        Err(Error::RecursiveCreation(at)) if at.key == "k" => 42_u8,
         other => panic!("{other:?}"),
     });
     assert_eq!(outer.await, 42);
@@ -249,7 +249,7 @@ async fn the_wait_timeout_ends_as_chosen() {
     assert!(futures_util::poll!(&mut create).is_pending());
     clock.advance(limit);
     assert!(
-        matches!(strict.await, Err(CreateError::Cache(Error::WaitTimeout { limit: l, .. })) if l == limit)
+        matches!(strict.await, Err(CreateError::Cache(Error::WaitTimeout(waited))) if waited.limit == limit)
     );
     let plain = plain.await;
     assert_eq!((plain.value, plain.status), (3, Status::Uncached));
@@ -394,7 +394,7 @@ async fn a_failed_multi_creator_stores_nothing_and_frees_all_keys() {
     for returned in [0, 1, 3] {
         let wrong = region.get_or_create_multi(["a", "b"], async |_| vec![1_u32; returned]).await;
         assert!(
-            matches!(wrong, Err(Error::WrongCount { asked: 2, returned: r, .. }) if r == returned)
+            matches!(wrong, Err(Error::WrongCount(of)) if (of.asked, of.returned) == (2, returned))
         );
     }
     assert_eq!(region.get_multi::<u32, _>(["a", "b"]).await.unwrap(), [None, None]);

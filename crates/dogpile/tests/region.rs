@@ -26,7 +26,7 @@ async fn an_unconfigured_region_says_so_and_still_creates() {
     static REGION: Region = Region::new("early");
     assert!(!REGION.is_configured());
     let error = REGION.get::<u8>("k").await.unwrap_err();
-    assert!(matches!(&error, Error::NotConfigured { region } if region == "early"));
+    assert!(matches!(&error, Error::NotConfigured(of) if of.region == "early"));
     assert!(error.to_string().contains("early"));
     assert!(REGION.set("k", &1_u8).await.is_err());
     assert!(REGION.invalidate_all().await.is_err());
@@ -73,7 +73,7 @@ async fn proxies_can_be_added_later() {
     region.add_proxy(faults.clone()).unwrap();
     faults.next(Operation::Get, Fault::Unavailable, 1);
     let error = region.get::<u8>("k").await.unwrap_err();
-    assert!(matches!(error, Error::Backend { operation: "get", .. }));
+    assert!(matches!(error, Error::Backend(of) if of.operation == "get"));
 }
 
 #[tokio::test]
@@ -108,8 +108,8 @@ async fn another_type_under_the_key_is_an_error_on_get_and_replaced_on_creation(
     let region = memory();
     region.set("k", &7_u64).await.unwrap();
     let error = region.get::<String>("k").await.unwrap_err();
-    let Error::WrongType { stored, asked, .. } = &error else { panic!("{error}") };
-    assert_eq!((*stored, *asked), ("u64", "alloc::string::String"));
+    let Error::WrongType(types) = &error else { panic!("{error}") };
+    assert_eq!((types.stored, types.asked), ("u64", "alloc::string::String"));
     assert_eq!(region.get_or_create("k", async || "new".to_owned()).await, "new");
     assert_eq!(region.get("k").await.unwrap(), Some("new".to_owned()));
     assert_eq!(region.statistics().unreadable, 1);
@@ -192,7 +192,7 @@ async fn when_the_backend_is_down_creations_go_on_and_strict_ones_say_so() {
     assert_eq!((statistics.misses, statistics.creations), (9, 9));
     assert!(statistics.backend_errors >= 12 && statistics.not_stored == 9);
     let strict = region.entry("k").strict().try_get_or_create(async || Ok::<_, ()>(1)).await;
-    assert!(matches!(strict, Err(CreateError::Cache(Error::Backend { operation: "get", .. }))));
+    assert!(matches!(strict, Err(CreateError::Cache(Error::Backend(of))) if of.operation == "get"));
     let strict = region.entries(["a"]).strict().get_or_create(async |_| vec![1]).await;
     assert!(strict.is_err());
     for result in [
@@ -235,7 +235,7 @@ async fn several_keys_are_refreshed_by_one_creation() {
     let failed = region.entries(["b"]).try_refresh(async |_| Err::<Vec<u32>, _>("no")).await;
     assert!(matches!(failed, Err(CreateError::Creator("no"))));
     let few = region.entries(["b"]).refresh(async |_| Vec::<u32>::new()).await;
-    assert!(matches!(few, Err(Error::WrongCount { asked: 1, returned: 0, .. })));
+    assert!(matches!(few, Err(Error::WrongCount(of)) if (of.asked, of.returned) == (1, 0)));
     assert_eq!(get().await, [None, Some(20), Some(30)]);
     let none = region.entries([""; 0]).refresh(tens).await.unwrap();
     assert_eq!((none, asked.load(Ordering::SeqCst)), (Vec::<u32>::new(), 2));

@@ -354,8 +354,8 @@ impl<'a> Session<'a> {
     fn or_degrade(&self, failure: CreateError<Unfinished>) -> Result<Served, CommandError> {
         match failure {
             CreateError::Creator(unfinished) => self.settle(unfinished),
-            CreateError::Cache(Error::WaitTimeout { limit, .. }) => {
-                let limit = humantime::format_duration(limit);
+            CreateError::Cache(Error::WaitTimeout(waited)) => {
+                let limit = humantime::format_duration(waited.limit);
                 let message = format!("another process still runs the command after {limit}");
                 Err(CommandError::from(message).with_code(WAITED))
             }

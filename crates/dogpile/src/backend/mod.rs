@@ -48,7 +48,7 @@ use crate::lock::{AnyMutex, Lease};
 use crate::process::Owned;
 use crate::value::{Entry, Object};
 
-pub use crate::error::{BackendError, ErrorKind};
+pub use crate::error::backend::{BackendError, ErrorKind};
 pub use any::AnyBackend;
 #[cfg(feature = "collections")]
 pub use collections::{CollectionPlace, CollectionStore, Storing, Upload, revision_number};

@@ -14,7 +14,7 @@ use crate::backend::{AnyBackend, BackendError};
 use crate::bridge::block_on;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Codec, RegionCodec};
-use crate::error::Error;
+use crate::error::{CollectionOperation, Error};
 use crate::log;
 use crate::proxy::Algorithm;
 use crate::remote::io;
@@ -191,7 +191,9 @@ impl<D: Table> CollectionBuilder<D> {
     fn source(self) -> Result<(Arc<Source<D>>, Terms<D>), Error> {
         let refused = |source| {
             let collection = self.name.clone();
-            Err(Error::Collection { collection, operation: "open", source })
+            Err(Error::Collection(
+                CollectionOperation { collection, operation: "open", source }.into(),
+            ))
         };
         if let Err(why) = check_names(&self.name, &self.version, self.format.bare) {
             return refused(why);

@@ -8,7 +8,7 @@ use super::table::Table;
 use super::{Cached, refuse_blocking};
 use crate::backend::BackendError;
 use crate::bridge::block_on;
-use crate::error::Error;
+use crate::error::{CollectionOperation, Error};
 use crate::remote::io;
 
 /// Why there is no builder: any error.
@@ -76,10 +76,10 @@ impl<D: Table> LazyCached<D> {
     }
 
     fn builder(&self) -> Result<CollectionBuilder<D>, Error> {
-        (self.builder)().map_err(|source| Error::Collection {
-            collection: std::any::type_name::<D>().to_owned(),
-            operation: "open",
-            source: BackendError::other(source),
+        (self.builder)().map_err(|source| {
+            let collection = std::any::type_name::<D>().to_owned();
+            let source = BackendError::other(source);
+            Error::Collection(CollectionOperation { collection, operation: "open", source }.into())
         })
     }
 }

@@ -117,7 +117,7 @@ pub fn read_data(data: &bytes::Bytes, part: &bytes::Bytes) -> bool {
 
 use crate::backend::{AnyBackend, BackendError};
 use crate::bridge::block_on;
-use crate::error::Error;
+use crate::error::{CollectionOperation, Error};
 use crate::remote::io;
 use shared::Shared;
 use source::Loader;
@@ -388,5 +388,7 @@ fn refuse_blocking(collection: &str) -> Error {
          meanwhile: use the async call, `spawn_blocking`, or a multi-thread runtime",
     );
     let collection = collection.to_owned();
-    Error::Collection { collection, operation: "a blocking call", source }
+    Error::Collection(
+        CollectionOperation { collection, operation: "a blocking call", source }.into(),
+    )
 }

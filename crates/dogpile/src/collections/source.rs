@@ -18,7 +18,7 @@ use crate::backend::{
     BackendError, CollectionPlace, CollectionStore, ErrorKind, Upload, revision_number,
 };
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::error::{CollectionLoad, CollectionOperation, Error};
 use crate::lock::{KeyedLock as _, Lease};
 use crate::log;
 use crate::remote::{io, new_token, random_share};
@@ -116,7 +116,8 @@ const TRIES: u32 = 20;
 impl<D: Table> Source<D> {
     pub(super) fn error(&self, operation: &'static str, source: BackendError) -> Error {
         self.stats.count(Count::Failures);
-        Error::Collection { collection: self.name.clone(), operation, source }
+        let collection = self.name.clone();
+        Error::Collection(CollectionOperation { collection, operation, source }.into())
     }
 
     /// The error of a revision that is left to those who can read it.
@@ -268,7 +269,7 @@ impl<D: Table> Source<D> {
             loaded.as_ref().err().map(AsRef::as_ref),
         );
         let collection = self.name.clone();
-        loaded.map_err(|source| Error::Load { collection, source })
+        loaded.map_err(|source| Error::Load(CollectionLoad { collection, source }.into()))
     }
 
     async fn publish(
@@ -348,7 +349,7 @@ fn moment(clock: &dyn Clock) -> u64 {
 
 /// Is it the store that failed, because it is away?
 pub(super) fn is_away(error: &Error) -> bool {
-    matches!(error, Error::Collection { source, .. } if source.kind() == ErrorKind::Unavailable)
+    matches!(error, Error::Collection(of) if of.source.kind() == ErrorKind::Unavailable)
 }
 
 /// Before another attempt at a store that is away: not all at once, and not

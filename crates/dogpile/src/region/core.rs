@@ -22,7 +22,7 @@ use crate::backend::SerializedMemory;
 use crate::backend::{AnyBackend, BackendError};
 use crate::clock::{Clock, Stamp, SystemClock, TICK, Timeline, Timestamp};
 use crate::codec::CodecError;
-use crate::error::{Error, shown};
+use crate::error::{Error, Operation, Types, WithBackend, shown};
 use crate::invalidation::{InProcess, Invalidation, Mode};
 use crate::key::{self, KeyGenerator, Mangler};
 use crate::lock::{AnyMutex, CLOCK_SKEW, Freshness, KeyedMutex};
@@ -158,7 +158,9 @@ impl Core {
         let objects = backend.keeps_objects();
         if K::NEEDS_OBJECTS && !objects {
             let region = shared.name.clone();
-            return Err(Error::NeedsObjects { region, backend: backend.name() });
+            return Err(Error::NeedsObjects(
+                WithBackend { region, backend: backend.name() }.into(),
+            ));
         }
         let (mutex, is_shared) = (backend.mutex(), backend.is_shared());
         let has_prefix = is_shared && config.has_prefix;
@@ -176,7 +178,9 @@ impl Core {
         let near = match near {
             Some(_) if objects => {
                 let region = shared.name.clone();
-                return Err(Error::NearInMemory { region, backend: backend.name() });
+                return Err(Error::NearInMemory(
+                    WithBackend { region, backend: backend.name() }.into(),
+                ));
             }
             Some(near) => Some(Tier::new(near, backend.clone(), &prefix, shared.clone())),
             None => None,
@@ -538,14 +542,15 @@ impl Core {
         asked: &'static str,
     ) -> Option<Error> {
         let Undecodable::WrongType { stored } = why else { return None };
-        Some(Error::WrongType { region: self.name().to_owned(), key: shown(key), stored, asked })
+        let types = Types { region: self.name().to_owned(), key: shown(key), stored, asked };
+        Some(Error::WrongType(types.into()))
     }
 
     /// Counts a failure of the backend and makes it an error of the region.
     pub(crate) fn failed(&self, operation: &'static str, source: BackendError) -> Error {
         self.note_refusal(&source);
         self.stats().count(Count::BackendErrors);
-        Error::Backend { region: self.name().to_owned(), operation, source }
+        Error::Backend(Operation { region: self.name().to_owned(), operation, source }.into())
     }
 
     /// Counts and logs a creation, or one that failed.

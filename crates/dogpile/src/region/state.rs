@@ -12,7 +12,7 @@ use super::kind::{Cacheable, Kind};
 use super::lookup::Answer;
 use super::options::Options;
 use crate::clock::Timeline;
-use crate::error::{Error, Result};
+use crate::error::{Error, InRegion, Result};
 use crate::lock::{Freshness, KeyedMutex, Status};
 use crate::process::PerProcess;
 use crate::stats::Stats;
@@ -116,7 +116,7 @@ impl State {
     }
 
     pub(super) fn not_configured(&self) -> Error {
-        Error::NotConfigured { region: self.name.clone().into_owned() }
+        Error::NotConfigured(InRegion { region: self.name.clone().into_owned() }.into())
     }
 
     /// Has somebody configured it?
@@ -137,7 +137,9 @@ impl State {
         self.shared().stats.publish_as(&self.name);
         let _changing = self.shared().changing.lock();
         if self.is_configured() && !replace {
-            return Err(Error::AlreadyConfigured { region: self.name.clone().into_owned() });
+            return Err(Error::AlreadyConfigured(
+                InRegion { region: self.name.clone().into_owned() }.into(),
+            ));
         }
         self.put_in_force(core);
         #[cfg(feature = "macros")]

@@ -9,7 +9,7 @@ use super::super::options::ShouldCache;
 use super::entry::Entry;
 use super::would_deadlock;
 use crate::bridge::{Starved, block_on};
-use crate::error::CreateError;
+use crate::error::{CreateError, Error, InRegion};
 use crate::log;
 
 impl<K: Kind, S: Shape, C: 'static, V> Entry<'_, K, S, C, V> {
@@ -76,7 +76,7 @@ impl<T: Clone + Send + Sync + 'static, S: Shape> Creation<T, S> {
         match block_on(self.inner.finish(value.clone())) {
             Ok(finished) => finished,
             Err(Starved) if S::STRICT => {
-                S::one(Err(CreateError::Cache(crate::Error::WouldDeadlock { region })))
+                S::one(Err(CreateError::Cache(Error::WouldDeadlock(InRegion { region }.into()))))
             }
             Err(Starved) => S::one(Ok(value)),
         }

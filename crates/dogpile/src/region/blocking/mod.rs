@@ -21,7 +21,7 @@ use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
 use super::options::Options;
 use crate::bridge::{Starved, block_on};
-use crate::error::{CreateError, Error, Result};
+use crate::error::{CreateError, Error, InRegion, Result};
 
 pub use begin::Creation;
 pub use entries::Entries;
@@ -66,7 +66,7 @@ fn wait<K: Kind, T>(region: &super::Region<K>, call: impl Future<Output = Result
 }
 
 fn would_deadlock<K: Kind>(region: &super::Region<K>) -> Error {
-    Error::WouldDeadlock { region: region.name().to_owned() }
+    Error::WouldDeadlock(InRegion { region: region.name().to_owned() }.into())
 }
 
 impl<'r, K: Kind> Region<'r, K> {

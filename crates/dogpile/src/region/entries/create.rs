@@ -12,7 +12,7 @@ use super::super::lookup::{Answer, Fails, Lookup, Shape, takes};
 use super::super::options::ShouldCache;
 use super::super::values::ErrorSlot;
 use super::Entries;
-use crate::error::{CreateError, Error, Result};
+use crate::error::{Counts, CreateError, Error, Result};
 use crate::value::Object;
 
 /// Gives a creator that cannot fail the form of one that can.
@@ -277,7 +277,9 @@ impl<K: Kind> Uncached<'_, K> {
         let values = creator(keys).await.map_err(CreateError::Creator)?;
         if values.len() != asked {
             let region = region.name().to_owned();
-            return Err(Error::WrongCount { region, asked, returned: values.len() }.into());
+            return Err(
+                Error::WrongCount(Counts { region, asked, returned: values.len() }.into()).into()
+            );
         }
         let answers: Vec<_> = values.into_iter().map(Answer::uncached).collect();
         Ok(in_order(&order, &answers))

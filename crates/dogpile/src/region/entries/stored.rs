@@ -8,7 +8,7 @@ use super::super::lookup::CachedValue;
 use super::super::options::Options;
 use super::Entries;
 use super::create::without_duplicates;
-use crate::error::{Error, Result};
+use crate::error::{Counts, Error, Result};
 use crate::stats::Count;
 use crate::value::Entry;
 
@@ -24,11 +24,8 @@ impl<K: Kind, C, V, S> Entries<'_, K, C, V, S> {
     {
         if values.len() != self.keys.len() {
             let region = self.region.name().to_owned();
-            return Err(Error::WrongCount {
-                region,
-                asked: self.keys.len(),
-                returned: values.len(),
-            });
+            let counts = Counts { region, asked: self.keys.len(), returned: values.len() };
+            return Err(Error::WrongCount(counts.into()));
         }
         let options = self.options;
         self.region.store_multi(self.keys.iter().zip(values), options).await

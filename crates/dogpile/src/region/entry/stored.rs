@@ -13,7 +13,7 @@ use super::super::options::Options;
 use super::Entry;
 use crate::backend::BackendError;
 use crate::clock::{Stamp, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::{Encoding, Error, Result, shown};
 use crate::lock::KeyedLock;
 use crate::stats::Count;
 use crate::value::{Entry as StoredEntry, Object};
@@ -242,7 +242,9 @@ impl Core {
     ) -> Result<StoredEntry> {
         let mut entry = self.encode_entry(value, ct, options).map_err(|source| {
             self.stats().count(Count::NotStored);
-            Error::Encode { region: self.name().to_owned(), key: crate::error::shown(key), source }
+            Error::Encode(
+                Encoding { region: self.name().to_owned(), key: shown(key), source }.into(),
+            )
         })?;
         entry.metadata.begun = order;
         Ok(entry)
