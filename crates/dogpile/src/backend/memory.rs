@@ -204,7 +204,7 @@ impl Memory {
 
     fn lookup(&self, key: &str) -> Option<Entry> {
         let mut object = None;
-        let looking = Looking::new(Asked::of(key), |found| object = Some(found.clone()));
+        let looking = Looking::new(Asked::of(key), |found: &Object| object = Some(found.clone()));
         let Moments { ct, begun } = self.cache.get(&looking)?;
         let object = object?;
         if ct.is_nan()

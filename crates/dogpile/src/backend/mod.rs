@@ -74,9 +74,9 @@ pub(crate) use ordered::Ordered;
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisBuilder};
 #[cfg(feature = "serialized")]
-pub(crate) use serialized::Kept;
-#[cfg(feature = "serialized")]
 pub use serialized::SerializedMemory;
+#[cfg(feature = "serialized")]
+pub(crate) use serialized::{Said, Taken};
 #[cfg(feature = "near")]
 pub(crate) use stored_object::{Asked, KeyHashes, Looking, Stored};
 

@@ -4,8 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
+use super::stored_object::{Asked, KeyHashes, Looking, Stored};
 use super::{Backend, BackendError, KeepsBytes};
 use crate::clock::Timestamp;
 use crate::value::{Entry, Metadata, Payload};
@@ -14,44 +15,81 @@ use crate::value::{Entry, Metadata, Payload};
 /// change what is cached. Bounded by count, or by the size of keys and values in bytes, to which
 /// 64 bytes are added for what is said of each.
 pub struct SerializedMemory {
-    cache: Cache<Box<str>, Kept, Weigher>,
+    cache: Cache<Stored<Bytes>, Said, Weigher, KeyHashes>,
 }
 
-/// The bytes of a value, and what is said of them: read once, when they are stored.
-#[derive(Clone)]
-pub(crate) struct Kept {
+/// What is said of a value's bytes: read once, when they are stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Said {
     /// Not a number where there is more to say: then the bytes are a whole frame.
     pub(crate) ct: Timestamp,
     pub(crate) begun: Timestamp,
     pub(crate) shape: Option<u32>,
-    pub(crate) bytes: Bytes,
 }
 
-impl Kept {
-    fn of(entry: &Entry) -> Option<Self> {
-        if let Payload::Bytes(payload) = &entry.payload
-            && let Metadata { ct, begun, shape, .. } = entry.metadata
-            && entry.metadata.is_of_times_alone()
-            && ct.is_finite()
-        {
-            // As it would be written to a frame, and read again.
-            let begun = if begun.is_finite() { begun } else { ct };
-            // A copy, since the payload may be a part of something larger.
-            return Some(Self { ct, begun, shape, bytes: Bytes::copy_from_slice(payload) });
-        }
-        let bytes = entry.to_frame()?;
-        Some(Self { ct: f64::NAN, begun: f64::NAN, shape: None, bytes })
+/// Bytes that a look takes out of the map. Few are copied: to count two references up and down would be
+/// a tenth of a hit.
+pub(crate) struct Taken {
+    few: [u8; Taken::FEW],
+    length: usize,
+    many: Option<Bytes>,
+}
+
+impl Taken {
+    const FEW: usize = 256;
+
+    pub(crate) const fn nothing() -> Self {
+        Self { few: [0; Self::FEW], length: 0, many: None }
     }
 
-    fn into_entry(self) -> Entry {
-        let Self { ct, begun, shape, bytes } = self;
-        if ct.is_nan() {
-            return Entry::from_frame(&bytes);
+    #[inline]
+    fn take(&mut self, bytes: &Bytes) {
+        match self.few.get_mut(..bytes.len()) {
+            Some(few) => {
+                few.copy_from_slice(bytes);
+                self.length = bytes.len();
+            }
+            None => self.many = Some(bytes.clone()),
         }
-        let mut metadata = Metadata::created_at(ct).with_begin(begun);
-        metadata.shape = shape;
-        Entry { metadata, payload: Payload::Bytes(bytes) }
     }
+
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match &self.many {
+            None => &self.few[..self.length],
+            Some(many) => many,
+        }
+    }
+
+    /// Returns the bytes where they can be shared.
+    pub(crate) const fn whole(&self) -> Option<&Bytes> {
+        self.many.as_ref()
+    }
+}
+
+/// Returns what is to be kept of an entry; nothing if it is an object.
+fn kept_of(entry: &Entry) -> Option<(Bytes, Said)> {
+    if let Payload::Bytes(payload) = &entry.payload
+        && let Metadata { ct, begun, shape, .. } = entry.metadata
+        && entry.metadata.is_of_times_alone()
+        && ct.is_finite()
+    {
+        // As it would be written to a frame, and read again.
+        let begun = if begun.is_finite() { begun } else { ct };
+        // A copy, since the payload may be a part of something larger.
+        return Some((Bytes::copy_from_slice(payload), Said { ct, begun, shape }));
+    }
+    Some((entry.to_frame()?, Said { ct: f64::NAN, begun: f64::NAN, shape: None }))
+}
+
+fn entry_of(bytes: Bytes, said: Said) -> Entry {
+    let Said { ct, begun, shape } = said;
+    if ct.is_nan() {
+        return Entry::from_frame(&bytes);
+    }
+    let mut metadata = Metadata::created_at(ct).with_begin(begun);
+    metadata.shape = shape;
+    Entry { metadata, payload: Payload::Bytes(bytes) }
 }
 
 #[derive(Clone, Copy)]
@@ -61,13 +99,13 @@ enum Weigher {
 }
 
 /// About the size of what is said of a value.
-const SAID: usize = 64;
+const OVERHEAD: usize = 64;
 
-impl Weighter<Box<str>, Kept> for Weigher {
-    fn weight(&self, key: &Box<str>, kept: &Kept) -> u64 {
+impl Weighter<Stored<Bytes>, Said> for Weigher {
+    fn weight(&self, stored: &Stored<Bytes>, _: &Said) -> u64 {
         match self {
             Self::Count => 1,
-            Self::Bytes => (key.len() + kept.bytes.len() + SAID) as u64,
+            Self::Bytes => (stored.key().len() + stored.object.len() + OVERHEAD) as u64,
         }
     }
 }
@@ -78,23 +116,31 @@ const USUAL_BYTES: u64 = 1024;
 impl SerializedMemory {
     /// A backend for at most `max_entries` values. Zero keeps nothing.
     pub fn new(max_entries: usize) -> Self {
-        Self { cache: Cache::with_weighter(max_entries, max_entries as u64, Weigher::Count) }
+        Self::with(max_entries, max_entries as u64, Weigher::Count)
     }
 
     /// A backend for at most `max_bytes` of keys and values.
     pub fn bounded_by_bytes(max_bytes: u64) -> Self {
         let entries = usize::try_from(max_bytes / USUAL_BYTES).unwrap_or(usize::MAX).min(1 << 20);
-        Self { cache: Cache::with_weighter(entries, max_bytes, Weigher::Bytes) }
+        Self::with(entries, max_bytes, Weigher::Bytes)
     }
 
-    /// Returns what is under a key.
+    fn with(entries: usize, max_weight: u64, weigher: Weigher) -> Self {
+        let (hashes, lifecycle) = (KeyHashes::default(), DefaultLifecycle::default());
+        Self { cache: Cache::with(entries, max_weight, weigher, hashes, lifecycle) }
+    }
+
+    /// Takes the bytes that are under a key, and returns what is said of them.
     #[inline]
-    pub(crate) fn look(&self, key: &str) -> Option<Kept> {
-        self.cache.get(key)
+    pub(crate) fn look(&self, key: &str, taken: &mut Taken) -> Option<Said> {
+        self.cache.get(&Looking::new(Asked::of(key), |bytes: &Bytes| taken.take(bytes)))
     }
 
     fn lookup(&self, key: &str) -> Option<Entry> {
-        self.look(key).map(Kept::into_entry)
+        let mut found = Bytes::new();
+        let look = |bytes: &Bytes| found = bytes.clone();
+        let said = self.cache.get(&Looking::new(Asked::of(key), look))?;
+        Some(entry_of(found, said))
     }
 }
 
@@ -116,15 +162,15 @@ impl Backend for SerializedMemory {
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
-        let Some(kept) = Kept::of(&entry) else {
+        let Some((bytes, said)) = kept_of(&entry) else {
             return Err(BackendError::refused("this backend keeps bytes, not objects"));
         };
-        self.cache.insert(key.into(), kept);
+        self.cache.insert(Stored::new(key, bytes), said);
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
-        self.cache.remove(key);
+        self.cache.remove(&Asked::of(key));
         Ok(())
     }
 }
@@ -187,6 +233,20 @@ mod tests {
             let framed = Entry::from_frame(&entry.to_frame().unwrap());
             assert_eq!(found, format!("{:?}", Some(framed)), "{entry:?}");
         }
+    }
+
+    #[test]
+    fn a_look_takes_few_bytes_and_many() {
+        let backend = SerializedMemory::new(10);
+        for length in [0, 1, Taken::FEW, Taken::FEW + 1] {
+            let payload = vec![b'x'; length];
+            pollster::block_on(backend.set("k", Entry::bytes(payload.clone(), 1.0))).unwrap();
+            let mut taken = Taken::nothing();
+            assert!(backend.look("k", &mut taken).is_some());
+            assert_eq!(taken.as_slice(), payload);
+            assert_eq!(taken.whole().is_some(), length > Taken::FEW);
+        }
+        assert!(backend.look("other", &mut Taken::nothing()).is_none());
     }
 
     /// A piece of a larger buffer does not keep all of it.

@@ -36,14 +36,14 @@ impl Hasher for KeyHash {
     }
 }
 
-/// An object under its key.
-pub(crate) struct Stored {
+/// A key as it is stored, and what lies beside it.
+pub(crate) struct Stored<T = Object> {
     key: Key,
-    pub(super) object: Object,
+    pub(super) object: T,
 }
 
-impl Stored {
-    pub(crate) fn new(key: &str, object: Object) -> Self {
+impl<T> Stored<T> {
+    pub(crate) fn new(key: &str, object: T) -> Self {
         Self { key: Key::new(key), object }
     }
 
@@ -52,15 +52,15 @@ impl Stored {
     }
 }
 
-impl PartialEq for Stored {
+impl<T> PartialEq for Stored<T> {
     fn eq(&self, other: &Self) -> bool {
         self.key.as_bytes() == other.key.as_bytes()
     }
 }
 
-impl Eq for Stored {}
+impl<T> Eq for Stored<T> {}
 
-impl Hash for Stored {
+impl<T> Hash for Stored<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(hash_of(self.key.as_bytes()));
     }
@@ -156,9 +156,9 @@ impl Hash for Asked<'_> {
     }
 }
 
-impl Equivalent<Stored> for Asked<'_> {
+impl<T> Equivalent<Stored<T>> for Asked<'_> {
     #[inline]
-    fn equivalent(&self, stored: &Stored) -> bool {
+    fn equivalent(&self, stored: &Stored<T>) -> bool {
         stored.key.is(self.bytes)
     }
 }
@@ -170,8 +170,11 @@ pub(crate) struct Looking<'k, F> {
     look: RefCell<F>,
 }
 
-impl<'k, F: FnMut(&Object)> Looking<'k, F> {
-    pub(crate) fn new(asked: Asked<'k>, look: F) -> Self {
+impl<'k, F> Looking<'k, F> {
+    pub(crate) fn new<T>(asked: Asked<'k>, look: F) -> Self
+    where
+        F: FnMut(&T),
+    {
         Self { asked, look: RefCell::new(look) }
     }
 }
@@ -183,9 +186,9 @@ impl<F> Hash for Looking<'_, F> {
     }
 }
 
-impl<F: FnMut(&Object)> Equivalent<Stored> for Looking<'_, F> {
+impl<T, F: FnMut(&T)> Equivalent<Stored<T>> for Looking<'_, F> {
     #[inline]
-    fn equivalent(&self, stored: &Stored) -> bool {
+    fn equivalent(&self, stored: &Stored<T>) -> bool {
         let is_it = self.asked.equivalent(stored);
         if is_it {
             (self.look.borrow_mut())(&stored.object);

@@ -48,7 +48,7 @@ pub struct Types {
 
 /// A value that its codec could not turn into bytes.
 #[derive(Debug)]
-pub struct Encoding {
+pub struct Unencodable {
     /// The region's name.
     pub region: String,
     /// The key, fit for a message.

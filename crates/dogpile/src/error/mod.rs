@@ -15,7 +15,7 @@ use std::fmt;
 
 pub(crate) use backend::{BackendError, ErrorKind};
 pub use create::CreateError;
-pub use details::{AtKey, Counts, Encoding, InRegion, Limit, Operation, Types, WithBackend};
+pub use details::{AtKey, Counts, InRegion, Limit, Operation, Types, Unencodable, WithBackend};
 #[cfg(feature = "collections")]
 pub use details::{CollectionLoad, CollectionOperation};
 
@@ -57,7 +57,7 @@ pub enum Error {
     /// The key holds a value of another type than was asked for.
     WrongType(Box<Types>),
     /// The codec could not turn the value into bytes. Nothing was stored.
-    Encode(Box<Encoding>),
+    Encode(Box<Unencodable>),
     /// A creator asked for the key that it is creating. Waiting would never
     /// end.
     RecursiveCreation(Box<AtKey>),

@@ -6,7 +6,7 @@ use super::kind::{Cacheable, Encoding};
 use super::lookup::Answer;
 use super::options::Options;
 use super::state::Now;
-use crate::backend::Kept;
+use crate::backend::{Said, Taken};
 use crate::clock::Timestamp;
 use crate::lock::Status;
 use crate::stats::Count;
@@ -14,6 +14,7 @@ use crate::stats::Count;
 /// The result of a look at bytes.
 enum Seen {
     Fresh {
+        said: Said,
         now: Timestamp,
     },
     Absent,
@@ -35,43 +36,43 @@ impl Core {
         options: &Options,
         take: impl FnOnce(Answer<T>) -> A,
     ) -> Option<Now<A>> {
-        let mut found = None;
-        let now = match self.see_bytes(key, options, &mut found) {
-            Seen::Fresh { now } => now,
+        let mut taken = Taken::nothing();
+        let (Said { ct, shape, .. }, now) = match self.see_bytes(key, options, &mut taken) {
+            Seen::Fresh { said, now } => (said, now),
             Seen::Absent => return Some(Now::Absent),
             Seen::Unclear => return Some(Now::Unclear),
             Seen::Unknown => return None,
         };
-        let Kept { bytes, ct, shape, .. } = found.as_ref()?;
-        let encoding = Encoding { bytes, shape: *shape };
+        let bytes = taken.as_slice();
+        let encoding = Encoding { bytes, whole: taken.whole(), shape };
         match T::decode(&self.codec, encoding) {
             Ok(value) => {
                 self.count_hit();
                 self.stats().add(Count::BytesRead, bytes.len() as u64);
-                Some(Now::Hit(take(Answer { value, status: Status::Hit, ct: *ct, now })))
+                Some(Now::Hit(take(Answer { value, status: Status::Hit, ct, now })))
             }
             Err(_) => Some(Now::Unclear),
         }
     }
 
     /// Compiled once, for values of all types.
-    fn see_bytes(&self, key: &str, options: &Options, found: &mut Option<Kept>) -> Seen {
+    fn see_bytes(&self, key: &str, options: &Options, taken: &mut Taken) -> Seen {
         let Some(memory) = &self.serialized else { return Seen::Unknown };
         if self.owed.are_any() || self.kept.are_any() || self.invalidation_is_due() {
             return Seen::Unknown;
         }
         let stored = self.stored_key(key);
-        *found = memory.look(&stored);
-        let Some(Kept { ct, begun, .. }) = found else { return Seen::Absent };
+        let Some(said) = memory.look(&stored, taken) else { return Seen::Absent };
+        let Said { ct, begun, .. } = said;
         if ct.is_nan() {
             return Seen::Unknown;
         }
         let now = self.coarse_now();
-        if !self.is_plainly_fresh(*ct, *begun, options, now)
-            && !self.is_fresh_or_early(key, (*ct, *begun), options, now)
+        if !self.is_plainly_fresh(ct, begun, options, now)
+            && !self.is_fresh_or_early(key, (ct, begun), options, now)
         {
             return Seen::Unclear;
         }
-        Seen::Fresh { now }
+        Seen::Fresh { said, now }
     }
 }

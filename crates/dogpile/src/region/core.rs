@@ -364,7 +364,7 @@ impl Core {
             let why = format!("it is {what}, and the region has no proxy for that");
             return Err(Undecodable::Unreadable(why));
         }
-        Ok(Encoding { bytes, shape: entry.metadata.shape })
+        Ok(Encoding { bytes, whole: Some(bytes), shape: entry.metadata.shape })
     }
 
     /// The entry to store for `value`, by a call with all of these options.

@@ -94,7 +94,9 @@ pub struct EncodedValue {
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Encoding<'b> {
-    pub(crate) bytes: &'b Bytes,
+    pub(crate) bytes: &'b [u8],
+    /// The same, where they can be shared.
+    pub(crate) whole: Option<&'b Bytes>,
     pub(crate) shape: Option<u32>,
 }
 
@@ -149,7 +151,8 @@ where
     }
 
     fn decode(_codec: &Codec, encoded: Encoding<'_>) -> Result<Self, CodecError> {
-        Ok(encoded.bytes.clone().into())
+        let copied = || Bytes::copy_from_slice(encoded.bytes);
+        Ok(encoded.whole.cloned().unwrap_or_else(copied).into())
     }
 
     fn is_none(&self) -> bool {

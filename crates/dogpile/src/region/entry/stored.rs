@@ -13,7 +13,7 @@ use super::super::options::Options;
 use super::Entry;
 use crate::backend::BackendError;
 use crate::clock::{Stamp, Timestamp};
-use crate::error::{Encoding, Error, Result, shown};
+use crate::error::{Error, Result, Unencodable, shown};
 use crate::lock::KeyedLock;
 use crate::stats::Count;
 use crate::value::{Entry as StoredEntry, Object};
@@ -243,7 +243,7 @@ impl Core {
         let mut entry = self.encode_entry(value, ct, options).map_err(|source| {
             self.stats().count(Count::NotStored);
             Error::Encode(
-                Encoding { region: self.name().to_owned(), key: shown(key), source }.into(),
+                Unencodable { region: self.name().to_owned(), key: shown(key), source }.into(),
             )
         })?;
         entry.metadata.begun = order;

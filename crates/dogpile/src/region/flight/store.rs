@@ -7,7 +7,7 @@ use super::super::core::Timestamped;
 use super::{Guard, RegionFlight};
 use crate::backend::Commit;
 use crate::clock::Timestamp;
-use crate::error::{Encoding, Error, shown};
+use crate::error::{Error, Unencodable, shown};
 use crate::lock::Lease;
 use crate::lock::keyed::{Cut, Handed, KeyGuard};
 use crate::log;
@@ -114,7 +114,7 @@ impl RegionFlight<'_> {
         log::not_stored(self.core.name(), key, &source);
         let region = self.core.name().to_owned();
         if self.strict {
-            return Err(Error::Encode(Encoding { region, key: shown(key), source }.into()));
+            return Err(Error::Encode(Unencodable { region, key: shown(key), source }.into()));
         }
         Ok(None)
     }
