@@ -96,6 +96,7 @@ pub struct EncodedValue {
 pub struct Encoding<'b> {
     pub(crate) bytes: &'b [u8],
     /// The same, where they can be shared.
+    #[cfg_attr(not(feature = "serialized"), expect(dead_code, reason = "there are no bytes"))]
     pub(crate) whole: Option<&'b Bytes>,
     pub(crate) shape: Option<u32>,
 }
