@@ -24,7 +24,7 @@ static ARE_FORKS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
 /// for that, such as Python's `os.register_at_fork`.
 ///
 /// Without it, a fork is recognized by itself: by a page of memory that the kernel empties in a forked
-/// process (on Linux, with the feature `file`), or else by the number of the process, for which the
+/// process (on Linux), or else by the number of the process, for which the
 /// system is asked several times in a miss.
 pub fn announce_forks() {
     generation();
@@ -99,7 +99,6 @@ pub(crate) fn first_number() -> u64 {
 mod tests {
     use super::*;
 
-    #[cfg(all(feature = "file", target_os = "linux", not(miri)))]
     #[test]
     fn all_threads_of_a_forked_process_begin_the_same_generation() {
         for _ in 0..100 {

@@ -17,14 +17,21 @@
 //! are not the child's.
 
 mod generation;
-#[cfg(all(feature = "file", target_os = "linux", not(miri)))]
-#[expect(
-    unsafe_code,
-    reason = "a page that forks empty saves a read of a file a twentieth; see there"
-)]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"),
+    target_pointer_width = "64",
+    not(miri)
+))]
+#[expect(unsafe_code, reason = "a page that forks empty saves most of a miss in memory; see there")]
 mod page;
-/// There is none without the feature that brings the functions of the system.
-#[cfg(not(all(feature = "file", target_os = "linux", not(miri))))]
+/// There is none on other systems.
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"),
+    target_pointer_width = "64",
+    not(miri)
+)))]
 mod page {
     pub(super) fn get(_: u32) -> Option<&'static std::sync::atomic::AtomicU32> {
         None

@@ -2,12 +2,39 @@
 //!
 //! So a number that is stored here is 0 in such a process, however it was forked. To ask the system for
 //! the number of the process costs as much as a good part of a read from a file.
+//!
+//! The standard library does not offer it, and a crate that does takes longer to compile than most of what
+//! this one needs. So the three functions are declared here, for systems on which these numbers are known.
 
+use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::libc;
+/// `PROT_READ | PROT_WRITE`.
+const READ_AND_WRITE: c_int = 1 | 2;
+
+/// `MAP_PRIVATE | MAP_ANONYMOUS`.
+const PRIVATE_MEMORY: c_int = 0x02 | 0x20;
+
+/// `MADV_WIPEONFORK`.
+const WIPE_ON_FORK: c_int = 18;
+
+/// `MAP_FAILED`, as a number.
+const FAILED: usize = usize::MAX;
+
+unsafe extern "C" {
+    fn mmap(
+        at: *mut c_void,
+        length: usize,
+        access: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+    fn madvise(at: *mut c_void, length: usize, advice: c_int) -> c_int;
+    fn munmap(at: *mut c_void, length: usize) -> c_int;
+}
 
 /// `None` where the system cannot do this.
 static PAGE: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
@@ -32,22 +59,19 @@ fn make(first: u32) -> Option<&'static AtomicU32> {
 }
 
 /// The system makes whole pages of it.
-const SIZE: libc::size_t = size_of::<AtomicU32>();
+const SIZE: usize = size_of::<AtomicU32>();
 
 fn new(first: u32) -> Option<&'static AtomicU32> {
-    // SAFETY: it maps memory that was nobody's, wherever the kernel likes.
-    let page = unsafe {
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        libc::mmap(ptr::null_mut(), SIZE, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
-    };
-    if page == libc::MAP_FAILED {
+    // SAFETY: it maps memory that was nobody's, wherever the kernel likes. The standard library links the
+    // same function, whose offset is of 64 bits on these systems.
+    let page = unsafe { mmap(ptr::null_mut(), SIZE, READ_AND_WRITE, PRIVATE_MEMORY, -1, 0) };
+    if page.addr() == FAILED {
         return None;
     }
     // SAFETY: it is advice on memory that was just mapped, and nobody has a reference to yet.
     // Emulators that take any advice, and do nothing, take one that does not exist as well.
-    let forks_empty = unsafe {
-        libc::madvise(page, SIZE, -1) != 0 && libc::madvise(page, SIZE, libc::MADV_WIPEONFORK) == 0
-    };
+    let forks_empty =
+        unsafe { madvise(page, SIZE, -1) != 0 && madvise(page, SIZE, WIPE_ON_FORK) == 0 };
     if forks_empty {
         // SAFETY: the memory stays mapped as long as the process lives, is aligned to a page, and all
         // its bits are 0, which are a number. All access to it is atomic, and what the kernel empties is
@@ -56,7 +80,7 @@ fn new(first: u32) -> Option<&'static AtomicU32> {
         page.inspect(|page| page.store(first, Ordering::Release))
     } else {
         // SAFETY: nobody has a reference to it.
-        unsafe { libc::munmap(page, SIZE) };
+        unsafe { munmap(page, SIZE) };
         None
     }
 }
