@@ -17,6 +17,7 @@
 //!   caches    the contestants' caches, filled alike
 //!   hits      one thread
 //!   many      one thread, a million entries
+//!   misses    creations that take no time
 //!   ablation  where a hit goes
 //!   ratio     the part of reads that are hits
 //!   threads   one thread and two
@@ -43,6 +44,7 @@ mod hits;
 mod json;
 mod many;
 mod measure;
+mod misses;
 mod multi;
 mod near;
 mod near_fleet;
@@ -72,6 +74,7 @@ fn main() {
     let caches = (wanted("memory") || wanted("ablation")).then(Caches::filled);
     if let Some(caches) = caches.as_ref().filter(|_| wanted("memory")) {
         report.add(&hits::section(caches, effort));
+        report.add(&misses::section(effort));
         report.add(&json::section(effort));
         report.add(&threads::section(caches, effort));
         report.add(&many::section());
