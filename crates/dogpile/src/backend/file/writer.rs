@@ -359,8 +359,9 @@ mod tests {
         // Also if its executor runs in a blocking call.
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let nested = bridge::block_on(async {
+            let blocking = noted().await;
             assert!(is_done_here(&file));
-            (runtime.block_on(noted()), noted().await)
+            (runtime.block_on(noted()), blocking)
         });
         let (task, blocking) = nested.unwrap();
         assert_ne!(task.unwrap(), here);
