@@ -75,7 +75,12 @@ pub(crate) fn section(effort: Effort) -> Section {
     );
     let [writes] = race(
         &[
-            Contestant::awaiting("set", async |number| {
+            Contestant::calling("set", |number| {
+                let key = &contest.keys[number % KEYS];
+                let value = "y".repeat(VALUE_BYTES);
+                contest.region.blocking().set(key, &value).expect("it can be written");
+            }),
+            Contestant::awaiting("set of a task", async |number| {
                 let key = &contest.keys[number % KEYS];
                 let value = "y".repeat(VALUE_BYTES);
                 contest.region.set(key, &value).await.expect("it can be written");
@@ -100,11 +105,13 @@ pub(crate) fn section(effort: Effort) -> Section {
     let micro = |times: f64| times / 1_000.0;
     let (get, hit) = (micro(reads.of("get")), micro(reads.of("get_or_create hit")));
     let (bare_get, bare_put) = (micro(reads.of("rusqlite get")), micro(writes.of("rusqlite put")));
+    let (set, of_task) = (micro(writes.of("set")), micro(writes.of("set of a task")));
     let multi = micro(writes.of("get_multi of 100"));
     let mut rows = vec![
         Row::new(("get, file", get), ("rusqlite get", bare_get), "us").ratio_at_most(1.5),
         Row::new(("get_or_create hit, file", hit), ("rusqlite get", bare_get), "us"),
-        Row::new(("set, file", micro(writes.of("set"))), ("rusqlite put", bare_put), "us"),
+        Row::new(("blocking set, file", set), ("rusqlite put", bare_put), "us").ratio_at_most(2.0),
+        Row::new(("set of a task, file", of_task), ("rusqlite put", bare_put), "us"),
         Row::new(("get_multi of 100, file", multi), ("100 rusqlite gets", 100.0 * bare_get), "us"),
     ];
     let path = contest.path().display().to_string();

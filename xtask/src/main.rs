@@ -168,9 +168,9 @@ fn examples() -> Result<(), Error> {
 /// The lock under a model checker, with the primitives it is built on
 /// replaced.
 fn model_checks() -> Result<(), Error> {
-    let within = ["--lib", "near::bound::model"];
+    let within = ["--lib", "--", "near::bound::model", "backend::turns::model"];
     let models = ["--test", "model", "--test", "model_server"];
-    for (name, which) in [("model checks", &models[..]), ("model of the near tier", &within)] {
+    for (name, which) in [("model checks", &models[..]), ("models within the crate", &within)] {
         let test = ["test", "-p", "dogpile", "--features", "near,testing", "--release"];
         let quick = ["--config", "profile.release.package.'*'.opt-level=3"];
         cargo(test.iter().chain(&quick).chain(which).copied())

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
+use dogpile::__bridge::{first_look, poll_blocking};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -116,7 +117,7 @@ where
     F::Output: Send,
 {
     let mut future = pin!(future);
-    let output = match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    let output = match future.as_mut().poll(&mut Context::from_waker(first_look())) {
         Poll::Ready(output) => Ok(output),
         Poll::Pending => check().and_then(|()| wait(py, future, &mut || Ok(()))),
     };
@@ -138,10 +139,9 @@ where
     let has_signals = may_be_main();
     py.detach(|| {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut context = Context::from_waker(&waker);
         let mut is_checked = false;
         loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            if let Poll::Ready(output) = poll_blocking(&waker, |cx| future.as_mut().poll(cx)) {
                 return Ok(output);
             }
             if !std::mem::replace(&mut is_checked, true) {

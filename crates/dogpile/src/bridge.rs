@@ -1,13 +1,63 @@
 //! The bridge from blocking callers to the engine: polls a future once, which is all that
 //! a hit in memory takes, and parks the thread only when there is something to wait
 //! for.
+//!
+//! What is asked by such a caller may be done on its thread, and take a while: [`is_blocking`] tells.
 
+use std::cell::Cell;
 use std::future::Future;
+#[cfg(any(feature = "file", test))]
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+
+/// Returns the waker of a blocking call's first look. It wakes nobody: a call that is not over then
+/// is polled again at once, by a thread that may [block](poll_blocking).
+pub fn first_look() -> &'static Waker {
+    static FIRST_LOOK: LazyLock<Waker> = LazyLock::new(|| Waker::from(Arc::new(Nobody)));
+    &FIRST_LOOK
+}
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+thread_local! {
+    /// The waker of the innermost call that this thread blocks for.
+    static BLOCKING: Cell<Option<*const ()>> = const { Cell::new(None) };
+}
+
+/// Polls by `poll`, on a thread that does nothing else until it is woken by `waker`.
+pub fn poll_blocking<T>(waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    struct Before(Option<*const ()>);
+
+    impl Drop for Before {
+        fn drop(&mut self) {
+            BLOCKING.set(self.0);
+        }
+    }
+
+    let _before = Before(BLOCKING.replace(Some(waker.data())));
+    poll(&mut Context::from_waker(waker))
+}
+
+/// Returns whether the thread that polls this may be blocked. A task may not, also on a thread that
+/// runs its executor within a blocking call: it has another waker.
+#[cfg(feature = "file")]
+pub(crate) async fn is_blocking() -> bool {
+    poll_fn(|cx| {
+        if cx.waker().will_wake(first_look()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(BLOCKING.get() == Some(cx.waker().data()))
+    })
+    .await
+}
 
 /// The call would have to wait on the very thread that what it waits for runs
 /// on.
@@ -21,7 +71,7 @@ pub(crate) struct Starved;
 /// `LocalSet`) nothing could move on, so there waiting is refused.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Starved> {
     let mut future = pin!(future);
-    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(first_look())) {
         return Ok(output);
     }
     let mut output = None;
@@ -89,9 +139,8 @@ impl Wake for Alarm {
 pub(crate) fn park_until_done(mut future: Pin<&mut dyn Future<Output = ()>>) {
     let alarm = Arc::new(Alarm { thread: thread::current(), rung: AtomicBool::new(false) });
     let waker = Waker::from(alarm.clone());
-    let mut context = Context::from_waker(&waker);
     loop {
-        if future.as_mut().poll(&mut context).is_ready() {
+        if poll_blocking(&waker, |context| future.as_mut().poll(context)).is_ready() {
             return;
         }
         while !alarm.rung.swap(false, Ordering::Acquire) {
@@ -102,7 +151,6 @@ pub(crate) fn park_until_done(mut future: Pin<&mut dyn Future<Output = ()>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -116,7 +164,7 @@ mod tests {
                 return Poll::Ready(());
             }
             // The first look of a blocking call has no waker worth waking.
-            if !cx.waker().will_wake(Waker::noop())
+            if !cx.waker().will_wake(first_look())
                 && let Some(wake) = wake.take()
             {
                 let (woken, waker) = (woken.clone(), cx.waker().clone());
@@ -149,7 +197,7 @@ mod tests {
             }));
             let both = poll_fn(move |cx| {
                 let polled = outer.as_mut().poll(cx);
-                if !cx.waker().will_wake(Waker::noop())
+                if !cx.waker().will_wake(first_look())
                     && let Some(inner) = inner.take()
                 {
                     block_on(inner).unwrap();

@@ -114,6 +114,11 @@
 #[doc(hidden)]
 #[path = "decorated/mod.rs"]
 pub mod __macro;
+/// For executors that block a thread, as another language's.
+#[doc(hidden)]
+pub mod __bridge {
+    pub use crate::bridge::{first_look, poll_blocking};
+}
 #[doc(hidden)]
 #[path = "scope.rs"]
 pub mod __scope;

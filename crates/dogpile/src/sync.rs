@@ -13,6 +13,8 @@ use shuttle::sync as imp;
 pub(crate) use imp::Arc;
 pub(crate) use imp::atomic;
 
+pub(crate) type Guard<'a, T> = imp::MutexGuard<'a, T>;
+
 /// A mutex whose guard is handed out even after a panic in another holder.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
@@ -22,8 +24,18 @@ impl<T> Mutex<T> {
         Self(imp::Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> imp::MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(imp::PoisonError::into_inner)
+    }
+
+    /// `None` while somebody else has it.
+    #[cfg(any(feature = "file", all(test, shuttle)))]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(imp::TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(imp::TryLockError::WouldBlock) => None,
+        }
     }
 }
 

@@ -35,6 +35,8 @@ mod redis;
 mod serialized;
 #[cfg(feature = "memory")]
 mod stored_object;
+#[cfg(any(feature = "file", all(test, shuttle)))]
+mod turns;
 
 use std::any::Any;
 use std::borrow::Cow;

@@ -255,14 +255,19 @@ pub(super) fn purge(
     Ok(old.len())
 }
 
+/// Are there many free pages?
+pub(super) fn has_room(connection: &Connection) -> Result<bool, FileError> {
+    const MANY: i64 = 64;
+    let count = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let free = count("PRAGMA freelist_count")?;
+    Ok(free > MANY && free > count("PRAGMA page_count")? / 8)
+}
+
 /// Gives free pages back to the file system, once there are many, a few at a
 /// time.
 pub(super) fn shrink(connection: &Connection) -> Result<(), FileError> {
-    const MANY: i64 = 64;
     const AT_ONCE: c_int = 256;
-    let free: i64 = pragma(connection, "freelist_count")?;
-    let all: i64 = pragma(connection, "page_count")?;
-    if free > MANY && free > all / 8 {
+    if has_room(connection)? {
         let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({AT_ONCE})"))?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}

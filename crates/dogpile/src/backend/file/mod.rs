@@ -10,8 +10,8 @@
 //!   somebody writes to it) and `schema` (how the
 //!   SQLite database is opened and checked, and its tables);
 //! - `database`, in place of `connection`: what is asked of SQLite, by `readers` on the caller's
-//!   thread; by `writer` and `worker`, the way to the thread that writes, and what that does; `joint`
-//!   is what shares one of its transactions;
+//!   thread; by `writer` and `worker`, the way to who writes, a thread or a blocking caller, and what
+//!   that does; `joint` is what shares one of its transactions;
 //! - `lock`, `lock_file`: the creation locks between processes, which the kernel owns;
 //! - `claim`, with `creations`: keys that are being created, until somebody changes them, in one
 //!   transaction each;
@@ -95,8 +95,8 @@ use writer::Writer;
 /// except for one that SQLite tells nobody of: deleting a key under which nothing is stored.
 ///
 /// **Reads** take microseconds on the caller's thread and never wait for
-/// writers. **Writes** happen on a thread of the backend's; what comes while it
-/// is busy becomes one transaction. A file that is killed in the middle is
+/// writers. **Writes** happen on a thread of the backend's, or on that of a blocking
+/// caller while it is idle; what comes while it is busy becomes one transaction. A file that is killed in the middle is
 /// whole afterwards. After a power failure the last writes may be missing.
 ///
 /// **Bounds**: 1 GiB unless given otherwise, oldest-created first. Sizes are as

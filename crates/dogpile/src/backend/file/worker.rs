@@ -1,4 +1,5 @@
-//! The thread that writes: what it does with what is asked of it.
+//! The worker that writes: what it does with what is asked of it, on a thread of its own or on
+//! that of a caller.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use super::builder::{Damage, Options};
 use super::database;
 use super::error::FileError;
 use super::forked::{self, Permission};
-use super::joint::Joint;
+use super::joint::{Joint, Step};
 use super::lock_file::Locks;
 use super::place::Place;
 use super::{ours, schema};
 use crate::backend::BackendError;
+use crate::backend::turns::Turns;
 use crate::clock::Timestamp;
 use crate::log;
 
@@ -26,7 +28,12 @@ pub(super) enum Request {
     Joint(Box<dyn Joint>),
     /// Anything else that needs the writer's connection.
     Other(Box<dyn FnOnce(&mut Worker) + Send>),
+    /// A caller has written by itself, and there is something to tidy up. Nobody waits for that.
+    Tidy,
 }
+
+/// Steps with what came of them.
+type Done = Vec<(Box<dyn Joint>, Outcome)>;
 
 /// Why work was not done.
 pub(super) enum WriteError {
@@ -57,7 +64,7 @@ pub(super) struct Worker {
     /// When what is past the maximum age was last looked for.
     purged: Timestamp,
     /// Something was written, and not tidied up after.
-    is_untidy: bool,
+    pub(super) is_untidy: bool,
 }
 
 impl Worker {
@@ -65,33 +72,38 @@ impl Worker {
         Self { options, place, locks, connection: None, purged: f64::MIN, is_untidy: false }
     }
 
-    pub(super) fn serve(mut self, requests: &Receiver<Request>) {
-        while let Some(first) = self.next(requests) {
-            let mut together = Vec::new();
-            let mut next = Some(first);
-            while let Some(Request::Joint(step)) = next {
-                together.push(step);
-                let more = together.len() < MOST_AT_ONCE;
-                next = more.then(|| requests.try_recv().ok()).flatten();
-            }
-            if !together.is_empty() {
-                self.or_drop(|worker| worker.write(together));
-            }
-            if let Some(Request::Other(work)) = next {
-                self.or_drop(work);
+    /// Serves requests as long as anybody can make some.
+    pub(super) fn serve(turns: Arc<Turns<Self>>, requests: &Receiver<Request>) {
+        let mut is_untidy = false;
+        while let Some(first) = Self::next(&turns, requests, is_untidy) {
+            // A caller may have the worker, and more is asked for meanwhile.
+            let mut worker = turns.take();
+            let (steps, other) = gather(first, requests);
+            let count = steps.len();
+            let done = worker.or_drop(|worker| worker.write(steps)).unwrap_or_default();
+            turns.done(count);
+            is_untidy = worker.is_untidy;
+            // Whoever is answered finds it idle.
+            drop(worker);
+            settle(done);
+            if let Some(Request::Other(work)) = other {
+                let mut worker = turns.take();
+                worker.or_drop(work);
+                turns.done(1);
+                is_untidy = worker.is_untidy;
             }
         }
         let _working = forked::permission().map(Permission::begin_alone);
-        drop(self);
+        drop(turns);
     }
 
     /// Waits for what is asked next; `None` if nobody can ask any more. Tidies up before that
     /// is done, or once nothing was asked for a moment: whoever was just answered may fork now,
     /// which is not to happen in the middle of something.
-    fn next(&mut self, requests: &Receiver<Request>) -> Option<Request> {
-        let next = if self.is_untidy { requests.recv_timeout(QUIET).ok() } else { None };
-        if self.is_untidy {
-            self.or_drop(Self::tidy);
+    fn next(turns: &Turns<Self>, requests: &Receiver<Request>, is_untidy: bool) -> Option<Request> {
+        let next = if is_untidy { requests.recv_timeout(QUIET).ok() } else { None };
+        if is_untidy {
+            turns.take().or_drop(Self::tidy);
         }
         next.or_else(|| requests.recv().ok())
     }
@@ -115,9 +127,13 @@ impl Worker {
     /// Does all `steps` in one transaction; where that fails, each in its own,
     /// so that one caller's failure is not another's. A file that stays locked
     /// is everybody's failure: waiting for it once is enough.
-    fn write(&mut self, mut steps: Vec<Box<dyn Joint>>) {
+    fn write(&mut self, mut steps: Vec<Box<dyn Joint>>) -> Done {
+        if steps.is_empty() {
+            return Vec::new();
+        }
         let mut done = self.apply(&mut steps);
         let each = steps.len() > 1 && matches!(done, Err(WriteError::Backend(_)));
+        let mut with_outcomes = Vec::with_capacity(steps.len());
         for mut step in steps {
             if each && !matches!(done, Err(WriteError::Locked)) {
                 done = self.apply(std::slice::from_mut(&mut step));
@@ -126,23 +142,55 @@ impl Worker {
                 Err(WriteError::Locked) => Err(WriteError::Locked),
                 _ => std::mem::replace(&mut done, Ok(())),
             };
-            step.settle(outcome.map_err(|failure| self.backend_error(failure)));
+            with_outcomes.push((step, outcome.map_err(|failure| self.backend_error(failure))));
         }
         if done.is_ok() {
             self.tidy_later();
         }
+        with_outcomes
     }
 
     fn apply(&mut self, steps: &mut [Box<dyn Joint>]) -> Result<(), WriteError> {
         let options = self.options.clone();
         self.attempt(|connection| {
-            database::transaction(connection, |connection| {
-                for step in &mut *steps {
-                    step.apply(connection)?;
-                }
-                keep_within(connection, &options, &|_| false).map(drop)
+            transact(connection, &options, |connection| {
+                steps.iter_mut().try_for_each(|step| step.apply(connection))
             })
         })
+    }
+
+    /// Does `step` on its caller's thread, if that takes neither waiting nor opening nor repair. `None` if it
+    /// does: then nothing is done.
+    pub(super) fn apply_now(&mut self, step: &mut impl Step) -> Option<Outcome> {
+        let _working = forked::permission().ok()?.begin_alone();
+        if self.locks.is_none() || !self.place.is_current() {
+            return None;
+        }
+        let tried = self.or_drop(|worker| worker.try_apply(step));
+        match tried.unwrap_or_else(|| Err(FileError::Backend(panicked()))) {
+            Ok(has_room) => {
+                self.is_untidy |=
+                    has_room || self.purges(self.options.clock.coarse_now()).is_some();
+                Some(Ok(()))
+            }
+            Err(FileError::Backend(error)) => Some(Err(error)),
+            Err(FileError::Busy | FileError::Damaged(_) | FileError::Replaced) => None,
+        }
+    }
+
+    /// Does `step` on the connection that there is, unless another process has the file locked. Returns whether
+    /// there is [room](database::has_room) to give back.
+    fn try_apply(&self, step: &mut impl Step) -> Result<bool, FileError> {
+        let connection = self.connection.as_ref().ok_or(FileError::Replaced)?;
+        let mut has_room = false;
+        connection.busy_timeout(Duration::ZERO)?;
+        let applied = transact(connection, &self.options, |connection| {
+            step.apply(connection)?;
+            has_room = database::has_room(connection)?;
+            Ok(())
+        });
+        connection.busy_timeout(self.options.busy_timeout)?;
+        applied.map(|()| has_room)
     }
 
     pub(super) fn run<T>(
@@ -249,11 +297,7 @@ impl Worker {
         const AT_ONCE: usize = 1_000;
         self.is_untidy = false;
         let now = self.options.clock.coarse_now();
-        let due = self.options.retention.filter(|age| {
-            let interval = (age.as_secs_f64() / 16.0).min(60.0);
-            !(self.purged..self.purged + interval).contains(&now)
-        });
-        if let Some(age) = due {
+        if let Some(age) = self.purges(now) {
             let before = now - age.as_secs_f64();
             let purge = |c: &Connection| database::purge(c, before, AT_ONCE);
             match self.run(|c| database::transaction(c, purge)) {
@@ -265,6 +309,53 @@ impl Worker {
         }
         let _ = self.run(database::shrink);
     }
+
+    /// Returns the age from which entries are to be purged, if it is time for that.
+    fn purges(&self, now: Timestamp) -> Option<Duration> {
+        self.options.retention.filter(|age| {
+            let interval = (age.as_secs_f64() / 16.0).min(60.0);
+            !(self.purged..self.purged + interval).contains(&now)
+        })
+    }
+}
+
+/// Returns the steps that were asked for up to the first request of another kind, and that.
+fn gather(first: Request, requests: &Receiver<Request>) -> (Vec<Box<dyn Joint>>, Option<Request>) {
+    let mut steps = Vec::new();
+    let mut next = Some(first);
+    while let Some(Request::Joint(step)) = next {
+        steps.push(step);
+        let more = steps.len() < MOST_AT_ONCE;
+        next = more.then(|| requests.try_recv().ok()).flatten();
+    }
+    (steps, next)
+}
+
+/// Tells callers what came of their steps.
+fn settle(done: Done) {
+    for (step, outcome) in done {
+        // One that panics is not another's.
+        let _ = catch_unwind(AssertUnwindSafe(|| step.settle(outcome)));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _working = forked::permission().map(Permission::begin);
+        self.connection = None;
+    }
+}
+
+/// Does `steps` as one transaction, and keeps the entries within their bounds.
+fn transact(
+    connection: &Connection,
+    options: &Options,
+    steps: impl FnOnce(&Connection) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    database::transaction(connection, |connection| {
+        steps(connection)?;
+        keep_within(connection, options, &|_| false).map(drop)
+    })
 }
 
 /// Evicts until the entries are within their bounds, from the oldest on, but none that

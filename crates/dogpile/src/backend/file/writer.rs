@@ -1,6 +1,7 @@
-//! The way to the thread that writes: one per opened file, so that no task ever waits for
-//! another process's transaction on its executor's thread. What is asked of it
-//! while it is busy becomes one transaction.
+//! The way to the worker that writes. It has a thread, one per opened file, so that no task ever waits
+//! for another process's transaction on its executor's thread. What is asked of it
+//! while it is busy becomes one transaction. A caller who blocks does its own transaction where the
+//! worker is idle: to wake the thread, and to be woken by it, takes longer.
 
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
@@ -16,63 +17,80 @@ use super::lock_file::Locks;
 use super::place::Place;
 use super::worker::{Outcome, Request, Worker, panicked};
 use crate::backend::BackendError;
+use crate::backend::turns::Turns;
+use crate::bridge;
 use crate::sync::Mutex;
 
-/// The way to the thread, which starts with the first request and ends when
+/// The way to the worker, and to its thread, which starts with the first request and ends when
 /// this is dropped, with all done that it was asked.
 pub(super) struct Writer {
+    /// Dropped before `requests`: so the thread, if there is one, is the last to have it, and closes the file.
+    turns: Arc<Turns<Worker>>,
     requests: OnceLock<Sender<Request>>,
-    /// Until the thread takes it: one that cannot be started leaves it to the next.
-    worker: Arc<Mutex<Option<Worker>>>,
+    starting: Mutex<()>,
 }
 
 impl Writer {
     pub(super) fn new(options: Arc<Options>, place: Arc<Place>, locks: Option<Locks>) -> Self {
-        let worker = Worker::new(options, place, locks);
-        Self { requests: OnceLock::new(), worker: Arc::new(Mutex::new(Some(worker))) }
+        let turns = Arc::new(Turns::new(Worker::new(options, place, locks)));
+        Self { turns, requests: OnceLock::new(), starting: Mutex::default() }
     }
 
     /// Opens the file on this thread, makes it and repairs it if need be.
     pub(super) fn open_now(&self) -> Outcome {
-        match &mut *self.worker.lock() {
-            Some(worker) => worker.run(|_| Ok(())),
-            None => Ok(()),
-        }
+        self.turns.take().run(|_| Ok(()))
     }
 
     fn send(&self, request: Request) -> Outcome {
+        self.turns.expect_one();
+        self.hand_over(request).inspect_err(|_| self.turns.done(1))
+    }
+
+    fn hand_over(&self, request: Request) -> Outcome {
         if self.requests.get().is_none() {
             self.start(thread::Builder::new())?;
         }
         self.requests.get().ok_or_else(gone)?.send(request).map_err(|_| gone())
     }
 
+    /// Starts the thread. One that cannot be started is started by the next request.
     fn start(&self, thread: thread::Builder) -> Outcome {
-        let waiting = self.worker.lock();
-        if waiting.is_none() || self.requests.get().is_some() {
+        let _alone = self.starting.lock();
+        if self.requests.get().is_some() {
             return Ok(());
         }
         let (requests, receiver) = mpsc::channel();
-        let place = self.worker.clone();
-        let serve = move || {
-            let worker = place.lock().take();
-            if let Some(worker) = worker {
-                worker.serve(&receiver);
-            }
-        };
+        let turns = self.turns.clone();
+        let serve = move || Worker::serve(turns, &receiver);
         thread.name("dogpile-file".into()).spawn(serve).map_err(|error| {
             BackendError::unavailable(format!("the cache file's writer cannot be started: {error}"))
         })?;
-        // Nobody else sets it while the worker is locked.
+        // Nobody else sets it meanwhile.
         let _ = self.requests.set(requests);
         Ok(())
     }
 
     /// Does `step`, all of it or nothing. Once begun it happens, waited for or not.
-    pub(super) async fn join<S: Step>(&self, step: S) -> Result<S::Done, BackendError> {
+    pub(super) async fn join<S: Step>(&self, mut step: S) -> Result<S::Done, BackendError> {
+        if bridge::is_blocking().await
+            && let Some(outcome) = self.join_now(&mut step)
+        {
+            return outcome.map(|()| step.done());
+        }
         let (joint, answer) = joint::ask(step);
         self.send(Request::Joint(joint))?;
         answer.await.map_err(|_| panicked())?
+    }
+
+    /// Does `step` on this thread, if the worker is idle and need not wait for anything.
+    fn join_now(&self, step: &mut impl Step) -> Option<Outcome> {
+        let mut worker = self.turns.take_idle()?;
+        let was_tidy = !worker.is_untidy;
+        let outcome = worker.apply_now(step)?;
+        if was_tidy && worker.is_untidy {
+            worker.is_untidy = self.hand_over(Request::Tidy).is_ok();
+        }
+        Some(outcome)
     }
 
     /// Does `work` on the writer's connection.
@@ -116,6 +134,7 @@ fn gone() -> BackendError {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::backend::{Backend, ClaimMode, Claimed, Commit, File, Seen, Wanted};
@@ -287,5 +306,226 @@ mod tests {
         assert!(error.to_string().contains("cannot be started"), "{error}");
         file.set("k", Entry::bytes("v", 1.0)).await.unwrap();
         assert!(is_stored(&file, "k").await);
+    }
+
+    /// A step that tells which thread did it.
+    struct Noted(Option<thread::ThreadId>);
+
+    impl Step for Noted {
+        type Done = Option<thread::ThreadId>;
+
+        fn apply(&mut self, _connection: &Connection) -> Result<(), FileError> {
+            self.0 = Some(thread::current().id());
+            Ok(())
+        }
+
+        fn done(self) -> Option<thread::ThreadId> {
+            self.0
+        }
+    }
+
+    /// Is a step of a blocking caller's done on its own thread?
+    fn is_done_here(file: &File) -> bool {
+        let noted = bridge::block_on(file.shared().unwrap().writer.join(Noted(None)));
+        noted.unwrap().unwrap() == Some(thread::current().id())
+    }
+
+    fn has_thread(file: &File) -> bool {
+        file.shared().unwrap().writer.requests.get().is_some()
+    }
+
+    #[test]
+    fn a_blocking_caller_needs_no_thread_where_the_worker_is_idle() {
+        let (_directory, file) = file();
+        let region = crate::Region::new("blocking");
+        region.configure(crate::Config::new(file.clone())).unwrap();
+        let blocking = region.blocking();
+        blocking.set("k", &1).unwrap();
+        blocking.delete("k").unwrap();
+        blocking.set_multi([("m", &5), ("n", &6)]).unwrap();
+        assert_eq!(blocking.get_or_create("k", || 2), 2);
+        assert_eq!(blocking.get("k").unwrap(), Some(2));
+        assert_eq!(blocking.try_get_or_create("failed", || Err::<i32, _>("no")), Err("no"));
+        assert!(is_done_here(&file));
+        assert!(!has_thread(&file));
+    }
+
+    #[test]
+    fn a_tasks_thread_does_not_write() {
+        let (_directory, file) = file();
+        let noted = || file.shared().unwrap().writer.join(Noted(None));
+        let here = Some(thread::current().id());
+        assert_ne!(pollster::block_on(noted()).unwrap(), here);
+        // Also if its executor runs in a blocking call.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let nested = bridge::block_on(async {
+            let blocking = noted().await;
+            assert!(is_done_here(&file));
+            (runtime.block_on(noted()), blocking)
+        });
+        let (task, blocking) = nested.unwrap();
+        assert_ne!(task.unwrap(), here);
+        assert_eq!(blocking.unwrap(), here);
+        // A blocking call that may not wait is refused before anything is done.
+        let refused = runtime.block_on(async { bridge::block_on(file.delete("k")).is_err() });
+        assert!(refused);
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let in_place = runtime.block_on(async {
+            let file = file.clone();
+            tokio::spawn(async move { (is_done_here(&file), file.delete("k").await) }).await
+        });
+        let (in_place, deleted) = in_place.unwrap();
+        assert!(in_place);
+        deleted.unwrap();
+    }
+
+    #[test]
+    fn a_blocking_caller_overtakes_nothing_that_was_asked_before() {
+        // Each time with a worker that could be had at once, and a thread that is yet to be started.
+        for _ in 0..10 {
+            let (_directory, file) = file();
+            let entry = |text: &str| Entry::bytes(text.to_owned(), 1.0);
+            let sent = futures_util::FutureExt::now_or_never(file.set("k", entry("first")));
+            assert!(sent.is_none(), "nobody waits for it");
+            bridge::block_on(file.set("k", entry("second"))).unwrap().unwrap();
+            let stored = pollster::block_on(file.get("k")).unwrap().unwrap();
+            assert_eq!(stored.to_frame(), entry("second").to_frame());
+        }
+        // As long as something is on its way.
+        let (_directory, file) = file();
+        let turns = &file.shared().unwrap().writer.turns;
+        turns.expect_one();
+        assert!(!is_done_here(&file));
+        turns.done(1);
+        assert!(is_done_here(&file));
+    }
+
+    #[test]
+    fn callers_who_come_in_a_crowd_share_transactions() {
+        let (_directory, file) = file();
+        let both = [(); 2].map(|()| file.delete("k"));
+        let deleted = pollster::block_on(in_one_batch(&file, both.into()));
+        assert!(deleted.iter().all(Result::is_ok));
+        assert!(!is_done_here(&file));
+        wait_until(|| is_done_here(&file));
+    }
+
+    fn wait_until(mut is_so: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(30), "it does not come to that");
+            thread::yield_now();
+        }
+    }
+
+    /// A file of which somebody else has begun to write to.
+    fn locked(busy_timeout: Duration) -> (tempfile::TempDir, File, Connection) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("cache.db");
+        let file = File::builder(&path).busy_timeout(busy_timeout).open().unwrap();
+        assert!(is_done_here(&file));
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        (directory, file, other)
+    }
+
+    #[test]
+    fn a_blocking_caller_who_finds_the_file_locked_leaves_it_to_the_thread() {
+        let (_directory, file, other) = locked(Duration::from_hours(1));
+        let caller = {
+            let file = file.clone();
+            thread::spawn(move || bridge::block_on(file.delete("k")).unwrap())
+        };
+        wait_until(|| has_thread(&file));
+        other.execute_batch("ROLLBACK").unwrap();
+        caller.join().unwrap().unwrap();
+        wait_until(|| is_done_here(&file));
+    }
+
+    #[test]
+    fn the_thread_waits_for_a_locked_file_although_callers_do_not() {
+        let limit = Duration::from_millis(50);
+        let (_directory, file, _other) = locked(limit);
+        let began = Instant::now();
+        let error = bridge::block_on(file.delete("k")).unwrap().unwrap_err();
+        assert!(error.to_string().contains("locked by another"), "{error}");
+        assert!(began.elapsed() >= limit);
+    }
+
+    /// A step that panics in the middle of its transaction.
+    struct Panics;
+
+    impl Step for Panics {
+        type Done = ();
+
+        fn apply(&mut self, connection: &Connection) -> Result<(), FileError> {
+            connection.execute("DELETE FROM Dict", [])?;
+            if connection.is_autocommit() { Ok(()) } else { panic!("on purpose") }
+        }
+
+        fn done(self) {}
+    }
+
+    #[test]
+    fn a_panic_of_a_blocking_callers_step_fails_that_only() {
+        let (_directory, file) = file();
+        let set = |key| bridge::block_on(file.set(key, Entry::bytes("v", 1.0))).unwrap();
+        set("before").unwrap();
+        let panicked = bridge::block_on(file.shared().unwrap().writer.join(Panics)).unwrap();
+        assert!(panicked.unwrap_err().to_string().contains("panicked"));
+        assert!(!has_thread(&file));
+        set("after").unwrap();
+        for key in ["before", "after"] {
+            assert!(pollster::block_on(is_stored(&file, key)), "{key}");
+        }
+        let refused = bridge::block_on(file.shared().unwrap().writer.join(Refused)).unwrap();
+        assert!(refused.is_err());
+        wait_until(|| is_done_here(&file));
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_opened_by_the_thread() {
+        let (directory, file) = file();
+        let set = |key| bridge::block_on(file.set(key, Entry::bytes("v", 1.0))).unwrap();
+        set("before").unwrap();
+        for suffix in ["", "-wal", "-shm"] {
+            std::fs::remove_file(directory.path().join(format!("cache.db{suffix}"))).unwrap();
+        }
+        set("after").unwrap();
+        assert!(has_thread(&file));
+        let again = File::open(file.path()).unwrap();
+        assert!(pollster::block_on(is_stored(&again, "after")));
+        assert!(!pollster::block_on(is_stored(&again, "before")));
+    }
+
+    #[test]
+    fn what_blocking_callers_leave_is_tidied_up() {
+        let (_directory, file) = file();
+        let pages = |name: &str| {
+            let connection = Connection::open(file.path()).unwrap();
+            super::super::database::pragma::<i64>(&connection, name).unwrap()
+        };
+        let keys: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        for key in &keys {
+            let entry = Entry::bytes("x".repeat(10_000), 1.0);
+            bridge::block_on(file.set(key, entry)).unwrap().unwrap();
+        }
+        assert!(!has_thread(&file), "there is nothing to tidy up");
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        bridge::block_on(file.delete_multi(&keys)).unwrap().unwrap();
+        assert!(has_thread(&file));
+        wait_until(|| {
+            bridge::block_on(file.delete("none")).unwrap().unwrap();
+            pages("page_count") < 150
+        });
+    }
+
+    #[test]
+    fn what_is_too_old_goes_when_blocking_callers_write() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = File::builder(directory.path().join("cache.db"));
+        let file = file.retention(Duration::from_secs(60)).open().unwrap();
+        bridge::block_on(file.set("old", Entry::bytes("v", 1.0))).unwrap().unwrap();
+        wait_until(|| !pollster::block_on(is_stored(&file, "old")));
     }
 }
