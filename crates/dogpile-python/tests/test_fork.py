@@ -146,3 +146,28 @@ def test_many_forks_while_threads_use_a_cache_file(run_python, tmp_path):
             for thread in threads:
                 thread.join()
     """)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel is asked for the threads")
+def test_a_process_forks_right_after_it_has_written_to_a_file_on_its_own_thread(run_python, tmp_path):
+    run_python(f"""
+        import os
+        from dogpile_rs.cache import make_region
+        region = make_region().configure("file", expiration_time=60, arguments={{"filename": {str(tmp_path / "cache.db")!r}}})
+        for n in range(20):
+            region.set(f"parent {{n}}", n)
+            assert region.get_or_create(f"created {{n}}", lambda: n) == n
+            child = os.fork()
+            if child == 0:
+                try:
+                    assert region.get(f"created {{n}}") == n
+                    region.set(f"child {{n}}", n)
+                    assert region.get_or_create(f"of child {{n}}", lambda: 7) == 7
+                    os._exit(0)
+                except BaseException:
+                    os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+            assert region.get(f"child {{n}}") == n
+            region.delete(f"child {{n}}")
+        assert len(os.listdir("/proc/self/task")) == 1, "each call has written by itself"
+    """)

@@ -418,7 +418,7 @@ mod tests {
         }
     }
 
-    /// A file of which somebody else has begun to write to.
+    /// A file that somebody else has begun to write to.
     fn locked(busy_timeout: Duration) -> (tempfile::TempDir, File, Connection) {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("cache.db");
