@@ -141,7 +141,7 @@ where
         let mut context = Context::from_waker(&waker);
         let mut is_checked = false;
         loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            if let Poll::Ready(output) = dogpile::blocking::poll(future.as_mut(), &mut context) {
                 return Ok(output);
             }
             if !std::mem::replace(&mut is_checked, true) {

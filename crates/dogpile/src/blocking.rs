@@ -3,10 +3,12 @@
 //! [`Region::blocking`](crate::Region::blocking) returns a [`Region`] of this module, whose calls
 //! have the same names.
 
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::bridge::park_until_done;
+use crate::bridge::{park_until_done, poll_waiting};
 
 pub use crate::region::blocking::{Creation, Entries, Entry, Region};
 
@@ -24,4 +26,13 @@ pub fn shutdown(limit: Duration) -> bool {
     let mut is_done = false;
     park_until_done(pin!(async { is_done = crate::shutdown(limit).await }));
     is_done
+}
+
+/// Polls `future` for a caller that blocks its thread until the future is done.
+///
+/// For bridges to other languages that wait in their own way. All calls of this module poll so: the
+/// thread may then wait for a server's answer by itself, for a few milliseconds, which spares waking
+/// another one.
+pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+    poll_waiting(future, context)
 }

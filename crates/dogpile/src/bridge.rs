@@ -2,7 +2,8 @@
 //! a hit in memory takes, and parks the thread only when there is something to wait
 //! for.
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,49 @@ use std::thread::{self, Thread};
 #[derive(Debug)]
 pub(crate) struct Starved;
 
+thread_local! {
+    /// This thread polls for a caller that has nothing else to do.
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls `future` for a caller whose thread does nothing else until it is done.
+pub(crate) fn poll_waiting<F: Future + ?Sized>(
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+) -> Poll<F::Output> {
+    poll_as(true, future, context)
+}
+
+/// Awaits a future of a user's. Others may go on within it meanwhile, so none blocks the thread.
+pub(crate) async fn beside_others<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| poll_as(false, future.as_mut(), context)).await
+}
+
+fn poll_as<F: Future + ?Sized>(
+    waits: bool,
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+) -> Poll<F::Output> {
+    struct Before(bool);
+
+    impl Drop for Before {
+        fn drop(&mut self) {
+            WAITS.set(self.0);
+        }
+    }
+
+    let _before = Before(WAITS.replace(waits));
+    future.poll(context)
+}
+
+/// May what is polled on this thread block it for a moment? Nothing else can go on here: neither a
+/// task of a runtime nor anything but the future that the caller waits for.
+#[cfg(feature = "redis")]
+pub(crate) fn may_block() -> bool {
+    WAITS.get() && tokio::runtime::Handle::try_current().is_err()
+}
+
 /// Runs `future` to its end on this thread.
 ///
 /// On a worker of a multi-thread runtime the worker's other tasks move on to
@@ -21,7 +65,8 @@ pub(crate) struct Starved;
 /// `LocalSet`) nothing could move on, so there waiting is refused.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Starved> {
     let mut future = pin!(future);
-    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    let mut context = Context::from_waker(Waker::noop());
+    if let Poll::Ready(output) = poll_waiting(future.as_mut(), &mut context) {
         return Ok(output);
     }
     let mut output = None;
@@ -91,7 +136,7 @@ pub(crate) fn park_until_done(mut future: Pin<&mut dyn Future<Output = ()>>) {
     let waker = Waker::from(alarm.clone());
     let mut context = Context::from_waker(&waker);
     loop {
-        if future.as_mut().poll(&mut context).is_ready() {
+        if poll_waiting(future.as_mut(), &mut context).is_ready() {
             return;
         }
         while !alarm.rung.swap(false, Ordering::Acquire) {
@@ -102,7 +147,6 @@ pub(crate) fn park_until_done(mut future: Pin<&mut dyn Future<Output = ()>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::sync::mpsc;
     use std::time::Duration;
 

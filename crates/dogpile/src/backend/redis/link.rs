@@ -62,12 +62,25 @@ impl Link {
         bytes: usize,
     ) -> Result<Answer, BackendError> {
         let asked = |connection: Arc<dyn Connection>| async move {
-            match connection.send(command).await {
-                Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
-                answer => Ok(answer),
-            }
+            self.unless_lost(connection.send(command).await)
         };
         self.request_within(self.limit_of(bytes), asked).await
+    }
+
+    /// The same as `ask` for a command that changes nothing. A blocking caller may get its answer
+    /// quicker.
+    pub(super) async fn read(&self, command: &Cmd) -> Result<Answer, BackendError> {
+        let asked = |connection: Arc<dyn Connection>| async move {
+            self.unless_lost(connection.read(command).await)
+        };
+        self.request(asked).await
+    }
+
+    fn unless_lost(&self, answer: Answer) -> Result<Answer, Lost> {
+        match answer {
+            Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
+            answer => Ok(answer),
+        }
     }
 
     /// Sends commands in one round trip; errors are among the answers.

@@ -12,10 +12,15 @@ use redis::{Cmd, RedisError, RedisResult, Value, cmd};
 use super::connection::{Answer, Batch, Boxed, Connection, checked};
 use super::resp::{Ends, value};
 use crate::remote::link::Probe;
+use crate::remote::lone::{Greeting, Lone, Peer};
 use crate::remote::pipelined::{Ended, Pipelined, Stream};
 
 /// A connection to one server.
-pub(super) struct Single(Pipelined<Bytes>);
+pub(super) struct Single {
+    pipelined: Pipelined<Bytes>,
+    /// For a read of a blocking caller that is alone.
+    lone: Option<Lone<Ends>>,
+}
 
 /// The user and the database of a connection.
 #[derive(Clone, Copy)]
@@ -28,37 +33,32 @@ pub(super) struct Login<'a> {
 impl Single {
     /// Drives `stream` from the runtime that this is called on, and logs in.
     pub(super) async fn connect(stream: Stream, login: Login<'_>) -> RedisResult<Self> {
-        let connection = Self(Pipelined::new(stream, Ends::default()));
-        let username = login.username;
+        let peer = Peer::of(&stream);
+        let mut connection =
+            Self { pipelined: Pipelined::new(stream, Ends::default()), lone: None };
+        let mut login = login;
         match connection.log_in(login).await {
             // A server without users knows the password alone.
             Err(error)
-                if username.is_some()
+                if login.username.is_some()
                     && error.to_string().contains("wrong number of arguments") =>
             {
-                connection.log_in(Login { username: None, ..login }).await?;
+                login.username = None;
+                connection.log_in(login).await?;
             }
             other => other?,
         }
+        connection.lone = peer.map(|peer| Lone::new(peer, login.greeting()));
         Ok(connection)
     }
 
-    async fn log_in(&self, Login { username, password, db }: Login<'_>) -> RedisResult<()> {
-        let mut setup = Vec::new();
-        if let Some(password) = password {
-            setup.push(cmd("AUTH").arg(username).arg(password).take());
-        }
-        if db != 0 {
-            setup.push(cmd("SELECT").arg(db).take());
-        }
-        let needed = setup.len();
-        for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
-            setup.push(cmd("CLIENT").arg("SETINFO").arg(name).arg(value).take());
-        }
+    async fn log_in(&self, login: Login<'_>) -> RedisResult<()> {
+        let (setup, needed) = login.commands();
         let answers = self.exchange(&setup.iter().collect::<Vec<_>>()).await?;
         let mut needed = answers.into_iter().take(needed);
         needed.try_for_each(|answer| checked(answer).map(drop)).map_err(|error| {
-            if repeats(&error, password) { (AuthenticationFailed, REFUSED).into() } else { error }
+            let is_secret = repeats(&error, login.password);
+            if is_secret { (AuthenticationFailed, REFUSED).into() } else { error }
         })
     }
 
@@ -66,9 +66,43 @@ impl Single {
         let write = |into: &mut Vec<u8>| {
             commands.iter().for_each(|command| command.write_packed_command(into));
         };
-        let answers = self.0.exchange(commands.len(), write).await.map_err(dropped)?;
-        let mut rest = &answers[..];
-        commands.iter().map(|_| value(&mut rest)).collect()
+        let answers = self.pipelined.exchange(commands.len(), write).await.map_err(dropped)?;
+        values(&answers, commands.len())
+    }
+}
+
+fn values(mut answers: &[u8], count: usize) -> RedisResult<Vec<Value>> {
+    (0..count).map(|_| value(&mut answers)).collect()
+}
+
+impl Login<'_> {
+    /// The commands that begin a connection, and the number of those that must not fail.
+    fn commands(&self) -> (Vec<Cmd>, usize) {
+        let mut setup = Vec::new();
+        if let Some(password) = self.password {
+            setup.push(cmd("AUTH").arg(self.username).arg(password).take());
+        }
+        if self.db != 0 {
+            setup.push(cmd("SELECT").arg(self.db).take());
+        }
+        let needed = setup.len();
+        for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
+            setup.push(cmd("CLIENT").arg("SETINFO").arg(name).arg(value).take());
+        }
+        (setup, needed)
+    }
+
+    /// The same for a second connection.
+    fn greeting(&self) -> Greeting<Bytes> {
+        let (setup, needed) = self.commands();
+        let mut bytes = Vec::new();
+        setup.iter().for_each(|command| command.write_packed_command(&mut bytes));
+        let (count, is_refused) =
+            (setup.len(), |answer: &Value| matches!(answer, Value::ServerError(_)));
+        let is_welcome = move |answers: &Bytes| {
+            values(answers, count).is_ok_and(|answers| !answers[..needed].iter().any(is_refused))
+        };
+        Greeting { bytes, count, is_welcome: Box::new(is_welcome) }
     }
 }
 
@@ -90,8 +124,19 @@ impl Connection for Single {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
         Box::pin(async move {
             let write = |into: &mut Vec<u8>| command.write_packed_command(into);
-            let answer = self.0.exchange(1, write).await.map_err(dropped)?;
+            let answer = self.pipelined.exchange(1, write).await.map_err(dropped)?;
             checked(value(&mut &answer[..])?)
+        })
+    }
+
+    fn read<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        Box::pin(async move {
+            let write = |into: &mut Vec<u8>| command.write_packed_command(into);
+            let is_alone = || self.pipelined.is_unused();
+            match self.lone.as_ref().and_then(|lone| lone.exchange(is_alone, write)) {
+                Some(answer) => checked(value(&mut &answer[..])?),
+                None => self.send(command).await,
+            }
         })
     }
 

@@ -20,7 +20,7 @@ use std::future::Future;
 use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
 use super::options::Options;
-use crate::bridge::{Starved, block_on};
+use crate::bridge::{Starved, beside_others, block_on};
 use crate::error::{CreateError, Error, Result};
 
 pub use begin::Creation;
@@ -92,7 +92,7 @@ impl<'r, K: Kind> Region<'r, K> {
     /// [`Error::WouldDeadlock`] if it has to wait, on the only thread of a runtime. Then it
     /// was dropped.
     pub fn block_on<F: Future>(self, future: F) -> Result<F::Output> {
-        wait(self.region, async { Ok(future.await) })
+        wait(self.region, async { Ok(beside_others(future).await) })
     }
 
     /// One key, for a call with options of its own.

@@ -1,0 +1,356 @@
+//! A second connection, for a caller that blocks its thread and is alone. It writes its request and
+//! waits for the answer by itself, so that the answer wakes one thread. Over the first connection it
+//! wakes the thread of the driver, which wakes that of the caller.
+//!
+//! It is for requests that change nothing. What fails here, or is not answered in a moment, is asked
+//! again over the first connection. That one has the time limits and reconnects: this one needs neither.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use super::io::handle;
+use super::pipelined::{Decode, Stream};
+use crate::bridge::may_block;
+
+/// A caller waits for so long by itself. Half of the shortest time limit of a request, since what
+/// has begun to come may take as long once more.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// So long after it was lost there is no other.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// After so many callers in a row that were alone, the next one is.
+const STREAK: u32 = 16;
+
+/// So much is read at once.
+const ROOM: usize = 16 * 1024;
+
+/// The place that a connection leads to.
+pub(crate) enum Peer {
+    Tcp(SocketAddr),
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+/// The requests that begin a connection.
+pub(crate) struct Greeting<A> {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) count: usize,
+    /// Do the answers say that others may follow?
+    pub(crate) is_welcome: Box<dyn Fn(&A) -> bool + Send + Sync>,
+}
+
+/// The second connection. Who uses it has it locked.
+pub(crate) struct Lone<D: Decode> {
+    peer: Peer,
+    greeting: Greeting<D::Answer>,
+    streak: AtomicU32,
+    place: Mutex<Place<D>>,
+}
+
+/// Empty before the first one is opened, after one was lost, and while one is in use.
+enum Place<D> {
+    Empty { not_before: Option<Instant> },
+    Open(Box<Open<D>>),
+}
+
+struct Open<D> {
+    socket: Box<dyn Socket>,
+    decoder: D,
+    output: Vec<u8>,
+    room: Vec<u8>,
+}
+
+impl<D: Decode + Default> Lone<D> {
+    pub(crate) fn new(peer: Peer, greeting: Greeting<D::Answer>) -> Self {
+        let place = Mutex::new(Place::Empty { not_before: None });
+        Self { peer, greeting, streak: AtomicU32::new(0), place }
+    }
+
+    /// Returns the answer to a request that changes nothing, if it can be asked here. Otherwise it is
+    /// to be asked over the first connection, which nobody else uses if it `is_unused`.
+    pub(crate) fn exchange(
+        &self,
+        is_unused: impl FnOnce() -> bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<D::Answer> {
+        if !may_block() {
+            return None;
+        }
+        let place = self.place.try_lock().ok().filter(|_| is_unused());
+        let Some(mut place) = place else {
+            self.streak.store(0, Ordering::Relaxed);
+            return None;
+        };
+        if self.streak.load(Ordering::Relaxed) < STREAK {
+            self.streak.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        // Whatever happens, an answer that did not come is nobody else's.
+        let mut open = place.take(|| self.open())?;
+        let answer = open.exchange(1, write)?;
+        *place = Place::Open(open);
+        Some(answer)
+    }
+
+    fn open(&self) -> Option<Box<Open<D>>> {
+        let socket = self.peer.connect()?;
+        let (decoder, output, room) = (D::default(), Vec::new(), vec![0; ROOM]);
+        let mut open = Box::new(Open { socket, decoder, output, room });
+        let greeting = &self.greeting;
+        let answer = open.exchange(greeting.count, |bytes| bytes.extend(&greeting.bytes))?;
+        (greeting.is_welcome)(&answer).then_some(open)
+    }
+}
+
+impl<D> Place<D> {
+    /// Takes the connection, or another if that may be opened. The place is that of a lost one.
+    fn take(&mut self, open: impl FnOnce() -> Option<Box<Open<D>>>) -> Option<Box<Open<D>>> {
+        match self {
+            Self::Empty { not_before: Some(moment) } if Instant::now() < *moment => return None,
+            _ => {}
+        }
+        let not_before = Instant::now().checked_add(PAUSE);
+        match std::mem::replace(self, Self::Empty { not_before }) {
+            Self::Open(open) => Some(open),
+            Self::Empty { .. } => open(),
+        }
+    }
+}
+
+impl<D: Decode> Open<D> {
+    /// Writes requests and waits for the answer. After `None` this is of no use any more.
+    fn exchange(&mut self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<D::Answer> {
+        self.output.clear();
+        self.output.shrink_to(ROOM);
+        write(&mut self.output);
+        let end = Instant::now() + PATIENCE;
+        self.socket.write_all(&self.output).ok()?;
+        let mut input = BytesMut::new();
+        loop {
+            match self.socket.read(&mut self.room) {
+                Ok(0) => return None,
+                Ok(read) => input.extend_from_slice(&self.room[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+            if let Some(answer) = self.decoder.decode(&mut input, count).ok()? {
+                return input.is_empty().then_some(answer);
+            }
+            if Instant::now() > end {
+                return None;
+            }
+        }
+    }
+}
+
+/// A forked process has the socket too: so it ends for the server at once.
+impl<D> Drop for Open<D> {
+    fn drop(&mut self) {
+        self.socket.shut();
+    }
+}
+
+/// A socket whose reads and writes block the thread, for a moment.
+trait Socket: Read + Write + Send {
+    fn shut(&self);
+}
+
+impl Socket for std::net::TcpStream {
+    fn shut(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(unix)]
+impl Socket for std::os::unix::net::UnixStream {
+    fn shut(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+impl Peer {
+    /// Where `stream` leads, if others can be opened to there as they are.
+    pub(crate) fn of(stream: &Stream) -> Option<Self> {
+        match stream {
+            Stream::Tcp(stream) => stream.peer_addr().ok().map(Self::Tcp),
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                Some(Self::Unix(stream.peer_addr().ok()?.as_pathname()?.to_owned()))
+            }
+            Stream::Other(_) => None,
+        }
+    }
+
+    /// Connects, on a thread of no runtime.
+    fn connect(&self) -> Option<Box<dyn Socket>> {
+        let connecting = async { tokio::time::timeout(PATIENCE, self.reach()).await };
+        handle().ok()?.block_on(connecting).ok()?.ok()
+    }
+
+    async fn reach(&self) -> io::Result<Box<dyn Socket>> {
+        match self {
+            Self::Tcp(address) => {
+                let socket = TcpStream::connect(address).await?.into_std()?;
+                socket.set_nonblocking(false)?;
+                socket.set_nodelay(true)?;
+                socket.set_read_timeout(Some(PATIENCE))?;
+                socket.set_write_timeout(Some(PATIENCE))?;
+                Ok(Box::new(socket))
+            }
+            #[cfg(unix)]
+            Self::Unix(path) => {
+                let socket = UnixStream::connect(path).await?.into_std()?;
+                socket.set_nonblocking(false)?;
+                socket.set_read_timeout(Some(PATIENCE))?;
+                socket.set_write_timeout(Some(PATIENCE))?;
+                Ok(Box::new(socket))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::pipelined::Ended;
+    use super::*;
+    use crate::bridge::block_on;
+
+    /// Each request is a line, and so is its answer.
+    #[derive(Default)]
+    struct Lines;
+
+    impl Decode for Lines {
+        type Answer = String;
+
+        fn decode(&mut self, input: &mut BytesMut, _: usize) -> Result<Option<String>, Ended> {
+            let end = input.iter().position(|&byte| byte == b'\n');
+            let line = end.map(|end| input.split_to(end + 1));
+            Ok(line.map(|line| String::from_utf8_lossy(&line[..line.len() - 1]).into_owned()))
+        }
+    }
+
+    /// A connection to `listener`, whose server says that it is welcome.
+    fn to(listener: &TcpListener) -> Lone<Lines> {
+        let is_welcome = Box::new(|answer: &String| answer == "welcome");
+        let greeting = Greeting { bytes: b"hello\n".to_vec(), count: 1, is_welcome };
+        Lone::new(Peer::Tcp(listener.local_addr().unwrap()), greeting)
+    }
+
+    /// Asks as a blocking call does.
+    fn ask(lone: &Lone<Lines>, text: &str) -> Option<String> {
+        let write = |bytes: &mut Vec<u8>| bytes.extend(format!("{text}\n").as_bytes());
+        block_on(async { lone.exchange(|| true, write) }).unwrap()
+    }
+
+    fn ask_until_alone(lone: &Lone<Lines>) {
+        (0..STREAK).for_each(|_| assert_eq!(ask(lone, "early"), None));
+    }
+
+    /// Serves one client: answers the greeting, and each line as `answer` says. Returns all that was
+    /// asked when the client has gone.
+    fn serve(
+        listener: TcpListener,
+        mut answer: impl FnMut(&str) -> &'static str + Send + 'static,
+    ) -> thread::JoinHandle<Vec<String>> {
+        thread::spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            for line in BufReader::new(&client).lines() {
+                let Ok(line) = line else { break };
+                let said = if line == "hello" { "welcome\n" } else { answer(&line) };
+                // It may have gone.
+                let _ = (&client).write_all(said.as_bytes());
+                asked.push(line);
+            }
+            asked
+        })
+    }
+
+    fn listen() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").unwrap()
+    }
+
+    #[test]
+    fn it_is_for_callers_that_are_alone_for_long_and_may_block() {
+        let listener = listen();
+        let lone = to(&listener);
+        let serving = serve(listener, |_| "yes\n");
+        let nothing = |_: &mut Vec<u8>| panic!("nothing is asked here");
+        (0..2 * STREAK).for_each(|_| assert_eq!(lone.exchange(|| true, nothing), None));
+        ask_until_alone(&lone);
+        block_on(async { assert_eq!(lone.exchange(|| false, nothing), None) }).unwrap();
+        ask_until_alone(&lone);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            block_on(async { assert_eq!(lone.exchange(|| true, nothing), None) }).unwrap();
+        });
+        // A loaded machine may take longer than the caller waits.
+        assert!([Some("yes".to_owned()), None].contains(&ask(&lone, "alone")));
+        drop(lone);
+        assert!(
+            ["hello", "alone"].starts_with(
+                &serving.join().unwrap().iter().map(|line| &**line).collect::<Vec<_>>()
+            )
+        );
+    }
+
+    #[test]
+    fn a_connection_with_a_late_answer_is_closed() {
+        let listener = listen();
+        let lone = to(&listener);
+        let (given_up, waits) = mpsc::channel::<()>();
+        let serving = serve(listener, move |_| {
+            let _ = waits.recv();
+            "late\n"
+        });
+        ask_until_alone(&lone);
+        assert_eq!(ask(&lone, "first"), None);
+        assert_eq!(ask(&lone, "second"), None);
+        drop(given_up);
+        // It ends, although `lone` is there.
+        assert!(!serving.join().unwrap().contains(&"second".to_owned()));
+    }
+
+    #[test]
+    fn a_connection_on_which_more_comes_than_was_asked_for_is_closed() {
+        let listener = listen();
+        let lone = to(&listener);
+        let serving = serve(listener, |_| "yes\nand more\n");
+        ask_until_alone(&lone);
+        assert_eq!(ask(&lone, "first"), None);
+        assert_eq!(ask(&lone, "second"), None);
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn who_is_not_welcome_asks_nothing() {
+        let listener = listen();
+        let lone = to(&listener);
+        let welcome = thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            client.write_all(b"go away\n").unwrap();
+            let mut asked = String::new();
+            let _ = client.read_to_string(&mut asked);
+            asked
+        });
+        ask_until_alone(&lone);
+        assert_eq!(ask(&lone, "first"), None);
+        assert!(["hello\n", ""].contains(&&*welcome.join().unwrap()));
+    }
+}
