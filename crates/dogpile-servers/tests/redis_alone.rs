@@ -129,6 +129,20 @@ fn read_until_alone(server: &RedisServer, region: &Region) -> String {
 }
 
 #[test]
+fn a_users_future_is_not_blocked() {
+    let _alone = alone();
+    let server = RedisServer::start();
+    let region = region(&server.url());
+    store(&region);
+    for number in 0..MANY {
+        let reading = async { region.get::<u32>(&key(number)).await };
+        let read = region.blocking().block_on(reading).unwrap().unwrap();
+        assert_eq!(read, Some(number));
+    }
+    assert!(readers(&server, &region).is_empty());
+}
+
+#[test]
 fn a_connection_that_was_ended_costs_no_error() {
     let _alone = alone();
     let mut server = RedisServer::start();

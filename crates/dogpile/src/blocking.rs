@@ -30,9 +30,10 @@ pub fn shutdown(limit: Duration) -> bool {
 
 /// Polls `future` for a caller that blocks its thread until the future is done.
 ///
-/// For bridges to other languages that wait in their own way. All calls of this module poll so: the
-/// thread may then wait for a server's answer by itself, for a few milliseconds, which spares waking
-/// another one.
+/// For bridges to other languages that wait in a way of their own. All calls of this module poll so:
+/// outside of a runtime, the thread may then wait a few milliseconds for a server's answer by itself, which is
+/// quicker than to be woken by another thread. A future that awaits several calls at a time would
+/// have them one after the other: it is better polled as any other future is.
 pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
     poll_waiting(future, context)
 }
