@@ -234,7 +234,7 @@ def test_the_reads_of_a_thread_that_is_alone_wake_no_other(run_python, redis_por
     run_python("""
         import pathlib, time
         from dogpile_rs.cache import make_region
-        region = make_region().configure("redis", expiration_time=60, arguments={"host": "127.0.0.1", "port": %d})
+        region = make_region().configure("redis", expiration_time=3600, arguments={"host": "127.0.0.1", "port": %d})
         def waits():
             count = 0
             for status in pathlib.Path("/proc/self/task").glob("*/status"):
