@@ -6,21 +6,27 @@
 //! again over the first connection. That one has the time limits and reconnects: this one needs neither.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{self, Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::path::PathBuf;
+#[cfg(unix)]
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+#[cfg(unix)]
 use super::io::handle;
 use super::pipelined::{Decode, Stream};
 use crate::bridge::may_block;
+#[cfg(unix)]
+use crate::bridge::park_until_done;
 
 /// A caller waits for so long by itself. Half of the shortest time limit of a request, since what
 /// has begun to come may take as long once more.
@@ -65,7 +71,8 @@ enum Place<D> {
 }
 
 struct Open<D> {
-    socket: Box<dyn Socket>,
+    /// Of whatever kind: the system takes reads and writes of all sockets alike.
+    socket: net::TcpStream,
     decoder: D,
     output: Vec<u8>,
     room: Vec<u8>,
@@ -98,7 +105,8 @@ impl<D: Decode + Default> Lone<D> {
         }
         // Whatever happens, an answer that did not come is nobody else's.
         let mut open = place.take(|| self.open())?;
-        let answer = open.exchange(1, write)?;
+        write(&mut open.output);
+        let answer = open.exchange(1)?;
         *place = Place::Open(open);
         Some(answer)
     }
@@ -108,7 +116,8 @@ impl<D: Decode + Default> Lone<D> {
         let (decoder, output, room) = (D::default(), Vec::new(), vec![0; ROOM]);
         let mut open = Box::new(Open { socket, decoder, output, room });
         let greeting = &self.greeting;
-        let answer = open.exchange(greeting.count, |bytes| bytes.extend(&greeting.bytes))?;
+        open.output.extend_from_slice(&greeting.bytes);
+        let answer = open.exchange(greeting.count)?;
         (greeting.is_welcome)(&answer).then_some(open)
     }
 }
@@ -129,13 +138,13 @@ impl<D> Place<D> {
 }
 
 impl<D: Decode> Open<D> {
-    /// Writes requests and waits for the answer. After `None` this is of no use any more.
-    fn exchange(&mut self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<D::Answer> {
-        self.output.clear();
-        self.output.shrink_to(ROOM);
-        write(&mut self.output);
+    /// Writes the requests in `output` and waits for the answer. After `None` this is of no use any
+    /// more.
+    fn exchange(&mut self, count: usize) -> Option<D::Answer> {
         let end = Instant::now() + PATIENCE;
         self.socket.write_all(&self.output).ok()?;
+        self.output.clear();
+        self.output.shrink_to(ROOM);
         let mut input = BytesMut::new();
         loop {
             match self.socket.read(&mut self.room) {
@@ -157,30 +166,12 @@ impl<D: Decode> Open<D> {
 /// A forked process has the socket too: so it ends for the server at once.
 impl<D> Drop for Open<D> {
     fn drop(&mut self) {
-        self.socket.shut();
-    }
-}
-
-/// A socket whose reads and writes block the thread, for a moment.
-trait Socket: Read + Write + Send {
-    fn shut(&self);
-}
-
-impl Socket for std::net::TcpStream {
-    fn shut(&self) {
-        let _ = self.shutdown(Shutdown::Both);
-    }
-}
-
-#[cfg(unix)]
-impl Socket for std::os::unix::net::UnixStream {
-    fn shut(&self) {
-        let _ = self.shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
 impl Peer {
-    /// Where `stream` leads, if others can be opened to there as they are.
+    /// The place that `stream` leads to, if others can be opened to it as they are.
     pub(crate) fn of(stream: &Stream) -> Option<Self> {
         match stream {
             Stream::Tcp(stream) => stream.peer_addr().ok().map(Self::Tcp),
@@ -192,29 +183,29 @@ impl Peer {
         }
     }
 
-    /// Connects, on a thread of no runtime.
-    fn connect(&self) -> Option<Box<dyn Socket>> {
-        let connecting = async { tokio::time::timeout(PATIENCE, self.reach()).await };
-        handle().ok()?.block_on(connecting).ok()?.ok()
+    /// Connects, on a thread of no runtime. Reads and writes of the socket block, for a moment.
+    fn connect(&self) -> Option<net::TcpStream> {
+        let socket = self.reach()?;
+        socket.set_nonblocking(false).ok()?;
+        socket.set_read_timeout(Some(PATIENCE)).ok()?;
+        socket.set_write_timeout(Some(PATIENCE)).ok()?;
+        Some(socket)
     }
 
-    async fn reach(&self) -> io::Result<Box<dyn Socket>> {
+    fn reach(&self) -> Option<net::TcpStream> {
         match self {
             Self::Tcp(address) => {
-                let socket = TcpStream::connect(address).await?.into_std()?;
-                socket.set_nonblocking(false)?;
-                socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(PATIENCE))?;
-                socket.set_write_timeout(Some(PATIENCE))?;
-                Ok(Box::new(socket))
+                let stream = net::TcpStream::connect_timeout(address, PATIENCE).ok()?;
+                stream.set_nodelay(true).ok()?;
+                Some(stream)
             }
             #[cfg(unix)]
             Self::Unix(path) => {
-                let socket = UnixStream::connect(path).await?.into_std()?;
-                socket.set_nonblocking(false)?;
-                socket.set_read_timeout(Some(PATIENCE))?;
-                socket.set_write_timeout(Some(PATIENCE))?;
-                Ok(Box::new(socket))
+                // The standard library's would wait for a server that accepts nobody.
+                let _inside = handle().ok()?.enter();
+                let mut connected = None;
+                park_until_done(pin!(async { connected = UnixStream::connect(path).await.ok() }));
+                Some(OwnedFd::from(connected?.into_std().ok()?).into())
             }
         }
     }
@@ -263,13 +254,14 @@ mod tests {
     }
 
     /// Serves one client: answers the greeting, and each line as `answer` says. Returns all that was
-    /// asked when the client has gone.
+    /// asked when the client has gone, or asks nothing for long.
     fn serve(
         listener: TcpListener,
         mut answer: impl FnMut(&str) -> &'static str + Send + 'static,
     ) -> thread::JoinHandle<Vec<String>> {
         thread::spawn(move || {
             let (client, _) = listener.accept().unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut asked = Vec::new();
             for line in BufReader::new(&client).lines() {
                 let Ok(line) = line else { break };

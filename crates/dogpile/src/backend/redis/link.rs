@@ -61,26 +61,29 @@ impl Link {
         command: &Cmd,
         bytes: usize,
     ) -> Result<Answer, BackendError> {
-        let asked = |connection: Arc<dyn Connection>| async move {
-            self.unless_lost(connection.send(command).await)
-        };
-        self.request_within(self.limit_of(bytes), asked).await
+        self.ask_as(false, command, bytes).await
     }
 
     /// The same as `ask` for a command that changes nothing. A blocking caller may get its answer
     /// quicker.
     pub(super) async fn read(&self, command: &Cmd) -> Result<Answer, BackendError> {
-        let asked = |connection: Arc<dyn Connection>| async move {
-            self.unless_lost(connection.read(command).await)
-        };
-        self.request(asked).await
+        self.ask_as(true, command, 0).await
     }
 
-    fn unless_lost(&self, answer: Answer) -> Result<Answer, Lost> {
-        match answer {
-            Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
-            answer => Ok(answer),
-        }
+    async fn ask_as(
+        &self,
+        is_read: bool,
+        command: &Cmd,
+        bytes: usize,
+    ) -> Result<Answer, BackendError> {
+        let asked = |connection: Arc<dyn Connection>| async move {
+            let asked = if is_read { connection.read(command) } else { connection.send(command) };
+            match asked.await {
+                Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
+                answer => Ok(answer),
+            }
+        };
+        self.request_within(self.limit_of(bytes), asked).await
     }
 
     /// Sends commands in one round trip; errors are among the answers.
