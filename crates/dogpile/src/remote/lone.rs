@@ -49,17 +49,17 @@ pub(crate) enum Peer {
 }
 
 /// The requests that begin a connection.
-pub(crate) struct Greeting<A> {
-    pub(crate) bytes: Vec<u8>,
+pub(crate) struct Greeting {
+    pub(crate) requests: Vec<u8>,
     pub(crate) count: usize,
-    /// Do the answers say that others may follow?
-    pub(crate) is_welcome: Box<dyn Fn(&A) -> bool + Send + Sync>,
+    /// The beginning of the answers, where others may follow.
+    pub(crate) welcome: Vec<u8>,
 }
 
 /// The second connection. Who uses it has it locked.
-pub(crate) struct Lone<D: Decode> {
+pub(crate) struct Lone<D> {
     peer: Peer,
-    greeting: Greeting<D::Answer>,
+    greeting: Greeting,
     streak: AtomicU32,
     place: Mutex<Place<D>>,
 }
@@ -78,8 +78,8 @@ struct Open<D> {
     room: Vec<u8>,
 }
 
-impl<D: Decode + Default> Lone<D> {
-    pub(crate) fn new(peer: Peer, greeting: Greeting<D::Answer>) -> Self {
+impl<D: Decode<Answer: AsRef<[u8]>> + Default> Lone<D> {
+    pub(crate) fn new(peer: Peer, greeting: Greeting) -> Self {
         let place = Mutex::new(Place::Empty { not_before: None });
         Self { peer, greeting, streak: AtomicU32::new(0), place }
     }
@@ -116,9 +116,9 @@ impl<D: Decode + Default> Lone<D> {
         let (decoder, output, room) = (D::default(), Vec::new(), vec![0; ROOM]);
         let mut open = Box::new(Open { socket, decoder, output, room });
         let greeting = &self.greeting;
-        open.output.extend_from_slice(&greeting.bytes);
+        open.output.extend_from_slice(&greeting.requests);
         let answer = open.exchange(greeting.count)?;
-        (greeting.is_welcome)(&answer).then_some(open)
+        answer.as_ref().starts_with(&greeting.welcome).then_some(open)
     }
 }
 
@@ -238,8 +238,8 @@ mod tests {
 
     /// A connection to `listener`, whose server says that it is welcome.
     fn to(listener: &TcpListener) -> Lone<Lines> {
-        let is_welcome = Box::new(|answer: &String| answer == "welcome");
-        let greeting = Greeting { bytes: b"hello\n".to_vec(), count: 1, is_welcome };
+        let (requests, welcome) = (b"hello\n".to_vec(), b"welcome".to_vec());
+        let greeting = Greeting { requests, count: 1, welcome };
         Lone::new(Peer::Tcp(listener.local_addr().unwrap()), greeting)
     }
 

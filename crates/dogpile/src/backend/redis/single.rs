@@ -1,7 +1,7 @@
 //! A connection of our own to one server, which is quicker than the client library's: requests
 //! that come together are written together, and callers read their answers by themselves.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
 
@@ -67,42 +67,43 @@ impl Single {
             commands.iter().for_each(|command| command.write_packed_command(into));
         };
         let answers = self.pipelined.exchange(commands.len(), write).await.map_err(dropped)?;
-        values(&answers, commands.len())
+        let mut rest = &answers[..];
+        commands.iter().map(|_| value(&mut rest)).collect()
     }
-}
 
-fn values(mut answers: &[u8], count: usize) -> RedisResult<Vec<Value>> {
-    (0..count).map(|_| value(&mut answers)).collect()
+    /// Reads on the caller's thread, if it may.
+    fn read_alone(&self, command: &Cmd) -> Option<RedisResult<Value>> {
+        let write = |into: &mut Vec<u8>| command.write_packed_command(into);
+        let answer = self.lone.as_ref()?.exchange(|| self.pipelined.is_unused(), write)?;
+        Some(value(&mut &answer[..]).and_then(checked))
+    }
 }
 
 impl Login<'_> {
     /// The commands that begin a connection, and the number of those that must not fail.
     fn commands(&self) -> (Vec<Cmd>, usize) {
-        let mut setup = Vec::new();
+        let db = self.db.to_string();
+        let mut setup: Vec<Vec<&str>> = Vec::new();
         if let Some(password) = self.password {
-            setup.push(cmd("AUTH").arg(self.username).arg(password).take());
+            let words = [Some("AUTH"), self.username, Some(password)];
+            setup.push(words.into_iter().flatten().collect());
         }
         if self.db != 0 {
-            setup.push(cmd("SELECT").arg(self.db).take());
+            setup.push(vec!["SELECT", &db]);
         }
         let needed = setup.len();
         for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
-            setup.push(cmd("CLIENT").arg("SETINFO").arg(name).arg(value).take());
+            setup.push(vec!["CLIENT", "SETINFO", name, value]);
         }
-        (setup, needed)
+        (setup.into_iter().map(|words| Cmd::new().arg(words).take()).collect(), needed)
     }
 
     /// The same for a second connection.
-    fn greeting(&self) -> Greeting<Bytes> {
+    fn greeting(&self) -> Greeting {
         let (setup, needed) = self.commands();
-        let mut bytes = Vec::new();
-        setup.iter().for_each(|command| command.write_packed_command(&mut bytes));
-        let (count, is_refused) =
-            (setup.len(), |answer: &Value| matches!(answer, Value::ServerError(_)));
-        let is_welcome = move |answers: &Bytes| {
-            values(answers, count).is_ok_and(|answers| !answers[..needed].iter().any(is_refused))
-        };
-        Greeting { bytes, count, is_welcome: Box::new(is_welcome) }
+        let mut requests = Vec::new();
+        setup.iter().for_each(|command| command.write_packed_command(&mut requests));
+        Greeting { requests, count: setup.len(), welcome: b"+OK\r\n".repeat(needed) }
     }
 }
 
@@ -130,14 +131,10 @@ impl Connection for Single {
     }
 
     fn read<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
-        Box::pin(async move {
-            let write = |into: &mut Vec<u8>| command.write_packed_command(into);
-            let is_alone = || self.pipelined.is_unused();
-            match self.lone.as_ref().and_then(|lone| lone.exchange(is_alone, write)) {
-                Some(answer) => checked(value(&mut &answer[..])?),
-                None => self.send(command).await,
-            }
-        })
+        match self.read_alone(command) {
+            Some(answer) => Box::pin(ready(answer)),
+            None => self.send(command),
+        }
     }
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {
