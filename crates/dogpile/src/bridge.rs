@@ -29,9 +29,8 @@ pub(crate) fn poll_waiting<F: Future + ?Sized>(
 }
 
 /// Awaits a future of a user's. Others may go on within it meanwhile, so none blocks the thread.
-pub(crate) async fn beside_others<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| poll_as(false, future.as_mut(), context)).await
+pub(crate) fn beside_others<F: Future + Unpin>(mut future: F) -> impl Future<Output = F::Output> {
+    poll_fn(move |context| poll_as(false, Pin::new(&mut future), context))
 }
 
 fn poll_as<F: Future + ?Sized>(

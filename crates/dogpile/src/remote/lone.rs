@@ -53,7 +53,7 @@ pub(crate) struct Greeting {
     pub(crate) requests: Vec<u8>,
     pub(crate) count: usize,
     /// The beginning of the answers, where others may follow.
-    pub(crate) welcome: Vec<u8>,
+    pub(crate) welcome: &'static str,
 }
 
 /// The second connection. Who uses it has it locked.
@@ -118,7 +118,7 @@ impl<D: Decode<Answer: AsRef<[u8]>> + Default> Lone<D> {
         let greeting = &self.greeting;
         open.output.extend_from_slice(&greeting.requests);
         let answer = open.exchange(greeting.count)?;
-        answer.as_ref().starts_with(&greeting.welcome).then_some(open)
+        answer.as_ref().starts_with(greeting.welcome.as_bytes()).then_some(open)
     }
 }
 
@@ -143,8 +143,10 @@ impl<D: Decode> Open<D> {
     fn exchange(&mut self, count: usize) -> Option<D::Answer> {
         let end = Instant::now() + PATIENCE;
         self.socket.write_all(&self.output).ok()?;
+        if self.output.capacity() > ROOM {
+            self.output = Vec::new();
+        }
         self.output.clear();
-        self.output.shrink_to(ROOM);
         let mut input = BytesMut::new();
         loop {
             match self.socket.read(&mut self.room) {
@@ -238,8 +240,7 @@ mod tests {
 
     /// A connection to `listener`, whose server says that it is welcome.
     fn to(listener: &TcpListener) -> Lone<Lines> {
-        let (requests, welcome) = (b"hello\n".to_vec(), b"welcome".to_vec());
-        let greeting = Greeting { requests, count: 1, welcome };
+        let greeting = Greeting { requests: b"hello\n".to_vec(), count: 1, welcome: "welcome" };
         Lone::new(Peer::Tcp(listener.local_addr().unwrap()), greeting)
     }
 

@@ -103,7 +103,9 @@ impl Login<'_> {
         let (setup, needed) = self.commands();
         let mut requests = Vec::new();
         setup.iter().for_each(|command| command.write_packed_command(&mut requests));
-        Greeting { requests, count: setup.len(), welcome: b"+OK\r\n".repeat(needed) }
+        // `AUTH` and `SELECT`.
+        let welcome = ["", "+OK\r\n", "+OK\r\n+OK\r\n"][needed];
+        Greeting { requests, count: setup.len(), welcome }
     }
 }
 
