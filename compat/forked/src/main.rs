@@ -51,6 +51,14 @@ mod linux {
         Arc::new(region)
     }
 
+    /// Reads so often that a caller that is alone has a connection of its own.
+    fn read_often(region: &Region) {
+        for _ in 0..40 {
+            let cached = region.blocking().get("cached").expect("it reads");
+            assert_eq!(cached, Some(5_u32), "{}", region.name());
+        }
+    }
+
     /// Uses a region as if nothing had happened.
     fn use_all(region: &Region, who: &str) {
         let (name, blocking) = (region.name(), region.blocking());
@@ -75,8 +83,7 @@ mod linux {
     /// The work of a forked process, with what it inherited and with backends of its own.
     fn child(places: &Places, regions: &[Arc<Region>], who: &str) {
         for region in regions {
-            let cached = region.blocking().get("cached").expect("it reads");
-            assert_eq!(cached, Some(5_u32), "{}, {who}", region.name());
+            read_often(region);
             use_all(region, who);
             ask_for_busy(region);
         }
@@ -137,6 +144,7 @@ mod linux {
         let regions = places.open();
         for region in &regions {
             region.blocking().set("cached", &5_u32).expect("it stores");
+            read_often(region);
             use_all(region, "the parent before");
         }
         // The creators begin, and do not end before the children have.
@@ -166,6 +174,7 @@ mod linux {
         });
         assert!(dogpile_lockers(&places.file).contains(&std::process::id()));
         for region in &regions {
+            read_often(region);
             use_all(region, "the parent meanwhile");
             if region.name() != "memory" {
                 let locked = region.blocking().key_is_locked("busy");

@@ -67,6 +67,24 @@ def test_a_forked_process_creates_and_reads(run_python, tmp_path, redis_port, ba
     assert run_python(program).stdout == "ok\n"
 
 
+def test_both_processes_read_while_each_is_alone(run_python, redis_port):
+    run_python("""
+        import os, warnings
+        warnings.simplefilter("ignore")
+        from dogpile_rs.cache import make_region
+        region = make_region().configure("redis", expiration_time=60, arguments={"host": "127.0.0.1", "port": %d})
+        region.set_multi({"of both": 0, "of the parent": 1, "of the child": 2})
+        def read(key, value, times):
+            return all(region.get(key) == value for _ in range(times))
+        assert read("of both", 0, 40)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if read("of the child", 2, 2_000) else 1)
+        assert read("of the parent", 1, 2_000)
+        assert os.waitpid(child, 0)[1] == 0
+    """ % redis_port)
+
+
 def test_many_forks_while_threads_are_busy(run_python):
     run_python("""
         import os, threading, warnings

@@ -227,3 +227,67 @@ def test_threads_that_wait_do_not_keep_a_program_from_its_end(kind):
     waiters = "[threading.Thread(target=region.get_or_create, args=('k', creator), daemon=True).start() for _ in 'ab']"
     process = program(kind, waiters)
     assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux counts how often a thread waits")
+def test_the_reads_of_a_thread_that_is_alone_wake_no_other(run_python, redis_port):
+    run_python("""
+        import pathlib, time
+        from dogpile_rs.cache import make_region
+        region = make_region().configure("redis", expiration_time=3600, arguments={"host": "127.0.0.1", "port": %d})
+        def waits():
+            count = 0
+            for status in pathlib.Path("/proc/self/task").glob("*/status"):
+                fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                if fields["Name"].strip().startswith("dogpile"):
+                    count += int(fields["voluntary_ctxt_switches"])
+            return count
+        region.set("k", 1)
+        def read(times):
+            for _ in range(times):
+                assert region.get("k") == 1
+                assert region.get_or_create("k", lambda: 2) == 1
+        read(40)
+        # The connection may be lost where the machine has too much to do, for a second.
+        until = time.monotonic() + 60
+        while True:
+            before = waits()
+            read(500)
+            if waits() - before < 100:
+                break
+            assert time.monotonic() < until, (before, waits())
+    """ % redis_port)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_a_signal_ends_reads_from_a_server(run_python, tmp_path):
+    from servers import Servers
+
+    with Servers(tmp_path, start=False) as servers:
+        port = servers.redis("redis-server")
+        run_python("""
+            import os, signal, threading
+            from dogpile_rs.cache import make_region
+            arguments = {"host": "127.0.0.1", "port": %d, "socket_timeout": 60}
+            region = make_region().configure("redis", expiration_time=60, arguments=arguments)
+            region.set_multi({"a": "of a", "b": "of b"})
+            for _ in range(40):
+                assert region.get("a") == "of a"
+            def interrupted(work):
+                threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+                try:
+                    while True:
+                        work()
+                except KeyboardInterrupt:
+                    return True
+            for _ in range(10):
+                assert interrupted(lambda: region.get("a"))
+                assert region.get("b") == "of b"
+            os.kill(%d, signal.SIGSTOP)
+            try:
+                assert interrupted(lambda: region.get("a"))
+            finally:
+                os.kill(%d, signal.SIGCONT)
+            for _ in range(100):
+                assert (region.get("b"), region.get("a")) == ("of b", "of a")
+        """ % (port, servers.processes[-1].pid, servers.processes[-1].pid))

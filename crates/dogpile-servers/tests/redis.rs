@@ -1,10 +1,13 @@
 //! The Redis backend: the conformance suite on a single server, by sentinels,
 //! on a cluster, with TLS, by the socket, and where scripts are forbidden.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use dogpile::__bridge::poll_blocking;
 use dogpile::backend::inspect::Clear;
 use dogpile::backend::{
     AnyBackend, Backend, BackendError, ClaimMode, Claimed, Commit, Redis, Seen, Wanted,
@@ -70,6 +73,43 @@ static PLAIN: LazyLock<RedisServer> = LazyLock::new(|| {
 conformance!(plain_without_locks, async || without_locks(&PLAIN.url()));
 
 conformance!(socket, async || fixture(&SINGLE.socket_url()));
+
+/// Reads on threads of no runtime, as blocking callers do.
+struct OnAThread;
+
+fn on_a_thread<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let wait = || {
+        let mut work = pin!(work);
+        pollster::block_on(poll_fn(|context| {
+            poll_blocking(context.waker(), |context| work.as_mut().poll(context))
+        }))
+    };
+    std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
+}
+
+impl Proxy for OnAThread {
+    async fn get(&self, next: &AnyBackend, key: &str) -> Result<Option<Entry>, BackendError> {
+        on_a_thread(next.get(key))
+    }
+
+    async fn get_multi(
+        &self,
+        next: &AnyBackend,
+        keys: &[&str],
+    ) -> Result<Vec<Option<Entry>>, BackendError> {
+        on_a_thread(next.get_multi(keys))
+    }
+}
+
+conformance!(blocking_callers, async || {
+    let open = || {
+        let backend = open(&SINGLE.url());
+        // So many that the next one counts as alone.
+        (0..20).for_each(|_| drop(on_a_thread(backend.get("absent")).unwrap()));
+        OnAThread.layer(backend)
+    };
+    Fixture::from(open()).with_peer(open())
+});
 
 conformance!(sentinel, async || fixture(&SENTINELS.url()));
 

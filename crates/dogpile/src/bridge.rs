@@ -5,9 +5,7 @@
 //! What is asked by such a caller may be done on its thread, and take a while: [`is_blocking`] tells.
 
 use std::cell::Cell;
-use std::future::Future;
-#[cfg(any(feature = "file", test))]
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -34,6 +32,15 @@ thread_local! {
 
 /// Polls by `poll`, on a thread that does nothing else until it is woken by `waker`.
 pub fn poll_blocking<T>(waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    while_blocking_for(Some(waker.data()), || poll(&mut Context::from_waker(waker)))
+}
+
+/// Awaits a future of a user's. Others may go on within it meanwhile, so none blocks the thread.
+pub(crate) fn beside_others<F: Future + Unpin>(mut future: F) -> impl Future<Output = F::Output> {
+    poll_fn(move |context| while_blocking_for(None, || Pin::new(&mut future).poll(context)))
+}
+
+fn while_blocking_for<T>(call: Option<*const ()>, poll: impl FnOnce() -> T) -> T {
     struct Before(Option<*const ()>);
 
     impl Drop for Before {
@@ -42,13 +49,13 @@ pub fn poll_blocking<T>(waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> T)
         }
     }
 
-    let _before = Before(BLOCKING.replace(Some(waker.data())));
-    poll(&mut Context::from_waker(waker))
+    let _before = Before(BLOCKING.replace(call));
+    poll()
 }
 
 /// Returns whether the thread that polls this may be blocked. A task may not, also on a thread that
 /// runs its executor within a blocking call: it has another waker.
-#[cfg(feature = "file")]
+#[cfg(any(feature = "file", feature = "redis"))]
 pub(crate) async fn is_blocking() -> bool {
     poll_fn(|cx| {
         if cx.waker().will_wake(first_look()) {
@@ -178,6 +185,17 @@ mod tests {
     }
 
     /// The outer call is woken while the inner one is parked on the same thread.
+    #[cfg(feature = "file")]
+    #[test]
+    fn a_blocking_call_may_block_and_what_it_runs_for_others_may_not() {
+        assert!(!pollster::block_on(is_blocking()));
+        let seen = block_on(async {
+            let others = beside_others(Box::pin(is_blocking())).await;
+            (is_blocking().await, others, pollster::block_on(is_blocking()), is_blocking().await)
+        });
+        assert_eq!(seen.unwrap(), (true, false, false, true));
+    }
+
     #[test]
     fn a_nested_call_leaves_the_outer_ones_wake_up_alone() {
         let (done, ended) = mpsc::channel();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Region;
 use super::kind::Kind;
-use crate::bridge::block_on;
+use crate::bridge::{beside_others, block_on};
 use crate::finish::Orphan;
 use crate::shutdown::{Counted, Counts as _, ends_within, jobs_around};
 use crate::sync::Mutex;
@@ -59,7 +59,7 @@ impl Job {
     /// Runs it on this thread to its end.
     pub fn run(self) {
         // Refused only where waiting would never end; the key is given up.
-        let _ = block_on(self);
+        let _ = block_on(beside_others(self));
     }
 }
 
@@ -148,5 +148,5 @@ pub(crate) fn spawn(thread: &str, work: Orphan) {
     }
     let thread = std::thread::Builder::new().name(thread.to_owned());
     // Waiting is refused on a runtime's thread only.
-    let _ = thread.spawn(move || drop(block_on(work)));
+    let _ = thread.spawn(move || drop(block_on(beside_others(work))));
 }

@@ -150,11 +150,14 @@ impl<W: ?Sized + Probe + 'static> Link<W> {
 
     /// Sends something over the connection. What was lost with it is sent once
     /// more, so it must be something that may be carried out twice.
-    pub(crate) async fn request<T, F>(&self, send: impl Fn(Arc<W>) -> F) -> Result<T, BackendError>
+    pub(crate) fn request<T, F>(
+        &self,
+        send: impl Fn(Arc<W>) -> F,
+    ) -> impl Future<Output = Result<T, BackendError>>
     where
         F: Future<Output = Result<T, Lost>>,
     {
-        self.request_within(self.0.limits.response, send).await
+        self.request_within(self.0.limits.response, send)
     }
 
     /// The same for what has another limit than most.

@@ -3,6 +3,7 @@
 //! - `io`: the thread that looks after connections; `timer`: its timers;
 //! - `pipelined`: a connection with many requests under way, which are in its `queue`; `driver`: the task that
 //!   drives it;
+//! - `lone`: a second connection, for a blocking caller that is alone;
 //! - `link`: a connection that is kept alive, and known to be down while it is; `given_up`: requests
 //!   that nobody waits for any more;
 //! - `finish`: work that goes on when its caller leaves;
@@ -31,6 +32,8 @@ pub(crate) mod ledger;
 pub(crate) mod life;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod link;
+#[cfg(feature = "redis")]
+pub(crate) mod lone;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod pipelined;
 #[cfg(any(feature = "redis", feature = "memcached"))]

@@ -91,6 +91,12 @@ impl<A: Send + 'static> Pipelined<A> {
         Self { shared, driver: driver.abort_handle() }
     }
 
+    /// Does nobody wait for an answer?
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.shared.queue().is_unused()
+    }
+
     /// Sends `count` requests, which `write` puts into bytes, and returns the answer to them.
     ///
     /// When nobody waits for it any more before it is on its way, it is not sent: a claim that

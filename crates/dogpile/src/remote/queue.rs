@@ -202,6 +202,12 @@ impl<A> Queue<A> {
             && self.rest.is_empty()
     }
 
+    /// Does nobody wait for an answer, and has it not ended?
+    #[cfg(feature = "redis")]
+    pub(super) fn is_unused(&self) -> bool {
+        self.ended.is_none() && self.sent.is_empty() && self.waiting.is_empty()
+    }
+
     /// Moves what is to be written into `output`, which is empty.
     pub(super) fn take_bytes(&mut self, output: &mut Vec<u8>) {
         self.sleeping = None;

@@ -46,6 +46,11 @@ impl Batch {
 pub(super) trait Connection: Probe {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value>;
 
+    /// The same for a command that changes nothing, of a caller who may block the thread.
+    fn read<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        self.send(command)
+    }
+
     /// The answers in the order of the commands. Those of one key are carried
     /// out in their order.
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>>;

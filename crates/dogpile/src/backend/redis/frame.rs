@@ -103,7 +103,7 @@ pub(super) async fn get_multi(
         for key in keys {
             get.arg(&**key);
         }
-        match link.send(&get).await? {
+        match link.read(&get).await?.map_err(|error| link.backend_error(&error))? {
             Value::Array(answers) => entries.extend(answers.into_iter().map(entry)),
             _ => return Err(BackendError::other("MGET is not answered by a list")),
         }

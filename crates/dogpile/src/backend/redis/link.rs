@@ -9,6 +9,7 @@ use redis::{Cmd, RedisError, RedisResult, Value};
 use super::connect::Target;
 use super::connection::{Answer, Batch, Connection};
 use crate::backend::BackendError;
+use crate::bridge::is_blocking;
 use crate::remote::link::{self, Driver, Limits, Lost};
 
 /// A connection to one server, or to a cluster. Every command of this backend
@@ -43,45 +44,67 @@ pub(super) fn to(target: &Target, limits: Limits, driver: Driver) -> Link {
 }
 
 impl Link {
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, BackendError> {
-        let sent = |connection: Arc<dyn Connection>| async move {
+    pub(super) fn send(&self, command: &Cmd) -> impl Future<Output = Result<Value, BackendError>> {
+        let sent = move |connection: Arc<dyn Connection>| async move {
             connection.send(command).await.map_err(|error| self.lost(&error))
         };
-        self.request(sent).await
+        self.request(sent)
     }
 
     /// Sends a command whose own failure is an answer too.
-    pub(super) async fn ask(&self, command: &Cmd) -> Result<Answer, BackendError> {
-        self.ask_for(command, 0).await
+    pub(super) fn ask(&self, command: &Cmd) -> impl Future<Output = Result<Answer, BackendError>> {
+        self.ask_as(false, command, 0)
     }
 
     /// The same where `bytes` are sent or come back.
-    pub(super) async fn ask_for(
+    #[cfg(feature = "collections")]
+    pub(super) fn ask_for(
         &self,
         command: &Cmd,
         bytes: usize,
-    ) -> Result<Answer, BackendError> {
-        let asked = |connection: Arc<dyn Connection>| async move {
-            match connection.send(command).await {
+    ) -> impl Future<Output = Result<Answer, BackendError>> {
+        self.ask_as(false, command, bytes)
+    }
+
+    /// The same as `ask` for a command that changes nothing. A blocking caller may get its answer
+    /// quicker.
+    pub(super) fn read(&self, command: &Cmd) -> impl Future<Output = Result<Answer, BackendError>> {
+        self.ask_as(true, command, 0)
+    }
+
+    fn ask_as(
+        &self,
+        is_read: bool,
+        command: &Cmd,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Answer, BackendError>> {
+        let asked = move |connection: Arc<dyn Connection>| async move {
+            let is_blocking = is_read && is_blocking().await;
+            let asked =
+                if is_blocking { connection.read(command) } else { connection.send(command) };
+            match asked.await {
                 Err(error) if is_end_of_connection(&error) => Err(self.lost(&error)),
                 answer => Ok(answer),
             }
         };
-        self.request_within(self.limit_of(bytes), asked).await
+        self.request_within(self.limit_of(bytes), asked)
     }
 
     /// Sends commands in one round trip; errors are among the answers.
-    pub(super) async fn send_all(&self, batch: &Batch) -> Result<Vec<Answer>, BackendError> {
-        self.send_all_of(batch, 0).await
+    pub(super) fn send_all(
+        &self,
+        batch: &Batch,
+    ) -> impl Future<Output = Result<Vec<Answer>, BackendError>> {
+        self.send_all_of(batch, 0)
     }
 
     /// The same where `bytes` are sent.
-    pub(super) async fn send_all_of(
+    pub(super) fn send_all_of(
         &self,
         batch: &Batch,
         bytes: usize,
-    ) -> Result<Vec<Answer>, BackendError> {
-        let sent = |connection: Arc<dyn Connection>| async move {
+    ) -> impl Future<Output = Result<Vec<Answer>, BackendError>> {
+        let sent = move |connection: Arc<dyn Connection>| async move {
             let answers = connection.send_all(batch).await.map_err(|error| self.lost(&error))?;
             let demoted = answers.iter().filter_map(|answer| answer.as_ref().err());
             match demoted.into_iter().find(|error| is_of_a_replica(error)) {
@@ -89,19 +112,19 @@ impl Link {
                 None => Ok(answers),
             }
         };
-        self.request_within(self.limit_of(bytes), sent).await
+        self.request_within(self.limit_of(bytes), sent)
     }
 
     /// Sends commands about keys of one slot as a transaction; none if one of them did
     /// nothing, or was an error.
-    pub(super) async fn send_transaction(
+    pub(super) fn send_transaction(
         &self,
         batch: &Batch,
-    ) -> Result<Option<Vec<Value>>, BackendError> {
-        let sent = |connection: Arc<dyn Connection>| async move {
+    ) -> impl Future<Output = Result<Option<Vec<Value>>, BackendError>> {
+        let sent = move |connection: Arc<dyn Connection>| async move {
             connection.send_transaction(batch).await.map_err(|error| self.lost(&error))
         };
-        self.request(sent).await
+        self.request(sent)
     }
 
     /// Returns the answers to the commands of a batch, if all went well.

@@ -272,7 +272,7 @@ impl Backend for Redis {
     async fn get(&self, key: &str) -> Result<Option<Entry>, BackendError> {
         let shared = &*self.0;
         let key = shared.stored(key);
-        frame::entry_of(&shared.reads, shared.reads.ask(&lock::get(&key)).await?)
+        frame::entry_of(&shared.reads, shared.reads.read(&lock::get(&key)).await?)
     }
 
     async fn set(&self, key: &str, entry: Entry) -> Result<(), BackendError> {
@@ -363,7 +363,7 @@ impl Backend for Redis {
         let key = shared.stored(key);
         if shared.tracker.as_ref().is_some_and(|tracker| tracker.tells_all_of(&key)) {
             // Of the master: a replica may be behind what was told.
-            let answer = shared.link.ask(&lock::get(&key)).await?;
+            let answer = shared.link.read(&lock::get(&key)).await?;
             return frame::if_changed(&shared.link, answer, since, true);
         }
         if let Some(tracker) = &shared.tracker
@@ -371,7 +371,7 @@ impl Backend for Redis {
         {
             return frame::if_changed(&link, Ok(answer), since, true);
         }
-        let answer = shared.reads.ask(&lock::get(&key)).await?;
+        let answer = shared.reads.read(&lock::get(&key)).await?;
         frame::if_changed(&shared.reads, answer, since, false)
     }
 

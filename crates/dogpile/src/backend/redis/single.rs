@@ -1,7 +1,7 @@
 //! A connection of our own to one server, which is quicker than the client library's: requests
 //! that come together are written together, and callers read their answers by themselves.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
 
@@ -12,10 +12,15 @@ use redis::{Cmd, RedisError, RedisResult, Value, cmd};
 use super::connection::{Answer, Batch, Boxed, Connection, checked};
 use super::resp::{Ends, value};
 use crate::remote::link::Probe;
+use crate::remote::lone::{Greeting, Lone, Peer};
 use crate::remote::pipelined::{Ended, Pipelined, Stream};
 
 /// A connection to one server.
-pub(super) struct Single(Pipelined<Bytes>);
+pub(super) struct Single {
+    pipelined: Pipelined<Bytes>,
+    /// For a read of a blocking caller that is alone.
+    lone: Option<Lone<Ends>>,
+}
 
 /// The user and the database of a connection.
 #[derive(Clone, Copy)]
@@ -28,37 +33,32 @@ pub(super) struct Login<'a> {
 impl Single {
     /// Drives `stream` from the runtime that this is called on, and logs in.
     pub(super) async fn connect(stream: Stream, login: Login<'_>) -> RedisResult<Self> {
-        let connection = Self(Pipelined::new(stream, Ends::default()));
-        let username = login.username;
+        let peer = Peer::of(&stream);
+        let mut connection =
+            Self { pipelined: Pipelined::new(stream, Ends::default()), lone: None };
+        let mut login = login;
         match connection.log_in(login).await {
             // A server without users knows the password alone.
             Err(error)
-                if username.is_some()
+                if login.username.is_some()
                     && error.to_string().contains("wrong number of arguments") =>
             {
-                connection.log_in(Login { username: None, ..login }).await?;
+                login.username = None;
+                connection.log_in(login).await?;
             }
             other => other?,
         }
+        connection.lone = peer.map(|peer| Lone::new(peer, login.greeting()));
         Ok(connection)
     }
 
-    async fn log_in(&self, Login { username, password, db }: Login<'_>) -> RedisResult<()> {
-        let mut setup = Vec::new();
-        if let Some(password) = password {
-            setup.push(cmd("AUTH").arg(username).arg(password).take());
-        }
-        if db != 0 {
-            setup.push(cmd("SELECT").arg(db).take());
-        }
-        let needed = setup.len();
-        for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
-            setup.push(cmd("CLIENT").arg("SETINFO").arg(name).arg(value).take());
-        }
+    async fn log_in(&self, login: Login<'_>) -> RedisResult<()> {
+        let (setup, needed) = login.commands();
         let answers = self.exchange(&setup.iter().collect::<Vec<_>>()).await?;
         let mut needed = answers.into_iter().take(needed);
         needed.try_for_each(|answer| checked(answer).map(drop)).map_err(|error| {
-            if repeats(&error, password) { (AuthenticationFailed, REFUSED).into() } else { error }
+            let is_secret = repeats(&error, login.password);
+            if is_secret { (AuthenticationFailed, REFUSED).into() } else { error }
         })
     }
 
@@ -66,9 +66,46 @@ impl Single {
         let write = |into: &mut Vec<u8>| {
             commands.iter().for_each(|command| command.write_packed_command(into));
         };
-        let answers = self.0.exchange(commands.len(), write).await.map_err(dropped)?;
+        let answers = self.pipelined.exchange(commands.len(), write).await.map_err(dropped)?;
         let mut rest = &answers[..];
         commands.iter().map(|_| value(&mut rest)).collect()
+    }
+
+    /// Reads on the caller's thread, if it may.
+    fn read_alone(&self, command: &Cmd) -> Option<RedisResult<Value>> {
+        let write = |into: &mut Vec<u8>| command.write_packed_command(into);
+        let answer = self.lone.as_ref()?.exchange(|| self.pipelined.is_unused(), write)?;
+        Some(value(&mut &answer[..]).and_then(checked))
+    }
+}
+
+impl Login<'_> {
+    /// The commands that begin a connection, and the number of those that must not fail.
+    fn commands(&self) -> (Vec<Cmd>, usize) {
+        let db = self.db.to_string();
+        let mut setup: Vec<Vec<&str>> = Vec::new();
+        if let Some(password) = self.password {
+            let words = [Some("AUTH"), self.username, Some(password)];
+            setup.push(words.into_iter().flatten().collect());
+        }
+        if self.db != 0 {
+            setup.push(vec!["SELECT", &db]);
+        }
+        let needed = setup.len();
+        for (name, value) in [("LIB-NAME", "dogpile"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
+            setup.push(vec!["CLIENT", "SETINFO", name, value]);
+        }
+        (setup.into_iter().map(|words| Cmd::new().arg(words).take()).collect(), needed)
+    }
+
+    /// The same for a second connection.
+    fn greeting(&self) -> Greeting {
+        let (setup, needed) = self.commands();
+        let mut requests = Vec::new();
+        setup.iter().for_each(|command| command.write_packed_command(&mut requests));
+        // `AUTH` and `SELECT`.
+        let welcome = ["", "+OK\r\n", "+OK\r\n+OK\r\n"][needed];
+        Greeting { requests, count: setup.len(), welcome }
     }
 }
 
@@ -90,9 +127,16 @@ impl Connection for Single {
     fn send<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
         Box::pin(async move {
             let write = |into: &mut Vec<u8>| command.write_packed_command(into);
-            let answer = self.0.exchange(1, write).await.map_err(dropped)?;
+            let answer = self.pipelined.exchange(1, write).await.map_err(dropped)?;
             checked(value(&mut &answer[..])?)
         })
+    }
+
+    fn read<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
+        match self.read_alone(command) {
+            Some(answer) => Box::pin(ready(answer)),
+            None => self.send(command),
+        }
     }
 
     fn send_all<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Vec<Answer>> {

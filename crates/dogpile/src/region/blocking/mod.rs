@@ -16,11 +16,12 @@ mod starvable;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 
 use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
 use super::options::Options;
-use crate::bridge::{Starved, block_on};
+use crate::bridge::{Starved, beside_others, block_on};
 use crate::error::{CreateError, Error, InRegion, Result};
 
 pub use begin::Creation;
@@ -92,7 +93,7 @@ impl<'r, K: Kind> Region<'r, K> {
     /// [`Error::WouldDeadlock`] if it has to wait, on the only thread of a runtime. Then it
     /// was dropped.
     pub fn block_on<F: Future>(self, future: F) -> Result<F::Output> {
-        wait(self.region, async { Ok(future.await) })
+        wait(self.region, async { Ok(beside_others(pin!(future)).await) })
     }
 
     /// One key, for a call with options of its own.
