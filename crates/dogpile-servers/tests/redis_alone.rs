@@ -165,6 +165,18 @@ fn a_connection_that_was_ended_costs_no_error() {
 }
 
 #[test]
+fn a_password_that_a_server_has_by_now_costs_no_error() {
+    let _alone = alone();
+    let server = RedisServer::start();
+    let region = region(&server.url());
+    store(&region);
+    // Nobody needs it whose connection is there.
+    assert!(server.ask("CONFIG SET requirepass later").contains("OK"));
+    read(&region);
+    read(&region);
+}
+
+#[test]
 fn late_and_lost_answers_are_no_other_callers() {
     let _alone = alone();
     let server = RedisServer::start();

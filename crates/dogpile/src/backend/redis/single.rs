@@ -71,11 +71,12 @@ impl Single {
         commands.iter().map(|_| value(&mut rest)).collect()
     }
 
-    /// Reads on the caller's thread, if it may.
-    fn read_alone(&self, command: &Cmd) -> Option<RedisResult<Value>> {
+    /// Reads on the caller's thread. Nothing if that is not possible, or refused: a second connection may find
+    /// that the server has a password by now, which the first does not need.
+    fn read_alone(&self, command: &Cmd) -> Option<Value> {
         let write = |into: &mut Vec<u8>| command.write_packed_command(into);
         let answer = self.lone.as_ref()?.exchange(|| self.pipelined.is_unused(), write)?;
-        Some(value(&mut &answer[..]).and_then(checked))
+        value(&mut &answer[..]).and_then(checked).ok()
     }
 }
 
@@ -134,7 +135,7 @@ impl Connection for Single {
 
     fn read<'a>(&'a self, command: &'a Cmd) -> Boxed<'a, Value> {
         match self.read_alone(command) {
-            Some(answer) => Box::pin(ready(answer)),
+            Some(answer) => Box::pin(ready(Ok(answer))),
             None => self.send(command),
         }
     }
