@@ -53,6 +53,9 @@ for setting in settings:
     threads = [threading.Thread(target=lambda: answers.append(region.get_or_create("k", create))) for _ in range(4)]
     for thread in threads:
         thread.start()
+        if not setting.get("rw_lockfile", True):
+            # A file of dbm's is not whole while somebody writes to it, and nothing keeps others from it here.
+            thread.join()
     for thread in threads:
         thread.join()
     again = make_region().configure("dogpile.cache.dbm", arguments=arguments)
