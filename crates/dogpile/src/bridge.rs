@@ -2,7 +2,7 @@
 //! a hit in memory takes, and parks the thread only when there is something to wait
 //! for.
 //!
-//! What is asked by such a caller may be done on its thread, and take a while: [`is_blocking`] tells.
+//! A request of such a caller may be carried out on its thread, and take a while: [`is_blocking`] tells.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

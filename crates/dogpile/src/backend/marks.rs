@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, RandomState};
 use std::task::{Poll, Waker};
 
+use smallvec::SmallVec;
+
+use crate::key::{KeyHashes, hash_of};
 use crate::process::{Rebuilt, first_number};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// The marks of a backend in this process. Clones share them.
 #[derive(Clone)]
@@ -19,15 +21,14 @@ pub(super) struct Marks(Rebuilt<Table>);
 
 struct Table {
     shards: Box<[Mutex<Slots>]>,
-    hasher: RandomState,
     next: AtomicU64,
 }
 
-type Slots = HashMap<Box<str>, Slot>;
+type Slots = HashMap<Arc<str>, Slot, KeyHashes>;
 
-#[derive(Default)]
 struct Slot {
-    marks: Vec<u64>,
+    key: Arc<str>,
+    marks: SmallVec<[u64; 1]>,
     is_storing: bool,
     waiting: Vec<Waker>,
 }
@@ -35,14 +36,14 @@ struct Slot {
 /// The mark of one creation, until this is dropped.
 pub(super) struct Mark {
     marks: Marks,
-    key: Box<str>,
+    key: Arc<str>,
     number: u64,
 }
 
 /// A key is being stored under; changes of it wait until this is dropped.
 pub(super) struct Storing<'m> {
     marks: &'m Marks,
-    key: Box<str>,
+    key: Arc<str>,
 }
 
 #[cfg(not(shuttle))]
@@ -54,7 +55,6 @@ impl Marks {
     pub(super) fn new() -> Self {
         Self(Rebuilt::new(|| Table {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
             next: AtomicU64::new(first_number()),
         }))
     }
@@ -69,12 +69,12 @@ impl Marks {
         let table: &Table = &self.0;
         let number = table.next.fetch_add(1, Ordering::Relaxed);
         let mut shard = table.shard(key).lock();
-        let slot = shard.entry(key.into()).or_default();
+        let slot = slot_of(&mut shard, key);
         if alone {
             slot.marks.clear();
         }
         slot.marks.push(number);
-        Mark { marks: self.clone(), key: key.into(), number }
+        Mark { marks: self.clone(), key: slot.key.clone(), number }
     }
 
     /// Takes the marks of `key` away, once nobody is storing under it.
@@ -105,28 +105,27 @@ impl Marks {
     pub(super) async fn store(&self, key: &str) -> Storing<'_> {
         poll_fn(|cx| {
             let mut shard = self.shard(key).lock();
-            let slot = shard.entry(key.into()).or_default();
+            let slot = slot_of(&mut shard, key);
             if slot.is_storing {
                 slot.waiting.push(cx.waker().clone());
                 return Poll::Pending;
             }
             slot.is_storing = true;
-            Poll::Ready(())
+            Poll::Ready(Storing { marks: self, key: slot.key.clone() })
         })
-        .await;
-        Storing { marks: self, key: key.into() }
+        .await
     }
 }
 
 impl Table {
     fn shard(&self, key: &str) -> &Mutex<Slots> {
-        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
+        let hash = usize::try_from(hash_of(key.as_bytes()) >> 32).unwrap_or(0);
         &self.shards[hash % self.shards.len()]
     }
 }
 
 impl Mark {
-    pub(super) fn key(&self) -> &str {
+    pub(super) fn key(&self) -> &Arc<str> {
         &self.key
     }
 
@@ -156,6 +155,23 @@ impl Drop for Storing<'_> {
         remove_if_empty(&mut shard, &self.key);
         drop(shard);
         waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn slot_of<'s>(shard: &'s mut Slots, key: &str) -> &'s mut Slot {
+    if !shard.contains_key(key) {
+        let key: Arc<str> = key.into();
+        let slot = Slot {
+            key: key.clone(),
+            marks: SmallVec::new(),
+            is_storing: false,
+            waiting: Vec::new(),
+        };
+        shard.insert(key, slot);
+    }
+    match shard.get_mut(key) {
+        Some(slot) => slot,
+        None => unreachable!("a key that was put in is there"),
     }
 }
 

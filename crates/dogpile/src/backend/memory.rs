@@ -7,9 +7,9 @@ use std::sync::Arc;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Options, OptionsBuilder, Weighter};
 
-use super::stored_object::{Asked, KeyHashes, Looking, Moments, Stored};
+use super::stored_object::{Asked, Looking, Moments, Stored};
 use super::{Backend, BackendError, KeepsObjects, Looked};
-use crate::key::AskedKey;
+use crate::key::{AskedKey, KeyHashes};
 use crate::value::{Entry, Metadata, Object, Payload};
 
 /// The memory backend: live objects, none of them serialized, the least

@@ -80,7 +80,7 @@ pub use serialized::SerializedMemory;
 #[cfg(feature = "serialized")]
 pub(crate) use serialized::{Said, Taken};
 #[cfg(feature = "near")]
-pub(crate) use stored_object::{Asked, KeyHashes, Looking, Stored};
+pub(crate) use stored_object::{Asked, Looking, Stored};
 
 /// A place to keep entries.
 ///

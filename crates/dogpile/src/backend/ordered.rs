@@ -16,6 +16,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::marks::{Mark, Marks};
 use super::{
     AnyMutex, BackendError, Boxed, Changed, ClaimMode, Claimed, Commit, ErasedBackend, Follower,
@@ -55,9 +57,14 @@ struct SharedClaim {
 
 /// A change with the claim that it is made under.
 struct Bound {
-    key: Box<str>,
     entry: Option<Entry>,
     claim: Claim,
+}
+
+impl Bound {
+    fn key(&self) -> &Arc<str> {
+        self.claim.mark.key()
+    }
 }
 
 /// The number of changes that are committed together in the memory of this process.
@@ -65,13 +72,15 @@ const COMMITTED_TOGETHER: usize = 512;
 
 /// Takes changes apart.
 fn bound(changes: Vec<Commit<'_>>) -> Result<Vec<Bound>, BackendError> {
-    let taken = changes.into_iter().map(|Commit { key, entry, lease }| {
-        let claim = lease.into_inner::<Claim>();
-        let claim =
-            claim.map_err(|_| BackendError::other("lease belongs to a different backend"))?;
-        Ok(Bound { key: key.into(), entry, claim })
-    });
-    taken.collect()
+    let mut taken = Vec::with_capacity(changes.len());
+    for Commit { key, entry, lease } in changes {
+        match lease.into_inner::<Claim>() {
+            Ok(claim) if **claim.mark.key() == *key => taken.push(Bound { entry, claim }),
+            Ok(_) => return Err(BackendError::other("lease belongs to a different key")),
+            Err(_) => return Err(BackendError::other("lease belongs to a different backend")),
+        }
+    }
+    Ok(taken)
 }
 
 impl Ordered {
@@ -101,7 +110,7 @@ impl Ordered {
     /// have changed.
     async fn claim_here(&self, keys: Vec<Wanted<'_>>) -> Result<Vec<Claimed>, BackendError> {
         let put = |wanted: &Wanted<'_>| self.marks.put(wanted.key, wanted.mode.takes_over());
-        let marks: Vec<Mark> = keys.iter().map(put).collect();
+        let marks: SmallVec<[Mark; 1]> = keys.iter().map(put).collect();
         let unknown: Vec<&str> = keys
             .iter()
             .filter(|wanted| wanted.known().is_none())
@@ -113,7 +122,7 @@ impl Ordered {
             _ => self.backend.get_multi(&unknown).await?,
         }
         .into_iter();
-        let claims = keys.iter().zip(marks).map(|(wanted, mark)| {
+        let claimed = keys.iter().zip(marks).map(|(wanted, mark)| {
             let mode = wanted.mode;
             let known = wanted.known();
             let entry = if known.is_some() { None } else { entries.next().flatten() };
@@ -123,7 +132,9 @@ impl Ordered {
                 _ => Claimed::Won(Lease::new(Claim { mark, mode, seen, shared: None })),
             }
         });
-        Ok(claims.collect())
+        let mut claims = Vec::with_capacity(keys.len());
+        claims.extend(claimed);
+        Ok(claims)
     }
 
     /// Claims one key between processes.
@@ -182,9 +193,9 @@ impl Ordered {
     /// Commits within this process: what may be stored is one write.
     async fn commit_here(&self, changes: &mut [Bound]) -> Result<Vec<bool>, BackendError> {
         let mut made = vec![false; changes.len()];
-        let mut entries = Vec::new();
-        for (place, Bound { key, entry, claim }) in changes.iter_mut().enumerate() {
-            let key = &**key;
+        let mut entries = SmallVec::<[(&str, Entry); 1]>::new();
+        for (place, Bound { entry, claim }) in changes.iter_mut().enumerate() {
+            let key = &**claim.mark.key();
             match entry.take() {
                 _ if !claim.mark.is_whole() => self.come_too_late(key, claim).await?,
                 Some(entry) => {
@@ -197,17 +208,14 @@ impl Ordered {
                 }
             }
         }
-        match entries.len() {
-            0 => {}
-            1 => {
-                for (key, entry) in entries {
-                    self.backend.set(key, entry).await?;
-                }
-            }
-            _ => self.backend.set_multi(&entries).await?,
+        if entries.len() > 1 {
+            self.backend.set_multi(&entries).await?;
+        } else if let Some((key, entry)) = entries.pop() {
+            self.backend.set(key, entry).await?;
         }
+        drop(entries);
         let settled = changes.iter().zip(&made).filter(|(_, made)| **made);
-        settled.for_each(|(change, _)| self.marks.settle(&change.key));
+        settled.for_each(|(change, _)| self.marks.settle(change.key()));
         Ok(made)
     }
 
@@ -254,13 +262,14 @@ impl Ordered {
 
     /// Commits all at once within this process.
     async fn commit_together(&self, mut changes: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
-        let mut keys: Vec<&str> = changes.iter().map(|change| &*change.key).collect();
+        let mut keys: SmallVec<[Arc<str>; 1]> =
+            changes.iter().map(|change| change.key().clone()).collect();
         // All in one order, or two commits could wait for each other; each once, or this
         // one would wait for itself.
         keys.sort_unstable();
         keys.dedup();
-        let mut storing = Vec::with_capacity(keys.len());
-        for key in keys {
+        let mut storing = SmallVec::<[_; 1]>::with_capacity(keys.len());
+        for key in &keys {
             storing.push(self.marks.store(key).await);
         }
         self.commit_here(&mut changes).await
@@ -269,10 +278,11 @@ impl Ordered {
     /// Commits one after the other between processes.
     async fn commit_in_turn(&self, changes: Vec<Bound>) -> Result<Vec<bool>, BackendError> {
         let mut made = Vec::with_capacity(changes.len());
-        for Bound { key, entry, claim } in changes {
-            let storing = self.marks.store(&key).await;
+        for Bound { entry, claim } in changes {
+            let key = claim.mark.key();
+            let storing = self.marks.store(key).await;
             let done = match &claim.shared {
-                Some(shared) => self.commit_between(shared, &key, entry, &claim).await,
+                Some(shared) => self.commit_between(shared, key, entry, &claim).await,
                 None => Ok(false),
             };
             drop(storing);

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use super::stored_object::{Asked, KeyHashes, Looking, Stored};
+use super::stored_object::{Asked, Looking, Stored};
 use super::{Backend, BackendError, KeepsBytes};
 use crate::clock::Timestamp;
+use crate::key::KeyHashes;
 use crate::value::{Entry, Metadata, Payload};
 
 /// The serialized memory backend: it keeps what the codec made of a value, so that no caller can
@@ -18,7 +19,7 @@ pub struct SerializedMemory {
     cache: Cache<Stored<Bytes>, Said, Weigher, KeyHashes>,
 }
 
-/// What is said of a value's bytes: read once, when they are stored.
+/// The metadata of a value's bytes: read once, when they are stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Said {
     /// Not a number where there is more to say: then the bytes are a whole frame.

@@ -5,36 +5,13 @@
 //! is, and takes no reference count but that of the value.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use quick_cache::Equivalent;
 
 use crate::clock::Timestamp;
 use crate::key::{AskedKey, hash_of};
 use crate::value::Object;
-
-/// Makes hashers for keys, which bring their hash.
-pub(crate) type KeyHashes = BuildHasherDefault<KeyHash>;
-
-/// The hash that a key has brought.
-#[derive(Default)]
-pub(crate) struct KeyHash(u64);
-
-impl Hasher for KeyHash {
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash_of(bytes);
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 /// A key as it is stored, and what lies beside it.
 pub(crate) struct Stored<T = Object> {

@@ -7,7 +7,7 @@
 //! Each word of a text is multiplied by a secret number that belongs to its place, and the hash is made of
 //! the sum. So parts of a word can be added apart, in any order, and nobody can make up keys that collide.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::OnceLock;
 
 const WORD: usize = size_of::<u64>();
@@ -63,6 +63,34 @@ impl TextHash {
         let sum = self.0.wrapping_add(product(length as u64, seeds.length));
         let product = product(low(sum) ^ seeds.halves[0], low(sum >> 64) ^ seeds.halves[1]);
         low(product) ^ low(product >> 64)
+    }
+}
+
+/// Makes hashers for maps whose keys are keys of a region, as texts or with their hash.
+pub(crate) type KeyHashes = BuildHasherDefault<KeyHash>;
+
+/// The hash of one key.
+#[derive(Default)]
+pub(crate) struct KeyHash(u64);
+
+impl Hasher for KeyHash {
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(bytes);
+    }
+
+    /// The end of a text, which its length tells too.
+    #[inline]
+    fn write_u8(&mut self, _end: u8) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -4,7 +4,6 @@
 mod buffer;
 mod digits;
 mod function;
-#[cfg(feature = "memory")]
 mod hash;
 #[cfg(feature = "memory")]
 mod number;
@@ -47,8 +46,7 @@ pub(crate) use buffer::{AskedKey, KeyBuffer};
 #[cfg(feature = "macros")]
 pub use dogpile_macros::KeyPart;
 pub use function::{FunctionKey, KeyGenerator, escaped, python, python_by_name};
-#[cfg(feature = "memory")]
-pub(crate) use hash::hash_of;
+pub(crate) use hash::{KeyHashes, hash_of};
 #[cfg(feature = "memory")]
 pub(crate) use number::as_number;
 pub use part::Displayed;

@@ -21,6 +21,8 @@ use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
 use std::task::{Context, Poll};
 
+use smallvec::SmallVec;
+
 use super::creating::{self, Creation};
 use super::creator::run_creator;
 use super::decision::{Action, MutexState, decide};
@@ -218,14 +220,17 @@ async fn claim<'s, S: Flight>(flight: &'s S, slots: &mut [Slot<'s, S>]) -> Resul
             slot.outcome = Some(instead.ok_or(Stop::Creator(failure))?);
         }
     }
-    let indexes: Vec<usize> =
+    let indexes: SmallVec<[usize; 1]> =
         (0..slots.len()).filter(|&index| is_asked_for(&slots[index])).collect();
     if indexes.is_empty() {
         return Ok(());
     }
     refuse_own_keys(flight, slots, &indexes)?;
-    let keys: Vec<_> = indexes.iter().map(|&index| (index, &slots[index].reading.seen)).collect();
-    let claims = match flight.claim(&keys).await {
+    let keys: SmallVec<[_; 1]> =
+        indexes.iter().map(|&index| (index, &slots[index].reading.seen)).collect();
+    let claims = flight.claim(&keys).await;
+    drop(keys);
+    let claims = match claims {
         Ok(claims) => claims,
         // Their values are fresh: nothing need be created now.
         Err(_) if indexes.iter().all(|&index| slots[index].reading.found.is_fresh()) => {

@@ -24,13 +24,13 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::mutex::{KeyedLock, Lease};
 use super::queue::Queue;
 use crate::error::BackendError;
+use crate::key::{KeyHashes, hash_of};
 use crate::process::{Rebuilt, first_number};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
@@ -65,7 +65,7 @@ type Waiters = Queue<Arc<Seat>>;
 
 #[derive(Default)]
 struct Shard {
-    flights: HashMap<Arc<str>, Flight>,
+    flights: HashMap<Arc<str>, Flight, KeyHashes>,
     /// Of creations that a change has outdated, with the number of their holder:
     /// the waiters that were there before they began.
     outdated: Vec<(u64, Waiters)>,
@@ -73,7 +73,6 @@ struct Shard {
 
 struct Table {
     shards: Box<[Mutex<Shard>]>,
-    hasher: RandomState,
     /// The number of holders that have ended with a value.
     ended: AtomicU64,
     /// Numbers holders and waiters.
@@ -162,7 +161,6 @@ impl KeyedMutex {
             let first = first_number();
             Table {
                 shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-                hasher: RandomState::new(),
                 ended: AtomicU64::new(first),
                 next: AtomicU64::new(first + 1),
             }
@@ -322,7 +320,7 @@ impl KeyedLock for KeyedMutex {
 
 impl Table {
     fn shard(&self, key: &str) -> &Mutex<Shard> {
-        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
+        let hash = usize::try_from(hash_of(key.as_bytes()) >> 32).unwrap_or(0);
         &self.shards[hash % self.shards.len()]
     }
 
@@ -504,10 +502,10 @@ impl KeyGuard {
             && shard.flights.get(&self.key).is_none_or(|flight| flight.holder != self.holder)
     }
 
-    /// Hands `value` to the waiters that joined before `cut`, and passes the key on
+    /// Hands `value`, which is made if there are any, to the waiters that joined before `cut`, and passes the key on
     /// to the others. An outdated creation has no other waiters than those from
     /// before its begin.
-    pub(crate) fn finish(self, value: &Handed, cut: Cut) {
+    pub(crate) fn finish(self, value: impl Fn() -> Handed, cut: Cut) {
         let table: &Table = &self.table;
         table.ended.fetch_add(1, Ordering::AcqRel);
         let mut shard = table.shard(&self.key).lock();
@@ -516,8 +514,11 @@ impl KeyGuard {
             _ => shard.take_outdated(self.holder).unwrap_or_default(),
         };
         drop(shard);
-        for seat in served.into_values() {
-            seat.deliver(SeatState::Handed(value.clone()));
+        if !served.is_empty() {
+            let value = value();
+            for seat in served.into_values() {
+                seat.deliver(SeatState::Handed(value.clone()));
+            }
         }
         // Dropping it passes the key on.
     }

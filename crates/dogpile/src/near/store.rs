@@ -5,8 +5,9 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::bound::Mark;
-use crate::backend::{Asked, KeyHashes, Looking, Stored, Version};
+use crate::backend::{Asked, Looking, Stored, Version};
 use crate::clock::Timestamp;
+use crate::key::KeyHashes;
 use crate::value::{Entry, Metadata, Object, Payload};
 
 /// A copy of a value.

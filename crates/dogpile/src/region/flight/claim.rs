@@ -5,6 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::super::core::Timestamped;
 use super::store::handed;
 use super::{Before, Guard, ReadSnapshot, RegionFlight};
@@ -25,14 +27,15 @@ impl RegionFlight<'_> {
         let claims = self.core.backend.claim(wanted).await;
         let claims = claims.map(|claims| claims.into_iter().map(Some).collect::<Vec<_>>());
         let none = || std::iter::repeat_with(|| None).take(count).collect();
-        let mut settled = Vec::with_capacity(count);
-        for claim in self.or_degrade("claim", claims, none)? {
-            settled.push(match claim {
-                Some(Claimed::Failed(error)) => self.or_degrade("claim", Err(error), || None)?,
-                other => other,
-            });
+        let mut claims = self.or_degrade("claim", claims, none)?;
+        for claim in &mut claims {
+            if let Some(Claimed::Failed(error)) =
+                claim.take_if(|claim| matches!(claim, Claimed::Failed(_)))
+            {
+                self.or_degrade("claim", Err(error), || ())?;
+            }
         }
-        Ok(settled)
+        Ok(claims)
     }
 
     /// Claims one key.
@@ -49,7 +52,7 @@ impl RegionFlight<'_> {
     /// Claims keys in the backend that are held in this process.
     pub(super) async fn claim_there(
         &self,
-        held: Vec<(usize, KeyGuard, ReadSnapshot)>,
+        held: SmallVec<[(usize, KeyGuard, ReadSnapshot); 1]>,
     ) -> Result<Vec<(usize, Claim<'_, Self>)>, Error> {
         let before = self.before();
         let wanted = held.iter().map(|(index, local, snapshot)| {
@@ -60,7 +63,8 @@ impl RegionFlight<'_> {
         // A backend out of order must not keep anybody from the value: one caller
         // of this process goes ahead.
         let claims = self.claim_or_degrade(wanted.collect()).await?;
-        let claims = held.into_iter().zip(claims).map(|((index, local, snapshot), claim)| {
+        let mut named = Vec::with_capacity(held.len());
+        named.extend(held.into_iter().zip(claims).map(|((index, local, snapshot), claim)| {
             let claim = match claim {
                 Some(Claimed::Failed(_)) | None => match self.kept(index, before) {
                     Some(reading) => Claim::Changed(pass_on_if_fresh(local, reading)),
@@ -76,8 +80,8 @@ impl RegionFlight<'_> {
                 }
             };
             (index, claim)
-        });
-        Ok(claims.collect())
+        }));
+        Ok(named)
     }
 
     /// Returns what another caller has created meanwhile, where the backend does not answer.
@@ -202,7 +206,7 @@ impl RegionFlight<'_> {
         if let Some(reading) = self.resting(index).await? {
             return Ok(Waited::Changed(reading));
         }
-        let claims = self.claim_there(vec![(index, local, snapshot)]).await?;
+        let claims = self.claim_there(SmallVec::from([(index, local, snapshot)])).await?;
         match claims.into_iter().next() {
             Some((_, Claim::Held(waiting))) => waiting.await,
             Some((_, Claim::Won(guard) | Claim::Unclaimed(guard))) => Ok(Waited::Won(guard)),
@@ -274,7 +278,7 @@ pub(super) fn pass_on_if_fresh(
     reading: Reading<RegionFlight<'_>>,
 ) -> Reading<RegionFlight<'_>> {
     if let (true, Some(got)) = (reading.found.is_fresh(), &reading.value) {
-        local.finish(&handed(got), reading.seen.cut);
+        local.finish(|| handed(got), reading.seen.cut);
     }
     reading
 }

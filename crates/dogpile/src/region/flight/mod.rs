@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::core::{Core, Timestamped};
 use super::options::Options;
 use super::values::{Failed, Values};
@@ -119,15 +121,16 @@ impl RegionFlight<'_> {
     /// Looks at the keys `indexes` in the backend.
     pub(crate) async fn look(&self, indexes: &[usize]) -> Result<Vec<Reading<Self>>, Error> {
         let mut before = self.before();
+        if let [index] = *indexes {
+            let fits = |object: &Object| self.values.has(object);
+            let entry = self.core.read_one(&self.keys[index].stored, fits).await;
+            return Ok(vec![self.reading_of(index, entry, before).await?]);
+        }
         let keys: Vec<&str> = indexes.iter().map(|&i| self.keys[i].stored.as_str()).collect();
-        let fits = |object: &Object| self.values.has(object);
-        let (operation, entries) = match keys[..] {
-            [key] => ("get", self.core.read_one(key, fits).await.map(|entry| vec![entry])),
-            _ => ("get_multi", self.core.read_all(&keys, fits).await),
-        };
+        let entries = self.core.read_all(&keys, |object| self.values.has(object)).await;
         let entries = self.judged(entries).await;
         before.is_kept = entries.is_err();
-        let entries = self.or_degrade(operation, entries, || {
+        let entries = self.or_degrade("get_multi", entries, || {
             let now = self.core.clock.coarse_now();
             keys.iter().map(|key| self.core.kept_at(key, now)).collect()
         })?;
@@ -135,9 +138,20 @@ impl RegionFlight<'_> {
         Ok(readings.map(|(&index, entry)| self.reading(index, entry.as_ref(), before)).collect())
     }
 
+    /// Looks at one key in the backend itself.
     async fn look_at(&self, index: usize) -> Result<Reading<Self>, Error> {
-        let mut before = self.before();
+        let before = self.before();
         let entry = self.core.backend.get(&self.keys[index].stored).await;
+        self.reading_of(index, entry, before).await
+    }
+
+    /// Judges what was read of one key.
+    async fn reading_of(
+        &self,
+        index: usize,
+        entry: Result<Option<Entry>, BackendError>,
+        mut before: Before,
+    ) -> Result<Reading<Self>, Error> {
         let entry = self.judged(entry).await;
         before.is_kept = entry.is_err();
         let entry = self.or_degrade("get", entry, || {
@@ -215,7 +229,7 @@ impl RegionFlight<'_> {
 fn pass_on(local: KeyGuard, shared: Option<&Handed>) {
     if let Some(shared) = shared {
         let cut = local.cut();
-        local.finish(shared, cut);
+        local.finish(|| shared.clone(), cut);
     }
 }
 
@@ -239,7 +253,7 @@ impl Flight for RegionFlight<'_> {
         if let [(index, ReadSnapshot { is_guess: true, .. })] = keys {
             return Ok(vec![self.claim_unseen(*index).await?]);
         }
-        let mut held = Vec::with_capacity(keys.len());
+        let mut held = SmallVec::<[_; 1]>::with_capacity(keys.len());
         for &(index, snapshot) in keys {
             if let Some(local) = self.core.shared.keys.try_hold(&self.keys[index].stored) {
                 held.push((index, local, *snapshot));

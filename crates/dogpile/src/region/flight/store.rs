@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::super::core::Timestamped;
 use super::{Guard, RegionFlight};
 use crate::backend::Commit;
@@ -39,7 +41,7 @@ enum Ending<'k> {
 
 impl Finished<'_> {
     fn hand_over(self) -> Timestamped {
-        self.local.finish(&handed(&self.got), self.audience);
+        self.local.finish(|| handed(&self.got), self.audience);
         self.got
     }
 }
@@ -52,12 +54,16 @@ impl RegionFlight<'_> {
     ) -> Result<Vec<Timestamped>, Error> {
         let ct = self.core.stamp().ct;
         let mut finished = Vec::with_capacity(made.len());
-        let (mut commits, mut unused) = (Vec::new(), Vec::new());
+        let (mut commits, mut unused) = (Vec::with_capacity(made.len()), Vec::new());
+        let mut committed = SmallVec::<[usize; 1]>::new();
         let mut failure = None;
         for (index, guard, value) in made {
             let (one, ending, error) = self.ending(index, value, guard, ct);
             match ending {
-                Ending::Commit(change) => commits.push((finished.len(), change)),
+                Ending::Commit(change) => {
+                    committed.push(finished.len());
+                    commits.push(change);
+                }
                 Ending::Release(lease) => unused.push(lease),
                 Ending::Nothing => {}
             }
@@ -67,7 +73,7 @@ impl RegionFlight<'_> {
         if !unused.is_empty() {
             self.core.backend.release(unused).await;
         }
-        let stored = self.commit(commits, &mut finished).await;
+        let stored = self.commit(commits, &committed, &mut finished).await;
         let stored = stored.and(self.remove_refreshed(&finished).await);
         finished.iter().for_each(|one| self.core.shared.failed.forget(one.key));
         self.keep_left_over(&finished);
@@ -166,16 +172,16 @@ impl RegionFlight<'_> {
         (finished, ending, failure)
     }
 
-    /// Makes the changes of some creations.
+    /// Makes the changes of some creations, which are at these `positions`.
     async fn commit(
         &self,
-        commits: Vec<(usize, Commit<'_>)>,
+        changes: Vec<Commit<'_>>,
+        positions: &[usize],
         finished: &mut [Finished<'_>],
     ) -> Result<(), Error> {
-        if commits.is_empty() {
+        if changes.is_empty() {
             return Ok(());
         }
-        let (positions, changes): (Vec<usize>, Vec<_>) = commits.into_iter().unzip();
         let made = self.core.backend.commit(changes).await;
         let is_known = made.is_ok();
         if is_known {
@@ -183,11 +189,11 @@ impl RegionFlight<'_> {
         } else {
             self.core.stats().add(Count::NotStored, positions.len() as u64);
         }
-        let failed = vec![false; positions.len()];
-        let made = self.or_degrade("commit", made, || failed.clone());
+        let made = self.or_degrade("commit", made, Vec::new);
         // What became of a commit that failed is not known.
-        let answers = made.as_ref().unwrap_or(&failed);
-        for (position, made) in positions.into_iter().zip(answers) {
+        let answers = made.as_deref().unwrap_or_default();
+        let answers = answers.iter().chain(std::iter::repeat(&false));
+        for (&position, made) in positions.iter().zip(answers) {
             let one = &mut finished[position];
             one.is_settled = is_known;
             one.is_left_over &= !is_known;
