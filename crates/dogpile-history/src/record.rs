@@ -56,6 +56,8 @@ pub enum Outcome {
     Failed,
     /// Its future was dropped: what it did is not known.
     Cancelled,
+    /// The same after it was asked for: it comes before what its caller asks for next.
+    HandedOver,
 }
 
 /// As what a value was given to a caller.
@@ -142,8 +144,12 @@ const KINDS: [(Kind, &str); 5] = [
     (Kind::Soft, "soft"),
 ];
 
-const OUTCOMES: [(Outcome, &str); 3] =
-    [(Outcome::Done, "done"), (Outcome::Failed, "failed"), (Outcome::Cancelled, "cancelled")];
+const OUTCOMES: [(Outcome, &str); 4] = [
+    (Outcome::Done, "done"),
+    (Outcome::Failed, "failed"),
+    (Outcome::Cancelled, "cancelled"),
+    (Outcome::HandedOver, "handed-over"),
+];
 
 const GIVEN: [(Given, &str); 2] = [(Given::Fresh, "fresh"), (Given::Stale, "stale")];
 

@@ -71,6 +71,7 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
         process: 0,
         index: 0,
         workers: plan.workers(),
+        callers: plan.callers,
         tasks: plan.tasks,
         seed: plan.seed,
         began: history.began,
