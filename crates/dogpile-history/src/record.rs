@@ -286,6 +286,7 @@ mod tests {
                 outcome: Outcome::Done,
                 answers: vec![answer, fresh],
             },
+            Record::Ended { operation: 7, end: 9, outcome: Outcome::HandedOver, answers: vec![] },
             Record::Creating { creation: 1, operation: 6, key: 3, begin: 4, version: 7 },
             Record::Created { creation: 1, end: 8 },
             Record::Halted { begin: 4, end: 6 },
