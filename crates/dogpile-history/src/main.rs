@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use dogpile_history::plan::{Around, Backend, Change, Disturb, Plan};
+use dogpile_history::plan::{Around, Backend, Callers, Change, Disturb, Plan};
 use dogpile_history::report::{HEADING, Line, row, skipped};
 use dogpile_history::run::run;
 use dogpile_history::sabotage::Sabotage;
@@ -40,7 +40,10 @@ struct Cli {
     /// The number of processes that take part, where several can
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=8))]
     processes: u16,
-    /// The number of tasks that each of them has
+    /// Kinds of callers, or `all`: tasks, threads that their calls block, or both in each process
+    #[arg(long, value_delimiter = ',', default_value = "tasks", value_parser = one_or_all::<Callers>)]
+    callers: Vec<Chosen<Callers>>,
+    /// The number of callers that each of them has: of one, all reads are alone
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=255))]
     tasks: u16,
     /// The milliseconds for which processes keep what they cannot store
@@ -102,8 +105,13 @@ impl Cli {
         let mut plans = Vec::new();
         for backend in chosen(&self.backend) {
             for disturb in chosen(&self.disturb) {
-                for change in chosen(&self.change) {
+                let changes = chosen(&self.change);
+                let callers = chosen(&self.callers);
+                let pairs =
+                    changes.iter().flat_map(|change| callers.iter().map(|it| (*change, *it)));
+                for (change, callers) in pairs {
                     plans.push(Plan {
+                        callers,
                         disturb,
                         around: self.proxy,
                         sabotage: self.sabotage,

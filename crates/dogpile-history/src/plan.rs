@@ -108,6 +108,18 @@ pub enum Disturb {
     Migrate,
 }
 
+/// The callers in the processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Callers {
+    /// Tasks.
+    Tasks,
+    /// Threads that their calls block.
+    Threads,
+    /// Tasks and such threads, in turn.
+    Mixed,
+}
+
 /// The proxy around the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -141,7 +153,9 @@ pub struct Plan {
     pub seed: u64,
     /// The number of processes that take part, where several can.
     pub processes: usize,
-    /// The number of tasks that each of them has.
+    /// The callers.
+    pub callers: Callers,
+    /// The number of callers that each process has.
     pub tasks: usize,
     /// The program of the worker processes.
     pub worker: PathBuf,
@@ -163,6 +177,7 @@ impl Plan {
             lasts: Duration::from_secs(5),
             seed: 1,
             processes: 4,
+            callers: Callers::Tasks,
             tasks: 8,
             worker: worker.into(),
             keep: None,
@@ -210,6 +225,22 @@ impl Backend {
 
     fn has_replicas(self) -> bool {
         matches!(self, Self::RedisCluster | Self::RedisSentinel)
+    }
+
+    /// Returns its name on the command line.
+    pub fn name(self) -> String {
+        name(&self)
+    }
+}
+
+impl Callers {
+    /// Returns whether the caller number `index` of a process is a thread that its calls block.
+    pub fn blocks(self, index: usize) -> bool {
+        match self {
+            Self::Tasks => false,
+            Self::Threads => true,
+            Self::Mixed => index % 2 == 1,
+        }
     }
 
     /// Returns its name on the command line.
@@ -306,7 +337,9 @@ pub struct Job {
     pub index: usize,
     /// The number of workers.
     pub workers: usize,
-    /// The number of tasks; none only looks at what is left.
+    /// The callers.
+    pub callers: Callers,
+    /// The number of callers; none only looks at what is left.
     pub tasks: usize,
     /// The seed of the random numbers.
     pub seed: u64,

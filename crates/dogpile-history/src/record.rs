@@ -56,6 +56,8 @@ pub enum Outcome {
     Failed,
     /// Its future was dropped: what it did is not known.
     Cancelled,
+    /// The same after it was asked for: it comes before what its caller asks for next.
+    HandedOver,
 }
 
 /// As what a value was given to a caller.
@@ -142,8 +144,12 @@ const KINDS: [(Kind, &str); 5] = [
     (Kind::Soft, "soft"),
 ];
 
-const OUTCOMES: [(Outcome, &str); 3] =
-    [(Outcome::Done, "done"), (Outcome::Failed, "failed"), (Outcome::Cancelled, "cancelled")];
+const OUTCOMES: [(Outcome, &str); 4] = [
+    (Outcome::Done, "done"),
+    (Outcome::Failed, "failed"),
+    (Outcome::Cancelled, "cancelled"),
+    (Outcome::HandedOver, "handed-over"),
+];
 
 const GIVEN: [(Given, &str); 2] = [(Given::Fresh, "fresh"), (Given::Stale, "stale")];
 
@@ -280,6 +286,7 @@ mod tests {
                 outcome: Outcome::Done,
                 answers: vec![answer, fresh],
             },
+            Record::Ended { operation: 7, end: 9, outcome: Outcome::HandedOver, answers: vec![] },
             Record::Creating { creation: 1, operation: 6, key: 3, begin: 4, version: 7 },
             Record::Created { creation: 1, end: 8 },
             Record::Halted { begin: 4, end: 6 },

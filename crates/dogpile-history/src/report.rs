@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::clock::milliseconds;
-use crate::plan::{Around, Backend, Change, Disturb, Plan};
+use crate::plan::{Around, Backend, Callers, Change, Disturb, Plan};
 use crate::run::Ended;
 
 /// A run as a line of JSON.
@@ -12,6 +12,7 @@ pub struct Line {
     backend: Backend,
     change: Change,
     disturb: Disturb,
+    callers: Callers,
     proxy: Option<Around>,
     near_ms: Option<u64>,
     seed: u64,
@@ -47,6 +48,7 @@ impl Line {
             backend: plan.backend,
             change: plan.change,
             disturb: plan.disturb,
+            callers: plan.callers,
             proxy: plan.around,
             near_ms: plan.near.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
             seed: plan.seed,
@@ -72,17 +74,18 @@ impl Line {
 }
 
 /// The heading of the table.
-pub const HEADING: &str = "backend         change             disturb              reads changes \
+pub const HEADING: &str = "backend         change             disturb            callers   reads changes \
                            created  near hits    old  left  old ms  overlaps  wait ms";
 
 /// Returns a run as a row of the table, with what was broken below it.
 pub fn row(plan: &Plan, ended: &Ended) -> String {
     let findings = &ended.findings;
     let row = format!(
-        "{:<15} {:<18} {:<18} {:>7} {:>7} {:>7} {:>10} {:>6} {:>5} {:>7.1} {:>9} {:>8.1}",
+        "{:<15} {:<18} {:<18} {:<7} {:>7} {:>7} {:>7} {:>10} {:>6} {:>5} {:>7.1} {:>9} {:>8.1}",
         plan.backend.name(),
         plan.change.name(),
         plan.disturb.name(),
+        plan.callers.name(),
         findings.reads,
         findings.changes,
         findings.creations,

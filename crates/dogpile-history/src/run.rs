@@ -30,6 +30,8 @@ pub struct Ended {
     pub findings: Findings,
     /// Which promises were broken, in words.
     pub broken: Vec<String>,
+    /// The number of connections to a single Redis on which workers asked, at the end.
+    pub connections: usize,
 }
 
 /// Runs `plan`.
@@ -41,7 +43,7 @@ pub fn run(plan: &Plan) -> io::Result<Ended> {
     let directory = scratch()?;
     let path = plan.keep.as_deref().unwrap_or(directory.path());
     std::fs::create_dir_all(path)?;
-    let history = record_history(plan, path)?;
+    let (history, connections) = record_history(plan, path)?;
     let claimed_within = match plan.disturb {
         Disturb::None | Disturb::Cancel => CLAIMED_WITHIN,
         _ => ON_ITS_WAY,
@@ -50,7 +52,7 @@ pub fn run(plan: &Plan) -> io::Result<Ended> {
     let terms = Terms { aftermath, on_its_way: ON_ITS_WAY, claimed_within, lease: LEASE };
     let findings = check(&history, &terms);
     let broken = Promise::of(plan).broken(&findings);
-    Ok(Ended { findings, broken })
+    Ok(Ended { findings, broken, connections })
 }
 
 /// A directory in memory, if there is one: a disk that is busy must not look like a cache that
@@ -60,8 +62,8 @@ fn scratch() -> io::Result<TempDir> {
     if in_memory.is_dir() { TempDir::new_in(in_memory) } else { TempDir::new() }
 }
 
-/// Lets the workers work, and reads their logs.
-fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
+/// Lets the workers work, and reads their logs. Returns the number of their connections, too.
+fn record_history(plan: &Plan, directory: &Path) -> io::Result<(History, usize)> {
     Database::create(&directory.join("database"), KEYS)?;
     let mut stage = Stage::start(plan, directory);
     let settling = promises::settling(plan);
@@ -71,6 +73,7 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
         process: 0,
         index: 0,
         workers: plan.workers(),
+        callers: plan.callers,
         tasks: plan.tasks,
         seed: plan.seed,
         began: history.began,
@@ -88,6 +91,7 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
     let mut fleet = Fleet::start(plan.worker.clone(), job, stage.places.clone())?;
     let mut disturber = Disturber::new(plan);
     disturber.run(&mut fleet, &mut stage)?;
+    let connections = stage.count_connections();
     fleet.finish()?;
     history.ended = now();
     if is_shared {
@@ -100,5 +104,5 @@ fn record_history(plan: &Plan, directory: &Path) -> io::Result<History> {
     for process in fleet.processes() {
         history.add(process, record::read(&directory.join(format!("{process}.log")))?);
     }
-    Ok(history)
+    Ok((history, connections))
 }

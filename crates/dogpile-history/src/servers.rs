@@ -82,6 +82,12 @@ impl Stage {
         Self { servers: Servers::Memcached(servers), proxies, places: vec![place] }
     }
 
+    /// Returns the number of connections to a single Redis on which it is asked, and does not tell.
+    pub(crate) fn count_connections(&self) -> usize {
+        let Servers::Redis(server) = &self.servers else { return 0 };
+        server.count_askers()
+    }
+
     /// Ends the connections on which servers tell of changes.
     pub(crate) fn kill_tracking(&self) {
         match &self.servers {

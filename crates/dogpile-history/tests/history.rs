@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{disturbed, plan, run_alone};
-use dogpile_history::plan::{Around, Backend, Change, Disturb, Plan};
+use dogpile_history::plan::{Around, Backend, Callers, Change, Disturb, Plan};
 use dogpile_history::report::{HEADING, row};
 
 /// Runs all plans, and fails if one of them has broken a promise.
@@ -104,6 +104,52 @@ fn what_is_kept_while_a_server_is_away_is_not_older_than_promised() {
         keeping(disturbed(Backend::Redis, Change::Delete, Disturb::Cut)),
         keeping(disturbed(Backend::Memcached, Change::Delete, Disturb::ServerAway)),
     ]);
+}
+
+fn threads(plan: Plan) -> Plan {
+    Plan { callers: Callers::Threads, ..plan }
+}
+
+fn mixed(plan: Plan) -> Plan {
+    Plan { callers: Callers::Mixed, ..plan }
+}
+
+/// One caller in each process: nobody keeps its reads from being alone.
+fn lone(plan: Plan) -> Plan {
+    Plan { tasks: 1, ..threads(plan) }
+}
+
+/// Threads write to a file by themselves, also after what they gave up.
+#[test]
+fn a_file_keeps_its_promises_to_threads() {
+    promises_are_kept([
+        mixed(plan(Backend::File, Change::Mixed)),
+        threads(disturbed(Backend::File, Change::Set, Disturb::Cancel)),
+    ]);
+}
+
+#[test]
+fn redis_keeps_its_promises_to_threads() {
+    promises_are_kept([
+        mixed(plan(Backend::Redis, Change::Set)),
+        near(lone(plan(Backend::Redis, Change::Mixed))),
+    ]);
+}
+
+/// Threads that are alone have a second connection for their reads; tasks have not.
+#[test]
+fn threads_that_are_alone_read_by_themselves() {
+    let lasts = Duration::from_millis(500);
+    let plan = Plan { lasts, tasks: 1, ..plan(Backend::Redis, Change::Delete) };
+    let count = |callers| run_alone(&Plan { callers, ..plan.clone() }).connections;
+    assert_eq!(count(Callers::Tasks), plan.processes);
+    assert_eq!(count(Callers::Threads), 2 * plan.processes);
+}
+
+#[test]
+fn memcached_keeps_its_promises_to_threads() {
+    let lasts = Duration::from_secs(1);
+    promises_are_kept([mixed(Plan { lasts, ..plan(Backend::Memcached, Change::Mixed) })]);
 }
 
 fn near(plan: Plan) -> Plan {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::history::{History, Operation};
 use super::{Findings, Telling, told};
 use crate::clock::{Moment, milliseconds};
-use crate::record::{Answer, Given, Id, Kind, process_of};
+use crate::record::{Answer, Given, Id, Kind, Outcome, process_of};
 
 /// The oldest version of a key that may be given, as a function of time.
 #[derive(Debug, Default)]
@@ -94,9 +94,12 @@ impl Floors {
     }
 }
 
-/// Returns what changes have written whose outcome is not known: it may appear later, once.
+/// Returns what changes have written whose outcome is not known: it may appear later, once. What was
+/// handed over may not: it comes before the next change of its key.
 fn unknown_writes(history: &History) -> HashSet<Id> {
-    let unknown = history.operations.iter().filter(|it| it.is_change() && !it.has_changed());
+    let is_unknown =
+        |it: &&Operation| it.is_change() && !it.has_changed() && it.outcome != Outcome::HandedOver;
+    let unknown = history.operations.iter().filter(is_unknown);
     let mut writes: HashSet<Id> = unknown.map(|operation| operation.id).collect();
     let created = history.creations.iter().filter(|it| writes.contains(&it.operation));
     let created: Vec<Id> = created.map(|creation| creation.id).collect();

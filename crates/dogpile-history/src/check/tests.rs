@@ -426,3 +426,17 @@ proptest! {
         prop_assert_eq!(check(&history, &TERMS).old_reads, 1);
     }
 }
+
+#[test]
+fn what_was_handed_over_comes_before_the_next_change() {
+    let old_reads = |outcome| {
+        let mut story = Story::new();
+        let given_up = story.change([10, 11], 5);
+        story.last().outcome = outcome;
+        story.change([12, 13], 6);
+        story.read_of(Kind::Get, [20, 21], 5, Given::Fresh, given_up);
+        check(&story.0, &TERMS).old_reads
+    };
+    assert_eq!(old_reads(Outcome::HandedOver), 1);
+    assert_eq!(old_reads(Outcome::Cancelled), 0);
+}

@@ -1,6 +1,9 @@
 //! The calls of a worker, each with its record.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dogpile::invalidation::Mode;
@@ -8,13 +11,14 @@ use dogpile::{Lookup, Region, Status};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::journal::{Creating, Numbers, Operation};
+use super::way::Way;
 use crate::cache;
 use crate::clock::now;
 use crate::database::Database;
 use crate::plan::{Job, KEYS};
 use crate::record::{Answer, Given, Id, Kind, Log, Record, Row};
 
-/// The state that the tasks of a worker share.
+/// The state that the callers of a worker share.
 pub(super) struct Worker {
     pub(super) job: Job,
     region: Region,
@@ -67,134 +71,123 @@ impl Worker {
         key % self.job.workers == self.job.index
     }
 
-    /// Takes the right to change `key`, unless another task has it.
+    /// Takes the right to change `key`, unless another caller has it.
     pub(super) fn try_changing(&self, key: usize) -> Option<MutexGuard<'_, ()>> {
         self.changing[key].try_lock().ok()
     }
 
-    pub(super) async fn get(&self, key: usize) {
-        self.read(Kind::Get, key).await;
+    pub(super) async fn get(&self, way: Way, key: usize) {
+        self.read(way, Kind::Get, key).await;
     }
 
     /// Reads all keys when everything is over.
     pub(super) async fn look(&self) {
         for key in 0..KEYS {
-            self.read(Kind::Look, key).await;
+            self.read(Way::Task, Kind::Look, key).await;
         }
     }
 
-    async fn read(&self, kind: Kind, key: usize) {
+    async fn read(&self, way: Way, kind: Kind, key: usize) {
         let operation = Operation::begin(self, kind, now(), plain(&[key]));
-        let read = self.region.get::<Row>(&name(key)).await;
+        let read = way.get(&self.region, &name(key)).await;
         operation.end(read.map(|row| row.map(|row| fresh(key, row)).into_iter().collect()));
     }
 
-    pub(super) async fn get_multi(&self, keys: Keys<'_>) {
+    pub(super) async fn get_multi(&self, way: Way, keys: Keys<'_>) {
         let operation = Operation::begin(self, Kind::Get, now(), plain(keys));
-        let read = self.region.get_multi::<Row, _>(names(keys)).await;
+        let read = way.get_multi(&self.region, names(keys)).await;
         operation.end(read.map(|rows| {
             let found = keys.iter().zip(rows).filter_map(|(&key, row)| Some((key, row?)));
             found.map(|(key, row)| fresh(key, row)).collect()
         }));
     }
 
-    pub(super) async fn create(&self, key: usize, wants: Wants, takes: Duration) {
+    pub(super) async fn create(&self, way: Way, key: usize, wants: Wants, takes: Duration) {
         let operation = Operation::begin(self, Kind::Create, now(), plain(&[key]));
-        let name = name(key);
-        let entry = self.region.entry(&*name);
-        let entry = match wants {
-            Wants::Any => entry,
-            Wants::Young(age) => entry.expiration(age),
-            Wants::OnlyYoung(age) => entry.expiration(age).stale_while_revalidate(Duration::ZERO),
-        };
-        let lookup = entry.lookup(|| self.creator(operation.id, key, takes)).await;
+        let creation = || self.begin_creation(operation.id, key);
+        let lookup = way.lookup(&self.region, &name(key), wants, takes, creation).await;
         operation.end(Ok::<_, ()>(vec![answer(key, &lookup)]));
     }
 
     /// Creates what is missing of several keys. Such a call does not say whether a value is
     /// stale.
-    pub(super) async fn create_multi(&self, keys: Keys<'_>, takes: Duration) {
+    pub(super) async fn create_multi(&self, way: Way, keys: Keys<'_>, takes: Duration) {
         let operation = Operation::begin(self, Kind::Create, now(), plain(keys));
-        let id = operation.id;
-        let creator = |names: Vec<String>| async move {
+        let creation = |names: Vec<String>| {
             let keys = names.iter().filter_map(|name| key_of(name));
-            let begun: Vec<_> = keys.map(|key| (key, self.begin_creation(id, key))).collect();
-            tokio::time::sleep(takes).await;
-            begun
-                .into_iter()
-                .map(|(key, (creating, version))| row(key, &creating, version))
-                .collect()
+            keys.map(|key| self.begin_creation(operation.id, key)).collect()
         };
-        let rows = self.region.get_or_create_multi(names(keys), creator).await;
+        let rows = way.create_multi(&self.region, names(keys), takes, creation).await;
         operation.end(rows.map(|rows: Vec<Row>| {
             let given = |(&key, row)| Answer { key, row, given: Given::Stale };
             keys.iter().zip(rows).map(given).collect()
         }));
     }
 
-    pub(super) async fn delete(&self, keys: Keys<'_>) -> io::Result<()> {
+    pub(super) async fn delete(&self, way: Way, keys: Keys<'_>) -> io::Result<()> {
         let (begin, bumped) = (now(), self.bump(keys)?);
         let operation = Operation::begin(self, Kind::Hard, begin, bumped);
-        let deleted = match keys {
-            [key] => self.region.delete(&name(*key)).await,
-            _ => self.region.delete_multi(names(keys)).await,
-        };
+        let deleted = way.delete(&self.region, names(keys)).await;
         operation.end(deleted.map(|()| Vec::new()));
         Ok(())
     }
 
-    pub(super) async fn set(&self, keys: Keys<'_>) -> io::Result<()> {
-        let (begin, bumped) = (now(), self.bump(keys)?);
-        let operation = Operation::begin(self, Kind::Hard, begin, bumped.clone());
-        let by = operation.id;
-        let rows: Vec<_> = bumped
-            .into_iter()
-            .map(|(key, version)| (name(key), Row { key, version, by }))
-            .collect();
-        let set = match &rows[..] {
-            [(name, row)] => self.region.set(name, row).await,
-            _ => self.region.set_multi(rows.iter().map(|(name, row)| (name, row))).await,
-        };
+    pub(super) async fn set(&self, way: Way, keys: Keys<'_>) -> io::Result<()> {
+        let (operation, rows) = self.begin_set(keys)?;
+        let set = way.set(&self.region, &rows).await;
         operation.end(set.map(|()| Vec::new()));
         Ok(())
     }
 
+    /// Asks for the same as a task does, and gives it up where that would wait. Whatever is asked for
+    /// next by this caller comes later.
+    pub(super) fn hand_over(&self, keys: Keys<'_>) -> io::Result<()> {
+        let (operation, rows) = self.begin_set(keys)?;
+        let set = pin!(Way::Task.set(&self.region, &rows));
+        match set.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(set) => operation.end(set.map(|()| Vec::new())),
+            Poll::Pending => operation.give_up(),
+        }
+        Ok(())
+    }
+
+    fn begin_set(&self, keys: Keys<'_>) -> io::Result<(Operation<'_>, Vec<(String, Row)>)> {
+        let (begin, bumped) = (now(), self.bump(keys)?);
+        let operation = Operation::begin(self, Kind::Hard, begin, bumped.clone());
+        let by = operation.id;
+        let row = |(key, version)| (name(key), Row { key, version, by });
+        Ok((operation, bumped.into_iter().map(row).collect()))
+    }
+
     /// Creates `key` once more. Its owner bumps it before; others refresh what they know.
-    pub(super) async fn refresh(&self, key: usize, takes: Duration) -> io::Result<()> {
+    pub(super) async fn refresh(&self, way: Way, key: usize, takes: Duration) -> io::Result<()> {
         let begin = now();
         let version =
             if self.owns(key) { self.database.bump(key)? } else { self.database.version(key)? };
         let operation = Operation::begin(self, Kind::Hard, begin, vec![(key, version)]);
-        let name = name(key);
-        let entry = self.region.entry(&*name).strict();
-        let created = entry.refresh(|| self.creator(operation.id, key, takes)).await;
+        let creation = || self.begin_creation(operation.id, key);
+        let created = way.refresh(&self.region, &name(key), takes, creation).await;
         operation.end(created.map(|_| Vec::new()));
         Ok(())
     }
 
-    pub(super) async fn expire(&self, keys: Keys<'_>) -> io::Result<()> {
+    pub(super) async fn expire(&self, way: Way, keys: Keys<'_>) -> io::Result<()> {
         let (begin, bumped) = (now(), self.bump(keys)?);
         let operation = Operation::begin(self, Kind::Soft, begin, bumped);
-        let expired = match keys {
-            [key] => self.region.expire(&name(*key)).await,
-            _ => self.region.entries(names(keys)).expire().await,
-        };
+        let expired = way.expire(&self.region, names(keys)).await;
         operation.end(expired.map(|()| Vec::new()));
         Ok(())
     }
 
     /// Bumps `keys` and invalidates the region, and with it what is known of all keys.
-    pub(super) async fn invalidate(&self, keys: Keys<'_>, mode: Mode) -> io::Result<()> {
+    pub(super) async fn invalidate(&self, way: Way, keys: Keys<'_>, mode: Mode) -> io::Result<()> {
         let begin = now();
         self.bump(keys)?;
         let versions = (0..KEYS).map(|key| Ok((key, self.database.version(key)?)));
         let versions = versions.collect::<io::Result<_>>()?;
         let kind = if mode == Mode::Hard { Kind::Hard } else { Kind::Soft };
         let operation = Operation::begin(self, kind, begin, versions);
-        let invalidated = match mode {
-            Mode::Hard => self.region.invalidate_all().await,
-            Mode::Soft => self.region.expire_all().await,
-        };
+        let invalidated = way.invalidate(&self.region, mode).await;
         operation.end(invalidated.map(|()| Vec::new()));
         Ok(())
     }
@@ -203,21 +196,11 @@ impl Worker {
         keys.iter().map(|&key| Ok((key, self.database.bump(key)?))).collect()
     }
 
-    async fn creator(&self, operation: Id, key: usize, takes: Duration) -> Row {
-        let (creating, version) = self.begin_creation(operation, key);
-        tokio::time::sleep(takes).await;
-        row(key, &creating, version)
-    }
-
-    fn begin_creation(&self, operation: Id, key: usize) -> (Creating<'_>, u64) {
+    fn begin_creation(&self, operation: Id, key: usize) -> Creating<'_> {
         let begin = now();
         let version = self.database.version(key).expect("the database can be read");
-        (Creating::begin(self, operation, key, begin, version), version)
+        Creating::begin(self, operation, key, begin, version)
     }
-}
-
-fn row(key: usize, creating: &Creating<'_>, version: u64) -> Row {
-    Row { key, version, by: creating.id }
 }
 
 fn fresh(key: usize, row: Row) -> Answer {

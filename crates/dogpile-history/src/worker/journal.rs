@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::calls::Worker;
 use crate::clock::{Moment, now};
-use crate::record::{Answer, Id, Kind, Outcome, Record};
+use crate::record::{Answer, Id, Kind, Outcome, Record, Row};
 
 /// Gives operations and creations their numbers.
 #[derive(Debug)]
@@ -52,6 +52,11 @@ impl<'w> Operation<'w> {
         }
     }
 
+    /// Writes down that its caller gives it up, after it was asked for.
+    pub(super) fn give_up(self) {
+        self.write(now(), Outcome::HandedOver, Vec::new());
+    }
+
     fn write(mut self, end: Moment, outcome: Outcome, answers: Vec<Answer>) {
         self.has_ended = true;
         self.worker.log.write(&Record::Ended { operation: self.id, end, outcome, answers });
@@ -71,7 +76,7 @@ impl Drop for Operation<'_> {
 /// A creator that runs. It ends when this is dropped.
 pub(super) struct Creating<'w> {
     worker: &'w Worker,
-    pub(super) id: Id,
+    row: Row,
 }
 
 impl<'w> Creating<'w> {
@@ -85,12 +90,17 @@ impl<'w> Creating<'w> {
     ) -> Self {
         let creation = worker.numbers.next();
         worker.log.write(&Record::Creating { creation, operation, key, begin, version });
-        Self { worker, id: creation }
+        Self { worker, row: Row { key, version, by: creation } }
+    }
+
+    /// Returns the created value. The creator ends with it.
+    pub(super) fn end(self) -> Row {
+        self.row
     }
 }
 
 impl Drop for Creating<'_> {
     fn drop(&mut self) {
-        self.worker.log.write(&Record::Created { creation: self.id, end: now() });
+        self.worker.log.write(&Record::Created { creation: self.row.by, end: now() });
     }
 }

@@ -1,8 +1,9 @@
-//! A worker process: tasks that call the cache at random, each call logged.
+//! A worker process: tasks and threads that call the cache at random, each call logged.
 
 mod calls;
 mod journal;
 mod task;
+mod way;
 
 use std::io::{self, BufRead};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use self::calls::Worker;
+use self::way::Way;
 use crate::clock::{MILLISECOND, now};
 use crate::plan::{Job, KEYS, LEASE};
 use crate::random::Random;
@@ -80,13 +82,19 @@ async fn work(job: Job) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs the tasks until they have stopped, or have had their time for it.
+/// Runs the callers until they have stopped, or have had their time for it.
 async fn run_tasks(worker: &Arc<Worker>, stopping: &Arc<AtomicBool>) -> Result<(), &'static str> {
     let mut tasks = JoinSet::new();
     for task in 0..worker.job.tasks {
         let stream = worker.job.process << 8 | task as u64;
         let random = Random::new(worker.job.seed, stream);
-        tasks.spawn(task::run(worker.clone(), random, stopping.clone()));
+        let (worker, stopping) = (worker.clone(), stopping.clone());
+        if worker.job.callers.blocks(task) {
+            let thread = thread::spawn(move || task::block(worker, random, stopping));
+            tasks.spawn(ended(thread));
+        } else {
+            tasks.spawn(task::run(worker, Way::Task, random, stopping));
+        }
     }
     // The others wait for a server that is away, while copies are there that may be too old.
     let watched = if worker.job.near.is_some() { 0..KEYS } else { 0..0 };
@@ -108,6 +116,14 @@ async fn run_tasks(worker: &Arc<Worker>, stopping: &Arc<AtomicBool>) -> Result<(
             std::process::exit(0);
         }
     }
+}
+
+/// Waits for a thread's end, in a way that can be given up.
+async fn ended(thread: thread::JoinHandle<()>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    thread.join().expect("it did not panic");
 }
 
 /// Waits for the line or the end of the input that means stopping.

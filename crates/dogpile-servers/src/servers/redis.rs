@@ -99,6 +99,14 @@ impl RedisServer {
         }
     }
 
+    /// Returns the number of connections on which it is asked, but for those on which it tells of
+    /// changed keys.
+    pub fn count_askers(&self) -> usize {
+        let clients = self.ask("CLIENT LIST");
+        let asks = |client: &&str| client.contains(" flags=N ") && !client.contains("cmd=client");
+        clients.lines().filter(asks).count()
+    }
+
     /// Returns whether it is a Valkey.
     pub fn is_valkey(&self) -> bool {
         self.ask("INFO server").contains("valkey_version:")
