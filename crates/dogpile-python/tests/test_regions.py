@@ -357,3 +357,14 @@ def test_a_region_without_its_backend_can_be_configured_again(take_away) -> None
     region.configure("dogpile.cache.memory")
     assert region.get("k") is NO_VALUE
     assert region.get_or_create("k", lambda: 2) == region.get("k") == 2
+
+
+def test_each_value_has_metadata_of_its_own():
+    region = make_region().configure("dogpile.cache.memory")
+    region.set_multi({"a": 1, "b": 2})
+    first, second = (region.get_value_metadata(key).metadata for key in "ab")
+    assert list(first) == ["ct", "v"] and isinstance(first["ct"], float)
+    first["ct"], first["further"] = 4e9, True
+    region.set("c", 3)
+    assert "further" not in second and region.get_value_metadata("b").cached_time < 4e9
+    assert list(region.get_value_metadata("c").metadata) == ["ct", "v"]
