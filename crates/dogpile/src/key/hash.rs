@@ -39,6 +39,7 @@ fn seeds() -> &'static Seeds {
 pub(super) struct TextHash(u128);
 
 impl TextHash {
+    #[cfg(feature = "memory")]
     pub(super) const NEW: Self = Self(0);
 
     /// The longest text that may be hashed in pieces.
@@ -46,6 +47,7 @@ impl TextHash {
 
     /// Adds the next bytes of a text, of which there are `before` already: those of `piece`, from the lowest
     /// on. The others of it are zero.
+    #[cfg(feature = "memory")]
     #[inline]
     pub(super) fn add(&mut self, before: usize, piece: u64) {
         let (place, shift) = (before / WORD, 8 * (before % WORD));
