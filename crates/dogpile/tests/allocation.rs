@@ -1,9 +1,10 @@
-//! The allocations of a hit in memory: none.
+//! The allocations of a hit in memory, none, and those of a miss.
 
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
 use dogpile::backend::{Backend, MapBackend, Memory, SerializedMemory};
+use dogpile::region::Begun;
 use dogpile::value::Entry;
 use dogpile::{Config, InMemory, Near, Region};
 use futures_util::FutureExt;
@@ -54,6 +55,25 @@ fn a_hit_of_an_arc_allocates_nothing() {
         });
         assert_eq!(hits, 0, "in 500 hits");
     }
+}
+
+/// One for each call that a trait object takes, and for what is kept: not several for each list of one key.
+#[test]
+fn a_miss_for_one_key_needs_few_lists() {
+    let region = Region::in_memory("misses");
+    region.configure(Config::new(Memory::new(100))).unwrap();
+    let create =
+        |key: &str| allocations(|| assert_eq!(region.blocking().get_or_create(key, || 7), 7));
+    let begin = |key: &str| {
+        allocations(|| match region.entry(key).begin::<i32>().now_or_never().unwrap() {
+            Begun::Create(creation) => assert_eq!(creation.finish(7).now_or_never(), Some(7)),
+            Begun::Value(_) => panic!("nothing is there"),
+        })
+    };
+    (create("first"), begin("second"));
+    let (created, begun) = (create("third"), begin("fourth"));
+    assert!(created <= 50, "{created} for a call");
+    assert!(begun <= 28, "{begun} for a call in two halves");
 }
 
 #[test]
