@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use smallvec::SmallVec;
 
 use crate::key::{KeyHashes, hash_of};
 use crate::process::{Rebuilt, first_number};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
 
 /// The marks of a backend in this process. Clones share them.
 #[derive(Clone)]
@@ -158,6 +159,7 @@ impl Drop for Storing<'_> {
     }
 }
 
+/// Returns the slot of `key`, which is made if there is none.
 fn slot_of<'s>(shard: &'s mut Slots, key: &str) -> &'s mut Slot {
     if !shard.contains_key(key) {
         let key: Arc<str> = key.into();

@@ -432,3 +432,32 @@ impl ErasedBackend for Ordered {
         self.backend.recommended_mangler()
     }
 }
+
+#[cfg(all(test, feature = "memory", not(shuttle)))]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::{Erased, Memory};
+    use super::*;
+
+    #[test]
+    fn a_lease_is_of_one_key() {
+        let erased = Erased { backend: Arc::new(Memory::new(10)), keeps_objects: true };
+        let ordered = Ordered::new(Arc::new(erased));
+        let lease = || {
+            let wanted = Wanted::new("one", ClaimMode::Create(Seen::Nothing));
+            match ordered.claim(vec![wanted]).now_or_never().unwrap().unwrap().pop() {
+                Some(Claimed::Won(lease)) => lease,
+                _ => panic!("nobody has it"),
+            }
+        };
+        let commit = |key, lease| {
+            let entry = Some(Entry::object(7, 1.0));
+            ordered.commit(vec![Commit { key, entry, lease }]).now_or_never().unwrap()
+        };
+        let refused = commit("another", lease()).unwrap_err();
+        assert_eq!(refused.to_string(), "lease belongs to a different key");
+        assert!(ordered.get("another").now_or_never().unwrap().unwrap().is_none());
+        assert_eq!(commit("one", lease()).unwrap(), [true]);
+    }
+}

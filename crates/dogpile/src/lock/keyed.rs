@@ -502,10 +502,10 @@ impl KeyGuard {
             && shard.flights.get(&self.key).is_none_or(|flight| flight.holder != self.holder)
     }
 
-    /// Hands `value`, which is made if there are any, to the waiters that joined before `cut`, and passes the key on
+    /// Hands the value to the waiters that joined before `cut`, if there are any, and passes the key on
     /// to the others. An outdated creation has no other waiters than those from
     /// before its begin.
-    pub(crate) fn finish(self, value: impl Fn() -> Handed, cut: Cut) {
+    pub(crate) fn finish(self, value: impl FnOnce() -> Handed, cut: Cut) {
         let table: &Table = &self.table;
         table.ended.fetch_add(1, Ordering::AcqRel);
         let mut shard = table.shard(&self.key).lock();

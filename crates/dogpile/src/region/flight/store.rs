@@ -191,8 +191,9 @@ impl RegionFlight<'_> {
         }
         let made = self.or_degrade("commit", made, Vec::new);
         // What became of a commit that failed is not known.
-        let answers = made.as_deref().unwrap_or_default();
-        let answers = answers.iter().chain(std::iter::repeat(&false));
+        let unknown = if is_known { 0 } else { positions.len() };
+        let answers = made.as_deref().unwrap_or_default().iter();
+        let answers = answers.chain(std::iter::repeat_n(&false, unknown));
         for (&position, made) in positions.iter().zip(answers) {
             let one = &mut finished[position];
             one.is_settled = is_known;
