@@ -7,6 +7,9 @@ import importlib
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
 
@@ -61,22 +64,72 @@ def tasks(region: Any, key: str, created: list[float]) -> list[float]:
     return asyncio.run(all_of_them())
 
 
-def work(library: str, backend: str, port: int, callers: str, begin: Any, answers: Any, rounds: int) -> None:
-    region = region_of(library, backend, port)
+@dataclass
+class Cached:
+    """Callers of a cache, in a process."""
+
+    library: str
+    backend: str
+    callers: Callable[[Any, str, list[float]], list[float]]
+    port: int
+
+    def begin(self) -> None:
+        self.region = region_of(self.library, self.backend, self.port)
+
+    def answers(self, number: int, created: list[float]) -> list[float]:
+        return self.callers(self.region, f"{self.library} {self.callers.__name__} {number}", created)
+
+
+@dataclass
+class Alone:
+    """Threads without a cache, in a process: one of them creates the value, or hears of it by a pipe, and wakes the others."""
+
+    hears: Connection | None
+    tells: list[Connection]
+
+    def begin(self) -> None:
+        pass
+
+    def answers(self, number: int, created: list[float]) -> list[float]:
+        return threads(self.Region(self), "", created)
+
+    class Region:
+        def __init__(self, ends: Alone) -> None:
+            self.ends = ends
+            self.first = threading.Lock()
+            self.gates = [threading.Lock() for _ in range(CALLERS - 1)]
+            for gate in self.gates:
+                gate.acquire()
+            self.free = iter(self.gates)
+
+        def get_or_create(self, _key: str, create: Callable[[], int]) -> None:
+            if not self.first.acquire(blocking=False):
+                next(self.free).acquire()
+                return
+            if self.ends.hears is None:
+                create()
+                for end in self.ends.tells:
+                    end.send_bytes(b"1")
+            else:
+                self.ends.hears.recv_bytes()
+            for gate in self.gates:
+                gate.release()
+
+
+def work(callers: Cached | Alone, begin: Any, answers: Any, rounds: int) -> None:
+    callers.begin()
     for number in range(rounds):
         created: list[float] = []
         begin.wait()
-        told = globals()[callers](region, f"{library} {callers} {number}", created)
+        told = callers.answers(number, created)
         answers.put((created, max(told)))
         begin.wait()
 
 
-def measured(library: str, backend: str, callers: str, port: int, rounds: int) -> list[float]:
+def measured(context: Any, callers: list[Cached] | list[Alone], rounds: int) -> list[float]:
     """For each round, the milliseconds from the end of the creation to the last answer."""
-    context = multiprocessing.get_context("spawn")
     begin, answers = context.Barrier(PROCESSES + 1), context.SimpleQueue()
-    given = (library, backend, port, callers, begin, answers, rounds)
-    workers = [context.Process(target=work, args=given) for _ in range(PROCESSES)]
+    workers = [context.Process(target=work, args=(them, begin, answers, rounds)) for them in callers]
     for worker in workers:
         worker.start()
     late = []
@@ -95,11 +148,15 @@ def measured(library: str, backend: str, callers: str, port: int, rounds: int) -
 def run(_upstream: ModuleType, _ours: ModuleType) -> None:
     print(f"\n{PROCESSES} processes of {CALLERS}, one cold key on Redis: the last answer after the end of the one creation")
     rounds = max(5, ROUNDS)
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe(duplex=False) for _ in range(PROCESSES - 1)]
+    alone = [Alone(None, [tells for _, tells in pipes])] + [Alone(hears, []) for hears, _ in pipes]
     with server() as port:
-        for name, library, backend, callers in (
-            ("dogpile.cache, threads", "dogpile.cache", "dogpile.cache.redis", "threads"),
-            ("dogpile_rs, threads", "dogpile_rs.cache", "redis", "threads"),
-            ("dogpile_rs, tasks", "dogpile_rs.cache", "redis", "tasks"),
+        for name, callers in (
+            ("dogpile.cache, threads", [Cached("dogpile.cache", "dogpile.cache.redis", threads, port)] * PROCESSES),
+            ("dogpile_rs, threads", [Cached("dogpile_rs.cache", "redis", threads, port)] * PROCESSES),
+            ("threads alone, by locks and pipes", alone),
+            ("dogpile_rs, tasks", [Cached("dogpile_rs.cache", "redis", tasks, port)] * PROCESSES),
         ):
-            late = measured(library, backend, callers, port, rounds)
-            print(f"  {name:32}{late[len(late) // 2]:9.1f} ms median{late[-1]:9.1f} ms at worst", flush=True)
+            late = measured(context, callers, rounds)
+            print(f"  {name:34}{late[len(late) // 2]:9.1f} ms median{late[-1]:9.1f} ms at worst", flush=True)
