@@ -229,6 +229,21 @@ async fn a_server_that_takes_no_changes_costs_one_creation() {
     }
 }
 
+/// A full server still says which keys are held: their callers wait for a value, and create none.
+#[tokio::test]
+async fn a_full_server_says_which_keys_are_held() {
+    let server = RedisServer::start();
+    let backend = AnyBackend::new(Redis::open(&server.url()).unwrap());
+    let claim = async |key| {
+        let wanted = Wanted::new(key, ClaimMode::Create(Seen::Nothing));
+        backend.claim(vec![wanted]).await.map(|mut claims| claims.remove(0))
+    };
+    let Ok(Claimed::Won(_lease)) = claim("held").await else { panic!("it was not won") };
+    server.ask("CONFIG SET maxmemory 1");
+    assert!(matches!(claim("held").await, Ok(Claimed::Held)));
+    assert!(claim("free").await.unwrap_err().to_string().contains("OOM"));
+}
+
 /// A server that does not know a command repeats what it was sent, in part.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_error_says_a_password() {

@@ -46,6 +46,25 @@ macro_rules! ours {
     };
 }
 
+/// Takes a lock for a token, also from another creation if `whose` says `ours`; true if it is held now.
+/// Most locks are free: then that is one command. A server whose memory is full still says who holds it.
+macro_rules! take {
+    () => {
+        r"
+        local function take(lock, token, lease, whose)
+            local taken = redis.pcall('SET', lock, token, 'NX', 'PX', lease)
+            if type(taken) == 'table' and taken.ok then return true end
+            local held = redis.call('GET', lock)
+            if held and held ~= token and not (whose == 'ours' and is_ours(held)) then
+                return false
+            end
+            redis.call('SET', lock, token, 'PX', lease)
+            return true
+        end
+        "
+    };
+}
+
 /// Stores a frame, or removes what is stored if that is empty; 1, or the error of a
 /// server whose memory is full. First of all changes: after another one the server would
 /// store without regard to its memory.
@@ -82,6 +101,7 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         state!(),
         ours!(),
+        take!(),
         r"
         local value, left = redis.pcall('GET', KEYS[1]), -1
         if value then left = redis.pcall('PTTL', KEYS[1]) end
@@ -91,13 +111,7 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
             if type(value) == 'table' then value = '' end
             return {2, value}
         end
-        if KEYS[3] then
-            local held = redis.call('GET', KEYS[3])
-            if held and held ~= ARGV[1] and not (ARGV[5] == 'ours' and is_ours(held)) then
-                return {0}
-            end
-            redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
-        end
+        if KEYS[3] and not take(KEYS[3], ARGV[1], ARGV[2], ARGV[5]) then return {0} end
         local marked = ARGV[6] == 'shares' and redis.pcall('GET', KEYS[2])
         local token = type(marked) == 'string' and marked or ARGV[1]
         redis.call('SET', KEYS[2], token, 'PX', ARGV[3])
@@ -114,13 +128,9 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         ours!(),
+        take!(),
         r"
-        local held = redis.call('GET', KEYS[1])
-        if held and held ~= ARGV[1] and not (ARGV[3] == 'ours' and is_ours(held)) then
-            return 0
-        end
-        redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-        return 1
+        return take(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) and 1 or 0
         "
     ))
 });
@@ -139,13 +149,11 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
         state!(),
         put!(),
         r"
-        local function release(key)
-            if key and redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
-        end
+        local function has_lock() return KEYS[3] and redis.call('GET', KEYS[3]) == ARGV[1] end
         local value = redis.pcall('GET', KEYS[1])
         local state = state_of(value)
         if redis.call('GET', KEYS[2]) ~= ARGV[1] then
-            release(KEYS[3])
+            if has_lock() then redis.call('DEL', KEYS[3]) end
             if ARGV[2] ~= '' and value == ARGV[2] then return 1 end
             if ARGV[5] == 'remove' and state ~= 'nothing' and is(state, ARGV[4]) then
                 redis.call('DEL', KEYS[1])
@@ -156,8 +164,7 @@ pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| {
         if is(state, ARGV[4]) or (ARGV[5] ~= '' and state == 'nothing') then
             outcome = put(KEYS[1], ARGV[2], ARGV[3])
         end
-        redis.call('DEL', KEYS[2])
-        release(KEYS[3])
+        if has_lock() then redis.call('DEL', KEYS[2], KEYS[3]) else redis.call('DEL', KEYS[2]) end
         return outcome
         "
     ))
