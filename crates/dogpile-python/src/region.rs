@@ -370,8 +370,15 @@ impl Region {
 
     /// Returns the engine's counters by name. `None`: the engine does not work here.
     fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let engine = self.plan().engine.clone();
-        engine.map(|engine| statistics::counters(py, &engine.statistics())).transpose()
+        let plan = self.plan();
+        let Some(engine) = &plan.engine else { return Ok(None) };
+        let counters = statistics::counters(py, &engine.statistics())?;
+        if plan.values.is_some() {
+            // Those that are read from the dict pass the engine by.
+            counters.del_item("hits")?;
+            counters.del_item("misses")?;
+        }
+        Ok(Some(counters))
     }
 
     /// Says that values are kept as `CachedValue` in this dict, and that no proxy stands between;

@@ -333,7 +333,7 @@ impl<K: Kind> Config<K> {
 
     /// Sets the time that Redis and memcached keep values after they were stored; `None` is for ever.
     ///
-    /// By default that is ten times as long as a value's expiration and `stale_while_revalidate` say, and
+    /// By default that is ten times its expiration and the longer of `stale_while_revalidate` and `stale_if_error`, and
     /// a day at least, so that keys that nobody asks for any more do not stay for ever, while
     /// stale values can still be served. What never expires, or has an expiration that is
     /// computed, is kept for ever. A `retention` of the backend comes before this.

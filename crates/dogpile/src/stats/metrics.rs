@@ -80,7 +80,7 @@ metrics! {
     NEAR_CHANGED: Counter of Count = "dogpile_near_changed_total";
     /// Times that the backend told of a change to all values.
     NEAR_FLUSHED: Counter of Count = "dogpile_near_flushed_total";
-    /// Times that the link on which changes are told began, or began again.
+    /// Times that the link on which changes are told was lost.
     NEAR_LOST: Counter of Count = "dogpile_near_lost_total";
     /// Keys answered with a copy that could not be verified, while the backend was away.
     NEAR_UNVERIFIED: Counter of Count = "dogpile_near_unverified_total";

@@ -84,7 +84,7 @@ pub struct Statistics {
     /// Times that the backend told of a change to all values: a `FLUSHALL`, or keys that moved to
     /// another server.
     pub near_flushed: u64,
-    /// Times that the link on which changes are told began, or began again.
+    /// Times that the link on which changes are told was lost.
     pub near_lost: u64,
     /// Keys answered with a copy that could not be verified, while the backend did not answer.
     pub near_unverified: u64,

@@ -41,10 +41,11 @@ from .api import (
 )
 from .backends import _backend_loader, register_backend
 from .backends.memory import MemoryBackend
-from .backends.native import warn_of_unused
+from .backends.native import NativeBackend, NativeMemoryBackend, warn_of_unused
 from .codecs import codec
 from .exception import PluginNotFound, RegionAlreadyConfigured, RegionNotConfigured, ValidationError
 from .invalidation import DefaultInvalidationStrategy, RegionInvalidationStrategy
+from .options import texts
 from .proxy import ProxyBackend
 from .util import function_key_generator, function_multi_key_generator, repr_obj
 
@@ -207,6 +208,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         wrap: Sequence[ProxyBackend | type[ProxyBackend]] = (),
         replace_existing_backend: bool = False,
         region_invalidator: RegionInvalidationStrategy | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Gives the region a backend, and returns the region.
 
@@ -216,6 +218,8 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         - `wrap`: proxies around the backend; the first is called first.
         - `replace_existing_backend`: the region may have been configured before.
         - `region_invalidator`: what `invalidate` uses instead of a time in this process.
+        - `options`: what the engine does besides, over a native backend: `resilient`, `wait_timeout`, `near.max_entries`
+          and so on. The README has them all. Durations are seconds, texts such as "5m", or timedeltas.
         """
         if self.is_configured and not replace_existing_backend:
             raise RegionAlreadyConfigured(
@@ -224,26 +228,39 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
             )
         limit = _seconds(expiration_time)
         found = _find_backend(backend)
+        of_engine = texts(options or {})
         if _config_argument_dict is not None:
             created = found.from_config_dict(_config_argument_dict, _config_prefix or "")
         else:
             created = found(arguments or {})
+        if of_engine and not isinstance(created, (NativeBackend, NativeMemoryBackend)):
+            raise ValidationError(f'only native backends such as "redis" have options, and not {backend!r}')
         self.expiration_time = limit
         if region_invalidator is not None:
             self.region_invalidator = region_invalidator
         self.key_mangler = self._user_defined_key_mangler or created.key_mangler
         self.serializer = self._user_defined_serializer or created.serializer
         self.deserializer = self._user_defined_deserializer or created.deserializer
+        self._options = {}
         self.backend = created
+        self._take_options(of_engine)
         for proxy in reversed(list(wrap or ())):
             self.wrap(proxy)
         return self
 
+    def _take_options(self, options: dict[str, str]) -> None:
+        try:
+            self._options = options
+        except Exception as error:
+            self._options = {}
+            del self.backend
+            raise ValidationError(str(error)) from None
+
     def configure_from_config(self, config_dict: Mapping[str, Any], prefix: str) -> Self:
         """Configures the region from settings that begin with the prefix, and returns it.
 
-        They are PREFIX`backend`, PREFIX`expiration_time` and so on, and PREFIX`arguments.`NAME. Values may be strings,
-        as from a file of settings.
+        They are PREFIX`backend`, PREFIX`expiration_time` and so on, PREFIX`arguments.`NAME and PREFIX`options.`NAME.
+        Values may be strings, as from a file of settings.
         """
         settings = coerce_string_conf(config_dict)
         return self.configure(
@@ -253,6 +270,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
             _config_prefix=f"{prefix}arguments.",
             wrap=settings.get(f"{prefix}wrap") or (),
             replace_existing_backend=settings.get(f"{prefix}replace_existing_backend", False),
+            options=_below(settings, f"{prefix}options."),
         )
 
     def wrap(self, proxy: ProxyBackend | type[ProxyBackend]) -> None:
@@ -300,6 +318,14 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         The usual strategy is one for this process: it says nothing to others, and does not touch the backend.
         """
         self.region_invalidator.invalidate(hard)
+
+    def statistics(self) -> dict[str, Any] | None:
+        """Returns what the engine has counted for this region in this process, by name: hits, misses, creations and so on.
+
+        None where the engine does not work: over a backend or behind a proxy in Python. Over `dogpile.cache.memory`
+        without `max_entries` there are no `hits` and `misses`, since reads are those of a dict.
+        """
+        return self._statistics()
 
     def key_is_locked(self, key: KeyType) -> bool:
         """Returns True if the value of the key is being created, anywhere that the lock reaches to."""
@@ -480,6 +506,11 @@ def _seconds(expiration_time: Any) -> Any:
     if expiration_time is None or isinstance(expiration_time, Number):
         return expiration_time
     raise ValidationError("expiration_time is not a number or timedelta.")
+
+
+def _below(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Returns the settings that begin with the prefix, without it."""
+    return {name[len(prefix) :]: value for name, value in settings.items() if name.startswith(prefix)}
 
 
 def _found(backend: CacheBackend) -> Generator[Any, Any, None]:
