@@ -2,6 +2,7 @@
 //! nothing else is installed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::run::{Error, cargo, program};
 
@@ -57,6 +58,7 @@ pub(crate) fn build() -> Result<PathBuf, Error> {
     if cfg!(target_os = "linux") {
         // Zig's C compiler knows the C library of systems of ten years ago.
         build = build.args(["--zig", "--compatibility", "manylinux2014"]);
+        build = build.args(["--", "-C", &format!("link-arg={}", the_systems_unwinder()?)]);
     }
     build.named("wheel").run()?;
     let wheel = the_wheel()?;
@@ -67,6 +69,13 @@ pub(crate) fn build() -> Result<PathBuf, Error> {
     }
     try_out(&wheel)?;
     Ok(wheel)
+}
+
+/// The path of the C library's unwinder. Zig would link one of its own, which the C library does not know when
+/// it unwinds a thread that the interpreter ends.
+fn the_systems_unwinder() -> Result<String, Error> {
+    let asked = Command::new("cc").arg("-print-file-name=libgcc_s.so.1").output()?;
+    Ok(String::from_utf8_lossy(&asked.stdout).trim().to_owned())
 }
 
 /// The folder of a virtual environment's programs before all others.

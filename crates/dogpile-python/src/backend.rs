@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyString, PyTuple};
 
 use crate::cached::{self, usual_metadata};
+use crate::calls::Calls as _;
 use crate::engine::Options;
 use crate::errors;
 use crate::mutex::NativeMutex;
@@ -237,7 +238,7 @@ fn open(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> Py
         };
         let message = format!("the backend {name} does not use: {}", unknown.join(", "));
         let category = py.get_type::<PyUserWarning>();
-        py.import("warnings")?.call_method1("warn", (message, category, 3))?;
+        py.import("warnings")?.getattr("warn")?.run1((message, category, 3))?;
         let before = settings.len();
         settings.retain(|(setting, _)| {
             !setting.strip_prefix("arguments.").is_some_and(|it| unknown.iter().any(|u| u == it))

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict};
 
+use crate::calls::Calls as _;
 use crate::strings::text;
 
 /// The coarse clock is off by less than this, in seconds.
@@ -46,7 +47,7 @@ static IS_REPLACED: AtomicBool = AtomicBool::new(false);
 fn replaced(py: Python<'_>) -> PyResult<Option<Timestamp>> {
     let Some(module) = TIME.get(py) else { return Ok(None) };
     match module.attributes.bind(py).get_item(text!(py, time))? {
-        Some(time) if !time.is(&module.time) && !is_own(&time) => time.call0()?.extract().map(Some),
+        Some(time) if !time.is(&module.time) && !is_own(&time) => time.run0()?.extract().map(Some),
         _ => Ok(None),
     }
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::aio::Flight;
+use crate::calls::Calls as _;
 use crate::clock;
 use crate::dict::Values;
 use crate::engine::{Ask, Begun, Engine, Half};
@@ -148,11 +149,11 @@ fn created<'py>(
     let mut began = 0.0;
     if log.is_some() {
         let value = seen.map_or_else(|| no_value(py), |seen| Ok(seen.clone()))?;
-        region.call_method1(text!(py, _is_cache_miss), (value, call.key))?;
+        region.run_method1(text!(py, _is_cache_miss), (value, call.key))?;
         began = clock::now(py)?;
     }
     let value = match call.args {
-        None => call.creator.call0()?,
+        None => call.creator.run0()?,
         Some(args) => call_with(call.creator, args)?,
     };
     if let Some(log) = log {
@@ -160,7 +161,7 @@ fn created<'py>(
     }
     let is_stored = match call.should_cache {
         None => true,
-        Some(should_cache) => should_cache.call1((&value,))?.is_truthy()?,
+        Some(should_cache) => should_cache.run1((&value,))?.is_truthy()?,
     };
     Ok((value, is_stored))
 }
@@ -177,12 +178,12 @@ fn call_with<'py>(
     };
     let named = args.get_item(1)?;
     match named.cast::<PyDict>() {
-        Ok(named) if named.is_empty() => function.call1(positional),
-        Ok(named) => function.call(positional, Some(named)),
+        Ok(named) if named.is_empty() => function.run(&positional, None),
+        Ok(named) => function.run(&positional, Some(named)),
         Err(_) => {
             let copy = PyDict::new(function.py());
             copy.update(named.cast()?)?;
-            function.call(positional, Some(&copy))
+            function.run(&positional, Some(&copy))
         }
     }
 }

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::cached::Parts;
+use crate::calls::Calls as _;
 use crate::clock::Reading;
 use crate::plan::Plan;
 use crate::strings::text;
@@ -58,7 +59,7 @@ fn is_invalidated(py: Python<'_>, plan: &Plan, created: f64, creates: bool) -> P
     }
     let Some(strategy) = &plan.invalidator else { return Ok(false) };
     let strategy = strategy.bind(py);
-    let says = |question| strategy.call_method1(question, (created,))?.is_truthy();
+    let says = |question| strategy.run_method1(question, (created,))?.is_truthy();
     if creates {
         Ok(says(text!(py, is_hard_invalidated))? || says(text!(py, is_soft_invalidated))?)
     } else {

@@ -12,6 +12,7 @@
 //!   site     decorated functions; keys, writing their keys
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
+//!   calls    calls of code in Python, which a thread may not come back from
 //!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
 //!   errors   exceptions; statistics, counters; log, trace, records
 //!   grave    objects that were evicted
@@ -27,6 +28,8 @@ mod backend;
 mod bell;
 mod bridge;
 mod cached;
+#[expect(unsafe_code, reason = "a thread that the interpreter ends must not be unwound; see there")]
+mod calls;
 mod clock;
 mod create;
 mod dict;

@@ -2,8 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 
+use crate::calls::Calls as _;
 use crate::clock;
 use crate::strings::text;
 
@@ -25,7 +26,7 @@ pub(crate) fn prepare(py: Python<'_>) {
 pub(crate) fn region(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let module = module(py)?;
     let Some(log) = module.bind(py).get_item(text!(py, log))? else { return Ok(None) };
-    let is_enabled = log.call_method1(text!(py, isEnabledFor), (DEBUG,))?.is_truthy()?;
+    let is_enabled = log.run_method1(text!(py, isEnabledFor), (DEBUG,))?.is_truthy()?;
     Ok(is_enabled.then_some(log))
 }
 
@@ -34,10 +35,10 @@ pub(crate) fn created(log: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>, began: f64
     let py = log.py();
     let fields = PyDict::new(py);
     fields.set_item("seconds", clock::now(py)? - began)?;
-    let shown = py.import("dogpile_rs.cache.util")?.getattr("repr_obj")?.call1((key,))?;
+    let shown = py.import("dogpile_rs.cache.util")?.getattr("repr_obj")?.run1((key,))?;
     fields.set_item("keys", shown)?;
     let text = "Cache value generated in %(seconds).3f seconds for key(s): %(keys)r";
-    log.call_method1("debug", (PyString::new(py, text), fields))?;
+    log.getattr("debug")?.run1((text, fields))?;
     Ok(())
 }
 
@@ -47,7 +48,7 @@ pub(crate) fn not_serializable(key: &Bound<'_, PyAny>, error: &PyErr) -> PyResul
     let py = key.py();
     let log = py.import("dogpile_rs.cache.region")?.getattr("log")?;
     let text = "The value for key %r cannot be serialized, and is not cached: %s";
-    log.call_method1("warning", (text, key, error.to_string()))?;
+    log.getattr("warning")?.run1((text, key, error.to_string()))?;
     Ok(())
 }
 
@@ -56,7 +57,7 @@ pub(crate) fn not_serializable(key: &Bound<'_, PyAny>, error: &PyErr) -> PyResul
 pub(crate) fn not_deserializable(py: Python<'_>, error: &PyErr) -> PyResult<()> {
     let log = py.import("dogpile_rs.cache.region")?.getattr("log")?;
     let text = "A stored value cannot be deserialized, and is ignored: %s";
-    log.call_method1("warning", (text, error.to_string()))?;
+    log.getattr("warning")?.run1((text, error.to_string()))?;
     Ok(())
 }
 
@@ -64,6 +65,6 @@ pub(crate) fn not_deserializable(py: Python<'_>, error: &PyErr) -> PyResult<()> 
 #[cold]
 pub(crate) fn unreadable(py: Python<'_>) -> PyResult<()> {
     let log = py.import("dogpile_rs.cache.region")?.getattr("log")?;
-    log.call_method1("warning", ("A stored value has no header, and is ignored",))?;
+    log.getattr("warning")?.run1(("A stored value has no header, and is ignored",))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::backend::NativeBackend;
 use crate::cached::usual_metadata;
+use crate::calls::Calls as _;
 use crate::log;
 use crate::names::{names, no_value};
 use crate::plan::Plan;
@@ -34,7 +35,7 @@ impl<'py> Seen<'py> {
 pub(crate) fn mangled<'py>(plan: &Plan, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match &plan.mangler {
         None => Ok(key.clone()),
-        Some(mangler) => mangler.bind(key.py()).call1((key,)),
+        Some(mangler) => mangler.bind(key.py()).run1((key,)),
     }
 }
 
@@ -69,9 +70,9 @@ pub(crate) fn look<'py>(
     };
     let backend = backend.bind(py);
     let value = match &plan.deserializer {
-        None => some(found.map_or_else(|| backend.call_method1(text!(py, get), (&key,)), Ok)?)?,
+        None => some(found.map_or_else(|| backend.run_method1(text!(py, get), (&key,)), Ok)?)?,
         Some(deserializer) => {
-            let read = || backend.call_method1(text!(py, get_serialized), (&key,));
+            let read = || backend.run_method1(text!(py, get_serialized), (&key,));
             decoded(deserializer.bind(py), &found.map_or_else(read, Ok)?, backend)?
         }
     };
@@ -92,12 +93,12 @@ pub(crate) fn look_multi<'py>(
     let backend = backend.bind(py);
     match &plan.deserializer {
         None => {
-            let found = backend.call_method1(text!(py, get_multi), (keys,))?;
+            let found = backend.run_method1(text!(py, get_multi), (keys,))?;
             found.try_iter()?.map(|value| some(value?)).collect()
         }
         Some(deserializer) => {
             let deserializer = deserializer.bind(py);
-            let found = backend.call_method1(text!(py, get_serialized_multi), (keys,))?;
+            let found = backend.run_method1(text!(py, get_serialized_multi), (keys,))?;
             found.try_iter()?.map(|frame| decoded(deserializer, &frame?, backend)).collect()
         }
     }

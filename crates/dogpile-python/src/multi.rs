@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet, PyString, PyTuple};
 
+use crate::calls::Calls as _;
 use crate::clock;
 use crate::create::{self, Creating};
 use crate::dict::Values;
@@ -150,7 +151,7 @@ impl Creator {
         let mut created = Vec::with_capacity(stored.len());
         for (key, value) in stored.into_iter().zip(values) {
             let is_stored = match &self.should_cache {
-                Some(should_cache) => should_cache.bind(py).call1((&value,))?.is_truthy()?,
+                Some(should_cache) => should_cache.bind(py).run1((&value,))?.is_truthy()?,
                 None => true,
             };
             created.push(self.engine.stored(&value)?.if_stored(is_stored));
@@ -172,7 +173,7 @@ impl Creator {
             }
             began = clock::now(py)?;
         }
-        let created = self.function.bind(py).call1(PyTuple::new(py, &asked)?)?;
+        let created = self.function.bind(py).run(&PyTuple::new(py, &asked)?, None)?;
         let created = created.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         if let Some(log) = log {
             log::created(&log, PyList::new(py, asked)?.as_any(), began)?;
@@ -187,7 +188,7 @@ impl Creator {
             None => None,
         };
         let value = found.map_or_else(|| no_value(py), Ok)?;
-        self.region.bind(py).call_method1(text!(py, _is_cache_miss), (value, key))?;
+        self.region.bind(py).run_method1(text!(py, _is_cache_miss), (value, key))?;
         Ok(())
     }
 }

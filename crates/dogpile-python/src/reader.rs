@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
-use pyo3::types::iterator::PySendResult;
 use pyo3::{PyTraverseError, PyVisit};
+
+use crate::calls::Calls as _;
 
 /// A generator that yields what a backend has for the key that it is resumed with.
 pub(crate) struct Reader {
@@ -28,14 +29,11 @@ impl Reader {
     #[inline]
     pub(crate) fn read<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Ok(mut generator) = self.generator.try_lock() else { return Ok(None) };
-        match generator.bind(key.py()).send(key) {
-            Ok(PySendResult::Next(found)) => Ok(Some(found)),
-            Ok(PySendResult::Return(_)) => Ok(None),
-            Err(error) => {
-                *generator = begun(self.begin.bind(key.py()))?;
-                Err(error)
-            }
+        let resumed = generator.bind(key.py()).as_any().resume(key);
+        if resumed.is_err() {
+            *generator = begun(self.begin.bind(key.py()))?;
         }
+        resumed
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

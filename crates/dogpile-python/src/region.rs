@@ -16,6 +16,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::aio::Flight;
 use crate::backend::NativeBackend;
 use crate::cached;
+use crate::calls::Calls as _;
 use crate::create::{self, Call};
 use crate::dict::Values;
 use crate::direct;
@@ -142,7 +143,7 @@ impl Region {
         let value = seen.value_or_no_value()?;
         let args =
             (call.key, call.creator, call.expiration_time, call.should_cache, call.args, value);
-        slf.call_method1(text!(py, _create), args)
+        slf.as_any().run_method1(text!(py, _create), args)
     }
 
     /// Returns what is there for `key`, and good for a call that creates nothing.
@@ -190,7 +191,7 @@ impl Plan {
         let values = values.dict.bind(key.py());
         let found = match &self.mangler {
             None => values.get_item(key)?,
-            Some(mangler) => values.get_item(mangler.bind(key.py()).call1((key,))?)?,
+            Some(mangler) => values.get_item(mangler.bind(key.py()).run1((key,))?)?,
         };
         match found {
             Some(value) => judge::fresh(self, &value, terms),
@@ -494,7 +495,7 @@ impl Region {
         }
         drop(plan);
         let args = (PyList::new(py, keys)?, creator, expiration_time, should_cache_fn);
-        slf.call_method1(text!(py, _create_multi), args)
+        slf.as_any().run_method1(text!(py, _create_multi), args)
     }
 
     /// Stores `value` for `key`.

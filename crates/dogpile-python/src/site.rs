@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::calls::Calls as _;
 use crate::create::Call;
 use crate::judge::Terms;
 use crate::keys;
@@ -37,7 +38,7 @@ impl Expiration {
             Self::OfRegion => Ok(None),
             Self::Fixed(time) => Ok(Some(time.bind(py).clone())),
             Self::Computed(time) => {
-                let time = time.bind(py).call0()?;
+                let time = time.bind(py).run0()?;
                 Ok((!time.is_none()).then_some(time))
             }
         }

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::cached::usual_metadata;
+use crate::calls::Calls as _;
 use crate::clock;
 use crate::dict::Values;
 use crate::direct;
@@ -21,7 +22,7 @@ fn frame<'py>(
     created: f64,
     value: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let payload = serializer.call1((value,))?;
+    let payload = serializer.run1((value,))?;
     let payload: &[u8] = payload.extract()?;
     let header = format!("{{\"ct\": {created:?}, \"v\": {}}}|", dogpile::value::VERSION);
     let length = header.len() + payload.len();
@@ -73,10 +74,10 @@ pub(crate) fn set<'py>(
     match &plan.serializer {
         Some(serializer) => {
             let frame = frame(serializer.bind(py), created, value)?;
-            backend.call_method1(text!(py, set_serialized), (key, frame))?;
+            backend.run_method1(text!(py, set_serialized), (key, frame))?;
         }
         None => {
-            backend.call_method1(text!(py, set), (key, cached(value, created)?))?;
+            backend.run_method1(text!(py, set), (key, cached(value, created)?))?;
         }
     }
     Ok(())
@@ -117,7 +118,7 @@ pub(crate) fn set_multi(
     } else {
         text!(py, set_multi)
     };
-    backend.bind(py).call_method1(name, (stored,)).map(drop)
+    backend.bind(py).run_method1(name, (stored,)).map(drop)
 }
 
 pub(crate) fn delete(plan: &Plan, backend: &Py<PyAny>, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -127,7 +128,7 @@ pub(crate) fn delete(plan: &Plan, backend: &Py<PyAny>, key: &Bound<'_, PyAny>) -
         return direct::delete(py, engine, vec![key]);
     }
     let Some(values) = &plan.values else {
-        return backend.bind(py).call_method1(text!(py, delete), (key,)).map(drop);
+        return backend.bind(py).run_method1(text!(py, delete), (key,)).map(drop);
     };
     if let Some((engine, key)) = to_be_told(plan, values, &key) {
         return wait::run(py, engine.delete_multi(vec![key]))?.map_err(errors::of_region);
@@ -149,5 +150,5 @@ pub(crate) fn delete_multi(
     if let Some((engine, keys)) = direct::engine_multi(plan, &stored) {
         return direct::delete(py, engine, keys);
     }
-    backend.bind(py).call_method1(text!(py, delete_multi), (stored,)).map(drop)
+    backend.bind(py).run_method1(text!(py, delete_multi), (stored,)).map(drop)
 }

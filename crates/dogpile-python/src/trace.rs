@@ -12,6 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::calls::Calls as _;
 use crate::strings::text;
 
 /// More are dropped.
@@ -40,10 +41,10 @@ fn flush_all(py: Python<'_>) {
     let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     let logged = || -> PyResult<()> {
         let logging = py.import(text!(py, logging))?;
-        let logger = logging.call_method1("getLogger", ("dogpile.cache.engine",))?;
+        let logger = logging.getattr("getLogger")?.run1(("dogpile.cache.engine",))?;
         for (is_warning, message) in waiting {
             let level = if is_warning { "warning" } else { "debug" };
-            logger.call_method1(level, ("%s", message))?;
+            logger.getattr(level)?.run1(("%s", message))?;
         }
         Ok(())
     };

@@ -8,6 +8,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::calls::Calls as _;
 use crate::grave;
 use crate::log;
 use crate::names::names;
@@ -146,7 +147,7 @@ impl Stored {
 
     /// The bytes of `value`.
     pub(crate) fn serialized(codec: &Codec, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let bytes = codec.serializer.bind(value.py()).call1((value,))?;
+        let bytes = codec.serializer.bind(value.py()).run1((value,))?;
         let bytes: &[u8] = bytes.extract()?;
         Ok(Self::Serialized(Bytes::copy_from_slice(bytes).into()))
     }
@@ -175,7 +176,7 @@ pub(crate) fn deserialized<'py>(
     is_native: impl FnOnce() -> bool,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = payload.py();
-    match deserializer.call1((payload,)) {
+    match deserializer.run1((payload,)) {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_instance(py, names(py)?.cant_deserialize.bind(py)) => Ok(None),
         Err(error) if error.is_instance_of::<PyException>(py) && is_native() => {

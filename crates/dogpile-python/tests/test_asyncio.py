@@ -110,6 +110,67 @@ def test_waiters_have_objects_of_their_own_where_values_are_bytes():
     asyncio.run(use())
 
 
+async def three(region, creator, **given):
+    """The results of three tasks, an exception being one too."""
+    tasks = [asyncio.ensure_future(region.aio.get_or_create("k", creator, **given)) for _ in range(3)]
+    await asyncio.wait(tasks, timeout=30)
+    assert all(task.done() for task in tasks)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_value_that_is_not_stored_needs_no_bytes(region):
+    async def creator():
+        await tick()
+        return threading.Lock()
+
+    found = asyncio.run(three(region, creator, should_cache_fn=lambda value: False))
+    assert all(hasattr(value, "acquire") for value in found), found
+
+
+class FailingLock:
+    """A lock whose server is away when it is to be released."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def acquire(self, wait=True):
+        return self.lock.acquire(wait)
+
+    def release(self):
+        self.lock.release()
+        raise ConnectionError("it is away")
+
+    def locked(self):
+        return self.lock.locked()
+
+
+class FailingLocks(ProxyBackend):
+    def __init__(self):
+        super().__init__()
+        self.mutexes = {}
+
+    def get_mutex(self, key):
+        return self.mutexes.setdefault(key, FailingLock())
+
+
+def test_a_lock_that_cannot_be_released_holds_up_nobody():
+    region = make_region().configure("dogpile.cache.memory", expiration_time=60, wrap=[FailingLocks])
+
+    async def creator(*keys):
+        await tick()
+        return ["value"] * len(keys) if keys else "value"
+
+    async def use():
+        found = await three(region, creator)
+        assert found[1:] == ["value", "value"] and isinstance(found[0], ConnectionError)
+        assert await region.aio.get_or_create("k", creator) == "value"
+        with pytest.raises(ConnectionError):
+            await region.aio.get_or_create_multi(["l", "m"], creator)
+        assert not any(mutex.locked() for mutex in region.backend.mutexes.values())
+
+    asyncio.run(use())
+
+
 def test_plain_creators_and_arguments(region):
     async def use():
         assert await region.aio.get_or_create("k", lambda: 1) == 1

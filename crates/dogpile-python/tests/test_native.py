@@ -300,6 +300,13 @@ def test_codecs_of_a_backend(arguments):
     assert json.loads(region.backend.get_serialized("k").partition(b"|")[2]) == {"a": 1} == region.get("k")
 
 
+def test_msgpack_keeps_dicts_whose_keys_are_numbers(arguments):
+    name, given = arguments
+    region = make_region().configure(name, arguments={**given, "codec": "msgpack"})
+    region.set("k", {1: {2.5: "b"}, None: 3})
+    assert region.get("k") == {1: {2.5: "b"}, None: 3}
+
+
 def test_proxies_and_strategies_of_pythons_over_them(arguments):
     name, given = arguments
     asked = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import datetime
 import gc
@@ -250,6 +251,18 @@ def test_deserializers_that_cannot():
     region.set("k", 1)
     assert region.get("k") is NO_VALUE
     assert region.get_or_create("k", lambda: 2) == 2
+
+
+@pytest.mark.parametrize("bytes_of_others", [b"no header", b"", b"[1]|2", b'{"ct": 1}|2', b"{|}"])
+def test_an_entry_without_a_header_is_a_miss(bytes_of_others, caplog):
+    region = make_region().configure("dogpile.cache.memory_pickle", expiration_time=60)
+    for key in ("k", "l", "m"):
+        region.backend.set_serialized(key, bytes_of_others)
+    assert region.get("k") is NO_VALUE
+    assert region.get_or_create("k", lambda: 1) == 1
+    assert region.get_or_create_multi(["l"], lambda *keys: [2]) == [2]
+    assert asyncio.run(region.aio.get_or_create("m", lambda: 3)) == region.get("m") == 3
+    assert "no header" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["pickle", "json", "msgpack"])

@@ -229,6 +229,35 @@ def test_threads_that_wait_do_not_keep_a_program_from_its_end(kind):
     assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize("creator", ["lambda: 1", "lambda: time.sleep(0.0001)"])
+@pytest.mark.parametrize("kind", ["dogpile.cache.memory", "max_entries", "dogpile.cache.memory_pickle", "file", "redis"])
+def test_a_program_ends_well_while_its_daemon_threads_work(kind, creator, run_python, redis_port):
+    """Up to Python 3.13, a thread that asks for the interpreter meanwhile is ended wherever it is."""
+    name, arguments = {
+        "max_entries": ("dogpile.cache.memory", {"max_entries": 10}),
+        "file": ("file", {"filename": "cache.db"}),
+        "redis": ("redis", {"host": "127.0.0.1", "port": redis_port}),
+    }.get(kind, (kind, {}))
+    program = f"""
+        import threading, time
+        from dogpile_rs.cache import make_region
+        region = make_region().configure({name!r}, arguments={arguments!r})
+        ready = threading.Semaphore(0)
+        def work():
+            for number in range(10**9):
+                region.get_or_create("daemon", {creator}, expiration_time=0)
+                region.get("daemon")
+                if number == 20:
+                    ready.release()
+        for _ in range(5):
+            threading.Thread(target=work, daemon=True).start()
+        for _ in range(5):
+            ready.acquire()
+    """
+    for _ in range(3):
+        run_python(program)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux counts how often a thread waits")
 def test_the_reads_of_a_thread_that_is_alone_wake_no_other(run_python, redis_port):
     run_python("""

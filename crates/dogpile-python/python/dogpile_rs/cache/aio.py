@@ -256,5 +256,7 @@ def _leaving(turns: Mapping[Any, Turn]) -> Iterator[None]:
     try:
         yield
     finally:
-        for turn in turns.values():
-            turn.leave()
+        # One that fails to leave keeps no other from it.
+        with contextlib.ExitStack() as leaving:
+            for turn in turns.values():
+                leaving.callback(turn.leave)

@@ -229,11 +229,19 @@ class PythonTurn(Turn):
     def leave(self) -> None:
         mutex, self.mutex = self.mutex, None
         queue, self.queue = self.queue, None
-        if mutex is not None:
-            mutex.release()
-        if queue is None:
-            return
-        if creating.is_fresh(self.created, self.limit):
-            queue.answer(self.region._serialized_cached_value(self.found) if queue.waiting else self.found)
-        else:
-            queue.hand_over()
+        try:
+            if mutex is not None:
+                mutex.release()
+        finally:
+            # Also if the lock has ended, or its server is away.
+            if queue is not None and creating.is_fresh(self.created, self.limit):
+                queue.answer(self._for_all() if queue.waiting else self.found)
+            elif queue is not None:
+                queue.hand_over()
+
+    def _for_all(self) -> Any:
+        """Returns what all who wait get: bytes, of which each makes its own object, or the object if there are none."""
+        try:
+            return self.region._serialized_cached_value(self.found)
+        except Exception:
+            return self.found

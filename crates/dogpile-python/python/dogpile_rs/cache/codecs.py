@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 from typing import Any
@@ -23,5 +24,6 @@ def codec(name: str) -> tuple[Serializer, Deserializer]:
     if name == "msgpack":
         import msgpack
 
-        return msgpack.packb, msgpack.unpackb
+        # Keys of dicts may be numbers too, as they may be stored.
+        return msgpack.packb, functools.partial(msgpack.unpackb, strict_map_key=False)
     raise ValidationError(f"there is no codec {name!r}; there are pickle, json and msgpack")

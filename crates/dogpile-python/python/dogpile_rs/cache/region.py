@@ -390,9 +390,13 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         if value is None or value is NO_VALUE:
             return NO_VALUE
         assert self.deserializer is not None
-        metadata, _, payload = value.partition(b"|")
+        header, bar, payload = value.partition(b"|")
+        metadata = _metadata(header) if bar else None
+        if metadata is None:
+            log.warning("A stored value has no header, and is ignored")
+            return NO_VALUE
         try:
-            return CachedValue(self.deserializer(payload), json.loads(metadata))
+            return CachedValue(self.deserializer(payload), metadata)
         except CantDeserializeException:
             return NO_VALUE
 
@@ -506,6 +510,15 @@ def _seconds(expiration_time: Any) -> Any:
     if expiration_time is None or isinstance(expiration_time, Number):
         return expiration_time
     raise ValidationError("expiration_time is not a number or timedelta.")
+
+
+def _metadata(header: bytes) -> Any:
+    """Returns the metadata in a header; None if that is not one."""
+    try:
+        metadata = json.loads(header)
+    except ValueError:
+        return None
+    return metadata if isinstance(metadata, dict) and {"ct", "v"} <= metadata.keys() else None
 
 
 def _below(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
