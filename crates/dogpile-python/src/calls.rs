@@ -1,9 +1,9 @@
 //! Calls of code in Python, from which a thread may not come back.
 //!
-//! A thread that asks for the interpreter back while that ends is ended by CPython before 3.14, wherever it
+//! A thread that asks for the interpreter back while that ends is ended by `CPython` before 3.14, wherever it
 //! is: its stack is unwound, through the frames of this crate too, and that ends the process by a signal.
-//! Such a thread stays here, and sleeps until the process is over. PyO3 does the same where a thread
-//! attaches itself, and CPython does since 3.14.
+//! Such a thread stays here, and sleeps until the process is over. `PyO3` does the same where a thread
+//! attaches itself, and `CPython` does since 3.14.
 
 use std::ptr;
 use std::thread;
