@@ -126,7 +126,12 @@ impl Bridge {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.create_future)
+        visit.call(&self.create_future)?;
+        // Not while it is locked: then nothing of it can be collected anyway.
+        match self.wakes.futures.try_lock() {
+            Ok(futures) => futures.values().try_for_each(|future| visit.call(future)),
+            Err(_) => Ok(()),
+        }
     }
 
     /// The file descriptor to wait for; -1 where there is none.

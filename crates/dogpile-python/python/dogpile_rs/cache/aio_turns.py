@@ -16,18 +16,30 @@ if TYPE_CHECKING:
 # The first of the pair that a flight's `poll` returns.
 DONE, CREATE, WAIT = 0, 1, 2
 
+# Those of loops that take no attributes.
 _bridges: dict[asyncio.AbstractEventLoop, Any] = {}
 
 
 def bridge() -> Any:
     """Returns what wakes the running loop when an answer of the engine is there."""
     loop = asyncio.get_running_loop()
+    found = getattr(loop, "_dogpile_bridge", None)
+    return _new_bridge(loop) if found is None else found
+
+
+def _new_bridge(loop: asyncio.AbstractEventLoop) -> Any:
     found = _bridges.get(loop)
-    if found is None:
+    if found is not None:
+        return found
+    made = _bridge_of(loop)
+    try:
+        # The loop alone has it: so its tasks end, and others have their turn, once the loop is gone.
+        loop._dogpile_bridge = made  # type: ignore[attr-defined]
+    except AttributeError:
         for closed in [other for other in list(_bridges) if other.is_closed()]:
             _bridges.pop(closed, None)
-        found = _bridges[loop] = _bridge_of(loop)
-    return found
+        _bridges[loop] = made
+    return made
 
 
 def _bridge_of(loop: asyncio.AbstractEventLoop) -> Any:
