@@ -1,6 +1,7 @@
 //! asyncio: a creation in two halves, whose creator's coroutine runs in the caller's own task.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
@@ -8,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::bridge::{Bridge, CREATE, DONE, Place, Step, lock};
+use crate::create::Creating;
 use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
@@ -18,11 +20,35 @@ use crate::value::Stored;
 enum Stage {
     Beginning(Work<Begun>),
     /// The value is this call's to create.
-    Creating(Box<dyn Half>),
+    Creating(Box<dyn Half>, OfTask),
     Ending(Work<()>, Py<PyAny>),
     /// The creator has raised an exception, for which another value may stand in.
     Failing(Work<Option<Stored>>, PyErr),
     Over,
+}
+
+/// The number of creators of tasks that run now.
+static CREATING: AtomicUsize = AtomicUsize::new(0);
+
+/// Does a creator of any task run?
+pub(crate) fn are_creating() -> bool {
+    CREATING.load(Ordering::Relaxed) > 0
+}
+
+/// A creator of a task that runs.
+struct OfTask;
+
+impl OfTask {
+    fn begin() -> Self {
+        CREATING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for OfTask {
+    fn drop(&mut self) {
+        CREATING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A creating call in two halves.
@@ -59,7 +85,11 @@ impl Flight {
         let mut context = Context::from_waker(waker);
         match self.take() {
             Stage::Beginning(mut work) => match work.as_mut().poll(&mut context) {
-                Poll::Pending => self.put(Stage::Beginning(work)),
+                Poll::Pending => {
+                    // A creator on this thread would wait for itself.
+                    Creating::check(&self.engine, std::slice::from_ref(&self.ask.key))?;
+                    self.put(Stage::Beginning(work));
+                }
                 Poll::Ready(begun) => {
                     return self.begun(py, waker, begun.map_err(errors::of_region)?);
                 }
@@ -80,8 +110,8 @@ impl Flight {
                     return Ok(Some((DONE, value.unbind())));
                 }
             },
-            Stage::Creating(half) => {
-                self.put(Stage::Creating(half));
+            Stage::Creating(half, noted) => {
+                self.put(Stage::Creating(half, noted));
                 return Ok(Some((CREATE, py.None())));
             }
             Stage::Over => return Err(PyRuntimeError::new_err("the call is over")),
@@ -100,7 +130,7 @@ impl Flight {
                 self.step(py, waker)
             }
             Begun::Create(half) => {
-                self.put(Stage::Creating(half));
+                self.put(Stage::Creating(half, OfTask::begin()));
                 Ok(Some((CREATE, py.None())))
             }
         }
@@ -109,7 +139,7 @@ impl Flight {
     /// The half that is this call's to end.
     fn half(&self) -> PyResult<Box<dyn Half>> {
         match self.take() {
-            Stage::Creating(half) => Ok(half),
+            Stage::Creating(half, _) => Ok(half),
             _ => Err(PyRuntimeError::new_err("there is nothing to finish")),
         }
     }

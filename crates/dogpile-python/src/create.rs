@@ -7,7 +7,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::aio::Flight;
+use crate::aio::{self, Flight};
 use crate::calls::Calls as _;
 use crate::clock;
 use crate::dict::Values;
@@ -75,7 +75,9 @@ pub(crate) fn create<'py>(
     let py = region.py();
     clock::look(py)?;
     let _noted = native.values.as_ref().map(Values::note_creation);
-    let own = || Creating::check(&native.engine, std::slice::from_ref(&native.key));
+    let keys = std::slice::from_ref(&native.key);
+    let asked = region.clone().unbind();
+    let own = || refuse_own(&native.engine, &asked, keys);
     let mut work = native.engine.begin(native.ask(limit));
     loop {
         let begun = wait::run_at(py, native.engine.is_remote(), work, own)?;
@@ -87,6 +89,19 @@ pub(crate) fn create<'py>(
             Begun::Create(half) => return run(native, region, seen, call, half),
         }
     }
+}
+
+/// An error if this call would wait for itself: a creator of one of these keys runs on this thread, or in the
+/// task that the call comes from, wherever that has made it.
+pub(crate) fn refuse_own(engine: &Engine, region: &Py<PyAny>, keys: &[String]) -> PyResult<()> {
+    Creating::check(engine, keys)?;
+    if !aio::are_creating() {
+        return Ok(());
+    }
+    Python::attach(|py| {
+        let refuse = py.import("dogpile_rs.cache.creating")?.getattr("refuse_recursion")?;
+        keys.iter().try_for_each(|key| refuse.run1((region, key)).map(drop))
+    })
 }
 
 /// Runs the creator and ends the creation.

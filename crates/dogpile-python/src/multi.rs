@@ -9,7 +9,7 @@ use pyo3::types::{PyList, PySet, PyString, PyTuple};
 
 use crate::calls::Calls as _;
 use crate::clock;
-use crate::create::{self, Creating};
+use crate::create::{self, Creating, refuse_own};
 use crate::dict::Values;
 use crate::engine::Engine;
 use crate::errors;
@@ -46,7 +46,8 @@ pub(crate) fn create<'py>(
     let creator = Creator::new(plan, call, &engine, keys, own.clone());
     let creator = move |stored| Python::attach(|py| creator.run(py, stored));
     let work = engine.create_multi(stored.clone(), call.limit, Box::new(creator));
-    let check = || Creating::check(&engine, &stored);
+    let region = call.region.clone().unbind();
+    let check = || refuse_own(&engine, &region, &stored);
     let values = wait::run_unless(py, work, check)?.map_err(errors::of_creation)?;
     let own = own.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = HashMap::with_capacity(values.len());

@@ -297,12 +297,30 @@ def test_a_creator_may_not_ask_for_its_own_key(region):
         async def by_a_task():
             return await asyncio.create_task(region.aio.get_or_create("k", by_a_task))
 
-        for creator in (own, by_a_task):
+        for creator in (own, by_a_task, *blocking_creators(region, "k")):
             with pytest.raises(RecursiveCreation):
                 await region.aio.get_or_create("k", creator)
         assert await region.aio.get_or_create("k", lambda: region.aio.get_or_create("other", lambda: 1)) == 1
 
     asyncio.run(use())
+    region.delete("k")
+    with pytest.raises(RecursiveCreation):
+        region.get_or_create("k", lambda: asyncio.run(region.aio.get_or_create("k", lambda: 1)))
+
+
+def blocking_creators(region, key):
+    """Creators of tasks that ask for their key by calls that block."""
+
+    async def blocking():
+        return region.get_or_create(key, lambda: 1)
+
+    async def of_several():
+        return region.get_or_create_multi([key], lambda key: [1])
+
+    async def in_a_thread():
+        return await asyncio.to_thread(region.get_or_create, key, lambda: 1)
+
+    return blocking, of_several, in_a_thread
 
 
 def test_several_keys(region):
@@ -405,6 +423,27 @@ def test_a_loop_that_is_closed_while_it_waits_is_forgotten(region):
         return await region.aio.get_or_create("k", creator)
 
     assert asyncio.run(again()) == "value"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_loop_that_is_closed_with_its_tasks_leaves_no_creation(region, count):
+    """As a program does that closes a loop by hand, and cancels nothing."""
+
+    async def creator():
+        await asyncio.Event().wait()
+
+    def use():
+        loop = asyncio.new_event_loop()
+        for _ in range(count):
+            loop.create_task(region.aio.get_or_create("k", creator))
+        loop.run_until_complete(asyncio.sleep(0.05))
+        loop.close()
+
+    use()
+    gc.collect()
+    assert not region.key_is_locked("k")
+    assert region.get_or_create("k", lambda: "another's") == "another's"
 
 
 def test_loops_are_not_kept(region):

@@ -300,6 +300,17 @@ def test_codecs_of_a_backend(arguments):
     assert json.loads(region.backend.get_serialized("k").partition(b"|")[2]) == {"a": 1} == region.get("k")
 
 
+def test_a_creator_may_not_ask_for_its_own_key(region):
+    from test_asyncio import blocking_creators
+
+    for creator in blocking_creators(region, "k"):
+        with pytest.raises(exception.RecursiveCreation):
+            asyncio.run(region.aio.get_or_create("k", creator))
+    with pytest.raises(exception.RecursiveCreation):
+        region.get_or_create("k", lambda: asyncio.run(region.aio.get_or_create("k", lambda: 1)))
+    assert region.get_or_create("k", lambda: 2) == 2
+
+
 def test_msgpack_keeps_dicts_whose_keys_are_numbers(arguments):
     name, given = arguments
     region = make_region().configure(name, arguments={**given, "codec": "msgpack"})
