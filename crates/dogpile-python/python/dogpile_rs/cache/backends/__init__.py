@@ -52,7 +52,7 @@ class _Loader(PluginLoader):
     def __init__(self) -> None:
         super().__init__("dogpile.cache")
         # The old names have native backends, where the arguments allow for it.
-        self.is_native = os.environ.get("DOGPILE_NATIVE", "0") not in ("", "0")
+        self.is_native = os.environ.get("DOGPILE_NATIVE", "").lower() not in ("", "0", "false", "no", "off")
         self._instead: dict[str, Any] = {}
 
     def load(self, name: str) -> Any:

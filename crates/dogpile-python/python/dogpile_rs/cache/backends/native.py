@@ -182,7 +182,12 @@ def instead_of(pythons: type[CacheBackend], native_name: str) -> type[CacheBacke
             if any(arguments.get(name) for name in _PYTHONS):
                 return pythons(arguments)
             given = {name: value for name, value in arguments.items() if name not in _UNUSED}
-            return super().__new__(cls, {**usual, **given})
+            try:
+                return super().__new__(cls, {**usual, **given})
+            except ValueError as error:
+                # As a URL with options of the client in it.
+                warnings.warn(f"{pythons.__name__} keeps its Python client: {error}", stacklevel=3)
+                return pythons(arguments)
 
         def __init__(self, arguments: BackendArguments) -> None:
             self._arguments = arguments
