@@ -10,7 +10,9 @@ use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Encoded, Region as CrateRegion};
 use pyo3::exceptions::{PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyDictMethods, PyFloat, PyInt, PyList, PyString, PyTuple,
+};
 
 use crate::cached::{self, usual_metadata};
 use crate::calls::Calls as _;
@@ -44,20 +46,32 @@ impl NativeBackend {
     }
 }
 
-/// A key as servers have it.
-pub(crate) fn text(key: &Bound<'_, PyAny>) -> PyResult<String> {
+/// A key as servers have it: text, or bytes and numbers, which are the same to clients of servers. Others are
+/// refused: two of them could have one text.
+fn text(key: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(key) = key.cast::<PyString>() {
         return Ok(key.to_str()?.to_owned());
     }
-    if let Ok(key) = key.cast::<PyBytes>() {
-        let key = str::from_utf8(key.as_bytes());
-        return key.map(str::to_owned).map_err(|_| PyTypeError::new_err("a key must be text"));
+    if let Ok(key) = key.cast::<PyBytes>()
+        && let Ok(key) = str::from_utf8(key.as_bytes())
+    {
+        return Ok(key.to_owned());
     }
-    Ok(key.str()?.to_str()?.to_owned())
+    let is_number = key.is_instance_of::<PyInt>() || key.is_instance_of::<PyFloat>();
+    if is_number && !key.is_instance_of::<PyBool>() {
+        return Ok(key.str()?.to_str()?.to_owned());
+    }
+    Err(refused(key, "a text, UTF-8 bytes or a number"))
 }
 
-fn texts(keys: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    keys.try_iter()?.map(|key| text(&key?)).collect()
+#[cold]
+fn refused(key: &Bound<'_, PyAny>, needed: &str) -> PyErr {
+    let kind = key.get_type();
+    let kind = kind.name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    let message = format!(
+        "a key of this backend is {needed}, and not of type {kind}: a `key_mangler` of the region, such as repr, makes texts of others"
+    );
+    PyTypeError::new_err(message)
 }
 
 /// The bytes that an entry is stored as.
@@ -112,7 +126,7 @@ impl NativeBackend {
 
     /// Returns the `CachedValue` for `key`, of a backend that keeps objects.
     fn get<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (py, key) = (key.py(), text(key)?);
+        let (py, key) = (key.py(), self.key(key)?);
         object(py, wait::run(py, self.backend.get(&key))?.map_err(errors::of_backend)?)
     }
 
@@ -125,7 +139,7 @@ impl NativeBackend {
 
     /// Returns the bytes that are stored for `key`.
     fn get_serialized<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (py, key) = (key.py(), text(key)?);
+        let (py, key) = (key.py(), self.key(key)?);
         frame(py, wait::run(py, self.backend.get(&key))?.map_err(errors::of_backend)?)
     }
 
@@ -138,33 +152,33 @@ impl NativeBackend {
 
     /// Stores a `CachedValue`.
     fn set(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.store(key.py(), vec![(text(key)?, object_entry(value)?)])
+        self.store(key.py(), vec![(self.key(key)?, object_entry(value)?)])
     }
 
     /// Stores the values of a mapping.
     fn set_multi(&self, mapping: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.store(mapping.py(), pairs(mapping, object_entry)?)
+        self.store(mapping.py(), self.pairs(mapping, object_entry)?)
     }
 
     /// Stores bytes.
     fn set_serialized(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.store(key.py(), vec![(text(key)?, bytes_entry(value)?)])
+        self.store(key.py(), vec![(self.key(key)?, bytes_entry(value)?)])
     }
 
     /// Stores the bytes of a mapping.
     fn set_serialized_multi(&self, mapping: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.store(mapping.py(), pairs(mapping, bytes_entry)?)
+        self.store(mapping.py(), self.pairs(mapping, bytes_entry)?)
     }
 
     /// Deletes what is stored for `key`.
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (py, key) = (key.py(), text(key)?);
+        let (py, key) = (key.py(), self.key(key)?);
         wait::run(py, self.backend.delete(&key))?.map_err(errors::of_backend)
     }
 
     /// Deletes what is stored for several keys.
     fn delete_multi(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (py, keys) = (keys.py(), texts(keys)?);
+        let (py, keys) = (keys.py(), self.keys(keys)?);
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         wait::run(py, self.backend.delete_multi(&keys))?.map_err(errors::of_backend)
     }
@@ -172,13 +186,41 @@ impl NativeBackend {
     /// Returns the lock of a key that all processes share, if there is one.
     fn get_mutex(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<NativeMutex>> {
         let Some(mutex) = self.mutex.clone() else { return Ok(None) };
-        Ok(Some(NativeMutex::new(mutex, text(key)?)))
+        Ok(Some(NativeMutex::new(mutex, self.key(key)?)))
     }
 }
 
 impl NativeBackend {
+    /// A key as the backend has it. Objects in memory have texts: a number is another key there than its text,
+    /// as in a dict.
+    fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<String> {
+        if self.backend.keeps_objects() && !key.is_instance_of::<PyString>() {
+            return Err(refused(key, "a text"));
+        }
+        text(key)
+    }
+
+    fn keys(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+        keys.try_iter()?.map(|key| self.key(&key?)).collect()
+    }
+
+    fn pairs(
+        &self,
+        mapping: &Bound<'_, PyAny>,
+        entry: impl Fn(&Bound<'_, PyAny>) -> PyResult<Entry>,
+    ) -> PyResult<Vec<(String, Entry)>> {
+        let items = mapping.call_method0(text!(mapping.py(), items))?;
+        items
+            .try_iter()?
+            .map(|item| {
+                let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+                Ok((self.key(&key)?, entry(&value)?))
+            })
+            .collect()
+    }
+
     fn entries(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Option<Entry>>> {
-        let (py, keys) = (keys.py(), texts(keys)?);
+        let (py, keys) = (keys.py(), self.keys(keys)?);
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         wait::run(py, self.backend.get_multi(&keys))?.map_err(errors::of_backend)
     }
@@ -194,20 +236,6 @@ impl NativeBackend {
         };
         done.map_err(errors::of_backend)
     }
-}
-
-fn pairs(
-    mapping: &Bound<'_, PyAny>,
-    entry: impl Fn(&Bound<'_, PyAny>) -> PyResult<Entry>,
-) -> PyResult<Vec<(String, Entry)>> {
-    let items = mapping.call_method0(text!(mapping.py(), items))?;
-    items
-        .try_iter()?
-        .map(|item| {
-            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
-            Ok((text(&key)?, entry(&value)?))
-        })
-        .collect()
 }
 
 /// Does one of the arguments say, as for Python's backends, that values stay for ever?

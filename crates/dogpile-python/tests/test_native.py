@@ -311,6 +311,38 @@ def test_a_creator_may_not_ask_for_its_own_key(region):
     assert region.get_or_create("k", lambda: 2) == 2
 
 
+@pytest.mark.parametrize("key", [None, True, ("a",), b"\xff"])
+def test_keys_that_servers_cannot_tell_apart_are_refused(region, key):
+    for call in (
+        lambda: region.get(key),
+        lambda: region.set(key, 1),
+        lambda: region.set_multi({key: 1}),
+        lambda: region.delete(key),
+        lambda: region.get_or_create(key, never),
+        lambda: asyncio.run(region.aio.get_or_create(key, never)),
+    ):
+        with pytest.raises(TypeError, match="key_mangler"):
+            call()
+
+
+def test_numbers_and_bytes_are_keys_as_of_clients(region):
+    for key in (1, "1", b"1"):
+        assert region.get_or_create(key, lambda: "of 1") == "of 1"
+        region.set(key, "of 1")
+    assert region.get_multi([1, "1", b"1"]) == ["of 1"] * 3
+
+
+def test_a_bounded_memory_has_texts_as_keys():
+    region = make_region().configure("dogpile.cache.memory", arguments={"max_entries": 10})
+    region.set("1", "text")
+    for key in (1, b"1", None):
+        with pytest.raises(TypeError, match="key_mangler"):
+            region.get_or_create(key, never)
+    mangled = make_region(key_mangler=repr)
+    mangled.configure("dogpile.cache.memory", arguments={"max_entries": 10})
+    assert [mangled.get_or_create(key, lambda key=key: repr(key)) for key in (1, "1")] == ["1", "'1'"]
+
+
 def test_msgpack_keeps_dicts_whose_keys_are_numbers(arguments):
     name, given = arguments
     region = make_region().configure(name, arguments={**given, "codec": "msgpack"})
@@ -530,3 +562,31 @@ def test_calls_of_a_proxy_that_memcached_never_makes_are_warned_of_once(memcache
     (message,) = warned("memcached", Objects)
     assert "Objects" in message and "get_serialized()" in message and "set_serialized_multi()" in message
     assert warned("memcached", Objects) == warned("memcached", Both) == warned("memcached", ProxyBackend) == []
+
+
+def test_arguments_that_only_a_client_knows_keep_it(port, run_python):
+    run_python(
+        f"""
+        import warnings
+        import dogpile_rs
+        dogpile_rs.install()
+        from dogpile.cache import make_region
+        url = "redis://127.0.0.1:{port}/0"
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for query, kind in (("", "NativeRedisBackend"), ("?socket_timeout=1&health_check_interval=30", "RedisBackend")):
+                region = make_region().configure("dogpile.cache.redis", arguments={{"url": url + query}})
+                assert type(region.actual_backend).__name__ == kind, region.actual_backend
+                region.set("k", 1)
+                assert region.get("k") == 1
+        assert len(caught) == 1 and "keeps its Python client" in str(caught[0].message), caught
+        """,
+        DOGPILE_NATIVE="1",
+    )
+    run_python(
+        """
+        from dogpile_rs.cache.backends import _backend_loader
+        assert not _backend_loader.is_native
+        """,
+        DOGPILE_NATIVE="false",
+    )
