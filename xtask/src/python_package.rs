@@ -14,10 +14,11 @@ const BUILDER: &str = "target/python-build";
 const FRESH: &str = "target/python-wheel";
 /// The one where it is tested.
 const TESTS: &str = "target/python-tests";
-const TESTED_WITH: [&str; 19] = [
+const TESTED_WITH: [&str; 20] = [
     "aiocache",
     "ddtrace",
     "decorator",
+    "gevent",
     "dogpile.cache==1.5.0",
     "mako",
     "msgpack",

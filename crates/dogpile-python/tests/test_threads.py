@@ -229,6 +229,25 @@ def test_threads_that_wait_do_not_keep_a_program_from_its_end(kind):
     assert process.wait(20) == 0
 
 
+def test_greenlets_wait_for_each_other_in_memory(run_python):
+    pytest.importorskip("gevent")
+    run_python("""
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent, time
+        from dogpile_rs.cache import make_region
+        region = make_region().configure("dogpile.cache.memory", expiration_time=60)
+        created = []
+        def creator():
+            created.append(1)
+            time.sleep(0.05)
+            return 5
+        greenlets = [gevent.spawn(region.get_or_create, "k", creator) for _ in range(5)]
+        gevent.joinall(greenlets, timeout=60)
+        assert [greenlet.value for greenlet in greenlets] == [5] * 5 and created == [1]
+    """)
+
+
 @pytest.mark.parametrize("creator", ["lambda: 1", "lambda: time.sleep(0.0001)"])
 @pytest.mark.parametrize("kind", ["dogpile.cache.memory", "max_entries", "dogpile.cache.memory_pickle", "file", "redis"])
 def test_a_program_ends_well_while_its_daemon_threads_work(kind, creator, run_python, redis_port):

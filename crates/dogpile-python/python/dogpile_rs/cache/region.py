@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -300,7 +301,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         values: Any = None
         if type(backend) is MemoryBackend:
             backend._tell(self._look_into_dict)
-            if self.serializer is None and self.deserializer is None:
+            if self.serializer is None and self.deserializer is None and not _are_threads_replaced():
                 values = backend._cache
         self._use_dict(values)
         is_pythons = values is None and backend is not None and not isinstance(backend, _engine.NativeBackend)
@@ -519,6 +520,13 @@ def _metadata(header: bytes) -> Any:
     except ValueError:
         return None
     return metadata if isinstance(metadata, dict) and {"ct", "v"} <= metadata.keys() else None
+
+
+def _are_threads_replaced() -> bool:
+    """True if threads are gevent's or eventlet's, many of which are one thread to the engine: it would wait for itself."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    by_gevent = gevent is not None and gevent.is_module_patched("threading")
+    return by_gevent or (eventlet is not None and eventlet.is_monkey_patched("thread"))
 
 
 def _below(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
