@@ -1,7 +1,6 @@
 //! asyncio: a creation in two halves, whose creator's coroutine runs in the caller's own task.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
@@ -9,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::bridge::{Bridge, CREATE, DONE, Place, Step, lock};
-use crate::create::Creating;
+use crate::creating::{Creating, OfTask};
 use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
@@ -25,30 +24,6 @@ enum Stage {
     /// The creator has raised an exception, for which another value may stand in.
     Failing(Work<Option<Stored>>, PyErr),
     Over,
-}
-
-/// The number of creators of tasks that run now.
-static CREATING: AtomicUsize = AtomicUsize::new(0);
-
-/// Does a creator of any task run?
-pub(crate) fn are_creating() -> bool {
-    CREATING.load(Ordering::Relaxed) > 0
-}
-
-/// A creator of a task that runs.
-struct OfTask;
-
-impl OfTask {
-    fn begin() -> Self {
-        CREATING.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for OfTask {
-    fn drop(&mut self) {
-        CREATING.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A creating call in two halves.

@@ -1,15 +1,15 @@
 //! Creating calls through the crate: one creation for each key, whatever asks.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::aio::{self, Flight};
+use crate::aio::Flight;
 use crate::calls::Calls as _;
 use crate::clock;
+use crate::creating::{Creating, refuse_own};
 use crate::dict::Values;
 use crate::engine::{Ask, Begun, Engine, Half};
 use crate::errors;
@@ -89,19 +89,6 @@ pub(crate) fn create<'py>(
             Begun::Create(half) => return run(native, region, seen, call, half),
         }
     }
-}
-
-/// An error if this call would wait for itself: a creator of one of these keys runs on this thread, or in the
-/// task that the call comes from, wherever that has made it.
-pub(crate) fn refuse_own(engine: &Engine, region: &Py<PyAny>, keys: &[String]) -> PyResult<()> {
-    Creating::check(engine, keys)?;
-    if !aio::are_creating() {
-        return Ok(());
-    }
-    Python::attach(|py| {
-        let refuse = py.import("dogpile_rs.cache.creating")?.getattr("refuse_recursion")?;
-        keys.iter().try_for_each(|key| refuse.run1((region, key)).map(drop))
-    })
 }
 
 /// Runs the creator and ends the creation.
@@ -200,39 +187,5 @@ fn call_with<'py>(
             copy.update(named.cast()?)?;
             function.run(&positional, Some(&copy))
         }
-    }
-}
-
-thread_local! {
-    /// The keys that creators on this thread are creating now.
-    static CREATING: RefCell<Vec<(usize, String)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A creator that runs on this thread. If it asks for its own key, it would wait for itself.
-pub(crate) struct Creating {
-    keys: usize,
-}
-
-impl Creating {
-    pub(crate) fn enter(engine: &Engine, keys: &[String]) -> Self {
-        let keyed = keys.iter().map(|key| (engine.id(), key.clone()));
-        CREATING.with_borrow_mut(|creating| creating.extend(keyed));
-        Self { keys: keys.len() }
-    }
-
-    /// An error if a creator on this thread is creating one of these.
-    pub(crate) fn check(engine: &Engine, keys: &[String]) -> PyResult<()> {
-        let own = CREATING.with_borrow(|creating| {
-            let id = engine.id();
-            let is_own = |key: &&String| creating.iter().any(|own| own.0 == id && own.1 == **key);
-            keys.iter().find(is_own).cloned()
-        });
-        own.map_or(Ok(()), |key| Err(errors::recursive(&key)))
-    }
-}
-
-impl Drop for Creating {
-    fn drop(&mut self) {
-        CREATING.with_borrow_mut(|creating| creating.truncate(creating.len() - self.keys));
     }
 }

@@ -6,7 +6,8 @@
 //!   look     reading a value: a dict, a backend, a backend of bytes; reader, from Python's quickly
 //!   several  reading several keys
 //!   judge    telling whether it is fresh; clock, the time
-//!   create   creating calls through the crate; multi, for several keys; engine, its region
+//!   create   creating calls through the crate; multi, for several keys; engine, its region;
+//!            creating, the creators that run now
 //!   store    storing and deleting; direct, over a backend of the crate's
 //!   aio      creations of asyncio's tasks; tasks, answer, their other calls; bridge, bell, waking their loop
 //!   site     decorated functions; keys, writing their keys
@@ -32,6 +33,7 @@ mod cached;
 mod calls;
 mod clock;
 mod create;
+mod creating;
 mod dict;
 mod direct;
 mod engine;

@@ -9,7 +9,8 @@ use pyo3::types::{PyList, PySet, PyString, PyTuple};
 
 use crate::calls::Calls as _;
 use crate::clock;
-use crate::create::{self, Creating, refuse_own};
+use crate::create;
+use crate::creating::{Creating, refuse_own};
 use crate::dict::Values;
 use crate::engine::Engine;
 use crate::errors;
