@@ -68,16 +68,16 @@ def tasks(region: Any, key: str, created: list[float]) -> list[float]:
 class Cached:
     """Callers of a cache, in a process."""
 
-    library: str
+    package: str
     backend: str
     callers: Callable[[Any, str, list[float]], list[float]]
     port: int
 
     def begin(self) -> None:
-        self.region = region_of(self.library, self.backend, self.port)
+        self.region = region_of(self.package, self.backend, self.port)
 
     def answers(self, number: int, created: list[float]) -> list[float]:
-        return self.callers(self.region, f"{self.library} {self.callers.__name__} {number}", created)
+        return self.callers(self.region, f"{self.package} {self.callers.__name__} {number}", created)
 
 
 @dataclass
