@@ -6,7 +6,7 @@ import datetime
 import threading
 
 import pytest
-from dogpile_rs.cache import exception, make_region
+from dogpile_rs.cache import CacheRegion, exception, make_region
 from dogpile_rs.cache.options import NAMES
 from dogpile_rs.cache.proxy import ProxyBackend
 
@@ -109,6 +109,16 @@ def test_options_are_settings_too():
     settings = {"cache.backend": "file", "cache.arguments.filename": "cache.db", "cache.options.stale_if_error": "1h"}
     region = make_region().configure_from_config(settings, "cache.")
     assert region._options == {"stale_if_error": "1h"}
+
+
+def test_a_subclass_need_not_know_options():
+    class Own(CacheRegion):
+        def configure(self, backend, expiration_time=None, arguments=None, _config_argument_dict=None, **given):
+            assert "options" not in given
+            return super().configure(backend, expiration_time, arguments, _config_argument_dict, **given)
+
+    region = Own().configure_from_config({"cache.backend": "dogpile.cache.memory"}, "cache.")
+    assert region.get_or_create("k", lambda: 1) == 1
 
 
 @pytest.mark.parametrize("options", [{"near": 1}, {"expiration_time": 1}, {"wait_timeout": "soon"}, {"jitter": None}])

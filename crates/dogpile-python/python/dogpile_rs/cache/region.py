@@ -264,6 +264,9 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         Values may be strings, as from a file of settings.
         """
         settings = coerce_string_conf(config_dict)
+        options = _below(settings, f"{prefix}options.")
+        # A subclass may have a `configure` that knows none.
+        given: dict[str, Any] = {"options": options} if options else {}
         return self.configure(
             settings[f"{prefix}backend"],
             expiration_time=settings.get(f"{prefix}expiration_time"),
@@ -271,7 +274,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
             _config_prefix=f"{prefix}arguments.",
             wrap=settings.get(f"{prefix}wrap") or (),
             replace_existing_backend=settings.get(f"{prefix}replace_existing_backend", False),
-            options=_below(settings, f"{prefix}options."),
+            **given,
         )
 
     def wrap(self, proxy: ProxyBackend | type[ProxyBackend]) -> None:
@@ -323,7 +326,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
     def statistics(self) -> dict[str, Any] | None:
         """Returns what the engine has counted for this region in this process, by name: hits, misses, creations and so on.
 
-        None where the engine does not work: over a backend or behind a proxy in Python. Over `dogpile.cache.memory`
+        None where the engine does not work: over a backend in Python, or with a proxy in Python. Over `dogpile.cache.memory`
         without `max_entries` there are no `hits` and `misses`, since reads are those of a dict.
         """
         return self._statistics()
