@@ -209,7 +209,7 @@ impl NativeBackend {
         mapping: &Bound<'_, PyAny>,
         entry: impl Fn(&Bound<'_, PyAny>) -> PyResult<Entry>,
     ) -> PyResult<Vec<(String, Entry)>> {
-        let items = mapping.call_method0(text!(mapping.py(), items))?;
+        let items = mapping.run_method1(text!(mapping.py(), items), ())?;
         items
             .try_iter()?
             .map(|item| {

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::bell::Bell;
+use crate::calls::Calls as _;
 use crate::clock;
 use crate::strings::text;
 use crate::{grave, trace};
@@ -51,7 +52,7 @@ impl Place {
             return Ok(done);
         }
         // The loop looks into the queue on this thread, and so not before this is there.
-        let future = bridge.create_future.call0(py)?;
+        let future = bridge.create_future.bind(py).run0()?.unbind();
         lock(&bridge.wakes.futures).insert(number, future.clone_ref(py));
         *lock(&self.0) = Some((bridge.wakes.clone(), number));
         Ok((WAIT, future))
@@ -153,8 +154,8 @@ impl Bridge {
         for number in woken {
             let Some(future) = self.wakes.take(number) else { continue };
             let future = future.bind(py);
-            if !future.call_method0(text!(py, done))?.is_truthy()? {
-                future.call_method1(text!(py, set_result), (py.None(),))?;
+            if !future.run_method1(text!(py, done), ())?.is_truthy()? {
+                future.run_method1(text!(py, set_result), (py.None(),))?;
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::cached::usual_metadata;
+use crate::calls::Calls as _;
 use crate::clock;
 use crate::engine::{Engine, Work};
 use crate::errors;
@@ -126,7 +127,7 @@ pub(crate) fn delete(py: Python<'_>, engine: &Engine, keys: Vec<String>) -> PyRe
 /// The pairs of a mapping, with the keys that they are stored under; none if one of these cannot be
 /// a key of the crate's.
 pub(crate) fn pairs<'py>(plan: &Plan, mapping: &Bound<'py, PyAny>) -> PyResult<Option<Pairs<'py>>> {
-    let items = mapping.call_method0(text!(mapping.py(), items))?;
+    let items = mapping.run_method1(text!(mapping.py(), items), ())?;
     let mut pairs = Vec::new();
     for item in items.try_iter()? {
         let (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;

@@ -176,6 +176,8 @@ impl Creator {
             began = clock::now(py)?;
         }
         let created = self.function.bind(py).run(&PyTuple::new(py, &asked)?, None)?;
+        // It may be a generator, whose code runs only now.
+        let created = py.get_type::<PyList>().as_any().run1((created,))?;
         let created = created.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         if let Some(log) = log {
             log::created(&log, PyList::new(py, asked)?.as_any(), began)?;

@@ -89,7 +89,7 @@ pub(crate) fn set_multi(
     mapping: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let py = mapping.py();
-    let pairs = mapping.call_method0(text!(py, items))?;
+    let pairs = mapping.run_method1(text!(py, items), ())?;
     if plan.values.is_some() {
         for pair in pairs.try_iter()? {
             let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
