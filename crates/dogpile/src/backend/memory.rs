@@ -61,11 +61,11 @@ impl Weighter<Stored, Moments> for Weigher {
 const WEIGHTED_ENTRIES: usize = 1_000;
 
 /// Returns the number of parts, each with a lock and a bound of its own, for so many objects, where
-/// that is more than the map would choose: threads meet at fewer locks. In parts of 512 objects and
-/// more that fill unevenly little is lost: half a point of a hundred where a circle of reads nearly fills
-/// the room (`cargo xtask bench --only=ratio`).
+/// that is more than the map would choose: threads meet at fewer locks. In parts of 1,024 objects and
+/// more that fill unevenly less than half a point of a hundred is lost, also where a circle of reads is
+/// about as long as the room (`cargo xtask bench --only=ratio`).
 fn shards(max_entries: usize) -> Option<usize> {
-    const PER_SHARD: usize = 512;
+    const PER_SHARD: usize = 1_024;
     const MOST: usize = 256;
     let usual = 4 * std::thread::available_parallelism().map_or(1, NonZero::get);
     let shards = 1 << (max_entries / PER_SHARD).clamp(1, MOST).ilog2();
