@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import timeit
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +12,7 @@ from measure import ROUNDS, row, title
 from remote import microseconds, never
 
 VALUE = {"id": 17}
+THREADS = 8
 
 
 def made(library: ModuleType) -> Any:
@@ -46,6 +48,12 @@ def stampede(region: Any, key: str, threads: int = 64) -> float:
     return (max(answers) - ended[0]) * 1e3
 
 
+def enough(call: Any) -> int:
+    """The calls of each thread for a tenth of a second: the start and the end of threads must not count."""
+    number, took = timeit.Timer(call).autorange()
+    return max(1, int(number * 0.1 / took / THREADS))
+
+
 def run(upstream: ModuleType, ours: ModuleType) -> None:
     both = made(upstream), made(ours)
     title("8 threads in memory")
@@ -54,10 +62,12 @@ def run(upstream: ModuleType, ours: ModuleType) -> None:
         "get_or_create": (lambda region: lambda: region.get_or_create("k", never), 15),
     }
     for name, (work, target) in calls.items():
+        works = [work(region) for region in both]
+        numbers = [enough(call) for call in works]
         best = [float("inf"), float("inf")]
         for _ in range(ROUNDS):
-            for place, region in enumerate(both):
-                best[place] = min(best[place], microseconds(work(region), 8, 1_000) * 1e3)
+            for place, (call, number) in enumerate(zip(works, numbers)):
+                best[place] = min(best[place], microseconds(call, THREADS, number) * 1e3)
         row(name, *best, target)
     title("64 threads, one cold key: the last answer after the end of the one creation")
     best = [float("inf"), float("inf")]
