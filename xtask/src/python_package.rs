@@ -22,6 +22,7 @@ const TESTED_WITH: [&str; 20] = [
     "dogpile.cache==1.5.0",
     "mako",
     "msgpack",
+    "mypy",
     "oslo.cache==4.3.0",
     "oslotest",
     "pylibmc",

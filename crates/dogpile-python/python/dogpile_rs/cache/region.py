@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from numbers import Number
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 from weakref import WeakSet, WeakValueDictionary
 
 from .. import _engine, lock
@@ -50,6 +50,10 @@ from .options import texts
 from .proxy import ProxyBackend
 from .util import function_key_generator, function_multi_key_generator, repr_obj
 
+if TYPE_CHECKING:
+    # Two milliseconds of an import, for type checkers alone.
+    from .decorated import CachedMultiFunction, Decorator
+
 __all__ = [
     "AsyncCreator",
     "CacheRegion",
@@ -75,6 +79,9 @@ ExpirationTimeCallable: TypeAlias = Callable[[], float]
 ToStr: TypeAlias = Callable[[Any], str]
 FunctionKeyGenerator: TypeAlias = Callable[..., Callable[..., KeyType]]
 FunctionMultiKeyGenerator: TypeAlias = Callable[..., Callable[..., Sequence[KeyType]]]
+
+_P = ParamSpec("_P")
+_V = TypeVar("_V")
 
 log = logging.getLogger("dogpile.cache.region")
 
@@ -452,7 +459,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         should_cache_fn: Callable[[ValuePayload], bool] | None = None,
         to_str: ToStr = str,
         function_key_generator: FunctionKeyGenerator | None = None,
-    ) -> Callable[[Callable[..., ValuePayload]], Any]:
+    ) -> Decorator:
         """Decorates a function: what it returns is cached by its arguments.
 
         - `namespace`: a part of the keys, for functions that have the same name.
@@ -473,7 +480,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
             generator = function_key_generator or self.function_key_generator
             return decorate.cached(self, function, namespace, expiration_time, should_cache_fn, to_str, generator)
 
-        return cached
+        return cast("Decorator", cached)
 
     def cache_multi_on_arguments(
         self,
@@ -483,7 +490,7 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         asdict: bool = False,
         to_str: ToStr = str,
         function_multi_key_generator: FunctionMultiKeyGenerator | None = None,
-    ) -> Callable[[Callable[..., Any]], Any]:
+    ) -> Callable[[Callable[_P, _V]], CachedMultiFunction[_P, _V]]:
         """Decorates a function of any number of keys that returns a list of as many values.
 
         It is called for those keys alone whose values have to be created. With `asdict`, it returns a dict
@@ -493,11 +500,12 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         The decorated function has `get(...)`, `set({key: value})`, `invalidate(...)`, `refresh(...)` and `original`.
         """
 
-        def cached(function: Callable[..., Any]) -> Any:
+        def cached(function: Callable[_P, _V]) -> CachedMultiFunction[_P, _V]:
             generator = function_multi_key_generator or self.function_multi_key_generator
-            return decorate.cached_multi(
+            made: CachedMultiFunction[_P, _V] = decorate.cached_multi(
                 self, function, namespace, expiration_time, should_cache_fn, asdict, to_str, generator
             )
+            return made
 
         return cached
 
