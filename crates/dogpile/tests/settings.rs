@@ -166,6 +166,20 @@ fn the_environment_overrides_a_file() {
 
 /// However the names are written, a setting is one, and an override reaches it.
 #[test]
+fn a_misspelled_section_is_told_from_one_without_a_backend() {
+    let settings = Settings::from_iter([("cache.users.expiration_time", "1h")]);
+    let config = |prefix| settings.with_prefix(prefix).config::<Serialized>().unwrap_err();
+    for misspelled in ["cache.usres.", "caches."] {
+        let error = config(misspelled);
+        assert_eq!(error, ConfigError::NoSettings);
+        assert!(error.to_string().contains("compare the prefix"), "{error}");
+    }
+    assert!(
+        matches!(config("cache.users."), ConfigError::Missing { name, .. } if name == "backend")
+    );
+}
+
+#[test]
 fn names_match_regardless_of_case_and_hyphens() {
     let written = [
         ("Cache.User-Accounts.backend", "memory"),

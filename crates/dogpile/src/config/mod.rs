@@ -97,7 +97,13 @@ impl Settings {
     /// stripped.
     ///
     /// Errors name what is unknown or malformed, and what would be known.
+    ///
+    /// [`Region::configure`](crate::Region::configure) says which kind of configuration it takes. Elsewhere
+    /// that is to be written: `let config: Config<Serialized> = settings.config()?`.
     pub fn config<K: Kind>(&self) -> Result<Config<K>, ConfigError> {
+        if self.is_empty() {
+            return Err(ConfigError::NoSettings);
+        }
         let mut region = Arguments::new("region", self.clone());
         let backend: String = region.require("backend")?;
         let arguments = region.take_group("arguments.");

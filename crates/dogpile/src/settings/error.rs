@@ -44,6 +44,9 @@ pub enum ConfigError {
         /// The names that are known.
         known: Vec<String>,
     },
+    /// There is no setting at all: the prefix of [`with_prefix`](crate::config::Settings::with_prefix) may be
+    /// misspelled, or lack its dot at the end.
+    NoSettings,
     /// A setting that must be there is not.
     Missing {
         /// The owner of the setting.
@@ -93,6 +96,9 @@ impl fmt::Display for ConfigError {
                 "unknown settings for {owner}: {}; known are {}",
                 names.join(", "),
                 known.join(", ")
+            ),
+            Self::NoSettings => f.write_str(
+                "there are no settings for the region, which needs a `backend` at least: compare the prefix, such as `cache.users.`, with the names in the file or the environment",
             ),
             Self::Missing { owner, name } => write!(f, "{owner} needs the setting `{name}`"),
             Self::Invalid { owner, name, expected, found } => {
