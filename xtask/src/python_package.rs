@@ -14,7 +14,7 @@ const BUILDER: &str = "target/python-build";
 const FRESH: &str = "target/python-wheel";
 /// The one where it is tested.
 const TESTS: &str = "target/python-tests";
-const TESTED_WITH: [&str; 20] = [
+const TESTED_WITH: [&str; 21] = [
     "aiocache",
     "ddtrace",
     "decorator",

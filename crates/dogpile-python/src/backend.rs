@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use dogpile::backend::{AnyBackend, Memory};
 use dogpile::config::{ConfigError, Settings};
+use dogpile::key::Mangler;
 use dogpile::lock::AnyMutex;
 use dogpile::value::{Entry, Payload};
 use dogpile::{Config, Encoded, Region as CrateRegion};
@@ -30,6 +31,7 @@ pub(crate) struct NativeBackend {
     name: String,
     backend: AnyBackend,
     mutex: Option<AnyMutex>,
+    mangler: Option<Mangler>,
     /// Do values stay there whatever the expiration of a region is?
     keeps_for_ever: bool,
 }
@@ -109,9 +111,9 @@ impl NativeBackend {
     #[pyo3(signature = (name, arguments = None))]
     fn new(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let backend = open(py, name, arguments)?;
-        let mutex = backend.mutex();
+        let (mutex, mangler) = (backend.mutex(), backend.recommended_mangler());
         let keeps_for_ever = arguments.map_or(Ok(false), keeps_for_ever)?;
-        Ok(Self { name: name.to_owned(), backend, mutex, keeps_for_ever })
+        Ok(Self { name: name.to_owned(), backend, mutex, mangler, keeps_for_ever })
     }
 
     fn __repr__(&self) -> String {
@@ -122,6 +124,21 @@ impl NativeBackend {
     #[getter]
     fn keeps_objects(&self) -> bool {
         self.backend.keeps_objects()
+    }
+
+    /// Are there keys that `mangled` makes others of?
+    #[getter]
+    fn recommends_mangler(&self) -> bool {
+        self.mangler.is_some()
+    }
+
+    /// Returns the key to store `key` under: another one, if the server would not take it as it is.
+    fn mangled(&self, key: &Bound<'_, PyAny>) -> PyResult<String> {
+        let key = self.key(key)?;
+        Ok(self
+            .mangler
+            .as_ref()
+            .map_or_else(|| key.clone(), |mangler| mangler.mangle(&key).into_owned()))
     }
 
     /// Returns the `CachedValue` for `key`, of a backend that keeps objects.

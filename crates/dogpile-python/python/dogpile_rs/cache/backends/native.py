@@ -10,7 +10,7 @@ from weakref import WeakSet
 from ... import _engine
 from ...util.langhelpers import memoized_property
 from ...util.typing import Self
-from ..api import BackendArguments, BytesBackend, CacheBackend
+from ..api import BackendArguments, BytesBackend, CacheBackend, KeyManglerType
 from ..codecs import codec
 from ..proxy import ProxyBackend
 
@@ -56,6 +56,11 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
 
     def __init__(self, arguments: BackendArguments) -> None:
         pass
+
+    @property
+    def key_mangler(self) -> KeyManglerType | None:  # type: ignore[override]
+        """The mangler that a region uses which has none of its own."""
+        return self.mangled if self.recommends_mangler else None
 
 
 def _places(argument: Any) -> Any:
@@ -105,7 +110,8 @@ class NativeMemcachedBackend(NativeBackend):
     """One or more memcached servers.
 
     Values are bytes with a header, as Python's backends write them for regions with a serializer. Without one, those
-    store pickled objects instead: so a region that both use needs a serializer.
+    store pickled objects instead: so a region that both use needs a serializer. Keys that a server does not take, as they
+    are long or have blanks, are stored by their SHA-1, as the Rust crate stores them.
     """
 
     native_name = "memcached"
