@@ -523,6 +523,15 @@ def test_a_fleet_of_threads_on_both_sides(fleet):
     assert results == ["value"] * 16 and len(created) == 1
 
 
+def test_the_name_of_a_file_may_be_bytes_or_a_path(tmp_path):
+    regions = [
+        make_region().configure("file", arguments={"filename": name})
+        for name in (tmp_path / "cache.db", bytes(tmp_path / "cache.db"), str(tmp_path / "cache.db"))
+    ]
+    regions[0].set("k", "value")
+    assert [region.get("k") for region in regions] == ["value"] * 3
+
+
 # --- memcached ---
 
 

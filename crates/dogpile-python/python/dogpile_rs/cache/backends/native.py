@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -48,7 +49,7 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
     native_name: ClassVar[str]
 
     def __new__(cls, arguments: BackendArguments) -> Self:
-        given = {_ENGINES.get(name, name): _places(value) for name, value in arguments.items()}
+        given = {_ENGINES.get(name, name): _translated(value) for name, value in arguments.items()}
         serializer, deserializer = codec(given.pop("codec", "pickle"))
         backend = super().__new__(cls, cls.native_name, given)
         backend.serializer, backend.deserializer = serializer, deserializer
@@ -63,8 +64,11 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
         return self.mangled if self.recommends_mangler else None
 
 
-def _places(argument: Any) -> Any:
-    """Returns lists of pairs of a host and a port as the engine has them."""
+def _translated(argument: Any) -> Any:
+    """Returns an argument as the engine has it: of bytes the text, as of the name of a file, and pairs of a host and a port
+    as tuples."""
+    if isinstance(argument, bytes):
+        return os.fsdecode(argument)
     if isinstance(argument, list):
         return [tuple(place) if isinstance(place, list) else place for place in argument]
     return argument
