@@ -191,8 +191,9 @@ impl Backend for Memory {
 
 impl Memory {
     /// See [`Backend::look_now`].
-    #[inline(never)]
-    pub(crate) fn look(&self, key: AskedKey<'_>, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    pub(crate) fn look(&self, key: AskedKey<'_>, mut look: impl FnMut(&Object) -> bool) -> Looked {
         let mut is_it = false;
         let looking = Looking::new(Asked::of(key), |object| is_it = look(object));
         match self.cache.get(&looking) {

@@ -378,7 +378,7 @@ impl<K: Kind> Region<K> {
     /// Returns the value under `key` if it is fresh and at hand: in memory, or in a near tier.
     /// Nothing is asked of a server, and nobody is waited for. See [`Entry::peek`].
     pub fn peek<T: Cacheable<K>>(&self, key: &str) -> Option<T> {
-        self.hit_now(key, Options::NONE).map(Answer::into_value)
+        self.value_now(key)
     }
 
     /// As [`get`](Self::get), with the value's creation time and age.

@@ -167,6 +167,8 @@ impl<'r, K: Kind> Region<'r, K> {
     }
 
     /// See [`Region::get`](crate::Region::get).
+    #[expect(clippy::inline_always, reason = "measured: a sixth of a hit")]
+    #[inline(always)]
     pub fn get<T: Cacheable<K>>(self, key: &str) -> Result<Option<T>> {
         // Not the future of an async call: its result would be copied on the way.
         match self.region.get_now(key, Options::NONE) {
