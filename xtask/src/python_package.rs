@@ -14,7 +14,7 @@ const BUILDER: &str = "target/python-build";
 const FRESH: &str = "target/python-wheel";
 /// The one where it is tested.
 const TESTS: &str = "target/python-tests";
-const TESTED_WITH: [&str; 21] = [
+const TESTED_WITH: [&str; 22] = [
     "aiocache",
     "ddtrace",
     "decorator",
@@ -34,6 +34,7 @@ const TESTED_WITH: [&str; 21] = [
     "redis",
     "setuptools",
     "sqlalchemy==2.1.9",
+    "time-machine",
     "uvloop",
     "valkey",
 ];

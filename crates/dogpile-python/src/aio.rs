@@ -13,6 +13,7 @@ use crate::dict::Noted;
 use crate::engine::{Ask, Begun, Engine, Half, Work};
 use crate::errors;
 use crate::log;
+use crate::names::names;
 use crate::value::Stored;
 
 /// The stage of a call.
@@ -132,6 +133,8 @@ impl Flight {
         let half = self.half()?;
         let work = match self.engine.stored(&value) {
             Ok(created) => half.finish(created.if_stored(stored)),
+            // Another caller creates the value.
+            Err(error) if !names(value.py())?.is_of_codec(value.py(), &error) => return Err(error),
             Err(error) => {
                 log::not_serializable(PyString::new(value.py(), &self.ask.key).as_any(), &error)?;
                 let failed = half.fail(error.to_string());

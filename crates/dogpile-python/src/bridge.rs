@@ -47,8 +47,7 @@ impl Place {
         let waker = Arc::new(Wakener { wakes: bridge.wakes.clone(), number });
         let done = step(&Waker::from(waker));
         grave::clear(py);
-        trace::flush(py);
-        if let Some(done) = done? {
+        if let Some(done) = trace::flush(py, done)? {
             return Ok(done);
         }
         // The loop looks into the queue on this thread, and so not before this is there.

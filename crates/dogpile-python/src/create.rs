@@ -14,7 +14,7 @@ use crate::dict::Values;
 use crate::engine::{Ask, Begun, Engine, Half};
 use crate::errors;
 use crate::log;
-use crate::names::no_value;
+use crate::names::{names, no_value};
 use crate::plan::Plan;
 use crate::strings::text;
 use crate::wait;
@@ -115,6 +115,8 @@ fn run<'py>(
             finished.map_err(errors::of_region)?;
             Ok(value)
         }
+        // Another caller creates the value.
+        Err(error) if !names(py)?.is_of_codec(py, &error) => Err(error),
         Err(error) => {
             log::not_serializable(call.key, &error)?;
             wait::run(py, half.fail(error.to_string()))?.map_err(errors::of_region)?;

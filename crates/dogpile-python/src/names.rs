@@ -15,21 +15,25 @@ pub(crate) struct Names {
     tuple_new: Py<PyAny>,
     /// Raised by deserializers for what they cannot read.
     pub(crate) cant_deserialize: Py<PyType>,
+    /// What serializers and deserializers raise, and not a signal's handler meanwhile.
+    of_codecs: Py<PyTuple>,
 }
 
 static NAMES: PyOnceLock<Names> = PyOnceLock::new();
 
 /// Tells the engine of the classes of `dogpile_rs.cache.api`. The first call counts.
 #[pyfunction]
-#[pyo3(signature = (*, no_value, cached_value, cant_deserialize))]
+#[pyo3(signature = (*, no_value, cached_value, cant_deserialize, of_codecs))]
 pub(crate) fn register(
     py: Python<'_>,
     no_value: Py<PyAny>,
     cached_value: Py<PyType>,
     cant_deserialize: Py<PyType>,
+    of_codecs: Py<PyTuple>,
 ) -> PyResult<()> {
     let tuple_new = py.get_type::<PyTuple>().getattr("__new__")?.unbind();
-    let _ = NAMES.set(py, Names { no_value, cached_value, tuple_new, cant_deserialize });
+    let names = Names { no_value, cached_value, tuple_new, cant_deserialize, of_codecs };
+    let _ = NAMES.set(py, names);
     Ok(())
 }
 
@@ -53,6 +57,12 @@ impl Names {
     #[inline]
     pub(crate) fn is_no_value(&self, value: &Bound<'_, PyAny>) -> bool {
         value.is(&self.no_value)
+    }
+
+    /// Does it say that a value cannot be written, or read? Others, such as those of a signal's handler, are
+    /// the caller's.
+    pub(crate) fn is_of_codec(&self, py: Python<'_>, error: &PyErr) -> bool {
+        error.is_instance(py, self.of_codecs.bind(py))
     }
 
     /// Returns `CachedValue(payload, metadata)`.

@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -27,30 +28,46 @@ pub(crate) fn init() {
     let _ = tracing::subscriber::set_global_default(Queue);
 }
 
-/// Logs what has been queued, on the logger `dogpile.cache.engine`.
+/// Logs what has been queued, on the logger `dogpile.cache.engine`, at the end of a call with this result.
+///
+/// What logging raises, such as the exception of a signal's handler, is the result of a call that has no other.
 #[inline]
-pub(crate) fn flush(py: Python<'_>) {
-    if ARE_ANY.load(Ordering::Acquire) {
-        flush_all(py);
-    }
+pub(crate) fn flush<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
+    if ARE_ANY.load(Ordering::Acquire) { flush_all(py, result) } else { result }
 }
 
 #[cold]
-fn flush_all(py: Python<'_>) {
+fn flush_all<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
+    match (log_all(py), result) {
+        (Err(raised), Ok(_)) => Err(raised),
+        (Err(raised), Err(_)) if !raised.is_instance_of::<PyException>(py) => Err(raised),
+        (_, result) => result,
+    }
+}
+
+fn log_all(py: Python<'_>) -> PyResult<()> {
     ARE_ANY.store(false, Ordering::Release);
     let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
-    let logged = || -> PyResult<()> {
-        let logging = py.import(text!(py, logging))?;
-        let logger = logging.getattr("getLogger")?.run1(("dogpile.cache.engine",))?;
-        for (is_warning, message) in waiting {
-            let level = if is_warning { "warning" } else { "debug" };
-            logger.getattr(level)?.run1(("%s", message))?;
+    // At the end of the interpreter there is none.
+    let Ok(logging) = py.import(text!(py, logging)) else { return Ok(()) };
+    let logger = logging.getattr("getLogger")?.run1(("dogpile.cache.engine",))?;
+    let mut waiting = waiting.into_iter();
+    while let Some((is_warning, message)) = waiting.next() {
+        let level = if is_warning { "warning" } else { "debug" };
+        if let Err(raised) = logger.getattr(level)?.run1(("%s", message)) {
+            put_back(waiting);
+            return Err(raised);
         }
-        Ok(())
-    };
-    if let Err(error) = logged() {
-        error.write_unraisable(py, None);
     }
+    Ok(())
+}
+
+/// Leaves messages to the next call.
+fn put_back(messages: impl Iterator<Item = (bool, String)>) {
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.splice(..0, messages);
+    waiting.truncate(MOST);
+    ARE_ANY.store(!waiting.is_empty(), Ordering::Release);
 }
 
 struct Queue;

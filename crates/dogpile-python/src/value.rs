@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -148,8 +147,7 @@ impl Stored {
     /// The bytes of `value`.
     pub(crate) fn serialized(codec: &Codec, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let bytes = codec.serializer.bind(value.py()).run1((value,))?;
-        let bytes: &[u8] = bytes.extract()?;
-        Ok(Self::Serialized(Bytes::copy_from_slice(bytes).into()))
+        Ok(Self::Serialized(copied(&bytes)?.into()))
     }
 
     /// Returns the Python value; none for what its deserializer cannot read.
@@ -168,6 +166,17 @@ impl Stored {
     }
 }
 
+/// Returns what a serializer wrote: bytes, or an object that has some, such as a `bytearray`.
+fn copied(written: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(bytes) = written.cast::<PyBytes>() {
+        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+    }
+    // The stable interface has no other way to them in all versions.
+    let view = written.py().import("builtins")?.getattr("memoryview")?.run1((written,))?;
+    let bytes = view.call_method0("tobytes")?;
+    Ok(Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes()))
+}
+
 /// The value in `payload`; none if the deserializer cannot read it. Other errors of its are a
 /// warning in the log on native backends, and errors of the call elsewhere, as in dogpile.cache.
 pub(crate) fn deserialized<'py>(
@@ -179,7 +188,7 @@ pub(crate) fn deserialized<'py>(
     match deserializer.run1((payload,)) {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_instance(py, names(py)?.cant_deserialize.bind(py)) => Ok(None),
-        Err(error) if error.is_instance_of::<PyException>(py) && is_native() => {
+        Err(error) if names(py)?.is_of_codec(py, &error) && is_native() => {
             log::not_deserializable(py, &error).map(|()| None)
         }
         Err(error) => Err(error),

@@ -90,8 +90,7 @@ where
     }
     let output = wait(py, pin!(future), &mut check);
     grave::clear(py);
-    trace::flush(py);
-    output
+    trace::flush(py, output)
 }
 
 /// Drives `future` to its end: first attached to the interpreter, since most futures are ready at
@@ -122,8 +121,7 @@ where
         Poll::Pending => check().and_then(|()| wait(py, future, &mut || Ok(()))),
     };
     grave::clear(py);
-    trace::flush(py);
-    output
+    trace::flush(py, output)
 }
 
 #[cold]

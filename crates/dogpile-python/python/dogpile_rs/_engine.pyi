@@ -23,7 +23,9 @@ __all__ = [
     "register",
 ]
 
-def register(*, no_value: Any, cached_value: type, cant_deserialize: type[BaseException]) -> None: ...
+def register(
+    *, no_value: Any, cached_value: type, cant_deserialize: type[BaseException], of_codecs: tuple[type[Exception], ...]
+) -> None: ...
 def lock_is_patched() -> None: ...
 def begin_get(
     region: Region, key: Any, expiration_time: float | None, ignore_expiration: bool, is_whole: bool

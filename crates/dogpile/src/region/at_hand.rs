@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use super::Region;
 use super::kind::{Cacheable, Kind};
+use super::object_now::Code;
 use super::options::Options;
 use super::values::BoxFuture;
 use crate::error::Result;
@@ -79,7 +80,7 @@ impl<'c, T: Cacheable<K>, K: Kind> Read<'c> for Get<'c, T, K> {
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
     fn now(&self) -> Option<Option<T>> {
-        self.region.get_now(self.key, Options::NONE)
+        self.region.get_now(self.key, Options::NONE, Code::Caller)
     }
 
     fn later(&self) -> BoxFuture<'c, Result<Option<T>>> {

@@ -29,7 +29,7 @@ enum Seen {
 
 /// The place of the code that looks at an object.
 #[derive(Clone, Copy)]
-enum Code {
+pub(super) enum Code {
     /// A part of the caller's: a seventh of a hit quicker.
     Caller,
     /// Compiled once, for all callers and values of all types.
@@ -93,8 +93,9 @@ impl<K: Kind> Region<K> {
         &self,
         key: &str,
         options: &Options,
+        code: Code,
     ) -> Option<Option<T>> {
-        match self.look_now(key.into(), options, Code::Caller, Answer::into_value) {
+        match self.look_now(key.into(), options, code, Answer::into_value) {
             Now::Hit(value) => Some(Some(value)),
             Now::Absent => {
                 self.state().shared().stats.count(Count::Misses);

@@ -5,7 +5,9 @@ from __future__ import annotations
 import abc
 import enum
 import pickle
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -71,7 +73,31 @@ class CantDeserializeException(Exception):
     """Raised by a deserializer if the stored value is of a kind that is to be created again."""
 
 
-_engine.register(no_value=NO_VALUE, cached_value=CachedValue, cant_deserialize=CantDeserializeException)
+# What pickle, json, msgpack and their kin raise for values and bytes that they cannot take. Other exceptions that come up
+# meanwhile, as of a signal's handler that limits the time, are not about the value.
+_OF_CODECS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.PickleError,
+    struct.error,
+    zlib.error,
+)
+
+_engine.register(
+    no_value=NO_VALUE,
+    cached_value=CachedValue,
+    cant_deserialize=CantDeserializeException,
+    of_codecs=_OF_CODECS,
+)
 
 
 class CacheMutex(abc.ABC):

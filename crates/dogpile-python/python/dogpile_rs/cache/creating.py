@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,9 @@ def running(region: CacheRegion, keys: Sequence[Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        _running.reset(token)
+        # A coroutine that is closed from outside, with its loop, may end in another context.
+        with suppress(ValueError):
+            _running.reset(token)
         # A task that the creator has started may outlive it.
         own.over = True
 

@@ -20,6 +20,7 @@ use std::pin::pin;
 
 use super::kind::{Cacheable, Kind, Serialized};
 use super::lookup::{Answer, CachedValue, Plain, Shape};
+use super::object_now::Code;
 use super::options::Options;
 use crate::bridge::{Starved, beside_others, block_on};
 use crate::error::{CreateError, Error, InRegion, Result};
@@ -171,7 +172,7 @@ impl<'r, K: Kind> Region<'r, K> {
     #[inline(always)]
     pub fn get<T: Cacheable<K>>(self, key: &str) -> Result<Option<T>> {
         // Not the future of an async call: its result would be copied on the way.
-        match self.region.get_now(key, Options::NONE) {
+        match self.region.get_now(key, Options::NONE, Code::Caller) {
             Some(found) => Ok(found),
             None => wait(self.region, self.region.get_boxed(key.into())),
         }

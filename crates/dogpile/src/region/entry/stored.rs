@@ -9,6 +9,7 @@ use super::super::core::Core;
 use super::super::create::Creation;
 use super::super::kind::{Cacheable, Kind, Takes};
 use super::super::lookup::{Answer, CachedValue, Lookup, Shape, age};
+use super::super::object_now::Code;
 use super::super::options::Options;
 use super::Entry;
 use crate::backend::BackendError;
@@ -27,7 +28,7 @@ impl<K: Kind, S: Shape, C, V> Entry<'_, K, S, C, V> {
     where
         V: Takes<T>,
     {
-        match self.region.get_now(&self.key, &self.options) {
+        match self.region.get_now(&self.key, &self.options, Code::Shared) {
             Some(found) => Ok(found),
             None => Box::pin(self.get_slowly()).await,
         }
