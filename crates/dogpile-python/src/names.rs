@@ -59,8 +59,8 @@ impl Names {
         value.is(&self.no_value)
     }
 
-    /// Does it say that a value cannot be written, or read? Others, such as those of a signal's handler, are
-    /// the caller's.
+    /// Returns whether an exception is about a value that cannot be written or read. Others, such as those of a
+    /// signal's handler, are the caller's.
     pub(crate) fn is_of_codec(&self, py: Python<'_>, error: &PyErr) -> bool {
         error.is_instance(py, self.of_codecs.bind(py))
     }

@@ -33,18 +33,19 @@ pub(crate) fn init() {
 /// What logging raises, such as the exception of a signal's handler, is the result of a call that has no other.
 #[inline]
 pub(crate) fn flush<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
-    if ARE_ANY.load(Ordering::Acquire) { flush_all(py, result) } else { result }
+    if ARE_ANY.load(Ordering::Acquire) {
+        match (log_all(py), &result) {
+            (Err(raised), Ok(_)) => return Err(raised),
+            (Err(raised), Err(_)) if !raised.is_instance_of::<PyException>(py) => {
+                return Err(raised);
+            }
+            _ => {}
+        }
+    }
+    result
 }
 
 #[cold]
-fn flush_all<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
-    match (log_all(py), result) {
-        (Err(raised), Ok(_)) => Err(raised),
-        (Err(raised), Err(_)) if !raised.is_instance_of::<PyException>(py) => Err(raised),
-        (_, result) => result,
-    }
-}
-
 fn log_all(py: Python<'_>) -> PyResult<()> {
     ARE_ANY.store(false, Ordering::Release);
     let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
