@@ -135,10 +135,10 @@ impl NativeBackend {
     /// Returns the key to store `key` under: another one, if the server would not take it as it is.
     fn mangled(&self, key: &Bound<'_, PyAny>) -> PyResult<String> {
         let key = self.key(key)?;
-        Ok(self
-            .mangler
-            .as_ref()
-            .map_or_else(|| key.clone(), |mangler| mangler.mangle(&key).into_owned()))
+        Ok(match &self.mangler {
+            Some(mangler) => mangler.mangle(&key).into_owned(),
+            None => key,
+        })
     }
 
     /// Returns the `CachedValue` for `key`, of a backend that keeps objects.

@@ -181,3 +181,26 @@ def test_time_machine_moves_the_time(name, redis_port, tmp_path):
         assert value() == 2
     region.delete("k")
     assert value() == 3 and abs(region.get_value_metadata("k").cached_time - time.time()) < 60
+
+
+def test_a_package_that_is_imported_within_a_travel_has_the_time_of_both(run_python):
+    pytest.importorskip("time_machine")
+    ended = run_python(
+        """
+        import datetime
+        import time
+
+        import time_machine
+
+        with time_machine.travel(datetime.datetime(2030, 1, 1, tzinfo=datetime.timezone.utc), tick=False) as traveller:
+            from dogpile_rs.cache import make_region
+
+            region = make_region().configure("memory", expiration_time=60)
+            region.set("k", 1)
+            traveller.shift(61)
+            print(region.get("k") or "none", region.get_or_create("k", lambda: 2), region.get_value_metadata("k").age)
+        region.set("l", 3)
+        print(region.get("l"), abs(region.get_value_metadata("l").cached_time - time.time()) < 60)
+        """
+    )
+    assert ended.stdout.splitlines() == ["none 2 0.0", "3 True"]
