@@ -244,11 +244,18 @@ impl<'a> Session<'a> {
 
     /// Looks for an output that may be served.
     fn look(&self, cache: &Cache) -> Result<Option<(CachedValue<Record>, Why)>, Error> {
+        let began = Instant::now();
         let entry = || cache.region.blocking().entry(&*self.key);
-        if let Some(hit) = entry().get_with_metadata::<Record>()? {
+        let hit = || entry().get_with_metadata::<Record>();
+        if let Some(hit) = hit()? {
             return Ok(Some((hit, Why::Hit)));
         }
         let stale = entry().ignore_expiration().get_with_metadata::<Record>()?;
+        // A fresh one may have come between the two reads.
+        let has_just_come = stale.as_ref().is_some_and(|stale| stale.age <= began.elapsed());
+        if has_just_come && let Some(hit) = hit()? {
+            return Ok(Some((hit, Why::Hit)));
+        }
         Ok(stale.filter(|stale| self.may_be_served(cache, stale)).map(|stale| (stale, Why::Stale)))
     }
 
