@@ -52,9 +52,9 @@ impl<'c> Contestant<'c> {
         let work = |thread: usize| {
             // Each thread somewhere else in the keys.
             let from = thread * 307;
-            // Whoever was at work before has filled the processor's caches with what is his own. Two
-            // contestants over one region would else pay for that in turn: the second found all of
-            // it there, and seemed a fifth quicker.
+            // The contestant before has filled the processor's caches with its own entries. Of two
+            // contestants over one region only the first would pay for that: the second seemed a
+            // fifth quicker.
             (self.work)(from..from + calls / WARM_UP);
             start.wait();
             let began = Instant::now();

@@ -31,7 +31,6 @@ pub(crate) struct NativeBackend {
     name: String,
     backend: AnyBackend,
     mutex: Option<AnyMutex>,
-    mangler: Option<Mangler>,
     /// Do values stay there whatever the expiration of a region is?
     keeps_for_ever: bool,
 }
@@ -105,15 +104,27 @@ fn object_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {
     Ok(Entry::object(Object::evictable(cached::payload(value)?.unbind()), created))
 }
 
+/// A key mangler of the crate's.
+#[pyclass(frozen, module = "dogpile_rs._engine")]
+pub(crate) struct NativeMangler(Mangler);
+
+#[pymethods]
+impl NativeMangler {
+    /// Returns the key to store `key` under.
+    fn __call__(&self, key: &Bound<'_, PyAny>) -> PyResult<String> {
+        Ok(self.0.mangle(&text(key)?).into_owned())
+    }
+}
+
 #[pymethods]
 impl NativeBackend {
     #[new]
     #[pyo3(signature = (name, arguments = None))]
     fn new(py: Python<'_>, name: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let backend = open(py, name, arguments)?;
-        let (mutex, mangler) = (backend.mutex(), backend.recommended_mangler());
+        let mutex = backend.mutex();
         let keeps_for_ever = arguments.map_or(Ok(false), keeps_for_ever)?;
-        Ok(Self { name: name.to_owned(), backend, mutex, mangler, keeps_for_ever })
+        Ok(Self { name: name.to_owned(), backend, mutex, keeps_for_ever })
     }
 
     fn __repr__(&self) -> String {
@@ -126,19 +137,10 @@ impl NativeBackend {
         self.backend.keeps_objects()
     }
 
-    /// Are there keys that `mangled` makes others of?
+    /// Returns the mangler for regions that name none, if the server does not take all keys.
     #[getter]
-    fn recommends_mangler(&self) -> bool {
-        self.mangler.is_some()
-    }
-
-    /// Returns the key to store `key` under: another one, if the server would not take it as it is.
-    fn mangled(&self, key: &Bound<'_, PyAny>) -> PyResult<String> {
-        let key = self.key(key)?;
-        Ok(match &self.mangler {
-            Some(mangler) => mangler.mangle(&key).into_owned(),
-            None => key,
-        })
+    fn recommended_mangler(&self) -> Option<NativeMangler> {
+        self.backend.recommended_mangler().map(NativeMangler)
     }
 
     /// Returns the `CachedValue` for `key`, of a backend that keeps objects.

@@ -36,8 +36,8 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Returns the address of the C function behind a built-in one; zero if it is none. `time_machine` leaves the object
-/// `time.time` where it is, and gives it other code.
+/// Returns the address of the code of a built-in function; zero for other objects. `time_machine` leaves the object
+/// `time.time` in place, and gives it other code.
 #[expect(unsafe_code, reason = "PyO3 has no safe function for it")]
 #[inline]
 fn code_of(time: &Bound<'_, PyAny>) -> usize {

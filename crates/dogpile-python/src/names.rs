@@ -15,7 +15,7 @@ pub(crate) struct Names {
     tuple_new: Py<PyAny>,
     /// Raised by deserializers for what they cannot read.
     pub(crate) cant_deserialize: Py<PyType>,
-    /// What serializers and deserializers raise, and not a signal's handler meanwhile.
+    /// The exceptions of serializers and deserializers, as opposed to those of a signal's handler meanwhile.
     of_codecs: Py<PyTuple>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn init() {
 
 /// Logs what has been queued, on the logger `dogpile.cache.engine`, at the end of a call with this result.
 ///
-/// What logging raises, such as the exception of a signal's handler, is the result of a call that has no other.
+/// An exception of logging, such as one of a signal's handler, ends the call unless it ends with another already.
 #[inline]
 pub(crate) fn flush<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
     if ARE_ANY.load(Ordering::Acquire) {
@@ -47,11 +47,11 @@ pub(crate) fn flush<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
 
 #[cold]
 fn log_all(py: Python<'_>) -> PyResult<()> {
-    ARE_ANY.store(false, Ordering::Release);
-    let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     // At the end of the interpreter there is none.
     let Ok(logging) = py.import(text!(py, logging)) else { return Ok(()) };
     let logger = logging.getattr("getLogger")?.run1(("dogpile.cache.engine",))?;
+    ARE_ANY.store(false, Ordering::Release);
+    let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     let mut waiting = waiting.into_iter();
     while let Some((is_warning, message)) = waiting.next() {
         let level = if is_warning { "warning" } else { "debug" };
@@ -63,7 +63,7 @@ fn log_all(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Leaves messages to the next call.
+/// Leaves messages for the next call.
 fn put_back(messages: impl Iterator<Item = (bool, String)>) {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.splice(..0, messages);

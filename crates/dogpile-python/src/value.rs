@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -172,8 +173,10 @@ fn copied(written: &Bound<'_, PyAny>) -> PyResult<Bytes> {
         return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
     }
     // The stable interface has no other way to them in all versions.
-    let view = written.py().import("builtins")?.getattr("memoryview")?.run1((written,))?;
-    let bytes = view.call_method0("tobytes")?;
+    let view = written.py().import("builtins")?.getattr("memoryview")?.run1((written,));
+    let kind = written.get_type();
+    let refused = |_| PyTypeError::new_err(format!("a serializer returns bytes, and not {kind}"));
+    let bytes = view.map_err(refused)?.call_method0("tobytes")?;
     Ok(Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes()))
 }
 

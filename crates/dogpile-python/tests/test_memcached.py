@@ -1,4 +1,4 @@
-"""What is of the native backend for memcached alone."""
+"""The native backend for memcached, as far as it differs from others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 import pytest
 from dogpile_rs.cache import make_region
 from dogpile_rs.cache.api import NO_VALUE
+from dogpile_rs.cache.backends.native import NativeMemcachedBackend
 from dogpile_rs.cache.proxy import ProxyBackend
 
 
@@ -74,3 +75,13 @@ def test_keys_that_memcached_does_not_take_are_stored_by_their_hash(memcached_po
     own = make_region(key_mangler=lambda key: f"own:{key}").configure("memcached", arguments=given)
     own.set("k", 1)
     assert own.backend.get_serialized("own:k") is not NO_VALUE
+
+
+def test_a_mangler_of_a_subclass_is_kept(memcached_port):
+    class Prefixed(NativeMemcachedBackend):
+        def key_mangler(self, key):
+            return f"mine:{key}"
+
+    given = {"url": f"127.0.0.1:{memcached_port}"}
+    assert Prefixed(given).key_mangler("k") == "mine:k"
+    assert NativeMemcachedBackend(given).key_mangler("a b").startswith("sha1:")

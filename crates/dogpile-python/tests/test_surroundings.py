@@ -1,4 +1,4 @@
-"""What goes on around a call: exceptions of signal handlers, logging, loops that are closed, and time that others move."""
+"""Events around a call: exceptions of signal handlers, logging, loops that are closed, and time that others move."""
 
 from __future__ import annotations
 
@@ -105,6 +105,15 @@ def test_a_serializer_may_return_what_is_like_bytes(arguments, made):
     assert region.get_multi(["k", "l", "m"]) == ["value", "other", "third"] and created == [1]
 
 
+@pytest.mark.parametrize("written", [None, 5, [1], "text"])
+def test_a_serializer_that_returns_something_else_is_told_so(arguments, written, caplog):
+    name, given = arguments
+    region = make_region(serializer=lambda value: written, deserializer=bytes).configure(name, arguments=given)
+    assert region.get_or_create("k", lambda: "value") == "value"
+    assert f"a serializer returns bytes, and not <class '{type(written).__name__}'>" in caplog.text
+    assert region.get("k") is NO_VALUE
+
+
 @pytest.fixture
 def unraisable(monkeypatch):
     seen = []
@@ -112,7 +121,7 @@ def unraisable(monkeypatch):
     return seen
 
 
-def test_what_a_log_handler_raises_reaches_the_caller_and_the_other_messages_come_later(unraisable, monkeypatch):
+def test_an_exception_of_a_log_handler_reaches_the_caller_and_the_other_messages_come_later(unraisable, monkeypatch):
     shown = []
 
     def interrupt(record):

@@ -169,7 +169,7 @@ fn the_environment_overrides_a_file() {
 fn a_misspelled_section_is_told_from_one_without_a_backend() {
     let settings = Settings::from_iter([("cache.users.expiration_time", "1h")]);
     let config = |prefix| settings.with_prefix(prefix).config::<Serialized>().unwrap_err();
-    for misspelled in ["cache.usres.", "caches."] {
+    for misspelled in ["cache.usres.", "caches.", "cache.users"] {
         let error = config(misspelled);
         assert_eq!(error, ConfigError::NoSettings);
         assert!(error.to_string().contains("compare the prefix"), "{error}");

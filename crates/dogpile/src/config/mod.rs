@@ -101,7 +101,8 @@ impl Settings {
     /// [`Region::configure`](crate::Region::configure) says which kind of configuration it takes. Elsewhere
     /// that is to be written: `let config: Config<Serialized> = settings.config()?`.
     pub fn config<K: Kind>(&self) -> Result<Config<K>, ConfigError> {
-        if self.is_empty() {
+        // A prefix that lacks its dot at the end leaves it to the names.
+        if self.iter().all(|(name, _)| name.starts_with('.')) {
             return Err(ConfigError::NoSettings);
         }
         let mut region = Arguments::new("region", self.clone());

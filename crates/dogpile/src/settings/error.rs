@@ -44,8 +44,8 @@ pub enum ConfigError {
         /// The names that are known.
         known: Vec<String>,
     },
-    /// There is no setting at all: the prefix of [`with_prefix`](crate::config::Settings::with_prefix) may be
-    /// misspelled, or lack its dot at the end.
+    /// There are settings of other regions at most: the prefix of
+    /// [`with_prefix`](crate::config::Settings::with_prefix) is misspelled, or lacks its dot at the end.
     NoSettings,
     /// A setting that must be there is not.
     Missing {
@@ -98,7 +98,7 @@ impl fmt::Display for ConfigError {
                 known.join(", ")
             ),
             Self::NoSettings => f.write_str(
-                "there are no settings for the region, which needs a `backend` at least: compare the prefix, such as `cache.users.`, with the names in the file or the environment",
+                "there are no settings for the region, which needs a `backend` at least: compare the prefix, such as `cache.users.` with its dot at the end, with the names in the file or the environment",
             ),
             Self::Missing { owner, name } => write!(f, "{owner} needs the setting `{name}`"),
             Self::Invalid { owner, name, expected, found } => {

@@ -73,8 +73,8 @@ class CantDeserializeException(Exception):
     """Raised by a deserializer if the stored value is of a kind that is to be created again."""
 
 
-# What pickle, json, msgpack and their kin raise for values and bytes that they cannot take. Other exceptions that come up
-# meanwhile, as of a signal's handler that limits the time, are not about the value.
+# Exceptions that pickle, json, msgpack and the like raise for values and bytes that they cannot take. Others that come up
+# meanwhile, such as that of a signal's handler that limits the time, are not about the value.
 _OF_CODECS = (
     ArithmeticError,
     AssertionError,

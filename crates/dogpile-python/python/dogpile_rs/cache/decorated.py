@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from .api import NoValueType
 
 _P = ParamSpec("_P")
 _Rest = ParamSpec("_Rest")
 _Owner = TypeVar("_Owner")
-_V = TypeVar("_V")
-_Result_co = TypeVar("_Result_co", covariant=True)
 _It = TypeVar("_It")
+_V = TypeVar("_V")
+# The value as it is given, and the results of calls: the value, the value that is cached, and none.
+_V_contra = TypeVar("_V_contra", contravariant=True)
+_Value_co = TypeVar("_Value_co", covariant=True)
+_Found_co = TypeVar("_Found_co", covariant=True)
+_Done_co = TypeVar("_Done_co", covariant=True)
+
+_Awaited: TypeAlias = Coroutine[Any, Any, _V]
 
 
-class CachedFunction(Protocol[_P, _V]):
-    """What `cache_on_arguments` makes of a function."""
+class _Function(Protocol[_P, _V_contra, _Value_co, _Found_co, _Done_co]):
+    """A decorated function with its companions."""
 
-    original: Callable[..., _V]
-
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _V: ...
-    def get(self, *args: _P.args, **kwargs: _P.kwargs) -> _V | NoValueType: ...
-    def set(self, value: _V, *args: _P.args, **kwargs: _P.kwargs) -> None: ...
-    def invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> None: ...
-    def refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _V: ...
+    @property
+    def original(self) -> Callable[..., _Value_co]: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _Value_co: ...
+    def get(self, *args: _P.args, **kwargs: _P.kwargs) -> _Found_co: ...
+    def set(self, value: _V_contra, *args: _P.args, **kwargs: _P.kwargs) -> _Done_co: ...
+    def invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> _Done_co: ...
+    def refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _Value_co: ...
     def key(self, *args: _P.args, **kwargs: _P.kwargs) -> Any: ...
+
+
+class _Method(Protocol[_P, _Rest, _V_contra, _Value_co, _Found_co, _Done_co]):
+    """A decorated method, of a class or an object.
+
+    The companions do not know the object: their first argument stands for it, and may be anything.
+    """
+
+    @property
+    def original(self) -> Callable[..., _Value_co]: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _Value_co: ...
+    def get(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _Found_co: ...
+    def set(self, value: _V_contra, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _Done_co: ...
+    def invalidate(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _Done_co: ...
+    def refresh(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _Value_co: ...
+    def key(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Any: ...
+
+
+CachedMethod: TypeAlias = _Method[_P, _Rest, _V, _V, _V | NoValueType, None]
+CachedCoroutineMethod: TypeAlias = _Method[_P, _Rest, _V, _Awaited[_V], _Awaited[_V | NoValueType], _Awaited[None]]
+
+
+class CachedFunction(_Function[_P, _V, _V, _V | NoValueType, None], Protocol[_P, _V]):
+    """A function under `cache_on_arguments`."""
 
     @overload
     def __get__(
@@ -39,33 +69,10 @@ class CachedFunction(Protocol[_P, _V]):
     def __get__(self: _It, instance: Any, owner: Any) -> _It: ...
 
 
-class CachedMethod(Protocol[_P, _Rest, _V]):
-    """What `cache_on_arguments` makes of a method, as a class or an object has it.
-
-    The further functions do not know of the object: their first argument stands for it, and may be anything.
-    """
-
-    original: Callable[..., _V]
-
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _V: ...
-    def get(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _V | NoValueType: ...
-    def set(self, value: _V, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> None: ...
-    def invalidate(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> None: ...
-    def refresh(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _V: ...
-    def key(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Any: ...
-
-
-class CachedCoroutine(Protocol[_P, _V]):
-    """What `cache_on_arguments` makes of a coroutine function."""
-
-    original: Callable[..., Coroutine[Any, Any, _V]]
-
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _V]: ...
-    def get(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _V | NoValueType]: ...
-    def set(self, value: _V, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, None]: ...
-    def invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, None]: ...
-    def refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _V]: ...
-    def key(self, *args: _P.args, **kwargs: _P.kwargs) -> Any: ...
+class CachedCoroutine(
+    _Function[_P, _V, _Awaited[_V], _Awaited[_V | NoValueType], _Awaited[None]], Protocol[_P, _V]
+):
+    """A coroutine function under `cache_on_arguments`."""
 
     @overload
     def __get__(
@@ -79,24 +86,11 @@ class CachedCoroutine(Protocol[_P, _V]):
     def __get__(self: _It, instance: Any, owner: Any) -> _It: ...
 
 
-class CachedCoroutineMethod(Protocol[_P, _Rest, _V]):
-    """What `cache_on_arguments` makes of a coroutine method: see `CachedMethod`."""
-
-    original: Callable[..., Coroutine[Any, Any, _V]]
-
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _V]: ...
-    def get(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Coroutine[Any, Any, _V | NoValueType]: ...
-    def set(self, value: _V, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Coroutine[Any, Any, None]: ...
-    def invalidate(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Coroutine[Any, Any, None]: ...
-    def refresh(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Coroutine[Any, Any, _V]: ...
-    def key(self, owner: Any, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> Any: ...
-
-
 class Decorator(Protocol):
-    """What `cache_on_arguments(...)` returns.
+    """The result of `cache_on_arguments(...)`.
 
-    A class method has no more than the type `Any`: type checkers do not see that `classmethod` binds the class to an
-    object that can be called. For the like reason, mypy wants a static method to be called by its class.
+    Class methods have the type `Any`: type checkers do not see that `classmethod` binds the class to an object that can
+    be called. For a similar reason, mypy accepts static methods only if they are called by their class.
     """
 
     @overload
@@ -109,10 +103,10 @@ class Decorator(Protocol):
     def __call__(self, function: Callable[_P, _V], /) -> CachedFunction[_P, _V]: ...
 
 
-class CachedMultiFunction(Protocol[_P, _Result_co]):
-    """What `cache_multi_on_arguments` makes of a function of many keys.
+class CachedMultiFunction(Protocol[_P, _Value_co]):
+    """A function of many keys under `cache_multi_on_arguments`.
 
-    Where the function is a coroutine function, so are the further ones.
+    The companions of a coroutine function are coroutine functions too.
     """
 
     original: Callable[..., Any]
@@ -121,11 +115,11 @@ class CachedMultiFunction(Protocol[_P, _Result_co]):
     invalidate: Callable[..., Any]
     refresh: Callable[..., Any]
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _Result_co: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _Value_co: ...
 
     @overload
     def __get__(
-        self: CachedMultiFunction[Concatenate[_Owner, _Rest], _Result_co], instance: _Owner, owner: Any
-    ) -> CachedMultiFunction[_Rest, _Result_co]: ...
+        self: CachedMultiFunction[Concatenate[_Owner, _Rest], _Value_co], instance: _Owner, owner: Any
+    ) -> CachedMultiFunction[_Rest, _Value_co]: ...
     @overload
     def __get__(self: _It, instance: Any, owner: Any) -> _It: ...

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from ... import _engine
 from ...util.langhelpers import memoized_property
 from ...util.typing import Self
-from ..api import BackendArguments, BytesBackend, CacheBackend, KeyManglerType
+from ..api import BackendArguments, BytesBackend, CacheBackend
 from ..codecs import codec
 from ..proxy import ProxyBackend
 
@@ -53,20 +53,16 @@ class NativeBackend(_engine.NativeBackend, BytesBackend):  # type: ignore[misc]
         serializer, deserializer = codec(given.pop("codec", "pickle"))
         backend = super().__new__(cls, cls.native_name, given)
         backend.serializer, backend.deserializer = serializer, deserializer
+        if backend.key_mangler is None:
+            backend.key_mangler = backend.recommended_mangler
         return backend
 
     def __init__(self, arguments: BackendArguments) -> None:
         pass
 
-    @property
-    def key_mangler(self) -> KeyManglerType | None:  # type: ignore[override]
-        """The mangler that a region uses which has none of its own."""
-        return self.mangled if self.recommends_mangler else None
-
 
 def _translated(argument: Any) -> Any:
-    """Returns an argument as the engine has it: of bytes the text, as of the name of a file, and pairs of a host and a port
-    as tuples."""
+    """Returns an argument as the engine takes it: bytes as text, and pairs of a host and a port as tuples."""
     if isinstance(argument, bytes):
         return os.fsdecode(argument)
     if isinstance(argument, list):
