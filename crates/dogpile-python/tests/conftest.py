@@ -74,3 +74,12 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
     with Servers(tmp_path_factory.mktemp("redis"), start=False) as servers:
         yield servers.redis("redis-server")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where all that tests need is installed, one that was skipped is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and reporter.stats.get("skipped") and os.environ.get("DOGPILE_RS_NOTHING_SKIPPED"):
+        for report in reporter.stats["skipped"]:
+            reporter.write_line(f"skipped: {report.longrepr}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

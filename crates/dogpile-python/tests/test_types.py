@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import INSTALLED, SOURCES
 
 pytest.importorskip("mypy")
 
@@ -99,7 +101,9 @@ WRONG = {
 
 def checked(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", "--no-error-summary", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # mypy does not look where the tests' own interpreter was told to look.
+    environment = dict(os.environ) if INSTALLED else dict(os.environ, MYPYPATH=str(SOURCES))
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
