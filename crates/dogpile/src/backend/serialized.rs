@@ -1,5 +1,6 @@
 //! Bytes in this process's memory (Python's `memory_pickle`).
 
+use std::cell::RefCell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -134,14 +135,18 @@ impl SerializedMemory {
     /// Takes the bytes that are under a key, and returns what is said of them.
     #[inline]
     pub(crate) fn look(&self, key: &str, taken: &mut Taken) -> Option<Said> {
-        self.cache.get(&Looking::new(Asked::of(key), |bytes: &Bytes| taken.take(bytes)))
+        let taken = RefCell::new(taken);
+        let take = |bytes: &Bytes| {
+            taken.borrow_mut().take(bytes);
+            Some(())
+        };
+        self.cache.get(&Looking::new(Asked::of(key), take))
     }
 
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let mut found = Bytes::new();
-        let look = |bytes: &Bytes| found = bytes.clone();
-        let said = self.cache.get(&Looking::new(Asked::of(key), look))?;
-        Some(entry_of(found, said))
+        let looking = Looking::new(Asked::of(key), |bytes: &Bytes| Some(bytes.clone()));
+        let said = self.cache.get(&looking)?;
+        Some(entry_of(looking.seen()?, said))
     }
 }
 

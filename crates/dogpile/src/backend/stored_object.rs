@@ -4,7 +4,7 @@
 //! whoever asks for an equal one. So the object lies beside its key: a hit looks at it where it
 //! is, and takes no reference count but that of the value.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 
 use quick_cache::Equivalent;
@@ -140,35 +140,42 @@ impl<T> Equivalent<Stored<T>> for Asked<'_> {
     }
 }
 
-/// A key that is asked for, with what is to be done with the object under it. That is called
-/// under the lock of a part of the map.
-pub(crate) struct Looking<'k, F> {
+/// A key that is asked for, with a look at the object under it. That is called under the lock of a part
+/// of the map.
+pub(crate) struct Looking<'k, F, S> {
     asked: Asked<'k>,
-    look: RefCell<F>,
+    look: F,
+    seen: Cell<Option<S>>,
 }
 
-impl<'k, F> Looking<'k, F> {
+impl<'k, F, S> Looking<'k, F, S> {
     pub(crate) fn new<T>(asked: Asked<'k>, look: F) -> Self
     where
-        F: FnMut(&T),
+        F: Fn(&T) -> Option<S>,
     {
-        Self { asked, look: RefCell::new(look) }
+        Self { asked, look, seen: Cell::new(None) }
+    }
+
+    /// Returns what the look has taken of the object.
+    #[inline]
+    pub(crate) fn seen(self) -> Option<S> {
+        self.seen.into_inner()
     }
 }
 
-impl<F> Hash for Looking<'_, F> {
+impl<F, S> Hash for Looking<'_, F, S> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.asked.hash(state);
     }
 }
 
-impl<T, F: FnMut(&T)> Equivalent<Stored<T>> for Looking<'_, F> {
+impl<T, F: Fn(&T) -> Option<S>, S> Equivalent<Stored<T>> for Looking<'_, F, S> {
     #[inline]
     fn equivalent(&self, stored: &Stored<T>) -> bool {
         let is_it = self.asked.equivalent(stored);
         if is_it {
-            (self.look.borrow_mut())(&stored.object);
+            self.seen.set((self.look)(&stored.object));
         }
         is_it
     }

@@ -116,10 +116,11 @@ impl InProcess {
         Self { hard: Moment::never(), soft: Moment::never() }
     }
 
-    /// Is a value created at `ct` neither missing nor expired?
+    /// Returns the last moment of any invalidation: minus infinity before the first.
     #[inline]
-    pub(crate) fn is_valid(&self, ct: Timestamp) -> bool {
-        !(ct <= self.hard.get() || ct <= self.soft.get())
+    pub(crate) fn latest_of_both(&self) -> Timestamp {
+        let (hard, soft) = (self.hard.get(), self.soft.get());
+        if hard > soft { hard } else { soft }
     }
 
     fn advance(&self, mode: Mode, at: Timestamp) {
@@ -127,10 +128,6 @@ impl InProcess {
             Mode::Hard => self.hard.advance(at),
             Mode::Soft => self.soft.advance(at),
         }
-    }
-
-    fn latest_of_both(&self) -> Option<Timestamp> {
-        Some(self.hard.get().max(self.soft.get())).filter(|at| *at > f64::NEG_INFINITY)
     }
 
     fn retract_both(&self, now: Timestamp) {
@@ -168,7 +165,7 @@ impl Invalidation for InProcess {
     }
 
     fn latest(&self) -> Option<Timestamp> {
-        self.latest_of_both()
+        Some(self.latest_of_both()).filter(|at| *at > f64::NEG_INFINITY)
     }
 
     fn retract(&self, now: Timestamp) {

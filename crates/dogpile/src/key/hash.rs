@@ -59,9 +59,14 @@ impl TextHash {
     }
 
     /// Returns the hash of a text of `length` bytes.
+    #[cfg(feature = "memory")]
     #[inline]
     pub(super) fn finish(self, length: usize) -> u64 {
-        let seeds = seeds();
+        self.finish_with(length, seeds())
+    }
+
+    #[inline]
+    fn finish_with(self, length: usize, seeds: &Seeds) -> u64 {
         let sum = self.0.wrapping_add(product(length as u64, seeds.length));
         let product = product(low(sum) ^ seeds.halves[0], low(sum >> 64) ^ seeds.halves[1]);
         low(product) ^ low(product >> 64)
@@ -112,19 +117,18 @@ const fn low(number: u128) -> u64 {
 #[inline(always)]
 pub(crate) fn hash_of(text: &[u8]) -> u64 {
     if text.len() > TextHash::LONGEST {
-        hash_of_long(text)
-    } else {
-        sum_of(text).finish(text.len())
+        return hash_of_long(text);
     }
+    let seeds = seeds();
+    sum_of(text, seeds).finish_with(text.len(), seeds)
 }
 
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn sum_of(text: &[u8]) -> TextHash {
-    let seeds = &seeds().words;
+fn sum_of(text: &[u8], seeds: &Seeds) -> TextHash {
     let (words, rest) = text.as_chunks();
-    let mut sum = product(last_word(text, rest), seeds[words.len() % seeds.len()]);
-    for (word, seed) in words.iter().zip(seeds) {
+    let mut sum = product(last_word(text, rest), seeds.words[words.len() % (WORDS + 1)]);
+    for (word, seed) in words.iter().zip(&seeds.words) {
         sum = sum.wrapping_add(product(u64::from_le_bytes(*word), *seed));
     }
     TextHash(sum)
@@ -147,10 +151,11 @@ fn last_word(text: &[u8], rest: &[u8]) -> u64 {
 
 #[cold]
 fn hash_of_long(text: &[u8]) -> u64 {
-    let pieces = text.chunks(TextHash::LONGEST);
+    let (pieces, seeds) = (text.chunks(TextHash::LONGEST), seeds());
     pieces.fold(0, |before, piece| {
-        let TextHash(sum) = sum_of(piece);
-        TextHash(sum.wrapping_add(product(before, seeds().words[WORDS]))).finish(text.len())
+        let TextHash(sum) = sum_of(piece, seeds);
+        TextHash(sum.wrapping_add(product(before, seeds.words[WORDS])))
+            .finish_with(text.len(), seeds)
     })
 }
 

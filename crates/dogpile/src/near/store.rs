@@ -87,24 +87,29 @@ impl Copies {
         Self(Cache::with(most, most as u64, UnitWeighter, hashes, lifecycle))
     }
 
-    /// Shows `look` the object of a copy where it lies, under the lock of a part of the map.
+    /// Looks at the object of a copy where it lies, under the lock of a part of the map. Returns what is
+    /// said of it, if the look has taken something.
     #[inline]
-    pub(super) fn look(&self, key: &str, look: impl FnMut(&Object)) -> Option<Said> {
-        self.0.get(&Looking::new(Asked::of(key), look))
+    pub(super) fn look<S>(
+        &self,
+        key: &str,
+        look: impl Fn(&Object) -> Option<S>,
+    ) -> Option<(Said, S)> {
+        let looking = Looking::new(Asked::of(key), look);
+        let said = self.0.get(&looking)?;
+        Some((said, looking.seen()?))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Copy> {
-        let mut object = None;
-        let said = self.look(key, |found| object = Some(found.clone()))?;
-        Some(Copy { object: object?, said })
+        let (said, object) = self.look(key, |object| Some(object.clone()))?;
+        Some(Copy { object, said })
     }
 
     /// Returns the copy without a mark that it was of use.
     pub(super) fn peek(&self, key: &str) -> Option<Copy> {
-        let mut object = None;
-        let look = |found: &Object| object = Some(found.clone());
-        let said = self.0.peek(&Looking::new(Asked::of(key), look))?;
-        Some(Copy { object: object?, said })
+        let looking = Looking::new(Asked::of(key), |object: &Object| Some(object.clone()));
+        let said = self.0.peek(&looking)?;
+        Some(Copy { object: looking.seen()?, said })
     }
 
     pub(super) fn has(&self, key: &str) -> bool {

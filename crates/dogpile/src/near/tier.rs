@@ -2,6 +2,7 @@
 //! changes end them.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -425,9 +426,10 @@ impl ErasedBackend for Tier {
 
     #[inline]
     fn look_now(&self, key: &str, look: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        let mut is_it = false;
-        match self.0.news.copies.look(key, |object| is_it = look(object)) {
-            Some(Said { ct, begun, mark, .. }) if is_it && !ct.is_nan() && self.0.holds(mark) => {
+        let look = RefCell::new(look);
+        let look = |object: &Object| (look.borrow_mut())(object).then_some(());
+        match self.0.news.copies.look(key, look) {
+            Some((Said { ct, begun, mark, .. }, ())) if !ct.is_nan() && self.0.holds(mark) => {
                 Looked::object(ct, begun)
             }
             _ => Looked::UNKNOWN,

@@ -4,6 +4,7 @@
 use super::core::Core;
 use super::kind::{Cacheable, Encoding};
 use super::lookup::Answer;
+use super::object_now::Bounds;
 use super::options::Options;
 use super::state::Now;
 use crate::backend::{Said, Taken};
@@ -62,13 +63,14 @@ impl Core {
             return Seen::Unknown;
         }
         let stored = self.stored_key(key);
+        let bounds = self.bounds(options);
         let Some(said) = memory.look(&stored, taken) else { return Seen::Absent };
         let Said { ct, begun, .. } = said;
         if ct.is_nan() {
             return Seen::Unknown;
         }
-        let now = self.coarse_now();
-        if !self.is_plainly_fresh(ct, begun, options, now)
+        let Bounds { now, .. } = bounds;
+        if !self.is_plainly_fresh(ct, begun, bounds)
             && !self.is_fresh_or_early(key, (ct, begun), options, now)
         {
             return Seen::Unclear;

@@ -189,8 +189,12 @@ impl Core {
         let backend = near.as_ref().map_or(backend, Tier::backend);
         let short_way = ShortWay::new(&defaults)
             .by_system_time(is_system_time)
-            .by_moments(&invalidation, &shared.moments)
             .over(&backend, mangler.is_some());
+        let short_way = if is_shared || invalidation.is_remote() {
+            short_way
+        } else {
+            short_way.by_moments(&invalidation, &shared.moments)
+        };
         let streak = backend.claims_as_it_looks().then(Streak::default);
         Ok(Self {
             short_way,

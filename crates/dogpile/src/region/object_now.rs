@@ -1,6 +1,8 @@
 //! The short way to a hit: a fresh value that is at hand, in most cases an object of this process, looked
 //! at where its backend keeps it.
 
+use std::cell::Cell;
+
 use super::Region;
 use super::core::Core;
 use super::kind::{Cacheable, Kind};
@@ -15,9 +17,10 @@ use crate::lock::{CLOCK_SKEW, Status};
 use crate::stats::Count;
 use crate::value::{Metadata, Object};
 
-/// The result of a look at an object.
-enum Seen {
+/// The result of a look at an object, with what it has taken of it.
+enum Seen<S> {
     Fresh {
+        seen: S,
         ct: Timestamp,
         now: Timestamp,
     },
@@ -25,6 +28,47 @@ enum Seen {
     Unclear,
     /// Whatever there is, it is to be looked for in the usual way.
     Unknown,
+}
+
+impl<S> Seen<S> {
+    /// Returns what there is to say of the value that `open` makes of what was taken.
+    #[inline]
+    fn now<T, A>(
+        self,
+        open: impl FnOnce(S) -> Option<T>,
+        take: impl FnOnce(Answer<T>) -> A,
+    ) -> Option<Now<A>> {
+        match self {
+            Self::Fresh { seen, ct, now } => {
+                Some(Now::Hit(take(Answer { value: open(seen)?, status: Status::Hit, ct, now })))
+            }
+            Self::Absent => Some(Now::Absent),
+            Self::Unclear => Some(Now::Unclear),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The same with what was taken elsewhere.
+    fn with<O>(self, other: Option<O>) -> Seen<O> {
+        match (self, other) {
+            (Self::Fresh { ct, now, .. }, Some(seen)) => Seen::Fresh { seen, ct, now },
+            (Self::Absent, _) => Seen::Absent,
+            (Self::Unclear, _) => Seen::Unclear,
+            (Self::Fresh { .. } | Self::Unknown, _) => Seen::Unknown,
+        }
+    }
+}
+
+/// What a look judges by. It is read before the look: what is read after the lock of a part of a map was
+/// given back waits for that, which was a tenth of a hit.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// The last moment of an invalidation, if values and invalidations are this process's own: then their order
+    /// needs no clock.
+    invalidated: Option<Timestamp>,
+    /// Not a number where more counts than the age.
+    greatest_age: f64,
+    pub(super) now: Timestamp,
 }
 
 /// The place of the code that looks at an object.
@@ -118,99 +162,101 @@ impl State {
         code: Code,
         take: impl FnOnce(Answer<T>) -> A,
     ) -> Option<Now<A>> {
-        let mut value: Option<T> = None;
-        let seen = if is_small::<T>() {
-            self.see_object(key, options, code, |object| {
-                value = object.downcast_ref().cloned();
-                value.is_some()
-            })
+        if is_small::<T>() {
+            let look = |object: &Object| object.downcast_ref().cloned();
+            self.see_object(key, options, code, look).now(Some, take)
         } else {
-            let mut taken = None;
-            let seen = self.see_object(key, options, code, |object| {
-                let is_it = object.downcast_ref::<T>().is_some();
-                taken = is_it.then(|| object.clone());
-                is_it
-            });
-            value = taken.and_then(|object| object.downcast_ref().cloned());
-            seen
-        };
-        match seen {
-            Seen::Fresh { ct, now } => {
-                Some(Now::Hit(take(Answer { value: value?, status: Status::Hit, ct, now })))
-            }
-            Seen::Absent => Some(Now::Absent),
-            Seen::Unclear => Some(Now::Unclear),
-            Seen::Unknown => None,
+            let is_it = |object: &Object| object.downcast_ref::<T>().is_some();
+            let look = |object: &Object| is_it(object).then(|| object.clone());
+            let open = |object: Object| object.downcast_ref().cloned();
+            self.see_object(key, options, code, look).now(open, take)
         }
     }
 
     #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
     #[inline(always)]
-    fn see_object(
+    fn see_object<S>(
         &self,
         key: AskedKey<'_>,
         options: &Options,
         code: Code,
-        mut take: impl FnMut(&Object) -> bool,
-    ) -> Seen {
-        match (self.first_core(), code) {
-            (Some(core), Code::Caller) => core.see_object(key, options, take),
-            (Some(core), Code::Shared) => core.see_object_once(key, options, &mut take),
-            (None, _) => self.see_object_later(key, options, &mut take),
+        look: impl Fn(&Object) -> Option<S>,
+    ) -> Seen<S> {
+        if let (Some(core), Code::Caller) = (self.first_core(), code) {
+            return core.see_object(key, options, look);
         }
+        let taken = Cell::new(None);
+        let look = |object: &Object| {
+            let seen = look(object);
+            let is_it = seen.is_some();
+            taken.set(seen);
+            is_it
+        };
+        // As text: an `AskedKey` is handed on by its address, and would stay in memory for the short way too.
+        self.see_object_once(key.as_str(), options, &look).with(taken.take())
     }
 
-    #[cold]
-    fn see_object_later(
+    /// Looks by code that was compiled once, for values of all types.
+    #[inline(never)]
+    fn see_object_once(
         &self,
-        key: AskedKey<'_>,
+        key: &str,
         options: &Options,
-        take: &mut dyn FnMut(&Object) -> bool,
-    ) -> Seen {
-        self.in_force().map_or(Seen::Unknown, |core| core.see_object_once(key, options, take))
+        look: &dyn Fn(&Object) -> bool,
+    ) -> Seen<()> {
+        let look = |object: &Object| look(object).then_some(());
+        match self.in_force() {
+            Some(core) => core.see_object(key.into(), options, look),
+            None => Seen::Unknown,
+        }
     }
 }
 
 impl Core {
-    #[inline(never)]
-    fn see_object_once(
-        &self,
-        key: AskedKey<'_>,
-        options: &Options,
-        take: &mut dyn FnMut(&Object) -> bool,
-    ) -> Seen {
-        self.see_object(key, options, take)
-    }
-
     #[expect(clippy::inline_always, reason = "measured: a seventh of a hit")]
     #[inline(always)]
-    fn see_object(
+    fn see_object<S>(
         &self,
         key: AskedKey<'_>,
         options: &Options,
-        mut take: impl FnMut(&Object) -> bool,
-    ) -> Seen {
+        look: impl Fn(&Object) -> Option<S>,
+    ) -> Seen<S> {
         if self.owed.are_any() || self.kept.are_any() || self.invalidation_is_due() {
             return Seen::Unknown;
         }
+        let bounds = self.bounds(options);
+        let is_fresh = |moments| self.is_fresh_now(key, options, moments, bounds);
         #[cfg(feature = "memory")]
-        let looked = match &self.short_way.memory {
-            Some(memory) => memory.look(key, take),
-            None => self.look_around(key.as_str(), &mut take),
-        };
-        #[cfg(not(feature = "memory"))]
-        let looked = self.look_around(key.as_str(), &mut take);
-        let Some((ct, begun)) = looked.moments() else {
-            return if looked.is_absent() { Seen::Absent } else { Seen::Unknown };
-        };
-        let now = self.coarse_now();
-        if !self.is_plainly_fresh(ct, begun, options, now)
-            && !self.is_fresh_or_early(key.as_str(), (ct, begun), options, now)
-        {
-            return Seen::Unclear;
+        if let Some(memory) = &self.short_way.memory {
+            return match memory.look(key, look) {
+                None => Seen::Absent,
+                Some((ct, begun, Some(seen))) if !ct.is_nan() => {
+                    if !is_fresh((ct, begun)) {
+                        return Seen::Unclear;
+                    }
+                    // No near tier lies over memory.
+                    self.stats().count(Count::Hits);
+                    Seen::Fresh { seen, ct, now: bounds.now }
+                }
+                Some(_) => Seen::Unknown,
+            };
         }
-        self.count_hit();
-        Seen::Fresh { ct, now }
+        let mut taken = None;
+        let looked = self.look_around(key.as_str(), &mut |object| {
+            taken = look(object);
+            taken.is_some()
+        });
+        match (looked.moments(), taken) {
+            (Some(moments @ (ct, _)), Some(seen)) => {
+                if !is_fresh(moments) {
+                    return Seen::Unclear;
+                }
+                self.count_hit();
+                Seen::Fresh { seen, ct, now: bounds.now }
+            }
+            _ if looked.is_absent() => Seen::Absent,
+            _ => Seen::Unknown,
+        }
     }
 
     /// Looks at an object in another backend than [`Memory`](crate::backend::Memory), behind proxies
@@ -221,6 +267,31 @@ impl Core {
             return Looked::UNKNOWN;
         }
         self.backend.look_now(&self.stored_key(key), take)
+    }
+
+    /// Is an object of these moments fresh, for a call with these options?
+    #[expect(clippy::inline_always, reason = "measured: a tenth of a hit")]
+    #[inline(always)]
+    fn is_fresh_now(
+        &self,
+        key: AskedKey<'_>,
+        options: &Options,
+        (ct, begun): (Timestamp, Timestamp),
+        bounds: Bounds,
+    ) -> bool {
+        self.is_plainly_fresh(ct, begun, bounds)
+            || self.is_fresh_or_early(key.as_str(), (ct, begun), options, bounds.now)
+    }
+
+    /// Returns what a look judges by, in a call with these options.
+    #[inline]
+    pub(super) fn bounds(&self, options: &Options) -> Bounds {
+        let moments = self.short_way.moments.as_ref();
+        Bounds {
+            invalidated: moments.map(|moments| moments.latest_of_both()),
+            greatest_age: self.short_way.greatest_age(options),
+            now: self.coarse_now(),
+        }
     }
 
     #[inline]
@@ -236,20 +307,13 @@ impl Core {
     /// Is an object fresh, by its age and the invalidations alone? Nothing is said where more than
     /// that counts: [`freshness`](Self::freshness) has the whole answer.
     #[inline]
-    pub(super) fn is_plainly_fresh(
-        &self,
-        ct: Timestamp,
-        begun: Timestamp,
-        options: &Options,
-        now: Timestamp,
-    ) -> bool {
-        let is_valid = if self.short_way.are_own_moments && self.keeps_order() {
-            self.shared.moments.is_valid(begun)
-        } else {
-            self.is_valid(ct, begun)
+    pub(super) fn is_plainly_fresh(&self, ct: Timestamp, begun: Timestamp, bounds: Bounds) -> bool {
+        let is_valid = match bounds.invalidated {
+            Some(moment) => begun > moment,
+            None => self.is_valid(ct, begun),
         };
         let youngest = -CLOCK_SKEW.as_secs_f64();
-        is_valid && (youngest..=self.short_way.greatest_age(options)).contains(&(now - ct))
+        is_valid && (youngest..=bounds.greatest_age).contains(&(bounds.now - ct))
     }
 
     #[inline(never)]
@@ -315,7 +379,8 @@ mod tests {
             let (ct, begun, now) = (f64::from(ct), f64::from(begun), f64::from(now));
             let metadata = Metadata::created_at(ct).with_begin(begun);
             let found = core.freshness("k", &metadata, &options, now);
-            if core.is_plainly_fresh(ct, begun, &options, now) {
+            let bounds = Bounds { now, ..core.bounds(&options) };
+            if core.is_plainly_fresh(ct, begun, bounds) {
                 prop_assert_eq!(found, Freshness::Fresh);
             } else if !is_early && jitter.is_none() {
                 prop_assert_ne!(found, Freshness::Fresh);

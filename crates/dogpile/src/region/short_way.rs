@@ -18,8 +18,8 @@ pub(super) struct ShortWay {
     greatest_age: f64,
     /// The clock is the system's: it is asked without a detour.
     pub(super) is_system_time: bool,
-    /// So are the moments of invalidations, if they are the region's own.
-    pub(super) are_own_moments: bool,
+    /// The region's own moments of invalidations, if they count, and values are this process's own.
+    pub(super) moments: Option<Arc<InProcess>>,
 }
 
 impl ShortWay {
@@ -34,7 +34,7 @@ impl ShortWay {
                 greatest_age(defaults.expiration.as_ref())
             },
             is_system_time: false,
-            are_own_moments: false,
+            moments: None,
         }
     }
 
@@ -43,8 +43,8 @@ impl ShortWay {
     }
 
     pub(super) fn by_moments(self, used: &Arc<dyn Invalidation>, own: &Arc<InProcess>) -> Self {
-        let are_own_moments = std::ptr::addr_eq(Arc::as_ptr(used), Arc::as_ptr(own));
-        Self { are_own_moments, ..self }
+        let is_own = std::ptr::addr_eq(Arc::as_ptr(used), Arc::as_ptr(own));
+        Self { moments: is_own.then(|| own.clone()), ..self }
     }
 
     /// The same over a backend whose keys may be others than the callers'.
@@ -60,10 +60,10 @@ impl ShortWay {
     /// Returns the greatest age of a fresh value in a call with these options.
     #[inline]
     pub(super) fn greatest_age(&self, options: &Options) -> f64 {
-        if options.early.is_some() || options.jitter.is_some() || self.greatest_age.is_nan() {
+        if options.early.is_some() || options.jitter.is_some() {
             return f64::NAN;
         }
-        if options.expiration.is_none() {
+        if options.expiration.is_none() || self.greatest_age.is_nan() {
             return self.greatest_age;
         }
         greatest_age(options.expiration.as_ref())

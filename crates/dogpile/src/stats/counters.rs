@@ -149,7 +149,8 @@ impl Counters {
         Self((0..OWNED + SHARED).map(|_| Stripe::default()).collect())
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: a thirtieth of a hit")]
+    #[inline(always)]
     pub(super) fn add(&self, what: Count, amount: u64) {
         let stripe = stripe();
         let counter = &self.0[stripe].0[what as usize];
