@@ -80,6 +80,15 @@ def test_expired_values_are_served_while_one_creates(region, clock):
     assert region.get_or_create("k", never) == "next"
 
 
+def test_values_from_a_clock_that_is_far_ahead_are_created_again(region, clock):
+    assert region.get_or_create("key", lambda: 1) == 1
+    clock.pass_by(-59)
+    assert region.get_or_create("key", lambda: 2) == region.get("key") == 1
+    clock.pass_by(-2)
+    assert region.get("key") is NO_VALUE
+    assert region.get_or_create("key", lambda: 3) == region.get("key") == 3
+
+
 def test_values_that_cannot_be_pickled_are_returned(region, caplog):
     assert callable(region.get_or_create("k", lambda: lambda: 1))
     assert region.get("k") is NO_VALUE
