@@ -224,14 +224,13 @@ impl Core {
         if self.owed.are_any() || self.kept.are_any() || self.invalidation_is_due() {
             return Seen::Unknown;
         }
-        let bounds = self.bounds(options);
-        let is_fresh = |moments| self.is_fresh_now(key, options, moments, bounds);
         #[cfg(feature = "memory")]
         if let Some(memory) = &self.short_way.memory {
+            let bounds = self.bounds(options);
             return match memory.look(key, look) {
                 None => Seen::Absent,
                 Some((ct, begun, Some(seen))) if !ct.is_nan() => {
-                    if !is_fresh((ct, begun)) {
+                    if !self.is_fresh_now(key, options, (ct, begun), bounds) {
                         return Seen::Unclear;
                     }
                     // No near tier lies over memory.
@@ -241,6 +240,10 @@ impl Core {
                 Some(_) => Seen::Unknown,
             };
         }
+        if !self.objects && !self.has_near() {
+            return Seen::Unknown;
+        }
+        let bounds = self.bounds(options);
         let mut taken = None;
         let looked = self.look_around(key.as_str(), &mut |object| {
             taken = look(object);
@@ -248,7 +251,7 @@ impl Core {
         });
         match (looked.moments(), taken) {
             (Some(moments @ (ct, _)), Some(seen)) => {
-                if !is_fresh(moments) {
+                if !self.is_fresh_now(key, options, moments, bounds) {
                     return Seen::Unclear;
                 }
                 self.count_hit();
@@ -263,9 +266,6 @@ impl Core {
     /// or by a key that is to be mangled.
     #[inline(never)]
     fn look_around(&self, key: &str, take: &mut dyn FnMut(&Object) -> bool) -> Looked {
-        if !self.objects && !self.has_near() {
-            return Looked::UNKNOWN;
-        }
         self.backend.look_now(&self.stored_key(key), take)
     }
 
