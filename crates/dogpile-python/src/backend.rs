@@ -15,7 +15,7 @@ use pyo3::types::{
     PyBool, PyBytes, PyDict, PyDictMethods, PyFloat, PyInt, PyList, PyString, PyTuple,
 };
 
-use crate::cached::{self, usual_metadata};
+use crate::cached;
 use crate::calls::Calls as _;
 use crate::engine::Options;
 use crate::errors;
@@ -89,7 +89,7 @@ fn object(py: Python<'_>, entry: Option<Entry>) -> PyResult<Bound<'_, PyAny>> {
         return no_value(py);
     };
     let Some(object) = object.downcast_ref::<Object>() else { return no_value(py) };
-    let metadata = usual_metadata(py, metadata.ct)?;
+    let metadata = names(py)?.metadata_of(py, metadata.ct)?;
     names(py)?.new_cached_value(&object.bind(py), metadata.as_any())
 }
 

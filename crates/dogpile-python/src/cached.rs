@@ -10,14 +10,6 @@ use crate::strings::{strings, text};
 /// The format of values that is written here.
 pub(crate) const VERSION: i64 = dogpile::value::VERSION as i64;
 
-/// The metadata of a value that was created then, as it is written here.
-pub(crate) fn usual_metadata(py: Python<'_>, created: f64) -> PyResult<Bound<'_, PyDict>> {
-    let metadata = PyDict::new(py);
-    metadata.set_item(text!(py, ct), PyFloat::new(py, created))?;
-    metadata.set_item(text!(py, v), strings(py).version.bind(py))?;
-    Ok(metadata)
-}
-
 /// A stored value, taken apart.
 pub(crate) enum Parts<'a, 'py> {
     Usual {

@@ -8,7 +8,7 @@ use dogpile::value::{Entry, Payload};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::cached::{self, usual_metadata};
+use crate::cached;
 use crate::names::names;
 use crate::value::Object;
 
@@ -68,7 +68,7 @@ impl ObjectMap for DictMap {
         let Some(object) = object.downcast_ref::<Object>() else { return };
         Python::attach(|py| {
             let stored = || -> PyResult<()> {
-                let metadata = usual_metadata(py, entry.metadata.ct)?;
+                let metadata = names(py)?.metadata_of(py, entry.metadata.ct)?;
                 let value = names(py)?.new_cached_value(&object.bind(py), metadata.as_any())?;
                 values.dict.bind(py).set_item(PyString::new(py, key), value)
             };

@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::cached::usual_metadata;
 use crate::calls::Calls as _;
 use crate::clock;
 use crate::engine::{Engine, Work};
@@ -23,7 +22,8 @@ pub(crate) struct Found<'py> {
 impl<'py> Found<'py> {
     pub(crate) fn cached_value(&self) -> PyResult<Bound<'py, PyAny>> {
         let py = self.payload.py();
-        names(py)?.new_cached_value(&self.payload, usual_metadata(py, self.created)?.as_any())
+        let names = names(py)?;
+        names.new_cached_value(&self.payload, names.metadata_of(py, self.created)?.as_any())
     }
 }
 

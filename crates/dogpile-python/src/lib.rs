@@ -14,7 +14,8 @@
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
 //!   calls    calls of code in Python, which a thread may not come back from
-//!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`
+//!   value    what the crate stores for Python; dict, the dict of a region; cached, `CachedValue`;
+//!            tuples, making one
 //!   errors   exceptions; statistics, counters; log, trace, records
 //!   grave    objects that were evicted
 //!   names    what the Python half has registered here; strings, Python's names
@@ -57,6 +58,8 @@ mod store;
 mod strings;
 mod tasks;
 mod trace;
+#[expect(unsafe_code, reason = "PyO3 has no safe function for it; see there")]
+mod tuples;
 mod value;
 mod wait;
 

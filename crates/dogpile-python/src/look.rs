@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::backend::NativeBackend;
-use crate::cached::usual_metadata;
 use crate::calls::Calls as _;
 use crate::log;
 use crate::names::{names, no_value};
@@ -136,7 +135,7 @@ fn decoded<'py>(
 /// The metadata in a header; none, and a warning, where it is not one.
 fn metadata<'py>(py: Python<'py>, header: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
     if let Some(created) = usual(header) {
-        return Ok(Some(usual_metadata(py, created)?.into_any()));
+        return Ok(Some(names(py)?.metadata_of(py, created)?.into_any()));
     }
     let json = py.import(text!(py, json))?;
     let metadata = json.call_method1(text!(py, loads), (PyBytes::new(py, header),));

@@ -1,9 +1,12 @@
 //! The names that the Python half tells this one when it is imported.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use crate::strings::{strings, text};
+use crate::tuples::NewTuple;
 
 /// Objects of Python's that are met in every call.
 pub(crate) struct Names {
@@ -11,8 +14,9 @@ pub(crate) struct Names {
     pub(crate) no_value: Py<PyAny>,
     /// The named tuple of a payload and its metadata.
     pub(crate) cached_value: Py<PyType>,
-    /// `tuple.__new__`, which makes one without running Python code.
-    tuple_new: Py<PyAny>,
+    new_tuple: NewTuple,
+    /// The metadata of values as they are written here. It is copied, and never handed out.
+    metadata: Py<PyDict>,
     /// Raised by deserializers for what they cannot read.
     pub(crate) cant_deserialize: Py<PyType>,
     /// The exceptions of serializers and deserializers, as opposed to those of a signal's handler meanwhile.
@@ -31,8 +35,15 @@ pub(crate) fn register(
     cant_deserialize: Py<PyType>,
     of_codecs: Py<PyTuple>,
 ) -> PyResult<()> {
-    let tuple_new = py.get_type::<PyTuple>().getattr("__new__")?.unbind();
-    let names = Names { no_value, cached_value, tuple_new, cant_deserialize, of_codecs };
+    if !cached_value.bind(py).is_subclass_of::<PyTuple>()? {
+        return Err(PyTypeError::new_err("a CachedValue is a tuple"));
+    }
+    let new_tuple = NewTuple::find(py).ok_or_else(not_registered)?;
+    let metadata = PyDict::new(py);
+    metadata.set_item(text!(py, ct), 0.0)?;
+    metadata.set_item(text!(py, v), strings(py).version.bind(py))?;
+    let metadata = metadata.unbind();
+    let names = Names { no_value, cached_value, new_tuple, metadata, cant_deserialize, of_codecs };
     let _ = NAMES.set(py, names);
     Ok(())
 }
@@ -65,13 +76,24 @@ impl Names {
         error.is_instance(py, self.of_codecs.bind(py))
     }
 
-    /// Returns `CachedValue(payload, metadata)`.
+    /// Returns the metadata of a value that was created then, as it is written here.
+    pub(crate) fn metadata_of<'py>(
+        &self,
+        py: Python<'py>,
+        created: f64,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        // A copy takes less time than a new dict of two.
+        let metadata = self.metadata.bind(py).copy()?;
+        metadata.set_item(text!(py, ct), created)?;
+        Ok(metadata)
+    }
+
+    /// Returns `CachedValue(payload, metadata)`, without running Python code.
     pub(crate) fn new_cached_value<'py>(
         &self,
         payload: &Bound<'py, PyAny>,
         metadata: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = payload.py();
-        self.tuple_new.bind(py).call1((&self.cached_value, (payload, metadata)))
+        self.new_tuple.of_two(self.cached_value.bind(payload.py()), (payload, metadata))
     }
 }

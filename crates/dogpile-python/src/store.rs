@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use crate::cached::usual_metadata;
 use crate::calls::Calls as _;
 use crate::clock;
 use crate::dict::Values;
@@ -37,7 +36,8 @@ fn frame<'py>(
 /// A value that is created now, as a backend of objects keeps it.
 fn cached<'py>(value: &Bound<'py, PyAny>, created: f64) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    names(py)?.new_cached_value(value, usual_metadata(py, created)?.as_any())
+    let names = names(py)?;
+    names.new_cached_value(value, names.metadata_of(py, created)?.as_any())
 }
 
 /// The crate's region and key, where a change must end the creations that are going on.

@@ -7,6 +7,7 @@ import copy
 import datetime
 import gc
 import pickle
+import sys
 import weakref
 
 import pytest
@@ -381,3 +382,20 @@ def test_each_value_has_metadata_of_its_own():
     region.set("c", 3)
     assert "further" not in second and region.get_value_metadata("b").cached_time < 4e9
     assert list(region.get_value_metadata("c").metadata) == ["ct", "v"]
+
+
+def test_stored_values_have_as_many_references_as_they_are_stored():
+    region, value = make_region().configure("dogpile.cache.memory"), object()
+    gc.collect()
+    of_value, of_class = sys.getrefcount(value), sys.getrefcount(CachedValue)
+    for number in range(1_000):
+        region.set(str(number), value)
+    assert sys.getrefcount(value) == of_value + 1_000
+    stored = region.backend.get("7")
+    assert type(stored) is CachedValue and stored == (value, {"ct": stored.cached_time, "v": 2})
+    stored.metadata["ct"] = 0.0
+    assert region.backend.get("8").cached_time > 1e9, "each has metadata of its own"
+    del stored
+    for number in range(1_000):
+        region.delete(str(number))
+    assert (sys.getrefcount(value), sys.getrefcount(CachedValue)) == (of_value, of_class)
