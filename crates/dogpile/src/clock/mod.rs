@@ -126,11 +126,13 @@ impl Timeline {
     }
 }
 
+/// Later than the last event by a tick at least, although the clock has gone on by less: a
+/// [moment](Timeline::moment) in between was a tick later too, and must not be after this.
 fn next(last: Stamp, now: Stamp) -> Stamp {
-    let is_ahead = (0.0..STEP_BACK).contains(&(last.ct - now.ct));
-    let ct = if is_ahead { last.ct + TICK } else { now.ct };
-    let order = if now.order > last.order { now.order } else { last.order + TICK };
-    Stamp { ct, order }
+    let after = last.ct + TICK;
+    let is_ahead = (0.0..STEP_BACK).contains(&(after - now.ct));
+    let ct = if is_ahead { after } else { now.ct };
+    Stamp { ct, order: now.order.max(last.order + TICK) }
 }
 
 impl fmt::Debug for Timeline {
@@ -152,6 +154,18 @@ mod tests {
         assert!(second.ct > first.ct);
         let moment = timeline.moment(now);
         assert!(moment.ct > second.ct && timeline.stamp(now).ct >= moment.ct);
+    }
+
+    /// A creation that begins between two invalidations is ended by the second one, however soon that comes.
+    #[test]
+    fn no_event_is_before_a_moment_that_was_before_it() {
+        for nanoseconds in [0, 200, 500, 999, 1_000, 1_500] {
+            let (timeline, now) = (Timeline::new(), 1_763_700_000.25);
+            timeline.stamp(Stamp::at(now));
+            let moment = timeline.moment(Stamp::at(now));
+            let next = timeline.stamp(Stamp::at(now + f64::from(nanoseconds) * 1e-9));
+            assert!(moment.ct <= next.ct && moment.order <= next.order, "{moment:?} {next:?}");
+        }
     }
 
     #[test]

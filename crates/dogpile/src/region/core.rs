@@ -473,11 +473,11 @@ impl Core {
         if self.keeps_order() { stamp } else { Stamp::at(stamp.ct) }
     }
 
-    /// Now, and later than the last known invalidation: its moment may come from a
+    /// Now, and later than the last known invalidation by a tick at least: its moment may come from a
     /// clock that is ahead of this one, or this one may have been set back since.
     fn now_after_invalidation(&self) -> Stamp {
         let now = self.clock.now();
-        let Some(at) = self.invalidation.latest().filter(|at| *at >= now) else {
+        let Some(at) = self.invalidation.latest().filter(|at| *at + TICK >= now) else {
             return Stamp::at(now);
         };
         if at <= now + CLOCK_SKEW.as_secs_f64() {
