@@ -396,6 +396,26 @@ async fn what_was_invalidated_stays_so_when_the_clock_is_set_back() {
     }
 }
 
+/// However soon an invalidation follows another, it ends a creation that began between them.
+#[tokio::test]
+async fn a_creation_between_two_invalidations_is_ended_by_the_second() {
+    for nanoseconds in [0, 300, 600, 900, 1_200] {
+        let clock = ManualClock::at(1_763_700_000.0);
+        let region = Region::new("soon");
+        region.configure(Config::new(Memory::new(10)).clock(clock.clone())).unwrap();
+        region.invalidate_all().await.unwrap();
+        let creator = async || {
+            clock.advance(Duration::from_nanos(nanoseconds));
+            region.invalidate_all().await.unwrap();
+            1
+        };
+        assert_eq!(region.get_or_create("k", creator).await, 1);
+        assert_eq!(region.get::<i32>("k").await.unwrap(), None, "after {nanoseconds} ns");
+        assert_eq!(region.get_or_create("k", async || 2).await, 2);
+        assert_eq!(region.get::<i32>("k").await.unwrap(), Some(2));
+    }
+}
+
 /// A value created after the clock was set back is valid, and as old as its clock says.
 #[tokio::test]
 async fn after_the_clock_is_set_back_values_live_as_long_as_ever() {
