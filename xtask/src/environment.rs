@@ -1,6 +1,7 @@
-//! Virtual environments of Python: made once, and again when what they have to hold is another list.
+//! Virtual environments of Python: installed once, and again for another list of packages or another Python.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::run::{Error, Step, program};
 
@@ -24,10 +25,9 @@ impl Environment<'_> {
         python: impl FnOnce() -> Step,
         rest: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let list = Path::new(self.folder).join("packages.txt");
-        let packages = self.packages.join("\n");
-        let installed = std::fs::read_to_string(&list).is_ok_and(|it| it == packages);
-        if installed && program(self.python(), ["--version"]).quiet().run().is_ok() {
+        let list = Path::new(self.folder).join("installed.txt");
+        let installed = std::fs::read_to_string(&list).unwrap_or_default();
+        if !installed.is_empty() && self.state().is_some_and(|state| state == installed) {
             return Ok(());
         }
         let new = ["-m", "venv", "--clear", self.folder];
@@ -37,6 +37,13 @@ impl Environment<'_> {
         install.named(&packages_named).run()?;
         rest()?;
         // Last, so that an installation that failed begins again.
-        Ok(std::fs::write(list, packages)?)
+        Ok(std::fs::write(list, self.state().unwrap_or_default())?)
+    }
+
+    /// Returns the version of its interpreter and its packages; nothing where it does not run. An interpreter of
+    /// the system may become another one, which has no packages.
+    fn state(&self) -> Option<String> {
+        let version = Command::new(self.python()).arg("--version").output().ok()?.stdout;
+        Some(format!("{}{}\n", String::from_utf8_lossy(&version), self.packages.join("\n")))
     }
 }

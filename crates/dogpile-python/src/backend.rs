@@ -89,8 +89,7 @@ fn object(py: Python<'_>, entry: Option<Entry>) -> PyResult<Bound<'_, PyAny>> {
         return no_value(py);
     };
     let Some(object) = object.downcast_ref::<Object>() else { return no_value(py) };
-    let metadata = names(py)?.metadata_of(py, metadata.ct)?;
-    names(py)?.new_cached_value(&object.bind(py), metadata.as_any())
+    names(py)?.value_created_at(&object.bind(py), metadata.ct)
 }
 
 fn bytes_entry(value: &Bound<'_, PyAny>) -> PyResult<Entry> {

@@ -68,8 +68,7 @@ impl ObjectMap for DictMap {
         let Some(object) = object.downcast_ref::<Object>() else { return };
         Python::attach(|py| {
             let stored = || -> PyResult<()> {
-                let metadata = names(py)?.metadata_of(py, entry.metadata.ct)?;
-                let value = names(py)?.new_cached_value(&object.bind(py), metadata.as_any())?;
+                let value = names(py)?.value_created_at(&object.bind(py), entry.metadata.ct)?;
                 values.dict.bind(py).set_item(PyString::new(py, key), value)
             };
             if let Err(error) = stored() {

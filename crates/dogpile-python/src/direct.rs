@@ -22,8 +22,7 @@ pub(crate) struct Found<'py> {
 impl<'py> Found<'py> {
     pub(crate) fn cached_value(&self) -> PyResult<Bound<'py, PyAny>> {
         let py = self.payload.py();
-        let names = names(py)?;
-        names.new_cached_value(&self.payload, names.metadata_of(py, self.created)?.as_any())
+        names(py)?.value_created_at(&self.payload, self.created)
     }
 }
 

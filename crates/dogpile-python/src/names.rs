@@ -38,7 +38,7 @@ pub(crate) fn register(
     if !cached_value.bind(py).is_subclass_of::<PyTuple>()? {
         return Err(PyTypeError::new_err("a CachedValue is a tuple"));
     }
-    let new_tuple = NewTuple::find(py).ok_or_else(not_registered)?;
+    let new_tuple = NewTuple::find(py)?;
     let metadata = PyDict::new(py);
     metadata.set_item(text!(py, ct), 0.0)?;
     metadata.set_item(text!(py, v), strings(py).version.bind(py))?;
@@ -86,6 +86,16 @@ impl Names {
         let metadata = self.metadata.bind(py).copy()?;
         metadata.set_item(text!(py, ct), created)?;
         Ok(metadata)
+    }
+
+    /// Returns the `CachedValue` of a value that was created then.
+    pub(crate) fn value_created_at<'py>(
+        &self,
+        payload: &Bound<'py, PyAny>,
+        created: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let metadata = self.metadata_of(payload.py(), created)?;
+        self.new_cached_value(payload, metadata.as_any())
     }
 
     /// Returns `CachedValue(payload, metadata)`, without running Python code.

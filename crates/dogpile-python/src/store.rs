@@ -36,8 +36,7 @@ fn frame<'py>(
 /// A value that is created now, as a backend of objects keeps it.
 fn cached<'py>(value: &Bound<'py, PyAny>, created: f64) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    let names = names(py)?;
-    names.new_cached_value(value, names.metadata_of(py, created)?.as_any())
+    names(py)?.value_created_at(value, created)
 }
 
 /// The crate's region and key, where a change must end the creations that are going on.

@@ -46,6 +46,24 @@ async fn other_processes_obey_within_the_delay() {
     assert_eq!((made, number(&here).await), (2, Some(2)));
 }
 
+/// A creation that began after another process's invalidation is ended by one here, however soon that comes.
+#[tokio::test]
+async fn an_invalidation_soon_after_another_process_s_ends_what_began_between() {
+    for nanoseconds in [0, 300, 600, 900, 1_200] {
+        let backend = AnyBackend::new(SerializedMemory::new(100));
+        let clock = ManualClock::at(1_763_700_000.0);
+        region(&backend, &clock).invalidate_all().await.unwrap();
+        let here = region(&backend, &clock);
+        let creator = async || {
+            clock.advance(Duration::from_nanos(nanoseconds));
+            here.invalidate_all().await.unwrap();
+            1
+        };
+        assert_eq!(here.get_or_create("k", creator).await, 1);
+        assert_eq!(number(&here).await, None, "after {nanoseconds} ns");
+    }
+}
+
 #[tokio::test]
 async fn a_process_that_starts_later_knows() {
     let backend = AnyBackend::new(SerializedMemory::new(100));

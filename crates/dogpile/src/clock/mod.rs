@@ -126,8 +126,8 @@ impl Timeline {
     }
 }
 
-/// Later than the last event by a tick at least, although the clock has gone on by less: a
-/// [moment](Timeline::moment) in between was a tick later too, and must not be after this.
+/// Returns a stamp that is later than the last event by a tick at least, although the clock has gone on by less:
+/// a [moment](Timeline::moment) in between was a tick later too, and must not be after it.
 fn next(last: Stamp, now: Stamp) -> Stamp {
     let after = last.ct + TICK;
     let is_ahead = (0.0..STEP_BACK).contains(&(after - now.ct));

@@ -59,8 +59,8 @@ impl<S> Seen<S> {
     }
 }
 
-/// What a look judges by. It is read before the look: what is read after the lock of a part of a map was
-/// given back waits for that, which was a tenth of a hit.
+/// The bounds that a look judges by. They are read before the look: a load that comes after the lock of a part
+/// of a map was given back waits for that, which was a sixteenth of a hit.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     /// The last moment of an invalidation, if values and invalidations are this process's own: then their order
@@ -243,6 +243,7 @@ impl Core {
         if !self.objects && !self.has_near() {
             return Seen::Unknown;
         }
+        // Nearly the same again: a function of its own takes the key by its address, which was a tenth of the hits above.
         let bounds = self.bounds(options);
         let mut taken = None;
         let looked = self.look_around(key.as_str(), &mut |object| {
@@ -283,7 +284,7 @@ impl Core {
             || self.is_fresh_or_early(key.as_str(), (ct, begun), options, bounds.now)
     }
 
-    /// Returns what a look judges by, in a call with these options.
+    /// Returns the bounds of a look, in a call with these options.
     #[inline]
     pub(super) fn bounds(&self, options: &Options) -> Bounds {
         let moments = self.short_way.moments.as_ref();
