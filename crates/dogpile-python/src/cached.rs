@@ -64,6 +64,22 @@ impl<'a, 'py> Parts<'a, 'py> {
         }
     }
 
+    /// Returns the moment of creation, if the metadata has what is written here, in the same order. To look up
+    /// both of its fields would be an eighth of a hit.
+    #[inline]
+    pub(crate) fn written_here(&self) -> Option<f64> {
+        let metadata = self.metadata().cast_exact::<PyDict>().ok()?;
+        let strings = strings(metadata.py());
+        let mut fields = metadata.iter();
+        let (first, created) = fields.next()?;
+        let (second, version) = fields.next()?;
+        // The interpreter has one object for each name and each small number.
+        let is_written_here =
+            first.is(&strings.ct) && second.is(&strings.v) && version.is(&strings.version);
+        let created = created.cast_exact::<PyFloat>().ok()?;
+        is_written_here.then(|| created.value())
+    }
+
     #[inline]
     pub(crate) fn created(&self) -> PyResult<f64> {
         let created = self.field(text!(self.metadata().py(), ct))?;
@@ -77,14 +93,16 @@ impl<'a, 'py> Parts<'a, 'py> {
     pub(crate) fn is_of_this_version(&self) -> PyResult<bool> {
         let py = self.metadata().py();
         let version = self.field(text!(py, v))?;
-        // The interpreter has one object for each small number.
-        Ok(version.is(&strings(py).version) || version.extract::<i64>()? == VERSION)
+        version.eq(strings(py).version.bind(py))
     }
 }
 
 /// The moment of creation and version of a `CachedValue`, if it has both in its usual form.
 pub(crate) fn stamp(value: &Bound<'_, PyAny>) -> Option<(f64, i64)> {
     let parts = Parts::of(value).ok()?;
+    if let Some(created) = parts.written_here() {
+        return Some((created, VERSION));
+    }
     let version = parts.field(text!(value.py(), v)).ok()?.extract().ok()?;
     Some((parts.created().ok()?, version))
 }

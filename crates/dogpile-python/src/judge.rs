@@ -36,14 +36,15 @@ pub(crate) fn fresh_at<'py>(
     now: impl FnOnce() -> PyResult<Reading>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let parts = Parts::of(value)?;
-    if terms.creates && !parts.is_of_this_version()? {
+    let created = parts.written_here();
+    if created.is_none() && terms.creates && !parts.is_of_this_version()? {
         return Ok(None);
     }
     let may_be_invalid = plan.moment.as_ref().is_none_or(|moment| moment.is_set());
     if terms.limit.is_nan() && !may_be_invalid {
         return parts.payload().map(Some);
     }
-    let created = parts.created()?;
+    let created = created.map_or_else(|| parts.created(), Ok)?;
     if !terms.limit.is_nan() && now()?.is_older(created, terms.limit) {
         return Ok(None);
     }

@@ -9,7 +9,8 @@
 //!   create   creating calls through the crate; multi, for several keys; engine, its region;
 //!            creating, the creators that run now
 //!   store    storing and deleting; direct, over a backend of the crate's
-//!   aio      creations of asyncio's tasks; tasks, answer, their other calls; bridge, bell, waking their loop
+//!   aio      creations of asyncio's tasks; fresh, what they look at first; tasks, answer, their other calls;
+//!            bridge, bell, waking their loop
 //!   site     decorated functions; keys, writing their keys
 //!   backend  backends of the crate's; mutex, their locks
 //!   wait     futures of the crate on a Python thread
@@ -39,6 +40,7 @@ mod dict;
 mod direct;
 mod engine;
 mod errors;
+mod fresh;
 mod grave;
 mod invalidation;
 mod judge;
@@ -78,6 +80,8 @@ mod _engine {
     use super::backend::NativeBackend;
     #[pymodule_export]
     use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::fresh::Fresh;
     #[pymodule_export]
     use super::invalidation::DefaultInvalidation;
     #[pymodule_export]

@@ -67,6 +67,30 @@ impl Region {
         done
     }
 
+    /// Returns the value for `key` if a creating call would not have to create it or to wait, else
+    /// `NO_VALUE`.
+    #[inline]
+    pub(crate) fn peek<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        expiration_time: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let plan = self.plan();
+        let limit = plan.limit(expiration_time, true)?;
+        if plan.values.is_some() {
+            let hit = plan.hit(key, Terms { limit, creates: true })?;
+            return hit.map_or_else(|| no_value(py), Ok);
+        }
+        if let Some((engine, key)) = direct::engine(&plan, &look::mangled(&plan, key)?)
+            && let Some(stored) = engine.peek(Ask { key, limit })
+            && let Some(value) = stored.load(py, engine.codec())?
+        {
+            return Ok(value);
+        }
+        no_value(py)
+    }
+
     /// The crate's region over the same dict, anew.
     fn rebuild(&self, py: Python<'_>) -> PyResult<()> {
         self.change(py, |plan| {
@@ -543,26 +567,12 @@ impl Region {
 
     /// Returns the value for `key` if a creating call would not have to create it or to wait, else
     /// `NO_VALUE`.
-    #[pyo3(signature = (key, expiration_time = None))]
     fn _peek<'py>(
-        slf: &Bound<'py, Self>,
+        &self,
         key: &Bound<'py, PyAny>,
-        expiration_time: Option<&Bound<'py, PyAny>>,
+        expiration_time: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let plan = slf.get().plan();
-        let limit = plan.limit(expiration_time, true)?;
-        if plan.values.is_some() {
-            let hit = plan.hit(key, Terms { limit, creates: true })?;
-            return hit.map_or_else(|| no_value(py), Ok);
-        }
-        if let Some((engine, key)) = direct::engine(&plan, &look::mangled(&plan, key)?)
-            && let Some(stored) = engine.peek(Ask { key, limit })
-            && let Some(value) = stored.load(py, engine.codec())?
-        {
-            return Ok(value);
-        }
-        no_value(py)
+        self.peek(key, Some(expiration_time))
     }
 
     /// Begins a creating call of a task's. `None`: the crate cannot do it.

@@ -236,6 +236,25 @@ def test_values_of_another_version_or_without_metadata(region):
     assert region.get("d") == region.get_or_create("d", never) == "duck"
 
 
+@pytest.mark.parametrize("version, is_hit", [(2, True), (3, False), (2.0, True), (True, False)])
+@pytest.mark.parametrize("created, is_fresh", [(4e9, True), (4 * 10**9, True), (1.5, False), (1, False)])
+@pytest.mark.parametrize("order", ["ct v", "v ct", "v ct more", "ct v more", "more ct v"])
+def test_metadata_of_any_order_and_types(order, created, is_fresh, version, is_hit):
+    region = make_region().configure("dogpile.cache.memory", expiration_time=60)
+    # Names that are equal to those of the engine, and other objects.
+    fields = {"ct": ("".join(["c", "t"]), created), "v": ("".join("v"), version), "more": ("more", None)}
+    region.backend._cache["k"] = CachedValue("stored", dict(fields[name] for name in order.split()))
+    assert region.get("k") == ("stored" if is_fresh else NO_VALUE)
+    assert region.get_or_create("k", lambda: "new") == ("stored" if is_fresh and is_hit else "new")
+
+
+def test_metadata_without_a_field_is_an_error(region):
+    region.backend._cache.update(a=CachedValue(1, {"v": 2}), b=CachedValue(1, {"ct": 4e9}), c=CachedValue(1, {}))
+    for key in "abc":
+        with pytest.raises(KeyError):
+            region.get_or_create(key, never)
+
+
 def test_a_stored_value_is_no_objects_of_another(region):
     pickled = make_region().configure("dogpile.cache.memory_pickle")
     value = ["value"]

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .._engine import begin_delete, begin_get, begin_get_multi, begin_is_creating, begin_set
+from .._engine import Fresh, begin_delete, begin_get, begin_get_multi, begin_is_creating, begin_set
 from . import creating
 from .aio_turns import CREATE, DONE, NativeTurn, PythonTurn, Queue, Turn, answer, bridge, call
 from .api import NO_VALUE, CachedValue
@@ -38,7 +38,7 @@ class AioRegion:
 
     def __init__(self, region: CacheRegion) -> None:
         self.region = region
-        self._peek = region._peek
+        self._fresh = Fresh(region)
         self._queues: dict[Any, Queue] = {}
 
     async def get_or_create(
@@ -50,9 +50,7 @@ class AioRegion:
         creator_args: tuple[Any, Mapping[str, Any]] | None = None,
     ) -> Any:
         """Returns the value of the key, which the creator creates if there is none that is fresh."""
-        # Read first and called then: the interpreter takes longer for a call of an attribute that is no method.
-        peek = self._peek
-        value = peek(key) if expiration_time is None else peek(key, expiration_time)
+        value = self._fresh[key] if expiration_time is None else self.region._peek(key, expiration_time)
         if value is not NO_VALUE:
             return value
         return await self._create(key, creator, expiration_time, should_cache_fn, creator_args)
