@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dogpile::backend::{AnyBackend, File, MapBackend};
+use dogpile::backend::{AnyBackend, File};
 use dogpile::config::Settings;
 use dogpile::proxy::Layer;
 use dogpile::region::{Cacheable, Kind};
@@ -18,7 +18,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::clock::PythonClock;
-use crate::dict::{DictMap, Values};
+use crate::dict::Values;
 use crate::errors;
 use crate::invalidation::Moment;
 use crate::value::{Codec, Form, Object, Serialized, Stored};
@@ -88,9 +88,10 @@ impl Engine {
         values: &Arc<Values>,
         moment: Arc<Moment>,
     ) -> PyResult<Self> {
-        let backend = MapBackend::over(DictMap(Arc::downgrade(values)));
         let region = Region::in_memory_named(name);
-        region.configure(usual(Config::new(backend), moment)).map_err(errors::of_region)?;
+        region
+            .configure(usual(Config::over(values.backend.clone()), moment))
+            .map_err(errors::of_region)?;
         Ok(Self::Objects(Arc::new(region)))
     }
 

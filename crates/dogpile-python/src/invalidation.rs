@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dogpile::clock::Timestamp;
 use dogpile::invalidation::{Invalidating, Invalidation, Mode};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::clock;
 
@@ -76,6 +77,9 @@ impl Invalidation for Moment {
     }
 }
 
+/// What pickles an object: a function, its arguments, and what the new object is told then.
+type Reduced<'py> = (Bound<'py, PyAny>, (Bound<'py, PyType>,), (f64, Bound<'py, PyAny>));
+
 /// The usual strategy: the moment of the last invalidation, in this process.
 #[pyclass(frozen, subclass, dict, weakref, module = "dogpile_rs._engine")]
 pub(crate) struct DefaultInvalidation(Arc<Moment>);
@@ -88,9 +92,24 @@ impl DefaultInvalidation {
 
 #[pymethods]
 impl DefaultInvalidation {
+    /// The arguments are those of a subclass.
     #[new]
-    fn new() -> Self {
+    #[pyo3(signature = (*_args, **_named))]
+    fn new(_args: &Bound<'_, PyTuple>, _named: Option<&Bound<'_, PyDict>>) -> Self {
         Self(Arc::new(Moment::never()))
+    }
+
+    /// A copy has its own moment, and begins with the same.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        let new = slf.py().import("copyreg")?.getattr("__newobj__")?;
+        let state = (slf.get().0.get(), slf.getattr("__dict__")?);
+        Ok((new, (slf.get_type(),), state))
+    }
+
+    fn __setstate__(slf: &Bound<'_, Self>, state: (f64, Bound<'_, PyDict>)) -> PyResult<()> {
+        let (signed, attributes) = state;
+        slf.get().0.0.store(signed.to_bits(), Ordering::Release);
+        slf.getattr("__dict__")?.cast::<PyDict>()?.update(attributes.as_mapping())
     }
 
     #[pyo3(signature = (hard = true))]

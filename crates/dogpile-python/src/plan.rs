@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::dict::Values;
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     /// Of the invalidator, if that is the usual one.
     pub(crate) moment: Option<Arc<Moment>>,
     pub(crate) values: Option<Arc<Values>>,
+    /// Is it the first of the regions over this dict?
+    pub(crate) is_first: bool,
     /// Reads from a backend of Python's.
     pub(crate) reader: Option<Arc<Reader>>,
     /// Options of the engine.
@@ -50,6 +53,7 @@ impl Plan {
             invalidator: None,
             moment: None,
             values: None,
+            is_first: false,
             reader: None,
             options: Arc::default(),
             engine: None,
@@ -70,6 +74,7 @@ impl Plan {
             invalidator: again(&self.invalidator),
             moment: self.moment.clone(),
             values: self.values.clone(),
+            is_first: self.is_first,
             reader: self.reader.clone(),
             options: self.options.clone(),
             engine: self.engine.clone(),
@@ -112,6 +117,14 @@ impl Plan {
         Ok(if is_none { f64::NAN } else { limit })
     }
 
+    /// Keeps the values in a dict, or in none.
+    pub(crate) fn use_dict(&mut self, dict: Option<&Bound<'_, PyDict>>) {
+        let (values, is_new) = dict.map(Values::of).unzip();
+        let had = self.values.as_ref().map(Arc::as_ptr) == values.as_ref().map(Arc::as_ptr);
+        self.is_first = is_new == Some(true) || (had && self.is_first);
+        self.values = values;
+    }
+
     /// Tells the collector of all objects.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let objects = [
@@ -131,7 +144,7 @@ impl Plan {
             reader.traverse(visit)?;
         }
         match &self.values {
-            Some(values) => visit.call(&values.dict),
+            Some(values) => values.traverse(self.is_first, visit),
             None => Ok(()),
         }
     }

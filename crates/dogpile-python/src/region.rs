@@ -18,7 +18,6 @@ use crate::backend::NativeBackend;
 use crate::cached;
 use crate::calls::Calls as _;
 use crate::create::{self, Call};
-use crate::dict::Values;
 use crate::direct;
 use crate::engine::{Ask, Engine};
 use crate::invalidation::{DefaultInvalidation, Moment};
@@ -412,8 +411,7 @@ impl Region {
     fn _use_dict(&self, py: Python<'_>, values: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         // A subclass may do other things.
         let dict = values.and_then(|values| values.cast_exact::<PyDict>().ok());
-        let values = dict.map(|dict| Arc::new(Values::new(dict.clone().unbind())));
-        self.change(py, |plan| plan.values = values);
+        self.change(py, |plan| plan.use_dict(dict));
         self.rebuild(py)
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import datetime
 import functools
 import json
@@ -21,7 +22,7 @@ from ..lock import Lock, NeedRegenerationException
 from ..util.langhelpers import PluginLoader, coerce_string_conf, memoized_property
 from ..util.nameregistry import NameRegistry
 from ..util.typing import Self
-from . import creating, decorate
+from . import copying, creating, decorate
 from .aio import AioRegion
 from .api import (
     NO_VALUE,
@@ -185,9 +186,27 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
         self.deserializer = self._user_defined_deserializer = deserializer
         self.async_creation_runner = async_creation_runner
         self.region_invalidator = DefaultInvalidationStrategy()
+        self._begin_to_be()
+
+    def _begin_to_be(self) -> None:
         self._forget_mutexes()
         _regions[id(self)] = self
         self._decorated: WeakSet[decorate.Cached] = WeakSet()
+
+    def __copy__(self) -> Self:
+        """Returns a region of its own over the same backend."""
+        copied = type(self).__new__(type(self))
+        copied.__setstate__(copying.state_of(self))
+        return copied
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.is_configured:
+            raise TypeError("a region that is configured cannot be pickled: configure one in each process")
+        return copyreg.__newobj__, (type(self),), copying.state_of(self)  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._begin_to_be()
+        copying.restore(self, state)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
