@@ -43,7 +43,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Step {
     let mut step = program("cargo", arguments);
     // Set by the cargo that runs us, these would pin the toolchain.
     step.command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-    // What would make the next build of the same crate quick is half of what a build leaves on the disk.
+    // The files that make the next build of a crate quick are half of those that a build leaves on the disk.
     step.command.env("CARGO_INCREMENTAL", "0");
     step
 }

@@ -26,7 +26,7 @@ static DICTS: Mutex<Option<Dicts>> = Mutex::new(None);
 /// The dict of regions in memory.
 pub(crate) struct Values {
     pub(crate) dict: Py<PyDict>,
-    /// What the crate keeps beside the dict: by that, a change through one region ends the creations of all.
+    /// The crate's marks of creations lie beside the dict: by those, a change through one region ends the creations of all.
     pub(crate) backend: AnyBackend,
     /// The number of creations that are going on: a change must end those, and is one of the dict alone
     /// while there are none.

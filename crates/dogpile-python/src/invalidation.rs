@@ -77,7 +77,7 @@ impl Invalidation for Moment {
     }
 }
 
-/// What pickles an object: a function, its arguments, and what the new object is told then.
+/// A pickled object: a function, its arguments, and the state that the new object is given.
 type Reduced<'py> = (Bound<'py, PyAny>, (Bound<'py, PyType>,), (f64, Bound<'py, PyAny>));
 
 /// The usual strategy: the moment of the last invalidation, in this process.

@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     /// Of the invalidator, if that is the usual one.
     pub(crate) moment: Option<Arc<Moment>>,
     pub(crate) values: Option<Arc<Values>>,
-    /// Is it the first of the regions over this dict?
+    /// True for the first of the regions over this dict.
     pub(crate) is_first: bool,
     /// Reads from a backend of Python's.
     pub(crate) reader: Option<Arc<Reader>>,

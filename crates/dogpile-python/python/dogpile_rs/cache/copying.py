@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .region import CacheRegion
 
-# What the engine keeps of a region.
+# The attributes that the engine keeps.
 _OF_ENGINE = (
     "name",
     "key_mangler",
@@ -19,7 +19,7 @@ _OF_ENGINE = (
     "region_invalidator",
     "_options",
 )
-# What is a region's own, and is not copied.
+# Each region has its own of these.
 _OWN = ("_mutexes", "_decorated", "aio")
 
 
