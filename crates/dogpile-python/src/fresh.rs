@@ -5,8 +5,8 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::region::Region;
 
-/// `fresh[key]` is the value for `key` if a creating call would not have to create it or to wait, else `NO_VALUE`. A subscript has no arguments that must be sorted, as those of
-/// a call must: that is a twentieth of an awaited hit.
+/// `fresh[key]` is the value for `key` if a creating call would not have to create it or to wait, else
+/// `NO_VALUE`. A subscript has no arguments that must be sorted, as those of a call must: that is a sixteenth of an awaited hit.
 #[pyclass(frozen, module = "dogpile_rs._engine")]
 pub(crate) struct Fresh(Py<Region>);
 

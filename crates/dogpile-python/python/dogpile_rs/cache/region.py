@@ -201,7 +201,10 @@ class CacheRegion(_engine.Region, metaclass=_RegionType):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.is_configured:
-            raise TypeError("a region that is configured cannot be pickled: configure one in each process")
+            raise TypeError(
+                "a region that is configured cannot be pickled or copied deeply: "
+                "configure one in each process, or use copy.copy"
+            )
         return copyreg.__newobj__, (type(self),), copying.state_of(self)  # type: ignore[attr-defined]
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
